@@ -1,0 +1,254 @@
+"""One batch, end to end: decode, plan, apply, dead-letter. The offsets are the runner's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol, TypeVar, assert_never
+
+from consumer.contract.dead_letter import DeadLetter
+from consumer.contract.decode import Decoded, Tombstone, decode
+from consumer.contract.key_policy import KeyPolicy
+from consumer.contract.record import Record, TopicPartition
+from consumer.contract.rejection import Rejected
+from consumer.engine.breaker import Breaker
+from consumer.engine.retry import Backoff
+from consumer.errors import TransientError
+from consumer.ports import (
+    Application,
+    BatchReport,
+    DeadLetters,
+    Observer,
+    PartitionReport,
+    Stage,
+    Store,
+)
+from consumer.state.outcomes import Outcome, Result
+from consumer.state.writes import Expired, Retention, Write, plan
+
+T = TypeVar("T")
+
+DECODED_AT_ONCE = 200
+"""Records decoded between two turns of the event loop, so that heartbeats stay in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Records of one poll. ``ended`` is set when the assignment they came with is over."""
+
+    records: Mapping[TopicPartition, Sequence[Record]]
+    ended: asyncio.Event
+
+
+class Abandoned(Exception):  # noqa: N818 -- not an error: the records have another owner now
+    """The assignment ended before the batch did."""
+
+
+class Planner(Protocol):
+    """What is done with one record before any I/O."""
+
+    def __call__(self, record: Record) -> tuple[Write | Result, bool]:
+        """Return the write, or the outcome where there is none, and whether the key differs."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RecordPlanner:
+    """Decodes a record and plans its write, under the policies of the settings."""
+
+    key_policy: KeyPolicy
+    retention: Retention | None
+    now: Callable[[], datetime]
+
+    def __call__(self, record: Record) -> tuple[Write | Result, bool]:
+        """See ``Planner``."""
+        decoded = decode(record, self.key_policy)
+        match decoded:
+            case Rejected():
+                return Result(Outcome.DEAD_LETTERED, decoded), False
+            case Tombstone():
+                return Result(Outcome.SKIPPED), False
+            case Decoded():
+                return self._planned(decoded, record), decoded.key_mismatch
+            case _:
+                assert_never(decoded)
+
+    def _planned(self, decoded: Decoded, record: Record) -> Write | Result:
+        oldest = self.retention.oldest_kept(self.now()) if self.retention else None
+        planned = plan(decoded.message, record, self.retention, oldest)
+        match planned:
+            case Rejected():
+                return Result(Outcome.DEAD_LETTERED, planned)
+            case Expired():
+                return Result(Outcome.SKIPPED)
+            case _:
+                return planned
+
+
+@dataclass(frozen=True, slots=True)
+class LetterWriter:
+    """Turns a rejected record into its dead letter."""
+
+    build: Callable[[Record, Rejected, datetime], DeadLetter]
+    now: Callable[[], datetime]
+
+    def __call__(self, record: Record, rejected: Rejected) -> DeadLetter:
+        """Return the letter, stamped with the time of the failure."""
+        return self.build(record, rejected, self.now())
+
+
+class Pipeline:
+    """Takes one batch to its end, through every outage on the way."""
+
+    def __init__(  # noqa: PLR0913 -- the composition root names each part once
+        self,
+        *,
+        planner: Planner,
+        store: Store,
+        dead_letters: DeadLetters,
+        letter: Callable[[Record, Rejected], DeadLetter],
+        breaker: Breaker,
+        backoff: Backoff,
+        chance: Callable[[], float],
+        observer: Observer,
+    ) -> None:
+        """``chance`` returns a number in [0, 1) for the jitter of waits."""
+        self._planner = planner
+        self._store = store
+        self._dead_letters = dead_letters
+        self._letter = letter
+        self._breaker = breaker
+        self._backoff = backoff
+        self._chance = chance
+        self._observer = observer
+
+    async def process(self, batch: Batch) -> BatchReport:
+        """Take the batch to its end.
+
+        1. Every record becomes a write, or an outcome without one.
+        2. The writes are applied; every record has its result.
+        3. Partitions over the breaker's share are taken out, unsettled.
+        4. Dead letters are sent and acknowledged.
+
+        Only when this returns may the offsets of the reported partitions move.
+        Raises ``Abandoned`` where the assignment ended first; ``PreconditionError``
+        where the store is not as the design needs it.
+        """
+        clock = asyncio.get_running_loop().time
+        report = BatchReport()
+        begun = clock()
+        results, writes, mismatches = await self._plan(batch)
+        report.seconds[Stage.DECODE] = clock() - begun
+        begun = clock()
+        await self._apply(batch, results, writes)
+        report.seconds[Stage.APPLY] = clock() - begun
+        letters = self._judge(batch, results, mismatches, report)
+        begun = clock()
+        if letters:
+            await self._persist(batch, Stage.DEAD_LETTERS, lambda: self._dead_letters.send(letters))
+        report.seconds[Stage.DEAD_LETTERS] = clock() - begun
+        return report
+
+    async def _plan(
+        self, batch: Batch
+    ) -> tuple[list[Result | None], list[tuple[int, Write]], set[int]]:
+        results: list[Result | None] = []
+        writes: list[tuple[int, Write]] = []
+        mismatches: set[int] = set()
+        for records in batch.records.values():
+            for record in records:
+                index = len(results)
+                if index % DECODED_AT_ONCE == DECODED_AT_ONCE - 1:
+                    await asyncio.sleep(0)
+                planned, mismatch = self._planner(record)
+                if mismatch:
+                    mismatches.add(index)
+                if isinstance(planned, Result):
+                    results.append(planned)
+                else:
+                    results.append(None)
+                    writes.append((index, planned))
+        return results, writes, mismatches
+
+    async def _apply(
+        self, batch: Batch, results: list[Result | None], writes: list[tuple[int, Write]]
+    ) -> None:
+        if not writes:
+            return
+        application: Application = self._store.begin([write for _, write in writes])
+        applied = await self._persist(batch, Stage.APPLY, application.attempt)
+        for (index, _), result in zip(writes, applied, strict=True):
+            results[index] = result
+
+    async def _persist(self, batch: Batch, stage: Stage, step: Callable[[], Awaitable[T]]) -> T:
+        """Do ``step`` until it succeeds or the assignment ends, however long that takes."""
+        attempt = 0
+        while True:
+            if batch.ended.is_set():
+                raise Abandoned
+            try:
+                done = await step()
+            except TransientError as error:
+                attempt += 1
+                delay = self._backoff.delay(attempt, self._chance())
+                self._observer.retrying(stage, error, attempt, delay)
+                await _wait(batch.ended, delay)
+            else:
+                if attempt:
+                    self._observer.recovered(stage, attempt)
+                return done
+
+    def _judge(
+        self,
+        batch: Batch,
+        results: Sequence[Result | None],
+        mismatches: set[int],
+        report: BatchReport,
+    ) -> list[DeadLetter]:
+        letters: list[DeadLetter] = []
+        start = 0
+        for partition, records in batch.records.items():
+            ended = [_known(result) for result in results[start : start + len(records)]]
+            flags = [result.rejected is not None for result in ended]
+            share = self._breaker.tripped_by(partition, flags)
+            if share is not None:
+                report.held[partition] = share
+            else:
+                report.partitions[partition] = self._report(records, ended)
+                report.partitions[partition].key_mismatches = sum(
+                    index in mismatches for index in range(start, start + len(records))
+                )
+                letters += [
+                    self._letter(record, result.rejected)
+                    for record, result in zip(records, ended, strict=True)
+                    if result.rejected is not None
+                ]
+            start += len(records)
+        return letters
+
+    def _report(self, records: Sequence[Record], ended: Sequence[Result]) -> PartitionReport:
+        report = PartitionReport(records[0].offset, records[-1].offset + 1)
+        for record, result in zip(records, ended, strict=True):
+            report.outcomes[result.outcome] += 1
+            report.late += result.late
+            if result.rejected is not None:
+                report.reasons[result.rejected.reason] += 1
+                self._observer.rejected(record, result.rejected)
+        return report
+
+
+def _known(result: Result | None) -> Result:
+    if result is None:
+        raise AssertionError("a record has no outcome: the store answered for too few writes")
+    return result
+
+
+async def _wait(ended: asyncio.Event, delay: float) -> None:
+    """Pause for ``delay`` seconds, or until the assignment is over."""
+    try:
+        async with asyncio.timeout(delay):
+            await ended.wait()
+    except TimeoutError:
+        return

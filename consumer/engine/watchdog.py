@@ -1,0 +1,55 @@
+"""Watching that work moves: a consumer that is alive and does nothing looks healthy outside."""
+
+from __future__ import annotations
+
+import asyncio
+
+from consumer.contract.record import TopicPartition
+from consumer.ports import Observer, Source
+from consumer.stream.ledger import Ledger
+
+INTERVAL = 1.0
+"""Seconds between two looks."""
+
+
+class Watchdog:
+    """Reports lag, how late the event loop is, and a stall: lag of which nothing moves."""
+
+    def __init__(
+        self, *, source: Source, ledger: Ledger, observer: Observer, stall_after: float
+    ) -> None:
+        """``stall_after``: so many seconds without movement, while there is lag, are a stall."""
+        self._source = source
+        self._ledger = ledger
+        self._observer = observer
+        self._stall_after = stall_after
+
+    async def run(self) -> None:
+        """Look every second, for ever. The clock is the loop's, which no clock change moves."""
+        clock = asyncio.get_running_loop().time
+        moved_at, seen, stalled = clock(), dict[TopicPartition, int](), False
+        while True:
+            due = clock() + INTERVAL
+            await asyncio.sleep(INTERVAL)
+            self._observer.loop_lag(clock() - due)
+            now = {p: self._ledger.committable(p) for p in self._ledger}
+            behind = self._report_lag(now)
+            if now != seen or not behind:
+                moved_at, seen = clock(), now
+                if stalled:
+                    self._observer.progressing()
+                stalled = False
+            elif clock() - moved_at >= self._stall_after:
+                stalled = True
+                self._observer.stalled(clock() - moved_at)
+
+    def _report_lag(self, committable: dict[TopicPartition, int]) -> bool:
+        behind = False
+        for partition, offset in committable.items():
+            highwater = self._source.highwater(partition)
+            if highwater is None:
+                continue
+            lag = max(highwater - offset, 0)
+            behind = behind or lag > 0
+            self._observer.lag(partition, lag)
+        return behind

@@ -1,0 +1,263 @@
+"""What the engine asks of the world. Adapters and simulations implement these, nothing more."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from consumer.contract.dead_letter import DeadLetter
+from consumer.contract.record import Record, TopicPartition
+from consumer.contract.rejection import Reason, Rejected
+from consumer.errors import TransientError
+from consumer.state.outcomes import Outcome, Result
+from consumer.state.writes import Write
+
+
+class Application(Protocol):
+    """A batch of writes being applied. It remembers across attempts what each index met first."""
+
+    async def attempt(self) -> Sequence[Result]:
+        """Apply the whole batch once; one result for each write, in their order.
+
+        Raises ``TransientError``: nothing of the batch counts as done, call again after a pause.
+        Raises ``PreconditionError``: a unique index is not the one the design relies on.
+        """
+        ...
+
+
+class Store(Protocol):
+    """The documents."""
+
+    def begin(self, writes: Sequence[Write]) -> Application:
+        """Start applying ``writes`` (in offset order within each partition). No I/O yet."""
+        ...
+
+    def forget(self) -> None:
+        """Forget what is remembered of sessions; called at every assignment."""
+        ...
+
+
+class DeadLetters(Protocol):
+    """The topic of last resort."""
+
+    async def send(self, letters: Sequence[DeadLetter]) -> None:
+        """Return when the broker has acknowledged every letter.
+
+        Raises ``TransientError``; then some may have been sent and all are sent again.
+        """
+        ...
+
+
+class AssignmentListener(Protocol):
+    """Told about every rebalance, before the group goes on."""
+
+    async def on_revoked(self) -> None:
+        """The group takes every partition back: drain, commit, forget."""
+        ...
+
+    async def on_assigned(self, partitions: Collection[TopicPartition]) -> None:
+        """These, and only these, are ours from now on, in a new epoch."""
+        ...
+
+    def on_lost(self) -> None:
+        """Every partition may have another owner already: forget, commit nothing."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where reading a partition begins: the committed offset, or the log's start where none is."""
+
+    offset: int
+    committed: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Unread records ``first`` to ``end`` (exclusive) were deleted by the broker's retention."""
+
+    partition: TopicPartition
+    first: int
+    end: int
+
+    @property
+    def records(self) -> int:
+        """How many offsets the gap covers: at most so many records are lost."""
+        return self.end - self.first
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """The log began anew (topic made again, or truncated): ``expected`` fell to ``found``."""
+
+    partition: TopicPartition
+    expected: int
+    found: int
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """What one poll brought. Gaps and resets take effect before the records beside them."""
+
+    records: Mapping[TopicPartition, Sequence[Record]] = field(default_factory=dict)
+    starts: Mapping[TopicPartition, Start] = field(default_factory=dict)
+    gaps: Sequence[Gap] = ()
+    resets: Sequence[Reset] = ()
+    failed: Mapping[TopicPartition, TransientError] = field(default_factory=dict)
+
+
+class Source(Protocol):
+    """The topics, read by a group."""
+
+    async def poll(
+        self, partitions: Collection[TopicPartition], max_records: int, timeout: float
+    ) -> Polled:
+        """Return what is there for ``partitions``, waiting at most about ``timeout`` seconds.
+
+        With no partitions it only keeps the membership alive. Raises ``TransientError``;
+        nothing has been lost then: the next poll begins where the last good one ended.
+        """
+        ...
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        """Let the next poll of the partition begin at ``offset``."""
+        ...
+
+    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Commit the offsets of the next records to read.
+
+        Raises ``TransientError`` when refused.
+        """
+        ...
+
+    async def committed(
+        self, partitions: Collection[TopicPartition]
+    ) -> Mapping[TopicPartition, int | None]:
+        """What the group has committed, whoever did it. Raises ``TransientError``."""
+        ...
+
+    def end_reached(self, partition: TopicPartition, end: int) -> bool:
+        """Whether the client has read up to ``end``, be it only over transaction markers."""
+        ...
+
+    def highwater(self, partition: TopicPartition) -> int | None:
+        """Return the end of an assigned partition as of its last fetch, None before it."""
+        ...
+
+    def listen(self, listener: AssignmentListener) -> None:
+        """Name who is told of rebalances; before the first poll."""
+        ...
+
+
+class Stage(StrEnum):
+    """The steps of the engine that wait for the world, as logs and metrics name them."""
+
+    POLL = "poll"
+    DECODE = "decode"
+    APPLY = "apply"
+    DEAD_LETTERS = "dead_letters"
+    COMMIT = "commit"
+
+
+@dataclass(slots=True)
+class PartitionReport:
+    """What became of one partition's records in one batch."""
+
+    first: int
+    end: int
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    reasons: Counter[Reason] = field(default_factory=Counter)
+    late: int = 0
+    key_mismatches: int = 0
+
+
+@dataclass(slots=True)
+class BatchReport:
+    """What became of one batch. Durations in seconds."""
+
+    partitions: dict[TopicPartition, PartitionReport] = field(default_factory=dict)
+    held: dict[TopicPartition, float] = field(default_factory=dict)
+    seconds: dict[Stage, float] = field(default_factory=dict)
+
+
+class Observer(Protocol):
+    """Told what happens; decides nothing. Logs, metrics and health hang on it."""
+
+    def settled(self, report: BatchReport) -> None:
+        """The records of these partitions have ended, each in one counted outcome."""
+        ...
+
+    def rejected(self, record: Record, rejected: Rejected) -> None:
+        """A record is about to be dead-lettered."""
+        ...
+
+    def abandoned(self, partition: TopicPartition, records: int) -> None:
+        """A batch of an older assignment was dropped; whoever owns its records reads them."""
+        ...
+
+    def retrying(self, stage: Stage, error: TransientError, attempt: int, delay: float) -> None:
+        """Trouble that passes: the same step is done again after ``delay`` seconds."""
+        ...
+
+    def recovered(self, stage: Stage, attempts: int) -> None:
+        """The step succeeded after so many failures."""
+        ...
+
+    def assigned(self, partitions: Collection[TopicPartition], epoch: int) -> None:
+        """A rebalance gave us these partitions."""
+        ...
+
+    def revoked(self, *, drained: bool, lost: bool) -> None:
+        """A rebalance took every partition; ``drained``: nothing was left in flight."""
+        ...
+
+    def committed(self, offsets: Mapping[TopicPartition, int], seconds: float) -> None:
+        """The brokers have acknowledged these offsets."""
+        ...
+
+    def gap(self, gap: Gap) -> None:
+        """Records were deleted before this group had read them."""
+        ...
+
+    def reset(self, reset: Reset) -> None:
+        """A partition's log began anew."""
+        ...
+
+    def unreadable(self, partition: TopicPartition, error: TransientError, attempt: int) -> None:
+        """One partition cannot be read; the others go on."""
+        ...
+
+    def readable(self, partition: TopicPartition) -> None:
+        """The partition can be read again."""
+        ...
+
+    def held(self, partition: TopicPartition, share: float) -> None:
+        """The dead-letter breaker holds the partition: too large a share would be dead-lettered."""
+        ...
+
+    def resumed(self, partitions: Collection[TopicPartition]) -> None:
+        """An operator let held partitions go on."""
+        ...
+
+    def lag(self, partition: TopicPartition, records: int) -> None:
+        """How many records of the partition are not settled yet."""
+        ...
+
+    def stalled(self, seconds: float) -> None:
+        """There is work and none of it has moved for so long."""
+        ...
+
+    def progressing(self) -> None:
+        """Work moves, or there is none."""
+        ...
+
+    def loop_lag(self, seconds: float) -> None:
+        """How late the event loop wakes a task that is due."""
+        ...
+
+    def in_flight(self, batches: int) -> None:
+        """How many batches are being applied."""
+        ...

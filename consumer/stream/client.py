@@ -1,0 +1,326 @@
+"""The Kafka client, reduced to what the source needs, with its traps defused.
+
+Everything here that touches a private name of aiokafka is tied to the pinned
+version (0.14) and covered by tests/adapters/stream; each use says which defect
+it cures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import Any, Protocol
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
+from aiokafka import TopicPartition as ClientPartition
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    GroupLoadInProgressError,
+    IllegalStateError,
+    KafkaError,
+    for_code,
+)
+
+from consumer.contract.record import Record, TopicPartition
+from consumer.errors import TransientError
+from consumer.settings import KafkaSettings
+from consumer.stream.connection import connection_options
+
+UNASSIGNED = ClientPartition("", -1)
+"""Polling a partition that is never assigned proves liveness and drains nothing."""
+
+
+class ClientLostError(TransientError):
+    """The client will not recover by itself: close it and open another."""
+
+
+class MembershipError(TransientError):
+    """The group refuses or fails this member; no partition is to blame."""
+
+
+class RebalanceCallbacks(Protocol):
+    """What the client calls, inside its own coordination task."""
+
+    async def on_revoked(self) -> None:
+        """Partitions are about to be taken away."""
+        ...
+
+    async def on_assigned(self, partitions: Collection[TopicPartition]) -> None:
+        """Partitions have been given."""
+        ...
+
+
+class GroupClient(Protocol):
+    """A member of a consumer group. The real one, and the simulated one."""
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        """Fetch from ``offset`` next; no effect on a partition that is not assigned."""
+        ...
+
+    def position(self, partition: TopicPartition) -> int | None:
+        """The offset the client would fetch next, None where it has none."""
+        ...
+
+    def highwater(self, partition: TopicPartition) -> int | None:
+        """The end of the partition as of the last fetch, None before it."""
+        ...
+
+    async def fetch(
+        self, partitions: Collection[TopicPartition], max_records: int, timeout: float
+    ) -> Mapping[TopicPartition, Sequence[Record]]:
+        """Take what was fetched for ``partitions`` (none: only prove liveness).
+
+        Raises ``ClientLostError``, or ``TransientError`` where one of the partitions
+        cannot be read; then records of others may have been dropped on the way.
+        """
+        ...
+
+    async def committed(
+        self, partitions: Collection[TopicPartition]
+    ) -> Mapping[TopicPartition, int | None]:
+        """The group's committed offsets; None means that nothing is, never that it is unknown."""
+        ...
+
+    async def beginnings(
+        self, partitions: Collection[TopicPartition]
+    ) -> Mapping[TopicPartition, int]:
+        """The offsets at which the logs begin now."""
+        ...
+
+    async def ends(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """The offsets behind the last stable records."""
+        ...
+
+    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Commit explicit offsets. Raises ``TransientError`` when refused."""
+        ...
+
+    async def close(self) -> None:
+        """Leave the group and disconnect."""
+        ...
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
+    """Keeps exceptions out of the coordination task, which would swallow or die of them."""
+
+    def __init__(self, callbacks: RebalanceCallbacks) -> None:
+        self._callbacks = callbacks
+
+    async def on_partitions_revoked(
+        self,
+        revoked: Collection[ClientPartition],  # noqa: ARG002 -- always all: the protocol is eager
+    ) -> None:
+        # A CancelledError that escapes here ends aiokafka's coordination for ever, so the
+        # callback runs in a task of its own, of which only the end is awaited.
+        await asyncio.wait([asyncio.ensure_future(self._callbacks.on_revoked())])
+
+    async def on_partitions_assigned(self, assigned: Collection[ClientPartition]) -> None:
+        partitions = [TopicPartition(*partition) for partition in assigned]
+        await asyncio.wait([asyncio.ensure_future(self._callbacks.on_assigned(partitions))])
+
+
+def _consumer_options(kafka: KafkaSettings) -> dict[str, Any]:
+    return connection_options(kafka) | {
+        "group_id": kafka.group_id,
+        # The client's own commits count what was handed out, not what was written.
+        "enable_auto_commit": False,
+        # Never "latest": a lost commit would become lost records.
+        "auto_offset_reset": "earliest",
+        "isolation_level": "read_committed",
+        # The only assignor that keeps a session's partitions of all topics on one member.
+        "partition_assignment_strategy": [RangePartitionAssignor],
+        "session_timeout_ms": int(kafka.session_timeout * 1000),
+        "heartbeat_interval_ms": int(kafka.heartbeat_interval * 1000),
+        "rebalance_timeout_ms": int(kafka.rebalance_timeout * 1000),
+        "max_poll_interval_ms": int(kafka.max_poll_interval * 1000),
+        "max_partition_fetch_bytes": kafka.max_partition_fetch_bytes,
+        "fetch_max_bytes": kafka.fetch_max_bytes,
+        "check_crcs": True,
+    }
+
+
+def _refuse_offset_fetch_errors(consumer: AIOKafkaConsumer) -> None:
+    """Turn an error of a whole OffsetFetch reply into an error, not into 'nothing committed'.
+
+    Since version 2 of the request the broker reports group errors in one field and sends no
+    topics; aiokafka 0.14 never looks at it and would start the partitions over.
+    """
+    coordinator = consumer._coordinator  # noqa: SLF001 -- see the docstring
+    send: Callable[[Any], Awaitable[Any]] = coordinator._send_req  # noqa: SLF001
+
+    async def send_checked(request: Any) -> Any:  # noqa: ANN401 -- aiokafka ships no types
+        response = await send(request)
+        code = getattr(response, "error_code", 0) if hasattr(response, "topics") else 0
+        if not code:
+            return response
+        error = for_code(code)
+        if error is GroupAuthorizationFailedError:
+            raise error(consumer._group_id)  # noqa: SLF001
+        if error.retriable:
+            coordinator.coordinator_dead()
+            raise error
+        raise GroupLoadInProgressError(f"OffsetFetch was refused with code {code}")
+
+    coordinator._send_req = send_checked  # noqa: SLF001
+
+
+class AiokafkaClient:
+    """``GroupClient`` over aiokafka."""
+
+    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+        """Wrap a started and subscribed consumer; use ``open_client``."""
+        self._consumer = consumer
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        """See ``GroupClient``."""
+        target = ClientPartition(*partition)
+        if target in self._consumer.assignment():
+            self._consumer.seek(target, offset)
+
+    def position(self, partition: TopicPartition) -> int | None:
+        """See ``GroupClient``. Read without waiting, which the public method cannot do."""
+        subscription = self._consumer._subscription.subscription  # noqa: SLF001 -- see docstring
+        target = ClientPartition(*partition)
+        if subscription is None or subscription.assignment is None:
+            return None
+        if target not in subscription.assignment.tps:
+            return None
+        state = subscription.assignment.state_value(target)
+        return int(state.position) if state.has_valid_position else None
+
+    def highwater(self, partition: TopicPartition) -> int | None:
+        """See ``GroupClient``."""
+        target = ClientPartition(*partition)
+        if target not in self._consumer.assignment():
+            return None
+        value = self._consumer.highwater(target)
+        return None if value is None else int(value)
+
+    async def fetch(
+        self, partitions: Collection[TopicPartition], max_records: int, timeout: float
+    ) -> Mapping[TopicPartition, Sequence[Record]]:
+        """See ``GroupClient``."""
+        targets = [ClientPartition(*partition) for partition in partitions] or [UNASSIGNED]
+        self._check_membership()
+        try:
+            fetched = await self._consumer.getmany(
+                *targets, timeout_ms=int(timeout * 1000), max_records=max_records
+            )
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # Nobody cancelled us: the client's coordination task was, and it stays dead.
+            raise ClientLostError("coordination_cancelled") from None
+        except Exception as error:
+            # Any class may come out of a fetch: a codec's, a CRC's, an assertion.
+            raise TransientError(type(error).__name__, "fetch failed") from error
+        return {
+            TopicPartition(*partition): [_record(item) for item in items]
+            for partition, items in fetched.items()
+        }
+
+    def _check_membership(self) -> None:
+        """Tell trouble of the group from trouble of a partition, before the fetch mixes them."""
+        coordinator = self._consumer._coordinator  # noqa: SLF001 -- a dead coordination task
+        # is never replaced by aiokafka, and a dead heartbeat task raises on every poll
+        if coordinator._coordination_task.done():  # noqa: SLF001
+            raise ClientLostError("coordination_ended")
+        try:
+            coordinator.check_errors()
+        except Exception as error:
+            raise MembershipError(type(error).__name__, "group coordination failed") from error
+
+    async def committed(
+        self, partitions: Collection[TopicPartition]
+    ) -> Mapping[TopicPartition, int | None]:
+        """See ``GroupClient``."""
+        targets = [ClientPartition(*partition) for partition in partitions]
+        with _kafka_errors("offset_fetch"):
+            fetched = await self._consumer._coordinator.fetch_committed_offsets(targets)  # noqa: SLF001
+            # -- the public committed() asks for one partition a request
+        return {
+            TopicPartition(*target): fetched[target].offset if target in fetched else None
+            for target in targets
+        }
+
+    async def beginnings(
+        self, partitions: Collection[TopicPartition]
+    ) -> Mapping[TopicPartition, int]:
+        """See ``GroupClient``."""
+        with _kafka_errors("list_offsets"):
+            found = await self._consumer.beginning_offsets(
+                [ClientPartition(*partition) for partition in partitions]
+            )
+        return {TopicPartition(*partition): int(offset) for partition, offset in found.items()}
+
+    async def ends(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """See ``GroupClient``."""
+        with _kafka_errors("list_offsets"):
+            found = await self._consumer.end_offsets(
+                [ClientPartition(*partition) for partition in partitions]
+            )
+        return {TopicPartition(*partition): int(offset) for partition, offset in found.items()}
+
+    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """See ``GroupClient``."""
+        if self._consumer._coordinator.generation < 0:  # noqa: SLF001 -- outside the group a
+            # commit goes out unfenced, and an empty group accepts it: a zombie would rewind
+            raise TransientError("not_a_member", "commit refused")
+        with _kafka_errors("commit"):
+            await self._consumer.commit(
+                {ClientPartition(*partition): offset for partition, offset in offsets.items()}
+            )
+
+    async def close(self) -> None:
+        """See ``GroupClient``."""
+        with _kafka_errors("close"):
+            await self._consumer.stop()
+
+
+class _kafka_errors:  # noqa: N801 -- reads as a statement where it is used
+    """Map what aiokafka raises to ours, in one place."""
+
+    def __init__(self, action: str) -> None:
+        self._action = action
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, KafkaError | IllegalStateError | ValueError | AssertionError):
+            raise TransientError(type(error).__name__, f"{self._action} failed") from error
+        if isinstance(error, OSError | TimeoutError):
+            raise TransientError(type(error).__name__, f"{self._action} failed") from error
+
+
+def _record(item: Any) -> Record:  # noqa: ANN401 -- aiokafka ships no types
+    timestamp = item.timestamp
+    return Record(
+        item.topic,
+        item.partition,
+        item.offset,
+        -1 if timestamp is None else timestamp,
+        item.key,
+        item.value,
+        tuple(item.headers),
+    )
+
+
+async def open_client(kafka: KafkaSettings, callbacks: RebalanceCallbacks) -> GroupClient:
+    """Connect and join the group. Raises ``TransientError`` while no broker answers.
+
+    The consumer is started before it subscribes: started with topics it would wait for its
+    first assignment without a limit, deaf to a shutdown.
+    """
+    consumer = AIOKafkaConsumer(**_consumer_options(kafka))
+    try:
+        with _kafka_errors("connect"):
+            await consumer.start()
+        _refuse_offset_fetch_errors(consumer)
+    except BaseException:
+        await consumer.stop()
+        raise
+    consumer.subscribe(topics=list(kafka.topics), listener=_Listener(callbacks))
+    return AiokafkaClient(consumer)

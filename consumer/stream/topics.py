@@ -1,0 +1,118 @@
+"""What the brokers say about topics: partitions and the settings that the guarantees rest on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError, for_code
+
+from consumer.errors import PreconditionError, TransientError
+from consumer.settings import KafkaSettings
+from consumer.stream.connection import connection_options
+
+
+@dataclass(frozen=True, slots=True)
+class TopicDescription:
+    """One topic. ``configs`` is empty where the broker does not tell (no grant, an imitation)."""
+
+    name: str
+    partitions: int
+    replicas: int
+    configs: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def compacted(self) -> bool:
+        """Whether old messages of a key are deleted."""
+        return "compact" in self.configs.get("cleanup.policy", "")
+
+    @property
+    def max_message_bytes(self) -> int | None:
+        """The largest batch the topic takes, None where the broker does not tell."""
+        value = self.configs.get("max.message.bytes")
+        return int(value) if value else None
+
+    @property
+    def retention_ms(self) -> int | None:
+        """How long records are kept, None for ever or where the broker does not tell."""
+        value = int(self.configs.get("retention.ms", "-1"))
+        return value if value >= 0 else None
+
+
+class Admin:
+    """The administrative questions we ask, over aiokafka's admin client."""
+
+    def __init__(self, client: AIOKafkaAdminClient) -> None:
+        """Wrap a started client; use ``open_admin``."""
+        self._client = client
+
+    async def describe(self, names: Sequence[str]) -> dict[str, TopicDescription]:
+        """Return what is known of each topic that exists; a missing one is absent."""
+        described = await self._client.describe_topics(list(names))
+        found = [topic for topic in described if for_code(topic["error_code"]).errno == 0]
+        configs = await self._configs([topic["topic"] for topic in found])
+        return {
+            topic["topic"]: TopicDescription(
+                topic["topic"],
+                len(topic["partitions"]),
+                min((len(p["replicas"]) for p in topic["partitions"]), default=0),
+                configs.get(topic["topic"], {}),
+            )
+            for topic in found
+        }
+
+    async def _configs(self, names: Sequence[str]) -> dict[str, dict[str, str]]:
+        if not names:
+            return {}
+        try:
+            replies = await self._client.describe_configs(
+                [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+            )
+        except KafkaError:
+            return {}
+        return {
+            resource[3]: {entry[0]: entry[1] for entry in resource[4] if entry[1] is not None}
+            for reply in replies
+            for resource in reply.resources
+            if resource[0] == 0
+        }
+
+    async def create(
+        self, name: str, partitions: int, configs: Mapping[str, str] | None = None
+    ) -> None:
+        """Create a topic; one that exists already is left as it is.
+
+        Raises ``PreconditionError`` where the broker refuses.
+        """
+        reply = await self._client.create_topics(
+            [NewTopic(name, partitions, -1, topic_configs=dict(configs or {}))]
+        )
+        # The client does not raise on errors of single topics.
+        for entry in reply.topic_errors:
+            error = for_code(entry[1])
+            if error.errno not in {0, 36}:
+                raise PreconditionError(f"topic {name} cannot be created: {error.__name__}")
+
+    @property
+    def raw(self) -> Any:  # noqa: ANN401 -- aiokafka ships no types
+        """The client itself, for questions about groups."""
+        return self._client
+
+
+@asynccontextmanager
+async def open_admin(kafka: KafkaSettings) -> AsyncIterator[Admin]:
+    """Connect for administrative questions. Raises ``TransientError`` while no broker answers."""
+    client = AIOKafkaAdminClient(**connection_options(kafka))
+    try:
+        try:
+            await client.start()
+        except (KafkaError, OSError) as error:
+            raise TransientError(type(error).__name__, "no broker answers") from error
+        yield Admin(client)
+    finally:
+        await asyncio.wait([asyncio.ensure_future(client.close())], timeout=kafka.request_timeout)
