@@ -26,7 +26,8 @@ from consumer.ports import (
     Store,
 )
 from consumer.state.outcomes import Outcome, Result
-from consumer.state.writes import Expired, Retention, Write, plan
+from consumer.state.retention import Retention
+from consumer.state.writes import Expired, Write, plan
 
 T = TypeVar("T")
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from consumer.contract.record import TopicPartition
 from consumer.engine.breaker import Breaker
@@ -110,15 +111,16 @@ class Runner:
             asyncio.ensure_future(self._poll_for_ever()),
             asyncio.ensure_future(self._committer.run()),
         ]
-        ends: list[asyncio.Future[None]] = [stopping, caught_up, self._failure]
+        ends: list[asyncio.Future[Any]] = [stopping, caught_up, self._failure]
         try:
             await asyncio.wait([*tasks, *ends], return_when=asyncio.FIRST_COMPLETED)
         finally:
             # The poll may wait without a limit for a rebalance to end: it must be cancelled.
-            for task in (*tasks, stopping, caught_up):
-                task.cancel()
+            for helper in (*tasks, stopping, caught_up):
+                helper.cancel()
             await asyncio.gather(*tasks, stopping, caught_up, return_exceptions=True)
-        for task in (*tasks, caught_up, self._failure):
+        watched: list[asyncio.Future[Any]] = [*tasks, caught_up, self._failure]
+        for task in watched:
             if task.done() and not task.cancelled() and task.exception() is not None:
                 await self._give_up()
                 task.result()

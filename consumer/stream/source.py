@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from consumer.contract.record import Record, TopicPartition
 from consumer.errors import TransientError
@@ -317,7 +317,7 @@ async def _close(client: GroupClient) -> None:
         return
 
 
-def _consume(task: asyncio.Future[object]) -> None:
+def _consume(task: asyncio.Future[Any]) -> None:
     """Take a late exception, so that it is not reported as never retrieved."""
     if not task.cancelled():
         task.exception()

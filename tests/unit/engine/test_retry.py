@@ -20,7 +20,7 @@ def test_the_ceiling_doubles_until_it_reaches_the_maximum() -> None:
 
 
 @given(st.integers(1, 10**6), st.floats(0, 1, exclude_max=True))
-def test_a_wait_is_never_longer_than_the_ceiling_nor_a_hot_loop(attempt: int, chance: float) -> None:
+def test_a_wait_is_between_a_hot_loop_and_the_ceiling(attempt: int, chance: float) -> None:
     delay = BACKOFF.delay(attempt, chance)
     assert 0.01 <= delay <= BACKOFF.ceiling(attempt)
 

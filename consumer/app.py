@@ -1,0 +1,250 @@
+"""The composition root: builds, opens, runs, closes. Only here all rooms meet."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, TypeVar, assert_never
+
+from consumer import __version__, signals
+from consumer.contract.dead_letter import DeadLetter, dead_letter, shortened
+from consumer.contract.record import Record, TopicPartition
+from consumer.contract.rejection import Rejected
+from consumer.engine.breaker import Breaker, BreakerLimits
+from consumer.engine.pipeline import Pipeline, RecordPlanner
+from consumer.engine.retry import Backoff
+from consumer.engine.runner import Limits, RunEnd, Runner
+from consumer.engine.supervise import supervise
+from consumer.engine.watchdog import Watchdog
+from consumer.errors import ExitCode, PreconditionError, TransientError
+from consumer.findings import Finding, Status
+from consumer.observe.health import Health
+from consumer.observe.http import serve
+from consumer.observe.logging import configure_logging, get_logger
+from consumer.observe.metrics import Metrics
+from consumer.observe.observer import EngineObserver
+from consumer.settings import OnGap, Settings
+from consumer.state.retention import Retention
+from consumer.store.opening import OpenStore, open_store
+from consumer.stream.client import open_client
+from consumer.stream.codecs import check_codecs
+from consumer.stream.dead_letters import KafkaDeadLetters, open_producer
+from consumer.stream.preconditions import topic_findings
+from consumer.stream.range_reader import open_range_reader
+from consumer.stream.source import KafkaSource
+from consumer.stream.topics import TopicDescription, open_admin
+
+T = TypeVar("T")
+
+REFUSED_LETTER_BYTES = 256 * 1024
+"""How large a letter may be that the broker has found too large: less than any sane limit."""
+
+CLOSE_SHARE = 0.2
+"""The part of the drain deadline that each connection may take to close."""
+
+
+def letter_builder(settings: Settings) -> Callable[[Record, Rejected], DeadLetter]:
+    """Return what turns a rejected record into its dead letter, stamped with the present."""
+
+    def build(record: Record, rejected: Rejected) -> DeadLetter:
+        return dead_letter(
+            record,
+            rejected,
+            group=settings.kafka.group_id,
+            failed_at=datetime.now(UTC),
+            consumer_version=__version__,
+            max_bytes=settings.dead_letters.max_request_bytes,
+        )
+
+    return build
+
+
+def retention_of(settings: Settings) -> Retention | None:
+    """Return how long documents are kept, None for ever."""
+    days = settings.mongo.retention_days
+    return None if days is None else Retention(timedelta(days=days))
+
+
+def planner_of(settings: Settings) -> RecordPlanner:
+    """Return what decodes and plans a record under the policies of the settings."""
+    return RecordPlanner(
+        settings.kafka.key_policy, retention_of(settings), lambda: datetime.now(UTC)
+    )
+
+
+async def until_answered(what: str, ask: Callable[[], Awaitable[T]], settings: Settings) -> T:
+    """Ask until there is an answer, at most ``engine.startup_timeout`` seconds.
+
+    Raises ``PreconditionError`` when the time is over.
+    """
+    backoff = Backoff(settings.engine.backoff_initial, min(settings.engine.backoff_max, 2.0))
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + settings.engine.startup_timeout
+    attempt = 0
+    while True:
+        try:
+            return await ask()
+        except TransientError as error:
+            attempt += 1
+            if clock() >= deadline:
+                raise PreconditionError(
+                    f"{what} did not answer within {settings.engine.startup_timeout:g} s "
+                    f"({error}); consumer check says more"
+                ) from error
+            get_logger().warning("waiting_for_server", server=what, cause=error.cause)
+            await asyncio.sleep(backoff.delay(attempt, random.random()))  # noqa: S311 -- jitter
+
+
+def refuse(findings: list[Finding]) -> None:
+    """Raise ``PreconditionError`` with a line for each finding that failed."""
+    failed = [finding for finding in findings if finding.status is Status.FAILED]
+    if failed:
+        raise PreconditionError("\n".join(f"{f.name}: {f.detail}; cure: {f.cure}" for f in failed))
+
+
+async def described_topics(settings: Settings) -> dict[str, TopicDescription]:
+    """Return the topics that the settings name, as the brokers describe them."""
+    async with open_admin(settings.kafka) as admin:
+        return await admin.describe([*settings.kafka.topics, settings.dead_letters.topic])
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a run needs of the world, open and checked."""
+
+    topics: Mapping[str, TopicDescription]
+    store: OpenStore
+    source: KafkaSource
+    dead_letters: KafkaDeadLetters
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Parts]:
+    """Open what a run needs, after its preconditions; close it in the opposite order.
+
+    Raises ``PreconditionError`` naming each precondition that fails, with its cure.
+    """
+    check_codecs()
+    topics = await until_answered("Kafka", lambda: described_topics(settings), settings)
+    refuse(topic_findings(settings.kafka, settings.dead_letters, topics))
+    closing = settings.engine.drain_deadline * CLOSE_SHARE
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(open_store(settings.mongo))
+        await until_answered("MongoDB", store.prepare, settings)
+        letters = KafkaDeadLetters(
+            partial(open_producer, settings.kafka, settings.dead_letters),
+            settings.dead_letters.topic,
+            lambda letter: shortened(letter, REFUSED_LETTER_BYTES),
+            timeout=settings.kafka.request_timeout,
+        )
+        stack.push_async_callback(letters.close)
+        source = KafkaSource(
+            partial(open_client, settings.kafka),
+            request_timeout=settings.kafka.request_timeout,
+            max_batch_bytes=settings.engine.max_batch_bytes,
+        )
+        stack.push_async_callback(source.close, closing)
+        yield Parts(topics, store, source, letters)
+
+
+def build_runner(settings: Settings, parts: Parts, observer: EngineObserver) -> Runner:
+    """Wire the engine by hand, from the settings."""
+    engine, letters = settings.engine, settings.dead_letters
+    breaker = Breaker(
+        BreakerLimits(letters.breaker_share, letters.breaker_window, letters.breaker_minimum)
+    )
+    backoff = Backoff(engine.backoff_initial, engine.backoff_max)
+    chance = random.random
+    pipeline = Pipeline(
+        planner=planner_of(settings),
+        store=parts.store,
+        dead_letters=parts.dead_letters,
+        letter=letter_builder(settings),
+        breaker=breaker,
+        backoff=backoff,
+        chance=chance,
+        observer=observer,
+    )
+    return Runner(
+        source=parts.source,
+        store=parts.store,
+        pipeline=pipeline,
+        breaker=breaker,
+        backoff=backoff,
+        chance=chance,
+        observer=observer,
+        limits=Limits(
+            max_poll_records=engine.max_poll_records,
+            batches_in_flight=engine.batches_in_flight,
+            commit_interval=engine.commit_interval,
+            drain_deadline=engine.drain_deadline,
+            rebalance_timeout=settings.kafka.rebalance_timeout,
+            stop_on_gap=settings.kafka.on_gap is OnGap.STOP,
+        ),
+    )
+
+
+async def ends_of(settings: Settings) -> Mapping[TopicPartition, int]:
+    """Return where every subscribed partition ends now."""
+    async with open_range_reader(settings.kafka) as reader:
+        return await reader.ends(await reader.partitions_of(settings.kafka.topics))
+
+
+async def run_consumer(settings: Settings, *, until_caught_up: bool) -> ExitCode:
+    """Consume until a signal, or until the ends found at start are committed.
+
+    Returns how the process ends; raises a ``ConsumerError`` that carries its exit code.
+    """
+    writer = configure_logging(settings)
+    health, metrics = Health(), Metrics()
+    metrics.watch(ready=lambda: health.readiness().good, log_lines_dropped=lambda: writer.dropped)
+    observer = EngineObserver(metrics, health)
+    stop = asyncio.Event()
+    signals.stop_on_signal(stop)
+    get_logger().info("starting", version=__version__, group=settings.kafka.group_id)
+    async with AsyncExitStack() as stack:
+        stack.enter_context(serve(settings.http, health, metrics))
+        parts = await unless_stopped(stop, stack.enter_async_context(opened(settings)))
+        if parts is None:
+            return ExitCode.DONE
+        ends = await ends_of(settings) if until_caught_up else None
+        runner = build_runner(settings, parts, observer)
+        signals.resume_on_signal(runner.resume)
+        watchdog = Watchdog(
+            source=parts.source,
+            ledger=runner.ledger,
+            observer=observer,
+            stall_after=settings.engine.stall_after,
+        )
+        end = await supervise(runner.run(stop, ends), {"watchdog": watchdog.run()})
+        get_logger().info("ended", end=end.value)
+    return exit_code_of(end)
+
+
+async def unless_stopped(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """Await ``work``, or give it up and return None when ``stop`` is set first."""
+    opening = asyncio.ensure_future(work)
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait([opening, stopping], return_when=asyncio.FIRST_COMPLETED)
+        return opening.result() if opening.done() else None
+    finally:
+        for task in (opening, stopping):
+            task.cancel()
+        await asyncio.gather(opening, stopping, return_exceptions=True)
+
+
+def exit_code_of(end: RunEnd) -> ExitCode:
+    """Return the exit code of a run that ended by itself."""
+    match end:
+        case RunEnd.STOPPED | RunEnd.CAUGHT_UP:
+            return ExitCode.DONE
+        case RunEnd.DEADLINE:
+            return ExitCode.DEADLINE
+        case _:
+            assert_never(end)

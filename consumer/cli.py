@@ -1,0 +1,166 @@
+"""The commands. Each parses its options and hands over; what it does lives elsewhere.
+
+Modules are imported when their command runs: ``--help`` and a wrong option answer at once,
+and an optional part is needed only by whoever asks for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
+
+import typer
+
+from consumer import __version__
+from consumer.errors import ConsumerError
+from consumer.settings import Settings, load_settings
+
+app = typer.Typer(
+    name="consumer",
+    help="Read conversation sessions and events from Kafka and apply them idempotently to MongoDB.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Any setting by its dotted name, e.g. --set kafka.group_id=backfill. Repeatable.",
+    ),
+]
+ServersOption = Annotated[
+    str | None,
+    typer.Option("--bootstrap-servers", help="Kafka brokers, host:port, separated by commas."),
+]
+GroupOption = Annotated[str | None, typer.Option("--group-id", help="The consumer group.")]
+UriOption = Annotated[str | None, typer.Option("--mongo-uri", help="MongoDB connection string.")]
+DatabaseOption = Annotated[str | None, typer.Option("--database", help="MongoDB database.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def settings_from(assignments: list[str] | None, **options: object) -> Settings:
+    """Load the settings; a command's own options win, then ``--set``, then the surroundings."""
+    overrides: dict[str, object] = {}
+    for assignment in assignments or []:
+        name, equals, value = assignment.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"{assignment!r} is not NAME=VALUE", param_hint="--set")
+        overrides[name.strip()] = value
+    named = {
+        "servers": "kafka.bootstrap_servers",
+        "group": "kafka.group_id",
+        "uri": "mongo.uri",
+        "database": "mongo.database",
+        "log_format": "log.format",
+        "log_level": "log.level",
+    }
+    overrides |= {named[key]: value for key, value in options.items() if value is not None}
+    return load_settings(overrides)
+
+
+def finish(work: Callable[[], Coroutine[Any, Any, int]]) -> None:
+    """Run a command to its exit code."""
+    raise typer.Exit(asyncio.run(work()))
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)
+    ] = False,
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    *,
+    exit_when_caught_up: Annotated[
+        bool,
+        typer.Option(
+            "--exit-when-caught-up",
+            help="End when the group has committed the end offsets found at start.",
+        ),
+    ] = False,
+    servers: ServersOption = None,
+    group: GroupOption = None,
+    uri: UriOption = None,
+    database: DatabaseOption = None,
+    assignments: SetOption = None,
+) -> None:
+    """Consume until SIGTERM or SIGINT, then drain, commit and exit 0.
+
+    Start as many instances as there are partitions; they share the work. A second signal
+    ends the process at once (exit 130). SIGUSR1 resumes partitions that the dead-letter
+    breaker holds.
+    """
+    settings = settings_from(assignments, servers=servers, group=group, uri=uri, database=database)
+    from consumer.app import run_consumer
+
+    finish(lambda: run_consumer(settings, until_caught_up=exit_when_caught_up))
+
+
+@app.command()
+def check(
+    *,
+    servers: ServersOption = None,
+    uri: UriOption = None,
+    database: DatabaseOption = None,
+    as_json: JsonOption = False,
+    assignments: SetOption = None,
+) -> None:
+    """Look at every precondition, with a cure for each that fails. Exit 1 if any does."""
+    settings = settings_from(assignments, servers=servers, uri=uri, database=database)
+    from consumer.operations.check import check_everything
+
+    finish(lambda: check_everything(settings, as_json=as_json))
+
+
+@app.command()
+def show(
+    session_id: Annotated[str, typer.Argument(metavar="SESSION_ID")],
+    *,
+    uri: UriOption = None,
+    database: DatabaseOption = None,
+    as_json: JsonOption = False,
+    assignments: SetOption = None,
+) -> None:
+    """Print a session and its events in order. Exit 1 if it is unknown."""
+    settings = settings_from(assignments, uri=uri, database=database)
+    from consumer.operations.show import show_session
+
+    finish(lambda: show_session(settings, session_id, as_json=as_json))
+
+
+@app.command()
+def demo(
+    *,
+    sessions: Annotated[
+        int, typer.Option(min=2, help="How many real conversations to publish.")
+    ] = 1000,
+    all_sessions: Annotated[
+        bool, typer.Option("--all", help="Publish every conversation.")
+    ] = False,
+) -> None:
+    """See it work: embedded servers, real conversations, two consumers of which one is killed."""
+    from consumer.embedded.demo import run_demo
+
+    raise typer.Exit(run_demo(all_sessions=all_sessions, sessions=sessions))
+
+
+def main() -> None:
+    """Run a command; an error of ours is its message, on standard error, and its exit code."""
+    try:
+        app()
+    except ConsumerError as error:
+        for line in str(error).splitlines():
+            sys.stderr.write(f"consumer: {line}\n")
+        sys.exit(error.exit_code)

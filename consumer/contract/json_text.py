@@ -1,0 +1,126 @@
+"""Bytes to one JSON object: strict about form, indifferent to depth and length.
+
+What has the form of JSON is never refused here, however deep a value or long a number is:
+it may stand in a field that nobody reads. It is replaced by a value that no field of the
+contract takes and BSON cannot hold, so that whoever wants to store it has to refuse it.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from json import JSONDecodeError, JSONDecoder
+from typing import Any, Final, NoReturn
+
+from consumer.contract.json_form import end_of_blank, end_of_name, end_of_value
+
+
+class NotAnObjectError(ValueError):
+    """The bytes are not one JSON object in UTF-8. The text never quotes them."""
+
+
+class Unstorable(Enum):
+    """Stands in a parsed value for a part that can be written in JSON but never be stored."""
+
+    TOO_DEEP = "too deep"
+    TOO_LONG = "too long"
+
+
+BEYOND_INT64: Final = 2**64
+"""Stands, with its sign, for every integer of more than ``MAX_INTEGER_CHARACTERS``.
+
+Of an integer that cannot be stored only that and its sign ever matter, while reading a
+million digits would take seconds.
+"""
+
+MAX_INTEGER_CHARACTERS: Final = 640
+"""The longest integer that is read digit by digit; up to here no interpreter's limit applies."""
+
+MAX_FRACTION_CHARACTERS: Final = 1000
+"""The longest number with fraction or exponent; no sender of doubles writes so many digits."""
+
+DEEPEST_FIELD: Final = 3
+"""The level of the deepest object whose fields are known: of an envelope, its data, a payload."""
+
+
+def parse_object(data: bytes) -> dict[str, Any]:
+    """Return the one JSON object that ``data`` is.
+
+    Of a name that stands twice the last one counts. Integers are exact or, where they are
+    beyond any use, ``BEYOND_INT64``; floats may be infinite; parts may be ``Unstorable``.
+    Raises ``NotAnObjectError`` and nothing else.
+    """
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise NotAnObjectError("not UTF-8") from None
+    start = 0 if text.startswith("{") else end_of_blank(text, 0)
+    if not text.startswith("{", start):
+        raise NotAnObjectError("not a JSON object")
+    decoder = _READS_SHORT if len(text) <= MAX_INTEGER_CHARACTERS else _READS_LONG
+    members: dict[str, Any]
+    try:
+        try:
+            members, end = decoder.raw_decode(text, start)
+        except RecursionError:
+            members, end = _read_object(text, start, level=1)
+    except JSONDecodeError as error:
+        raise NotAnObjectError(f"not JSON, at character {error.pos}") from None
+    if end != len(text) and end_of_blank(text, end) != len(text):
+        raise NotAnObjectError(f"more than a JSON object, at character {end}")
+    return members
+
+
+def _refuse_constant(_: str) -> NoReturn:
+    raise NotAnObjectError("not JSON: NaN or Infinity")
+
+
+def _read_integer(literal: str) -> int:
+    if len(literal) <= MAX_INTEGER_CHARACTERS:
+        return int(literal)
+    return -BEYOND_INT64 if literal.startswith("-") else BEYOND_INT64
+
+
+def _read_fraction(literal: str) -> float | Unstorable:
+    return float(literal) if len(literal) <= MAX_FRACTION_CHARACTERS else Unstorable.TOO_LONG
+
+
+_READS_SHORT: Final = JSONDecoder(parse_constant=_refuse_constant)
+"""For texts too short for a number that is too long: reads numbers without calling back."""
+
+_READS_LONG: Final = JSONDecoder(
+    parse_constant=_refuse_constant,
+    parse_int=_read_integer,
+    parse_float=_read_fraction,
+)
+
+
+def _read_object(text: str, at: int, level: int) -> tuple[dict[str, Any], int]:
+    """Read the object that begins ``at``, member by member; return it and its end.
+
+    For objects that the decoder cannot nest deep enough to read: hundreds of levels below
+    the deepest that can be stored. Of these only what is too deep is lost.
+    """
+    members: dict[str, Any] = {}
+    at = end_of_blank(text, at + 1)
+    if text.startswith("}", at):
+        return members, at + 1
+    while True:
+        name_end = end_of_name(text, at)
+        name, _ = _READS_LONG.raw_decode(text, end_of_blank(text, at))
+        members[name], at = _read_value(text, end_of_blank(text, name_end), level + 1)
+        at = end_of_blank(text, at)
+        if text.startswith("}", at):
+            return members, at + 1
+        if not text.startswith(",", at):
+            raise JSONDecodeError("neither a further member nor the end", "", at)
+        at += 1
+
+
+def _read_value(text: str, at: int, level: int) -> tuple[Any, int]:
+    """Read the value that begins ``at`` and would stand on ``level``; return it and its end."""
+    try:
+        return _READS_LONG.raw_decode(text, at)
+    except RecursionError:
+        if level <= DEEPEST_FIELD and text.startswith("{", at):
+            return _read_object(text, at, level)
+        return Unstorable.TOO_DEEP, end_of_value(text, at)

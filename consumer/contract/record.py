@@ -1,0 +1,59 @@
+"""What Kafka delivered, in our own words: no client type crosses this line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class TopicPartition(NamedTuple):
+    """One partition of one topic."""
+
+    topic: str
+    partition: int
+
+
+class Position(NamedTuple):
+    """Where a record lies in the log. Proves identity only together with equal content."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+Headers = tuple[tuple[str, bytes | None], ...]
+
+NO_TIMESTAMP = -1
+"""What Kafka says where the producer or an old message format gave no timestamp."""
+
+
+def last_header(headers: Headers, wanted: str) -> bytes | None:
+    """Return the value of the last header of that name, None where it is null or absent."""
+    return next((value for name, value in reversed(headers) if name == wanted), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record as the broker delivered it: undecoded bytes.
+
+    ``timestamp_ms`` is the record's timestamp in milliseconds since the epoch, or
+    ``NO_TIMESTAMP``. Headers keep their order, repetitions and nulls.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+    @property
+    def topic_partition(self) -> TopicPartition:
+        """The partition this record was read from."""
+        return TopicPartition(self.topic, self.partition)
+
+    @property
+    def position(self) -> Position:
+        """The record's place in the log."""
+        return Position(self.topic, self.partition, self.offset)

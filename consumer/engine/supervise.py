@@ -1,0 +1,35 @@
+"""Keeping the tasks of the process honest: one that dies takes the process down, by name."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Mapping
+from typing import TypeVar
+
+from consumer.errors import ConsumerError
+
+T = TypeVar("T")
+
+
+class TaskDiedError(ConsumerError):
+    """A background task ended that should have run as long as the process."""
+
+
+async def supervise(main: Awaitable[T], background: Mapping[str, Awaitable[None]]) -> T:
+    """Await ``main`` with the background tasks beside it, and end them with it.
+
+    Raises what ``main`` raises; ``TaskDiedError`` naming the background task that ended first.
+    """
+    leading = asyncio.ensure_future(main)
+    tasks = {asyncio.ensure_future(work): name for name, work in background.items()}
+    try:
+        await asyncio.wait([leading, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        if leading.done():
+            return leading.result()
+        task = next(task for task in tasks if task.done())
+        error = None if task.cancelled() else task.exception()
+        raise TaskDiedError(f"the task {tasks[task]} ended: {error!r}") from error
+    finally:
+        for other in (leading, *tasks):
+            other.cancel()
+        await asyncio.gather(leading, *tasks, return_exceptions=True)

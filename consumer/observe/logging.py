@@ -1,0 +1,101 @@
+"""Logs: one line an event, JSON or readable, to standard error."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import math
+import os
+import sys
+
+import structlog
+
+from consumer.observe.libraries import LibraryHandler, route_libraries
+from consumer.observe.redaction import Redactor, known_secrets
+from consumer.observe.rendering import processors, renderer
+from consumer.observe.writer import LogWriter
+from consumer.settings import LogFormat, LogLevel, LogSettings, Settings
+
+FLUSH_DEADLINE = 2.0
+"""Seconds that the end of the process waits for a reader of the log."""
+
+STANDARD_ERROR = 2
+
+
+def configure_logging(settings: Settings, *, descriptor: int = STANDARD_ERROR) -> LogWriter:
+    """Send our own lines and the libraries' to ``descriptor``.
+
+    Called once, by the command. Returns the writer, which counts the lines that could
+    not be written; it is flushed when the process ends.
+    """
+    own = _own_copy(descriptor)
+    writer = LogWriter(own)
+    terminal = os.isatty(own)
+    steps = [
+        *processors(Redactor(known_secrets(settings))),
+        renderer(readable=_readable(settings.log, terminal=terminal), colors=terminal),
+    ]
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.stdlib.add_log_level,
+            *steps,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(_number(settings.log.level)),
+        logger_factory=lambda *_: _LineLogger(writer),
+        cache_logger_on_first_use=False,
+    )
+    handler = LibraryHandler(steps, writer.write)
+    writer.on_tick = handler.flush_repeats
+    route_libraries(handler, _number(settings.log.level))
+    atexit.register(_finish, handler, writer)
+    return writer
+
+
+def get_logger() -> structlog.typing.FilteringBoundLogger:
+    """Return a logger of our own lines: an event's name, then its facts as keywords."""
+    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+    return logger
+
+
+def _own_copy(descriptor: int) -> int:
+    """Copy the descriptor, so that no later socket can get its number when others close it.
+
+    One that was closed before we started may be a socket already: nothing is written then.
+    """
+    if descriptor != STANDARD_ERROR or sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            return os.dup(descriptor)
+    return os.open(os.devnull, os.O_WRONLY)
+
+
+def _readable(settings: LogSettings, *, terminal: bool) -> bool:
+    match settings.format:
+        case LogFormat.AUTO:
+            return terminal
+        case LogFormat.CONSOLE:
+            return True
+        case LogFormat.JSON:
+            return False
+
+
+def _number(level: LogLevel) -> int:
+    return logging.getLevelNamesMapping()[level]
+
+
+def _finish(handler: LibraryHandler, writer: LogWriter) -> None:
+    handler.flush_repeats(math.inf)
+    writer.close(FLUSH_DEADLINE)
+
+
+class _LineLogger:
+    """What structlog writes its finished lines to."""
+
+    def __init__(self, writer: LogWriter) -> None:
+        self._writer = writer
+
+    def msg(self, line: str) -> None:
+        self._writer.write(line)
+
+    debug = info = warning = error = critical = exception = msg

@@ -1,0 +1,241 @@
+"""What the engine reports, turned into log lines, metrics and health."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+
+from structlog.typing import FilteringBoundLogger
+
+from consumer.contract.record import Record, TopicPartition
+from consumer.contract.rejection import Reason, Rejected
+from consumer.errors import TransientError
+from consumer.observe.health import STARTING, Health
+from consumer.observe.logging import get_logger
+from consumer.observe.metrics import Metrics
+from consumer.observe.repeats import Repeats
+from consumer.ports import BatchReport, Gap, Reset, Stage
+from consumer.state.outcomes import Outcome
+
+REJECTED_INTERVAL = 1.0
+"""Seconds in which the rejections of a partition for one reason are one line: the dead-letter
+topic has them all, and a flood of them must not become a flood of lines."""
+
+ASSIGNMENT = "assignment"
+STALLED = "stalled"
+HELD = "held:"
+UNREADABLE = "unreadable:"
+
+
+class EngineObserver:
+    """Implements ``consumer.ports.Observer``. Decides nothing, and never raises."""
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        health: Health,
+        *,
+        log: FilteringBoundLogger | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``clock`` is monotonic, in seconds."""
+        self._metrics = metrics
+        self._health = health
+        self._log = get_logger() if log is None else log
+        self._clock = clock
+        self._rejections: Repeats[tuple[TopicPartition, Reason], None] = Repeats(REJECTED_INTERVAL)
+        self._held: set[TopicPartition] = set()
+        self._unreadable: set[TopicPartition] = set()
+
+    # --- records --------------------------------------------------------------
+
+    def settled(self, report: BatchReport) -> None:
+        """See ``Observer``: the canonical line of a batch, and its counts."""
+        outcomes, late, key_mismatches = Counter[Outcome](), 0, 0
+        for partition, part in report.partitions.items():
+            self._metrics.settled(partition, part)
+            outcomes.update(part.outcomes)
+            late += part.late
+            key_mismatches += part.key_mismatches
+        for stage, seconds in report.seconds.items():
+            self._metrics.took(stage, seconds)
+        if not report.partitions:
+            return
+        facts: dict[str, object] = {
+            "records": outcomes.total(),
+            **{outcome.value: count for outcome, count in outcomes.items() if count},
+            **{name: n for name, n in (("late", late), ("key_mismatches", key_mismatches)) if n},
+            "seconds": {stage.value: round(s, 4) for stage, s in report.seconds.items()},
+            "offsets": {_name(p): [part.first, part.end] for p, part in report.partitions.items()},
+        }
+        self._log.info("batch_settled", **facts)
+
+    def rejected(self, record: Record, rejected: Rejected) -> None:
+        """See ``Observer``."""
+        partition = record.topic_partition
+        held_back = self._rejections.admit((partition, rejected.reason), None, self._clock())
+        if held_back is not None:
+            self._log.warning(
+                "record_rejected",
+                partition=_name(partition),
+                offset=record.offset,
+                reason=rejected.reason,
+                detail=rejected.detail,
+                **({"repeated": held_back} if held_back else {}),
+            )
+
+    def abandoned(self, partition: TopicPartition, records: int) -> None:
+        """See ``Observer``."""
+        self._metrics.abandoned(partition, records)
+        self._log.warning("batch_abandoned", partition=_name(partition), records=records)
+
+    # --- trouble that passes --------------------------------------------------
+
+    def retrying(self, stage: Stage, error: TransientError, attempt: int, delay: float) -> None:
+        """See ``Observer``."""
+        self._metrics.retried(stage, error.cause)
+        if stage is Stage.COMMIT:
+            self._metrics.commit_failed()
+        self._health.not_ready(stage, f"{error.cause}, attempt {attempt}")
+        self._log.warning(
+            "retrying",
+            stage=stage,
+            cause=error.cause,
+            detail=error.detail,
+            attempt=attempt,
+            delay=round(delay, 3),
+        )
+
+    def recovered(self, stage: Stage, attempts: int) -> None:
+        """See ``Observer``."""
+        self._health.ready(stage)
+        self._log.info("recovered", stage=stage, attempts=attempts)
+
+    def committed(self, offsets: Mapping[TopicPartition, int], seconds: float) -> None:
+        """See ``Observer``."""
+        self._metrics.committed()
+        self._metrics.took(Stage.COMMIT, seconds)
+        self._health.ready(Stage.COMMIT)
+        self._log.debug(
+            "committed",
+            offsets={_name(partition): offset for partition, offset in offsets.items()},
+            seconds=round(seconds, 4),
+        )
+
+    # --- the group ------------------------------------------------------------
+
+    def assigned(self, partitions: Collection[TopicPartition], epoch: int) -> None:
+        """See ``Observer``."""
+        self._forget_partitions()
+        self._metrics.assigned(partitions)
+        # Batches of the assignment before took their troubles with them, unrecovered.
+        for name in (STARTING, ASSIGNMENT, *Stage):
+            self._health.ready(name)
+        self._log.info(
+            "partitions_assigned", partitions=sorted(map(_name, partitions)), epoch=epoch
+        )
+
+    def revoked(self, *, drained: bool, lost: bool) -> None:
+        """See ``Observer``."""
+        self._forget_partitions()
+        self._metrics.revoked(lost=lost)
+        self._health.not_ready(ASSIGNMENT, "the group rebalances")
+        self._log.info("partitions_revoked", drained=drained, lost=lost)
+
+    def _forget_partitions(self) -> None:
+        self._held.clear()
+        self._unreadable.clear()
+        self._health.ready_where(HELD)
+        self._health.ready_where(UNREADABLE)
+
+    # --- incidents ------------------------------------------------------------
+
+    def gap(self, gap: Gap) -> None:
+        """See ``Observer``."""
+        self._metrics.lost(gap.partition, gap.records)
+        self._log.error(
+            "records_deleted_unread",
+            partition=_name(gap.partition),
+            first=gap.first,
+            end=gap.end,
+            records=gap.records,
+        )
+
+    def reset(self, reset: Reset) -> None:
+        """See ``Observer``."""
+        self._metrics.reset(reset.partition)
+        self._log.error(
+            "log_began_anew",
+            partition=_name(reset.partition),
+            expected=reset.expected,
+            found=reset.found,
+        )
+
+    def unreadable(self, partition: TopicPartition, error: TransientError, attempt: int) -> None:
+        """See ``Observer``."""
+        name = _name(partition)
+        self._unreadable.add(partition)
+        self._metrics.unreadable(len(self._unreadable))
+        self._metrics.retried(Stage.POLL, error.cause)
+        self._health.not_ready(UNREADABLE + name, f"{error.cause}, attempt {attempt}")
+        self._log.error(
+            "partition_unreadable",
+            partition=name,
+            cause=error.cause,
+            detail=error.detail,
+            attempt=attempt,
+        )
+
+    def readable(self, partition: TopicPartition) -> None:
+        """See ``Observer``."""
+        self._unreadable.discard(partition)
+        self._metrics.unreadable(len(self._unreadable))
+        self._health.ready(UNREADABLE + _name(partition))
+        self._log.info("partition_readable", partition=_name(partition))
+
+    def held(self, partition: TopicPartition, share: float) -> None:
+        """See ``Observer``."""
+        name = _name(partition)
+        self._held.add(partition)
+        self._metrics.held(len(self._held))
+        self._health.not_ready(HELD + name, f"{share:.0%} of its records were rejected")
+        self._log.error("partition_held", partition=name, share=round(share, 3))
+
+    def resumed(self, partitions: Collection[TopicPartition]) -> None:
+        """See ``Observer``."""
+        self._held.difference_update(partitions)
+        self._metrics.held(len(self._held))
+        for partition in partitions:
+            self._health.ready(HELD + _name(partition))
+        self._log.warning("partitions_resumed", partitions=sorted(map(_name, partitions)))
+
+    # --- watching -------------------------------------------------------------
+
+    def lag(self, partition: TopicPartition, records: int) -> None:
+        """See ``Observer``."""
+        self._metrics.lag(partition, records)
+
+    def stalled(self, seconds: float) -> None:
+        """See ``Observer``."""
+        if self._health.liveness().reasons.get(STALLED) is None:
+            self._log.error("stalled", seconds=round(seconds, 1))
+        self._health.unhealthy(STALLED, f"lag and no progress for {seconds:.0f} s")
+
+    def progressing(self) -> None:
+        """See ``Observer``."""
+        self._health.healthy(STALLED)
+        self._log.info("progressing")
+
+    def loop_lag(self, seconds: float) -> None:
+        """See ``Observer``. That it is called at all shows that the event loop turns."""
+        self._metrics.loop_lag(seconds)
+        self._health.beat()
+
+    def in_flight(self, batches: int) -> None:
+        """See ``Observer``."""
+        self._metrics.in_flight(batches)
+
+
+def _name(partition: TopicPartition) -> str:
+    return f"{partition.topic}-{partition.partition}"

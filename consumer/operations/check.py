@@ -1,0 +1,95 @@
+"""``consumer check``: every precondition of a run, with a cure for each that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Sequence
+from dataclasses import asdict
+
+from rich.table import Table
+from rich.text import Text
+
+from consumer.errors import ConsumerError, ExitCode, PreconditionError
+from consumer.findings import Finding, Status
+from consumer.operations.console import console
+from consumer.settings import Settings
+from consumer.store.opening import open_store
+from consumer.stream.codecs import check_codecs
+from consumer.stream.group_grants import group_findings
+from consumer.stream.preconditions import topic_findings
+from consumer.stream.topics import open_admin
+
+STYLES = {Status.OK: "green", Status.WARNING: "yellow", Status.FAILED: "bold red"}
+
+
+async def check_everything(settings: Settings, *, as_json: bool) -> ExitCode:
+    """Print a line for each precondition; ``FOUND`` as exit code where one fails."""
+    findings = [_codecs()]
+    kafka, mongo = await asyncio.gather(
+        _answers("Kafka", _kafka(settings), settings),
+        _answers("MongoDB", _mongo(settings), settings),
+    )
+    findings += [*kafka, *mongo]
+    if as_json:
+        console().out(json.dumps([asdict(finding) for finding in findings]))
+    else:
+        _print(findings)
+    failed = any(finding.status is Status.FAILED for finding in findings)
+    return ExitCode.FOUND if failed else ExitCode.DONE
+
+
+def _codecs() -> Finding:
+    try:
+        check_codecs()
+    except PreconditionError as error:
+        return Finding(
+            "codecs", Status.FAILED, str(error), "pip install 'aiokafka[lz4,snappy,zstd]'"
+        )
+    return Finding("codecs", Status.OK, "gzip, snappy, lz4 and zstd can be read")
+
+
+async def _kafka(settings: Settings) -> Sequence[Finding]:
+    async with open_admin(settings.kafka) as admin:
+        names = [*settings.kafka.topics, settings.dead_letters.topic]
+        topics = await admin.describe(names)
+        reached = Finding("Kafka", Status.OK, f"reached by {settings.kafka.bootstrap_servers[0]}")
+        return [
+            reached,
+            *topic_findings(settings.kafka, settings.dead_letters, topics),
+            *await group_findings(settings, admin),
+        ]
+
+
+async def _mongo(settings: Settings) -> Sequence[Finding]:
+    async with open_store(settings.mongo) as store:
+        return await store.inspect()
+
+
+async def _answers(
+    server: str, look: Awaitable[Sequence[Finding]], settings: Settings
+) -> Sequence[Finding]:
+    """Return what was found, or one finding that says why nothing could be asked."""
+    limit = settings.kafka.request_timeout + settings.mongo.timeout
+    try:
+        async with asyncio.timeout(limit):
+            return await look
+    except TimeoutError:
+        said = f"no answer within {limit:g} s"
+    except ConsumerError as error:
+        said = str(error)
+    address = "kafka.bootstrap_servers" if server == "Kafka" else "mongo.uri"
+    return [Finding(server, Status.FAILED, said, f"is it running, and is {address} right?")]
+
+
+def _print(findings: Sequence[Finding]) -> None:
+    out = console()
+    table = Table("", "precondition", "found", box=None, pad_edge=False)
+    for finding in findings:
+        table.add_row(
+            Text(finding.status, STYLES[finding.status]), finding.name, Text(finding.detail)
+        )
+    out.print(table)
+    for finding in findings:
+        if finding.cure and finding.status is not Status.OK:
+            out.print(Text.assemble(f"\n{finding.name}: ", (finding.cure, "bold")))

@@ -1,0 +1,37 @@
+"""What the commands print: tables for a person, plain text when piped, JSON when asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+
+CONTROL = {code: f"\\x{code:02x}" for code in [*range(0x20), *range(0x7F, 0xA0)]}
+
+
+def printable(text: str) -> str:
+    """Make stored text safe for a terminal: control characters and lone surrogates escaped."""
+    return text.translate(CONTROL).encode("utf-8", "backslashreplace").decode()
+
+
+def timestamp(moment: datetime) -> str:
+    """Return a stored time as RFC 3339 in UTC, with milliseconds."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def to_json(document: Mapping[str, Any]) -> str:
+    """Return one line of JSON for a stored document; times as RFC 3339, ids as text."""
+    return json.dumps(document, default=_plain, ensure_ascii=True)
+
+
+def _plain(value: object) -> object:
+    return timestamp(value) if isinstance(value, datetime) else str(value)
+
+
+def console() -> Console:
+    """Return a console on standard output that breaks no lines when piped."""
+    found = Console(highlight=False, soft_wrap=True)
+    return found if found.is_terminal else Console(highlight=False, width=200, soft_wrap=True)

@@ -1,0 +1,180 @@
+"""The groups of settings with the defaults that fit together. The texts feed docs/settings.md."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, SecretStr
+
+from consumer.contract.key_policy import KeyPolicy
+from consumer.settings.values import (
+    Bytes,
+    CollectionName,
+    Count,
+    DatabaseName,
+    Days,
+    Driver,
+    LogFormat,
+    LogLevel,
+    MongoUri,
+    OnGap,
+    Optionally,
+    Port,
+    SaslMechanism,
+    Seconds,
+    SecurityProtocol,
+    Servers,
+    Share,
+    Text,
+    TopicName,
+    TopicNames,
+    UpperCase,
+)
+
+
+class Group(BaseModel):
+    """Settings that belong together."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        # A refused value is quoted by our own message, and only where it is no secret.
+        hide_input_in_errors=True,
+    )
+
+
+class SecuritySettings(Group):
+    """How to reach brokers that ask who you are."""
+
+    protocol: SecurityProtocol = SecurityProtocol.PLAINTEXT
+    """How the brokers' listener is secured, in Kafka's words."""
+    mechanism: SaslMechanism = SaslMechanism.SCRAM_SHA_512
+    """The SASL mechanism, used with SASL_PLAINTEXT and SASL_SSL."""
+    username: Annotated[Text | None, Optionally] = None
+    """The SASL user name."""
+    password: Annotated[SecretStr | None, Optionally] = None
+    """The SASL password."""
+    ca_file: Annotated[Text | None, Optionally] = None
+    """A PEM file of the certificate authorities to trust; the system's own when not set."""
+    cert_file: Annotated[Text | None, Optionally] = None
+    """A PEM file of the client's certificate, where brokers ask for one."""
+    key_file: Annotated[Text | None, Optionally] = None
+    """A PEM file of the client certificate's private key."""
+    key_password: Annotated[SecretStr | None, Optionally] = None
+    """The password of that private key."""
+
+
+class KafkaSettings(Group):
+    """The brokers, the topics and the group."""
+
+    bootstrap_servers: Servers = ("localhost:9092",)
+    """The brokers to ask first."""
+    topics: TopicNames = ("conversation.sessions", "conversation.events")
+    """The topics to read; every kind of message is accepted on each of them."""
+    group_id: Text = "conversation-consumer"
+    """The consumer group; its committed offsets say what has been stored."""
+    key_policy: KeyPolicy = KeyPolicy.WARN
+    """What becomes of a record whose key is not its sessionId: applied and counted, or refused."""
+    on_gap: OnGap = OnGap.CONTINUE
+    """What to do when the broker deleted records before they were read."""
+    security: SecuritySettings = SecuritySettings()
+    session_timeout: Seconds = 45.0
+    """After this long without a heartbeat the group gives a member's partitions to others."""
+    request_timeout: Seconds = 30.0
+    """How long to wait for a broker's answer."""
+    rebalance_timeout: Seconds = 20.0
+    """How long a rebalance waits for a member; the time there is to drain revoked partitions."""
+    heartbeat_interval: Seconds = 3.0
+    """The pause between heartbeats."""
+    max_poll_interval: Seconds = 300.0
+    """After this long without a poll a member leaves the group."""
+    max_partition_fetch_bytes: Bytes = 4 * 1024 * 1024
+    """The most that one fetch brings of one partition, as compressed by the producer."""
+    fetch_max_bytes: Bytes = 50 * 1024 * 1024
+    """The most that one fetch brings in all."""
+
+
+class DeadLetterSettings(Group):
+    """Where records go that can never be applied, and when not to send more."""
+
+    topic: TopicName = "conversation.dead-letters"
+    """Where records go that can never be applied."""
+    parking_topic: TopicName = "conversation.parking"
+    """Where a redrive puts dead letters that came back too often."""
+    max_attempts: Count = 3
+    """How often a dead letter may be sent back before it is parked."""
+    max_request_bytes: Bytes = 1024 * 1024
+    """The largest dead letter to send; of a larger record only its origin and digest are sent."""
+    idempotent: bool = True
+    """Whether the dead letters' producer is idempotent; the embedded broker cannot serve that."""
+    breaker_share: Share = 0.5
+    """The share of rejected records in the window from which on no more letters are sent."""
+    breaker_window: Count = 1000
+    """How many of the latest records that share is taken of."""
+    breaker_minimum: Count = 100
+    """From how many rejected records on the share counts."""
+
+
+class MongoSettings(Group):
+    """The database. What was said is kept: retention is off unless it is set."""
+
+    uri: MongoUri = SecretStr("mongodb://localhost:27017")
+    """Where MongoDB is, with credentials where it asks for them."""
+    database: DatabaseName = "conversations"
+    """The database of both collections."""
+    sessions: CollectionName = "conversation_sessions"
+    """The collection of sessions."""
+    events: CollectionName = "conversation_events"
+    """The collection of events."""
+    driver: Driver = Driver.MOTOR
+    """Which asyncio driver to use."""
+    timeout: Seconds = 10.0
+    """How long one command may take in all before it is tried again."""
+    max_pool_size: Count = 20
+    """The most connections to each server."""
+    retention_days: Annotated[Days | None, Optionally] = None
+    """After how many days documents are deleted; never when not set."""
+    create_indexes: bool = True
+    """Whether to create missing indexes at start; they are checked in any case."""
+
+
+class EngineSettings(Group):
+    """How much is in flight, and how patient the engine is."""
+
+    max_poll_records: Count = 2000
+    """The most records of one poll."""
+    max_batch_bytes: Bytes = 32 * 1024 * 1024
+    """The most bytes of values in one batch."""
+    batches_in_flight: Count = 3
+    """How many batches, each of other partitions, are being written at once."""
+    commit_interval: Seconds = 1.0
+    """The pause between commits of offsets."""
+    drain_deadline: Seconds = 20.0
+    """How long a stop waits for what is in flight; keep the container's grace period longer."""
+    startup_timeout: Seconds = 60.0
+    """How long to wait at start for the brokers and the database."""
+    backoff_initial: Seconds = 0.1
+    """The first pause before a batch is tried again; each further one doubles, with jitter."""
+    backoff_max: Seconds = 30.0
+    """The longest such pause."""
+    stall_after: Seconds = 120.0
+    """After this long with lag and without progress the process reports itself unhealthy."""
+
+
+class LogSettings(Group):
+    """What is written to standard error."""
+
+    format: LogFormat = LogFormat.AUTO
+    """JSON lines or readable ones; auto: readable on a terminal, JSON elsewhere."""
+    level: Annotated[LogLevel, UpperCase] = LogLevel.INFO
+    """The least severe lines that are written."""
+
+
+class HttpSettings(Group):
+    """Health and metrics over HTTP."""
+
+    host: Text = "0.0.0.0"  # noqa: S104 -- probes and scrapers come from outside the container
+    """The address to listen on."""
+    port: Annotated[Port | None, Optionally] = None
+    """The port of /livez, /readyz and /metrics; off when not set."""

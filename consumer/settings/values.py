@@ -1,0 +1,195 @@
+"""The kinds of value a setting can have, each with the words that say what is allowed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic_core import PydanticCustomError
+
+
+class OnGap(StrEnum):
+    """What to do when unread records were deleted by the broker's retention."""
+
+    CONTINUE = "continue"
+    STOP = "stop"
+
+
+class Driver(StrEnum):
+    """Which asyncio driver talks to MongoDB."""
+
+    MOTOR = "motor"
+    PYMONGO = "pymongo"
+
+
+class LogFormat(StrEnum):
+    """``auto``: readable lines on a terminal, JSON elsewhere."""
+
+    AUTO = "auto"
+    JSON = "json"
+    CONSOLE = "console"
+
+
+class LogLevel(StrEnum):
+    """The least severe line that is written."""
+
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+
+
+class SecurityProtocol(StrEnum):
+    """Kafka's own names."""
+
+    PLAINTEXT = "PLAINTEXT"
+    SSL = "SSL"
+    SASL_PLAINTEXT = "SASL_PLAINTEXT"
+    SASL_SSL = "SASL_SSL"
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether the connection runs over TLS."""
+        return self in {SecurityProtocol.SSL, SecurityProtocol.SASL_SSL}
+
+    @property
+    def authenticated(self) -> bool:
+        """Whether the client tells a user name and a password."""
+        return self in {SecurityProtocol.SASL_PLAINTEXT, SecurityProtocol.SASL_SSL}
+
+
+class SaslMechanism(StrEnum):
+    """The mechanisms a password serves."""
+
+    PLAIN = "PLAIN"
+    SCRAM_SHA_256 = "SCRAM-SHA-256"
+    SCRAM_SHA_512 = "SCRAM-SHA-512"
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """Says in words which values a setting takes; part of its type, shown in every refusal."""
+
+    words: str
+
+
+def _strip(value: object) -> object:
+    return value.strip() if isinstance(value, str) else value
+
+
+def _none_when_empty(value: object) -> object:
+    """Read an empty text as "not set": compose files pass unset variables on like that."""
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+def _upper(value: object) -> object:
+    return value.strip().upper() if isinstance(value, str) else value
+
+
+def _split(value: object) -> object:
+    """Turn a JSON list or text separated by commas into the list it stands for."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if text.startswith("["):
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError:
+            raise ValueError("it begins like a JSON list and is none") from None
+    return [item for item in (part.strip() for part in text.split(",")) if item]
+
+
+def _without_repetition(values: tuple[str, ...]) -> tuple[str, ...]:
+    repeated = [value for value, times in Counter(values).items() if times > 1]
+    if repeated:
+        raise ValueError(f"{repeated[0]!r} stands twice")
+    return values
+
+
+def _refused() -> PydanticCustomError:
+    """Refuse a value for which the setting's ``Allowed`` says enough."""
+    return PydanticCustomError("refused", "not allowed")
+
+
+def _matching(pattern: str) -> AfterValidator:
+    """Accept text that matches ``pattern`` from its first to its last character."""
+    compiled = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if compiled.fullmatch(value) is None:
+            raise _refused()
+        return value
+
+    return AfterValidator(check)
+
+
+def _mongodb_scheme(uri: SecretStr) -> SecretStr:
+    """Refuse what is no MongoDB URI without quoting it, since it may hold a password."""
+    if not re.match(r"mongodb(\+srv)?://[^/\s]", uri.get_secret_value()):
+        raise _refused()
+    return uri
+
+
+Optionally = BeforeValidator(_none_when_empty)
+UpperCase = BeforeValidator(_upper)
+
+Text = Annotated[
+    str, BeforeValidator(_strip), Field(min_length=1), Allowed("text that is not empty")
+]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False), Allowed("seconds, above 0")]
+Bytes = Annotated[int, Field(gt=0), Allowed("a whole number of bytes, above 0")]
+Count = Annotated[int, Field(ge=1), Allowed("a whole number, 1 or more")]
+Share = Annotated[
+    float, Field(gt=0, le=1, allow_inf_nan=False), Allowed("a number above 0, at most 1")
+]
+Days = Annotated[
+    float, Field(gt=1, allow_inf_nan=False), Allowed("a number of days above 1; empty for none")
+]
+Port = Annotated[
+    int, Field(ge=0, le=65535), Allowed("a port, 0 to 65535 (0: any free one); empty for none")
+]
+TopicName = Annotated[
+    str,
+    BeforeValidator(_strip),
+    _matching(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}"),
+    Allowed("a topic name: 1 to 249 of the characters A-Z a-z 0-9 . _ -"),
+]
+TopicNames = Annotated[
+    tuple[TopicName, ...],
+    BeforeValidator(_split),
+    Field(min_length=1),
+    AfterValidator(_without_repetition),
+    Allowed("topic names, separated by commas or as a JSON list, each once"),
+]
+Server = Annotated[
+    str, BeforeValidator(_strip), _matching(r"(\[[0-9a-fA-F:]+\]|[^\s:,/@]+):\d{1,5}")
+]
+Servers = Annotated[
+    tuple[Server, ...],
+    BeforeValidator(_split),
+    Field(min_length=1),
+    Allowed("host:port, several separated by commas or as a JSON list"),
+]
+DatabaseName = Annotated[
+    str,
+    BeforeValidator(_strip),
+    _matching(r'[^/\\. "$*<>:|?\x00]{1,63}'),
+    Allowed('a database name: at most 63 characters, none of / \\ . " $ * < > : | ? or a space'),
+]
+CollectionName = Annotated[
+    str,
+    BeforeValidator(_strip),
+    _matching(r"(?!system\.)[^$\x00.][^$\x00]{0,119}"),
+    Allowed('a collection name: at most 120 characters, without $ and without "system." in front'),
+]
+MongoUri = Annotated[
+    SecretStr,
+    BeforeValidator(_strip),
+    AfterValidator(_mongodb_scheme),
+    Allowed("a URI that begins with mongodb:// or mongodb+srv://"),
+]

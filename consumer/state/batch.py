@@ -1,0 +1,92 @@
+"""The records of one batch by identity: who is sent, who waits, how each one ended.
+
+Of several records with one identity only the first is sent; when it is settled the others
+are judged, in their order, against what is then stored. So the borders of batches never
+change an outcome, and what the server does with two of a kind in one command is no matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from bson.raw_bson import RawBSONDocument
+
+from consumer.contract.rejection import Rejected
+from consumer.state.outcomes import Outcome, Result
+from consumer.state.verdict import REDELIVERED, judge
+from consumer.state.writes import EventWrite, Write
+
+APPLIED = Result(Outcome.APPLIED)
+
+
+class Batch:
+    """Keeps the results. Knows nothing of commands, attempts or errors."""
+
+    def __init__(self, writes: Sequence[Write]) -> None:
+        """Group the writes, which come in offset order within each partition."""
+        self.writes = writes
+        self._results: list[Result | None] = [None] * len(writes)
+        self._pending: dict[int, None] = {}
+        self._waiting: dict[int, list[int]] = {}
+        first_of: dict[tuple[str, ...], int] = {}
+        for index, write in enumerate(writes):
+            first = first_of.setdefault(write.identity, index)
+            if first == index:
+                self._pending[index] = None
+            else:
+                self._waiting.setdefault(first, []).append(index)
+
+    @property
+    def pending(self) -> Collection[int]:
+        """The records to send: the first of each identity that is not settled."""
+        return self._pending.keys()
+
+    def applied(self, index: int) -> None:
+        """The store has acknowledged this record's write."""
+        self._settle(index, APPLIED, self.writes[index].content)
+
+    def found(self, index: int, stored: RawBSONDocument, *, own_possible: bool) -> Result:
+        """The store holds ``stored`` in this record's place; return what that makes of it.
+
+        ``own_possible``: an earlier attempt of this delivery may have written it, unheard.
+        """
+        result = judge(self.writes[index], stored)
+        if own_possible and result is REDELIVERED:
+            result = APPLIED
+        self._settle(index, result, stored)
+        return result
+
+    def refused(self, index: int, rejected: Rejected) -> None:
+        """The store refuses this record for good; the next of its identity takes its place."""
+        self._results[index] = Result(Outcome.DEAD_LETTERED, rejected)
+        del self._pending[index]
+        waiting = self._waiting.pop(index, None)
+        if waiting:
+            successor, *others = waiting
+            self._pending[successor] = None
+            if others:
+                self._waiting[successor] = others
+
+    def results(self, late_sessions: Collection[str]) -> list[Result]:
+        """Return one result for each write, events of ``late_sessions`` marked.
+
+        Raises ``AssertionError`` while a record is not settled: it would be lost.
+        """
+        if self._pending:
+            raise AssertionError(f"{len(self._pending)} records of the batch are not settled")
+        return [
+            self._marked(write, result, late_sessions)
+            for write, result in zip(self.writes, self._results, strict=True)
+            if result is not None
+        ]
+
+    def _settle(self, index: int, result: Result, stored: RawBSONDocument) -> None:
+        self._results[index] = result
+        del self._pending[index]
+        for follower in self._waiting.pop(index, ()):
+            self._results[follower] = judge(self.writes[follower], stored)
+
+    def _marked(self, write: Write, result: Result, late_sessions: Collection[str]) -> Result:
+        if late_sessions and isinstance(write, EventWrite) and write.session_id in late_sessions:
+            return Result(result.outcome, result.rejected, late=True)
+        return result

@@ -1,0 +1,72 @@
+"""Whether two BSON values say the same.
+
+Stored values are compared as they lie in the store. Decoding them first would lose what
+matters: a sub-document that looks like a reference becomes an object of the driver's, and
+Python takes true, 1 and 1.0 for the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from bson.codec_options import CodecOptions, DatetimeConversion
+from bson.raw_bson import RawBSONDocument
+
+RAW = CodecOptions(
+    document_class=RawBSONDocument,
+    # Other writers may have stored times that no datetime can hold: a number always can.
+    datetime_conversion=DatetimeConversion.DATETIME_MS,
+    # ... and bytes that are not UTF-8. They must differ from ours, not raise.
+    unicode_decode_error_handler="surrogateescape",
+)
+"""How documents are read: nothing is decoded before it is asked for."""
+
+_ABSENT = object()
+
+
+def raw_document(encoded: bytes) -> RawBSONDocument:
+    """Wrap one encoded document."""
+    return RawBSONDocument(encoded, RAW)
+
+
+def differing_fields(
+    ours: RawBSONDocument, stored: RawBSONDocument, fields: Iterable[str]
+) -> tuple[str, ...]:
+    """Return those of ``fields`` that are not the same in both; absent differs from null."""
+    return tuple(
+        field
+        for field in fields
+        if not same_value(ours.get(field, _ABSENT), stored.get(field, _ABSENT))
+    )
+
+
+def same_value(left: object, right: object) -> bool:
+    """Compare two values of raw documents.
+
+    Objects whatever the order of their keys, arrays in order. A boolean, an integer and a
+    double are three things; 32 and 64 bits are one, and so are -0.0 and 0.0. Iterative, so
+    that no depth a server can store exhausts the stack.
+    """
+    pairs = [(left, right)]
+    while pairs:
+        one, other = pairs.pop()
+        if isinstance(one, RawBSONDocument) and isinstance(other, RawBSONDocument):
+            if one.raw == other.raw:
+                continue
+            if len(one) != len(other) or any(name not in other for name in one):
+                return False
+            pairs.extend((value, other[name]) for name, value in one.items())
+        elif isinstance(one, list) and isinstance(other, list):
+            if len(one) != len(other):
+                return False
+            pairs.extend(zip(one, other, strict=True))
+        elif _kind(one) is not _kind(other) or one != other:
+            return False
+    return True
+
+
+def _kind(value: object) -> type:
+    """Return the type that decides; a 64-bit integer of the driver's is an integer."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return int
+    return type(value)

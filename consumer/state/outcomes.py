@@ -1,0 +1,32 @@
+"""How a delivery ended. Every record that is settled has exactly one outcome."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from consumer.contract.rejection import Rejected
+
+
+class Outcome(StrEnum):
+    """The closed set of ends; their counts add up to the records consumed."""
+
+    APPLIED = "applied"
+    REDELIVERED = "redelivered"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+    DEAD_LETTERED = "dead_lettered"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The outcome of one record, with what the dead letter needs where one is due.
+
+    ``late`` marks, best effort, an event that met an ended session; it stands
+    beside the outcome and changes nothing.
+    """
+
+    outcome: Outcome
+    rejected: Rejected | None = None
+    late: bool = False

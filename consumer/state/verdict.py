@@ -1,0 +1,90 @@
+"""The question after a duplicate key: is what is stored this message, a copy, or another one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import assert_never
+
+from bson.raw_bson import RawBSONDocument
+
+from consumer.contract.record import Position
+from consumer.contract.rejection import Reason, Rejected
+from consumer.state.bson_content import differing_fields
+from consumer.state.outcomes import Outcome, Result
+from consumer.state.writes import CreateWrite, EndWrite, EventWrite, Write
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """Which fields make one message say the same as another.
+
+    ``time`` is compared only where both messages carried it: a relayed copy without a time
+    of its own has another record's timestamp. ``origin`` names the record it came from.
+    """
+
+    fields: tuple[str, ...]
+    time: str | None
+    origin: str
+
+
+_EVENT = Content(("type", "payload"), "timestamp", "from")
+_CREATE = Content(("language", "metadata"), "startedAt", "createdFrom")
+_END = Content(("status",), None, "endedFrom")
+
+REDELIVERED = Result(Outcome.REDELIVERED)
+DUPLICATE = Result(Outcome.DUPLICATE)
+
+
+def judge(write: Write, stored: RawBSONDocument) -> Result:
+    """Return how a record ends whose place in the store is taken by ``stored``.
+
+    ``conflict``: other content; what is stored stays. ``redelivered``: the same content from
+    this very record. ``duplicate``: the same content from another record. A position alone
+    proves nothing: a topic that was created anew has the same offsets with other content.
+    """
+    content = _content_of(write)
+    fields = content.fields
+    if content.time is not None and not (
+        _time_defaulted(write.content, content) or _time_defaulted(stored, content)
+    ):
+        fields = (*fields, content.time)
+    differing = differing_fields(write.content, stored, fields)
+    if differing:
+        return _conflict(write, differing)
+    return REDELIVERED if _came_from(stored, content, write.position) else DUPLICATE
+
+
+def _content_of(write: Write) -> Content:
+    match write:
+        case EventWrite():
+            return _EVENT
+        case CreateWrite():
+            return _CREATE
+        case EndWrite():
+            return _END
+        case _:
+            assert_never(write)
+
+
+def _conflict(write: Write, differing: tuple[str, ...]) -> Result:
+    noun = "event" if isinstance(write, EventWrite) else "session"
+    detail = f"the stored {noun} differs in {', '.join(differing)}"
+    return Result(Outcome.CONFLICT, Rejected(Reason.CONFLICT, detail))
+
+
+def _origin(document: RawBSONDocument, content: Content) -> RawBSONDocument | None:
+    origin = document.get(content.origin)
+    return origin if isinstance(origin, RawBSONDocument) else None
+
+
+def _time_defaulted(document: RawBSONDocument, content: Content) -> bool:
+    origin = _origin(document, content)
+    return origin is not None and origin.get("defaulted") is True
+
+
+def _came_from(document: RawBSONDocument, content: Content, position: Position) -> bool:
+    """Tell whether this record wrote the document; an older writer may have left no origin."""
+    origin = _origin(document, content)
+    if origin is None:
+        return False
+    return (origin.get("topic"), origin.get("partition"), origin.get("offset")) == position

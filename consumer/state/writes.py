@@ -1,0 +1,198 @@
+"""What a message writes, as values: encoded once, alone, before anything is sent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, assert_never
+
+from bson.raw_bson import RawBSONDocument
+
+from consumer.contract.messages import (
+    EventRecorded,
+    Message,
+    SessionCompleted,
+    SessionCreated,
+    SessionFailed,
+)
+from consumer.contract.record import Position, Record
+from consumer.contract.rejection import Rejected
+from consumer.state.bson_content import raw_document
+from consumer.state.retention import Retention, record_time
+from consumer.state.sessions import Status
+from consumer.state.storable import MAX_DOCUMENT_BYTES, SERVER_ID_BYTES, encode
+
+MAX_EVENT_BYTES = MAX_DOCUMENT_BYTES - SERVER_ID_BYTES
+
+SESSION_RESERVE_BYTES = 64 * 1024
+"""What a session's creation leaves free, so that its end fits in whichever comes first."""
+
+_SESSION_FRAME_BYTES = 2 * 1024
+"""What a session has besides both contents: ids of at most 1,024 bytes, status, expiry."""
+
+MAX_CREATE_BYTES = MAX_DOCUMENT_BYTES - SESSION_RESERVE_BYTES
+MAX_END_BYTES = SESSION_RESERVE_BYTES - _SESSION_FRAME_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class EventWrite:
+    """An event to insert. ``content`` is the whole document, without ``_id``."""
+
+    session_id: str
+    event_id: str
+    position: Position
+    content: RawBSONDocument
+    expire_at: datetime | None = None
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """What the unique index holds to be one."""
+        return ("event", self.session_id, self.event_id)
+
+
+@dataclass(frozen=True, slots=True)
+class CreateWrite:
+    """A session's creation. ``content`` holds the fields that only a creation sets."""
+
+    session_id: str
+    position: Position
+    content: RawBSONDocument
+    expire_at: datetime | None = None
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """A session is created once."""
+        return ("create", self.session_id)
+
+
+@dataclass(frozen=True, slots=True)
+class EndWrite:
+    """A session's end, good or bad. ``content`` holds the status and what only an end sets."""
+
+    session_id: str
+    position: Position
+    content: RawBSONDocument
+    status: Status
+    expire_at: datetime | None = None
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """A session ends once: completed and failed stand for the same place."""
+        return ("end", self.session_id)
+
+
+Write = EventWrite | CreateWrite | EndWrite
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityWrite:
+    """An event is there: the session is past ``initiated``. Belongs to no record."""
+
+    session_id: str
+    expire_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """The record is older than what is kept; it writes nothing."""
+
+
+def plan(
+    message: Message,
+    record: Record,
+    retention: Retention | None = None,
+    oldest_kept: datetime | None = None,
+) -> Write | Rejected | Expired:
+    """Return what ``message`` writes, or why it cannot be stored.
+
+    ``retention`` and ``oldest_kept`` (``retention.oldest_kept`` of the present moment) stand
+    only where documents expire. The same record always writes the same bytes.
+    """
+    expire_at = None
+    if retention is not None:
+        stamped = record_time(record.timestamp_ms)
+        if oldest_kept is not None and stamped is not None and stamped < oldest_kept:
+            return Expired()
+        expire_at = retention.expiry(record.timestamp_ms)
+    match message:
+        case EventRecorded():
+            return _event(message, record, expire_at)
+        case SessionCreated():
+            return _create(message, record, expire_at)
+        case SessionCompleted():
+            return _end(
+                message, Status.COMPLETED, ("eventCount", message.event_count), record, expire_at
+            )
+        case SessionFailed():
+            return _end(message, Status.FAILED, ("reason", message.reason), record, expire_at)
+        case _:
+            assert_never(message)
+
+
+def _event(
+    message: EventRecorded, record: Record, expire_at: datetime | None
+) -> EventWrite | Rejected:
+    document = {
+        "sessionId": message.session_id,
+        "eventId": message.event_id,
+        "type": message.event_type.value,
+        "payload": message.payload,
+        "timestamp": message.timestamp,
+        "from": _origin(record, defaulted=message.time_defaulted),
+    }
+    if expire_at is not None:
+        document["expireAt"] = expire_at
+    encoded = encode(document, ("payload",), MAX_EVENT_BYTES)
+    if isinstance(encoded, Rejected):
+        return encoded
+    return EventWrite(
+        message.session_id, message.event_id, record.position, raw_document(encoded), expire_at
+    )
+
+
+def _create(
+    message: SessionCreated, record: Record, expire_at: datetime | None
+) -> CreateWrite | Rejected:
+    fields = {
+        "language": message.language,
+        "metadata": message.metadata,
+        "startedAt": message.started_at,
+        "createdFrom": _origin(record, defaulted=message.time_defaulted),
+    }
+    encoded = encode(fields, ("language", "metadata"), MAX_CREATE_BYTES)
+    if isinstance(encoded, Rejected):
+        return encoded
+    return CreateWrite(message.session_id, record.position, raw_document(encoded), expire_at)
+
+
+def _end(
+    message: SessionCompleted | SessionFailed,
+    status: Status,
+    lesser: tuple[str, int | str | None],
+    record: Record,
+    expire_at: datetime | None,
+) -> EndWrite | Rejected:
+    fields: dict[str, Any] = {
+        "status": status.value,
+        "endedAt": message.ended_at,
+        "endedFrom": _origin(record, defaulted=message.time_defaulted),
+    }
+    name, value = lesser
+    if value is not None:
+        fields[name] = value
+    encoded = encode(fields, (name,), MAX_END_BYTES)
+    if isinstance(encoded, Rejected):
+        return encoded
+    return EndWrite(message.session_id, record.position, raw_document(encoded), status, expire_at)
+
+
+def _origin(record: Record, *, defaulted: bool) -> dict[str, Any]:
+    """Return where a content came from; ``defaulted``: its time is the record's."""
+    origin: dict[str, Any] = {
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+    }
+    if defaulted:
+        origin["defaulted"] = True
+    return origin

@@ -1,0 +1,95 @@
+"""Opens the client of either driver, and the two collections on it.
+
+Motor wraps PyMongo in threads; PyMongo's own asyncio client needs none. Both have the same
+methods, so that everything above this file is written once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, assert_never
+
+from bson.codec_options import CodecOptions
+from motor.motor_asyncio import (
+    AsyncIOMotorClient,
+    AsyncIOMotorCollection,
+    AsyncIOMotorDatabase,
+)
+from pymongo import AsyncMongoClient, ReadPreference, WriteConcern
+from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import PyMongoError
+from pymongo.read_concern import ReadConcern
+
+from consumer.errors import SettingsError
+from consumer.settings.groups import MongoSettings
+from consumer.settings.values import Driver
+
+Document = dict[str, Any]
+Client = AsyncMongoClient[Document] | AsyncIOMotorClient[Document]
+Database = AsyncDatabase[Document] | AsyncIOMotorDatabase[Document]
+Collection = AsyncCollection[Any] | AsyncIOMotorCollection[Any]
+
+ACKNOWLEDGED = WriteConcern(w="majority", j=True)
+"""By a majority and its journal. Less could be lost after its offset has been committed."""
+
+JUDGED = ReadConcern("majority")
+"""What is judged must not be rolled back later."""
+
+APP_NAME = "conversation-consumer"
+
+
+def open_client(settings: MongoSettings, app_name: str = APP_NAME) -> Client:
+    """Return a client of the driver the settings name. Connects at its first command.
+
+    Raises ``SettingsError`` where the URI is no connection string; the text of the driver's
+    error may quote credentials and is left out.
+    """
+    uri = settings.uri.get_secret_value()
+    options: Mapping[str, Any] = {
+        "appname": app_name,
+        "w": "majority",
+        "journal": True,
+        "retryWrites": True,
+        "timeoutMS": round(settings.timeout * 1000),
+        "maxPoolSize": settings.max_pool_size,
+        "tz_aware": True,
+        "uuidRepresentation": "standard",
+    }
+    try:
+        match settings.driver:
+            case Driver.MOTOR:
+                return AsyncIOMotorClient(uri, **options)
+            case Driver.PYMONGO:
+                return AsyncMongoClient(uri, **options)
+            case _:
+                assert_never(settings.driver)
+    except (PyMongoError, ValueError, TypeError) as error:
+        raise SettingsError(
+            f"mongo.uri: not a connection string the driver accepts ({type(error).__name__})"
+        ) from None
+
+
+async def close_client(client: Client) -> None:
+    """Close all connections."""
+    if isinstance(client, AsyncMongoClient):
+        await client.close()
+    else:
+        client.close()
+
+
+def database_of(client: Client, settings: MongoSettings) -> Database:
+    """Return the database, with concerns that the URI cannot weaken."""
+    return client.get_database(
+        settings.database,
+        write_concern=ACKNOWLEDGED,
+        read_concern=JUDGED,
+        read_preference=ReadPreference.PRIMARY,
+    )
+
+
+def collection_of(
+    database: Database, name: str, codec: CodecOptions[Any] | None = None
+) -> Collection:
+    """Return a collection with the database's concerns; ``codec``: how its documents are read."""
+    return database.get_collection(name, codec_options=codec)

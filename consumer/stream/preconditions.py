@@ -1,0 +1,121 @@
+"""What must be true of the topics before a record is read, and the cure where it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from consumer.findings import Finding, Status
+from consumer.settings import DeadLetterSettings, KafkaSettings
+from consumer.stream.topics import TopicDescription
+
+SUGGESTED_PARTITIONS = 6
+LETTER_HEADERS = 4096
+"""Bytes that the dlq- headers may add to a record."""
+
+
+def _create_command(kafka: KafkaSettings, topic: str, *options: str) -> str:
+    extra = "".join(f" --config {option}" for option in options)
+    return (
+        f"kafka-topics.sh --bootstrap-server {kafka.bootstrap_servers[0]} --create "
+        f"--topic {topic} --partitions {SUGGESTED_PARTITIONS}{extra}"
+    )
+
+
+def topic_findings(
+    kafka: KafkaSettings, letters: DeadLetterSettings, topics: Mapping[str, TopicDescription]
+) -> list[Finding]:
+    """Judge the subscribed topics and the dead-letter topic by their descriptions."""
+    findings = [
+        Finding(f"topic {name}", Status.OK, f"{topics[name].partitions} partitions")
+        if name in topics
+        else Finding(
+            f"topic {name}", Status.FAILED, "does not exist", _create_command(kafka, name)
+        )
+        for name in kafka.topics
+    ]
+    present = [topics[name] for name in kafka.topics if name in topics]
+    findings += _equal_partitions(present)
+    findings += [_not_compacted(topic) for topic in present]
+    findings += _replicated(present)
+    findings.append(_dead_letter_topic(kafka, letters, topics, present))
+    return findings
+
+
+def _equal_partitions(present: list[TopicDescription]) -> list[Finding]:
+    counts = {topic.name: topic.partitions for topic in present}
+    if len(counts) < 2:  # noqa: PLR2004 -- one topic has nothing to differ from
+        return []
+    if len(set(counts.values())) == 1:
+        return [Finding("partition counts", Status.OK, "equal on all topics")]
+    said = ", ".join(f"{name} has {count}" for name, count in counts.items())
+    smallest = min(counts, key=lambda name: counts[name])
+    return [
+        Finding(
+            "partition counts",
+            Status.FAILED,
+            f"{said}; a session's records of both topics would go to different instances",
+            f"kafka-topics.sh --alter --topic {smallest} --partitions {max(counts.values())} "
+            "(sessions that are open now may then be in two partitions; their state stays right)",
+        )
+    ]
+
+
+def _not_compacted(topic: TopicDescription) -> Finding:
+    name = f"cleanup policy of {topic.name}"
+    if not topic.compacted:
+        policy = topic.configs.get("cleanup.policy", "not told by the broker")
+        return Finding(name, Status.OK, policy)
+    return Finding(
+        name,
+        Status.FAILED,
+        "compact: with sessionId as key all but a session's last message would be deleted",
+        f"kafka-configs.sh --alter --entity-type topics --entity-name {topic.name} "
+        "--add-config cleanup.policy=delete",
+    )
+
+
+def _replicated(present: list[TopicDescription]) -> list[Finding]:
+    single = [topic.name for topic in present if topic.replicas == 1]
+    if not single:
+        return []
+    return [
+        Finding(
+            "replication",
+            Status.WARNING,
+            f"one replica only: {', '.join(single)}; a broker's disk is all that keeps them",
+            "kafka-reassign-partitions.sh, or create the topics with --replication-factor 3 and "
+            "min.insync.replicas=2",
+        )
+    ]
+
+
+def _dead_letter_topic(
+    kafka: KafkaSettings,
+    letters: DeadLetterSettings,
+    topics: Mapping[str, TopicDescription],
+    present: list[TopicDescription],
+) -> Finding:
+    name = f"dead-letter topic {letters.topic}"
+    sources = [topic.max_message_bytes for topic in present if topic.max_message_bytes]
+    needed = max(sources, default=0) + LETTER_HEADERS
+    if letters.topic not in topics:
+        return Finding(
+            name,
+            Status.FAILED,
+            "does not exist",
+            _create_command(kafka, letters.topic, f"max.message.bytes={needed}"),
+        )
+    topic = topics[letters.topic]
+    if topic.compacted:
+        return _not_compacted(topic)
+    limit = topic.max_message_bytes
+    if limit is not None and sources and limit < needed:
+        return Finding(
+            name,
+            Status.WARNING,
+            f"max.message.bytes is {limit}, less than the largest record with headers; such a "
+            "record would be dead-lettered truncated and could not be sent back",
+            f"kafka-configs.sh --alter --entity-type topics --entity-name {letters.topic} "
+            f"--add-config max.message.bytes={needed}",
+        )
+    return Finding(name, Status.OK, f"{topic.partitions} partitions, takes {limit or '?'} bytes")

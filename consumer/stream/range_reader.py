@@ -1,0 +1,253 @@
+"""Reading parts of topics without a group: no membership, no commits, nothing left behind.
+
+``consumer run`` may go on meanwhile; its group does not notice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka import TopicPartition as ClientPartition
+from aiokafka.errors import KafkaError
+from aiokafka.partitioner import murmur2
+
+from consumer.contract.record import Record, TopicPartition
+from consumer.errors import PreconditionError, TransientError
+from consumer.settings import KafkaSettings
+from consumer.stream.client import AiokafkaClient
+from consumer.stream.connection import connection_options
+from consumer.stream.ranges import EVERYTHING, Bounds, LogExtent, OffsetRange, ranges_within
+from consumer.stream.topics import open_admin
+
+POLL = 0.5
+"""Seconds one fetch waits for records."""
+
+FIRST_PAUSE = 0.1
+LONGEST_PAUSE = 5.0
+"""Seconds between two tries to read; each further one doubles."""
+
+NO_TIME_LATER = 2**63 - 1
+"""A time no record can be stamped after; larger ones do not fit the protocol."""
+
+
+def _client_options(kafka: KafkaSettings) -> dict[str, Any]:
+    return connection_options(kafka) | {
+        "group_id": None,
+        "enable_auto_commit": False,
+        # Where retention has overtaken the reader it goes on at what is left, and the hole shows.
+        "auto_offset_reset": "earliest",
+        "isolation_level": "read_committed",
+        "max_partition_fetch_bytes": kafka.max_partition_fetch_bytes,
+        "fetch_max_bytes": kafka.fetch_max_bytes,
+        "check_crcs": True,
+    }
+
+
+class RangeClient(AiokafkaClient):
+    """The client of no group: its partitions are assigned by hand.
+
+    Everything that is about a group (``commit``, ``committed``) must not be called.
+    """
+
+    def _check_membership(self) -> None:
+        """There is no membership that could be lost."""
+
+    def assign(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Read these partitions from these offsets on, and no others."""
+        self._consumer.assign([ClientPartition(*partition) for partition in positions])
+        for partition, offset in positions.items():
+            self._consumer.seek(ClientPartition(*partition), offset)
+
+    def pause(self, partition: TopicPartition) -> None:
+        """Fetch no more of an assigned partition."""
+        self._consumer.pause(ClientPartition(*partition))
+
+    async def offsets_at(
+        self, partitions: Collection[TopicPartition], timestamp_ms: int
+    ) -> dict[TopicPartition, int | None]:
+        """Return the first offset stamped then or later, None where there is none."""
+        moment = min(max(timestamp_ms, 0), NO_TIME_LATER)
+        # The client writes its answer into the mapping it was given: it gets one of its own.
+        asked = {ClientPartition(*partition): moment for partition in partitions}
+        try:
+            found = await self._consumer.offsets_for_times(asked)
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise TransientError(type(error).__name__, "list_offsets failed") from error
+        return {
+            TopicPartition(*partition): None if answer is None else int(answer.offset)
+            for partition, answer in found.items()
+        }
+
+
+class RangeReader:
+    """What the tools ask of topics. One ``read`` at a time; use ``open_range_reader``."""
+
+    def __init__(self, client: RangeClient, kafka: KafkaSettings) -> None:
+        """Wrap a started client."""
+        self.client = client
+        self._kafka = kafka
+        self._counts: dict[str, int] = {}
+
+    async def partitions_of(self, topics: Iterable[str]) -> list[TopicPartition]:
+        """Return the partitions of each topic. Raises ``PreconditionError`` for a missing one.
+
+        Asked of the admin client: asking a consumer's for a topic might create it.
+        """
+        names = list(dict.fromkeys(topics))
+        unknown = [name for name in names if name not in self._counts]
+        if unknown:
+            async with open_admin(self._kafka) as admin:
+                described = await admin.describe(unknown)
+            self._counts.update({name: topic.partitions for name, topic in described.items()})
+        missing = [name for name in names if name not in self._counts]
+        if missing:
+            raise PreconditionError(f"no such topic: {', '.join(missing)}")
+        return [
+            TopicPartition(name, number) for name in names for number in range(self._counts[name])
+        ]
+
+    async def partition_of(self, topic: str, key: bytes) -> TopicPartition:
+        """Return where Kafka's default partitioner puts a key."""
+        count = len(await self.partitions_of([topic]))
+        return TopicPartition(topic, (murmur2(key) & 0x7FFFFFFF) % count)
+
+    async def beginnings(
+        self, partitions: Collection[TopicPartition]
+    ) -> Mapping[TopicPartition, int]:
+        """Return the offset of the oldest record the broker still has, for each partition."""
+        return await self.client.beginnings(partitions) if partitions else {}
+
+    async def ends(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """Return the offsets behind the last stable record of each partition."""
+        return await self.client.ends(partitions) if partitions else {}
+
+    async def offsets_at(
+        self, partitions: Collection[TopicPartition], timestamp_ms: int
+    ) -> Mapping[TopicPartition, int | None]:
+        """Return the first offset stamped then or later, None where there is none."""
+        return await self.client.offsets_at(partitions, timestamp_ms) if partitions else {}
+
+    async def ranges(
+        self, partitions: Collection[TopicPartition], bounds: Bounds = EVERYTHING
+    ) -> list[OffsetRange]:
+        """Return what ``bounds`` select of each partition, up to the ends of this moment."""
+        beginnings, ends = await self.beginnings(partitions), await self.ends(partitions)
+        at_from: Mapping[TopicPartition, int | None] = {}
+        at_to: Mapping[TopicPartition, int | None] = {}
+        if bounds.from_ms is not None:
+            at_from = await self.offsets_at(partitions, bounds.from_ms)
+        if bounds.to_ms is not None:
+            at_to = await self.offsets_at(partitions, bounds.to_ms)
+        return ranges_within(
+            bounds,
+            {
+                partition: LogExtent(
+                    beginnings[partition],
+                    ends[partition],
+                    at_from.get(partition),
+                    at_to.get(partition),
+                )
+                for partition in partitions
+            },
+        )
+
+    async def read(
+        self, ranges: Iterable[OffsetRange], *, max_records: int = 2000, patience: float = 60.0
+    ) -> AsyncIterator[tuple[TopicPartition, Sequence[Record]]]:
+        """Yield the records of all ranges, each partition's in order, partitions interleaved.
+
+        At most ``max_records`` at a time. A partition that cannot be read is tried again for
+        ``patience`` seconds without any progress; then ``TransientError`` is raised.
+        """
+        reading = RangesInReading(self.client, ranges)
+        clock = asyncio.get_running_loop().time
+        deadline, pause = clock() + patience, FIRST_PAUSE
+        while reading.left:
+            try:
+                fetched = await self.client.fetch(list(reading.left), max_records, POLL)
+            except TransientError:
+                if clock() >= deadline:
+                    raise
+                reading.seek_back()
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+                continue
+            for partition, records in fetched.items():
+                within = reading.taken(partition, records)
+                if within:
+                    yield partition, within
+            if reading.moved():
+                deadline, pause = clock() + patience, FIRST_PAUSE
+            elif clock() >= deadline:
+                raise TransientError("no_records", f"nothing was fetched for {patience:g} s")
+
+
+class RangesInReading:
+    """Where reading stands in each range. ``left``: how far, for each that is not at its end."""
+
+    def __init__(self, client: RangeClient, ranges: Iterable[OffsetRange]) -> None:
+        """Assign the client every range that is not empty."""
+        parts = [part for part in ranges if part.offsets]
+        self._client = client
+        self._ends = {part.partition: part.end for part in parts}
+        self._next = {part.partition: part.first for part in parts}
+        self.left = dict(self._next)
+        if parts:
+            client.assign(self._next)
+
+    def taken(self, partition: TopicPartition, records: Sequence[Record]) -> Sequence[Record]:
+        """Note what was fetched; return what of it lies in the range."""
+        self._next[partition] = records[-1].offset + 1
+        end = self._ends[partition]
+        if records[-1].offset < end:
+            return records
+        return [record for record in records if record.offset < end]
+
+    def moved(self) -> bool:
+        """Follow the client after a good fetch; tell whether any partition has advanced.
+
+        Its position may be further than the last record: transaction markers and what was
+        aborted have offsets, too.
+        """
+        moved = False
+        for partition in list(self.left):
+            position = self._client.position(partition) or 0
+            seen = max(position, self._next[partition])
+            moved = moved or seen > self.left[partition]
+            if seen >= self._ends[partition]:
+                del self.left[partition]
+                self._client.pause(partition)
+            else:
+                self.left[partition] = seen
+        return moved
+
+    def seek_back(self) -> None:
+        """Read again what a failed fetch had taken already: the client has dropped it."""
+        for partition in self.left:
+            self._client.seek(partition, self._next[partition])
+
+
+@asynccontextmanager
+async def open_range_client(kafka: KafkaSettings) -> AsyncIterator[RangeClient]:
+    """Connect without a group. Raises ``TransientError`` while no broker answers."""
+    consumer = AIOKafkaConsumer(**_client_options(kafka))
+    client = RangeClient(consumer)
+    try:
+        try:
+            await consumer.start()
+        except (KafkaError, OSError) as error:
+            raise TransientError(type(error).__name__, "no broker answers") from error
+        yield client
+    finally:
+        await asyncio.wait([asyncio.ensure_future(consumer.stop())], timeout=kafka.request_timeout)
+
+
+@asynccontextmanager
+async def open_range_reader(kafka: KafkaSettings) -> AsyncIterator[RangeReader]:
+    """Connect for reading parts of topics. Raises ``TransientError`` while no broker answers."""
+    async with open_range_client(kafka) as client:
+        yield RangeReader(client, kafka)

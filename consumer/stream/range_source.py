@@ -1,0 +1,302 @@
+"""Parts of topics as a ``Source``: the engine reads them as it reads a group's assignment.
+
+There is no group. What is committed goes to whoever asked for the reading, and the live
+group's offsets are neither read nor moved.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import Protocol
+
+from consumer.contract.record import Record, TopicPartition
+from consumer.errors import IncidentError, TransientError
+from consumer.ports import AssignmentListener, Gap, Polled, Start
+from consumer.stream.lanes import (
+    Cursor,
+    Portion,
+    lanes_of,
+    next_unfinished,
+    positions_of,
+)
+from consumer.stream.ranges import OffsetRange
+from consumer.stream.selector import Selector
+from consumer.stream.throttle import Throttle
+
+WORTH_A_SEEK = 2_000
+"""So many unwanted offsets ahead are skipped by a seek; fewer are read and thrown away, since
+a seek throws away what was fetched in advance."""
+
+LEAST_OFFSETS = 10_000
+OFFSETS_PER_RECORD = 4
+"""How many offsets of a partition are looked at for one portion, where little is wanted."""
+
+KEEP_INTERVAL = 1.0
+"""Seconds between two reports of progress that no commit brings."""
+
+
+class RangeFetcher(Protocol):
+    """The few methods of a client without a group that are used here."""
+
+    def assign(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Read these partitions from these offsets on, and no others."""
+        ...
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        """Fetch from ``offset`` next."""
+        ...
+
+    def pause(self, partition: TopicPartition) -> None:
+        """Fetch no more of the partition."""
+        ...
+
+    def position(self, partition: TopicPartition) -> int | None:
+        """The offset the client would fetch next, None where it has none."""
+        ...
+
+    def highwater(self, partition: TopicPartition) -> int | None:
+        """The end of the partition as of the last fetch, None before it."""
+        ...
+
+    async def fetch(
+        self, partitions: Collection[TopicPartition], max_records: int, timeout: float
+    ) -> Mapping[TopicPartition, Sequence[Record]]:
+        """Take what was fetched for ``partitions``. Raises ``TransientError``."""
+        ...
+
+    async def beginnings(
+        self, partitions: Collection[TopicPartition]
+    ) -> Mapping[TopicPartition, int]:
+        """The offsets at which the logs begin now. Raises ``TransientError``."""
+        ...
+
+
+Keep = Callable[[Mapping[TopicPartition, int]], Awaitable[None]]
+
+
+class RangeSource:
+    """``Source`` over ranges, read once, from their first offsets to their ends."""
+
+    def __init__(
+        self,
+        client: RangeFetcher,
+        ranges: Sequence[OffsetRange],
+        *,
+        lanes: int,
+        max_batch_bytes: int,
+        selector: Selector,
+        throttle: Throttle,
+        keep: Keep,
+    ) -> None:
+        """``lanes``: how many batches are in flight at most.
+
+        ``keep`` is told from where each range would have to be read again.
+        """
+        self._client = client
+        self._cursors = {part.partition: Cursor(part) for part in ranges if part.offsets}
+        self._lanes = lanes_of(self._cursors.values(), lanes)
+        self._max_batch_bytes = max_batch_bytes
+        self._selector = selector
+        self._throttle = throttle
+        self._keep = keep
+        self._committed = {p: cursor.part.first for p, cursor in self._cursors.items()}
+        self._kept = dict(self._committed)
+        self._kept_at = 0.0
+        self._keeping = asyncio.Lock()
+        self._turn = 0
+        self._listener: AssignmentListener | None = None
+        self._assigned = False
+        self._started = False
+
+    @property
+    def positions(self) -> Mapping[TopicPartition, int]:
+        """From where each range would have to be read again."""
+        return positions_of(self._cursors.values(), self._committed)
+
+    @property
+    def ends(self) -> Mapping[TopicPartition, int]:
+        """Where each range ends: what ``Runner.run`` is to go on until."""
+        return {partition: cursor.part.end for partition, cursor in self._cursors.items()}
+
+    # --- what the engine calls ------------------------------------------------
+
+    def listen(self, listener: AssignmentListener) -> None:
+        """See ``Source``."""
+        self._listener = listener
+
+    async def poll(
+        self, partitions: Collection[TopicPartition], max_records: int, timeout: float
+    ) -> Polled:
+        """See ``Source``. Raises ``IncidentError`` where a topic was made again meanwhile."""
+        if not self._assigned:
+            await self._assign()
+            return Polled()
+        if not self._started:
+            self._started = True
+            # As committed: what was done before is not to be reported again.
+            return Polled(starts={p: Start(c, c) for p, c in self._committed.items()})
+        await self._keep_now_and_then()
+        if not partitions and timeout <= 0:
+            return Polled()
+        portion = self._portion(max_records)
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + timeout
+        while True:
+            polled = await self._step(frozenset(partitions), portion, deadline)
+            if polled.records or polled.gaps or clock() >= deadline:
+                return polled
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        """See ``Source``."""
+        self._cursors[partition].restart(offset)
+        self._client.seek(partition, offset)
+
+    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """See ``Source``."""
+        self._committed.update(offsets)
+        await self._keep_positions()
+
+    async def committed(
+        self, partitions: Collection[TopicPartition]
+    ) -> Mapping[TopicPartition, int | None]:
+        """See ``Source``: how far everything is done, wanted or not."""
+        positions = self.positions
+        return {partition: positions.get(partition) for partition in partitions}
+
+    def end_reached(self, partition: TopicPartition, end: int) -> bool:
+        """See ``Source``."""
+        return self._cursors[partition].scanned >= end
+
+    def highwater(self, partition: TopicPartition) -> int | None:
+        """See ``Source``: reading ends at the range's end, so that is where it lags behind."""
+        cursor = self._cursors.get(partition)
+        return None if cursor is None else cursor.part.end
+
+    # --- how ------------------------------------------------------------------
+
+    async def _assign(self) -> None:
+        self._client.assign({p: cursor.fetched for p, cursor in self._cursors.items()})
+        self._assigned = True
+        if self._listener is not None:
+            await self._listener.on_assigned(self._cursors.keys())
+
+    def _portion(self, max_records: int) -> Portion:
+        widest = max((len(lane.cursors) for lane in self._lanes), default=1)
+        return Portion(
+            self._throttle.portion(max_records),
+            self._max_batch_bytes // widest,
+            max(LEAST_OFFSETS, OFFSETS_PER_RECORD * max_records),
+        )
+
+    async def _step(
+        self, idle: frozenset[TopicPartition], portion: Portion, deadline: float
+    ) -> Polled:
+        """Bring the lane whose turn it is one step further; wait where there is none."""
+        now = asyncio.get_running_loop().time()
+        left = max(deadline - now, 0)
+        place = next_unfinished(self._lanes, self._turn)
+        if place is None:
+            await asyncio.sleep(left)
+            return Polled()
+        lane = self._lanes[place]
+        wanting = lane.wanting(portion)
+        if wanting:
+            return Polled(gaps=await self._fetch(wanting, portion, left))
+        if not lane.partitions <= idle:
+            # Its last batch is in flight. Another lane must not overtake it: the order in
+            # which batches begin is part of what a dry run predicts.
+            await asyncio.sleep(left)
+            return Polled()
+        pause = self._throttle.pause(now)
+        if pause:
+            await asyncio.sleep(min(pause, left))
+            return Polled()
+        self._turn = place + 1
+        taken = lane.take(portion)
+        self._throttle.passed(sum(map(len, taken.values())), now)
+        # Where nothing is wanted for long, the event loop must have its turn all the same.
+        await asyncio.sleep(0)
+        return Polled(taken)
+
+    async def _fetch(
+        self, cursors: Sequence[Cursor], portion: Portion, timeout: float
+    ) -> Sequence[Gap]:
+        reading = [cursor for cursor in cursors if not self._skipped_to_end(cursor)]
+        if not reading:
+            return ()
+        try:
+            fetched = await self._client.fetch(
+                [cursor.part.partition for cursor in reading], portion.records, timeout
+            )
+            gaps = await self._gaps(fetched)
+        except TransientError:
+            # What a failed fetch had taken already is dropped by the client, or by us.
+            for cursor in reading:
+                self._client.seek(cursor.part.partition, cursor.fetched)
+            raise
+        for cursor in reading:
+            self._advance(cursor, fetched.get(cursor.part.partition))
+        return gaps
+
+    def _advance(self, cursor: Cursor, records: Sequence[Record] | None) -> None:
+        if records:
+            cursor.accept(records, self._selector.wants)
+        # The position may be further with no record there: transaction markers.
+        position = self._client.position(cursor.part.partition) or 0
+        cursor.fetched = max(cursor.fetched, position)
+        if cursor.fetched >= cursor.part.end:
+            self._exhaust(cursor)
+
+    def _skipped_to_end(self, cursor: Cursor) -> bool:
+        """Seek over what is certainly not wanted; tell whether that is all the rest."""
+        partition = cursor.part.partition
+        wanted = self._selector.next_wanted(partition, cursor.fetched)
+        if wanted is None or wanted >= cursor.part.end:
+            self._exhaust(cursor)
+            return True
+        if wanted - cursor.fetched >= WORTH_A_SEEK:
+            cursor.fetched = wanted
+            self._client.seek(partition, wanted)
+        return False
+
+    def _exhaust(self, cursor: Cursor) -> None:
+        cursor.exhausted = True
+        self._client.pause(cursor.part.partition)
+
+    async def _gaps(self, fetched: Mapping[TopicPartition, Sequence[Record]]) -> list[Gap]:
+        """Tell a hole that retention made from one that transactions leave.
+
+        Raises ``IncidentError`` where records came from before the place that was asked for.
+        """
+        jumped: dict[TopicPartition, int] = {}
+        for partition, records in fetched.items():
+            expected, found = self._cursors[partition].fetched, records[0].offset
+            if found < expected:
+                raise IncidentError(
+                    f"{partition.topic}-{partition.partition} was made again while it was read: "
+                    f"offset {found} came where {expected} was due"
+                )
+            if found > expected:
+                jumped[partition] = found
+        if not jumped:
+            return []
+        beginnings = await self._client.beginnings(list(jumped))
+        gaps = [
+            Gap(partition, self._cursors[partition].fetched, min(beginnings[partition], found))
+            for partition, found in jumped.items()
+        ]
+        return [gap for gap in gaps if gap.records > 0]
+
+    async def _keep_now_and_then(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._kept_at >= KEEP_INTERVAL and not self._keeping.locked():
+            await self._keep_positions()
+
+    async def _keep_positions(self) -> None:
+        async with self._keeping:
+            self._kept_at = asyncio.get_running_loop().time()
+            positions = dict(self.positions)
+            if positions != self._kept:
+                await self._keep(positions)
+                self._kept = positions

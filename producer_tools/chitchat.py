@@ -1,0 +1,124 @@
+"""7,168 real conversations of the package ``chitchat-dataset``, as messages of the contract.
+
+Both speakers are people; the first to speak is taken for the user and the other for the bot.
+Times are the messages' own. The data set's ``start`` is local time marked as UTC, hours off
+in most conversations, and is therefore not used.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from importlib.resources import files
+from itertools import chain, islice
+from typing import Any, Final
+from uuid import UUID, uuid5
+
+from consumer.errors import PreconditionError
+from producer_tools.conversations import Message
+
+_SOURCE: Final = "chitchat-dataset/0.9.0"
+_WHITE_SPACE: Final = " \t\r\n"
+
+
+class DataSetMissingError(PreconditionError):
+    """The package with the conversations is not installed."""
+
+
+def chitchat_messages(limit: int | None = None, *, ratings: bool = False) -> Iterator[Message]:
+    """Yield the messages of the first ``limit`` conversations (None: all), one after another.
+
+    ``ratings`` adds, before the end of each rated conversation, an event with its ratings.
+    Raises ``DataSetMissingError``.
+    """
+    for session_id, conversation in islice(_conversations(_read()), limit):
+        yield from _messages(session_id, conversation, ratings=ratings)
+
+
+def _read() -> str:
+    """Return the data set's text. The package is not imported: its constructors leak a file."""
+    try:
+        return (files("chitchat_dataset") / "dataset.json").read_text(encoding="utf-8")
+    except (ModuleNotFoundError, FileNotFoundError):
+        raise DataSetMissingError(
+            "the conversations are not installed: pip install 'conversation-consumer[demo]'"
+        ) from None
+
+
+def _conversations(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the fields of the one object that ``text`` holds, parsing each when it is asked for.
+
+    Parsing all at once would take five times the memory, and a second before the first message.
+    """
+    decoder = json.JSONDecoder()
+    at = _skip(text, 0, "{")
+    while True:
+        key, at = decoder.raw_decode(text, _skip(text, at, ""))
+        value, at = decoder.raw_decode(text, _skip(text, at, ":"))
+        yield key, value
+        at = _skip(text, at, "")
+        if text[at] == "}":
+            return
+        at = _skip(text, at, ",")
+
+
+def _skip(text: str, at: int, mark: str) -> int:
+    """Return the place behind white space, ``mark`` and white space again."""
+    while text[at] in _WHITE_SPACE:
+        at += 1
+    if not text.startswith(mark, at):
+        raise ValueError(f"expected {mark!r} at character {at} of the data set")
+    at += len(mark)
+    while text[at] in _WHITE_SPACE:
+        at += 1
+    return at
+
+
+def _messages(session_id: str, conversation: dict[str, Any], *, ratings: bool) -> Iterator[Message]:
+    turns = list(chain.from_iterable(conversation["messages"]))
+    first, last = turns[0], turns[-1]
+    namespace = UUID(session_id)
+    yield {
+        "type": "session.created",
+        "sessionId": session_id,
+        "language": "en",
+        "startedAt": first["timestamp"],
+        "metadata": _metadata(conversation),
+    }
+    for index, turn in enumerate(turns):
+        speaker = "user_speech" if turn["sender"] == first["sender"] else "bot_speech"
+        payload = {"text": turn["text"], "speaker": turn["sender"]}
+        # Some people said the same in the same second twice: only the place tells them apart.
+        event_id = str(uuid5(namespace, str(index)))
+        yield _event(session_id, event_id, speaker, payload, turn["timestamp"])
+    rated: Mapping[str, object] | None = conversation.get("ratings")
+    if not rated:
+        return
+    if ratings:
+        payload = {"kind": "rating", **rated}
+        event_id = str(uuid5(namespace, "ratings"))
+        yield _event(session_id, event_id, "system", payload, last["timestamp"])
+    yield {
+        "type": "session.completed",
+        "sessionId": session_id,
+        "endedAt": last["timestamp"],
+        "eventCount": len(turns) + ratings,
+    }
+
+
+def _metadata(conversation: dict[str, Any]) -> dict[str, object]:
+    prompt = conversation.get("prompt")
+    return {"source": _SOURCE} if prompt is None else {"prompt": prompt, "source": _SOURCE}
+
+
+def _event(
+    session_id: str, event_id: str, event_type: str, payload: Mapping[str, object], timestamp: str
+) -> Message:
+    return {
+        "type": "event.recorded",
+        "sessionId": session_id,
+        "eventId": event_id,
+        "eventType": event_type,
+        "payload": payload,
+        "timestamp": timestamp,
+    }

@@ -1,0 +1,191 @@
+"""The command line: what can be asked for. What is done about it is in ``running``."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from consumer.errors import ConsumerError
+from producer_tools.generate import Plan
+from producer_tools.options import (
+    DEFAULT_TOPICS,
+    MEBIBYTE,
+    AsJson,
+    BootstrapServers,
+    EventsTopic,
+    MaxMessageBytes,
+    SessionsTopic,
+)
+from producer_tools.running import (
+    Destination,
+    run_generate,
+    run_load_chitchat,
+    run_publish,
+    target,
+)
+
+app = typer.Typer(
+    name="producer-tools",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+load_app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="Publish a data set of real conversations.")
+app.add_typer(load_app, name="load")
+
+
+@app.callback()
+def _about() -> None:
+    """Publish conversation messages to Kafka: your own, made-up ones, or real conversations.
+
+    Brokers and credentials are the consumer's settings (CONSUMER_KAFKA__BOOTSTRAP_SERVERS, …).
+
+    Exit codes: 0 done; 1 some messages are wrong; 2 usage; 3 the brokers cannot be used.
+    """
+
+
+def _existing(file: Path) -> Path:
+    if str(file) != "-" and not file.exists():
+        raise typer.BadParameter(f"{str(file)!r} does not exist")
+    return file
+
+
+@app.command()
+def publish(
+    *,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE|-",
+            dir_okay=False,
+            callback=_existing,
+            help="Newline-delimited JSON, one message a line; - is standard input.",
+        ),
+    ],
+    skip_invalid: Annotated[
+        bool, typer.Option("--skip-invalid", help="Publish the good lines although some are wrong.")
+    ] = False,
+    bootstrap_servers: BootstrapServers = None,
+    sessions_topic: SessionsTopic = DEFAULT_TOPICS.sessions,
+    events_topic: EventsTopic = DEFAULT_TOPICS.events,
+    max_message_bytes: MaxMessageBytes = MEBIBYTE,
+    as_json: AsJson = False,
+) -> None:
+    """Publish a file of messages, or a stream of them.
+
+    Each line is read exactly as the consumer will read it, and a wrong one is reported with
+    its number. Of a file with a wrong line nothing is published. A stream cannot be looked
+    through beforehand: it is published up to its first wrong line. With --skip-invalid, all
+    good lines of either are. The key is the sessionId; the kind of a message decides its topic.
+    """
+    to = target(bootstrap_servers, sessions_topic, events_topic, max_message_bytes)
+    raise typer.Exit(run_publish(file, to, skip_invalid=skip_invalid, as_json=as_json))
+
+
+@app.command()
+def generate(
+    *,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same messages.")] = 1,
+    sessions: Annotated[int, typer.Option(min=0, help="How many sessions.")] = 100,
+    events_per_session: Annotated[
+        int, typer.Option(min=0, help="How many events a session has, on average.")
+    ] = 10,
+    duplicates: Annotated[
+        float, typer.Option(min=0, max=1, help="The share of messages sent twice, 0 to 1.")
+    ] = 0.0,
+    disorder: Annotated[
+        float, typer.Option(min=0, max=1, help="The share of messages that come late, 0 to 1.")
+    ] = 0.0,
+    disorder_window: Annotated[
+        int, typer.Option(min=1, help="How many places late, at most; duplicates likewise.")
+    ] = 100,
+    malformed: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Wrong messages beside the good ones, as a share of them."),
+    ] = 0.0,
+    rate: Annotated[
+        float | None, typer.Option(min=0.001, help="Messages a second, at most.")
+    ] = None,
+    to: Annotated[
+        Destination, typer.Option("--to", help="Write lines, or publish.")
+    ] = Destination.STDOUT,
+    expect: Annotated[
+        Path | None,
+        typer.Option(
+            "--expect",
+            dir_okay=False,
+            writable=True,
+            metavar="FILE",
+            help="Where the expected end state is written; else to standard error.",
+        ),
+    ] = None,
+    bootstrap_servers: BootstrapServers = None,
+    sessions_topic: SessionsTopic = DEFAULT_TOPICS.sessions,
+    events_topic: EventsTopic = DEFAULT_TOPICS.events,
+    as_json: AsJson = False,
+) -> None:
+    """Make up conversations, and tell what must be stored once they have been consumed.
+
+    Everything follows from --seed: the same options make the same bytes. The faults are laid
+    over the same conversations: more of one changes nothing else. Wrong messages belong in
+    the dead-letter topic; the expected end state counts them by reason.
+    """
+    plan = Plan(
+        seed, sessions, events_per_session, duplicates, disorder, disorder_window, malformed
+    )
+    if to is Destination.KAFKA:
+        brokers = target(bootstrap_servers, sessions_topic, events_topic, MEBIBYTE)
+    else:
+        brokers = None
+    raise typer.Exit(run_generate(plan, brokers, rate=rate, expect=expect, as_json=as_json))
+
+
+@load_app.callback()
+def _data_sets() -> None:
+    """Publish a data set of real conversations."""
+
+
+@load_app.command()
+def chitchat(
+    *,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Only the first conversations.", metavar="N")
+    ] = None,
+    ratings: Annotated[
+        bool, typer.Option("--ratings", help="Also an event for each conversation's ratings.")
+    ] = False,
+    shuffle: Annotated[
+        int | None,
+        typer.Option(
+            metavar="SEED", help="Publish all messages in a random order (kept in memory for it)."
+        ),
+    ] = None,
+    bootstrap_servers: BootstrapServers = None,
+    sessions_topic: SessionsTopic = DEFAULT_TOPICS.sessions,
+    events_topic: EventsTopic = DEFAULT_TOPICS.events,
+    as_json: AsJson = False,
+) -> None:
+    """Publish the 7,168 conversations of BYU's Chit-Chat Challenge, 258,145 messages in all.
+
+    They come with the extra demo (the package chitchat-dataset). Both speakers are people:
+    the first to speak is published as the user, the other as the bot.
+    """
+    to = target(bootstrap_servers, sessions_topic, events_topic, MEBIBYTE)
+    raise typer.Exit(run_load_chitchat(to, limit, shuffle, ratings=ratings, as_json=as_json))
+
+
+def main() -> None:
+    """Run the command line; the exit code says how it went."""
+    # What the client logs is told by our own messages, once.
+    logging.getLogger("aiokafka").addHandler(logging.NullHandler())
+    logging.getLogger("aiokafka").propagate = False
+    try:
+        app()
+    except ConsumerError as error:
+        sys.stderr.write(f"producer-tools: {error}\n")
+        sys.exit(error.exit_code)

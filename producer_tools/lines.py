@@ -1,0 +1,98 @@
+"""Newline-delimited input, read in chunks: as fast from a file as from a pipe that trickles."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator
+from typing import Final, NamedTuple
+
+LONGEST_LINE: Final = 64 * 1024 * 1024
+"""In bytes. No message is larger, and input without newlines must not fill the memory."""
+
+_CHUNK_BYTES: Final = 256 * 1024
+
+
+class Line(NamedTuple):
+    """One line without its newline; ``text`` is None where the line was too long to keep."""
+
+    number: int
+    text: bytes | None
+
+
+class LineSplitter:
+    """Cuts chunks into numbered lines. Blank lines are counted and left out."""
+
+    def __init__(self, longest: int = LONGEST_LINE) -> None:
+        """Drop the text of lines of more than ``longest`` bytes."""
+        self._longest = longest
+        self._number = 0
+        self._rest = bytearray()
+        self._too_long = False
+
+    def feed(self, chunk: bytes) -> list[Line]:
+        """Return the lines that ``chunk`` completes."""
+        *ended, rest = chunk.split(b"\n")
+        lines = []
+        for part in ended:
+            self._keep(part)
+            lines.append(self._line())
+        self._keep(rest)
+        return [line for line in lines if line.text is None or line.text]
+
+    def finish(self) -> list[Line]:
+        """Return the last line, where no newline ends it."""
+        line = self._line()
+        return [] if line.text == b"" else [line]
+
+    def _keep(self, part: bytes) -> None:
+        if len(self._rest) + len(part) > self._longest:
+            self._too_long = True
+            self._rest.clear()
+        if not self._too_long:
+            self._rest += part
+
+    def _line(self) -> Line:
+        self._number += 1
+        text = None if self._too_long else bytes(self._rest).strip(b" \t\r")
+        self._rest.clear()
+        self._too_long = False
+        return Line(self._number, text)
+
+
+async def read_chunks(descriptor: int) -> AsyncIterator[bytes]:
+    """Yield what can be read from a file, pipe or terminal until it ends."""
+    while chunk := await _in_daemon_thread(descriptor):
+        yield chunk
+
+
+async def _in_daemon_thread(descriptor: int) -> bytes:
+    """Read once without holding up the event loop.
+
+    Not in the loop's own executor, whose threads are waited for at exit: a read from a
+    silent pipe would keep an interrupted program alive. And not through a buffered
+    reader, whose lock such a thread would still hold.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[bytes] = loop.create_future()
+
+    def settle(chunk: bytes, error: OSError | None) -> None:
+        if future.done():
+            return
+        if error is None:
+            future.set_result(chunk)
+        else:
+            future.set_exception(error)
+
+    def read() -> None:
+        chunk, error = b"", None
+        try:
+            chunk = os.read(descriptor, _CHUNK_BYTES)
+        except OSError as raised:
+            error = raised
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(settle, chunk, error)
+
+    threading.Thread(target=read, name="reading input", daemon=True).start()
+    return await future

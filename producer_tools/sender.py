@@ -1,0 +1,150 @@
+"""Sends records to Kafka, many at once, and counts what the brokers acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any, Final
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    KafkaError,
+    KafkaTimeoutError,
+    UnknownError,
+    UnsupportedVersionError,
+)
+from aiokafka.partitioner import murmur2
+
+from consumer.stream.connection import connection_options
+from producer_tools.brokers import CLIENT_ID, BrokersError, describe, explained, require_topics
+from producer_tools.outgoing import Outgoing, Topics
+from producer_tools.target import Target
+
+Warn = Callable[[str], None]
+
+_LINGER_MS: Final = 5
+_BATCH_BYTES: Final = 256 * 1024
+"""The client holds one batch a partition and one in flight; that bounds its memory."""
+
+_STOP_SECONDS: Final = 5.0
+
+NOT_IDEMPOTENT: Final = (
+    "the brokers serve no idempotent producer: a retry may send a message twice, "
+    "which the consumer recognises as a duplicate"
+)
+_WITHOUT_PRODUCER_IDS: Final = (UnknownError, UnsupportedVersionError, ClusterAuthorizationFailedError)
+
+
+_murmur2 = lru_cache(maxsize=65_536)(murmur2)
+"""Hashing in Python takes as long as sending; a session's key comes again and again."""
+
+
+def _partition(key: bytes, all_partitions: Sequence[int], _: Sequence[int]) -> int:
+    """Return the partition that Kafka's own default chooses for ``key``."""
+    hashed: int = _murmur2(key)
+    return (hashed & 0x7FFFFFFF) % len(all_partitions)
+
+
+class Sender:
+    """One producer and where its records go. Made by ``open_sender``."""
+
+    def __init__(self, producer: AIOKafkaProducer, topics: Topics) -> None:
+        """Use a producer that has been started; it stays its owner's to stop."""
+        self._producer = producer
+        self._topics = topics
+        self._failure: BaseException | None = None
+        self.acknowledged = 0
+
+    async def send(self, outgoing: Outgoing) -> None:
+        """Hand the record to the client, waiting while the brokers are behind.
+
+        Raises ``BrokersError`` when a record, this one or an earlier one, was not acknowledged.
+        """
+        if self._failure is not None:
+            raise self._undelivered(self._failure)
+        try:
+            future = await self._producer.send(
+                self._topics.of(outgoing.stream), outgoing.value, outgoing.key
+            )
+        except KafkaError as error:
+            raise self._undelivered(error) from error
+        future.add_done_callback(self._settled)
+
+    async def drain(self) -> None:
+        """Return when the brokers have acknowledged every record. Raises ``BrokersError``."""
+        await self._producer.flush()
+        # The futures' callbacks run in the next turn of the loop.
+        await asyncio.sleep(0)
+        if self._failure is not None:
+            raise self._undelivered(self._failure)
+
+    def _settled(self, future: asyncio.Future[Any]) -> None:
+        if future.cancelled():
+            return
+        error = future.exception()
+        if error is None:
+            self.acknowledged += 1
+        elif self._failure is None:
+            self._failure = error
+
+    def _undelivered(self, error: BaseException) -> BrokersError:
+        return BrokersError(
+            f"not everything was delivered: {describe(error)}; {self.acknowledged:,} messages were "
+            "acknowledged. Sending all of them again is safe: what is stored already is recognised"
+        )
+
+
+@asynccontextmanager
+async def open_sender(target: Target, warn: Warn) -> AsyncIterator[Sender]:
+    """Open a sender; at the end everything is acknowledged, unless the body raised.
+
+    ``warn`` gets one line where the brokers cannot serve an idempotent producer.
+    Raises ``BrokersError``, also for a topic that does not exist.
+    """
+    await require_topics(target.kafka, target.topics.names)
+    with explained(target.kafka):
+        producer = await _started(target, warn)
+    sender = Sender(producer, target.topics)
+    try:
+        yield sender
+        await sender.drain()
+    finally:
+        await _stopped(producer)
+
+
+async def _started(target: Target, warn: Warn) -> AIOKafkaProducer:
+    options = connection_options(target.kafka) | {
+        "client_id": CLIENT_ID,
+        "acks": "all",
+        "linger_ms": _LINGER_MS,
+        "max_batch_size": _BATCH_BYTES,
+        "max_request_size": target.max_message_bytes,
+        "compression_type": "lz4",
+        "partitioner": _partition,
+    }
+    producer = AIOKafkaProducer(**options, enable_idempotence=target.idempotent)
+    try:
+        await producer.start()
+    except _WITHOUT_PRODUCER_IDS:
+        await producer.stop()
+        if not target.idempotent:
+            raise
+        warn(NOT_IDEMPOTENT)
+        return await _started(replace(target, idempotent=False), warn)
+    except BaseException:
+        await producer.stop()
+        raise
+    return producer
+
+
+async def _stopped(producer: AIOKafkaProducer) -> None:
+    """Stop the producer, which flushes first and so waits for brokers that may be gone."""
+    try:
+        await asyncio.wait_for(producer.stop(), _STOP_SECONDS)
+    except (TimeoutError, KafkaTimeoutError):
+        # What was not acknowledged has been reported, or the user has interrupted.
+        await producer.client.close()

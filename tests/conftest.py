@@ -1,0 +1,153 @@
+"""What every test can count on: servers, names of its own, seeds that are printed."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import zlib
+from collections.abc import Iterator
+from random import Random
+from typing import NoReturn
+
+import hypothesis
+import pytest
+from pymongo import MongoClient
+from pymongo.errors import OperationFailure
+
+from tests.servers import provision
+from tests.servers.control import Control
+from tests.servers.provision import Kind, Server
+
+BASE_SEED = int(os.environ.get("TEST_SEED") or secrets.randbelow(2**32))
+
+hypothesis.settings.register_profile("tests", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("tests")
+
+servers_in_use: dict[str, Server] = {}
+
+
+# --- seeds and order --------------------------------------------------------------------
+
+
+def pytest_report_header() -> str:
+    return f"seed: {BASE_SEED} (TEST_SEED={BASE_SEED} repeats this run's random choices)"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run in any order where ``TEST_SHUFFLE`` is set."""
+    if os.environ.get("TEST_SHUFFLE"):
+        Random(BASE_SEED).shuffle(items)
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """A seed of this test's own, the same for the same ``TEST_SEED``; shown if it fails."""
+    own = zlib.crc32(request.node.nodeid.encode(), BASE_SEED)
+    print(f"seed of this test: {own} (TEST_SEED={BASE_SEED})")  # noqa: T201 -- shown on failure
+    return own
+
+
+@pytest.fixture
+def rng(seed: int) -> Random:
+    """Random choices that can be repeated."""
+    return Random(seed)
+
+
+@pytest.fixture
+def unique_name() -> str:
+    """A name that no other test uses, fit for a topic, a group and a database."""
+    return f"test-{secrets.token_hex(6)}"
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variables of whoever runs the tests set nothing in them."""
+    for name in list(os.environ):
+        if name.startswith("CONSUMER_"):
+            monkeypatch.delenv(name)
+
+
+# --- servers ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with provision.kafka(tmp_path_factory.mktemp("kafka")) as server:
+        servers_in_use["Kafka"] = server
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mongodb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with provision.mongodb(tmp_path_factory.mktemp("mongodb")) as server:
+        servers_in_use["MongoDB"] = server
+        yield server
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap_servers(kafka_server: Server) -> str:
+    return kafka_server.address
+
+
+@pytest.fixture(scope="session")
+def mongodb_uri(mongodb_server: Server) -> str:
+    return mongodb_server.address
+
+
+@pytest.fixture
+def kafka_control(kafka_server: Server) -> Iterator[Control]:
+    """Harm to brokers, all of which run again when the test ends. Mark it ``kafka_control``."""
+    yield kafka_server.control
+    kafka_server.control.restore()
+
+
+@pytest.fixture
+def mongodb_control(mongodb_server: Server) -> Iterator[Control]:
+    """Harm to the database, which runs again when the test ends. Mark it ``mongodb_control``."""
+    yield mongodb_server.control
+    mongodb_server.control.restore()
+
+
+@pytest.fixture(autouse=True)
+def _has_what_its_marks_ask_for(request: pytest.FixtureRequest) -> None:
+    marks = {mark.name for mark in request.node.iter_markers()}
+    if "container" in marks and not provision.docker_answers():
+        _cannot_run("no Docker engine answers")
+    if "real_kafka" in marks and provision.kind_of(provision.KAFKA_VARIABLE) is Kind.EMBEDDED:
+        _cannot_run(f"the embedded broker is not Kafka; {provision.KAFKA_VARIABLE} names one")
+    if "kafka_control" in marks and not _server(request, "kafka_server").control.possible:
+        _cannot_run(f"{provision.KAFKA_CONTROL} is not set")
+    if "mongodb_control" in marks and not _server(request, "mongodb_server").control.possible:
+        _cannot_run(f"{provision.MONGODB_CONTROL} is not set")
+    if "fail_command" in marks and not _fails_on_command(_server(request, "mongodb_server")):
+        _cannot_run("the database serves no configureFailPoint")
+
+
+def _server(request: pytest.FixtureRequest, name: str) -> Server:
+    server = request.getfixturevalue(name)
+    assert isinstance(server, Server)
+    return server
+
+
+def _cannot_run(why: str) -> NoReturn:
+    """Skip; where ``TEST_REQUIRE_SERVERS`` is set, fail: there, nothing may be left out."""
+    if os.environ.get("TEST_REQUIRE_SERVERS"):
+        pytest.fail(f"cannot run: {why}", pytrace=False)
+    pytest.skip(why)
+
+
+def _fails_on_command(server: Server) -> bool:
+    with MongoClient[dict[str, object]](server.address) as client:
+        try:
+            client.admin.command("configureFailPoint", "failCommand", mode="off")
+        except OperationFailure:
+            return False
+    return True
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which servers these results are about."""
+    if servers_in_use:
+        terminalreporter.section("servers")
+        for role, server in servers_in_use.items():
+            terminalreporter.line(f"{role}: {server}")

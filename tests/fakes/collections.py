@@ -1,0 +1,188 @@
+"""The two collections in memory, with faults on demand. No clock, no thread, no chance."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import bson
+from bson.raw_bson import RawBSONDocument
+
+from consumer.errors import ConsumerError
+from consumer.state.bson_content import raw_document
+from consumer.state.guards import SessionUpdate
+from consumer.store.collections import EVENT_KEY, SESSION_KEY, BulkReply, WriteFailure
+
+DUPLICATE_KEY = 11000
+
+
+class Command(StrEnum):
+    """The primitives, as faults name them."""
+
+    INSERT_EVENTS = "insert_events"
+    UPDATE_SESSIONS = "update_sessions"
+    FIND_EVENTS = "find_events"
+    FIND_SESSIONS = "find_sessions"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What goes wrong with one command.
+
+    ``meanwhile`` happens just before it is carried out: a concurrent writer, an operator.
+    ``failures`` befall statements, which are then not carried out.
+    ``carried_out`` says how many of the first statements reach the store (None: all) before
+    ``error`` is raised in place of the answer, or ``write_concern_code`` spoils it.
+    ``hidden``: a find sees nothing, as on a primary that was deposed.
+    """
+
+    error: ConsumerError | None = None
+    carried_out: int | None = None
+    failures: Mapping[int, WriteFailure] = field(default_factory=dict)
+    write_concern_code: int | None = None
+    hidden: bool = False
+    meanwhile: Callable[[MemoryCollections], None] | None = None
+
+
+NO_FAULT = Fault()
+
+
+def not_carried_out(error: ConsumerError) -> Fault:
+    """Return the fault of a command that never reached the server."""
+    return Fault(error=error, carried_out=0)
+
+
+def answer_lost(error: ConsumerError) -> Fault:
+    """Return the fault of a command that was carried out, but whose answer got lost."""
+    return Fault(error=error)
+
+
+class MemoryCollections:
+    """Implements ``Collections`` with the unique indexes of the design.
+
+    Faults come from ``script`` (in order, by command), else from ``decide``, which is told
+    the command and how many statements it has.
+    """
+
+    def __init__(self, decide: Callable[[Command, int], Fault | None] | None = None) -> None:
+        self.events: dict[tuple[str, str], RawBSONDocument] = {}
+        self.sessions: dict[str, dict[str, Any]] = {}
+        self.commands: list[tuple[Command, int]] = []
+        self._script: defaultdict[Command, deque[Fault]] = defaultdict(deque)
+        self._decide = decide
+
+    def script(self, command: Command, *faults: Fault) -> None:
+        """Let the next commands of a kind meet these faults, one each."""
+        self._script[command].extend(faults)
+
+    def sizes(self, command: Command) -> list[int]:
+        """Return how many statements, or ids, each command of a kind carried."""
+        return [size for kind, size in self.commands if kind is command]
+
+    async def insert_events(self, documents: Sequence[RawBSONDocument]) -> BulkReply:
+        return await self._bulk(Command.INSERT_EVENTS, [self._insert(raw) for raw in documents])
+
+    async def update_sessions(self, updates: Sequence[SessionUpdate]) -> BulkReply:
+        return await self._bulk(Command.UPDATE_SESSIONS, [self._upsert(one) for one in updates])
+
+    async def find_events(
+        self, session_id: str, event_ids: Sequence[str]
+    ) -> Sequence[RawBSONDocument]:
+        fault = await self._begin(Command.FIND_EVENTS, len(event_ids))
+        keys = [] if fault.hidden else [(session_id, event_id) for event_id in event_ids]
+        return [self.events[key] for key in keys if key in self.events]
+
+    async def find_sessions(self, session_ids: Sequence[str]) -> Sequence[RawBSONDocument]:
+        fault = await self._begin(Command.FIND_SESSIONS, len(session_ids))
+        keys = () if fault.hidden else session_ids
+        return [
+            raw_document(bson.encode(self.sessions[key])) for key in keys if key in self.sessions
+        ]
+
+    def put_event(self, document: Mapping[str, Any]) -> None:
+        """Store an event as somebody else would have."""
+        raw = raw_document(bson.encode(document))
+        self.events[(raw["sessionId"], raw["eventId"])] = raw
+
+    def put_session(self, document: Mapping[str, Any]) -> None:
+        """Store a session as somebody else would have."""
+        raw = raw_document(bson.encode(document))
+        self.sessions[raw["sessionId"]] = dict(raw.items())
+
+    async def _begin(self, command: Command, size: int) -> Fault:
+        """Let others run, then find out what goes wrong; finds raise here."""
+        await asyncio.sleep(0)
+        self.commands.append((command, size))
+        queue = self._script[command]
+        fault = queue.popleft() if queue else None
+        if fault is None and self._decide is not None:
+            fault = self._decide(command, size)
+        fault = fault or NO_FAULT
+        if fault.meanwhile is not None:
+            fault.meanwhile(self)
+        if fault.error is not None and command in {Command.FIND_EVENTS, Command.FIND_SESSIONS}:
+            raise fault.error
+        return fault
+
+    async def _bulk(
+        self, command: Command, statements: Sequence[Callable[[], WriteFailure | None]]
+    ) -> BulkReply:
+        fault = await self._begin(command, len(statements))
+        failures: dict[int, WriteFailure] = {}
+        reach = len(statements) if fault.carried_out is None else fault.carried_out
+        for index, statement in enumerate(statements[:reach]):
+            failure = fault.failures.get(index) or statement()
+            if failure is not None:
+                failures[index] = failure
+        await asyncio.sleep(0)
+        if fault.error is not None:
+            raise fault.error
+        return BulkReply(failures, fault.write_concern_code)
+
+    def _insert(self, document: RawBSONDocument) -> Callable[[], WriteFailure | None]:
+        def insert() -> WriteFailure | None:
+            key = (document["sessionId"], document["eventId"])
+            if key in self.events:
+                return WriteFailure(DUPLICATE_KEY, EVENT_KEY)
+            self.events[key] = document
+            return None
+
+        return insert
+
+    def _upsert(self, statement: SessionUpdate) -> Callable[[], WriteFailure | None]:
+        def upsert() -> WriteFailure | None:
+            session_id = statement.filter["sessionId"]
+            stored = self.sessions.get(session_id)
+            if stored is not None and not _matches(stored, statement.filter):
+                # An upsert that matches nothing inserts, and the unique index has the key.
+                return WriteFailure(DUPLICATE_KEY, SESSION_KEY)
+            update = raw_document(bson.encode(statement.update))
+            if stored is None:
+                stored = self.sessions[session_id] = {"sessionId": session_id}
+                stored.update(update.get("$setOnInsert", {}))
+            stored.update(update.get("$set", {}))
+            for name, value in update.get("$max", {}).items():
+                if name not in stored or int(stored[name]) < int(value):
+                    stored[name] = value
+            return None
+
+        return upsert
+
+
+def _matches(stored: Mapping[str, Any], condition: Mapping[str, Any]) -> bool:
+    """Evaluate the few kinds of condition that the guards are made of."""
+    for name, wanted in condition.items():
+        value = stored.get(name)
+        if isinstance(wanted, Mapping):
+            (operator, operands), *others = wanted.items()
+            if operator != "$nin" or others:
+                raise NotImplementedError(f"the memory knows no {operator}")
+            if value in operands:
+                return False
+        elif value != wanted:
+            return False
+    return True

@@ -1,0 +1,310 @@
+"""Which bytes are a JSON object, and what is in it."""
+
+from __future__ import annotations
+
+import json
+import time
+import tracemalloc
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from consumer.contract.json_form import end_of_value
+from consumer.contract.json_text import (
+    BEYOND_INT64,
+    MAX_FRACTION_CHARACTERS,
+    MAX_INTEGER_CHARACTERS,
+    NotAnObjectError,
+    Unstorable,
+    parse_object,
+)
+
+MIB = 2**20
+TOO_DEEP = 100_000
+"""More levels than the parser of any Python nests."""
+
+
+def arrays(levels: int, inside: str = "") -> str:
+    return "[" * levels + inside + "]" * levels
+
+
+def objects(levels: int, inside: str = "1") -> str:
+    return '{"a":' * levels + inside + "}" * levels
+
+
+def member(value: str) -> Any:
+    """What the value of a member is read as."""
+    return parse_object(f'{{"x":{value}}}'.encode())["x"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b" ",
+        b"[object Object]",
+        b"null",
+        b'"text"',
+        b"1",
+        b"[]",
+        b'[{"a":1}]',
+        b'"{\\"a\\":1}"',
+        b'{"a":1',
+        b'{"a":1,}',
+        b'{"a"}',
+        b"{'a':1}",
+        b"{a:1}",
+        b'{"a":1}}',
+        b'{"a":1}{"b":2}',
+        b'{"a":1} x',
+        b'{"a":1}\0',
+        b'{"a":1}\xc2\xa0',
+        b'{"a":01}',
+        b'{"a":+1}',
+        b'{"a":.5}',
+        b'{"a":1.}',
+        b'{"a":0x1}',
+        b'{"a":tru}',
+        b'{"a":NaN}',
+        b'{"a":Infinity}',
+        b'{"a":[-Infinity]}',
+        b'{"a":"\n"}',
+        b'{"a":"\\x"}',
+        b'{"a":"\\u12"}',
+        b'{"a":"b',
+        b'{"a":1 /* b */}',
+        '{"a":\u0661}'.encode(),
+    ],
+)
+def test_what_is_not_one_json_object_is_refused(data: bytes) -> None:
+    with pytest.raises(NotAnObjectError):
+        parse_object(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'\xef\xbb\xbf{"a":1}',
+        '{"a":1}'.encode("utf-16"),
+        '{"a":1}'.encode("utf-16-le"),
+        '{"a":1}'.encode("utf-32"),
+        b'{"a":"\xff"}',
+        b'{"a":"\xc3"}',
+        b'{"a":"\xed\xa0\x80"}',
+        b'{"a":"\xc0\x80"}',
+        b'\x00\x00\x00\x00\x0c{"a":1}',
+    ],
+)
+def test_what_is_not_plain_utf_8_is_refused(data: bytes) -> None:
+    with pytest.raises(NotAnObjectError):
+        parse_object(data)
+
+
+def test_the_text_of_the_error_quotes_nothing() -> None:
+    with pytest.raises(NotAnObjectError) as caught:
+        parse_object(b'{"a":"secret" secret}')
+    assert "secret" not in str(caught.value)
+
+
+def test_white_space_around_the_object_is_allowed() -> None:
+    assert parse_object(b'\r\n\t {"a" :\n1 } \n') == {"a": 1}
+
+
+def test_of_a_name_that_stands_twice_the_last_one_counts() -> None:
+    assert parse_object(b'{"a":1,"b":2,"a":3}') == {"a": 3, "b": 2}
+
+
+@pytest.mark.parametrize(
+    ("literal", "number"),
+    [
+        ("-0", 0),
+        ("9223372036854775808", 2**63),
+        ("9007199254740993", 2**53 + 1),
+        ("1" * MAX_INTEGER_CHARACTERS, int("1" * MAX_INTEGER_CHARACTERS)),
+    ],
+)
+def test_an_integer_is_exact_and_never_a_float(literal: str, number: int) -> None:
+    assert member(literal) == number
+    assert type(member(literal)) is int
+
+
+@pytest.mark.parametrize("literal", ["1e2", "1.0", "-0.0", "5E+1"])
+def test_a_fraction_or_an_exponent_makes_a_float(literal: str) -> None:
+    assert member(literal) == float(literal)
+    assert type(member(literal)) is float
+
+
+def test_a_number_that_overflows_a_double_is_infinite() -> None:
+    assert member("1e400") == float("inf")
+    assert member("-1e400") == float("-inf")
+
+
+@pytest.mark.parametrize("digits", [MAX_INTEGER_CHARACTERS + 1, 5000, MIB])
+def test_an_integer_beyond_any_use_keeps_its_sign_and_stays_beyond_64_bits(digits: int) -> None:
+    assert member("9" * digits) == BEYOND_INT64
+    assert member("-" + "9" * digits) == -BEYOND_INT64
+
+
+def test_a_fraction_with_thousands_of_digits_cannot_be_stored() -> None:
+    assert member("0." + "1" * (MAX_FRACTION_CHARACTERS - 2)) == pytest.approx(1 / 9)
+    assert member("0." + "1" * MAX_FRACTION_CHARACTERS) is Unstorable.TOO_LONG
+
+
+def test_the_length_of_a_number_does_not_excuse_its_form() -> None:
+    for literal in ("0" * 5000, "1" * 5000 + ".", "--" + "1" * 5000, "1" * 5000 + "e"):
+        with pytest.raises(NotAnObjectError):
+            member(literal)
+
+
+@pytest.mark.parametrize("levels", [1, 99, 101, 181])
+def test_nesting_that_a_parser_can_do_is_read_as_it_is(levels: int) -> None:
+    assert member(arrays(levels)) == json.loads(arrays(levels))
+    assert member(objects(levels)) == json.loads(objects(levels))
+
+
+@pytest.mark.parametrize(
+    "deep", [arrays(TOO_DEEP), arrays(TOO_DEEP, '"a]"'), arrays(TOO_DEEP, "1")]
+)
+def test_an_array_too_deep_for_any_parser_is_passed_over(deep: str) -> None:
+    read = parse_object(f'{{"a":1,"x": {deep} ,"y":[2,"\\u00e9"],"a":3}}'.encode())
+    assert read == {"a": 3, "x": Unstorable.TOO_DEEP, "y": [2, "é"]}
+
+
+def test_of_an_object_too_deep_for_any_parser_the_upper_fields_are_read() -> None:
+    read = parse_object(
+        f'{{"x":{{"kept":1,"in":{{"kept":2,"in":{objects(TOO_DEEP)}}}}},"y":2}}'.encode()
+    )
+    assert read == {
+        "x": {"kept": 1, "in": {"kept": 2, "in": Unstorable.TOO_DEEP}},
+        "y": 2,
+    }
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"[" * MIB,
+        b'{"a":' * (MIB // 5),
+        b'{"a":' + b"[" * MIB,
+        b'{"a":[' + b'{"a":' * (MIB // 5),
+        f'{{"x":{"[" * TOO_DEEP}{"]" * (TOO_DEEP - 1)}}}'.encode(),
+        f'{{"x":{"[" * TOO_DEEP}{"]" * (TOO_DEEP + 1)}}}'.encode(),
+        f'{{"x":{"[" * TOO_DEEP}{"}" * TOO_DEEP}}}'.encode(),
+        f'{{"x":{arrays(TOO_DEEP, "1,")}}}'.encode(),
+        f'{{"x":{arrays(TOO_DEEP, "NaN")}}}'.encode(),
+        f'{{"x":{arrays(TOO_DEEP)},}}'.encode(),
+        f'{{"x":{arrays(TOO_DEEP)} "y":1}}'.encode(),
+        f'{{"x":{arrays(TOO_DEEP)},y:1}}'.encode(),
+        f'{{"x":{arrays(TOO_DEEP)}}} 1'.encode(),
+        f'{{"x":{arrays(TOO_DEEP)},"y":{"[" * TOO_DEEP}}}'.encode(),
+    ],
+)
+def test_depth_does_not_excuse_the_form(data: bytes) -> None:
+    with pytest.raises(NotAnObjectError):
+        parse_object(data)
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
+    max_leaves=12,
+)
+
+
+@st.composite
+def nearly_json(draw: st.DrawFn) -> str:
+    """Arrays in some spelling, of which some are hurt."""
+    values = draw(st.lists(json_values, max_size=3))
+    text = json.dumps(
+        values,
+        ensure_ascii=draw(st.booleans()),
+        separators=draw(st.sampled_from([(",", ":"), (" ,\n", "\t: ")])),
+    )
+    for _ in range(draw(st.integers(0, 3))):
+        at = draw(st.integers(0, len(text)))
+        inserted = draw(st.sampled_from([*'[]{},:"\\ \n0-1.e', "", "", "[]", '""', "null", "\x01"]))
+        text = text[:at] + inserted + text[at + draw(st.integers(0, 1)) :]
+    return "[" + text
+
+
+def is_json(text: str) -> bool:
+    def refuse(_: str) -> None:
+        raise ValueError
+
+    try:
+        json.loads(text, parse_constant=refuse)
+    except ValueError:
+        return False
+    return True
+
+
+@given(nearly_json())
+@example("[]]")
+@example("[{},[]]")
+@example('[[{"a":[1]},{"b":[]}]]')
+@example('["\\ud800"]')
+def test_passing_over_takes_exactly_what_the_parser_takes(text: str) -> None:
+    try:
+        whole = end_of_value(text, 0) == len(text.rstrip(" \n\t\r"))
+    except json.JSONDecodeError:
+        whole = False
+    assert whole == is_json(text)
+
+
+@given(st.dictionaries(st.text(max_size=3), json_values, max_size=4), st.text(max_size=3))
+def test_a_part_too_deep_leaves_the_rest_as_it_is(members: dict[str, Any], name: str) -> None:
+    text = json.dumps({**members, name: "?"}).replace('"?"', arrays(TOO_DEEP))
+    assert parse_object(text.encode()) == {**members, name: Unstorable.TOO_DEEP}
+
+
+def filled(unit: str, before: str = "", after: str = "") -> bytes:
+    return (before + unit * ((MIB - len(before + after)) // len(unit)) + after).encode()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(filled("["), id="arrays"),
+        pytest.param(filled("[", '{"x":'), id="arrays in a member"),
+        pytest.param(filled('{"a":'), id="objects"),
+        pytest.param(filled('[{"a":', '{"x":'), id="both"),
+        pytest.param(filled("[1,", '{"x":'), id="arrays with scalars"),
+        pytest.param(filled("[[]],", '{"x":' + "[" * 20_000), id="small arrays deep below"),
+        pytest.param(filled('"\\n",', '{"x":' + "[" * 20_000), id="strings deep below"),
+        pytest.param(filled("9", '{"x":', "}"), id="digits"),
+        pytest.param(filled("9", '{"x":0.', "}"), id="digits behind a point"),
+        pytest.param(filled(" "), id="white space"),
+        pytest.param(filled("a", '{"x":"'), id="an endless text"),
+        pytest.param(filled("[],", '{"x":[', "1]}"), id="small arrays"),
+        pytest.param(filled('{"":1},', '{"x":[', "1]}"), id="small objects"),
+        pytest.param(
+            ("{" + ",".join(f'"{i}":{arrays(1500)}' for i in range(340)) + "}").encode(),
+            id="many deep members",
+        ),
+    ],
+)
+def test_a_mebibyte_of_anything_takes_little_time_and_memory(data: bytes) -> None:
+    begun = time.process_time()
+    attempt(data)
+    # Far above what it takes: what is quadratic takes minutes.
+    assert time.process_time() - begun < 5
+    tracemalloc.start()
+    attempt(data)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50 * MIB
+
+
+def attempt(data: bytes) -> None:
+    try:
+        parse_object(data)
+    except NotAnObjectError:
+        return

@@ -1,0 +1,101 @@
+"""What probes and scrapers get."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from http.client import HTTPConnection
+
+import pytest
+
+from consumer.contract.record import TopicPartition
+from consumer.errors import PreconditionError
+from consumer.observe.health import Health
+from consumer.observe.http import HttpServer, serve
+from consumer.observe.metrics import Metrics
+from consumer.settings import HttpSettings
+
+
+@pytest.fixture
+def health() -> Health:
+    return Health()
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics()
+
+
+@pytest.fixture
+def server(health: Health, metrics: Metrics) -> Iterator[HttpServer]:
+    with serve(HttpSettings(host="127.0.0.1", port=0), health, metrics) as server:
+        assert server is not None
+        yield server
+
+
+def get(server: HttpServer, path: str) -> tuple[int, str, bytes]:
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=10)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.headers["Content-Type"], response.read()
+    finally:
+        connection.close()
+
+
+def test_readyz_gives_the_reasons_until_there_are_none(server: HttpServer, health: Health) -> None:
+    status, content_type, body = get(server, "/readyz")
+    assert (status, content_type) == (503, "application/json")
+    assert json.loads(body) == {
+        "ok": False,
+        "reasons": {"starting": "not assigned to the group yet"},
+    }
+    health.ready("starting")
+    status, _, body = get(server, "/readyz?verbose")
+    assert (status, json.loads(body)) == (200, {"ok": True, "reasons": {}})
+
+
+def test_livez_fails_only_when_a_restart_would_help(server: HttpServer, health: Health) -> None:
+    assert get(server, "/livez")[0] == 200
+    health.unhealthy("stalled", "no progress for 120 s")
+    status, _, body = get(server, "/livez")
+    assert (status, json.loads(body)["reasons"]) == (503, {"stalled": "no progress for 120 s"})
+
+
+def test_metrics_are_served_in_prometheus_format(server: HttpServer, metrics: Metrics) -> None:
+    metrics.lag(TopicPartition("conversation.events", 3), 42)
+    status, content_type, body = get(server, "/metrics")
+    assert status == 200
+    assert content_type.startswith("text/plain")
+    assert b'consumer_lag_records{partition="3",topic="conversation.events"} 42.0\n' in body
+
+
+def test_any_other_path_says_which_there_are(server: HttpServer) -> None:
+    status, _, body = get(server, "/")
+    assert (status, body) == (404, b"/livez /readyz /metrics\n")
+
+
+def test_a_port_in_use_is_a_failed_precondition_that_names_the_setting(
+    server: HttpServer, health: Health, metrics: Metrics
+) -> None:
+    with pytest.raises(PreconditionError, match=rf"^http\.port: .*:{server.port}: .*in use"):
+        HttpServer("127.0.0.1", server.port, health, metrics)
+
+
+def test_nothing_is_served_while_no_port_is_set(health: Health, metrics: Metrics) -> None:
+    with serve(HttpSettings(), health, metrics) as server:
+        assert server is None
+
+
+def test_a_client_that_says_nothing_keeps_nobody_waiting(server: HttpServer) -> None:
+    with socket.create_connection(("127.0.0.1", server.port)):
+        assert get(server, "/livez")[0] == 200
+
+
+def test_ipv6_can_be_listened_on(health: Health, metrics: Metrics) -> None:
+    try:
+        server = HttpServer("::1", 0, health, metrics)
+    except PreconditionError:
+        pytest.skip("this machine has no IPv6")
+    server.close()

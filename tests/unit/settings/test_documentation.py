@@ -1,0 +1,54 @@
+"""What is written about the settings is what the code says."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from consumer.settings import SettingRow, describe, load_settings
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_the_tables_in_the_documents_are_in_step_with_the_code() -> None:
+    check = subprocess.run(
+        [sys.executable, "scripts/settings_table.py", "--check"],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (check.returncode, check.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("row", describe(), ids=lambda row: row.name)
+def test_every_setting_says_what_it_means_and_takes_its_own_default(
+    row: SettingRow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert row.meaning.endswith(".")
+    assert row.allowed
+    monkeypatch.setenv(row.env, row.default)
+    load_settings()
+
+
+def test_the_settings_that_scripts_rely_on_keep_their_names() -> None:
+    names = {row.name for row in describe()}
+    assert names >= {
+        "kafka.bootstrap_servers",
+        "kafka.topics",
+        "kafka.group_id",
+        "kafka.key_policy",
+        "dead_letters.topic",
+        "mongo.uri",
+        "mongo.database",
+        "mongo.sessions",
+        "mongo.events",
+        "mongo.driver",
+        "log.format",
+        "log.level",
+        "http.port",
+    }

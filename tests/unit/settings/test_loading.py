@@ -1,0 +1,280 @@
+"""Where settings come from, which source wins, and what is said about a wrong one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from consumer.errors import SettingsError
+from consumer.settings import Driver, LogLevel, Settings, load_settings
+
+SECRET = "hunter2-canary"
+
+
+def refusal(overrides: dict[str, object] | None = None) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(overrides)
+    return str(caught.value)
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "consumer.toml"
+    monkeypatch.setenv("CONSUMER_CONFIG", str(path))
+    return path
+
+
+def test_with_nothing_set_the_defaults_hold() -> None:
+    assert load_settings() == Settings()
+
+
+def test_settings_built_directly_read_nothing_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONSUMER_KAFKA__GROUP_ID", "from-environment")
+    monkeypatch.setenv("KAFKA", "{}")
+    assert Settings().kafka.group_id == "conversation-consumer"
+
+
+def test_a_variable_sets_a_nested_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONSUMER_KAFKA__SECURITY__PROTOCOL", "SSL")
+    monkeypatch.setenv("CONSUMER_KAFKA__SECURITY__CA_FILE", "/etc/ca.pem")
+    security = load_settings().kafka.security
+    assert (security.protocol, security.ca_file) == ("SSL", "/etc/ca.pem")
+
+
+def test_an_option_wins_over_the_environment_which_wins_over_the_file(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config.write_text(
+        '[kafka]\ngroup_id = "file"\ntopics = ["file"]\n[mongo]\ndatabase = "file"\ntimeout = 7\n'
+    )
+    monkeypatch.setenv("CONSUMER_KAFKA__GROUP_ID", "environment")
+    monkeypatch.setenv("CONSUMER_KAFKA__TOPICS", "environment")
+    settings = load_settings({"kafka.group_id": "option", "mongo.timeout": None})
+    assert settings.kafka.group_id == "option"
+    assert settings.kafka.topics == ("environment",)
+    assert settings.mongo.database == "file"
+    assert settings.mongo.timeout == 7.0
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a,b", " a , b ,", '["a", "b"]', ' [" a ", "b"] '],
+)
+def test_a_list_is_json_or_separated_by_commas_and_trimmed(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONSUMER_KAFKA__TOPICS", text)
+    assert load_settings().kafka.topics == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    "text", ["", " , ", "[]", "[1]", "[a", "a,b,a", "no spaces", "..", "a" * 250]
+)
+def test_a_list_of_topics_that_is_none_is_refused(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONSUMER_KAFKA__TOPICS", text)
+    assert refusal().startswith("kafka.topics: ")
+
+
+def test_white_space_around_a_value_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONSUMER_MONGO__DRIVER", " pymongo ")
+    monkeypatch.setenv("CONSUMER_LOG__LEVEL", " debug\n")
+    settings = load_settings()
+    assert settings.mongo.driver is Driver.PYMONGO
+    assert settings.log.level is LogLevel.DEBUG
+
+
+def test_an_empty_variable_leaves_an_optional_setting_unset(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CONSUMER_HTTP__PORT", "")
+    monkeypatch.setenv("CONSUMER_KAFKA__SECURITY__PASSWORD", "")
+    settings = load_settings()
+    assert settings.http.port is None
+    assert settings.kafka.security.password is None
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "line"),
+    [
+        (
+            "KAFKA__KEY_POLICY",
+            "ignore",
+            "kafka.key_policy: 'ignore' is not allowed; allowed: warn, dead_letter",
+        ),
+        (
+            "KAFKA__SESSION_TIMEOUT",
+            "inf",
+            "kafka.session_timeout: 'inf' is not allowed; allowed: seconds, above 0",
+        ),
+        (
+            "ENGINE__MAX_POLL_RECORDS",
+            "0",
+            "engine.max_poll_records: '0' is not allowed; allowed: a whole number, 1 or more",
+        ),
+        (
+            "HTTP__PORT",
+            "65536",
+            (
+                "http.port: '65536' is not allowed; "
+                "allowed: a port, 0 to 65535 (0: any free one); empty for none"
+            ),
+        ),
+        (
+            "KAFKA__BOOTSTRAP_SERVERS",
+            "broker",
+            (
+                "kafka.bootstrap_servers: 'broker' is not allowed; "
+                "allowed: host:port, several separated by commas or as a JSON list"
+            ),
+        ),
+        (
+            "KAFKA__TOPICS",
+            "a,b,a",
+            (
+                "kafka.topics: 'a,b,a' is not allowed ('a' stands twice); "
+                "allowed: topic names, separated by commas or as a JSON list, each once"
+            ),
+        ),
+        (
+            "MONGO__CREATE_INDEXES",
+            "perhaps",
+            "mongo.create_indexes: 'perhaps' is not allowed; allowed: true, false",
+        ),
+    ],
+)
+def test_a_wrong_value_is_one_line_with_the_name_the_value_and_what_is_allowed(
+    variable: str, value: str, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"CONSUMER_{variable}", value)
+    assert refusal() == line
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("MONGO__DATABASE", "a.b"),
+        ("MONGO__DATABASE", "a" * 64),
+        ("MONGO__EVENTS", "system.users"),
+        ("MONGO__EVENTS", "$events"),
+        ("MONGO__RETENTION_DAYS", "1"),
+        ("KAFKA__GROUP_ID", " "),
+        ("KAFKA__BOOTSTRAP_SERVERS", "kafka://broker:9092"),
+        ("LOG__LEVEL", "verbose"),
+        ("DEAD_LETTERS__BREAKER_SHARE", "1.1"),
+    ],
+)
+def test_a_value_that_a_server_would_refuse_later_is_refused_now(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"CONSUMER_{variable}", value)
+    name = variable.lower().replace("__", ".")
+    assert refusal().startswith(f"{name}: {value.strip()!r} is not allowed; allowed: ")
+
+
+def test_every_problem_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONSUMER_KAFKA__GROUPID", "x")
+    monkeypatch.setenv("CONSUMER_HTTP__PORT", "x")
+    monkeypatch.setenv("CONSUMER_MONGO__DRIVER", "x")
+    assert [line.split(":")[0] for line in refusal().split("\n")] == [
+        "CONSUMER_KAFKA__GROUPID",
+        "mongo.driver",
+        "http.port",
+    ]
+
+
+def test_an_unknown_variable_is_an_error_that_suggests_the_nearest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CONSUMER_KAFKA_TOPICS", "a")
+    assert refusal() == (
+        "CONSUMER_KAFKA_TOPICS: there is no such setting; did you mean CONSUMER_KAFKA__TOPICS?"
+    )
+
+
+def test_an_unknown_key_of_the_file_is_an_error_that_suggests_the_nearest(config: Path) -> None:
+    config.write_text('[kafka]\ntopic = "a"\n[x.y]\nz = 1\n')
+    assert refusal().split("\n") == [
+        "kafka.topic: there is no such setting; did you mean kafka.topics?",
+        "x.y.z: there is no such setting",
+    ]
+
+
+def test_an_unknown_option_is_an_error() -> None:
+    assert refusal({"kafka.groupid": "x"}) == (
+        "kafka.groupid: there is no such setting; did you mean kafka.group_id?"
+    )
+
+
+@pytest.mark.parametrize(
+    "variable",
+    ["SERVICE_HOST", "SERVICE_PORT_HTTP", "PORT", "PORT_8080_TCP", "PORT_8080_TCP_ADDR"],
+)
+def test_variables_that_kubernetes_derives_from_a_service_are_passed_over(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"CONSUMER_{variable}", "tcp://10.0.0.1:8080")
+    assert load_settings() == Settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [("[kafka", "is not TOML"), (None, "cannot be read: No such file"), (b"\xff", "not UTF-8")],
+)
+def test_a_file_that_is_no_toml_or_not_there_is_said_to_be_so(
+    config: Path, text: str | bytes | None, problem: str
+) -> None:
+    if text is not None:
+        config.write_bytes(text if isinstance(text, bytes) else text.encode())
+    assert refusal().startswith("CONSUMER_CONFIG: ")
+    assert problem in refusal()
+
+
+def test_a_secret_may_come_from_a_file_without_its_last_line_break(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "uri").write_text("mongodb://u:p@db:27017/\n")
+    (tmp_path / "password").write_text(" with spaces \r\n")
+    monkeypatch.setenv("CONSUMER_MONGO__URI_FILE", str(tmp_path / "uri"))
+    monkeypatch.setenv("CONSUMER_KAFKA__SECURITY__PASSWORD_FILE", str(tmp_path / "password"))
+    monkeypatch.setenv("CONSUMER_KAFKA__SECURITY__USERNAME", "u")
+    monkeypatch.setenv("CONSUMER_KAFKA__SECURITY__PROTOCOL", "SASL_PLAINTEXT")
+    settings = load_settings()
+    assert settings.mongo.uri.get_secret_value() == "mongodb://u:p@db:27017/"
+    assert settings.kafka.security.password == SecretStr(" with spaces ")
+
+
+def test_a_secret_given_twice_or_in_a_missing_file_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CONSUMER_MONGO__URI", "mongodb://db")
+    monkeypatch.setenv("CONSUMER_MONGO__URI_FILE", "/no/such/file")
+    assert refusal() == "mongo.uri: set either CONSUMER_MONGO__URI or CONSUMER_MONGO__URI_FILE"
+    monkeypatch.delenv("CONSUMER_MONGO__URI")
+    assert refusal() == (
+        "CONSUMER_MONGO__URI_FILE: '/no/such/file' cannot be read: No such file or directory"
+    )
+
+
+def test_no_message_and_no_rendering_shows_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONSUMER_MONGO__URI", f"mongo://u:{SECRET}@db")
+    monkeypatch.setenv("CONSUMER_KAFKA__SECURITY__PASSWORD", SECRET)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert "mongo.uri: the value (not shown) is not allowed" in str(caught.value)
+    assert caught.value.__context__ is None
+    assert SECRET not in str(caught.value)
+
+    monkeypatch.setenv("CONSUMER_MONGO__URI", f"mongodb://u:{SECRET}@db")
+    monkeypatch.setenv("CONSUMER_KAFKA__SECURITY__PROTOCOL", "SASL_SSL")
+    monkeypatch.setenv("CONSUMER_KAFKA__SECURITY__USERNAME", "u")
+    settings = load_settings()
+    assert SECRET not in repr(settings) + str(settings) + settings.model_dump_json()
+
+
+def test_a_long_value_is_quoted_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONSUMER_HTTP__PORT", "9" * 10_000)
+    assert len(refusal()) < 250

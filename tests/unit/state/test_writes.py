@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import bson
+import pytest
+from bson.codec_options import CodecOptions
+from bson.raw_bson import RawBSONDocument
+
+from consumer.contract.rejection import Reason, Rejected
+from consumer.state.retention import Retention
+from consumer.state.storable import MAX_DOCUMENT_BYTES, SERVER_ID_BYTES
+from consumer.state.writes import EventWrite, Expired, plan
+
+from .builders import (
+    SESSIONS,
+    STAMPED,
+    STAMPED_MS,
+    at,
+    completed,
+    create_write,
+    created,
+    end_write,
+    event,
+    event_write,
+    failed,
+    record,
+    write,
+)
+
+
+def decoded(content: RawBSONDocument) -> dict[str, object]:
+    return bson.decode(bytes(content.raw), CodecOptions(tz_aware=True, tzinfo=UTC))
+
+
+def test_an_event_becomes_one_document_that_says_where_it_came_from() -> None:
+    written = event_write(event("s", "e", {"text": "hi"}), record(7, partition=2))
+    assert decoded(written.content) == {
+        "sessionId": "s",
+        "eventId": "e",
+        "type": "user_speech",
+        "payload": {"text": "hi"},
+        "timestamp": at(1),
+        "from": {"topic": "conversation.events", "partition": 2, "offset": 7},
+    }
+
+
+def test_a_creation_sets_what_only_a_creation_knows() -> None:
+    written = create_write(created(metadata={"a": {"$date": "x"}}), record(3, topic=SESSIONS))
+    assert decoded(written.content) == {
+        "language": "en",
+        "metadata": {"a": {"$date": "x"}},
+        "startedAt": at(0),
+        "createdFrom": {"topic": SESSIONS, "partition": 0, "offset": 3},
+    }
+
+
+def test_a_completion_sets_status_and_time_and_the_count_if_there_is_one() -> None:
+    origin = {"topic": SESSIONS, "partition": 0, "offset": 4}
+    bare = {"status": "completed", "endedAt": at(9), "endedFrom": origin}
+    source = record(4, topic=SESSIONS)
+    assert decoded(end_write(completed(), source).content) == bare
+    assert decoded(end_write(completed(event_count=0), source).content) == {
+        **bare,
+        "eventCount": 0,
+    }
+
+
+def test_a_failure_sets_status_and_time_and_the_reason_if_there_is_one() -> None:
+    origin = {"topic": SESSIONS, "partition": 0, "offset": 4}
+    bare = {"status": "failed", "endedAt": at(9), "endedFrom": origin}
+    source = record(4, topic=SESSIONS)
+    assert decoded(end_write(failed(), source).content) == bare
+    assert decoded(end_write(failed(reason=""), source).content) == {**bare, "reason": ""}
+
+
+@pytest.mark.parametrize(
+    ("written", "origin"),
+    [
+        (write(event(time_defaulted=True)), "from"),
+        (write(created(time_defaulted=True)), "createdFrom"),
+        (write(completed(time_defaulted=True)), "endedFrom"),
+        (write(failed(time_defaulted=True)), "endedFrom"),
+    ],
+)
+def test_a_time_taken_from_the_record_is_marked_as_such(written: EventWrite, origin: str) -> None:
+    assert written.content[origin]["defaulted"] is True
+
+
+def test_the_same_record_always_writes_the_same_bytes() -> None:
+    retention = Retention(timedelta(days=30))
+    one, other = (write(event(), record(5), retention) for _ in range(2))
+    assert one.content.raw == other.content.raw
+
+
+def test_what_names_an_identity_is_told_apart_even_where_the_ids_look_alike() -> None:
+    identities = {
+        write(message).identity
+        for message in (
+            event("a", "b"),
+            event("create", "s"),
+            event("a.b", "c"),
+            created("s"),
+            completed("s"),
+            created("t"),
+        )
+    }
+    assert len(identities) == 6
+    assert write(completed("s")).identity == write(failed("s")).identity
+
+
+@pytest.mark.parametrize(
+    ("message", "detail"),
+    [
+        (event(payload={"n": 2**63}), "payload: an integer beyond 64 bits"),
+        (created(metadata={"n": 2**63}), "metadata: an integer beyond 64 bits"),
+        (created(metadata={"t": "\ud800"}), "metadata: an unpaired surrogate"),
+        (completed(event_count=2**63), "eventCount: an integer beyond 64 bits"),
+    ],
+)
+def test_what_cannot_be_stored_is_rejected_before_anything_is_sent(
+    message: object, detail: str
+) -> None:
+    planned = plan(message, record())  # type: ignore[arg-type]  # parametrised over all kinds
+    assert planned == Rejected(Reason.UNSTORABLE, detail)
+
+
+def test_an_event_may_be_as_large_as_a_document_with_the_id_that_the_server_adds() -> None:
+    frame = len(event_write(event(payload={"t": ""})).content.raw) + SERVER_ID_BYTES
+    room = MAX_DOCUMENT_BYTES - frame
+    assert isinstance(plan(event(payload={"t": "x" * room}), record()), EventWrite)
+    assert isinstance(plan(event(payload={"t": "x" * (room + 1)}), record()), Rejected)
+
+
+def test_the_largest_creation_and_the_largest_end_fit_into_one_document() -> None:
+    def largest_fitting(make: object) -> int:
+        low, high = 0, MAX_DOCUMENT_BYTES
+        while high - low > 1:
+            middle = (low + high) // 2
+            fits = not isinstance(plan(make(middle), record()), Rejected)  # type: ignore[operator]
+            low, high = (middle, high) if fits else (low, middle)
+        return low
+
+    session_id = "\U0001f600" * 256
+    metadata = "x" * largest_fitting(lambda size: created(metadata={"t": "x" * size}))
+    reason = "x" * largest_fitting(lambda size: failed(reason="x" * size))
+    create = create_write(created(session_id, metadata={"t": metadata}))
+    end = end_write(failed(session_id, reason=reason))
+    document = {
+        "_id": bson.ObjectId(),
+        "sessionId": session_id,
+        **decoded(create.content),
+        **decoded(end.content),
+        "expireAt": STAMPED,
+    }
+    assert len(bson.encode(document)) <= MAX_DOCUMENT_BYTES
+    assert len(reason) > 60_000
+
+
+def test_documents_expire_only_where_a_retention_is_set() -> None:
+    assert "expireAt" not in event_write(event()).content
+    assert event_write(event()).expire_at is None
+    kept = write(event(), record(), Retention(timedelta(days=30)))
+    assert kept.expire_at == STAMPED + timedelta(days=30)
+    assert decoded(kept.content)["expireAt"] == STAMPED + timedelta(days=30)
+
+
+def test_the_expiry_of_a_session_is_no_part_of_its_content() -> None:
+    kept = write(created(), record(), Retention(timedelta(days=30)))
+    assert kept.expire_at == STAMPED + timedelta(days=30)
+    assert "expireAt" not in kept.content
+
+
+def test_a_record_older_than_the_retention_less_a_day_writes_nothing() -> None:
+    retention = Retention(timedelta(days=30))
+    now = STAMPED + timedelta(days=29)
+    oldest = retention.oldest_kept(now)
+    assert oldest == STAMPED
+    assert isinstance(plan(event(), record(), retention, oldest), EventWrite)
+    older = record(timestamp_ms=STAMPED_MS - 1)
+    assert plan(event(), older, retention, oldest) == Expired()
+
+
+@pytest.mark.parametrize("timestamp_ms", [-1, -5, 2**62, 253402300800000, 1772618400000 * 1000])
+def test_a_record_without_a_usable_timestamp_is_kept_for_ever(timestamp_ms: int) -> None:
+    retention = Retention(timedelta(days=30))
+    oldest = retention.oldest_kept(datetime(2026, 1, 1, tzinfo=UTC))
+    planned = plan(event(), record(timestamp_ms=timestamp_ms), retention, oldest)
+    assert isinstance(planned, EventWrite)
+    assert planned.expire_at is None
+
+
+def test_an_expiry_beyond_the_last_year_is_none() -> None:
+    assert Retention(timedelta(days=30)).expiry(253402300799999) is None
