@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from consumer import __version__
+from consumer.contract.messages import Kind
 from consumer.errors import ConsumerError
 from consumer.settings import Settings, load_settings
 
@@ -59,6 +60,7 @@ def settings_from(assignments: list[str] | None, **options: object) -> Settings:
         "database": "mongo.database",
         "log_format": "log.format",
         "log_level": "log.level",
+        "dead_letters": "dead_letters.topic",
     }
     overrides |= {named[key]: value for key, value in options.items() if value is not None}
     return load_settings(overrides)
@@ -138,6 +140,146 @@ def show(
     from consumer.operations.show import show_session
 
     finish(lambda: show_session(settings, session_id, as_json=as_json))
+
+
+@app.command()
+def replay(
+    *,
+    topics: Annotated[
+        list[str] | None,
+        typer.Option("--topic", help="Only this topic; all subscribed ones else. Repeatable."),
+    ] = None,
+    partitions: Annotated[
+        list[int] | None,
+        typer.Option("--partition", min=0, help="Only partitions of this number. Repeatable."),
+    ] = None,
+    from_offset: Annotated[
+        int | None, typer.Option(min=0, help="From this offset on, in each partition.")
+    ] = None,
+    to_offset: Annotated[
+        int | None, typer.Option(min=0, help="Up to this offset, itself not included.")
+    ] = None,
+    from_time: Annotated[
+        str | None,
+        typer.Option(help="From records of this time on: 2026-03-04T10:00:00Z, or '2h ago'."),
+    ] = None,
+    to_time: Annotated[
+        str | None, typer.Option(help="Up to the first record of this time, itself not included.")
+    ] = None,
+    sessions: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--session",
+            help="Only this session. Only the partition is read that its id leads to: records "
+            "under another key may lie elsewhere. Repeatable.",
+        ),
+    ] = None,
+    types: Annotated[
+        list[Kind] | None, typer.Option("--type", help="Only messages of this type. Repeatable.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that the topics hold.")] = False,
+    file: Annotated[
+        str | None,
+        typer.Option(
+            "--file",
+            metavar="FILE",
+            help="Only the records listed by consumer audit --emit; - is standard input.",
+        ),
+    ] = None,
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair",
+            help="With --file: put altered documents back, where they say that they came from "
+            "the listed record. Nothing else ever overwrites.",
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would happen to MongoDB; write nothing.")
+    ] = False,
+    rate: Annotated[
+        float | None, typer.Option(min=0.1, help="The most records a second, on average.")
+    ] = None,
+    state: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Keep the progress here; the same command then goes on from it."
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Batches written at once. [default: engine.batches_in_flight]"),
+    ] = None,
+    dead_letters: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TOPIC|none",
+            help="Where dead letters go (a replay meets every old conflict again); none: only "
+            "count them. [default: dead_letters.topic]",
+        ),
+    ] = None,
+    servers: ServersOption = None,
+    uri: UriOption = None,
+    database: DatabaseOption = None,
+    as_json: JsonOption = False,
+    assignments: SetOption = None,
+) -> None:
+    """Apply a part of the topics once more, through the same pipeline, without the group.
+
+    Live offsets stay as they are, and the group may go on meanwhile. The ends found at start
+    bound it. --database rebuilds into another database. Exit 5 if it was interrupted, 1 if
+    listed records are not in the topics any more.
+    """
+    from consumer.operations.replay.request import NO_LETTERS, Request
+
+    settings = settings_from(
+        assignments,
+        servers=servers,
+        uri=uri,
+        database=database,
+        dead_letters=None if dead_letters == NO_LETTERS else dead_letters,
+    )
+    request = Request(
+        topics=tuple(topics or ()),
+        partitions=tuple(partitions or ()),
+        from_offset=from_offset,
+        to_offset=to_offset,
+        from_time=from_time,
+        to_time=to_time,
+        sessions=tuple(sessions or ()),
+        kinds=tuple(types or ()),
+        everything=everything,
+        file=file,
+        repair=repair,
+        dry_run=dry_run,
+        rate=rate,
+        state=state,
+        workers=workers,
+        letters=dead_letters != NO_LETTERS,
+        as_json=as_json,
+    )
+    from consumer.operations.replay.replay import replay as replay_part
+
+    finish(lambda: replay_part(settings, request))
+
+
+@app.command()
+def status(
+    *,
+    watch: Annotated[bool, typer.Option("--watch", help="Redraw until interrupted.")] = False,
+    servers: ServersOption = None,
+    group: GroupOption = None,
+    as_json: JsonOption = False,
+    assignments: SetOption = None,
+) -> None:
+    """Show the group: members, lag in records and time, rate, time left, retention margin.
+
+    Exit 1 where records were deleted before the group had read them.
+    """
+    settings = settings_from(assignments, servers=servers, group=group)
+    from consumer.operations.status import show_status
+
+    finish(lambda: show_status(settings, watch=watch, as_json=as_json))
 
 
 @app.command()

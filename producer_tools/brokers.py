@@ -80,14 +80,15 @@ async def require_topics(kafka: KafkaSettings, names: Collection[str]) -> None:
 
 
 async def create_topics(kafka: KafkaSettings, names: Collection[str], partitions: int) -> None:
-    """Create the topics that do not exist yet, each with one replica: for a single broker.
+    """Create the topics that do not exist yet, with the brokers' own number of replicas.
 
     Raises ``BrokersError``.
     """
     with explained(kafka):
         async with open_admin(kafka) as admin:
+            # The client takes -1 replicas only beside assignments, which may be empty.
             reply = await admin.raw.create_topics(
-                [NewTopic(name, partitions, replication_factor=1) for name in names]
+                [NewTopic(name, partitions, -1, {}) for name in names]
             )
             # The client does not raise on errors of single topics.
             for name, code, *_ in reply.topic_errors:

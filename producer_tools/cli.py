@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from consumer.errors import ConsumerError
+from producer_tools.dead_letters.app import dead_letters_app
 from producer_tools.generate import Plan
 from producer_tools.options import (
     DEFAULT_TOPICS,
@@ -35,8 +36,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-load_app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="Publish a data set of real conversations.")
+load_app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="Publish a data set of real conversations.",
+)
 app.add_typer(load_app, name="load")
+app.add_typer(dead_letters_app, name="dead-letters")
 
 
 @app.callback()

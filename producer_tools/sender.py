@@ -36,7 +36,11 @@ NOT_IDEMPOTENT: Final = (
     "the brokers serve no idempotent producer: a retry may send a message twice, "
     "which the consumer recognises as a duplicate"
 )
-_WITHOUT_PRODUCER_IDS: Final = (UnknownError, UnsupportedVersionError, ClusterAuthorizationFailedError)
+_WITHOUT_PRODUCER_IDS: Final = (
+    UnknownError,
+    UnsupportedVersionError,
+    ClusterAuthorizationFailedError,
+)
 
 
 _murmur2 = lru_cache(maxsize=65_536)(murmur2)

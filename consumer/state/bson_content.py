@@ -21,6 +21,13 @@ RAW = CodecOptions(
 )
 """How documents are read: nothing is decoded before it is asked for."""
 
+SERVER_ID_BYTES = 17
+"""What the ``_id`` takes that the server gives to a document without one."""
+
+_HEADER = 4
+_ID = b"\x07_id\0"
+"""How an ``_id`` begins that is an ObjectId."""
+
 _ABSENT = object()
 
 
@@ -37,6 +44,19 @@ def differing_fields(
         field
         for field in fields
         if not same_value(ours.get(field, _ABSENT), stored.get(field, _ABSENT))
+    )
+
+
+def same_but_for_id(ours: RawBSONDocument, stored: RawBSONDocument) -> bool:
+    """Tell whether ``stored`` is, byte for byte, ``ours`` behind an ``_id`` of the server's.
+
+    Decodes nothing. False says nothing: the same content may be stored in another shape.
+    """
+    mine, theirs = ours.raw, stored.raw
+    return (
+        len(theirs) == len(mine) + SERVER_ID_BYTES
+        and theirs[_HEADER : _HEADER + len(_ID)] == _ID
+        and theirs[_HEADER + SERVER_ID_BYTES :] == mine[_HEADER:]
     )
 
 

@@ -17,9 +17,6 @@ from consumer.contract.rejection import Reason, Rejected
 MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
 """What MongoDB stores at most as one document."""
 
-SERVER_ID_BYTES = 17
-"""What the ``_id`` adds that the server gives to a document without one."""
-
 MAX_LEVELS = 100
 """How deep a document may be, with the document itself as the first level."""
 
@@ -30,9 +27,11 @@ _LEVEL_BYTES = 7
 
 _SHALLOW_BYTES = MAX_LEVELS * _LEVEL_BYTES
 
-_DOUBLE, _OBJECT, _ARRAY = b"\x01", b"\x03", b"\x04"
+_OBJECT, _ARRAY = b"\x03", b"\x04"
 
-_NOT_FINITE = (b"\xf0\x7f", b"\xf0\xff", b"\xf8\x7f", b"\xf8\xff")
+_POSITIVE, _NEGATIVE = b"\x7f", b"\xff"
+
+_NOT_FINITE = (b"\xf0\x7f", b"\xf8\x7f", b"\xf0\xff", b"\xf8\xff")
 """How the encodings of the infinities and of NaN end. No UTF-8 text holds these pairs."""
 
 _REFUSALS = (BSONError, OverflowError, RecursionError, TypeError, ValueError)
@@ -67,10 +66,15 @@ def _may_hide_a_problem(encoded: bytes) -> bool:
     A necessary sign, read off the bytes at memory speed; walking every document in Python
     would cost more than everything else that is done for a record.
     """
-    deep = len(encoded) > _SHALLOW_BYTES and (
+    if len(encoded) > _SHALLOW_BYTES and (
         encoded.count(_OBJECT) + encoded.count(_ARRAY) >= MAX_LEVELS
+    ):
+        return True
+    # The single bytes first: a search for one byte costs next to nothing, and hardly any
+    # document has them.
+    return (_POSITIVE in encoded or _NEGATIVE in encoded) and any(
+        end in encoded for end in _NOT_FINITE
     )
-    return deep or (_DOUBLE in encoded and any(end in encoded for end in _NOT_FINITE))
 
 
 def _first_problem(document: Mapping[str, Any], json_fields: Iterable[str]) -> str | None:

@@ -9,7 +9,7 @@ from bson.raw_bson import RawBSONDocument
 
 from consumer.contract.record import Position
 from consumer.contract.rejection import Reason, Rejected
-from consumer.state.bson_content import differing_fields
+from consumer.state.bson_content import differing_fields, same_but_for_id
 from consumer.state.outcomes import Outcome, Result
 from consumer.state.writes import CreateWrite, EndWrite, EventWrite, Write
 
@@ -42,6 +42,8 @@ def judge(write: Write, stored: RawBSONDocument) -> Result:
     this very record. ``duplicate``: the same content from another record. A position alone
     proves nothing: a topic that was created anew has the same offsets with other content.
     """
+    if isinstance(write, EventWrite) and same_but_for_id(write.content, stored):
+        return REDELIVERED
     content = _content_of(write)
     fields = content.fields
     if content.time is not None and not (

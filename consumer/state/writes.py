@@ -17,10 +17,10 @@ from consumer.contract.messages import (
 )
 from consumer.contract.record import Position, Record
 from consumer.contract.rejection import Rejected
-from consumer.state.bson_content import raw_document
+from consumer.state.bson_content import SERVER_ID_BYTES, raw_document
 from consumer.state.retention import Retention, record_time
 from consumer.state.sessions import Status
-from consumer.state.storable import MAX_DOCUMENT_BYTES, SERVER_ID_BYTES, encode
+from consumer.state.storable import MAX_DOCUMENT_BYTES, encode
 
 MAX_EVENT_BYTES = MAX_DOCUMENT_BYTES - SERVER_ID_BYTES
 

@@ -11,9 +11,11 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as ClientPartition
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
+from consumer.errors import TransientError
 from consumer.findings import Finding, Status
 from consumer.settings import Settings
 from consumer.stream.connection import connection_options
+from consumer.stream.groups import coordinator_of
 from consumer.stream.topics import Admin
 
 READ_WAIT = 0.5
@@ -37,15 +39,9 @@ async def _group(settings: Settings, admin: Admin) -> Finding:
     group = settings.kafka.group_id
     name = f"group {group}"
     try:
-        await admin.raw.find_coordinator(group)
-    except KafkaError as error:
-        return Finding(
-            name,
-            Status.FAILED,
-            type(error).__name__,
-            f"grant READ on group {group}; a cluster's very first group also takes a few "
-            "seconds until __consumer_offsets is there: try again",
-        )
+        await coordinator_of(admin, group)
+    except TransientError as error:
+        return Finding(name, Status.FAILED, error.cause, f"grant READ on group {group}")
     return Finding(name, Status.OK, "its coordinator answers")
 
 

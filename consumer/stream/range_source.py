@@ -119,6 +119,20 @@ class RangeSource:
         """Where each range ends: what ``Runner.run`` is to go on until."""
         return {partition: cursor.part.end for partition, cursor in self._cursors.items()}
 
+    @property
+    def lanes(self) -> int:
+        """How many batches can be in flight."""
+        return len(self._lanes)
+
+    async def keep(self) -> None:
+        """Report the progress now; done at every commit, and now and then."""
+        async with self._keeping:
+            self._kept_at = asyncio.get_running_loop().time()
+            positions = dict(self.positions)
+            if positions != self._kept:
+                await self._keep(positions)
+                self._kept = positions
+
     # --- what the engine calls ------------------------------------------------
 
     def listen(self, listener: AssignmentListener) -> None:
@@ -155,7 +169,7 @@ class RangeSource:
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """See ``Source``."""
         self._committed.update(offsets)
-        await self._keep_positions()
+        await self.keep()
 
     async def committed(
         self, partitions: Collection[TopicPartition]
@@ -291,12 +305,4 @@ class RangeSource:
     async def _keep_now_and_then(self) -> None:
         now = asyncio.get_running_loop().time()
         if now - self._kept_at >= KEEP_INTERVAL and not self._keeping.locked():
-            await self._keep_positions()
-
-    async def _keep_positions(self) -> None:
-        async with self._keeping:
-            self._kept_at = asyncio.get_running_loop().time()
-            positions = dict(self.positions)
-            if positions != self._kept:
-                await self._keep(positions)
-                self._kept = positions
+            await self.keep()

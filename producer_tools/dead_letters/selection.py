@@ -95,9 +95,7 @@ _EVERYTHING: Final = Selection()
 
 def _from(letter: Letter, origin: Origin) -> bool:
     topic, partition, offset = letter.origin
-    return topic == origin.topic and (
-        origin.place is None or origin.place.holds(partition, offset)
-    )
+    return topic == origin.topic and (origin.place is None or origin.place.holds(partition, offset))
 
 
 def parse_place(text: str) -> Place:

@@ -10,6 +10,8 @@ from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, OperationFailure
 from pymongo.write_concern import WriteConcern
 
+from consumer.settings import KafkaSettings
+from consumer.stream.topics import open_admin
 from tests.servers.control import Control
 from tests.servers.topics import create_topics
 
@@ -36,6 +38,13 @@ async def test_a_record_that_was_sent_can_be_read(
     finally:
         await reader.stop()
     assert (record.key, record.value, record.offset) == (b"key", b"value", 0)
+
+
+async def test_the_listener_that_asks_for_a_password_lets_its_owner_in(
+    secured_kafka: KafkaSettings,
+) -> None:
+    async with open_admin(secured_kafka) as admin:
+        await admin.raw.list_topics()
 
 
 def test_the_database_takes_majority_writes(mongodb_uri: str, unique_name: str) -> None:

@@ -39,8 +39,8 @@ def mongodb_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         port = probe.getsockname()[1]
     folder = tmp_path_factory.mktemp("mongodb")
     command = [
-        Path(sys.executable).with_name("secantusd-py"),
-        *("--host", "127.0.0.1", "--port", str(port), "--storage-path", folder / "data"),
+        str(Path(sys.executable).with_name("secantusd-py")),
+        *("--host", "127.0.0.1", "--port", str(port), "--storage-path", str(folder / "data")),
         *("--log-level", "WARNING", "--enable-test-commands"),
     ]
     with (folder / "log").open("wb") as log:

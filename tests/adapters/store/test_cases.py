@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from bson.raw_bson import RawBSONDocument
 
+from consumer.contract.messages import Message
 from consumer.contract.rejection import Reason, Rejected
 from consumer.errors import TransientError
 from consumer.state.outcomes import Outcome
@@ -123,7 +124,7 @@ async def test_a_position_proves_nothing_once_a_topic_began_anew(
 async def test_an_end_reported_twice_is_a_duplicate_and_changes_nothing(
     collections: Collections, together: bool
 ) -> None:
-    log = [
+    log: list[Message] = [
         created(),
         completed(ended_at=at(17, 809)),
         completed(ended_at=at(17, 855), event_count=12),
@@ -150,7 +151,7 @@ async def test_of_two_different_ends_the_first_stays(
     assert stored["endedFrom"]["offset"] == 1
 
 
-EXTENDED_JSON = {
+EXTENDED_JSON: dict[str, dict[str, Any]] = {
     "at": {"$date": "2025-10-13T09:13:52Z"},
     "id": {"$oid": "5f0000000000000000000001"},
     "n": {"$numberLong": "42"},

@@ -59,6 +59,11 @@ ENVELOPE: dict[str, Any] = {
 STRUCTURED: Headers = (("content-type", b"application/cloudevents+json"),)
 
 
+def short(value: object) -> str:
+    """A name for a parameter of any length."""
+    return ascii(value)[:32]
+
+
 def without(fields: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name not in names}
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from consumer.contract.rfc3339 import format_time, parse_time, time_from_ms
+from consumer.contract.rfc3339 import EPOCH, format_time, parse_time, time_from_ms
 
 
 @pytest.mark.parametrize(
@@ -79,9 +79,9 @@ def test_a_time_is_read_in_utc_at_milliseconds(text: str, instant: datetime) -> 
         " 2026-03-04T10:00:05Z",
         "2026-03-04T10:00:05Z\n",
         "2026-03-04T10:00:05Z\0",
-        "٢٠٢٦-٠٣-٠٤T١٠:٠٠:٠٠Z",
-        "2026-03-04T10:00:٠٥Z",
-        "2026-03-04T10:00:05.٥Z",
+        "\u0662\u0660\u0662\u0666-\u0660\u0663-\u0660\u0664T\u0661\u0660:\u0660\u0660:\u0660\u0660Z",
+        "2026-03-04T10:00:\u0660\u0665Z",
+        "2026-03-04T10:00:05.\u0665Z",
         "2026\u201103\u201104T10:00:05Z",
         "2026-03-04T10:00:05\ud800Z",
         "1772618400000",
@@ -159,13 +159,17 @@ def test_reading_agrees_with_reckoning(text: str) -> None:
     assert parse_time(text) == reckoned(text)
 
 
-@given(
-    st.datetimes(
-        datetime(1, 1, 2),
-        datetime(9999, 12, 30),
-        timezones=st.sampled_from([UTC, timezone(timedelta(hours=5))]),
-    )
+instants = st.builds(
+    lambda seconds, microsecond, zone: (EPOCH + timedelta(0, seconds, microsecond)).astimezone(
+        timezone(timedelta(minutes=zone))
+    ),
+    st.integers(-62_135_500_000, 253_402_200_000),
+    st.integers(0, 999_999),
+    st.integers(-1439, 1439),
 )
+
+
+@given(instants)
 def test_a_formatted_time_is_read_as_the_same_millisecond(instant: datetime) -> None:
     text = format_time(instant)
     assert text.endswith("Z")

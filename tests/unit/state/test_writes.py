@@ -8,8 +8,9 @@ from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 
 from consumer.contract.rejection import Reason, Rejected
+from consumer.state.bson_content import SERVER_ID_BYTES
 from consumer.state.retention import Retention
-from consumer.state.storable import MAX_DOCUMENT_BYTES, SERVER_ID_BYTES
+from consumer.state.storable import MAX_DOCUMENT_BYTES
 from consumer.state.writes import EventWrite, Expired, plan
 
 from .builders import (

@@ -1,0 +1,38 @@
+# The image of the consumer and of the producer's tools.
+#
+#   docker build -t conversation-consumer .
+#
+# Where the base image has no pip, or no registry of packages is reached from inside a build,
+# install the packages on the host first, with the Python version of the base image:
+#
+#   make site-packages && docker build --build-arg PYTHON_IMAGE=some/base -t conversation-consumer .
+ARG PYTHON_IMAGE=python:3.13-slim
+
+FROM ${PYTHON_IMAGE} AS packages
+COPY pyproject.toml constraints.txt /build/
+COPY deploy /build/deploy
+COPY scripts/requirements.py /build/
+WORKDIR /build
+RUN mkdir -p /opt/consumer \
+    && if [ -d deploy/site-packages ]; then cp -r deploy/site-packages/. /opt/consumer/; \
+       else python3 requirements.py pyproject.toml > requirements.txt \
+            && python3 -m pip install --no-cache-dir --target /opt/consumer \
+                 --constraint constraints.txt --requirement requirements.txt; fi
+COPY consumer /opt/consumer/consumer
+COPY producer_tools /opt/consumer/producer_tools
+# The user below may not write here, so this is the time to compile.
+RUN python3 -m compileall -q -j 0 /opt/consumer
+
+FROM ${PYTHON_IMAGE}
+ENV PYTHONPATH=/opt/consumer \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1
+COPY deploy/bin /usr/local/bin
+COPY --from=packages /opt/consumer /opt/consumer
+# A number, so that an orchestrator can see without asking that it is not root.
+USER 10001:10001
+WORKDIR /tmp
+EXPOSE 8080
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["consumer"]
+CMD ["run"]

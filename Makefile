@@ -1,0 +1,129 @@
+# Everything a developer types. `make` alone lists it. Needs Python 3.11 or newer and nothing else;
+# PYTHON=/path/to/python says which, where it is not found by itself.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+RUN := $(VENV)/bin/python -m
+PIP := $(RUN) pip --disable-pip-version-check install --quiet --constraint constraints.txt --editable
+COMPOSE ?= docker compose
+ARGS ?=
+
+.PHONY: help
+help: ## List these targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@echo "  ARGS='...' is handed on, e.g. make test ARGS='tests/unit -x'"
+
+# --- to see it work ---------------------------------------------------------------
+
+.PHONY: demo
+demo: $(VENV)/demo ## See it work: servers, producers and consumers, one of which is killed
+	@echo "==> Starting the demo"
+	@$(RUN) consumer demo $(ARGS)
+
+.PHONY: up
+up: ## Run Kafka, MongoDB and two consumers in Docker
+	@echo "==> Building and starting the containers; make down ends them"
+	@$(COMPOSE) up --build --detach --wait --scale consumer=2
+	@$(COMPOSE) ps
+
+.PHONY: down
+down: ## End what make up started, and delete its data
+	@$(COMPOSE) down --volumes --remove-orphans
+
+.PHONY: site-packages
+site-packages: $(VENV)/created ## Fetch the image's packages here, for a base image without pip
+	@echo "==> Installing the image's packages into deploy/site-packages"
+	@rm -rf deploy/site-packages
+	@$(VENV)/bin/python scripts/requirements.py pyproject.toml | $(RUN) pip --disable-pip-version-check install --quiet \
+	  --target deploy/site-packages --constraint constraints.txt --requirement /dev/stdin
+
+# --- to trust it -------------------------------------------------------------------
+
+.PHONY: test
+test: $(VENV)/test ## All tests, on servers of their own where no others are named
+	@echo "==> Running the tests"
+	@$(RUN) pytest $(ARGS)
+
+.PHONY: lint
+lint: $(VENV)/dev ## Style, import walls, and whether the settings' tables are in step
+	@echo "==> ruff"
+	@$(RUN) ruff check .
+	@$(RUN) ruff format --check .
+	@echo "==> import walls"
+	@$(VENV)/bin/lint-imports --no-cache --no-logo
+	@echo "==> the settings' tables"
+	@$(VENV)/bin/python scripts/settings_table.py --check
+
+.PHONY: types
+types: $(VENV)/dev ## mypy, strict
+	@echo "==> mypy"
+	@$(RUN) mypy
+
+.PHONY: check
+check: lint types test ## Everything that must pass before a commit
+
+.PHONY: simulate
+simulate: $(VENV)/test ## Thousands of seeded schedules of crashes and rebalances, without servers
+	@echo "==> Simulating"
+	@$(RUN) tests.simulation $(ARGS)
+
+.PHONY: chaos
+chaos: $(VENV)/test ## Kill, freeze and cut off real processes, then compare every document
+	@echo "==> Chaos"
+	@$(RUN) tests.chaos $(ARGS)
+
+.PHONY: fuzz
+fuzz: $(VENV)/test ## Random and damaged input against the decoder and the planner
+	@echo "==> Fuzzing"
+	@$(RUN) tests.fuzz $(ARGS)
+
+.PHONY: mutants
+mutants: $(VENV)/test ## Break the code on purpose: each break must turn a test red
+	@echo "==> Mutants"
+	@$(RUN) tests.mutants $(ARGS)
+
+.PHONY: bench
+bench: $(VENV)/test ## Measure throughput
+	@echo "==> Measuring"
+	@$(RUN) benchmarks $(ARGS)
+
+.PHONY: settings
+settings: $(VENV)/demo ## Write the tables of settings into the documents
+	@$(VENV)/bin/python scripts/settings_table.py
+
+.PHONY: clean
+clean: ## Delete the virtual environment and every cache
+	@rm -rf $(VENV) build dist deploy/site-packages *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- what they need ----------------------------------------------------------------
+# A file beside each environment says that it is up to date with what is required.
+
+$(VENV)/demo: $(VENV)/created pyproject.toml constraints.txt
+	@echo "==> Installing the consumer with the demo's servers (once, half a minute or so)"
+	@$(PIP) '.[demo]'
+	@touch $@
+
+$(VENV)/test: $(VENV)/created pyproject.toml constraints.txt
+	@echo "==> Installing the consumer and the tests' tools (once, half a minute or so)"
+	@$(PIP) '.[demo,test]'
+	@touch $@
+
+$(VENV)/dev: $(VENV)/test
+	@echo "==> Installing the developers' tools (once)"
+	@$(PIP) '.[demo,test,dev]'
+	@touch $@
+
+$(VENV)/created:
+	@echo "==> Creating a virtual environment in $(VENV)"
+	@for python in $(PYTHON) python3 python3.13 python3.12 python3.11 python; do \
+	  if "$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    "$$python" -m venv $(VENV) && touch $@ && exit 0; \
+	  fi; \
+	done; \
+	echo "No Python 3.11 or newer with the module venv was found: install one, or say make PYTHON=/path/to/python" >&2; \
+	exit 1

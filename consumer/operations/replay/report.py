@@ -1,0 +1,147 @@
+"""What a replay has done, or would do: a table for people, JSON for scripts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.table import Table
+
+from consumer.contract.record import TopicPartition
+from consumer.operations.console import console, printable
+from consumer.operations.replay.tally import Ends, Tally
+from consumer.state.outcomes import Outcome
+from consumer.stream.ranges import OffsetRange
+
+DONE = {
+    "applied": (Outcome.APPLIED,),
+    "already there": (Outcome.REDELIVERED, Outcome.DUPLICATE),
+    "conflict": (Outcome.CONFLICT,),
+    "dead letter": (Outcome.DEAD_LETTERED,),
+    "skipped": (Outcome.SKIPPED,),
+}
+WOULD_BE = {"would insert": DONE["applied"]} | {
+    name: outcomes for name, outcomes in DONE.items() if name != "applied"
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The result of a replay. ``positions``: up to where each range is done."""
+
+    dry_run: bool
+    complete: bool
+    ranges: Sequence[OffsetRange]
+    positions: Mapping[TopicPartition, int]
+    tally: Tally
+    seconds: float
+    dead_letters: str | None
+    """The topic they were sent to, None where they were only counted."""
+    restored: int = 0
+    """Altered documents that were put back; they count as applied."""
+    left_out: int = 0
+    """Altered documents that were listed, and not asked to be put back."""
+    not_found: int = 0
+    """Listed records that the log does not hold any more."""
+
+
+def print_report(report: Report, *, as_json: bool) -> None:
+    """Print to standard output."""
+    if as_json:
+        console().out(json.dumps(_facts(report)))
+    else:
+        _print_tables(report)
+
+
+def _facts(report: Report) -> dict[str, object]:
+    total = report.tally.total
+    return {
+        "dry_run": report.dry_run,
+        "complete": report.complete,
+        **_counts(total),
+        "dead_letter_topic": report.dead_letters,
+        "restored": report.restored,
+        "altered_left_out": report.left_out,
+        "listed_not_found": report.not_found,
+        "deleted_unread": report.tally.deleted_unread,
+        "seconds": round(report.seconds, 3),
+        "partitions": [
+            {
+                "topic": part.partition.topic,
+                "partition": part.partition.partition,
+                "first": part.first,
+                "end": part.end,
+                "next": report.positions.get(part.partition, part.first),
+                **_counts(report.tally.partitions.get(part.partition, Ends())),
+            }
+            for part in report.ranges
+        ],
+    }
+
+
+def _counts(ends: Ends) -> dict[str, object]:
+    return {
+        "records": ends.records,
+        "outcomes": {outcome.value: ends.outcomes[outcome] for outcome in Outcome},
+        "reasons": {reason.value: count for reason, count in sorted(ends.reasons.items())},
+        "key_mismatches": ends.key_mismatches,
+    }
+
+
+def _print_tables(report: Report) -> None:
+    columns = WOULD_BE if report.dry_run else DONE
+    table = Table(
+        title="Dry run: nothing was written" if report.dry_run else None, title_justify="left"
+    )
+    for name in ("partition", "offsets", "records", *columns):
+        table.add_column(name, justify="left" if name == "partition" else "right")
+    for part in report.ranges:
+        if part.offsets:
+            name = f"{printable(part.partition.topic)}-{part.partition.partition}"
+            ends = report.tally.partitions.get(part.partition, Ends())
+            table.add_row(name, f"{part.first}-{part.end - 1}", *_cells(ends, columns))
+    table.add_section()
+    total = report.tally.total
+    table.add_row("total", "", *_cells(total, columns), style="bold")
+    out = console()
+    out.print(table)
+    for line in _remarks(report, total):
+        out.print(line, markup=False)
+
+
+def _cells(ends: Ends, columns: Mapping[str, Sequence[Outcome]]) -> list[str]:
+    counts = [ends.records, *(sum(ends.outcomes[o] for o in names) for names in columns.values())]
+    return [f"{count:,}" for count in counts]
+
+
+def _remarks(report: Report, total: Ends) -> Iterable[str]:
+    if total.reasons:
+        said = ", ".join(f"{reason} {count:,}" for reason, count in sorted(total.reasons.items()))
+        if report.dry_run:
+            yield f"dead letters that would be sent, by reason: {said}"
+        elif report.dead_letters is None:
+            yield f"dead letters, by reason (not sent): {said}"
+        else:
+            yield f"dead letters sent to {printable(report.dead_letters)}, by reason: {said}"
+    would = "would be" if report.dry_run else "were"
+    if report.restored:
+        yield f"{report.restored:,} altered documents {would} put back"
+    if report.left_out:
+        yield f"{report.left_out:,} altered documents are left as they are: --repair restores them"
+    if report.not_found:
+        yield f"{report.not_found:,} listed records are not in the topics any more"
+    if report.tally.deleted_unread:
+        yield (
+            f"{report.tally.deleted_unread:,} offsets were deleted by the brokers before they "
+            "could be read"
+        )
+    if total.key_mismatches:
+        yield f"{total.key_mismatches:,} records have another key than their sessionId"
+    if not report.complete:
+        left = sum(
+            part.end - report.positions.get(part.partition, part.first) for part in report.ranges
+        )
+        yield f"interrupted: {left:,} offsets are left"
+    rate = total.records / report.seconds if report.seconds else 0
+    yield f"{total.records:,} records in {report.seconds:.1f} s, {rate:,.0f} a second"

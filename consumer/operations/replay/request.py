@@ -1,0 +1,113 @@
+"""What a replay is asked for, as the command line says it, and what of it goes together. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from consumer.contract.messages import Kind
+from consumer.errors import SettingsError
+from consumer.settings import Settings
+
+NO_LETTERS = "none"
+"""The name that stands for no dead-letter topic at all."""
+
+STANDARD_INPUT = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The options of the command; None or empty where one is not given."""
+
+    topics: tuple[str, ...] = ()
+    partitions: tuple[int, ...] = ()
+    from_offset: int | None = None
+    to_offset: int | None = None
+    from_time: str | None = None
+    to_time: str | None = None
+    sessions: tuple[str, ...] = ()
+    kinds: tuple[Kind, ...] = ()
+    everything: bool = False
+    file: str | None = None
+    repair: bool = False
+    dry_run: bool = False
+    rate: float | None = None
+    state: str | None = None
+    workers: int | None = None
+    letters: bool = True
+    as_json: bool = False
+
+    @property
+    def selects(self) -> bool:
+        """Whether any option narrows down what is read."""
+        return bool(
+            self.topics
+            or self.partitions
+            or self.sessions
+            or self.kinds
+            or self.from_time is not None
+            or self.to_time is not None
+            or self.from_offset is not None
+            or self.to_offset is not None
+        )
+
+
+def check_request(request: Request, settings: Settings) -> None:
+    """Refuse what does not go together. Raises ``SettingsError`` with a line for each."""
+    complaints = list(_complaints(request, settings))
+    if complaints:
+        raise SettingsError("\n".join(complaints))
+
+
+def _complaints(request: Request, settings: Settings) -> Iterable[str]:
+    yield from _complaints_of_selection(request)
+    if request.repair and request.file is None:
+        yield "--repair restores what a file lists as altered: it needs --file"
+    if request.dry_run and request.state is not None:
+        yield "--state keeps the progress of a replay: a dry run has none"
+    if request.letters and not request.dry_run and settings.dead_letters.topic in request.topics:
+        yield (
+            f"--topic {settings.dead_letters.topic} is where dead letters go: a replay of it "
+            "would feed itself (producer-tools redrive sends them back)"
+        )
+
+
+def _complaints_of_selection(request: Request) -> Iterable[str]:
+    if request.file is not None:
+        if request.selects or request.everything:
+            yield "--file lists the records itself: no other selection goes with it"
+    elif request.everything:
+        if request.selects:
+            yield "--all goes with no other selection"
+    elif not request.selects:
+        yield "nothing is selected: say which part of the topics to replay, or --all"
+    if any(not session or not _is_text(session) for session in request.sessions):
+        yield "--session is not the id of a session: it must be text, and not empty"
+    first, end = request.from_offset, request.to_offset
+    if first is not None and end is not None and first >= end:
+        yield f"--from-offset {first} is not below --to-offset {end}"
+
+
+def _is_text(argument: str) -> bool:
+    """Tell whether the bytes of an argument were UTF-8; the others come as surrogates."""
+    return not any("\ud800" <= char <= "\udfff" for char in argument)
+
+
+def selection_facts(request: Request, settings: Settings, digest: str | None) -> dict[str, object]:
+    """Return what a state file must agree on with the command that goes on from it.
+
+    ``digest`` is the file's. Each name is the option to look at where they differ.
+    """
+    return {
+        "--topic": sorted(request.topics or settings.kafka.topics),
+        "--partition": sorted(request.partitions),
+        "--from-offset": request.from_offset,
+        "--to-offset": request.to_offset,
+        "--from-time": request.from_time,
+        "--to-time": request.to_time,
+        "--session": sorted(request.sessions),
+        "--type": sorted(kind.value for kind in request.kinds),
+        "--file": digest,
+        "--repair": request.repair,
+        "--database": settings.mongo.database,
+    }

@@ -1,0 +1,102 @@
+"""From what was asked for to ranges of offsets, bounded by the ends of this moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from consumer.contract.record import TopicPartition
+from consumer.errors import SettingsError
+from consumer.operations.replay.filters import MessageFilter
+from consumer.operations.replay.listed import ListedRecords
+from consumer.operations.replay.moments import moment_ms
+from consumer.operations.replay.request import Request
+from consumer.stream.range_reader import RangeReader
+from consumer.stream.ranges import Bounds, OffsetRange
+from consumer.stream.selector import AllRecords, Selector
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """What is read, and what of it is wanted. ``gone``: listed records outside of the logs."""
+
+    ranges: Sequence[OffsetRange]
+    gone: int = 0
+
+
+def selector_of(request: Request, listed: ListedRecords | None) -> Selector:
+    """Return which records of the ranges are wanted."""
+    if listed is not None:
+        return listed
+    if request.sessions or request.kinds:
+        return MessageFilter(request.sessions, request.kinds)
+    return AllRecords()
+
+
+async def select(
+    reader: RangeReader, request: Request, topics: Iterable[str], now: datetime
+) -> Selected:
+    """Return the ranges of what the options select of ``topics``.
+
+    Raises ``SettingsError`` for a moment or a partition that makes no sense,
+    ``PreconditionError`` for a missing topic, ``TransientError`` while no broker answers.
+    """
+    bounds = bounds_of(request, now)
+    partitions = await reader.partitions_of(topics)
+    if request.partitions:
+        numbers = {partition.partition for partition in partitions}
+        unknown = sorted(set(request.partitions) - numbers)
+        if unknown:
+            raise SettingsError(
+                f"--partition {unknown[0]}: the topics have the partitions 0 to {max(numbers)}"
+            )
+        partitions = [p for p in partitions if p.partition in request.partitions]
+    if request.sessions:
+        homes = await _homes(reader, partitions, request.sessions)
+        partitions = [partition for partition in partitions if partition in homes]
+    return Selected(await reader.ranges(partitions, bounds))
+
+
+def bounds_of(request: Request, now: datetime) -> Bounds:
+    """Return the bounds in every partition. Raises ``SettingsError``."""
+    bounds = Bounds(
+        request.from_offset,
+        request.to_offset,
+        None if request.from_time is None else moment_ms("--from-time", request.from_time, now),
+        None if request.to_time is None else moment_ms("--to-time", request.to_time, now),
+    )
+    if bounds.from_ms is not None and bounds.to_ms is not None and bounds.from_ms >= bounds.to_ms:
+        raise SettingsError(
+            f"--from-time {request.from_time} is not before --to-time {request.to_time}"
+        )
+    return bounds
+
+
+async def _homes(
+    reader: RangeReader, partitions: Iterable[TopicPartition], sessions: Iterable[str]
+) -> set[TopicPartition]:
+    """Return where the default partitioner puts the sessions, in each topic."""
+    topics = {partition.topic for partition in partitions}
+    return {
+        await reader.partition_of(topic, session.encode())
+        for topic in topics
+        for session in sessions
+    }
+
+
+async def select_listed(reader: RangeReader, listed: ListedRecords) -> Selected:
+    """Return what listed records span, as far as the logs reach. Raises as ``select`` does."""
+    existing = set(await reader.partitions_of(listed.topics))
+    spans = {part.partition: part for part in listed.ranges()}
+    logs = await reader.ranges([partition for partition in spans if partition in existing])
+    ranges = [
+        OffsetRange(
+            log.partition,
+            max(log.first, spans[log.partition].first),
+            min(log.end, spans[log.partition].end),
+        )
+        for log in logs
+    ]
+    wanted = sum(map(listed.wanted_in, spans.values()))
+    return Selected(ranges, gone=wanted - sum(map(listed.wanted_in, ranges)))

@@ -1,0 +1,203 @@
+"""``consumer status``: the group at a glance, from the brokers alone; no instance is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+
+from rich.console import Group as Rows
+from rich.console import RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from consumer.contract.record import TopicPartition
+from consumer.errors import ExitCode, PreconditionError, TransientError
+from consumer.operations.console import console
+from consumer.settings import Settings
+from consumer.stream.groups import Group, describe_group
+from consumer.stream.range_reader import RangeReader, open_range_reader
+from consumer.stream.ranges import OffsetRange
+from consumer.stream.topics import Admin, TopicDescription, open_admin
+
+INTERVAL = 2.0
+"""Seconds between two redraws, and the shortest time over which a rate is measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionStatus:
+    """One partition. Times in seconds; None: not known, or not meaningful without lag."""
+
+    topic: str
+    partition: int
+    member: str | None
+    beginning: int
+    committed: int | None
+    end: int
+    lag: int
+    behind: float | None
+    retention_margin: float | None
+    lost: int
+
+
+@dataclass(frozen=True, slots=True)
+class GroupStatus:
+    """The group. ``rate`` in records per second, ``seconds_left`` at that rate."""
+
+    group: str
+    state: str
+    members: int
+    lag: int
+    rate: float | None
+    seconds_left: float | None
+    partitions: Sequence[PartitionStatus]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """What was committed in sum, and when by the monotonic clock."""
+
+    committed: int
+    at: float
+
+
+async def show_status(settings: Settings, *, watch: bool, as_json: bool) -> ExitCode:
+    """Print the group's state, once or again and again until interrupted.
+
+    Exit code ``FOUND`` where unread records are gone. Raises ``PreconditionError`` where the
+    brokers do not answer or a topic is missing.
+    """
+    try:
+        async with open_admin(settings.kafka) as admin, open_range_reader(settings.kafka) as reader:
+            topics = await admin.describe(settings.kafka.topics)
+            before: _Sample | None = None
+            if not watch:
+                status, before = await _look(settings, admin, reader, topics, None)
+                await asyncio.sleep(INTERVAL if status.lag else 0)
+                status, _ = await _look(settings, admin, reader, topics, before)
+                _print(status, as_json=as_json)
+                return ExitCode.FOUND if any(p.lost for p in status.partitions) else ExitCode.DONE
+            with Live(console=console(), auto_refresh=False) as live:
+                while True:
+                    status, before = await _look(settings, admin, reader, topics, before)
+                    live.update(_table(status), refresh=True)
+                    await asyncio.sleep(INTERVAL)
+    except TransientError as error:
+        raise PreconditionError(f"Kafka does not answer ({error})") from error
+
+
+async def _look(
+    settings: Settings,
+    admin: Admin,
+    reader: RangeReader,
+    topics: Mapping[str, TopicDescription],
+    before: _Sample | None,
+) -> tuple[GroupStatus, _Sample]:
+    partitions = await reader.partitions_of(settings.kafka.topics)
+    group = await describe_group(admin, settings.kafka.group_id)
+    beginnings, ends = await reader.beginnings(partitions), await reader.ends(partitions)
+    stamps = await _oldest_unread(reader, group, beginnings, ends)
+    owners = {owned: m.host for m in group.members for owned in m.partitions}
+    found = [
+        _partition(
+            p, owners.get(p), group.offsets.get(p), (beginnings[p], ends[p]), stamps.get(p),
+            topics[p.topic].retention_ms,
+        )
+        for p in partitions
+    ]  # fmt: skip
+    sample = _Sample(sum(group.offsets.get(p, 0) for p in partitions), time.monotonic())
+    lag = sum(p.lag for p in found)
+    rate = _rate(before, sample)
+    left = lag / rate if rate else None
+    return (
+        GroupStatus(
+            settings.kafka.group_id, group.state, len(group.members), lag, rate, left, found
+        ),
+        sample if before is None or sample.at - before.at >= INTERVAL else before,
+    )
+
+
+def _rate(before: _Sample | None, now: _Sample) -> float | None:
+    if before is None or now.at <= before.at:
+        return None
+    return max(now.committed - before.committed, 0) / (now.at - before.at)
+
+
+async def _oldest_unread(
+    reader: RangeReader,
+    group: Group,
+    beginnings: Mapping[TopicPartition, int],
+    ends: Mapping[TopicPartition, int],
+) -> dict[TopicPartition, int]:
+    """Return the timestamp in ms of the first unread record of each partition that has one."""
+    ranges = []
+    for partition, end in ends.items():
+        first = max(group.offsets.get(partition, 0), beginnings[partition])
+        if first < end:
+            ranges.append(OffsetRange(partition, first, first + 1))
+    return {
+        partition: records[0].timestamp_ms
+        async for partition, records in reader.read(ranges, max_records=len(ranges) or 1)
+    }
+
+
+def _partition(
+    partition: TopicPartition,
+    member: str | None,
+    committed: int | None,
+    log: tuple[int, int],
+    stamp_ms: int | None,
+    retention_ms: int | None,
+) -> PartitionStatus:
+    beginning, end = log
+    first = beginning if committed is None else max(committed, beginning)
+    usable = stamp_ms is not None and stamp_ms >= 0
+    behind = max(time.time() - (stamp_ms or 0) / 1000, 0.0) if usable else None
+    margin = retention_ms / 1000 - behind if retention_ms and behind is not None else None
+    lost = 0 if committed is None else max(beginning - committed, 0)
+    return PartitionStatus(
+        partition.topic, partition.partition, member, beginning, committed, end,
+        max(end - first, 0), behind, margin, lost,
+    )  # fmt: skip
+
+
+def _print(status: GroupStatus, *, as_json: bool) -> None:
+    out = console()
+    if as_json:
+        out.out(json.dumps(asdict(status)))
+    else:
+        out.print(_table(status))
+
+
+def _table(status: GroupStatus) -> RenderableType:
+    rate = "?" if status.rate is None else f"{status.rate:,.0f}/s"
+    left = f", {_duration(status.seconds_left)} left" if status.lag and status.rate else ""
+    head = Text(
+        f"{status.group}: {status.state or 'unknown'}, {status.members} members, "
+        f"lag {status.lag:,}, {rate}{left}"
+    )
+    table = Table(box=None, pad_edge=False)
+    for name in ("partition", "member"):
+        table.add_column(name)
+    for name in ("committed", "end", "lag", "behind", "until deleted", "lost"):
+        table.add_column(name, justify="right")
+    for part in status.partitions:
+        table.add_row(
+            f"{part.topic}-{part.partition}",
+            part.member or "-",
+            "-" if part.committed is None else str(part.committed),
+            str(part.end),
+            f"{part.lag:,}",
+            _duration(part.behind),
+            _duration(part.retention_margin),
+            Text(str(part.lost), "bold red") if part.lost else Text("0"),
+        )
+    return Rows(head, Text(), table)
+
+
+def _duration(seconds: float | None) -> str:
+    return "-" if seconds is None else str(timedelta(seconds=round(seconds)))

@@ -1,0 +1,235 @@
+"""What the commands do, from their options to their exit code."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from consumer.errors import ExitCode
+from consumer.settings import Settings
+from producer_tools.console import complain, show
+from producer_tools.dead_letters.desk import Desk, open_desk, say
+from producer_tools.dead_letters.discard import Discard
+from producer_tools.dead_letters.grouping import Groups
+from producer_tools.dead_letters.judging import Judge, Policy, Refused, ToSend
+from producer_tools.dead_letters.kafka_outbox import KafkaOutbox, open_outbox
+from producer_tools.dead_letters.letter import Letter, Unreadable
+from producer_tools.dead_letters.outgoing import Destination
+from producer_tools.dead_letters.pacing import Pacer
+from producer_tools.dead_letters.presenting import (
+    list_letter,
+    rehearse,
+    show_groups,
+    show_letter,
+)
+from producer_tools.dead_letters.printable import place
+from producer_tools.dead_letters.redrive import Redrive, Tally, utc_now
+from producer_tools.dead_letters.selection import Selection
+from producer_tools.dead_letters.topics import PARKING_CONFIGS, STATE_CONFIGS, ensure
+from producer_tools.dead_letters.transform import Transform
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What all commands are told. ``dealt_with``: also letters that have a fate."""
+
+    settings: Settings
+    selection: Selection
+    parked: bool = False
+    dealt_with: bool = False
+    as_json: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RedriveOptions:
+    """What a redrive is told beside. ``rate``: records a second; None: as fast as it goes."""
+
+    rehearsal: bool
+    rate: float | None
+    limit: int | None
+    transform: Transform | None
+    max_attempts: int
+    again: bool
+
+
+def run_list(work: Work, *, each: bool, keys: bool) -> ExitCode:
+    """List letters. Raises ``BrokersError``."""
+    return asyncio.run(_list(work, each=each, keys=keys))
+
+
+async def _list(work: Work, *, each: bool, keys: bool) -> ExitCode:
+    groups, hidden = Groups(), 0
+    async with open_desk(work.settings, parked=work.parked) as desk:
+        async for letters in desk.letters(work.selection, "reading dead letters", quiet=each):
+            for letter in letters:
+                fate = desk.memory.fate(letter.state_key)
+                if fate is not None and not work.dealt_with:
+                    hidden += 1
+                    continue
+                groups.add(letter, fate, copy=not desk.memory.meet(letter.state_key))
+                if each:
+                    list_letter(letter, fate, keys=keys, as_json=work.as_json)
+    if not each:
+        show_groups(groups, fates=work.dealt_with, as_json=work.as_json)
+    if hidden:
+        say(f"{hidden:,} letters more have been dealt with; --all lists them too")
+    elif not groups.letters:
+        say("no such dead letters")
+    return ExitCode.DONE
+
+
+def run_show(work: Work, *, limit: int, full: bool) -> ExitCode:
+    """Show letters with their payloads. Raises ``BrokersError``."""
+    return asyncio.run(_show(work, limit=limit, full=full))
+
+
+async def _show(work: Work, *, limit: int, full: bool) -> ExitCode:
+    shown = 0
+    async with open_desk(work.settings, parked=work.parked) as desk:
+        async for letters in desk.letters(work.selection, "looking for them", quiet=True):
+            for letter in letters:
+                if shown == limit:
+                    say(f"there may be more than these {limit:,}; --limit shows more")
+                    return ExitCode.DONE
+                fate = desk.memory.fate(letter.state_key)
+                show_letter(letter, fate, full=full, as_json=work.as_json)
+                shown += 1
+    if not shown:
+        say("no such dead letters")
+    return ExitCode.DONE if shown else ExitCode.FOUND
+
+
+class _Narrator:
+    """Says what cannot be sent, and in a rehearsal what would be."""
+
+    def __init__(self, *, rehearsal: bool, as_json: bool) -> None:
+        self._rehearsal = rehearsal
+        self._as_json = as_json
+
+    def sending(self, to_send: ToSend) -> None:
+        """See ``Narrator``."""
+        if self._rehearsal:
+            rehearse(to_send, as_json=self._as_json)
+
+    def refused(self, letter: Letter | Unreadable, refused: Refused) -> None:
+        """See ``Narrator``."""
+        where = place(letter.position)
+        if isinstance(letter, Letter):
+            where += f" (from {place(letter.origin)})"
+        complain(f"{where}: {refused.cause.value}: {refused.detail}")
+
+
+def run_redrive(work: Work, options: RedriveOptions) -> ExitCode:
+    """Send letters back. Raises ``BrokersError``."""
+    return asyncio.run(_redrive(work, options))
+
+
+async def _redrive(work: Work, options: RedriveOptions) -> ExitCode:
+    tally = Tally()
+    try:
+        async with (
+            open_desk(work.settings, parked=work.parked) as desk,
+            _outbox(desk, rehearsal=options.rehearsal) as outbox,
+        ):
+            redrive = _prepared(desk, work, options, outbox, tally)
+            await redrive.run(desk.letters(work.selection, "redriving", quiet=options.rehearsal))
+    except asyncio.CancelledError:
+        say("interrupted; what was sent is remembered")
+        _show_tally(tally, work, options)
+        raise
+    _show_tally(tally, work, options)
+    return ExitCode.FOUND if tally.refused else ExitCode.DONE
+
+
+@asynccontextmanager
+async def _outbox(desk: Desk, *, rehearsal: bool) -> AsyncIterator[KafkaOutbox | None]:
+    """Open what sends, with a topic that remembers; nothing of either for a rehearsal."""
+    if rehearsal:
+        yield None
+        return
+    kafka, letters = desk.settings.kafka, desk.settings.dead_letters
+    if desk.state_topic not in desk.topics:
+        partitions = desk.topics[desk.letters_topic].partitions
+        await ensure(kafka, desk.state_topic, partitions, STATE_CONFIGS, say)
+    async with open_outbox(kafka, letters, say) as outbox:
+        yield outbox
+
+
+def _prepared(
+    desk: Desk, work: Work, options: RedriveOptions, outbox: KafkaOutbox | None, tally: Tally
+) -> Redrive:
+    kafka, letters = desk.settings.kafka, desk.settings.dead_letters
+
+    async def ready_to_park() -> None:
+        if letters.parking_topic not in desk.topics:
+            partitions = desk.topics[desk.letters_topic].partitions
+            await ensure(kafka, letters.parking_topic, partitions, PARKING_CONFIGS, say)
+
+    policy = Policy(
+        topics=frozenset(kafka.topics),
+        destinations={
+            name: Destination.from_configs(name, topic.partitions, topic.configs)
+            for name, topic in desk.topics.items()
+            if name in kafka.topics
+        },
+        parking_topic=None if desk.parked else letters.parking_topic,
+        max_attempts=options.max_attempts,
+        key_policy=kafka.key_policy,
+        transform=options.transform,
+        again=options.again,
+        dealt_with=work.dealt_with,
+    )
+    return Redrive(
+        judge=Judge(policy, desk.memory),
+        outbox=outbox,
+        state_topic=desk.state_topic,
+        narrator=_Narrator(rehearsal=options.rehearsal, as_json=work.as_json),
+        pacer=Pacer(options.rate),
+        limit=options.limit,
+        ready_to_park=ready_to_park,
+        tally=tally,
+    )
+
+
+def _show_tally(tally: Tally, work: Work, options: RedriveOptions) -> None:
+    sent = {fate.value: count for fate, count in tally.fates.items()}
+    refused = {f"refused_{cause.value}": count for cause, count in tally.refused.items()}
+    counts = {
+        "redriven": 0,
+        **sent,
+        **{left.value: count for left, count in tally.left.items()},
+        **refused,
+    }
+    if options.rehearsal:
+        counts = {f"would_be_{name}" if name in sent else name: n for name, n in counts.items()}
+    show("Dead letters", counts, as_json=work.as_json)
+    if tally.clock:
+        say(
+            f"{tally.clock:,} records go with the time of now, since their topic would delete or "
+            "refuse their own timestamp; the header redrive-timestamp-ms keeps it"
+        )
+    if tally.limit_reached:
+        say(f"stopped at --limit {options.limit}; the same command without it sends the rest")
+
+
+def run_discard(work: Work, because: str, *, rehearsal: bool) -> ExitCode:
+    """Mark letters as dealt with. Raises ``BrokersError``."""
+    return asyncio.run(_discard(work, because, rehearsal=rehearsal))
+
+
+async def _discard(work: Work, because: str, *, rehearsal: bool) -> ExitCode:
+    async with (
+        open_desk(work.settings, parked=work.parked) as desk,
+        _outbox(desk, rehearsal=rehearsal) as outbox,
+    ):
+        discard = Discard(desk.memory, outbox, desk.state_topic, because, work.dealt_with, utc_now)
+        tally = await discard.run(desk.letters(work.selection, "discarding"))
+    counts = {
+        "would_be_discarded" if rehearsal else "discarded": tally.discarded,
+        "copies": tally.copies,
+        "dealt_with_before": tally.dealt_with_before,
+    }
+    show("Dead letters", counts, as_json=work.as_json)
+    return ExitCode.DONE

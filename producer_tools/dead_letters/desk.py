@@ -1,0 +1,89 @@
+"""What every command has before it: the letters' topic, a reader, and what became of letters."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from consumer.settings import Settings
+from consumer.stream.range_reader import RangeReader, open_range_reader
+from consumer.stream.ranges import offsets_of
+from consumer.stream.topics import TopicDescription
+from producer_tools.brokers import BrokersError, explained
+from producer_tools.console import complain, progress
+from producer_tools.dead_letters.fate import state_topic
+from producer_tools.dead_letters.letter import Letter, Unreadable
+from producer_tools.dead_letters.memory import Memory, open_memory
+from producer_tools.dead_letters.outbox import NotSentError
+from producer_tools.dead_letters.reading import letter_batches, letter_ranges, load_fates
+from producer_tools.dead_letters.selection import Selection
+from producer_tools.dead_letters.topics import check_state_topic, describe, require
+
+
+def say(text: str) -> None:
+    """Tell people something that is no result."""
+    complain(f"producer-tools: {text}")
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """One topic of letters, opened. ``topics``: what exists of all that the settings name."""
+
+    settings: Settings
+    letters_topic: str
+    topics: Mapping[str, TopicDescription]
+    reader: RangeReader
+    memory: Memory
+
+    @property
+    def parked(self) -> bool:
+        """Whether the letters are those that were parked."""
+        return self.letters_topic == self.settings.dead_letters.parking_topic
+
+    @property
+    def state_topic(self) -> str:
+        """The topic that remembers what became of the letters."""
+        return state_topic(self.letters_topic)
+
+    async def letters(
+        self, selection: Selection, what: str, *, quiet: bool = False
+    ) -> AsyncIterator[Sequence[Letter | Unreadable]]:
+        """Yield the selected letters that lie there now; those that still come are not met.
+
+        ``quiet``: without progress, which would get between lines that are being written.
+        """
+        ranges = await letter_ranges(self.reader, self.letters_topic, selection)
+        if quiet:
+            async for letters in letter_batches(self.reader, ranges, selection, lambda _: None):
+                yield letters
+            return
+        with progress(what, offsets_of(ranges)) as advance:
+            async for letters in letter_batches(self.reader, ranges, selection, advance):
+                yield letters
+
+
+@asynccontextmanager
+async def open_desk(settings: Settings, *, parked: bool) -> AsyncIterator[Desk]:
+    """Open the dead letters, or the parked ones, and read what became of them.
+
+    Raises ``BrokersError``, also for what the brokers refuse while the body runs.
+    """
+    kafka, letters = settings.kafka, settings.dead_letters
+    topic = letters.parking_topic if parked else letters.topic
+    names = (topic, state_topic(topic), letters.parking_topic, *kafka.topics)
+    with explained(kafka):
+        topics = await describe(kafka, names)
+        require(kafka, topics, topic)
+        with open_memory() as memory:
+            async with open_range_reader(kafka) as reader:
+                desk = Desk(settings, topic, topics, reader, memory)
+                if desk.state_topic in topics:
+                    check_state_topic(kafka, topics[desk.state_topic])
+                    with progress("reading what was done before") as advance:
+                        await load_fates(reader, desk.state_topic, memory, advance)
+                try:
+                    yield desk
+                except NotSentError as error:
+                    servers = ", ".join(kafka.bootstrap_servers)
+                    raise BrokersError(f"Kafka at {servers}: stopped: {error}") from error

@@ -1,0 +1,54 @@
+"""Marking letters as dealt with, so that nothing lists or sends them any more."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from producer_tools.dead_letters.fate import Fate, FateEntry
+from producer_tools.dead_letters.letter import Letter, Unreadable
+from producer_tools.dead_letters.memory import Memory
+from producer_tools.dead_letters.outbox import Outbox, record_fates
+
+
+@dataclass(slots=True)
+class DiscardTally:
+    """What became of the letters that were selected."""
+
+    discarded: int = 0
+    copies: int = 0
+    dealt_with_before: int = 0
+
+
+@dataclass(slots=True)
+class Discard:
+    """One run. ``outbox`` None: a rehearsal. ``dealt_with``: also what has another fate."""
+
+    memory: Memory
+    outbox: Outbox | None
+    state_topic: str
+    because: str
+    dealt_with: bool
+    now: Callable[[], datetime]
+
+    async def run(self, batches: AsyncIterator[Sequence[Letter | Unreadable]]) -> DiscardTally:
+        """Discard every letter of the batches. Raises ``NotSentError``."""
+        tally = DiscardTally()
+        async for letters in batches:
+            entries = [entry for letter in letters if (entry := self._entry(letter, tally))]
+            if self.outbox is not None:
+                await record_fates(self.outbox, self.state_topic, entries)
+            tally.discarded += len(entries)
+        return tally
+
+    def _entry(self, letter: Letter | Unreadable, tally: DiscardTally) -> FateEntry | None:
+        key = letter.state_key
+        fate = self.memory.fate(key)
+        if fate is Fate.DISCARDED or (fate is not None and not self.dealt_with):
+            tally.dealt_with_before += 1
+            return None
+        if not self.memory.meet(key):
+            tally.copies += 1
+            return None
+        return FateEntry(key, Fate.DISCARDED, letter.position, self.now(), because=self.because)

@@ -1,0 +1,124 @@
+"""What is sent for a letter: the record as it first came, or the letter to its parking. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from consumer.contract.dead_letter_headers import ATTEMPT, NAMES
+from consumer.contract.record import Headers
+from consumer.contract.record_time import REDRIVE_TIMESTAMP
+from producer_tools.dead_letters.letter import FailedRecord, Letter
+
+WITHOUT_TIME: Final = -1
+"""The timestamp of a record that has none; the broker takes it as it is."""
+
+_HOUR_MS: Final = 3_600_000
+_DAY_MS: Final = 24 * _HOUR_MS
+_FOR_EVER: Final = -1
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingRecord:
+    """A record to send. ``partition`` None: by its key; ``timestamp_ms`` None: the clock's."""
+
+    topic: str
+    partition: int | None
+    timestamp_ms: int | None
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+    @property
+    def bytes(self) -> int:
+        """About how much memory it takes while it is on its way."""
+        return len(self.key or b"") + len(self.value or b"")
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """A topic that letters go back to: how many partitions, and which timestamps survive there.
+
+    Records are deleted by their timestamps. One that comes back a year later with its first
+    timestamp would be gone within minutes, perhaps before it was read, so it goes with the
+    clock's, and ``redrive-timestamp-ms`` keeps the first. ``retention_ms`` is None for ever;
+    ``ahead_ms`` is how far in the future a timestamp may lie before the broker refuses it.
+    """
+
+    name: str
+    partitions: int
+    retention_ms: int | None
+    ahead_ms: int = _HOUR_MS
+    behind_ms: int | None = None
+
+    @classmethod
+    def from_configs(cls, name: str, partitions: int, configs: Mapping[str, str]) -> Destination:
+        """Read the topic's settings; Kafka's defaults stand for those a broker does not tell."""
+        retention = int(configs.get("retention.ms", 7 * _DAY_MS))
+        behind = int(configs.get("message.timestamp.before.max.ms", 2**63 - 1))
+        return cls(
+            name,
+            partitions,
+            None if retention == _FOR_EVER else retention,
+            int(configs.get("message.timestamp.after.max.ms", _HOUR_MS)),
+            behind,
+        )
+
+    def takes(self, timestamp_ms: int, now_ms: int) -> bool:
+        """Return whether a record so stamped is accepted, and lives long enough to be read.
+
+        Half the retention must be left: the consumer may lag, or be down for the repair.
+        """
+        if timestamp_ms == WITHOUT_TIME:
+            return True
+        age = now_ms - timestamp_ms
+        too_old = self.retention_ms is not None and age > self.retention_ms // 2
+        refused = self.behind_ms is not None and age > self.behind_ms
+        return timestamp_ms >= 0 and -age <= self.ahead_ms and not too_old and not refused
+
+
+def redriven_headers(letter: Letter, came_with: Headers) -> Headers:
+    """Return the headers of the record that goes back.
+
+    Those it first came with, in their order, nulls and repetitions included; of the
+    consumer's own only ``dlq-attempt``, on which its next failure counts on; and its first
+    timestamp, once, whatever it carried already.
+    """
+    return (
+        *(
+            header
+            for header in came_with
+            if header[0] != REDRIVE_TIMESTAMP and header[0] not in NAMES
+        ),
+        (ATTEMPT, str(letter.attempt).encode()),
+        (REDRIVE_TIMESTAMP, str(letter.timestamp_ms).encode()),
+    )
+
+
+def redriven(
+    letter: Letter, content: FailedRecord, destination: Destination, now_ms: int
+) -> OutgoingRecord:
+    """Return the record that goes back to where the letter's came from, with this content.
+
+    It goes to its key's partition, as its first producer's default would choose it, also when
+    partitions have been added since; without a key to the partition it came from.
+    """
+    partition = None
+    if content.key is None:
+        partition = letter.origin.partition % destination.partitions
+    takes = destination.takes(letter.timestamp_ms, now_ms)
+    return OutgoingRecord(
+        destination.name,
+        partition,
+        letter.timestamp_ms if takes else None,
+        content.key,
+        content.value,
+        redriven_headers(letter, content.headers),
+    )
+
+
+def parked(letter: Letter, parking_topic: str) -> OutgoingRecord:
+    """Return the letter itself, unchanged, for the topic where those lie that came too often."""
+    record = letter.record
+    return OutgoingRecord(parking_topic, None, None, record.key, record.value, record.headers)

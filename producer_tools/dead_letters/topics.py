@@ -1,0 +1,91 @@
+"""The topics a command needs: looked at first, and created where the tools may."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from consumer.errors import PreconditionError
+from consumer.settings import KafkaSettings
+from consumer.stream.topics import TopicDescription, open_admin
+from producer_tools.brokers import BrokersError, explained
+
+Say = Callable[[str], None]
+
+STATE_CONFIGS: Final = {"cleanup.policy": "compact"}
+"""One entry a letter is kept, and for ever."""
+
+PARKING_CONFIGS: Final = {"retention.ms": "-1"}
+"""Parked letters wait for people, however long that takes."""
+
+
+async def describe(kafka: KafkaSettings, names: Iterable[str]) -> Mapping[str, TopicDescription]:
+    """Return those of the topics that exist. Raises ``BrokersError``.
+
+    All topics are listed first, since brokers may create one that is asked for by name.
+    """
+    with explained(kafka):
+        async with open_admin(kafka) as admin:
+            present = set(await admin.raw.list_topics())
+            wanted = [name for name in dict.fromkeys(names) if name in present]
+            return await admin.describe(wanted) if wanted else {}
+
+
+def require(
+    kafka: KafkaSettings, topics: Mapping[str, TopicDescription], name: str
+) -> TopicDescription:
+    """Return the topic. Raises ``BrokersError`` with the command that creates it."""
+    if name in topics:
+        return topics[name]
+    servers = ",".join(kafka.bootstrap_servers)
+    raise BrokersError(
+        f"Kafka at {servers} has no topic {name}; create it with: "
+        + create_command(kafka, name, 6, {})
+    )
+
+
+async def ensure(
+    kafka: KafkaSettings,
+    name: str,
+    partitions: int,
+    configs: Mapping[str, str],
+    say: Say,
+) -> None:
+    """Create the topic, saying so. Raises ``BrokersError`` with the command for who may."""
+    try:
+        with explained(kafka):
+            async with open_admin(kafka) as admin:
+                await admin.create(name, partitions, configs)
+    except BrokersError:
+        raise
+    except PreconditionError as error:
+        command = create_command(kafka, name, partitions, configs)
+        raise BrokersError(f"{error}; let someone who may run: {command}") from error
+    options = ", ".join(f"{option}={value}" for option, value in configs.items())
+    say(f"created the topic {name} ({partitions} partitions, {options})")
+
+
+def check_state_topic(kafka: KafkaSettings, topic: TopicDescription) -> None:
+    """Refuse a state topic that forgets: what it forgot would be sent again.
+
+    A broker that does not tell how it cleans up is believed. Raises ``BrokersError``.
+    """
+    policy = topic.configs.get("cleanup.policy")
+    if policy is not None and policy != "compact":
+        raise BrokersError(
+            f"topic {topic.name} has cleanup.policy={policy} and would forget what was redriven; "
+            f"mend with: kafka-configs.sh --bootstrap-server {','.join(kafka.bootstrap_servers)} "
+            f"--alter --entity-type topics --entity-name {topic.name} "
+            "--add-config cleanup.policy=compact"
+        )
+
+
+def create_command(
+    kafka: KafkaSettings, name: str, partitions: int, configs: Mapping[str, str]
+) -> str:
+    """Return the command that creates the topic."""
+    extra = "".join(f" --config {option}={value}" for option, value in configs.items())
+    return (
+        f"kafka-topics.sh --bootstrap-server {','.join(kafka.bootstrap_servers)} --create "
+        f"--topic {name} --partitions {partitions}{extra}"
+    )

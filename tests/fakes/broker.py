@@ -1,0 +1,143 @@
+"""The topics of a Kafka cluster in memory: logs with holes, retention and bad batches."""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+
+from consumer.contract.record import Headers, Record, TopicPartition
+
+
+@dataclass(slots=True)
+class Log:
+    """One partition. ``number`` tells the logs of a topic that was made anew apart."""
+
+    partition: TopicPartition
+    number: int = 0
+    start: int = 0
+    end: int = 0
+    records: list[Record] = field(default_factory=list)
+    offsets: list[int] = field(default_factory=list)
+    corrupt: int | None = None
+    """From this offset on the records cannot be decoded."""
+
+    def append(
+        self,
+        value: bytes | None,
+        key: bytes | None = None,
+        timestamp_ms: int = -1,
+        headers: Headers = (),
+    ) -> Record:
+        """Add a record behind the others."""
+        topic, partition = self.partition
+        record = Record(topic, partition, self.end, timestamp_ms, key, value, headers)
+        self.records.append(record)
+        self.offsets.append(self.end)
+        self.end += 1
+        return record
+
+    def leave_hole(self, offsets: int = 1) -> None:
+        """Use offsets up without a record, as markers and aborted transactions do."""
+        self.end += offsets
+
+    def delete_until(self, offset: int) -> None:
+        """Delete the records below ``offset``, as retention does."""
+        self.start = min(max(self.start, offset), self.end)
+        gone = bisect_left(self.offsets, self.start)
+        del self.records[:gone], self.offsets[:gone]
+
+    def read(self, offset: int, most: int) -> list[Record]:
+        """Return records from ``offset`` on."""
+        first = bisect_left(self.offsets, offset)
+        return list(islice(self.records, first, first + most))
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What a fetch brought of one partition.
+
+    ``reset_to``: the offset was out of range, and the log begins there. ``corrupt``: behind
+    the records comes one that cannot be decoded.
+    """
+
+    records: list[Record]
+    end: int
+    next_offset: int
+    reset_to: int | None = None
+    corrupt: bool = False
+
+
+class Broker:
+    """Serves the logs. Every method is one request, carried out at once."""
+
+    def __init__(self, partitions: Mapping[str, int]) -> None:
+        """Make topics with so many partitions."""
+        self.logs = {
+            TopicPartition(topic, number): Log(TopicPartition(topic, number))
+            for topic, count in partitions.items()
+            for number in range(count)
+        }
+        self._watchers: list[asyncio.Future[None]] = []
+
+    @property
+    def partitions(self) -> list[TopicPartition]:
+        """All partitions of all topics."""
+        return list(self.logs)
+
+    def watch(self, watcher: asyncio.Future[None]) -> None:
+        """Be told once when anything has changed."""
+        self._watchers.append(watcher)
+
+    def changed(self) -> None:
+        """Tell whoever waits at the ends of the logs."""
+        watchers, self._watchers = self._watchers, []
+        for watcher in watchers:
+            if not watcher.done():
+                watcher.set_result(None)
+
+    def has_news(self, positions: Mapping[TopicPartition, int]) -> bool:
+        """Whether a fetch from these positions would not find itself at the logs' ends."""
+        return any(
+            partition in self.logs and self.logs[partition].end != position
+            for partition, position in positions.items()
+        )
+
+    def fetch(
+        self, positions: Mapping[TopicPartition, int], most: int
+    ) -> dict[TopicPartition, Fetched]:
+        """Return what stands at the positions, at most so many records of each."""
+        return {
+            partition: self._fetch(self.logs[partition], position, most)
+            for partition, position in positions.items()
+            if partition in self.logs
+        }
+
+    def _fetch(self, log: Log, position: int, most: int) -> Fetched:
+        if not log.start <= position <= log.end:
+            return Fetched([], log.end, position, reset_to=log.start)
+        records = log.read(position, most)
+        whole = len(records) < most
+        if log.corrupt is not None:
+            good = [record for record in records if record.offset < log.corrupt]
+            if len(good) < len(records):
+                return Fetched(good, log.end, position, corrupt=True)
+        next_offset = log.end if whole else records[-1].offset + 1
+        return Fetched(records, log.end, next_offset)
+
+    def beginnings(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return where the logs begin."""
+        return {partition: self.logs[partition].start for partition in partitions}
+
+    def ends(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return where the logs end."""
+        return {partition: self.logs[partition].end for partition in partitions}
+
+    def make_anew(self, topic: str) -> None:
+        """Delete a topic and make it again, empty."""
+        for partition, log in self.logs.items():
+            if partition.topic == topic:
+                self.logs[partition] = Log(partition, log.number + 1)
+        self.changed()

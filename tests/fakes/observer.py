@@ -1,0 +1,108 @@
+"""An observer that keeps what it is told."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+
+from consumer.contract.record import Record, TopicPartition
+from consumer.contract.rejection import Rejected
+from consumer.errors import TransientError
+from consumer.ports import BatchReport, Gap, Reset, Stage
+from consumer.state.outcomes import Outcome
+
+
+class RecordingObserver:
+    """Implements ``Observer``."""
+
+    def __init__(self) -> None:
+        self.reports: list[BatchReport] = []
+        self.rejections: list[tuple[Record, Rejected]] = []
+        self.abandoned_records: Counter[TopicPartition] = Counter()
+        self.retries: list[tuple[Stage, TransientError, int, float]] = []
+        self.recoveries: list[tuple[Stage, int]] = []
+        self.assignments: list[tuple[frozenset[TopicPartition], int]] = []
+        self.revocations: list[tuple[bool, bool]] = []
+        """Pairs of drained and lost."""
+        self.commits: list[dict[TopicPartition, int]] = []
+        self.gaps: list[Gap] = []
+        self.resets: list[Reset] = []
+        self.unreadables: list[tuple[TopicPartition, TransientError, int]] = []
+        self.readables: list[TopicPartition] = []
+        self.holds: list[tuple[TopicPartition, float]] = []
+        self.resumptions: list[frozenset[TopicPartition]] = []
+        self.lags: dict[TopicPartition, int] = {}
+        self.stalls: list[float] = []
+        self.progresses = 0
+        self.loop_lags: list[float] = []
+        self.batches_in_flight: list[int] = []
+
+    @property
+    def outcomes(self) -> Counter[Outcome]:
+        """All outcomes together."""
+        return sum(self.outcomes_by_partition().values(), Counter())
+
+    def outcomes_by_partition(self) -> dict[TopicPartition, Counter[Outcome]]:
+        """The outcomes that were reported, by partition."""
+        counted: dict[TopicPartition, Counter[Outcome]] = {}
+        for report in self.reports:
+            for partition, part in report.partitions.items():
+                counted.setdefault(partition, Counter()).update(part.outcomes)
+        return counted
+
+    def settled(self, report: BatchReport) -> None:
+        self.reports.append(report)
+
+    def rejected(self, record: Record, rejected: Rejected) -> None:
+        self.rejections.append((record, rejected))
+
+    def abandoned(self, partition: TopicPartition, records: int) -> None:
+        self.abandoned_records[partition] += records
+
+    def retrying(self, stage: Stage, error: TransientError, attempt: int, delay: float) -> None:
+        self.retries.append((stage, error, attempt, delay))
+
+    def recovered(self, stage: Stage, attempts: int) -> None:
+        self.recoveries.append((stage, attempts))
+
+    def assigned(self, partitions: Collection[TopicPartition], epoch: int) -> None:
+        self.assignments.append((frozenset(partitions), epoch))
+
+    def revoked(self, *, drained: bool, lost: bool) -> None:
+        self.revocations.append((drained, lost))
+
+    def committed(self, offsets: Mapping[TopicPartition, int], seconds: float) -> None:
+        self.commits.append(dict(offsets))
+
+    def gap(self, gap: Gap) -> None:
+        self.gaps.append(gap)
+
+    def reset(self, reset: Reset) -> None:
+        self.resets.append(reset)
+
+    def unreadable(self, partition: TopicPartition, error: TransientError, attempt: int) -> None:
+        self.unreadables.append((partition, error, attempt))
+
+    def readable(self, partition: TopicPartition) -> None:
+        self.readables.append(partition)
+
+    def held(self, partition: TopicPartition, share: float) -> None:
+        self.holds.append((partition, share))
+
+    def resumed(self, partitions: Collection[TopicPartition]) -> None:
+        self.resumptions.append(frozenset(partitions))
+
+    def lag(self, partition: TopicPartition, records: int) -> None:
+        self.lags[partition] = records
+
+    def stalled(self, seconds: float) -> None:
+        self.stalls.append(seconds)
+
+    def progressing(self) -> None:
+        self.progresses += 1
+
+    def loop_lag(self, seconds: float) -> None:
+        self.loop_lags.append(seconds)
+
+    def in_flight(self, batches: int) -> None:
+        self.batches_in_flight.append(batches)

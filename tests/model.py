@@ -1,0 +1,272 @@
+"""What a multiset of messages must leave behind, whatever their order, number, batches and writers.
+
+Written from the design and not from the code: nothing of the consumer runs here. Every message
+claims a place: an event its (sessionId, eventId), a creation and an end their session's. One
+claimant of each place wins and its part is stored; the others say the same (duplicates) or
+something else (conflicts, dead-lettered). Order decides only who wins among those that may.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from consumer.contract.record import Position
+from consumer.contract.rejection import Reason
+
+Document = Mapping[str, Any]
+Place = tuple[str, ...]
+"""("event", sessionId, eventId), ("create", sessionId) or ("end", sessionId)."""
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+PAST_INITIATED = ("active", "completed", "failed")
+ENDED = ("completed", "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One record, and what its producer knows of it.
+
+    ``says``: a message, nothing (a tombstone), or why it can never be applied. ``log`` tells
+    the logs of a topic that was deleted and made again apart. Not ``surely_read``: it may
+    have been deleted unread, or its send was never acknowledged. ``refused``: the database
+    refuses its document for good.
+    """
+
+    position: Position
+    timestamp_ms: int
+    says: Document | Reason | None
+    log: int = 0
+    surely_read: bool = True
+    refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What a kind of message stores: fields that must agree, then a time, then where it is from."""
+
+    place: str
+    content: tuple[str, ...]
+    time: str
+    time_agrees: bool
+    origin: str
+    lesser: tuple[str, ...] = ()
+
+
+_SHAPES = {
+    "event": _Shape("event", ("type", "payload"), "timestamp", True, "from"),
+    "create": _Shape("create", ("language", "metadata"), "startedAt", True, "createdFrom"),
+    "end": _Shape("end", ("status",), "endedAt", False, "endedFrom", ("reason", "eventCount")),
+}
+
+
+def place_of(message: Document) -> Place:
+    """Return what the message claims."""
+    match message["type"]:
+        case "event.recorded":
+            return ("event", message["sessionId"], message["eventId"])
+        case "session.created":
+            return ("create", message["sessionId"])
+        case "session.completed" | "session.failed":
+            return ("end", message["sessionId"])
+        case other:
+            raise ValueError(f"not a kind of message: {other}")
+
+
+def part_of(sent: Sent) -> dict[str, Any]:
+    """Return what is stored where this record wins its place, without the ids."""
+    message = sent.says
+    assert isinstance(message, Mapping)
+    shape = _SHAPES[place_of(message)[0]]
+    written = message.get(shape.time)
+    origin: dict[str, Any] = sent.position._asdict()
+    if written is None:
+        origin["defaulted"] = True
+    part: dict[str, Any] = {shape.time: _time(written, sent.timestamp_ms), shape.origin: origin}
+    match message["type"]:
+        case "event.recorded":
+            part |= {"type": message["eventType"], "payload": message["payload"]}
+        case "session.created":
+            part |= {"language": message["language"], "metadata": message.get("metadata") or {}}
+        case kind:
+            part["status"] = str(kind).removeprefix("session.")
+    return part | {name: message[name] for name in shape.lesser if message.get(name) is not None}
+
+
+def agree(kind: str, one: Document, other: Document) -> bool:
+    """Tell whether two parts say the same; times count only where both messages carried them."""
+    shape = _SHAPES[kind]
+    fields = shape.content
+    defaulted = [part.get(shape.origin, {}).get("defaulted", False) for part in (one, other)]
+    if shape.time_agrees and not any(defaulted):
+        fields = (*fields, shape.time)
+    return all(plain(one.get(name)) == plain(other.get(name)) for name in fields)
+
+
+def plain(value: object) -> object:
+    """Return a value whose ``==`` is sameness in the store: 1, 1.0 and true are three things."""
+    match value:
+        case bool() | str() | None:
+            return value if not isinstance(value, bool) else ("boolean", value)
+        case int():
+            return ("integer", int(value))
+        case float():
+            return ("double", value + 0.0)
+        case datetime():
+            aware = value if value.tzinfo else value.replace(tzinfo=UTC)
+            return aware.replace(microsecond=aware.microsecond // 1000 * 1000)
+        case Mapping():
+            return {name: plain(inner) for name, inner in value.items()}
+        case Sequence():
+            return [plain(inner) for inner in value]
+        case _:
+            raise TypeError(f"not a stored kind of value: {type(value)}")
+
+
+def may_win(claimants: Iterable[Sent]) -> list[Sent]:
+    """Return who may have the place: in each partition the first by offset that was read."""
+    logs: defaultdict[tuple[str, int, int], list[Sent]] = defaultdict(list)
+    for sent in claimants:
+        if not sent.refused:
+            logs[sent.position.topic, sent.position.partition, sent.log].append(sent)
+    candidates: list[Sent] = []
+    for log in logs.values():
+        for sent in sorted(log, key=lambda sent: sent.position.offset):
+            candidates.append(sent)
+            if sent.surely_read:
+                break
+    return candidates
+
+
+def problems(
+    sent: Iterable[Sent],
+    sessions: Iterable[Document],
+    events: Iterable[Document],
+    letters: Iterable[tuple[Position, Reason]],
+) -> list[str]:
+    """Return how documents and dead letters differ from what ``sent`` allows; [] where they fit."""
+    everything = list(sent)
+    sessions, events = list(sessions), list(events)
+    claims: defaultdict[Place, list[Sent]] = defaultdict(list)
+    for one in everything:
+        if isinstance(one.says, Mapping):
+            claims[place_of(one.says)].append(one)
+    stored, found = _stored_parts(sessions, events)
+    due = [(one, one.says) for one in everything if isinstance(one.says, Reason)]
+    for place, claimants in claims.items():
+        part = stored.pop(place, None)
+        candidates = may_win(claimants)
+        if part is None:
+            if any(candidate.surely_read for candidate in candidates):
+                found.append(f"{place}: nothing is stored")
+        elif all(plain(part_of(candidate)) != plain(part) for candidate in candidates):
+            found.append(f"{place}: no message that may have its place says {part}")
+        for one in claimants:
+            if one.refused:
+                due.append((one, Reason.UNSTORABLE))
+            elif part is not None and not agree(place[0], part_of(one), part):
+                due.append((one, Reason.CONFLICT))
+    found += [f"{place}: nobody said {part}" for place, part in stored.items()]
+    found += _status_problems(claims, sessions)
+    return found + _letter_problems(due, letters)
+
+
+def _stored_parts(
+    sessions: Iterable[Document], events: Iterable[Document]
+) -> tuple[dict[Place, dict[str, Any]], list[str]]:
+    """Take the documents apart by place; also return what should not be in them."""
+    parts: dict[Place, dict[str, Any]] = {}
+    ids = [("session", one["sessionId"]) for one in sessions]
+    ids += [("event", one["sessionId"], one["eventId"]) for one in events]
+    found = [f"{key}: {count} documents" for key, count in Counter(ids).items() if count > 1]
+    for document in events:
+        rest = {name: value for name, value in document.items() if name != "_id"}
+        parts["event", rest.pop("sessionId"), rest.pop("eventId")] = rest
+    for document in sessions:
+        rest = {name: value for name, value in document.items() if name != "_id"}
+        session_id, status = rest.pop("sessionId"), rest.pop("status", None)
+        for kind, there in (("create", "startedAt" in rest), ("end", status in ENDED)):
+            if there:
+                shape = _SHAPES[kind]
+                names = (*shape.content, shape.time, shape.origin, *shape.lesser)
+                parts[kind, session_id] = {name: rest.pop(name) for name in names if name in rest}
+        if status in ENDED:
+            parts["end", session_id]["status"] = status
+        if rest:
+            found.append(f"session {session_id}: has {sorted(rest)}")
+    return parts, found
+
+
+def _status_problems(
+    claims: Mapping[Place, Sequence[Sent]], sessions: Iterable[Document]
+) -> list[str]:
+    """Check the statuses: an end's own, else active where an event came, else initiated."""
+    kinds: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for place, claimants in claims.items():
+        for one in claimants:
+            if place[0] == "event" or not one.refused:
+                kinds[place[1]][place[0]] += 1
+                kinds[place[1]][f"sure {place[0]}"] += one.surely_read
+    statuses = {one["sessionId"]: one.get("status") for one in sessions}
+    found = [f"session {name}: nobody spoke of it" for name in statuses.keys() - kinds.keys()]
+    for name, count in kinds.items():
+        status = statuses.get(name)
+        allowed = {
+            *(ENDED if count["end"] else ()),
+            *(("active",) if count["event"] and not count["sure end"] else ()),
+            *(("initiated",) if count["create"] and not count["sure event"] else ()),
+        }
+        if count["sure end"]:
+            allowed = set(ENDED)
+        missing_is_fine = not any(count[f"sure {kind}"] for kind in _SHAPES)
+        if status not in allowed and not (status is None and name not in statuses and missing_is_fine):
+            found.append(f"session {name}: status {status}, expected one of {sorted(allowed)}")
+    return found
+
+
+def _letter_problems(
+    due: Iterable[tuple[Sent, Reason]], letters: Iterable[tuple[Position, Reason]]
+) -> list[str]:
+    """Every record that is due must have a dead letter, more than one do no harm."""
+    lettered = set(letters)
+    allowed = {(one.position, reason) for one, reason in due}
+    needed = {(one.position, reason) for one, reason in due if one.surely_read}
+    found = [f"{position}: no dead letter ({reason})" for position, reason in needed - lettered]
+    found += [f"{position}: dead letter ({reason})" for position, reason in lettered - allowed]
+    return found
+
+
+def accounted_for(
+    sent: Sent, session: Document | None, event: Document | None, lettered: Iterable[Reason]
+) -> bool:
+    """Tell whether the record may be forgotten: what it says is stored, or its letter is sent.
+
+    ``session`` and ``event`` are the documents it speaks of as they are stored now.
+    """
+    if sent.says is None:
+        return True
+    if isinstance(sent.says, Reason):
+        return sent.says in lettered
+    place = place_of(sent.says)
+    status = None if session is None else session.get("status")
+    if place[0] == "event" and status not in PAST_INITIATED:
+        return False
+    if sent.refused:
+        return Reason.UNSTORABLE in lettered
+    stored = event if place[0] == "event" else session
+    if stored is None or (place[0] == "create" and "startedAt" not in stored):
+        return False
+    if place[0] == "end" and status not in ENDED:
+        return False
+    return agree(place[0], part_of(sent), stored) or Reason.CONFLICT in lettered
+
+
+def _time(written: str | None, timestamp_ms: int) -> datetime:
+    """Return a message's time, or else its record's, in whole milliseconds."""
+    if written is None:
+        return EPOCH + timedelta(milliseconds=timestamp_ms)
+    parsed = datetime.fromisoformat(written).astimezone(UTC)
+    return parsed.replace(microsecond=parsed.microsecond // 1000 * 1000)

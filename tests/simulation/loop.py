@@ -1,0 +1,279 @@
+"""An event loop for several processes in one world: virtual time, and order by chance.
+
+Every callback belongs to a host, told by its context. Within a host callbacks run first in,
+first out, as on any asyncio loop; which host runs next is drawn by chance, as it is between
+real processes. A host can be stopped for good or for a while before any callback, and so
+before and after every await. Nothing ever sleeps: when nobody can run, the clock moves on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextvars import Context, ContextVar, copy_context
+from random import Random
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+WORLD = Context()
+"""The context of what happens by itself: no host is set in it."""
+
+HOT_LOOP = 200_000
+"""So many callbacks without the clock moving are a loop that spins."""
+
+
+class Host:
+    """Where callbacks run: a process, or the world around them."""
+
+    __slots__ = ("alive", "name", "on_step", "paused", "queue", "tasks")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.alive = True
+        self.paused = False
+        self.queue: deque[Handle] = deque()
+        self.tasks: list[asyncio.Task[Any]] = []
+        """Kept, so that no coroutine of a dead host is closed, and its ``finally`` run."""
+        self.on_step: Callable[[], None] | None = None
+        """Called before each callback; may stop the host."""
+
+
+HOST: ContextVar[Host] = ContextVar("HOST")
+
+
+class Handle:
+    """A callback to come; what ``call_soon`` and ``call_later`` return."""
+
+    __slots__ = ("_cancelled", "_when", "args", "callback", "context", "host")
+
+    def __init__(
+        self, callback: Callable[..., object], args: tuple[Any, ...], context: Context, host: Host
+    ) -> None:
+        self.callback: Callable[..., object] | None = callback
+        self.args = args
+        self.context = context
+        self.host = host
+        self._cancelled = False
+        self._when = 0.0
+
+    def cancel(self) -> None:
+        self._cancelled = True
+        self.callback = None
+        self.args = ()
+
+    def cancelled(self) -> bool:
+        return self._cancelled
+
+    def when(self) -> float:
+        return self._when
+
+
+class StuckError(AssertionError):
+    """Nobody can ever run again, or somebody runs for ever."""
+
+
+class SimulationLoop(asyncio.AbstractEventLoop):
+    """Implements what tasks, futures, timeouts, locks and events need of a loop."""
+
+    def __init__(self, chance: Random) -> None:
+        self._chance = chance
+        self._now = 0.0
+        self._timers: list[tuple[float, float, int, Handle]] = []
+        self._sequence = 0
+        self._ready: list[Host] = []
+        self._since_clock_moved = 0
+        self.steps = 0
+        self.world = Host("world")
+        self.hosts = [self.world]
+        self.troubles: list[str] = []
+        """What would have been logged: exceptions of callbacks, and those nobody retrieved."""
+
+    # --- asyncio's interface ---------------------------------------------------
+
+    def time(self) -> float:
+        return self._now
+
+    def get_debug(self) -> bool:
+        return False
+
+    def is_running(self) -> bool:
+        return True
+
+    def is_closed(self) -> bool:
+        return False
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return asyncio.Future(loop=self)
+
+    def create_task(  # type: ignore[override]  # the stub's generics say no more than this
+        self,
+        coro: Coroutine[Any, Any, T],
+        *,
+        name: str | None = None,
+        context: Context | None = None,
+    ) -> asyncio.Task[T]:
+        task = asyncio.Task(coro, loop=self, name=name, context=context)
+        HOST.get(self.world).tasks.append(task)
+        return task
+
+    def call_soon(  # type: ignore[override]  # our handle is no asyncio.Handle, nobody minds
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> Handle:
+        if context is None:
+            context = copy_context()
+        host = context.get(HOST, self.world)
+        handle = Handle(callback, args, context, host)
+        self._enqueue(host, handle)
+        return handle
+
+    def call_later(  # type: ignore[override]  # as above
+        self,
+        delay: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: Context | None = None,
+    ) -> Handle:
+        return self.call_at(self._now + delay, callback, *args, context=context)
+
+    def call_at(  # type: ignore[override]  # as above
+        self,
+        when: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: Context | None = None,
+    ) -> Handle:
+        if context is None:
+            context = copy_context()
+        handle = Handle(callback, args, context, context.get(HOST, self.world))
+        handle._when = when
+        self._sequence += 1
+        # Chance, not age, decides who is first of those that are due at one moment.
+        heapq.heappush(self._timers, (when, self._chance.random(), self._sequence, handle))
+        return handle
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        self.troubles.append(f"{context.get('message')}: {context.get('exception')!r}")
+
+    # --- the drive -------------------------------------------------------------
+
+    def run(self, main: Coroutine[Any, Any, T]) -> T:
+        """Run ``main`` in the world until it is done, then end what is left."""
+        previous = asyncio._get_running_loop()
+        asyncio._set_running_loop(self)
+        try:
+            task = self.create_task(main)
+            while not task.done():
+                self._turn()
+            return task.result()
+        finally:
+            self._end()
+            asyncio._set_running_loop(previous)
+
+    def add_host(self, name: str) -> Host:
+        """Return a new host."""
+        host = Host(name)
+        self.hosts.append(host)
+        return host
+
+    def spawn(self, host: Host, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run ``work`` on a host."""
+        context = copy_context()
+        context.run(HOST.set, host)
+        return context.run(self.create_task, work)
+
+    def in_world(self, delay: float, callback: Callable[..., object], *args: Any) -> Handle:
+        """Call later in the world, whatever becomes of the host that asks for it."""
+        handle = Handle(callback, args, WORLD, self.world)
+        handle._when = self._now + delay
+        self._sequence += 1
+        heapq.heappush(
+            self._timers, (handle._when, self._chance.random(), self._sequence, handle)
+        )
+        return handle
+
+    def kill(self, host: Host) -> None:
+        """Never run anything of the host again."""
+        host.alive = False
+        host.queue.clear()
+        if host in self._ready:
+            self._ready.remove(host)
+
+    def pause(self, host: Host) -> None:
+        """Run nothing of the host until it is resumed; what becomes due waits."""
+        host.paused = True
+        if host in self._ready:
+            self._ready.remove(host)
+
+    def resume(self, host: Host) -> None:
+        """Let a paused host go on."""
+        if host.paused:
+            host.paused = False
+            if host.queue and host.alive:
+                self._ready.append(host)
+
+    def _enqueue(self, host: Host, handle: Handle) -> None:
+        if not host.alive:
+            return
+        if not host.queue and not host.paused:
+            self._ready.append(host)
+        host.queue.append(handle)
+
+    def _turn(self) -> None:
+        """Run one callback, or let the clock move on to the next that is due."""
+        ready = self._ready
+        if not ready:
+            self._move_clock()
+            return
+        index = int(self._chance.random() * len(ready)) if len(ready) > 1 else 0
+        host = ready[index]
+        if host.on_step is not None:
+            host.on_step()
+            if not host.alive or host.paused:
+                return
+        handle = host.queue.popleft()
+        if not host.queue:
+            ready[index] = ready[-1]
+            ready.pop()
+        callback = handle.callback
+        if callback is None:
+            return
+        self.steps += 1
+        self._since_clock_moved += 1
+        if self._since_clock_moved > HOT_LOOP:
+            raise StuckError(f"{host.name} runs for ever without waiting")
+        try:
+            handle.context.run(callback, *handle.args)
+        except Exception as error:  # noqa: BLE001 -- as asyncio does: reported, the loop goes on
+            self.call_exception_handler({"message": "callback failed", "exception": error})
+
+    def _move_clock(self) -> None:
+        timers = self._timers
+        while timers and timers[0][3].callback is None:
+            heapq.heappop(timers)
+        if not timers:
+            raise StuckError("nobody waits for anything that will ever happen")
+        self._now = max(self._now, timers[0][0])
+        self._since_clock_moved = 0
+        while timers and timers[0][0] <= self._now:
+            handle = heapq.heappop(timers)[3]
+            if handle.callback is not None:
+                self._enqueue(handle.host, handle)
+
+    def _end(self) -> None:
+        """Cancel what is left, on dead hosts too, so that nothing of this world outlives it."""
+        self._timers.clear()
+        self._ready.clear()
+        left: list[asyncio.Task[Any]] = []
+        for host in self.hosts:
+            host.alive, host.paused, host.on_step = True, False, None
+            host.queue.clear()
+            left += [task for task in host.tasks if not task.done()]
+        for task in left:
+            task.cancel()
+        while self._ready or self._timers:
+            self._turn()
+        for host in self.hosts:
+            host.tasks.clear()

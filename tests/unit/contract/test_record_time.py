@@ -1,0 +1,54 @@
+"""Which timestamp stands for a record."""
+
+from __future__ import annotations
+
+import pytest
+
+from consumer.contract.record import Headers
+from consumer.contract.record_time import REDRIVE_TIMESTAMP, effective_timestamp_ms
+from tests.unit.contract.builders import STAMPED_MS, record
+
+
+def effective(*values: bytes | None) -> int | None:
+    headers: Headers = (("x", b"7"), *((REDRIVE_TIMESTAMP, value) for value in values))
+    return effective_timestamp_ms(record(b"", headers=headers))
+
+
+def test_a_record_has_its_own_timestamp() -> None:
+    assert effective() == STAMPED_MS
+
+
+@pytest.mark.parametrize("number", [0, 1, -1, -2, 1772618400000000, 2**63 - 1, -(2**63)])
+def test_a_record_that_was_sent_back_has_its_first_timestamp(number: int) -> None:
+    assert effective(str(number).encode()) == number
+
+
+def test_the_same_timestamp_may_stand_twice() -> None:
+    assert effective(b"5", b"5") == 5
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        b"",
+        b"x",
+        b"5.0",
+        b"+5",
+        b" 5",
+        b"5\n",
+        b"1_000",
+        b"\xff",
+        "\u0665".encode(),
+        str(2**63).encode(),
+        b"9" * 5000,
+        b"2026-03-04T10:00:00Z",
+    ],
+)
+def test_a_first_timestamp_that_cannot_be_read_leaves_none(value: bytes | None) -> None:
+    assert effective(value) is None
+
+
+def test_two_first_timestamps_leave_none() -> None:
+    assert effective(b"5", b"6") is None
+    assert effective(b"5", None) is None
