@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from consumer.contract.record import Record, TopicPartition
 from consumer.contract.rejection import Rejected
 from consumer.engine.breaker import Breaker, BreakerLimits
 from consumer.engine.pipeline import Pipeline, RecordPlanner
+from consumer.engine.retention_watch import RetentionWatch
 from consumer.engine.retry import Backoff
 from consumer.engine.runner import Limits, RunEnd, Runner
 from consumer.engine.supervise import supervise
@@ -221,7 +223,20 @@ async def run_consumer(settings: Settings, *, until_caught_up: bool) -> ExitCode
             observer=observer,
             stall_after=settings.engine.stall_after,
         )
-        end = await supervise(runner.run(stop, ends), {"watchdog": watchdog.run()})
+        retention = RetentionWatch(
+            logs=parts.source,
+            unread=runner,
+            observer=observer,
+            retention_ms={
+                name: topic.retention_ms
+                for name, topic in parts.topics.items()
+                if topic.retention_ms is not None
+            },
+            now=time.time,
+        )
+        end = await supervise(
+            runner.run(stop, ends), {"watchdog": watchdog.run(), "retention": retention.run()}
+        )
         get_logger().info("ended", end=end.value)
     return exit_code_of(end)
 

@@ -246,6 +246,10 @@ class Observer(Protocol):
         """How many records of the partition are not settled yet."""
         ...
 
+    def retention_margin(self, partition: TopicPartition, seconds: float, kept: float) -> None:
+        """The oldest unread record is deleted in ``seconds``; records are kept for ``kept``."""
+        ...
+
     def stalled(self, seconds: float) -> None:
         """There is work and none of it has moved for so long."""
         ...

@@ -193,5 +193,6 @@ def main() -> None:
     try:
         app()
     except ConsumerError as error:
-        sys.stderr.write(f"producer-tools: {error}\n")
+        for line in str(error).splitlines():
+            sys.stderr.write(f"producer-tools: {line}\n")
         sys.exit(error.exit_code)

@@ -62,7 +62,7 @@ def _later_version(message: Message) -> bytes:
     return _with(message, schemaVersion=2)
 
 
-_FLAWS: Final[tuple[tuple[Reason, Flaw], ...]] = (
+FLAWS: Final[tuple[tuple[Reason, Flaw], ...]] = (
     (Reason.UNDECODABLE, _cut_short),
     (Reason.UNDECODABLE, _not_serialized),
     (Reason.UNDECODABLE, _in_an_array),
@@ -79,5 +79,5 @@ _FLAWS: Final[tuple[tuple[Reason, Flaw], ...]] = (
 
 def spoil(random: Random, message: Message) -> tuple[Reason, Outgoing]:
     """Return the reason, and a copy of ``message`` that is refused for it, under the same key."""
-    reason, flaw = random.choice(_FLAWS)
+    reason, flaw = random.choice(FLAWS)
     return reason, encode_message(message)._replace(value=flaw(message))

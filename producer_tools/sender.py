@@ -47,7 +47,7 @@ _murmur2 = lru_cache(maxsize=65_536)(murmur2)
 """Hashing in Python takes as long as sending; a session's key comes again and again."""
 
 
-def _partition(key: bytes, all_partitions: Sequence[int], _: Sequence[int]) -> int:
+def partition_of(key: bytes, all_partitions: Sequence[int], _: Sequence[int]) -> int:
     """Return the partition that Kafka's own default chooses for ``key``."""
     hashed: int = _murmur2(key)
     return (hashed & 0x7FFFFFFF) % len(all_partitions)
@@ -128,7 +128,7 @@ async def _started(target: Target, warn: Warn) -> AIOKafkaProducer:
         "max_batch_size": _BATCH_BYTES,
         "max_request_size": target.max_message_bytes,
         "compression_type": "lz4",
-        "partitioner": _partition,
+        "partitioner": partition_of,
     }
     producer = AIOKafkaProducer(**options, enable_idempotence=target.idempotent)
     try:

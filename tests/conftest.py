@@ -135,7 +135,7 @@ def _has_what_its_marks_ask_for(request: pytest.FixtureRequest) -> None:
     marks = {mark.name for mark in request.node.iter_markers()}
     if "container" in marks and not provision.docker_answers():
         _cannot_run("no Docker engine answers")
-    if "real_kafka" in marks and provision.kind_of(provision.KAFKA_VARIABLE) is Kind.EMBEDDED:
+    if "real_kafka" in marks and _server(request, "kafka_server").kind is Kind.EMBEDDED:
         _cannot_run(f"the embedded broker is not Kafka; {provision.KAFKA_VARIABLE} names one")
     if "kafka_control" in marks and not _server(request, "kafka_server").control.possible:
         _cannot_run(f"{provision.KAFKA_CONTROL} is not set")

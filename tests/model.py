@@ -9,7 +9,7 @@ something else (conflicts, dead-lettered). Order decides only who wins among tho
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -155,7 +155,7 @@ def problems(
         if isinstance(one.says, Mapping):
             claims[place_of(one.says)].append(one)
     stored, found = _stored_parts(sessions, events)
-    due = [(one, one.says) for one in everything if isinstance(one.says, Reason)]
+    due = [(one, {one.says}) for one in everything if isinstance(one.says, Reason)]
     for place, claimants in claims.items():
         part = stored.pop(place, None)
         candidates = may_win(claimants)
@@ -165,10 +165,12 @@ def problems(
         elif all(plain(part_of(candidate)) != plain(part) for candidate in candidates):
             found.append(f"{place}: no message that may have its place says {part}")
         for one in claimants:
+            conflict = part is not None and not agree(place[0], part_of(one), part)
             if one.refused:
-                due.append((one, Reason.UNSTORABLE))
-            elif part is not None and not agree(place[0], part_of(one), part):
-                due.append((one, Reason.CONFLICT))
+                # Who waits behind another of its batch is judged without being sent.
+                due.append((one, {Reason.UNSTORABLE, *([Reason.CONFLICT] * conflict)}))
+            elif conflict:
+                due.append((one, {Reason.CONFLICT}))
     found += [f"{place}: nobody said {part}" for place, part in stored.items()]
     found += _status_problems(claims, sessions)
     return found + _letter_problems(due, letters)
@@ -228,14 +230,21 @@ def _status_problems(
 
 
 def _letter_problems(
-    due: Iterable[tuple[Sent, Reason]], letters: Iterable[tuple[Position, Reason]]
+    due: Iterable[tuple[Sent, set[Reason]]], letters: Iterable[tuple[Position, Reason]]
 ) -> list[str]:
     """Every record that is due must have a dead letter, more than one do no harm."""
-    lettered = set(letters)
-    allowed = {(one.position, reason) for one, reason in due}
-    needed = {(one.position, reason) for one, reason in due if one.surely_read}
-    found = [f"{position}: no dead letter ({reason})" for position, reason in needed - lettered]
-    found += [f"{position}: dead letter ({reason})" for position, reason in lettered - allowed]
+    lettered: defaultdict[Position, set[Reason]] = defaultdict(set)
+    for position, reason in letters:
+        lettered[position].add(reason)
+    allowed: defaultdict[Position, set[Reason]] = defaultdict(set)
+    found = []
+    for one, reasons in due:
+        allowed[one.position] |= reasons
+        if one.surely_read and not lettered[one.position] & reasons:
+            found.append(f"{one.position}: no dead letter for {sorted(reasons)}")
+    for position, said in lettered.items():
+        if said - allowed[position]:
+            found.append(f"{position}: dead letter for {sorted(said)}, which is not due")
     return found
 
 
@@ -255,7 +264,7 @@ def accounted_for(
     if place[0] == "event" and status not in PAST_INITIATED:
         return False
     if sent.refused:
-        return Reason.UNSTORABLE in lettered
+        return Reason.UNSTORABLE in lettered or Reason.CONFLICT in lettered
     stored = event if place[0] == "event" else session
     if stored is None or (place[0] == "create" and "startedAt" not in stored):
         return False

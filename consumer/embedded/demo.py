@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import tempfile
 import time
 from collections.abc import Sequence
@@ -35,6 +36,7 @@ from producer_tools.brokers import create_topics
 from producer_tools.outgoing import Topics
 
 _PARTITIONS: Final = 6
+_TERMINATED: Final = 128 + signal.SIGTERM
 
 _BEFORE: Final = (
     "read the conversations",
@@ -58,12 +60,18 @@ def run_demo(*, all_sessions: bool, sessions: int) -> int:
     logger.addHandler(logging.NullHandler())
     logger.propagate = False
     out = console()
-    report = asyncio.run(_demo(out, None if all_sessions else sessions))
+    try:
+        report = asyncio.run(_demo(out, None if all_sessions else sessions))
+    except asyncio.CancelledError:
+        return _TERMINATED
     print_report(report, out)
     return ExitCode.DONE if report.agrees else ExitCode.FOUND
 
 
 async def _demo(out: Console, sessions: int | None) -> Report:
+    if (task := asyncio.current_task()) is not None:
+        # As Ctrl-C does: servers and directories are cleared away.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     scene = Scene([Step(title) for title in _STEPS])
     with open_screen(scene, out) as screen:
         try:

@@ -83,6 +83,7 @@ class Runner:
         self._busy: set[TopicPartition] = set()
         self._held: set[TopicPartition] = set()
         self._unreadable: dict[TopicPartition, tuple[int, float]] = {}
+        self._stamps: dict[TopicPartition, int] = {}
         self._batches: set[asyncio.Task[None]] = set()
         self._revoking = False
         self._committer = Committer(
@@ -220,6 +221,7 @@ class Runner:
             for partition, taken in records.items()
         }
         self._busy.update(records)
+        self._stamps.update({p: taken[0].timestamp_ms for p, taken in records.items()})
         task = asyncio.ensure_future(self._run_batch(Batch(records, self._ended), spans))
         self._batches.add(task)
         task.add_done_callback(self._batch_done)
@@ -298,6 +300,31 @@ class Runner:
         """The partitions with a batch in flight."""
         return frozenset(self._busy)
 
+    # --- records not read yet -------------------------------------------------
+
+    def oldest_unread_ms(self) -> Mapping[TopicPartition, int]:
+        """See ``UnreadRecords``: the first record of each partition's last batch is the bound."""
+        return {
+            partition: stamp
+            for partition, stamp in self._stamps.items()
+            if partition in self.ledger
+            and (self._source.highwater(partition) or 0) > self.ledger.committable(partition)
+        }
+
+    def idle_positions(self) -> Mapping[TopicPartition, int]:
+        """See ``UnreadRecords``."""
+        return {
+            partition: self.ledger.taken(partition)
+            for partition in self.ledger
+            if partition not in self._busy
+        }
+
+    def cross(self, gap: Gap) -> None:
+        """See ``UnreadRecords``. Raises ``IncidentError`` where the settings say to stop."""
+        self._meet_gap(gap)
+        self.ledger.skip_to(gap.partition, gap.end)
+        self._source.seek(gap.partition, gap.end)
+
     # --- the group ------------------------------------------------------------
 
     async def on_revoked(self) -> None:
@@ -327,6 +354,7 @@ class Runner:
         self._assigned = frozenset(partitions)
         self._held.clear()
         self._unreadable.clear()
+        self._stamps.clear()
         self._breaker.forget()
         self._store.forget()
         self._revoking = False

@@ -13,6 +13,7 @@ from prometheus_client import (
     Info,
     PlatformCollector,
     ProcessCollector,
+    disable_created_metrics,
     generate_latest,
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -34,6 +35,8 @@ class Metrics:
 
     def __init__(self) -> None:
         """Begin at zero."""
+        # They would be a second series for each counter, which nobody asks for.
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # the library gives no types here
         self._registry = CollectorRegistry()
         self._count_records()
         self._count_group()

@@ -22,6 +22,9 @@ REJECTED_INTERVAL = 1.0
 """Seconds in which the rejections of a partition for one reason are one line: the dead-letter
 topic has them all, and a flood of them must not become a flood of lines."""
 
+SHORT_MARGIN = 0.1
+"""The share of the topic's retention below which unread records are in danger."""
+
 ASSIGNMENT = "assignment"
 STALLED = "stalled"
 HELD = "held:"
@@ -215,6 +218,16 @@ class EngineObserver:
     def lag(self, partition: TopicPartition, records: int) -> None:
         """See ``Observer``."""
         self._metrics.lag(partition, records)
+
+    def retention_margin(self, partition: TopicPartition, seconds: float, kept: float) -> None:
+        """See ``Observer``. Short of a tenth of what is kept it is said aloud."""
+        self._metrics.oldest_unread_expires(partition, seconds)
+        if seconds < kept * SHORT_MARGIN:
+            self._log.warning(
+                "unread_records_expire_soon",
+                partition=_name(partition),
+                seconds=round(seconds),
+            )
 
     def stalled(self, seconds: float) -> None:
         """See ``Observer``."""

@@ -12,8 +12,22 @@ from collections.abc import Iterable
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.raw_bson import RawBSONDocument
 
-RAW = CodecOptions(
-    document_class=RawBSONDocument,
+
+class QuietDocument(RawBSONDocument):
+    """A raw document that does not print what it holds.
+
+    Errors of the driver carry the documents they are about, and their texts are built from
+    all of it: that would quote conversations, and took a tenth of the time of a replay.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<document of {len(self.raw)} bytes>"
+
+
+RAW: CodecOptions[RawBSONDocument] = CodecOptions(
+    document_class=QuietDocument,
     # Other writers may have stored times that no datetime can hold: a number always can.
     datetime_conversion=DatetimeConversion.DATETIME_MS,
     # ... and bytes that are not UTF-8. They must differ from ours, not raise.
@@ -33,7 +47,7 @@ _ABSENT = object()
 
 def raw_document(encoded: bytes) -> RawBSONDocument:
     """Wrap one encoded document."""
-    return RawBSONDocument(encoded, RAW)
+    return QuietDocument(encoded, RAW)
 
 
 def differing_fields(

@@ -8,7 +8,7 @@ so that a dry run and the run behind it meet the same records in the same order.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from consumer.contract.record import Record, TopicPartition
@@ -39,25 +39,30 @@ class Available:
 class Cursor:
     """How far reading of one range is.
 
-    ``scanned``: everything below is handed out, or was not wanted. ``fetched``: the next
-    offset to fetch. ``handed``: the end of what was handed out. ``exhausted``: fetched to the
-    end. The buffer holds what is wanted of the records between.
+    ``fetched``: the next offset to fetch; ``exhausted``: fetched to the end.
+    ``scanned``: everything below is handed out, or was not wanted. The buffer holds what is
+    wanted of the records between the two.
+    ``handed``: the end of what was handed out. ``pending``: where it began, since the last time
+    when all of it was ``committed``.
     """
 
     part: OffsetRange
     scanned: int = 0
     fetched: int = 0
     handed: int = 0
+    pending: int = 0
+    committed: int = 0
     exhausted: bool = False
     buffer: deque[Record] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
         """Begin at the first offset."""
+        self.committed = self.part.first
         self.restart(self.part.first)
 
     def restart(self, offset: int) -> None:
         """Read again from ``offset`` on."""
-        self.scanned = self.fetched = self.handed = offset
+        self.scanned = self.fetched = self.handed = self.pending = offset
         self.exhausted = offset >= self.part.end
         self.buffer.clear()
 
@@ -72,6 +77,17 @@ class Cursor:
     def finished(self) -> bool:
         """Whether nothing is left to hand out."""
         return self.scanned >= self.part.end
+
+    @property
+    def position(self) -> int:
+        """Where reading may be taken up again without missing a record.
+
+        What was not wanted counts as done as soon as all that was handed out before it is
+        committed: a filter that finds little still makes progress.
+        """
+        if self.committed >= self.handed:
+            return self.scanned
+        return max(self.committed, self.pending)
 
     def ready(self, portion: Portion) -> bool:
         """Whether enough is fetched to know what this partition has for a portion."""
@@ -99,6 +115,8 @@ class Cursor:
         border = min(self.scanned + portion.partition_offsets, self.part.end)
         taken = [self.buffer.popleft() for _ in range(count)]
         if taken:
+            if self.committed >= self.handed:
+                self.pending = taken[0].offset
             self.handed = self.scanned = taken[-1].offset + 1
         if available.whole and count == available.records:
             # Never beyond, even where it is known what lies there: a portion must not end
@@ -172,21 +190,3 @@ def next_unfinished(lanes: Sequence[Lane], turn: int) -> int | None:
         if not lanes[place].finished:
             return place
     return None
-
-
-def positions_of(
-    cursors: Collection[Cursor], committed: Mapping[TopicPartition, int]
-) -> dict[TopicPartition, int]:
-    """Return where each range may be taken up again without missing a record.
-
-    What was looked at and not wanted counts as done as soon as all that was handed out is
-    committed: a filter that finds little still makes progress.
-    """
-    return {
-        cursor.part.partition: (
-            cursor.scanned
-            if committed[cursor.part.partition] >= cursor.handed
-            else committed[cursor.part.partition]
-        )
-        for cursor in cursors
-    }

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Protocol
 
 from consumer.contract.record import Record, TopicPartition
 from consumer.errors import IncidentError, TransientError
@@ -18,8 +17,8 @@ from consumer.stream.lanes import (
     Portion,
     lanes_of,
     next_unfinished,
-    positions_of,
 )
+from consumer.stream.range_fetcher import RangeFetcher
 from consumer.stream.ranges import OffsetRange
 from consumer.stream.selector import Selector
 from consumer.stream.throttle import Throttle
@@ -34,42 +33,6 @@ OFFSETS_PER_RECORD = 4
 
 KEEP_INTERVAL = 1.0
 """Seconds between two reports of progress that no commit brings."""
-
-
-class RangeFetcher(Protocol):
-    """The few methods of a client without a group that are used here."""
-
-    def assign(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Read these partitions from these offsets on, and no others."""
-        ...
-
-    def seek(self, partition: TopicPartition, offset: int) -> None:
-        """Fetch from ``offset`` next."""
-        ...
-
-    def pause(self, partition: TopicPartition) -> None:
-        """Fetch no more of the partition."""
-        ...
-
-    def position(self, partition: TopicPartition) -> int | None:
-        """The offset the client would fetch next, None where it has none."""
-        ...
-
-    def highwater(self, partition: TopicPartition) -> int | None:
-        """The end of the partition as of the last fetch, None before it."""
-        ...
-
-    async def fetch(
-        self, partitions: Collection[TopicPartition], max_records: int, timeout: float
-    ) -> Mapping[TopicPartition, Sequence[Record]]:
-        """Take what was fetched for ``partitions``. Raises ``TransientError``."""
-        ...
-
-    async def beginnings(
-        self, partitions: Collection[TopicPartition]
-    ) -> Mapping[TopicPartition, int]:
-        """The offsets at which the logs begin now. Raises ``TransientError``."""
-        ...
 
 
 Keep = Callable[[Mapping[TopicPartition, int]], Awaitable[None]]
@@ -100,8 +63,7 @@ class RangeSource:
         self._selector = selector
         self._throttle = throttle
         self._keep = keep
-        self._committed = {p: cursor.part.first for p, cursor in self._cursors.items()}
-        self._kept = dict(self._committed)
+        self._kept = dict(self.positions)
         self._kept_at = 0.0
         self._keeping = asyncio.Lock()
         self._turn = 0
@@ -112,7 +74,7 @@ class RangeSource:
     @property
     def positions(self) -> Mapping[TopicPartition, int]:
         """From where each range would have to be read again."""
-        return positions_of(self._cursors.values(), self._committed)
+        return {partition: cursor.position for partition, cursor in self._cursors.items()}
 
     @property
     def ends(self) -> Mapping[TopicPartition, int]:
@@ -148,8 +110,9 @@ class RangeSource:
             return Polled()
         if not self._started:
             self._started = True
-            # As committed: what was done before is not to be reported again.
-            return Polled(starts={p: Start(c, c) for p, c in self._committed.items()})
+            # As if committed: nothing before it is to be reported again.
+            firsts = {p: cursor.part.first for p, cursor in self._cursors.items()}
+            return Polled(starts={p: Start(first, first) for p, first in firsts.items()})
         await self._keep_now_and_then()
         if not partitions and timeout <= 0:
             return Polled()
@@ -168,7 +131,8 @@ class RangeSource:
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """See ``Source``."""
-        self._committed.update(offsets)
+        for partition, offset in offsets.items():
+            self._cursors[partition].committed = offset
         await self.keep()
 
     async def committed(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
 from consumer.errors import ExitCode
@@ -61,8 +61,11 @@ def run_list(work: Work, *, each: bool, keys: bool) -> ExitCode:
 
 async def _list(work: Work, *, each: bool, keys: bool) -> ExitCode:
     groups, hidden = Groups(), 0
-    async with open_desk(work.settings, parked=work.parked) as desk:
-        async for letters in desk.letters(work.selection, "reading dead letters", quiet=each):
+    async with (
+        open_desk(work.settings, parked=work.parked) as desk,
+        aclosing(desk.letters(work.selection, "reading dead letters", quiet=each)) as batches,
+    ):
+        async for letters in batches:
             for letter in letters:
                 fate = desk.memory.fate(letter.state_key)
                 if fate is not None and not work.dealt_with:
@@ -87,8 +90,11 @@ def run_show(work: Work, *, limit: int, full: bool) -> ExitCode:
 
 async def _show(work: Work, *, limit: int, full: bool) -> ExitCode:
     shown = 0
-    async with open_desk(work.settings, parked=work.parked) as desk:
-        async for letters in desk.letters(work.selection, "looking for them", quiet=True):
+    async with (
+        open_desk(work.settings, parked=work.parked) as desk,
+        aclosing(desk.letters(work.selection, "looking for them", quiet=True)) as batches,
+    ):
+        async for letters in batches:
             for letter in letters:
                 if shown == limit:
                     say(f"there may be more than these {limit:,}; --limit shows more")
@@ -132,9 +138,9 @@ async def _redrive(work: Work, options: RedriveOptions) -> ExitCode:
         async with (
             open_desk(work.settings, parked=work.parked) as desk,
             _outbox(desk, rehearsal=options.rehearsal) as outbox,
+            aclosing(desk.letters(work.selection, "redriving", quiet=options.rehearsal)) as batches,
         ):
-            redrive = _prepared(desk, work, options, outbox, tally)
-            await redrive.run(desk.letters(work.selection, "redriving", quiet=options.rehearsal))
+            await _prepared(desk, work, options, outbox, tally).run(batches)
     except asyncio.CancelledError:
         say("interrupted; what was sent is remembered")
         _show_tally(tally, work, options)
@@ -211,7 +217,8 @@ def _show_tally(tally: Tally, work: Work, options: RedriveOptions) -> None:
             "refuse their own timestamp; the header redrive-timestamp-ms keeps it"
         )
     if tally.limit_reached:
-        say(f"stopped at --limit {options.limit}; the same command without it sends the rest")
+        rest = "" if options.again else "; the same command without it sends the rest"
+        say(f"stopped at --limit {options.limit}{rest}")
 
 
 def run_discard(work: Work, because: str, *, rehearsal: bool) -> ExitCode:
@@ -223,9 +230,10 @@ async def _discard(work: Work, because: str, *, rehearsal: bool) -> ExitCode:
     async with (
         open_desk(work.settings, parked=work.parked) as desk,
         _outbox(desk, rehearsal=rehearsal) as outbox,
+        aclosing(desk.letters(work.selection, "discarding")) as batches,
     ):
         discard = Discard(desk.memory, outbox, desk.state_topic, because, work.dealt_with, utc_now)
-        tally = await discard.run(desk.letters(work.selection, "discarding"))
+        tally = await discard.run(batches)
     counts = {
         "would_be_discarded" if rehearsal else "discarded": tally.discarded,
         "copies": tally.copies,

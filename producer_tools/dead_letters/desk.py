@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -48,9 +48,10 @@ class Desk:
 
     async def letters(
         self, selection: Selection, what: str, *, quiet: bool = False
-    ) -> AsyncIterator[Sequence[Letter | Unreadable]]:
+    ) -> AsyncGenerator[Sequence[Letter | Unreadable], None]:
         """Yield the selected letters that lie there now; those that still come are not met.
 
+        Close the generator, so that its progress ends before anything else is written.
         ``quiet``: without progress, which would get between lines that are being written.
         """
         ranges = await letter_ranges(self.reader, self.letters_topic, selection)

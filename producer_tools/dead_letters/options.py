@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
-import click
 import typer
 
 from consumer.contract.rejection import Reason
@@ -24,7 +23,6 @@ Reasons = Annotated[
     list[str] | None,
     typer.Option(
         "--reason",
-        click_type=click.Choice(_REASONS),
         metavar="REASON",
         help=f"Only letters with this dlq-reason; repeatable. One of: {', '.join(_REASONS)}.",
     ),
@@ -48,16 +46,17 @@ Origins = Annotated[
     list[str] | None,
     typer.Option(
         "--origin",
-        metavar="TOPIC[:PARTITION[:FIRST[-LAST]]]",
-        help="Only records that came from there, both offsets included; repeatable.",
+        metavar="TOPIC[:PLACE]",
+        help="Only records that came from there; repeatable. PLACE: as in --letter.",
     ),
 ]
 Places = Annotated[
     list[str] | None,
     typer.Option(
         "--letter",
-        metavar="PARTITION[:FIRST[-LAST]]",
-        help="Only letters that lie there in the dead-letter topic; repeatable.",
+        metavar="PLACE",
+        help="Only letters that lie there in the dead-letter topic; repeatable. PLACE: PARTITION, "
+        "PARTITION:OFFSET, or PARTITION:FIRST-LAST with both offsets included.",
     ),
 ]
 DealtWith = Annotated[
@@ -75,6 +74,12 @@ Rehearsal = Annotated[
 ]
 
 
+def _reason(text: str) -> str:
+    if text not in _REASONS:
+        raise ValueError(f"{text!r} is no reason; allowed: {', '.join(_REASONS)}")
+    return text
+
+
 def selection_of(
     reasons: list[str] | None,
     keys: list[str] | None,
@@ -87,7 +92,7 @@ def selection_of(
     now = datetime.now(UTC)
     try:
         return Selection(
-            frozenset(reasons or ()),
+            frozenset(map(_reason, reasons or ())),
             frozenset(key.encode(errors="surrogateescape") for key in keys or ()),
             None if since is None else parse_moment(since, now),
             None if until is None else parse_moment(until, now),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from consumer.errors import PreconditionError
+from aiokafka.admin import NewTopic
+from aiokafka.errors import NoError, TopicAlreadyExistsError, for_code
+
 from consumer.settings import KafkaSettings
 from consumer.stream.topics import TopicDescription, open_admin
 from producer_tools.brokers import BrokersError, explained
@@ -52,15 +54,22 @@ async def ensure(
     say: Say,
 ) -> None:
     """Create the topic, saying so. Raises ``BrokersError`` with the command for who may."""
-    try:
-        with explained(kafka):
-            async with open_admin(kafka) as admin:
-                await admin.create(name, partitions, configs)
-    except BrokersError:
-        raise
-    except PreconditionError as error:
-        command = create_command(kafka, name, partitions, configs)
-        raise BrokersError(f"{error}; let someone who may run: {command}") from error
+    with explained(kafka):
+        async with open_admin(kafka) as admin:
+            # The cluster's default of replicas holds with -1, and the client then asks for
+            # assignments, be they empty.
+            reply = await admin.raw.create_topics(
+                [NewTopic(name, partitions, -1, {}, dict(configs))]
+            )
+    # The client does not raise on errors of single topics.
+    error = for_code(reply.topic_errors[0][1])
+    if error is TopicAlreadyExistsError:
+        return
+    if error is not NoError:
+        raise BrokersError(
+            f"topic {name} is missing and cannot be created ({error.__name__}); let someone who "
+            f"may run: {create_command(kafka, name, partitions, configs)}"
+        )
     options = ", ".join(f"{option}={value}" for option, value in configs.items())
     say(f"created the topic {name} ({partitions} partitions, {options})")
 

@@ -138,6 +138,10 @@ class Group:
         self._check_available()
         self._remove(name)
 
+    def forget(self, partition: TopicPartition) -> None:
+        """Forget a partition's offset, as is done when its topic is deleted."""
+        self.offsets.pop(partition, None)
+
     # --- the coordinator itself ---------------------------------------------------
 
     def go_down(self) -> None:

@@ -1,7 +1,7 @@
 """Find or start a Kafka and a MongoDB for the tests, in this order.
 
 1. The one that ``TEST_KAFKA_BOOTSTRAP_SERVERS`` or ``TEST_MONGODB_URI`` names.
-2. A container, where ``docker version`` answers.
+2. A container, where ``docker version`` answers and the image can be had.
 3. An embedded one: a process of the wheels of the extra ``demo``.
 """
 
@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -23,6 +24,10 @@ KAFKA_VARIABLE = "TEST_KAFKA_BOOTSTRAP_SERVERS"
 MONGODB_VARIABLE = "TEST_MONGODB_URI"
 KAFKA_CONTROL = "TEST_KAFKA_CONTROL"
 MONGODB_CONTROL = "TEST_MONGODB_CONTROL"
+
+
+class ContainerWarning(UserWarning):
+    """Docker answers and yet a container does not start; the tests go on without it."""
 
 
 class Kind(StrEnum):
@@ -55,50 +60,50 @@ def docker_answers() -> bool:
     return asked.returncode == 0
 
 
-def kind_of(variable: str) -> Kind:
-    """Say where the server comes from that ``variable`` may name, without starting any."""
-    if os.environ.get(variable):
-        return Kind.GIVEN
-    return Kind.CONTAINER if docker_answers() else Kind.EMBEDDED
-
-
 @contextmanager
 def kafka(directory: Path) -> Iterator[Server]:
     """Run a Kafka, or a likeness, for as long as the context is open."""
-    kind = kind_of(KAFKA_VARIABLE)
-    match kind:
-        case Kind.GIVEN:
-            yield Server(kind, "Kafka", os.environ[KAFKA_VARIABLE], _script(KAFKA_CONTROL))
-        case Kind.CONTAINER:
-            from tests.servers import containers  # noqa: PLC0415 -- needed only where Docker is
-
-            with containers.kafka() as address:
-                yield Server(kind, containers.KAFKA_IMAGE, address, NoControl())
-        case Kind.EMBEDDED:
+    with ExitStack() as stack:
+        given = os.environ.get(KAFKA_VARIABLE)
+        if given:
+            yield Server(Kind.GIVEN, "Kafka", given, _script(KAFKA_CONTROL))
+        elif address := _contained(stack, "kafka"):
+            yield Server(Kind.CONTAINER, "Kafka", address, NoControl())
+        else:
             from tests.servers import embedded  # noqa: PLC0415 -- its wheels are not everywhere
 
-            with embedded.tansu(directory) as address:
-                yield Server(kind, "Tansu", address, NoControl())
+            address = stack.enter_context(embedded.tansu(directory))
+            yield Server(Kind.EMBEDDED, "Tansu", address, NoControl())
 
 
 @contextmanager
 def mongodb(directory: Path) -> Iterator[Server]:
     """Run a MongoDB, or a likeness, for as long as the context is open."""
-    kind = kind_of(MONGODB_VARIABLE)
-    match kind:
-        case Kind.GIVEN:
-            uri = os.environ[MONGODB_VARIABLE]
-            yield Server(kind, "MongoDB", uri, _script(MONGODB_CONTROL))
-        case Kind.CONTAINER:
-            from tests.servers import containers  # noqa: PLC0415 -- needed only where Docker is
-
-            with containers.mongodb() as uri:
-                yield Server(kind, containers.MONGODB_IMAGE, uri, NoControl())
-        case Kind.EMBEDDED:
+    with ExitStack() as stack:
+        given = os.environ.get(MONGODB_VARIABLE)
+        if given:
+            yield Server(Kind.GIVEN, "MongoDB", given, _script(MONGODB_CONTROL))
+        elif uri := _contained(stack, "mongodb"):
+            yield Server(Kind.CONTAINER, "MongoDB", uri, NoControl())
+        else:
             from tests.servers import embedded  # noqa: PLC0415 -- its wheels are not everywhere
 
-            with embedded.secantus(directory) as (uri, control):
-                yield Server(kind, "SecantusDB", uri, control)
+            uri, control = stack.enter_context(embedded.secantus(directory))
+            yield Server(Kind.EMBEDDED, "SecantusDB", uri, control)
+
+
+def _contained(stack: ExitStack, server: str) -> str | None:
+    """Start a container and return its address; None where there is no Docker, or no image."""
+    if not docker_answers():
+        return None
+    from tests.servers import containers  # noqa: PLC0415 -- needed only where Docker is
+
+    start = {"kafka": containers.kafka, "mongodb": containers.mongodb}[server]
+    try:
+        return stack.enter_context(start())
+    except Exception as error:  # noqa: BLE001 -- no image, no network, no room: all the same here
+        warnings.warn(f"no container of {server}: {error!r}", ContainerWarning, stacklevel=2)
+        return None
 
 
 def _script(variable: str) -> Control:

@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import itertools
-import os
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
@@ -23,44 +15,6 @@ from consumer.store.collections import Collections
 from consumer.store.mongo import MongoCollections
 from consumer.store.readiness import prepare
 from tests.fakes.collections import MemoryCollections
-
-_names = itertools.count()
-
-
-@pytest.fixture(scope="session")
-def mongodb_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server: the one that TEST_MONGODB_URI names, else an embedded one."""
-    uri = os.environ.get("TEST_MONGODB_URI")
-    if uri is not None:
-        yield uri
-        return
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    folder = tmp_path_factory.mktemp("mongodb")
-    command = [
-        str(Path(sys.executable).with_name("secantusd-py")),
-        *("--host", "127.0.0.1", "--port", str(port), "--storage-path", str(folder / "data")),
-        *("--log-level", "WARNING", "--enable-test-commands"),
-    ]
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log)
-        try:
-            _wait_for(port, server)
-            yield f"mongodb://127.0.0.1:{port}/?directConnection=true"
-        finally:
-            server.terminate()
-            server.wait(30)
-
-
-def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        assert server.poll() is None, "the embedded server ended at once"
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
-        time.sleep(0.05)
-    raise AssertionError("the embedded server does not answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +29,13 @@ class Server:
 
 
 @pytest.fixture(params=[Driver.MOTOR, Driver.PYMONGO], ids=str)
-async def server(request: pytest.FixtureRequest, mongodb_uri: str) -> AsyncIterator[Server]:
+async def server(
+    request: pytest.FixtureRequest, mongodb_uri: str, unique_name: str
+) -> AsyncIterator[Server]:
     """An empty database without indexes."""
     settings = MongoSettings(
         uri=SecretStr(mongodb_uri),
-        database=f"test_{os.getpid()}_{next(_names)}",
+        database=unique_name,
         driver=request.param,
     )
     client = open_client(settings)
@@ -99,7 +55,7 @@ async def prepared(server: Server) -> Server:
 
 @pytest.fixture(params=["memory", "motor", "pymongo"])
 async def collections(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, unique_name: str
 ) -> AsyncIterator[Collections]:
     """Empty collections with their indexes, of each implementation."""
     if request.param == "memory":
@@ -107,7 +63,7 @@ async def collections(
         return
     settings = MongoSettings(
         uri=SecretStr(request.getfixturevalue("mongodb_uri")),
-        database=f"test_{os.getpid()}_{next(_names)}",
+        database=unique_name,
         driver=Driver(request.param),
     )
     client = open_client(settings)

@@ -184,6 +184,12 @@ def test_of_an_object_too_deep_for_any_parser_the_upper_fields_are_read() -> Non
     }
 
 
+def test_white_space_may_stand_between_all_that_is_closed() -> None:
+    deep = "[ " * TOO_DEEP + "]\n" * TOO_DEEP
+    read = parse_object(f'{{"a":{{"b":{{"c":{deep} }} }} , "d":1 }} '.encode())
+    assert read == {"a": {"b": {"c": Unstorable.TOO_DEEP}}, "d": 1}
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -254,6 +260,9 @@ def is_json(text: str) -> bool:
 @example("[{},[]]")
 @example('[[{"a":[1]},{"b":[]}]]')
 @example('["\\ud800"]')
+@example("[[[[1]]}]")
+@example('[{"a":[[1]]]]')
+@example('[{"a":{"b":[[1]]}]}')
 def test_passing_over_takes_exactly_what_the_parser_takes(text: str) -> None:
     try:
         whole = end_of_value(text, 0) == len(text.rstrip(" \n\t\r"))

@@ -99,4 +99,5 @@ def test_the_exposition_names_version_and_process() -> None:
     text = Metrics().exposition().decode()
     assert 'consumer_info{version="' in text
     assert "python_info{" in text
+    assert "_created" not in text
     assert "# HELP consumer_lag_records Records of a partition that are not settled yet." in text

@@ -8,7 +8,12 @@ from bson.int64 import Int64
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.state.bson_content import differing_fields, raw_document, same_value
+from consumer.state.bson_content import (
+    differing_fields,
+    raw_document,
+    same_but_for_id,
+    same_value,
+)
 
 
 def same(left: Any, right: Any) -> bool:
@@ -89,6 +94,36 @@ def test_content_as_deep_as_a_server_can_store_is_compared() -> None:
 
     assert same({"v": nested(1), "w": 2}, {"w": 2, "v": nested(1)})
     assert not same({"v": nested(1), "w": 2}, {"w": 2, "v": nested(2)})
+
+
+def test_no_document_prints_what_it_holds() -> None:
+    document = raw_document(bson.encode({"payload": {"text": "a caller's words"}}))
+    assert "words" not in repr(document)
+    assert "words" not in repr([document["payload"]])
+    assert "words" not in str({"op": document})
+
+
+def test_a_document_is_recognised_behind_the_id_that_the_server_adds() -> None:
+    content = {"sessionId": "s", "payload": {"n": 1}}
+    ours = raw_document(bson.encode(content))
+    given_id = raw_document(bson.encode({"_id": bson.ObjectId(), **content}))
+    assert same_but_for_id(ours, given_id)
+    for other in (
+        {"_id": "seventeen", **content},
+        {"_id": bson.ObjectId(), **content, "payload": {"n": 2}},
+        {"_id": bson.ObjectId(), **content, "more": 1},
+        {"_ib": bson.ObjectId(), **content},
+        content,
+    ):
+        assert not same_but_for_id(ours, raw_document(bson.encode(other)))
+
+
+def test_a_large_document_is_recognised_too() -> None:
+    content = {"sessionId": "s", "payload": {"text": "x" * 10_000}}
+    stored = raw_document(bson.encode({"stored": {"_id": bson.ObjectId(), **content}}))["stored"]
+    assert isinstance(stored.raw, memoryview)
+    assert same_but_for_id(raw_document(bson.encode(content)), stored)
+    assert same_value(raw_document(bson.encode(content))["payload"], stored["payload"])
 
 
 def test_the_differing_fields_are_named_and_absent_is_not_null() -> None:

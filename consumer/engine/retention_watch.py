@@ -1,0 +1,92 @@
+"""Watching how close unread records are to being deleted by the broker's retention."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping
+from typing import Protocol
+
+from consumer.contract.record import TopicPartition
+from consumer.errors import TransientError
+from consumer.ports import Gap, Observer, Stage
+
+INTERVAL = 15.0
+"""Seconds between two looks."""
+
+
+class LogStarts(Protocol):
+    """Where the logs begin."""
+
+    async def beginnings(
+        self, partitions: Collection[TopicPartition]
+    ) -> Mapping[TopicPartition, int]:
+        """Return the offset of the oldest record there is. Raises ``TransientError``."""
+        ...
+
+
+class UnreadRecords(Protocol):
+    """What the runner knows of the records it has not settled."""
+
+    def oldest_unread_ms(self) -> Mapping[TopicPartition, int]:
+        """Return, for each partition with lag, a timestamp no unread record is older than."""
+        ...
+
+    def idle_positions(self) -> Mapping[TopicPartition, int]:
+        """Return the next offset of every partition with nothing in flight."""
+        ...
+
+    def cross(self, gap: Gap) -> None:
+        """Go on behind records that are gone."""
+        ...
+
+
+class RetentionWatch:
+    """Says how long unread records have left, and notices those that are gone.
+
+    A poll notices a gap by the record behind it; where the whole log was deleted there is
+    none, and only the log's start tells.
+    """
+
+    def __init__(
+        self,
+        *,
+        logs: LogStarts,
+        unread: UnreadRecords,
+        observer: Observer,
+        retention_ms: Mapping[str, int],
+        now: Callable[[], float],
+    ) -> None:
+        """``retention_ms`` by topic; ``now`` is the wall clock in seconds, as brokers use it."""
+        self._logs = logs
+        self._unread = unread
+        self._observer = observer
+        self._retention_ms = retention_ms
+        self._now = now
+
+    async def run(self) -> None:
+        """Look every ``INTERVAL`` seconds, for ever."""
+        while True:
+            await asyncio.sleep(INTERVAL)
+            self._report_margins()
+            await self._notice_gaps()
+
+    def _report_margins(self) -> None:
+        for partition, stamp_ms in self._unread.oldest_unread_ms().items():
+            kept_ms = self._retention_ms.get(partition.topic)
+            if kept_ms is not None and stamp_ms >= 0:
+                margin = (stamp_ms + kept_ms) / 1000 - self._now()
+                self._observer.retention_margin(partition, margin, kept_ms / 1000)
+
+    async def _notice_gaps(self) -> None:
+        waiting = self._unread.idle_positions()
+        if not waiting:
+            return
+        try:
+            beginnings = await self._logs.beginnings(list(waiting))
+        except TransientError as error:
+            self._observer.retrying(Stage.POLL, error, 1, INTERVAL)
+            return
+        for partition, offset in self._unread.idle_positions().items():
+            beginning = beginnings.get(partition, 0)
+            if waiting.get(partition) == offset and beginning > offset:
+                self._unread.cross(Gap(partition, offset, beginning))

@@ -1,0 +1,123 @@
+"""Faults that the server itself plays, over both drivers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from consumer.errors import PreconditionError, TimedOutError, TransientError
+from consumer.state.outcomes import Outcome
+from consumer.state.writes import Write
+from consumer.store.clients import database_of
+from consumer.store.mongo_store import MongoStore
+from consumer.store.opening import open_store
+from consumer.store.readiness import prepare
+from tests.unit.state.builders import completed, created, event, write
+
+from .applying import outcomes, persist
+from .conftest import Server
+
+pytestmark = pytest.mark.fail_command
+
+BATCH: list[Write] = [
+    write(created(), 0),
+    write(event("s", "e1"), 1),
+    write(event("s", "e2"), 2),
+    write(completed(), 3),
+]
+
+
+@asynccontextmanager
+async def failing(server: Server, command: str, mode: Any, **how: Any) -> AsyncIterator[None]:
+    """Let the server fail a command for as long as ``mode`` says."""
+    admin: Any = server.client.get_database("admin")
+    point = {"configureFailPoint": "failCommand"}
+    data = {"failCommands": [command], **how}
+    await admin.command({**point, "mode": mode, "data": data})
+    try:
+        yield
+    finally:
+        await admin.command({**point, "mode": "off"})
+
+
+async def assert_all_is_stored_once(server: Server) -> None:
+    database: Any = database_of(server.client, server.settings)
+    assert await database[server.settings.events].count_documents({}) == 2
+    (session,) = await database[server.settings.sessions].find({}).to_list(None)
+    assert (session["status"], session["language"]) == ("completed", "en")
+
+
+@pytest.mark.parametrize("command", ["insert", "update"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"errorCode": 10107},
+        {"errorCode": 11600},
+        {"errorCode": 13},
+        {"errorCode": 16500},
+        {"errorCode": 14031},
+        {"closeConnection": True},
+        {"writeConcernError": {"code": 91, "errmsg": "shutting down"}},
+        {"writeConcernError": {"code": 64, "errmsg": "timed out"}},
+        {"writeConcernError": {"code": 100, "errmsg": "no majority"}},
+    ],
+    ids=str,
+)
+async def test_trouble_that_passes_holds_the_batch_until_it_is_over(
+    prepared: Server, command: str, how: dict[str, Any]
+) -> None:
+    application = MongoStore(prepared.collections()).begin(BATCH)
+    async with failing(prepared, command, "alwaysOn", **how):
+        for _ in range(3):
+            with pytest.raises(TransientError):
+                await application.attempt()
+    results = await persist(application)
+    assert [result.outcome for result in results] == [Outcome.APPLIED] * 4
+    await assert_all_is_stored_once(prepared)
+
+
+async def test_one_cut_connection_is_healed_by_the_driver(prepared: Server) -> None:
+    async with failing(prepared, "insert", {"times": 1}, closeConnection=True):
+        assert await outcomes(MongoStore(prepared.collections()), *BATCH) == [Outcome.APPLIED] * 4
+    await assert_all_is_stored_once(prepared)
+
+
+async def test_a_question_without_answer_is_asked_again(prepared: Server) -> None:
+    collections = prepared.collections()
+    await outcomes(MongoStore(collections), *BATCH)
+    application = MongoStore(collections).begin(BATCH)
+    async with failing(prepared, "find", "alwaysOn", errorCode=11600):
+        with pytest.raises(TransientError):
+            await application.attempt()
+    results = await persist(application)
+    assert [result.outcome for result in results] == [Outcome.REDELIVERED] * 4
+
+
+async def test_a_command_that_takes_too_long_is_told_apart(prepared: Server) -> None:
+    settings = prepared.settings.model_copy(update={"timeout": 0.3})
+    async with open_store(settings) as store:
+        application = store.begin(BATCH)
+        async with failing(prepared, "insert", "alwaysOn", blockConnection=True, blockTimeMS=1500):
+            with pytest.raises(TimedOutError):
+                await application.attempt()
+        results = await persist(application)
+    assert [result.outcome for result in results] == [Outcome.APPLIED] * 4
+
+
+async def test_indexes_that_may_not_be_created_are_checked_all_the_same(server: Server) -> None:
+    async with failing(server, "createIndexes", "alwaysOn", errorCode=13):
+        with pytest.raises(PreconditionError, match="is missing"):
+            await prepare(server.client, server.settings)
+    await prepare(server.client, server.settings)
+    async with failing(server, "createIndexes", "alwaysOn", errorCode=13):
+        await prepare(server.client, server.settings)
+
+
+async def test_an_index_build_that_is_interrupted_is_trouble_that_passes(server: Server) -> None:
+    async with failing(server, "createIndexes", "alwaysOn", errorCode=11600):
+        with pytest.raises(TransientError):
+            await prepare(server.client, server.settings)
+    await prepare(server.client, server.settings)

@@ -1,0 +1,71 @@
+"""``python -m tests.simulation --seeds 1000``: many schedules, and the first that breaks a rule."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import sys
+import time
+
+from tests.simulation.nemesis import plan
+from tests.simulation.schedules import build, run_schedule
+from tests.simulation.world import Violation
+
+
+def main() -> int:
+    """Run the schedules that are asked for; 1 where one of them breaks a rule."""
+    options = _options()
+    if options.schedule:
+        print_schedule(options.seed or 0)
+    begun, steps = time.monotonic(), 0
+    seeds = [options.seed] if options.seed is not None else range(options.first, options.first + options.seeds)
+    failed = 0
+    for number, seed in enumerate(seeds):
+        try:
+            steps += run_schedule(seed).loop.steps
+        except Violation as violation:
+            print_failure(seed, violation)
+            failed += 1
+            if failed >= options.failures:
+                break
+        if number % 50 == 49:
+            gc.collect()
+    seconds = time.monotonic() - begun
+    rate = 60 * len(seeds) / seconds
+    print(f"{len(seeds)} schedules, {steps} steps, {seconds:.1f} s, {rate:.0f} a minute")
+    return 1 if failed else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=1000, help="how many schedules to run")
+    parser.add_argument("--first", type=int, default=0, help="the first of their seeds")
+    parser.add_argument("--seed", type=int, help="run this one alone")
+    parser.add_argument("--failures", type=int, default=1, help="stop after so many failures")
+    parser.add_argument("--schedule", action="store_true", help="print what happens, and when")
+    return parser.parse_args()
+
+
+def print_failure(seed: int, violation: Violation) -> None:
+    """Say what did not hold, how it came to that, and how to see it again."""
+    print_schedule(seed)
+    print(f"\nseed {seed} breaks a rule:\n{violation}")
+    print(f"again: python -m tests.simulation --seed {seed} --schedule\n")
+
+
+def print_schedule(seed: int) -> None:
+    """Print the deployment, the faults and everything that happens."""
+    world = build(seed, tracing=True)
+    print(f"seed {seed}: {world.shape}")
+    for fault in plan(seed):
+        print(f"planned: {fault}")
+    try:
+        world = run_schedule(seed, tracing=True)
+    except Violation:
+        pass
+    for moment, who, what in world.trace:
+        print(f"{moment:9.4f}  {who:8} {what}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,348 @@
+"""Faults: which ones, when, to whom and for how long, all drawn from a seed before it begins."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+from consumer.contract.record import TopicPartition
+from tests import builders
+from tests.simulation.network import Link
+from tests.simulation.process import Process, Ways
+from tests.simulation.store import StoreTroubles
+from tests.simulation.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What befalls the world at a time. ``chance`` settles what is left open."""
+
+    at: float
+    kind: str
+    seconds: float
+    chance: float
+
+    def __str__(self) -> str:
+        return f"{self.at:7.3f} s  {self.kind} for {self.seconds:.2f} s ({self.chance:.3f})"
+
+
+Strike = Callable[[World, Fault], None]
+KINDS: dict[str, Strike] = {}
+
+
+def kind(strike: Strike) -> Strike:
+    """Make a function one of the kinds of fault."""
+    KINDS[strike.__name__] = strike
+    return strike
+
+
+def _victim(world: World, fault: Fault) -> Process | None:
+    running = world.running
+    return running[int(fault.chance * len(running))] if running else None
+
+
+def _partition(world: World, fault: Fault) -> TopicPartition:
+    partitions = world.broker.partitions
+    return partitions[int(fault.chance * len(partitions))]
+
+
+# --- processes ----------------------------------------------------------------------
+
+
+@kind
+def crash(world: World, fault: Fault) -> None:
+    """A process dies some steps from now; another is started later."""
+    victim = _victim(world, fault)
+    if victim is not None:
+        world.crash(victim, after=int(fault.chance * 997) % 150)
+        world.loop.in_world(fault.seconds, world.start)
+
+
+@kind
+def stop(world: World, fault: Fault) -> None:
+    """A process is asked to end; another is started later."""
+    victim = _victim(world, fault)
+    if victim is not None:
+        world.stop(victim)
+        world.loop.in_world(fault.seconds, world.start)
+
+
+@kind
+def join(world: World, fault: Fault) -> None:
+    """One more process comes and stays a while."""
+    if len(world.running) < 4:
+        newcomer = world.start()
+        world.loop.in_world(fault.seconds, world.stop, newcomer)
+
+
+@kind
+def pause(world: World, fault: Fault) -> None:
+    """A process runs nothing, perhaps longer than its session lives."""
+    victim = _victim(world, fault)
+    if victim is not None:
+        world.pause(victim, fault.seconds * 3)
+
+
+@kind
+def stutter(world: World, fault: Fault) -> None:
+    """A process runs nothing for moments, again and again."""
+    victim = _victim(world, fault)
+    if victim is not None:
+        for moment in range(5):
+            world.loop.in_world(fault.seconds * moment / 5, world.pause, victim, 0.05)
+
+
+# --- the store ------------------------------------------------------------------------
+
+
+def _store_trouble(world: World, fault: Fault, **troubles: float | bool) -> None:
+    for name, value in troubles.items():
+        setattr(world.database.troubles, name, value)
+    usual = StoreTroubles()
+
+    def heal() -> None:
+        for name in troubles:
+            setattr(world.database.troubles, name, getattr(usual, name))
+
+    world.loop.in_world(fault.seconds, heal)
+
+
+@kind
+def store_down(world: World, fault: Fault) -> None:
+    """No command is carried out."""
+    _store_trouble(world, fault, down=True)
+
+
+@kind
+def store_interrupts(world: World, fault: Fault) -> None:
+    """Commands are cut off half way."""
+    _store_trouble(world, fault, interrupted=0.5)
+
+
+@kind
+def store_without_majority(world: World, fault: Fault) -> None:
+    """Writes are not acknowledged by a majority."""
+    _store_trouble(world, fault, write_concern=0.6)
+
+
+@kind
+def store_throttles(world: World, fault: Fault) -> None:
+    """Single statements are refused for now."""
+    _store_trouble(world, fault, throttled=0.4)
+
+
+@kind
+def store_deposed(world: World, fault: Fault) -> None:
+    """Reads go to a primary that does not know of the writes."""
+    _store_trouble(world, fault, deposed=0.6)
+
+
+# --- links ----------------------------------------------------------------------------
+
+
+def _link_trouble(
+    world: World, fault: Fault, choose: Callable[[Ways], Link], **troubles: float | bool
+) -> None:
+    """Trouble one process's link, or everybody's."""
+    processes = world.running
+    victim = _victim(world, fault)
+    if victim is not None and fault.chance * 10 % 1 < 0.5:
+        processes = [victim]
+    links = [choose(process.ways) for process in processes]
+    for link in links:
+        for name, value in troubles.items():
+            setattr(link, name, value)
+
+    def heal() -> None:
+        for link in links:
+            usual = Link(link.request_timeout)
+            for name in troubles:
+                setattr(link, name, getattr(usual, name))
+
+    world.loop.in_world(fault.seconds, heal)
+
+
+@kind
+def store_link_lossy(world: World, fault: Fault) -> None:
+    """Requests to the database, or their answers, get lost."""
+    _link_trouble(world, fault, lambda ways: ways.store, loss=0.3)
+
+
+@kind
+def store_link_slow(world: World, fault: Fault) -> None:
+    """The database answers late."""
+    _link_trouble(world, fault, lambda ways: ways.store, slow=0.7, slowest=3.0)
+
+
+@kind
+def store_link_cut(world: World, fault: Fault) -> None:
+    """The database cannot be reached."""
+    _link_trouble(world, fault, lambda ways: ways.store, cut=True)
+
+
+@kind
+def data_link_cut(world: World, fault: Fault) -> None:
+    """The brokers with the records cannot be reached."""
+    _link_trouble(world, fault, lambda ways: ways.data, cut=True)
+
+
+@kind
+def data_link_lossy(world: World, fault: Fault) -> None:
+    """Fetches get lost, late or both."""
+    _link_trouble(world, fault, lambda ways: ways.data, loss=0.3, slow=0.3)
+
+
+@kind
+def group_link_cut(world: World, fault: Fault) -> None:
+    """The coordinator cannot be reached: no heartbeat, no commit."""
+    _link_trouble(world, fault, lambda ways: ways.group, cut=True)
+
+
+@kind
+def group_link_lossy(world: World, fault: Fault) -> None:
+    """Heartbeats and commits get lost, or only their answers do."""
+    _link_trouble(world, fault, lambda ways: ways.group, loss=0.4)
+
+
+@kind
+def group_link_slow(world: World, fault: Fault) -> None:
+    """Commits land late, behind others and in other generations."""
+    _link_trouble(world, fault, lambda ways: ways.group, slow=0.5, slowest=4.0)
+
+
+@kind
+def letters_lossy(world: World, fault: Fault) -> None:
+    """Dead letters, or their acknowledgements, get lost."""
+    _link_trouble(world, fault, lambda ways: ways.letters, loss=0.5)
+
+
+@kind
+def letters_cut(world: World, fault: Fault) -> None:
+    """No dead letter can be sent."""
+    _link_trouble(world, fault, lambda ways: ways.letters, cut=True)
+
+
+# --- the group and the client -----------------------------------------------------------
+
+
+@kind
+def coordinator_down(world: World, fault: Fault) -> None:
+    """The group's coordinator moves, and nobody is it for a while."""
+    if world.group.available:
+        world.group.go_down()
+        world.loop.in_world(fault.seconds, world.group.come_up)
+
+
+@kind
+def client_lost(world: World, fault: Fault) -> None:
+    """The client's coordination has ended, and stays so."""
+    victim = _victim(world, fault)
+    if victim is not None:
+        victim.faults.coordination_dead = True
+
+
+@kind
+def heartbeat_poisoned(world: World, fault: Fault) -> None:
+    """One odd answer to a heartbeat makes every later fetch fail."""
+    victim = _victim(world, fault)
+    if victim is not None:
+        victim.faults.heartbeat_poisoned = True
+
+
+@kind
+def group_errors(world: World, fault: Fault) -> None:
+    """The client reports some errors of the group, then goes on."""
+    victim = _victim(world, fault)
+    if victim is not None:
+        victim.faults.group_errors = 1 + int(fault.chance * 7)
+
+
+@kind
+def fetch_errors(world: World, fault: Fault) -> None:
+    """Fetches fail after they have drained records, which are lost to the client."""
+    victim = _victim(world, fault)
+    if victim is not None:
+        victim.faults.fetch_errors = 1 + int(fault.chance * 4)
+
+
+# --- the logs -----------------------------------------------------------------------------
+
+
+@kind
+def corrupt_batch(world: World, fault: Fault) -> None:
+    """From somewhere on the records of one partition cannot be decoded."""
+    log = world.broker.logs[_partition(world, fault)]
+    log.corrupt = max(log.end - int(fault.chance * 100 % 8), log.start)
+
+    def repair() -> None:
+        log.corrupt = None
+        world.broker.changed()
+
+    world.loop.in_world(fault.seconds, repair)
+
+
+@kind
+def retention(world: World, fault: Fault) -> None:
+    """The oldest records of a partition are deleted, read or not."""
+    partition = _partition(world, fault)
+    log = world.broker.logs[partition]
+    until = log.end - int(fault.chance * 100 % 6)
+    if until > log.start:
+        world.checker.deleting(partition, until)
+        log.delete_until(until)
+
+
+@kind
+def topic_anew(world: World, fault: Fault) -> None:
+    """A topic is deleted and made again, once nobody has anything to do on it.
+
+    With work in flight a commit for the old log could land on the new one, which nothing in
+    the protocol of these clients could tell.
+    """
+    topic = builders.EVENTS if fault.chance < 0.5 else builders.SESSIONS
+    logs = [log for log in world.broker.logs.values() if log.partition.topic == topic]
+    quiet = all(world.group.offsets.get(log.partition, 0) == log.end for log in logs)
+    calm = all(not process.host.paused for process in world.running)
+    if not (quiet and calm and world.group.state == "Stable"):
+        return
+    world.broker.make_anew(topic)
+    for log in logs:
+        world.group.forget(log.partition)
+    few = min(log.end for log in logs)
+    if few > 2:
+        world.workload.produce(few // 2, [topic])
+
+
+# --- the plan -------------------------------------------------------------------------------
+
+ACTIVE = 12.0
+"""Seconds in which faults begin."""
+
+
+def plan(seed: int | str) -> list[Fault]:
+    """Draw the faults of one run. A run knows only a few kinds, and so meets them in depth."""
+    chance = Random(f"{seed} nemesis")
+    kinds = chance.sample(sorted(KINDS), chance.randint(1, 5))
+    faults = [
+        Fault(
+            at=round(chance.uniform(0.0, ACTIVE) * chance.random(), 3),
+            kind=chance.choice(kinds),
+            seconds=round(0.05 + 4.0 * chance.random() ** 2, 2),
+            chance=round(chance.random(), 4),
+        )
+        for _ in range(chance.randint(1, 8))
+    ]
+    return sorted(faults, key=lambda fault: fault.at)
+
+
+async def strike(world: World, faults: list[Fault]) -> None:
+    """Let the faults happen at their times, and return when all have healed."""
+    healed = 0.0
+    for fault in faults:
+        await asyncio.sleep(max(0.0, fault.at - world.loop.time()))
+        world.log("nemesis", str(fault))
+        KINDS[fault.kind](world, fault)
+        healed = max(healed, fault.at + fault.seconds * 3)
+    await asyncio.sleep(max(0.0, healed - world.loop.time()) + 0.01)

@@ -1,0 +1,252 @@
+"""One consumer process: the real engine and adapters, over a simulated cluster and database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from random import Random
+from typing import Any
+
+from aiokafka.errors import KafkaTimeoutError
+
+from consumer.contract.dead_letter import DeadLetter, dead_letter
+from consumer.contract.key_policy import KeyPolicy
+from consumer.contract.record import Record, TopicPartition
+from consumer.contract.rejection import Rejected
+from consumer.engine.breaker import Breaker, BreakerLimits
+from consumer.engine.pipeline import Pipeline, RecordPlanner
+from consumer.engine.retry import Backoff
+from consumer.engine.runner import Limits, RunEnd, Runner
+from consumer.errors import TransientError
+from consumer.state.outcomes import Result
+from consumer.state.writes import Write
+from consumer.store.mongo_store import MongoStore
+from consumer.stream.client import GroupClient, RebalanceCallbacks
+from consumer.stream.dead_letters import KafkaDeadLetters, LetterProducer
+from consumer.stream.source import KafkaSource
+from tests import builders
+from tests.fakes.observer import RecordingObserver
+from tests.fakes.producer import MemoryProducer, SentRecord
+from tests.simulation.client import (
+    ClientFaults,
+    ClientTimes,
+    Cluster,
+    Links,
+    SimulatedClient,
+)
+from tests.simulation.loop import Host
+from tests.simulation.network import Link, LostError
+from tests.simulation.store import Database, SimulatedCollections
+
+FAILED_AT = datetime(2026, 3, 4, 12, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """All durations of a simulated deployment, in seconds; shorter than the usual ones."""
+
+    session_timeout: float = 6.0
+    request_timeout: float = 5.0
+    rebalance_timeout: float = 4.0
+    heartbeat_interval: float = 1.5
+    max_poll_interval: float = 20.0
+    drain_deadline: float = 4.0
+    backoff_initial: float = 0.05
+    backoff_max: float = 2.0
+    close_timeout: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What differs between deployments."""
+
+    max_poll_records: int
+    max_batch_bytes: int
+    batches_in_flight: int
+    commit_interval: float
+
+
+@dataclass(slots=True)
+class Surroundings:
+    """What all processes share."""
+
+    cluster: Cluster
+    database: Database
+    take_letter: Callable[[SentRecord], None]
+    times: Times
+    shape: Shape
+    chance: Random
+
+
+@dataclass(slots=True)
+class Ways:
+    """One process's links."""
+
+    data: Link
+    group: Link
+    store: Link
+    letters: Link
+
+    def all(self) -> tuple[Link, ...]:
+        """Every link."""
+        return (self.data, self.group, self.store, self.letters)
+
+
+def ways(times: Times) -> Ways:
+    """Return links without faults."""
+    return Ways(*(Link(request_timeout=times.request_timeout) for _ in range(4)))
+
+
+@dataclass(slots=True)
+class CountingPlanner:
+    """Counts the deliveries of each partition that reached the pipeline."""
+
+    planner: RecordPlanner
+    planned: Counter[TopicPartition] = field(default_factory=Counter)
+
+    def __call__(self, record: Record) -> tuple[Write | Result, bool]:
+        """See ``Planner``."""
+        self.planned[record.topic_partition] += 1
+        return self.planner(record)
+
+
+class Process:
+    """A consumer from its start to its end, whichever way it ends."""
+
+    def __init__(
+        self, host: Host, around: Surroundings, observer: RecordingObserver, paths: Ways
+    ) -> None:
+        self.host = host
+        self.observer = observer
+        self.ways = paths
+        self.faults = ClientFaults()
+        self.end: RunEnd | None = None
+        self.task: asyncio.Task[None] | None = None
+        self._around = around
+        self.planner = CountingPlanner(RecordPlanner(KeyPolicy.WARN, None, lambda: FAILED_AT))
+
+    def start(self, until: Mapping[TopicPartition, int] | None = None) -> None:
+        """Begin; call in the process's own context."""
+        self.stop = asyncio.Event()
+        self.task = asyncio.ensure_future(self._main(until))
+
+    @property
+    def running(self) -> bool:
+        """Whether it is alive and has not ended."""
+        return self.host.alive and self.task is not None and not self.task.done()
+
+    async def _main(self, until: Mapping[TopicPartition, int] | None) -> None:
+        around, times = self._around, self._around.times
+        source = KafkaSource(
+            self._open_client,
+            request_timeout=times.request_timeout,
+            max_batch_bytes=around.shape.max_batch_bytes,
+        )
+        letters = KafkaDeadLetters(
+            self._open_producer, builders.LETTERS, _as_it_is, timeout=times.request_timeout
+        )
+        self.runner = self._wire(source, letters)
+        try:
+            self.end = await self.runner.run(self.stop, until)
+        finally:
+            await source.close(times.close_timeout)
+            await letters.close()
+
+    def _wire(self, source: KafkaSource, letters: KafkaDeadLetters) -> Runner:
+        around, times, shape = self._around, self._around.times, self._around.shape
+        store = MongoStore(
+            SimulatedCollections(around.database, around.cluster.network, self.ways.store)
+        )
+        # A share of 1 never holds: what is held needs a person to go on.
+        breaker = Breaker(BreakerLimits(1.0, 100, 100))
+        backoff = Backoff(times.backoff_initial, times.backoff_max)
+        pipeline = Pipeline(
+            planner=self.planner,
+            store=store,
+            dead_letters=letters,
+            letter=_letter,
+            breaker=breaker,
+            backoff=backoff,
+            chance=around.chance.random,
+            observer=self.observer,
+        )
+        return Runner(
+            source=source,
+            store=store,
+            pipeline=pipeline,
+            breaker=breaker,
+            backoff=backoff,
+            chance=around.chance.random,
+            observer=self.observer,
+            limits=Limits(
+                max_poll_records=shape.max_poll_records,
+                batches_in_flight=shape.batches_in_flight,
+                commit_interval=shape.commit_interval,
+                drain_deadline=times.drain_deadline,
+                rebalance_timeout=times.rebalance_timeout,
+                stop_on_gap=False,
+            ),
+        )
+
+    async def _open_client(self, callbacks: RebalanceCallbacks) -> GroupClient:
+        cluster, times = self._around.cluster, self._around.times
+        try:
+            await cluster.network.call(self.ways.data, lambda: None)
+        except LostError:
+            raise TransientError("KafkaConnectionError", "connect failed") from None
+        # What was wrong with the client before is not wrong with this one.
+        self.faults = ClientFaults()
+        return SimulatedClient(
+            cluster,
+            Links(self.ways.data, self.ways.group),
+            callbacks,
+            ClientTimes(times.heartbeat_interval, times.max_poll_interval),
+            self.faults,
+            self._around.chance,
+        )
+
+    def _open_producer(self) -> LetterProducer:
+        return MemoryProducer(self._transmit, self._connect)
+
+    async def _connect(self) -> None:
+        try:
+            await self._around.cluster.network.call(self.ways.letters, lambda: None)
+        except LostError:
+            raise KafkaTimeoutError from None
+
+    def _transmit(self, sent: SentRecord) -> asyncio.Future[Any]:
+        around = self._around
+        acknowledged: asyncio.Future[Any] = around.database.loop.create_future()
+
+        def answered(answer: asyncio.Future[Any]) -> None:
+            if acknowledged.done() or answer.cancelled():
+                acknowledged.cancel()
+            elif answer.exception() is not None:
+                acknowledged.set_exception(KafkaTimeoutError())
+            else:
+                acknowledged.set_result(None)
+
+        answer = around.cluster.network.call(
+            self.ways.letters, partial(around.take_letter, sent)
+        )
+        answer.add_done_callback(answered)
+        return acknowledged
+
+
+def _letter(record: Record, rejected: Rejected) -> DeadLetter:
+    return dead_letter(
+        record,
+        rejected,
+        group="simulation",
+        failed_at=FAILED_AT,
+        consumer_version="0",
+        max_bytes=1024 * 1024,
+    )
+
+
+def _as_it_is(letter: DeadLetter) -> DeadLetter:
+    return letter

@@ -1,0 +1,65 @@
+"""One schedule: a deployment, its producers and its faults, all of it from one seed."""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+
+from consumer.engine.runner import RunEnd
+from tests.simulation.nemesis import ACTIVE, Fault, plan, strike
+from tests.simulation.process import Process, Shape
+from tests.simulation.world import BOUND, Violation, World
+
+
+def run_schedule(seed: int | str, *, tracing: bool = False) -> World:
+    """Live through the schedule of a seed. Raises ``Violation`` with what did not hold."""
+    world = build(seed, tracing=tracing)
+    world.run(_story(world, Random(f"{seed} story"), plan(seed)))
+    return world
+
+
+def build(seed: int | str, *, tracing: bool) -> World:
+    """Return the deployment of a seed."""
+    chance = Random(f"{seed} shape")
+    shape = Shape(
+        max_poll_records=chance.choice((1, 3, 10, 50)),
+        max_batch_bytes=chance.choice((150, 1_000_000)),
+        batches_in_flight=chance.randint(1, 3),
+        commit_interval=chance.choice((0.2, 1.0)),
+    )
+    return World(
+        seed,
+        shape,
+        partitions=chance.randint(1, 3),
+        sessions=chance.randint(1, 4),
+        tracing=tracing,
+    )
+
+
+async def _story(world: World, chance: Random, faults: list[Fault]) -> None:
+    """Producers send, faults happen; then nothing is wrong any more, and all must be well."""
+    world.workload.produce(chance.randint(0, 25))
+    for _ in range(chance.randint(1, 3)):
+        world.start()
+    for _ in range(chance.randint(0, 3)):
+        moment = chance.uniform(0.0, ACTIVE)
+        world.loop.in_world(moment, world.workload.produce, chance.randint(1, 15))
+    await strike(world, faults)
+    await asyncio.sleep(max(0.0, ACTIVE - world.loop.time()) * (chance.random() < 0.5))
+    while not world.running:
+        # The last one was asked to stop, or died; the platform starts another.
+        world.start()
+        await asyncio.sleep(0.5)
+    if chance.random() < 0.3:
+        await _end_when_caught_up(world, world.start(world.broker.ends(world.broker.partitions)))
+    await world.caught_up()
+    await world.finish(clean=True)
+
+
+async def _end_when_caught_up(world: World, survivor: Process) -> None:
+    """One process, told to end at the present ends of the logs, must do so."""
+    end = await world.ended(survivor, within=BOUND)
+    if end is not RunEnd.CAUGHT_UP:
+        raise Violation(f"{survivor.host.name} ended as {end}, not as caught up")
+    if not world.running:
+        world.start()

@@ -1,0 +1,221 @@
+"""The database as one process sees it: over a network, not atomic, and out of order at times."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+import bson
+from bson.raw_bson import RawBSONDocument
+
+from consumer.errors import TimedOutError, TransientError
+from consumer.state.bson_content import raw_document
+from consumer.state.guards import SessionUpdate
+from consumer.store.collections import SESSION_KEY, BulkReply, WriteFailure
+from tests.fakes.collections import DUPLICATE_KEY, MemoryCollections
+from tests.simulation.loop import SimulationLoop
+from tests.simulation.network import Link, LostError, Network
+
+VALIDATION_FAILED = 121
+WRITE_CONFLICT = 112
+THROTTLED = 16500
+WRITE_CONCERN_TIMEOUT = 64
+SHUT_DOWN = 91
+
+REFUSED_MARK = "the validator refuses this"
+"""A document with this text in it is refused by the collection's validator."""
+
+Statement = Callable[[], WriteFailure | None]
+
+
+@dataclass(slots=True)
+class StoreTroubles:
+    """What goes wrong just now, as shares of commands (or of statements)."""
+
+    down: bool = False
+    interrupted: float = 0.0
+    """Commands cut off after some of their statements."""
+    write_concern: float = 0.0
+    throttled: float = 0.0
+    """Statements refused for now."""
+    deposed: float = 0.0
+    """Finds that do not see what is there."""
+    interleaved: float = 0.3
+    """Bulks whose statements are carried out one by one, with others in between."""
+
+
+@dataclass(slots=True)
+class Database:
+    """The server, one for all processes."""
+
+    loop: SimulationLoop
+    chance: Random
+    memory: MemoryCollections = field(default_factory=MemoryCollections)
+    troubles: StoreTroubles = field(default_factory=StoreTroubles)
+
+    # --- statements ---------------------------------------------------------------
+
+    def insert(self, document: RawBSONDocument) -> Statement:
+        """Insert one event."""
+        carry_out = self.memory._insert(document)
+
+        def insert() -> WriteFailure | None:
+            refused = self._refusal()
+            if refused is None and REFUSED_MARK.encode() in document.raw:
+                refused = WriteFailure(VALIDATION_FAILED)
+            return refused or carry_out()
+
+        return insert
+
+    def upsert(self, update: SessionUpdate, *, race: bool) -> Statement:
+        """Upsert one session; ``race``: somebody else may insert it after it was not found."""
+        carry_out = self.memory._upsert(update)
+        session_id = update.filter["sessionId"]
+        found = not race or session_id in self.memory.sessions
+
+        def upsert() -> WriteFailure | None:
+            refused = self._refusal()
+            if refused is None and not found and session_id in self.memory.sessions:
+                return WriteFailure(DUPLICATE_KEY, SESSION_KEY)
+            return refused or carry_out()
+
+        return upsert
+
+    def _refusal(self) -> WriteFailure | None:
+        if self.troubles.throttled and self.chance.random() < self.troubles.throttled:
+            return WriteFailure(THROTTLED if self.chance.random() < 0.5 else WRITE_CONFLICT)
+        return None
+
+    # --- commands -------------------------------------------------------------------
+
+    def bulk(self, statements: Sequence[Statement]) -> BulkReply | asyncio.Future[BulkReply]:
+        """Carry statements out, in a random order, at once or one by one."""
+        troubles, chance = self.troubles, self.chance
+        if troubles.down:
+            raise TransientError("NotPrimaryError")
+        order = list(range(len(statements)))
+        chance.shuffle(order)
+        if troubles.interrupted and chance.random() < troubles.interrupted:
+            for index in order[: chance.randrange(len(order) + 1)]:
+                statements[index]()
+            raise self._timeout_or_loss()
+        if troubles.write_concern and chance.random() < troubles.write_concern:
+            return self._unconcerned(statements, order)
+        if len(order) > 1 and chance.random() < troubles.interleaved:
+            return self._one_by_one(statements, order)
+        outcomes = {index: statements[index]() for index in order}
+        return BulkReply({index: bad for index, bad in outcomes.items() if bad is not None})
+
+    def _timeout_or_loss(self) -> TransientError:
+        if self.chance.random() < 0.3:
+            return TimedOutError("NetworkTimeout")
+        return TransientError("AutoReconnect")
+
+    def _unconcerned(self, statements: Sequence[Statement], order: Sequence[int]) -> BulkReply:
+        """Write or do not write; say something about each index that means nothing."""
+        failures: dict[int, WriteFailure] = {}
+        if self.chance.random() < 0.5:
+            for index in order:
+                failed = statements[index]()
+                if failed is not None:
+                    failures[index] = failed
+        elif self.chance.random() < 0.5:
+            # What was met is rolled back by the time anybody looks.
+            failures = {index: WriteFailure(DUPLICATE_KEY) for index in order[::2]}
+        code = WRITE_CONCERN_TIMEOUT if self.chance.random() < 0.5 else SHUT_DOWN
+        return BulkReply(failures, code)
+
+    def _one_by_one(
+        self, statements: Sequence[Statement], order: Sequence[int]
+    ) -> asyncio.Future[BulkReply]:
+        done: asyncio.Future[BulkReply] = self.loop.create_future()
+        failures: dict[int, WriteFailure] = {}
+        left = iter(order)
+
+        def step() -> None:
+            index = next(left, None)
+            if index is None:
+                done.set_result(BulkReply(failures))
+                return
+            failed = statements[index]()
+            if failed is not None:
+                failures[index] = failed
+            self.loop.in_world(self.chance.random() * 0.003, step)
+
+        step()
+        return done
+
+    def find_events(
+        self, session_id: str, event_ids: Sequence[str]
+    ) -> Sequence[RawBSONDocument]:
+        """Answer with these events."""
+        keys = [(session_id, event_id) for event_id in event_ids if self._sees()]
+        return [self.memory.events[key] for key in keys if key in self.memory.events]
+
+    def find_sessions(self, session_ids: Sequence[str]) -> Sequence[RawBSONDocument]:
+        """Answer with these sessions."""
+        return [
+            raw_document(bson.encode(self.memory.sessions[session_id]))
+            for session_id in session_ids
+            if session_id in self.memory.sessions and self._sees()
+        ]
+
+    def _sees(self) -> bool:
+        """Tell whether a find sees what is there: a deposed primary need not."""
+        if self.troubles.down:
+            raise TransientError("NotPrimaryError")
+        return not self.troubles.deposed or self.chance.random() >= self.troubles.deposed
+
+
+class SimulatedCollections:
+    """Implements ``Collections`` for one process."""
+
+    def __init__(self, database: Database, network: Network, link: Link) -> None:
+        self._database = database
+        self._network = network
+        self._link = link
+
+    async def insert_events(self, documents: Sequence[RawBSONDocument]) -> BulkReply:
+        """See ``Collections``."""
+        database = self._database
+        reply: BulkReply = await self._ask(
+            lambda: database.bulk([database.insert(document) for document in documents])
+        )
+        return reply
+
+    async def update_sessions(self, updates: Sequence[SessionUpdate]) -> BulkReply:
+        """See ``Collections``."""
+        database = self._database
+
+        def carry_out() -> BulkReply | asyncio.Future[BulkReply]:
+            race = database.chance.random() < database.troubles.interleaved
+            return database.bulk([database.upsert(update, race=race) for update in updates])
+
+        reply: BulkReply = await self._ask(carry_out)
+        return reply
+
+    async def find_events(
+        self, session_id: str, event_ids: Sequence[str]
+    ) -> Sequence[RawBSONDocument]:
+        """See ``Collections``."""
+        found: Sequence[RawBSONDocument] = await self._ask(
+            lambda: self._database.find_events(session_id, event_ids)
+        )
+        return found
+
+    async def find_sessions(self, session_ids: Sequence[str]) -> Sequence[RawBSONDocument]:
+        """See ``Collections``."""
+        found: Sequence[RawBSONDocument] = await self._ask(
+            lambda: self._database.find_sessions(session_ids)
+        )
+        return found
+
+    async def _ask(self, action: Callable[[], Any]) -> Any:
+        try:
+            return await self._network.call(self._link, action)
+        except LostError:
+            raise TransientError("AutoReconnect") from None
+

@@ -1,0 +1,116 @@
+"""What producers send: few sessions, much said twice, some of it contradicting, some of it bad."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+from consumer.contract.record import Position, TopicPartition
+from consumer.contract.rejection import Reason
+from tests import builders
+from tests.fakes.broker import Broker, Log
+from tests.model import Sent
+from tests.simulation.store import REFUSED_MARK
+
+Slot = tuple[TopicPartition, int, int]
+"""A partition, the number of its log, an offset."""
+
+BAD_RECORDS: tuple[tuple[bytes, Reason], ...] = (
+    (b"[object Object]", Reason.UNDECODABLE),
+    (b'{"type":"session.archived","sessionId":"s0"}', Reason.UNSUPPORTED_TYPE),
+    (b'{"type":"session.created","sessionId":"s0"}', Reason.INVALID),
+    (b'{"type":"session.created","sessionId":"s0","schemaVersion":2}', Reason.UNSUPPORTED_VERSION),
+    (
+        b'{"type":"event.recorded","sessionId":"s0","eventId":"e","eventType":"system",'
+        b'"payload":{"n":18446744073709551616}}',
+        Reason.UNSTORABLE,
+    ),
+)
+
+
+class Workload:
+    """Appends records to the logs and remembers what each one says."""
+
+    def __init__(self, broker: Broker, chance: Random, *, sessions: int) -> None:
+        self._broker = broker
+        self._chance = chance
+        self._sessions = [f"s{number}" for number in range(sessions)]
+        self._said: list[dict[str, Any]] = []
+        self.sent: dict[Slot, Sent] = {}
+
+    def produce(self, records: int, topics: Iterable[str] | None = None) -> None:
+        """Send so many records."""
+        for _ in range(records):
+            self._produce_one(tuple(topics or (builders.SESSIONS, builders.EVENTS)))
+        self._broker.changed()
+
+    def _produce_one(self, topics: tuple[str, ...]) -> None:
+        chance = self._chance
+        draw = chance.random()
+        if draw < 0.05:
+            value, reason = chance.choice(BAD_RECORDS)
+            self._append(self._any_log(topics), value, b"s0", reason)
+            return
+        if draw < 0.08:
+            self._append(self._any_log(topics), None, b"s0", None)
+            return
+        if draw < 0.12:
+            self._any_log(topics).leave_hole(chance.randint(1, 3))
+            return
+        message = chance.choice(self._said) if self._said and draw < 0.35 else self._say()
+        log = self._log_of(message, topics)
+        key = str(message["sessionId"]).encode()
+        self._append(log, builders.encoded(message), key, message)
+
+    def _say(self) -> dict[str, Any]:
+        chance = self._chance
+        session_id, draw = chance.choice(self._sessions), chance.random()
+        time = builders.SPOKEN if chance.random() < 0.8 else None
+        if draw < 0.6:
+            text = "hello" if chance.random() < 0.7 else chance.choice(("good bye", REFUSED_MARK))
+            message = builders.event(
+                session_id, f"e{chance.randrange(8)}", payload={"text": text}, timestamp=time
+            )
+        elif draw < 0.8:
+            language = "en" if chance.random() < 0.8 else "fr"
+            message = builders.created(session_id, language=language, startedAt=time)
+        elif draw < 0.92:
+            count = chance.choice((None, 3))
+            message = builders.completed(session_id, eventCount=count, endedAt=time)
+        else:
+            message = builders.failed(session_id, reason="dropped", endedAt=time)
+        self._said.append(message)
+        return message
+
+    def _log_of(self, message: dict[str, Any], topics: tuple[str, ...]) -> Log:
+        """Return the log of the message's session, at times a wrong one."""
+        if self._chance.random() < 0.05:
+            return self._any_log(topics)
+        topic = builders.EVENTS if message["type"] == "event.recorded" else builders.SESSIONS
+        topic = topic if topic in topics else topics[0]
+        logs = [log for log in self._broker.logs.values() if log.partition.topic == topic]
+        return logs[self._sessions.index(message["sessionId"]) % len(logs)]
+
+    def _any_log(self, topics: tuple[str, ...]) -> Log:
+        logs = [log for log in self._broker.logs.values() if log.partition.topic in topics]
+        return self._chance.choice(logs)
+
+    def _append(
+        self, log: Log, value: bytes | None, key: bytes, says: dict[str, Any] | Reason | None
+    ) -> None:
+        stamp = builders.STAMPED_MS + len(self.sent)
+        record = log.append(value, key, stamp)
+        refused = isinstance(says, dict) and REFUSED_MARK in str(says.get("payload"))
+        self.sent[log.partition, log.number, record.offset] = Sent(
+            Position(record.topic, record.partition, record.offset),
+            stamp,
+            says,
+            log=log.number,
+            refused=refused,
+        )
+
+    def may_be_lost(self, slot: Slot) -> None:
+        """Note that the record may have been deleted before anybody read it."""
+        self.sent[slot] = replace(self.sent[slot], surely_read=False)

@@ -1,0 +1,257 @@
+"""A whole deployment in memory: cluster, database, processes, producers, and what watches them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Coroutine, Mapping
+from functools import partial
+from random import Random
+from typing import Any
+
+from consumer.contract.record import Record, TopicPartition
+from consumer.contract.rejection import Rejected
+from consumer.engine.runner import RunEnd
+from consumer.errors import TransientError
+from consumer.ports import BatchReport, Gap, Reset, Stage
+from tests import builders
+from tests.fakes.broker import Broker
+from tests.fakes.group import Group
+from tests.fakes.observer import RecordingObserver
+from tests.simulation.checker import Checker
+from tests.simulation.client import Cluster
+from tests.simulation.loop import SimulationLoop
+from tests.simulation.network import Network
+from tests.simulation.process import Process, Shape, Surroundings, Times, ways
+from tests.simulation.store import Database
+from tests.simulation.workload import Workload
+
+BOUND = 60.0
+"""Seconds in which everything must be caught up once nothing is wrong any more."""
+
+
+class Violation(AssertionError):  # noqa: N818 -- what was found, not an error of the simulation
+    """Something that must hold does not."""
+
+
+class WitnessingObserver(RecordingObserver):
+    """Keeps what a process reports, and tells the world at once."""
+
+    def __init__(self, world: World, name: str) -> None:
+        super().__init__()
+        self._world = world
+        self._name = name
+
+    def _log(self, text: str) -> None:
+        self._world.log(self._name, text)
+
+    def settled(self, report: BatchReport) -> None:
+        super().settled(report)
+        for partition, part in report.partitions.items():
+            outcomes = {outcome.value: count for outcome, count in part.outcomes.items()}
+            self._log(f"settled {_name(partition)} {part.first}..{part.end} {outcomes}")
+
+    def rejected(self, record: Record, rejected: Rejected) -> None:
+        super().rejected(record, rejected)
+        self._log(f"rejected {record.position} {rejected.reason}")
+
+    def abandoned(self, partition: TopicPartition, records: int) -> None:
+        super().abandoned(partition, records)
+        self._log(f"abandoned {records} of {_name(partition)}")
+
+    def retrying(self, stage: Stage, error: TransientError, attempt: int, delay: float) -> None:
+        super().retrying(stage, error, attempt, delay)
+        self._log(f"retrying {stage}: {error}, attempt {attempt}")
+
+    def assigned(self, partitions: Collection[TopicPartition], epoch: int) -> None:
+        super().assigned(partitions, epoch)
+        self._log(f"assigned {sorted(map(_name, partitions))} in epoch {epoch}")
+
+    def revoked(self, *, drained: bool, lost: bool) -> None:
+        super().revoked(drained=drained, lost=lost)
+        self._log(f"revoked, drained: {drained}, lost: {lost}")
+
+    def committed(self, offsets: Mapping[TopicPartition, int], seconds: float) -> None:
+        super().committed(offsets, seconds)
+        self._log(f"committed { {_name(p): offset for p, offset in offsets.items()} }")
+
+    def gap(self, gap: Gap) -> None:
+        super().gap(gap)
+        self._world.checker.gap(gap)
+        self._log(f"gap {_name(gap.partition)} {gap.first}..{gap.end}")
+
+    def reset(self, reset: Reset) -> None:
+        super().reset(reset)
+        self._log(f"reset {_name(reset.partition)} {reset.expected} -> {reset.found}")
+
+    def unreadable(self, partition: TopicPartition, error: TransientError, attempt: int) -> None:
+        super().unreadable(partition, error, attempt)
+        self._log(f"unreadable {_name(partition)}: {error}, attempt {attempt}")
+
+    def readable(self, partition: TopicPartition) -> None:
+        super().readable(partition)
+        self._log(f"readable {_name(partition)}")
+
+
+class World:
+    """One simulated deployment. Everything that is random comes from ``seed``."""
+
+    def __init__(
+        self,
+        seed: int | str,
+        shape: Shape,
+        *,
+        partitions: int = 2,
+        sessions: int = 3,
+        times: Times | None = None,
+        tracing: bool = False,
+    ) -> None:
+        self.shape = shape
+        self.times = times = times or Times()
+        self.loop = loop = SimulationLoop(Random(f"{seed} order"))
+        self.network = Network(loop, Random(f"{seed} network"))
+        self.broker = Broker({builders.SESSIONS: partitions, builders.EVENTS: partitions})
+        self.group = Group(
+            lambda: self.broker.partitions,
+            session_timeout=times.session_timeout,
+            rebalance_timeout=times.rebalance_timeout,
+            clock=loop.time,
+            later=loop.in_world,
+        )
+        self.database = Database(loop, Random(f"{seed} database"))
+        self.workload = Workload(self.broker, Random(f"{seed} workload"), sessions=sessions)
+        self.checker = Checker(self.broker, self.database.memory, self.workload)
+        self.group.on_commit = self.checker.committed
+        self._around = Surroundings(
+            Cluster(self.broker, self.group, self.network),
+            self.database,
+            self.checker.letter,
+            times,
+            shape,
+            Random(f"{seed} clients"),
+        )
+        self.processes: list[Process] = []
+        self._tracing = tracing
+        self.trace: list[tuple[float, str, str]] = []
+
+    def log(self, who: str, what: str) -> None:
+        """Note what happened, where the schedule is asked for."""
+        if self._tracing:
+            self.trace.append((self.loop.time(), who, what))
+
+    def run(self, story: Coroutine[Any, Any, None]) -> None:
+        """Live through a story; raise ``Violation`` where something did not hold."""
+        try:
+            self.loop.run(self._watched(story))
+        finally:
+            self.network.over = True
+
+    async def _watched(self, story: Coroutine[Any, Any, None]) -> None:
+        try:
+            await story
+        finally:
+            self.network.over = True
+        self.check()
+
+    def check(self) -> None:
+        """Raise ``Violation`` with all that was found so far."""
+        found = [*self.checker.found, *self.loop.troubles]
+        for process in self.processes:
+            task = process.task
+            if task is not None and task.done() and not task.cancelled() and task.exception():
+                found.append(f"{process.host.name} died: {task.exception()!r}")
+        if found:
+            raise Violation("\n".join(found))
+
+    # --- processes ------------------------------------------------------------------
+
+    def start(self, until: Mapping[TopicPartition, int] | None = None) -> Process:
+        """Start a new process."""
+        host = self.loop.add_host(f"p{len(self.processes) + 1}")
+        process = Process(
+            host, self._around, WitnessingObserver(self, host.name), ways(self.times)
+        )
+        self.processes.append(process)
+        self.log(host.name, "starts" if until is None else "starts, to end when caught up")
+        self.loop.spawn(host, _calling(partial(process.start, until)))
+        return process
+
+    @property
+    def running(self) -> list[Process]:
+        """The processes that live, paused ones included."""
+        return [process for process in self.processes if process.running]
+
+    def crash(self, process: Process, after: int = 0) -> None:
+        """Let a process never run again from its ``after``-th next step on."""
+        left = after
+
+        def step() -> None:
+            nonlocal left
+            if left <= 0:
+                self.log(process.host.name, "crashes")
+                self.loop.kill(process.host)
+            left -= 1
+
+        if after:
+            process.host.on_step = step
+        else:
+            step()
+
+    def pause(self, process: Process, seconds: float) -> None:
+        """Let a process run nothing for a while."""
+        self.log(process.host.name, f"pauses for {seconds:.1f} s")
+        self.loop.pause(process.host)
+        self.loop.in_world(seconds, self.resume, process)
+
+    def resume(self, process: Process) -> None:
+        """Let a paused process go on."""
+        if process.host.paused:
+            self.log(process.host.name, "goes on")
+            self.loop.resume(process.host)
+
+    def stop(self, process: Process) -> None:
+        """Ask a process to end, as SIGTERM does."""
+        if process.running:
+            self.log(process.host.name, "is asked to stop")
+            process.stop.set()
+
+    async def ended(self, process: Process, within: float) -> RunEnd | None:
+        """Wait until a process has ended; a violation where it takes longer."""
+        if process.task is not None and process.host.alive:
+            await asyncio.wait([process.task], timeout=within)
+            if not process.task.done():
+                raise Violation(f"{process.host.name} did not end within {within:.0f} s")
+        return process.end
+
+    # --- the end of every story -------------------------------------------------------
+
+    async def caught_up(self, bound: float = BOUND) -> None:
+        """Wait until the group has committed everything; a violation where it takes longer."""
+        deadline = self.loop.time() + bound
+        while behind := self.checker.behind(self.group.offsets.get):
+            self.check()
+            if self.loop.time() > deadline:
+                raise Violation(f"not caught up {bound:.0f} s after it was healed:\n" + "\n".join(behind))
+            await asyncio.sleep(0.25)
+
+    async def finish(self, *, clean: bool) -> None:
+        """Stop everybody and look at what is left; ``clean``: each must end as it should."""
+        for process in self.running:
+            self.stop(process)
+        for process in self.running:
+            end = await self.ended(process, self.times.drain_deadline + self.times.close_timeout + 1)
+            if clean and end is RunEnd.DEADLINE:
+                self.checker.found.append(f"{process.host.name} could not end in time")
+        for process in self.processes:
+            if process.host.alive and process.end in {RunEnd.STOPPED, RunEnd.CAUGHT_UP}:
+                self.checker.check_counts(process)
+        self.checker.check_documents()
+
+
+async def _calling(action: partial[None]) -> None:
+    action()
+
+
+def _name(partition: TopicPartition) -> str:
+    return f"{partition.topic.rpartition('.')[2]}-{partition.partition}"
+
+

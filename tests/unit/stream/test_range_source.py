@@ -1,0 +1,314 @@
+"""Parts of topics are read once, in order, and nothing of them is missed, whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+import pytest
+
+from consumer.contract.record import Record, TopicPartition
+from consumer.errors import IncidentError, TransientError
+from consumer.ports import Gap, Start
+from consumer.stream.range_source import WORTH_A_SEEK, RangeSource
+from consumer.stream.ranges import OffsetRange
+from consumer.stream.selector import AllRecords, Selector
+from consumer.stream.throttle import Throttle
+
+P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
+
+
+class FakeClient:
+    """A log for each partition; what a fetch brings, and what goes wrong, is scripted."""
+
+    def __init__(self, log: Mapping[TopicPartition, Iterable[int]]) -> None:
+        self.log = {
+            partition: [Record(*partition, offset, 0, b"k", b"v") for offset in offsets]
+            for partition, offsets in log.items()
+        }
+        self.ends = {
+            p: max((r.offset + 1 for r in some), default=0) for p, some in self.log.items()
+        }
+        self.positions: dict[TopicPartition, int] = {}
+        self.beginning = 0
+        self.paused: list[TopicPartition] = []
+        self.seeks: list[tuple[TopicPartition, int]] = []
+        self.fetched = 0
+        self.trouble: list[TransientError] = []
+        self.trouble_with_beginnings: list[TransientError] = []
+
+    def assign(self, positions: Mapping[TopicPartition, int]) -> None:
+        self.positions = dict(positions)
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        self.seeks.append((partition, offset))
+        self.positions[partition] = offset
+
+    def pause(self, partition: TopicPartition) -> None:
+        self.paused.append(partition)
+
+    def position(self, partition: TopicPartition) -> int | None:
+        return self.positions.get(partition)
+
+    def highwater(self, partition: TopicPartition) -> int | None:
+        return self.ends[partition]
+
+    async def fetch(
+        self, partitions: Collection[TopicPartition], max_records: int, timeout: float
+    ) -> Mapping[TopicPartition, Sequence[Record]]:
+        await asyncio.sleep(0)
+        found: dict[TopicPartition, Sequence[Record]] = {}
+        for partition in partitions:
+            position = self.positions[partition]
+            records = [r for r in self.log[partition] if r.offset >= position][:max_records]
+            if records:
+                self.positions[partition] = records[-1].offset + 1
+                self.fetched += len(records)
+                found[partition] = records
+            else:
+                self.positions[partition] = self.ends[partition]
+        if self.trouble:
+            # As the real one: what was taken before the error came is gone.
+            raise self.trouble.pop(0)
+        return found
+
+    async def beginnings(
+        self, partitions: Collection[TopicPartition]
+    ) -> Mapping[TopicPartition, int]:
+        if self.trouble_with_beginnings:
+            raise self.trouble_with_beginnings.pop(0)
+        return dict.fromkeys(partitions, self.beginning)
+
+
+class Listener:
+    """Remembers the assignment."""
+
+    def __init__(self) -> None:
+        self.assigned: list[Collection[TopicPartition]] = []
+
+    async def on_revoked(self) -> None:
+        raise AssertionError("there is no group that could revoke")
+
+    async def on_assigned(self, partitions: Collection[TopicPartition]) -> None:
+        self.assigned.append(list(partitions))
+
+    def on_lost(self) -> None:
+        raise AssertionError("there is no group that could be lost")
+
+
+class Only:
+    """Wants some offsets, and may tell which."""
+
+    def __init__(self, offsets: Iterable[int], *, tells: bool = False) -> None:
+        self.offsets = sorted(offsets)
+        self.tells = tells
+
+    def wants(self, record: Record) -> bool:
+        return record.offset in self.offsets
+
+    def next_wanted(self, partition: TopicPartition, offset: int) -> int | None:
+        if not self.tells:
+            return offset
+        return next((wanted for wanted in self.offsets if wanted >= offset), None)
+
+
+class Reading:
+    """A source over a fake client, driven as the engine drives it."""
+
+    def __init__(
+        self,
+        client: FakeClient,
+        *ranges: OffsetRange,
+        selector: Selector | None = None,
+        lanes: int = 1,
+        rate: float | None = None,
+    ) -> None:
+        self.kept: list[dict[TopicPartition, int]] = []
+        self.gaps: list[Gap] = []
+        self.source = RangeSource(
+            client,
+            ranges,
+            lanes=lanes,
+            max_batch_bytes=1_000_000,
+            selector=selector or AllRecords(),
+            throttle=Throttle(rate),
+            keep=self._keep,
+        )
+        self.listener = Listener()
+        self.source.listen(self.listener)
+
+    async def _keep(self, positions: Mapping[TopicPartition, int]) -> None:
+        self.kept.append(dict(positions))
+
+    async def begin(self) -> Mapping[TopicPartition, Start]:
+        assert (await self.source.poll((), 10, 0.0)).records == {}
+        return (await self.source.poll(list(self.source.ends), 10, 0.0)).starts
+
+    async def poll(self, idle: Collection[TopicPartition] | None = None) -> dict[int, list[int]]:
+        polled = await self.source.poll(list(self.source.ends) if idle is None else idle, 10, 0.01)
+        self.gaps += polled.gaps
+        return {p.partition: [r.offset for r in some] for p, some in polled.records.items()}
+
+    async def all(self) -> dict[int, list[int]]:
+        await self.begin()
+        found: dict[int, list[int]] = {}
+        while not all(self.source.end_reached(p, end) for p, end in self.source.ends.items()):
+            for number, offsets in (await self.poll()).items():
+                found.setdefault(number, []).extend(offsets)
+        return found
+
+
+async def test_each_range_is_read_from_its_first_offset_up_to_its_end() -> None:
+    client = FakeClient({P0: range(50), P1: range(50)})
+    reading = Reading(client, OffsetRange(P0, 5, 32), OffsetRange(P1, 0, 50))
+    assert await reading.all() == {0: list(range(5, 32)), 1: list(range(50))}
+
+
+async def test_the_engine_is_told_of_its_partitions_and_where_each_begins() -> None:
+    client = FakeClient({P0: range(50), P1: range(50)})
+    reading = Reading(client, OffsetRange(P0, 5, 32), OffsetRange(P1, 7, 7))
+    assert await reading.begin() == {P0: Start(5, 5)}
+    assert reading.listener.assigned == [[P0]]
+
+
+async def test_a_partition_that_is_done_is_fetched_no_more() -> None:
+    client = FakeClient({P0: range(500)})
+    await Reading(client, OffsetRange(P0, 0, 10)).all()
+    assert client.paused == [P0]
+
+
+async def test_a_range_ends_behind_transaction_markers_too() -> None:
+    client = FakeClient({P0: [0, 1, 2]})
+    client.ends[P0] = 6
+    reading = Reading(client, OffsetRange(P0, 0, 6))
+    assert await reading.all() == {0: [0, 1, 2]}
+    assert reading.gaps == []
+
+
+async def test_after_a_failed_fetch_nothing_is_missing() -> None:
+    client = FakeClient({P0: range(40), P1: range(40)})
+    reading = Reading(client, OffsetRange(P0, 0, 40), OffsetRange(P1, 0, 40))
+    await reading.begin()
+    client.trouble = [TransientError("CorruptRecord")]
+    with pytest.raises(TransientError):
+        await reading.poll()
+    found: dict[int, list[int]] = {}
+    while len(found.get(0, [])) + len(found.get(1, [])) < 80:
+        for number, offsets in (await reading.poll()).items():
+            found.setdefault(number, []).extend(offsets)
+    assert found == {0: list(range(40)), 1: list(range(40))}
+
+
+async def test_a_hole_that_retention_made_is_reported_and_read_over() -> None:
+    client = FakeClient({P0: range(20, 40)})
+    client.beginning = 20
+    reading = Reading(client, OffsetRange(P0, 5, 40))
+    assert await reading.all() == {0: list(range(20, 40))}
+    assert reading.gaps == [Gap(P0, 5, 20)]
+
+
+async def test_a_hole_that_compaction_or_a_transaction_left_is_no_gap() -> None:
+    client = FakeClient({P0: [3, 4, 9]})
+    reading = Reading(client, OffsetRange(P0, 0, 10))
+    assert await reading.all() == {0: [3, 4, 9]}
+    assert reading.gaps == []
+
+
+async def test_records_are_kept_when_it_cannot_be_asked_what_made_a_hole() -> None:
+    client = FakeClient({P0: range(20, 40)})
+    client.trouble_with_beginnings = [TransientError("timeout")]
+    reading = Reading(client, OffsetRange(P0, 5, 40))
+    await reading.begin()
+    with pytest.raises(TransientError):
+        await reading.poll()
+    assert await reading.poll() == {0: list(range(20, 30))}
+
+
+async def test_a_topic_that_was_made_again_is_not_read_on() -> None:
+    client = FakeClient({P0: range(40)})
+    reading = Reading(client, OffsetRange(P0, 20, 40))
+    await reading.begin()
+    client.positions[P0] = 0
+    with pytest.raises(IncidentError, match="made again"):
+        await reading.poll()
+
+
+async def test_what_is_not_wanted_is_left_out_and_its_progress_kept() -> None:
+    client = FakeClient({P0: range(30_000)})
+    reading = Reading(client, OffsetRange(P0, 0, 30_000), selector=Only([15_000]))
+    await reading.begin()
+    while not await reading.poll():
+        continue
+    await reading.source.keep()
+    assert reading.kept[-1] == {P0: 15_000}
+    await reading.source.commit({P0: 15_001})
+    assert reading.kept[-1] == {P0: 20_000}
+    while not reading.source.end_reached(P0, 30_000):
+        assert await reading.poll() == {}
+    await reading.source.keep()
+    assert reading.kept[-1] == {P0: 30_000}
+    assert await reading.source.committed([P0]) == {P0: 30_000}
+
+
+async def test_records_in_flight_are_not_yet_progress() -> None:
+    client = FakeClient({P0: range(20)})
+    reading = Reading(client, OffsetRange(P0, 0, 20))
+    await reading.begin()
+    await reading.poll()
+    assert reading.source.positions == {P0: 0}
+    await reading.source.commit({P0: 10})
+    assert reading.source.positions == {P0: 10}
+
+
+async def test_single_records_far_apart_are_sought() -> None:
+    wanted = [3, 2 * WORTH_A_SEEK, 90_000]
+    client = FakeClient({P0: range(100_000)})
+    reading = Reading(client, OffsetRange(P0, 0, 100_000), selector=Only(wanted, tells=True))
+    assert await reading.all() == {0: wanted}
+    assert client.fetched < 100
+    assert (P0, 90_000) in client.seeks
+
+
+async def test_behind_the_last_wanted_record_nothing_is_fetched() -> None:
+    client = FakeClient({P0: range(100_000)})
+    reading = Reading(client, OffsetRange(P0, 0, 100_000), selector=Only([3], tells=True))
+    await reading.all()
+    assert client.fetched <= 10
+    assert reading.source.end_reached(P0, 100_000)
+
+
+async def test_a_lane_waits_while_its_last_batch_is_in_flight() -> None:
+    client = FakeClient({P0: range(40)})
+    reading = Reading(client, OffsetRange(P0, 0, 40))
+    await reading.begin()
+    assert await reading.poll() == {0: list(range(10))}
+    assert await reading.poll(idle=()) == {}
+    assert await reading.poll() == {0: list(range(10, 20))}
+
+
+async def test_no_lane_overtakes_another() -> None:
+    client = FakeClient({P0: range(40), P1: range(40)})
+    reading = Reading(client, OffsetRange(P0, 0, 40), OffsetRange(P1, 0, 40), lanes=2)
+    await reading.begin()
+    assert list(await reading.poll()) == [0]
+    assert list(await reading.poll()) == [1]
+    assert await reading.poll(idle=[P1]) == {}
+    assert list(await reading.poll(idle=[P0])) == [0]
+
+
+async def test_a_rate_makes_batches_small_and_spaces_them() -> None:
+    client = FakeClient({P0: range(40)})
+    reading = Reading(client, OffsetRange(P0, 0, 40), rate=4)
+    await reading.begin()
+    assert await reading.poll() == {0: [0, 1, 2, 3]}
+    assert await reading.poll() == {}
+    assert await reading.poll() == {}
+
+
+async def test_what_is_given_back_is_read_again() -> None:
+    client = FakeClient({P0: range(40)})
+    reading = Reading(client, OffsetRange(P0, 0, 40))
+    await reading.begin()
+    assert await reading.poll() == {0: list(range(10))}
+    reading.source.seek(P0, 4)
+    assert await reading.poll() == {0: list(range(4, 14))}
