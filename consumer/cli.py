@@ -264,6 +264,70 @@ def replay(
 
 
 @app.command()
+def audit(
+    *,
+    topics: Annotated[
+        list[str] | None,
+        typer.Option("--topic", help="Only this topic; all subscribed ones else. Repeatable."),
+    ] = None,
+    partitions: Annotated[
+        list[int] | None,
+        typer.Option("--partition", min=0, help="Only partitions of this number. Repeatable."),
+    ] = None,
+    from_offset: Annotated[
+        int | None, typer.Option(min=0, help="From this offset on, in each partition.")
+    ] = None,
+    to_offset: Annotated[
+        int | None, typer.Option(min=0, help="Up to this offset, itself not included.")
+    ] = None,
+    from_time: Annotated[
+        str | None,
+        typer.Option(help="From records of this time on: 2026-03-04T10:00:00Z, or '2h ago'."),
+    ] = None,
+    to_time: Annotated[
+        str | None, typer.Option(help="Up to the first record of this time, itself not included.")
+    ] = None,
+    sessions: Annotated[
+        list[str] | None, typer.Option("--session", help="Only this session. Repeatable.")
+    ] = None,
+    emit: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="List the problems here, for consumer replay --file."),
+    ] = None,
+    servers: ServersOption = None,
+    group: GroupOption = None,
+    uri: UriOption = None,
+    database: DatabaseOption = None,
+    as_json: JsonOption = False,
+    assignments: SetOption = None,
+) -> None:
+    """Prove for every record that MongoDB or the dead-letter topic accounts for it.
+
+    Reads all that the group has committed, or the part selected. Exit 1 if anything is missing
+    or altered.
+    """
+    from consumer.operations.replay.request import Request
+
+    settings = settings_from(assignments, servers=servers, group=group, uri=uri, database=database)
+    selection = Request(
+        topics=tuple(topics or ()),
+        partitions=tuple(partitions or ()),
+        from_offset=from_offset,
+        to_offset=to_offset,
+        from_time=from_time,
+        to_time=to_time,
+        sessions=tuple(sessions or ()),
+    )
+    from consumer.app import retention_of
+    from consumer.operations.audit.audit import AuditRequest
+    from consumer.operations.audit.audit import audit as audit_part
+
+    finish(
+        lambda: audit_part(settings, AuditRequest(selection, emit, as_json), retention_of(settings))
+    )
+
+
+@app.command()
 def status(
     *,
     watch: Annotated[bool, typer.Option("--watch", help="Redraw until interrupted.")] = False,

@@ -32,6 +32,8 @@ _ATTRIBUTES: Final = {
 _VERSION: Final = re.compile(r"v(0|[1-9][0-9]*)")
 _REVERSE_DNS: Final = re.compile(r"[A-Za-z0-9_-]++(?:\.[A-Za-z0-9_-]++)*+")
 _VERSION_DIGITS: Final = 9
+_KINDS: Final = {kind.value: kind for kind in Kind}
+_ENDINGS: Final = tuple((kind, f".{kind}") for kind in Kind)
 
 
 class Mode(StrEnum):
@@ -117,13 +119,11 @@ def split_type(written: str) -> tuple[Kind | None, int | None]:
         # More digits than these say no more than that it is not a version of ours.
         version = int(found[1][:_VERSION_DIGITS])
         written = head
-    for kind in Kind:
-        if written == kind:
-            return kind, version
-        prefix = written.removesuffix(f".{kind}")
-        if prefix != written:
-            return (kind if _REVERSE_DNS.fullmatch(prefix) else None), version
-    return None, version
+    for kind, ending in _ENDINGS:
+        if written.endswith(ending):
+            prefixed = _REVERSE_DNS.fullmatch(written, 0, len(written) - len(ending))
+            return (kind if prefixed else None), version
+    return _KINDS.get(written), version
 
 
 def _cloud_event(attributes: Mapping[str, object], data: object) -> CloudEvent:

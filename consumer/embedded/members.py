@@ -56,11 +56,12 @@ class Member:
             self.state = MemberState.ENDED
             return
         with suppress(OSError, TimeoutError, ValueError):
-            self._read(await _scrape(self.port))
+            self.read(await _scrape(self.port))
         if self.partitions:
             self.state = MemberState.CONSUMING
 
-    def _read(self, exposition: str) -> None:
+    def read(self, exposition: str) -> None:
+        """Take the metrics from their text format."""
         self.partitions = self.lag = 0
         self.outcomes.clear()
         for sample in _SAMPLE.finditer(exposition):

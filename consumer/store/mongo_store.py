@@ -31,6 +31,11 @@ class MongoStore:
         self._memory = SessionMemory() if memory is None else memory
         self._on_activity_refused = on_activity_refused
 
+    @property
+    def collections(self) -> Collections:
+        """The primitives beneath, for commands that only read."""
+        return self._collections
+
     def begin(self, writes: Sequence[Write]) -> StoreApplication:
         """Start applying ``writes``, in offset order within each partition. No I/O yet."""
         return StoreApplication(writes, self._collections, self._memory, self._on_activity_refused)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -35,6 +35,26 @@ class SessionReader:
         """Count the stored events of a session."""
         with translated():
             return int(await self._events.count_documents({"sessionId": session_id}))
+
+    async def declared_counts(self, session_ids: Sequence[str]) -> dict[str, int]:
+        """Return, of these sessions, the eventCount of each that has one."""
+        condition = {"sessionId": {"$in": list(session_ids)}, "eventCount": {"$exists": True}}
+        with translated():
+            cursor = self._sessions.find(condition, {"sessionId": 1, "eventCount": 1})
+            found: list[Document] = await cursor.to_list(None)
+        return {document["sessionId"]: int(document["eventCount"]) for document in found}
+
+    async def event_counts(self, session_ids: Sequence[str]) -> dict[str, int]:
+        """Count the stored events of each of these sessions; one without any is absent."""
+        stages: list[Mapping[str, Any]] = [
+            {"$match": {"sessionId": {"$in": list(session_ids)}}},
+            {"$group": {"_id": "$sessionId", "events": {"$sum": 1}}},
+        ]
+        with translated():
+            cursor = self._events.aggregate(stages)
+            opened = await cursor if isinstance(cursor, Awaitable) else cursor
+            found: list[Document] = await opened.to_list(None)
+        return {document["_id"]: int(document["events"]) for document in found}
 
     async def events(self, session_id: str, page: int = PAGE) -> AsyncIterator[Document]:
         """Yield a session's events by (timestamp, eventId), ``page`` at a time.

@@ -7,7 +7,7 @@ group's offsets are neither read nor moved.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from consumer.contract.record import Record, TopicPartition
 from consumer.errors import IncidentError, TransientError
@@ -35,7 +35,8 @@ KEEP_INTERVAL = 1.0
 """Seconds between two reports of progress that no commit brings."""
 
 
-Keep = Callable[[Mapping[TopicPartition, int]], Awaitable[None]]
+Keep = Callable[[Mapping[TopicPartition, int]], None]
+"""Not awaited: a cancelled write could go on behind a later one, and undo it."""
 
 
 class RangeSource:
@@ -65,7 +66,6 @@ class RangeSource:
         self._keep = keep
         self._kept = dict(self.positions)
         self._kept_at = 0.0
-        self._keeping = asyncio.Lock()
         self._turn = 0
         self._listener: AssignmentListener | None = None
         self._assigned = False
@@ -86,14 +86,13 @@ class RangeSource:
         """How many batches can be in flight."""
         return len(self._lanes)
 
-    async def keep(self) -> None:
+    def keep(self) -> None:
         """Report the progress now; done at every commit, and now and then."""
-        async with self._keeping:
-            self._kept_at = asyncio.get_running_loop().time()
-            positions = dict(self.positions)
-            if positions != self._kept:
-                await self._keep(positions)
-                self._kept = positions
+        self._kept_at = asyncio.get_running_loop().time()
+        positions = dict(self.positions)
+        if positions != self._kept:
+            self._keep(positions)
+            self._kept = positions
 
     # --- what the engine calls ------------------------------------------------
 
@@ -113,7 +112,8 @@ class RangeSource:
             # As if committed: nothing before it is to be reported again.
             firsts = {p: cursor.part.first for p, cursor in self._cursors.items()}
             return Polled(starts={p: Start(first, first) for p, first in firsts.items()})
-        await self._keep_now_and_then()
+        if asyncio.get_running_loop().time() - self._kept_at >= KEEP_INTERVAL:
+            self.keep()
         if not partitions and timeout <= 0:
             return Polled()
         portion = self._portion(max_records)
@@ -133,7 +133,7 @@ class RangeSource:
         """See ``Source``."""
         for partition, offset in offsets.items():
             self._cursors[partition].committed = offset
-        await self.keep()
+        self.keep()
 
     async def committed(
         self, partitions: Collection[TopicPartition]
@@ -193,8 +193,10 @@ class RangeSource:
         self._turn = place + 1
         taken = lane.take(portion)
         self._throttle.passed(sum(map(len, taken.values())), now)
-        # Where nothing is wanted for long, the event loop must have its turn all the same.
-        await asyncio.sleep(0)
+        if not taken:
+            # Where nothing is wanted for long, the event loop must have its turn all the same.
+            # Never between taking and handing out: the end would seem to be reached too early.
+            await asyncio.sleep(0)
         return Polled(taken)
 
     async def _fetch(
@@ -265,8 +267,3 @@ class RangeSource:
             for partition, found in jumped.items()
         ]
         return [gap for gap in gaps if gap.records > 0]
-
-    async def _keep_now_and_then(self) -> None:
-        now = asyncio.get_running_loop().time()
-        if now - self._kept_at >= KEEP_INTERVAL and not self._keeping.locked():
-            await self.keep()

@@ -74,6 +74,10 @@ class KafkaSource:
             await self._listener.on_assigned(partitions)
 
     def _forget(self) -> None:
+        if self._commit is not None:
+            # The client would try it again in whatever generation it has by then, and so undo
+            # what the next owner has committed meanwhile.
+            self._commit.cancel()
         self._generation += 1
         self._assigned = frozenset()
         self._next.clear()
@@ -189,10 +193,13 @@ class KafkaSource:
             )
 
     async def _within(self, task: asyncio.Future[T], action: str) -> T:
+        """Await an exchange. Left without an answer it goes on, and nobody minds how it ends."""
+        task.add_done_callback(_consume)
         done, _ = await asyncio.wait([task], timeout=self._request_timeout)
         if not done:
-            task.add_done_callback(_consume)
             raise TransientError("timeout", f"{action} had no answer")
+        if task.cancelled():
+            raise TransientError("outdated", f"{action} was given up with its assignment")
         return task.result()
 
     async def _seed(

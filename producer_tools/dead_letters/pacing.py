@@ -10,6 +10,9 @@ from typing import Final
 SHORTEST_PAUSE: Final = 0.005
 """Seconds. A shorter sleep costs more than it paces."""
 
+MADE_UP_FOR: Final = 1.0
+"""Seconds. What was missed within them is made up for; more would come in a rush."""
+
 
 class Pacer:
     """Gives turns, at most ``rate`` a second; None: at once."""
@@ -35,9 +38,9 @@ class Pacer:
         return ahead if ahead > SHORTEST_PAUSE else 0.0
 
     async def turn(self) -> None:
-        """Return when it is time for the next one. Time that was not used is not made up for."""
+        """Return when it is time for the next one."""
         if self._interval is None:
             return
         if (seconds := self.pause()) > 0:
             await self._sleep(seconds)
-        self._next = max(self._next, self._clock()) + self._interval
+        self._next = max(self._next, self._clock() - MADE_UP_FOR) + self._interval

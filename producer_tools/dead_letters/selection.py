@@ -134,13 +134,19 @@ def parse_moment(text: str, now: datetime) -> datetime:
     Raises ``ValueError`` with a text for people.
     """
     written = text.strip()
-    if ago := _AGO.fullmatch(written):
-        return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
     if _DATE.fullmatch(written):
         written += "T00:00:00Z"
-    moment = parse_time(written)
+    ago = _AGO.fullmatch(written)
+    moment = _before(now, int(ago[1]), ago[2]) if ago else parse_time(written)
     if moment is None:
         raise ValueError(
             f"{text!r} is not a time such as 2026-03-04T10:00:00Z, a date, or how long ago (26h)"
         )
     return moment.astimezone(UTC)
+
+
+def _before(now: datetime, count: int, unit: str) -> datetime | None:
+    try:
+        return now - timedelta(**{_UNITS[unit]: count})
+    except OverflowError:
+        return None

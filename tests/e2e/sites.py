@@ -10,7 +10,6 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from pymongo import AsyncMongoClient
 
@@ -126,18 +125,16 @@ class Site:
         """Every session and every event."""
         async with AsyncMongoClient[dict[str, Any]](self.mongodb, tz_aware=True) as client:
             database = client[self.name]
-            return (
-                await database["conversation_sessions"].find().to_list(),
-                await database["conversation_events"].find().to_list(),
-            )
+            sessions: list[Document] = [*await database["conversation_sessions"].find().to_list()]
+            events: list[Document] = [*await database["conversation_events"].find().to_list()]
+        return sessions, events
 
     async def digests(self) -> dict[str, bytes]:
         """What every document is, byte for byte, ``_id`` and order of fields included."""
         found: dict[str, bytes] = {}
-        raw = CodecOptions(document_class=RawBSONDocument)
-        async with AsyncMongoClient[dict[str, Any]](self.mongodb) as client:
+        async with AsyncMongoClient(self.mongodb, document_class=RawBSONDocument) as client:
             for name in ("conversation_sessions", "conversation_events"):
-                async for document in client[self.name].get_collection(name, raw).find():
+                async for document in client[self.name][name].find():
                     digest = hashlib.blake2b(document.raw, digest_size=16).digest()
                     found[f"{name} {document['_id']}"] = digest
         return found

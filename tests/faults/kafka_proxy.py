@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from tests.faults.proxy import LOOPBACK, Proxy, Way, any_bytes, proxied
+from tests.faults.proxy import LOOPBACK, Proxy, Way, proxied
 
 METADATA, FIND_COORDINATOR, DESCRIBE_CLUSTER = 3, 10, 60
 TELLING = frozenset({METADATA, FIND_COORDINATOR, DESCRIBE_CLUSTER})
@@ -42,16 +42,14 @@ class KafkaProxy:
 async def kafka_proxied(bootstrap_servers: str) -> AsyncIterator[KafkaProxy]:
     """Run a proxy in front of each of these brokers, which must be all there are."""
     async with AsyncExitStack() as stack:
+        moves: dict[bytes, bytes] = {}
         proxies: dict[int, Proxy] = {}
         for address in bootstrap_servers.split(","):
             host, _, port = address.rpartition(":")
             assert host == LOOPBACK, f"{host} is not {LOOPBACK}: its name would not be replaced"
-            proxies[int(port)] = await stack.enter_async_context(proxied(host, int(port)))
-        moves = {_address(port): _address(proxy.port) for port, proxy in proxies.items()}
-        for proxy in proxies.values():
-            told: set[int] = set()
-            proxy.receive[Way.REQUESTS] = lambda reader, told=told: _request(reader, told)
-            proxy.receive[Way.REPLIES] = lambda reader, told=told: _reply(reader, told, moves)
+            made = proxied(host, int(port), lambda: _Moved(moves).framing)
+            proxies[int(port)] = proxy = await stack.enter_async_context(made)
+            moves[_address(int(port))] = _address(proxy.port)
         yield KafkaProxy(proxies)
 
 
@@ -60,36 +58,37 @@ def _address(port: int) -> bytes:
     return LOOPBACK.encode() + port.to_bytes(4, "big")
 
 
-async def _request(reader: StreamReader, told: set[int]) -> bytes:
-    frame = await _frame(reader)
-    if len(frame) >= _LENGTH.size + _REQUEST.size:
-        key, _, correlation = _REQUEST.unpack_from(frame, _LENGTH.size)
-        if key in TELLING:
-            told.add(correlation)
-    return frame
+class _Moved:
+    """One connection: its replies name the proxies where the broker named brokers."""
 
+    def __init__(self, moves: Mapping[bytes, bytes]) -> None:
+        self._moves = moves
+        self._asked: set[int] = set()
+        self.framing = {Way.REQUESTS: self._request, Way.REPLIES: self._reply}
 
-async def _reply(reader: StreamReader, told: set[int], moves: Mapping[bytes, bytes]) -> bytes:
-    frame = await _frame(reader)
-    if len(frame) >= 2 * _LENGTH.size:
-        (correlation,) = _LENGTH.unpack_from(frame, _LENGTH.size)
-        # Correlation ids repeat between connections: the set may name others too, whose
-        # replies do not hold an address.
-        if correlation in told:
-            for before, after in moves.items():
-                frame = frame.replace(before, after)
-    return frame
+    async def _request(self, reader: StreamReader) -> bytes:
+        frame = await _frame(reader)
+        if len(frame) >= _LENGTH.size + _REQUEST.size:
+            key, _, correlation = _REQUEST.unpack_from(frame, _LENGTH.size)
+            if key in TELLING:
+                self._asked.add(correlation)
+        return frame
+
+    async def _reply(self, reader: StreamReader) -> bytes:
+        frame = await _frame(reader)
+        if len(frame) >= 2 * _LENGTH.size:
+            (correlation,) = _LENGTH.unpack_from(frame, _LENGTH.size)
+            if correlation in self._asked:
+                self._asked.discard(correlation)
+                for before, after in self._moves.items():
+                    frame = frame.replace(before, after)
+        return frame
 
 
 async def _frame(reader: StreamReader) -> bytes:
+    """Return the next message whole, with its length in front; empty at the end."""
     try:
         head = await reader.readexactly(_LENGTH.size)
-    except IncompleteReadError as error:
-        return error.partial
-    try:
         return head + await reader.readexactly(_LENGTH.unpack(head)[0])
-    except IncompleteReadError as error:
-        return head + error.partial
-
-
-_ = any_bytes
+    except IncompleteReadError:
+        return b""

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 
 LOOPBACK = "127.0.0.1"
 CHUNK = 64 * 1024
@@ -31,9 +32,17 @@ Receive = Callable[[asyncio.StreamReader], Awaitable[bytes]]
 """Takes the next piece that is passed on as one; empty at the end."""
 
 
-async def any_bytes(reader: asyncio.StreamReader) -> bytes:
-    """Whatever has come."""
+Framing = Callable[[], Mapping[Way, Receive]]
+"""How the pieces of one connection are taken; called for each connection."""
+
+
+async def _any_bytes(reader: asyncio.StreamReader) -> bytes:
     return await reader.read(CHUNK)
+
+
+def no_framing() -> Mapping[Way, Receive]:
+    """Pass on whatever has come."""
+    return dict.fromkeys(Way, _any_bytes)
 
 
 @dataclass(slots=True, eq=False)
@@ -61,15 +70,15 @@ class Proxy:
     ``refusing``  a new connection is closed at once
     """
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, framing: Framing = no_framing) -> None:
         """``host`` and ``port``: those of the server."""
         self._server_address = (host, port)
+        self._framing = framing
         self._listener: asyncio.Server | None = None
         self._connections: set[_Connection] = set()
         self._unfrozen = asyncio.Event()
         self._unfrozen.set()
         self._cuts: dict[Way, int] = {}
-        self.receive: dict[Way, Receive] = dict.fromkeys(Way, any_bytes)
         self.port = 0
         self.delay = 0.0
         self.rate: float | None = None
@@ -87,6 +96,7 @@ class Proxy:
         """Stop listening, and reset every connection."""
         if self._listener is not None:
             self._listener.close()
+        self.refusing = True  # who is just being accepted, too
         tasks = [task for one in self._connections for task in one.tasks]
         self.reset()
         for task in tasks:
@@ -135,30 +145,39 @@ class Proxy:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
         try:
-            if self.refusing:
-                raise ConnectionRefusedError
             there, onward = await asyncio.open_connection(*self._server_address)
         except OSError:
             writer.transport.abort()
             return
         connection = _Connection(writer, onward)
+        if self.refusing:
+            connection.reset()
+            return
+        receive = self._framing()
         connection.tasks = [
-            asyncio.create_task(self._pump(Way.REQUESTS, reader, onward, connection)),
-            asyncio.create_task(self._pump(Way.REPLIES, there, writer, connection)),
+            asyncio.create_task(self._pump(way, partial(receive[way], source), sink, connection))
+            for way, source, sink in (
+                (Way.REQUESTS, reader, onward),
+                (Way.REPLIES, there, writer),
+            )
         ]
         self._connections.add(connection)
-        await asyncio.wait(connection.tasks)
-        self._connections.discard(connection)
+        try:
+            await asyncio.wait(connection.tasks)
+        finally:
+            self._connections.discard(connection)
+            writer.close()
+            onward.close()
 
     async def _pump(
         self,
         way: Way,
-        reader: asyncio.StreamReader,
+        receive: Callable[[], Awaitable[bytes]],
         writer: asyncio.StreamWriter,
         connection: _Connection,
     ) -> None:
         try:
-            while data := await self.receive[way](reader):
+            while data := await receive():
                 await self._unfrozen.wait()
                 if self.delay:
                     await asyncio.sleep(self.delay)
@@ -166,7 +185,7 @@ class Proxy:
             await self._unfrozen.wait()
             if writer.can_write_eof():
                 writer.write_eof()
-        except (OSError, asyncio.IncompleteReadError):
+        except OSError:
             connection.reset()
 
     async def _pass(
@@ -177,7 +196,7 @@ class Proxy:
             del self._cuts[way]
             await self._write(data[:left], writer)
             self.cuts += 1
-            self._finish_then_reset(writer, connection)
+            self._end(writer, connection)
             raise ConnectionResetError
         if left is not None:
             self._cuts[way] = left - len(data)
@@ -187,25 +206,24 @@ class Proxy:
         while data:
             rate = self.rate
             piece = data if rate is None else data[: max(1, int(rate / 10))]
-            writer.write(piece)
-            await writer.drain()
-            data = data[len(piece) :]
             if rate is not None:
                 await asyncio.sleep(len(piece) / rate)
             await self._unfrozen.wait()
+            writer.write(piece)
+            await writer.drain()
+            data = data[len(piece) :]
 
-    def _finish_then_reset(self, writer: asyncio.StreamWriter, connection: _Connection) -> None:
+    def _end(self, writer: asyncio.StreamWriter, connection: _Connection) -> None:
         """Let the beginning of the message arrive: a reset at once would swallow it."""
-        with suppress(OSError):
-            writer.write_eof()
+        writer.close()
         other = connection.client if writer is connection.server else connection.server
         other.transport.abort()
 
 
 @asynccontextmanager
-async def proxied(host: str, port: int) -> AsyncIterator[Proxy]:
+async def proxied(host: str, port: int, framing: Framing = no_framing) -> AsyncIterator[Proxy]:
     """Run a proxy in front of the server at ``host`` and ``port``."""
-    proxy = Proxy(host, port)
+    proxy = Proxy(host, port, framing)
     await proxy.open()
     try:
         yield proxy

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import sys
 import time
+from collections.abc import Iterable
+from contextlib import suppress
 
 from tests.simulation.nemesis import plan
-from tests.simulation.schedules import build, run_schedule
+from tests.simulation.schedules import build, live, run_schedule
 from tests.simulation.world import Violation
 
 
@@ -17,10 +18,9 @@ def main() -> int:
     options = _options()
     if options.schedule:
         print_schedule(options.seed or 0)
-    begun, steps = time.monotonic(), 0
-    seeds = [options.seed] if options.seed is not None else range(options.first, options.first + options.seeds)
-    failed = 0
-    for number, seed in enumerate(seeds):
+    begun = time.monotonic()
+    number = steps = failed = 0
+    for number, seed in enumerate(_seeds(options), start=1):
         try:
             steps += run_schedule(seed).loop.steps
         except Violation as violation:
@@ -28,12 +28,16 @@ def main() -> int:
             failed += 1
             if failed >= options.failures:
                 break
-        if number % 50 == 49:
-            gc.collect()
     seconds = time.monotonic() - begun
-    rate = 60 * len(seeds) / seconds
-    print(f"{len(seeds)} schedules, {steps} steps, {seconds:.1f} s, {rate:.0f} a minute")
+    rate = 60 * number / seconds
+    print(f"{number} schedules, {steps} steps, {seconds:.1f} s, {rate:.0f} a minute")
     return 1 if failed else 0
+
+
+def _seeds(options: argparse.Namespace) -> Iterable[int]:
+    if options.seed is not None:
+        return [options.seed]
+    return range(options.first, options.first + options.seeds)
 
 
 def _options() -> argparse.Namespace:
@@ -59,10 +63,8 @@ def print_schedule(seed: int) -> None:
     print(f"seed {seed}: {world.shape}")
     for fault in plan(seed):
         print(f"planned: {fault}")
-    try:
-        world = run_schedule(seed, tracing=True)
-    except Violation:
-        pass
+    with suppress(Violation):
+        live(world, seed)
     for moment, who, what in world.trace:
         print(f"{moment:9.4f}  {who:8} {what}")
 

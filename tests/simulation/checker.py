@@ -30,6 +30,7 @@ class Checker:
         self._letters: defaultdict[Position, set[Reason]] = defaultdict(set)
         self._verified: defaultdict[tuple[TopicPartition, int], int] = defaultdict(int)
         self._gaps: list[tuple[int, Gap]] = []
+        self._unknown: set[Slot] = set()
         self.found: list[str] = []
         """What does not hold."""
 
@@ -60,13 +61,18 @@ class Checker:
                     self.found.append(f"{sent.position}: committed {offset} before it was stored")
             self._verified[key] = max(self._verified[key], offset)
 
-    def deleting(self, partition: TopicPartition, until: int) -> None:
-        """Records are about to be deleted; those that nobody has settled may be lost."""
+    def deleting(self, partition: TopicPartition, until: int, committed: int | None) -> None:
+        """Records are about to be deleted; those that nobody has settled may be lost.
+
+        A group that has committed nothing cannot know that there was anything before.
+        """
         log = self._broker.logs[partition]
         for record in log.records:
             slot: Slot = (partition, log.number, record.offset)
             if record.offset < until and not self.accounted_for(self._workload.sent[slot]):
                 self._workload.may_be_lost(slot)
+                if committed is None:
+                    self._unknown.add(slot)
 
     def accounted_for(self, sent: Sent) -> bool:
         """Tell whether the record may be forgotten."""
@@ -97,8 +103,10 @@ class Checker:
         events = [_decoded(raw.raw) for raw in self._memory.events.values()]
         letters = [(at, reason) for at, reasons in self._letters.items() for reason in reasons]
         self.found += problems(self._workload.sent.values(), sessions, events, letters)
-        for sent in self._workload.sent.values():
-            if not sent.surely_read and not self.accounted_for(sent) and not self._told(sent):
+        for slot, sent in self._workload.sent.items():
+            if sent.surely_read or slot in self._unknown or self.accounted_for(sent):
+                continue
+            if not self._told(sent):
                 self.found.append(f"{sent.position}: lost, and nobody said so")
 
     def _told(self, sent: Sent) -> bool:

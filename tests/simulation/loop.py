@@ -12,6 +12,7 @@ import asyncio
 import heapq
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
 from random import Random
 from typing import Any, TypeVar
@@ -178,11 +179,11 @@ class SimulationLoop(asyncio.AbstractEventLoop):
         self.hosts.append(host)
         return host
 
-    def spawn(self, host: Host, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Run ``work`` on a host."""
+    def on_host(self, host: Host, action: Callable[..., T], *args: Any) -> T:
+        """Do something as a host: whatever comes of it belongs to the host."""
         context = copy_context()
         context.run(HOST.set, host)
-        return context.run(self.create_task, work)
+        return context.run(action, *args)
 
     def in_world(self, delay: float, callback: Callable[..., object], *args: Any) -> Handle:
         """Call later in the world, whatever becomes of the host that asks for it."""
@@ -195,9 +196,8 @@ class SimulationLoop(asyncio.AbstractEventLoop):
         return handle
 
     def kill(self, host: Host) -> None:
-        """Never run anything of the host again."""
+        """Never run anything of the host again while this world lasts."""
         host.alive = False
-        host.queue.clear()
         if host in self._ready:
             self._ready.remove(host)
 
@@ -215,9 +215,7 @@ class SimulationLoop(asyncio.AbstractEventLoop):
                 self._ready.append(host)
 
     def _enqueue(self, host: Host, handle: Handle) -> None:
-        if not host.alive:
-            return
-        if not host.queue and not host.paused:
+        if not host.queue and host.alive and not host.paused:
             self._ready.append(host)
         host.queue.append(handle)
 
@@ -264,16 +262,15 @@ class SimulationLoop(asyncio.AbstractEventLoop):
 
     def _end(self) -> None:
         """Cancel what is left, on dead hosts too, so that nothing of this world outlives it."""
-        self._timers.clear()
-        self._ready.clear()
-        left: list[asyncio.Task[Any]] = []
+        for host in self.hosts:
+            for task in host.tasks:
+                task.cancel()
+        # What waited in the queues wakes tasks that would otherwise never learn of their end.
         for host in self.hosts:
             host.alive, host.paused, host.on_step = True, False, None
-            host.queue.clear()
-            left += [task for task in host.tasks if not task.done()]
-        for task in left:
-            task.cancel()
-        while self._ready or self._timers:
-            self._turn()
+        self._ready = [host for host in self.hosts if host.queue]
+        with suppress(StuckError):
+            while self._ready or self._timers:
+                self._turn()
         for host in self.hosts:
             host.tasks.clear()

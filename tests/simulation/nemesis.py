@@ -290,7 +290,7 @@ def retention(world: World, fault: Fault) -> None:
     log = world.broker.logs[partition]
     until = log.end - int(fault.chance * 100 % 6)
     if until > log.start:
-        world.checker.deleting(partition, until)
+        world.checker.deleting(partition, until, world.group.offsets.get(partition))
         log.delete_until(until)
 
 
@@ -346,3 +346,4 @@ async def strike(world: World, faults: list[Fault]) -> None:
         KINDS[fault.kind](world, fault)
         healed = max(healed, fault.at + fault.seconds * 3)
     await asyncio.sleep(max(0.0, healed - world.loop.time()) + 0.01)
+    world.spare()

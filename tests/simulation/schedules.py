@@ -7,18 +7,23 @@ from random import Random
 
 from consumer.engine.runner import RunEnd
 from tests.simulation.nemesis import ACTIVE, Fault, plan, strike
-from tests.simulation.process import Process, Shape
+from tests.simulation.process import Shape
 from tests.simulation.world import BOUND, Violation, World
 
 
-def run_schedule(seed: int | str, *, tracing: bool = False) -> World:
+def run_schedule(seed: int | str) -> World:
     """Live through the schedule of a seed. Raises ``Violation`` with what did not hold."""
-    world = build(seed, tracing=tracing)
-    world.run(_story(world, Random(f"{seed} story"), plan(seed)))
+    world = build(seed)
+    live(world, seed)
     return world
 
 
-def build(seed: int | str, *, tracing: bool) -> World:
+def live(world: World, seed: int | str) -> None:
+    """Let the schedule of a seed happen in the world that was built for it."""
+    world.run(_story(world, Random(f"{seed} story"), plan(seed)))
+
+
+def build(seed: int | str, *, tracing: bool = False) -> World:
     """Return the deployment of a seed."""
     chance = Random(f"{seed} shape")
     shape = Shape(
@@ -51,15 +56,17 @@ async def _story(world: World, chance: Random, faults: list[Fault]) -> None:
         world.start()
         await asyncio.sleep(0.5)
     if chance.random() < 0.3:
-        await _end_when_caught_up(world, world.start(world.broker.ends(world.broker.partitions)))
+        await _end_when_caught_up(world, members=chance.randint(1, 2))
     await world.caught_up()
     await world.finish(clean=True)
 
 
-async def _end_when_caught_up(world: World, survivor: Process) -> None:
-    """One process, told to end at the present ends of the logs, must do so."""
-    end = await world.ended(survivor, within=BOUND)
-    if end is not RunEnd.CAUGHT_UP:
-        raise Violation(f"{survivor.host.name} ended as {end}, not as caught up")
-    if not world.running:
-        world.start()
+async def _end_when_caught_up(world: World, members: int) -> None:
+    """A group of processes that are told to end at the present ends of the logs must do so."""
+    for process in world.running:
+        world.stop(process)
+    ends = world.broker.ends(world.broker.partitions)
+    for survivor in [world.start(ends) for _ in range(members)]:
+        end = await world.ended(survivor, within=BOUND)
+        if end is not RunEnd.CAUGHT_UP:
+            raise Violation(f"{survivor.host.name} ended as {end}, not as caught up")

@@ -225,7 +225,7 @@ async def _run(
             lambda: _done(whole.ranges, dict(whole.positions) | dict(source.positions)),
         ):
             end = await runner.run(stop, source.ends)
-            await source.keep()
+            source.keep()
     positions = dict(whole.positions) | dict(source.positions)
     complete = end is not RunEnd.DEADLINE and all(
         positions[part.partition] >= part.end for part in whole.ranges
@@ -251,10 +251,9 @@ def _source(
 ) -> RangeSource:
     state, whole = prepared.state, prepared.whole
 
-    async def keep(positions: Mapping[TopicPartition, int]) -> None:
+    def keep(positions: Mapping[TopicPartition, int]) -> None:
         if state is not None:
-            progress = Progress(whole.ranges, dict(whole.positions) | dict(positions))
-            await asyncio.to_thread(state.save, progress)
+            state.save(Progress(whole.ranges, dict(whole.positions) | dict(positions)))
 
     return RangeSource(
         prepared.reader.client,

@@ -16,6 +16,7 @@ from consumer.contract.messages import (
     SessionCreated,
     SessionFailed,
 )
+from consumer.contract.record import Headers
 from consumer.contract.rejection import Reason, Rejected
 from tests.unit.contract.builders import (
     COMPLETED,
@@ -256,3 +257,11 @@ def test_of_several_reasons_the_first_in_their_order_counts(
     result = decode(record(value, key=b"another"), KeyPolicy.DEAD_LETTER)
     assert isinstance(result, Rejected)
     assert result.reason is first
+
+
+def test_neither_many_headers_nor_a_large_value_decide_over_a_message() -> None:
+    headers: Headers = tuple((f"header-{n}", None if n % 2 else b"\xff") for n in range(10_000))
+    large = EVENT | {"payload": {"text": "x" * 17 * 2**20}}
+    message = decoded(record(large, headers=headers))
+    assert isinstance(message, EventRecorded)
+    assert message.payload == large["payload"]

@@ -6,11 +6,7 @@ from typing import Any
 
 import pytest
 
-from consumer.contract.messages import (
-    EventRecorded,
-    SessionCompleted,
-    SessionCreated,
-)
+from consumer.contract.messages import EventRecorded, SessionCompleted, SessionCreated
 from consumer.contract.rejection import Reason
 from tests.unit.contract.builders import (
     COMPLETED,

@@ -7,9 +7,7 @@ from typing import Any
 
 import pytest
 
-from consumer.contract.messages import (
-    EventRecorded,
-)
+from consumer.contract.messages import EventRecorded
 from consumer.contract.record import Headers
 from consumer.contract.record_time import REDRIVE_TIMESTAMP
 from consumer.contract.rejection import Reason

@@ -27,7 +27,12 @@ def test_the_session_to_show_is_short_complete_and_a_dialogue(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def one_sided_then_good(_: int | None) -> Iterator[object]:
-        for session_id, speakers in (("alone", "u" * 8), ("short", "ub"), ("good", "ubububu")):
+        for session_id, speakers, seconds in (
+            ("alone", "u" * 8, range(8)),
+            ("short", "ub", range(2)),
+            ("at once", "ubububu", [0] * 7),
+            ("good", "ubububu", range(7)),
+        ):
             yield {
                 "type": "session.created",
                 "sessionId": session_id,
@@ -35,14 +40,14 @@ def test_the_session_to_show_is_short_complete_and_a_dialogue(
                 "startedAt": "2026-01-01T12:00:00Z",
                 "metadata": {},
             }
-            for index, speaker in enumerate(speakers):
+            for second, speaker in zip(seconds, speakers, strict=True):
                 yield {
                     "type": "event.recorded",
                     "sessionId": session_id,
-                    "eventId": str(index),
+                    "eventId": f"{second}{speaker}",
                     "eventType": "user_speech" if speaker == "u" else "bot_speech",
                     "payload": {},
-                    "timestamp": f"2026-01-01T12:00:0{index}Z",
+                    "timestamp": f"2026-01-01T12:00:0{second}Z",
                 }
             yield {
                 "type": "session.completed",
@@ -51,4 +56,4 @@ def test_the_session_to_show_is_short_complete_and_a_dialogue(
             }
 
     monkeypatch.setattr(material, "chitchat_messages", one_sided_then_good)
-    assert prepare(3).shown == "good"
+    assert prepare(4).shown == "good"

@@ -44,6 +44,13 @@ def test_a_line_that_is_too_long_is_told_and_not_kept() -> None:
     assert split(chunks, longest=100) == [Line(1, b"ok"), Line(2, None), Line(3, b"also ok")]
 
 
+def test_input_without_newlines_does_not_fill_the_memory() -> None:
+    splitter = LineSplitter(longest=100)
+    for _ in range(50):
+        splitter.feed(b"x" * 60)
+        assert len(splitter._rest) <= 100
+
+
 def test_a_last_line_that_is_too_long_is_told_too() -> None:
     assert split([b"x" * 101], longest=100) == [Line(1, None)]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from random import Random
 
 import pytest
@@ -11,23 +11,11 @@ from consumer.contract.messages import Message
 from consumer.errors import TransientError
 from consumer.state.outcomes import Outcome, Result
 from consumer.state.writes import Write
-from consumer.store.dry_run import DryStore, Identity
+from consumer.store.dry_run import DryStore
 from consumer.store.mongo_store import MongoStore
 from tests.fakes.collections import Command, MemoryCollections, not_carried_out
+from tests.fakes.memory import MemoryOfDicts
 from tests.unit.state.builders import at, completed, created, event, failed, record, write
-
-
-class MemoryOfDicts:
-    """Remembers in memory; the real one does on a disk."""
-
-    def __init__(self) -> None:
-        self.contents: dict[Identity, bytes] = {}
-
-    async def recall(self, identities: Collection[Identity]) -> Mapping[Identity, bytes]:
-        return {one: self.contents[one] for one in identities if one in self.contents}
-
-    async def remember(self, contents: Mapping[Identity, bytes]) -> None:
-        self.contents.update(contents)
 
 
 def random_message(rng: Random) -> Message:

@@ -10,6 +10,7 @@ from consumer.store.dry_run import DryStore
 from consumer.store.mongo_store import MongoStore
 from consumer.store.restoring import DryRestorer, RestoringStore, own_place, restoring_update
 from tests.fakes.collections import MemoryCollections
+from tests.fakes.memory import MemoryOfDicts
 from tests.unit.state.builders import (
     completed,
     create_write,
@@ -20,7 +21,6 @@ from tests.unit.state.builders import (
     record,
     write,
 )
-from tests.unit.store.test_dry_run import MemoryOfDicts
 
 
 class ScriptedRestorer:

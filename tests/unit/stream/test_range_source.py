@@ -137,7 +137,7 @@ class Reading:
         self.listener = Listener()
         self.source.listen(self.listener)
 
-    async def _keep(self, positions: Mapping[TopicPartition, int]) -> None:
+    def _keep(self, positions: Mapping[TopicPartition, int]) -> None:
         self.kept.append(dict(positions))
 
     async def begin(self) -> Mapping[TopicPartition, Start]:
@@ -239,13 +239,13 @@ async def test_what_is_not_wanted_is_left_out_and_its_progress_kept() -> None:
     await reading.begin()
     while not await reading.poll():
         continue
-    await reading.source.keep()
+    reading.source.keep()
     assert reading.kept[-1] == {P0: 15_000}
     await reading.source.commit({P0: 15_001})
     assert reading.kept[-1] == {P0: 20_000}
     while not reading.source.end_reached(P0, 30_000):
         assert await reading.poll() == {}
-    await reading.source.keep()
+    reading.source.keep()
     assert reading.kept[-1] == {P0: 30_000}
     assert await reading.source.committed([P0]) == {P0: 30_000}
 
@@ -312,3 +312,15 @@ async def test_what_is_given_back_is_read_again() -> None:
     assert await reading.poll() == {0: list(range(10))}
     reading.source.seek(P0, 4)
     assert await reading.poll() == {0: list(range(4, 14))}
+
+
+async def test_the_end_is_reached_only_when_its_last_records_are_handed_out() -> None:
+    client = FakeClient({P0: range(10)})
+    reading = Reading(client, OffsetRange(P0, 0, 10))
+    await reading.begin()
+    polling = asyncio.ensure_future(reading.poll())
+    while not polling.done():
+        assert not reading.source.end_reached(P0, 10)
+        await asyncio.sleep(0)
+    assert await polling == {0: list(range(10))}
+    assert reading.source.end_reached(P0, 10)

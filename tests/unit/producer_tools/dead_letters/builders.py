@@ -22,6 +22,7 @@ from producer_tools.dead_letters.redrive import Redrive
 EVENTS = "conversation.events"
 LETTERS = "conversation.dead-letters"
 PARKING = "conversation.parking"
+ORIGIN = Position(EVENTS, 0, 0)
 STATE = "conversation.dead-letters.redriven"
 STAMPED_MS = 1772618400000
 """2026-03-04T10:00:00Z."""
@@ -43,6 +44,9 @@ def event(**changes: object) -> bytes:
     return json.dumps({**EVENT, **changes}).encode()
 
 
+EVENT_BYTES = event()
+
+
 @dataclass(slots=True)
 class LetterLog:
     """A dead-letter topic of one partition, written by the consumer's own contract."""
@@ -53,23 +57,29 @@ class LetterLog:
         self,
         *,
         key: bytes | None = b"s-1",
-        value: bytes | None = None,
+        value: bytes | None = EVENT_BYTES,
         headers: Headers = (),
-        origin: Position = Position(EVENTS, 0, 0),
+        origin: Position = ORIGIN,
         timestamp_ms: int = STAMPED_MS,
-        reason: Reason = Reason.INVALID,
-        detail: str = "timestamp: missing",
-        failed_at: datetime = FAILED_AT,
         attempt: int = 1,
-        max_bytes: int = LARGE,
+        **failure: Any,
     ) -> Letter:
         """Dead-letter a record; it has failed ``attempt`` times with this."""
         earlier: Headers = ()
         if attempt > 1:
             earlier = (("dlq-attempt", str(attempt - 1).encode()),)
-        failed = Record(
-            *origin, timestamp_ms, key, event() if value is None else value, headers + earlier
-        )
+        return self.fail(Record(*origin, timestamp_ms, key, value, headers + earlier), **failure)
+
+    def fail(
+        self,
+        failed: Record,
+        *,
+        reason: Reason = Reason.INVALID,
+        detail: str = "timestamp: missing",
+        failed_at: datetime = FAILED_AT,
+        max_bytes: int = LARGE,
+    ) -> Letter:
+        """Dead-letter this record."""
         written = dead_letter(
             failed,
             Rejected(reason, detail),

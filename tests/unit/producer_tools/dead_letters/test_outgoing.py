@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from consumer.contract.dead_letter import dead_letter
 from consumer.contract.record import Position, Record
-from consumer.contract.rejection import Reason, Rejected
+from producer_tools.dead_letters.letter import Letter
 from producer_tools.dead_letters.outgoing import (
     Destination,
     OutgoingRecord,
@@ -16,15 +17,12 @@ from producer_tools.dead_letters.outgoing import (
 )
 from tests.unit.producer_tools.dead_letters.builders import (
     EVENTS,
-    FAILED_AT,
-    LARGE,
     NOW_MS,
     PARKING,
     STAMPED_MS,
     LetterLog,
     a_letter,
     destination,
-    event,
 )
 
 DAY_MS = 24 * 3_600_000
@@ -38,9 +36,13 @@ NULLS_AND_REPEATS = (
 )
 
 
-def sent(letter_of: LetterLog | None = None, **changes: object) -> OutgoingRecord:
-    letter = (letter_of or LetterLog()).add(**changes)  # type: ignore[arg-type]  # test's words
+def back(letter: Letter) -> OutgoingRecord:
     return redriven(letter, letter.failed, destination(), NOW_MS)
+
+
+def sent(**changes: Any) -> OutgoingRecord:
+    """What goes back for the letter of such a record."""
+    return back(a_letter(**changes))
 
 
 def test_key_and_value_go_back_byte_for_byte() -> None:
@@ -71,24 +73,13 @@ def test_each_header_of_ours_stands_once_whatever_the_record_brought_along() -> 
 
 def test_a_record_that_fails_again_counts_on_and_keeps_its_first_time() -> None:
     first = sent()
-    failed_again = dead_letter(
-        Record(EVENTS, 0, 99, NOW_MS, first.key, first.value, first.headers),
-        Rejected(Reason.INVALID, ""),
-        group="g",
-        failed_at=FAILED_AT,
-        consumer_version="1.0",
-        max_bytes=LARGE,
-    )
-    log = LetterLog()
-    log.append(failed_again.key, failed_again.value, failed_again.headers)
-    second = sent(
-        log, key=first.key, value=first.value, headers=first.headers, timestamp_ms=NOW_MS
-    )
-    assert second.headers[-2:] == (
+    came_back = Record(EVENTS, 0, 99, NOW_MS, first.key, first.value, first.headers)
+    second = back(LetterLog().fail(came_back))
+    assert second.timestamp_ms == STAMPED_MS
+    assert second.headers == (
         ("dlq-attempt", b"2"),
         ("redrive-timestamp-ms", str(STAMPED_MS).encode()),
     )
-    assert second.timestamp_ms == STAMPED_MS
 
 
 def test_a_key_decides_the_partition_as_the_first_producers_default_did() -> None:
@@ -161,9 +152,6 @@ def test_headers_that_a_transform_puts_in_cannot_forge_ours() -> None:
     )
 
 
-def test_a_null_value_goes_back_as_null() -> None:
-    log = LetterLog()
-    whole = log.add(value=event())
-    log.append(b"k", None, whole.record.headers)
-    nulled = a_letter(value=b"")
-    assert redriven(nulled, nulled.failed, destination(), NOW_MS).value == b""
+@pytest.mark.parametrize("value", [None, b""])
+def test_null_and_empty_values_stay_what_they_are(value: bytes | None) -> None:
+    assert sent(value=value).value == value

@@ -1,0 +1,1 @@
+"""``consumer audit``: proof, record by record, that nothing was lost and nothing was changed."""

@@ -1,0 +1,177 @@
+"""What accounts for one record. Pure: documents and letters are handed in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import assert_never
+
+from bson.raw_bson import RawBSONDocument
+
+from consumer.contract.record import Position
+from consumer.contract.rejection import Reason
+from consumer.state.bson_content import differing_fields
+from consumer.state.guards import guard_of
+from consumer.state.outcomes import Outcome
+from consumer.state.sessions import PAST_INITIATED, status_of
+from consumer.state.verdict import judge
+from consumer.state.writes import CreateWrite, EndWrite, EventWrite, Write
+
+Identity = tuple[str, ...]
+"""A document: ("event", sessionId, eventId) or ("session", sessionId)."""
+
+
+class Account(StrEnum):
+    """What was found for a record.
+
+    ``suspect`` is settled at the end: a conflict without its dead letter is missing, unless
+    the document it differs from turns out to be altered.
+    """
+
+    APPLIED = "applied"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+    DEAD = "dead"
+    SKIPPED = "skipped"
+    MISSING = "missing"
+    ALTERED = "altered"
+    UNKNOWN = "unknown"
+    SUSPECT = "suspect"
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A record's account; for a problem, the document it is about, and what is wrong."""
+
+    account: Account
+    document: Identity | None = None
+    detail: str = ""
+
+
+APPLIED = Judged(Account.APPLIED)
+DUPLICATE = Judged(Account.DUPLICATE)
+SKIPPED = Judged(Account.SKIPPED)
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """The dead letter of a record: its reason, None where there is no letter.
+
+    ``expired``: letters of the record's time may have been deleted, so absence says nothing.
+    """
+
+    reason: Reason | None
+    expired: bool
+
+    def account(self) -> Account:
+        """Return what the letter alone says of its record."""
+        match self.reason:
+            case None:
+                return Account.UNKNOWN if self.expired else Account.MISSING
+            case Reason.CONFLICT:
+                return Account.CONFLICT
+            case _:
+                return Account.DEAD
+
+
+def rejected(letter: Letter) -> Judged:
+    """Judge a record that can never be applied: its dead letter is all there can be."""
+    account = letter.account()
+    return Judged(account, None, "its dead letter is not there" if letter.reason is None else "")
+
+
+def document_of(write: Write) -> Identity:
+    """Return the document that a write is about."""
+    match write:
+        case EventWrite():
+            return ("event", write.session_id, write.event_id)
+        case CreateWrite() | EndWrite():
+            return ("session", write.session_id)
+        case _:
+            assert_never(write)
+
+
+def stored(
+    write: Write,
+    document: RawBSONDocument | None,
+    session: RawBSONDocument | None,
+    letter: Letter,
+) -> Judged:
+    """Judge a record by the document that should hold it, and an event by its session too."""
+    if document is None:
+        return _without(write, letter, "the document is not there")
+    if not isinstance(write, EventWrite) and guard_of(write).holds(document):
+        if _came_from(write, document):
+            return Judged(Account.ALTERED, document_of(write), f"{_noun(write)} taken back")
+        return _without(write, letter, f"{_noun(write)} is not in it")
+    return _compared(write, document, session, letter)
+
+
+def _compared(
+    write: Write,
+    document: RawBSONDocument,
+    session: RawBSONDocument | None,
+    letter: Letter,
+) -> Judged:
+    own = _came_from(write, document)
+    if own:
+        fields = differing_fields(write.content, document, write.content.keys())
+        if fields and letter.reason is not Reason.CONFLICT:
+            return Judged(Account.ALTERED, document_of(write), f"changed: {', '.join(fields)}")
+    result = judge(write, document)
+    match result.outcome:
+        case Outcome.CONFLICT if letter.reason is None and not letter.expired:
+            return Judged(
+                Account.SUSPECT, document_of(write), "conflicts, and no dead letter is there"
+            )
+        case Outcome.CONFLICT:
+            return Judged(letter.account())
+        case _:
+            return _with_session(write, session, APPLIED if own else DUPLICATE)
+
+
+def _with_session(write: Write, session: RawBSONDocument | None, found: Judged) -> Judged:
+    """An event's session must be there and know that it has events."""
+    if not isinstance(write, EventWrite):
+        return found
+    status = None if session is None else status_of(session.get("status"))
+    if status in PAST_INITIATED:
+        return found
+    detail = "its session is not there" if session is None else "its session has not begun"
+    return Judged(Account.MISSING, ("session", write.session_id), detail)
+
+
+def _without(write: Write, letter: Letter, detail: str) -> Judged:
+    if letter.reason is not None:
+        return Judged(letter.account())
+    # A letter that has expired may have been the whole trace of the record.
+    account = Account.UNKNOWN if letter.expired else Account.MISSING
+    return Judged(account, document_of(write), detail)
+
+
+def _noun(write: CreateWrite | EndWrite) -> str:
+    return "its creation" if isinstance(write, CreateWrite) else "its end"
+
+
+def _came_from(write: Write, document: RawBSONDocument) -> bool:
+    """Tell whether the document says that this very record wrote it."""
+    name = {EventWrite: "from", CreateWrite: "createdFrom", EndWrite: "endedFrom"}[type(write)]
+    origin = document.get(name)
+    if not isinstance(origin, RawBSONDocument):
+        return False
+    return position_of(origin) == tuple(write.position)
+
+
+def position_of(origin: RawBSONDocument) -> tuple[object, ...]:
+    """Return a stored origin as the parts of a position."""
+    return tuple(origin.get(name) for name in Position._fields)
+
+
+def events_of(writes: Iterable[Write]) -> dict[str, list[str]]:
+    """Return the events to look up, by session."""
+    found: dict[str, list[str]] = {}
+    for write in writes:
+        if isinstance(write, EventWrite):
+            found.setdefault(write.session_id, []).append(write.event_id)
+    return found

@@ -1,0 +1,249 @@
+"""Reads a part of the log and proves, for every record, what accounts for it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bson.raw_bson import RawBSONDocument
+
+from consumer.contract.decode import Decoded, Tombstone, decode
+from consumer.contract.key_policy import KeyPolicy
+from consumer.contract.record import Position, Record, TopicPartition
+from consumer.contract.rejection import Rejected
+from consumer.errors import ExitCode, PreconditionError, SettingsError, TransientError
+from consumer.observe.logging import configure_logging
+from consumer.operations.audit.accounts import (
+    SKIPPED,
+    Judged,
+    events_of,
+    rejected,
+    stored,
+)
+from consumer.operations.audit.letters import LettersOnDisk
+from consumer.operations.audit.problems import Problems
+from consumer.operations.audit.report import Report, disagreeing, print_report
+from consumer.operations.replay.on_disk import scratch_database
+from consumer.operations.replay.progress import shown_progress
+from consumer.operations.replay.request import Request
+from consumer.operations.replay.selection import select, selector_of
+from consumer.settings import Settings
+from consumer.state.retention import Retention
+from consumer.state.writes import EndWrite, EventWrite, Expired, Write, plan
+from consumer.store.collections import Collections
+from consumer.store.opening import open_store
+from consumer.store.reading import open_session_reader
+from consumer.stream.groups import describe_group
+from consumer.stream.range_reader import RangeReader, open_range_reader
+from consumer.stream.ranges import OffsetRange, offsets_of
+from consumer.stream.selector import Selector
+from consumer.stream.topics import open_admin
+
+BATCHES_AT_ONCE = 3
+FINDS_AT_ONCE = 8
+MAX_IN_ONE_FIND = 500
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRequest:
+    """What is audited, and where the list of problems goes."""
+
+    selection: Request
+    emit: str | None = None
+    as_json: bool = False
+
+
+async def audit(settings: Settings, request: AuditRequest, retention: Retention | None) -> ExitCode:
+    """Audit, print the report; ``FOUND`` as exit code where anything is missing or altered.
+
+    Raises ``PreconditionError`` where a server does not answer, ``SettingsError`` where the
+    list of problems cannot be written.
+    """
+    configure_logging(settings)
+    try:
+        async with AsyncExitStack() as stack:
+            auditor = await _prepare(settings, stack, retention)
+            report = await auditor.run(request)
+    except TransientError as error:
+        raise PreconditionError(f"a server does not answer ({error})") from error
+    print_report(report, as_json=request.as_json)
+    return ExitCode.FOUND if report.found else ExitCode.DONE
+
+
+async def _prepare(
+    settings: Settings, stack: AsyncExitStack, retention: Retention | None
+) -> _Auditor:
+    database = stack.enter_context(scratch_database())
+    reader = await stack.enter_async_context(open_range_reader(settings.kafka))
+    store = await stack.enter_async_context(open_store(settings.mongo))
+    letters = LettersOnDisk(database)
+    return _Auditor(settings, reader, store.collections, letters, Problems(database), retention)
+
+
+class _Auditor:
+    """One audit: streams batches, a few at once, and keeps nothing of them but findings."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        reader: RangeReader,
+        collections: Collections,
+        letters: LettersOnDisk,
+        problems: Problems,
+        retention: Retention | None,
+    ) -> None:
+        self._settings = settings
+        self._reader = reader
+        self._collections = collections
+        self._letters = letters
+        self._problems = problems
+        self._retention = retention
+        self._finds = asyncio.Semaphore(FINDS_AT_ONCE)
+        self._done = 0
+
+    async def run(self, request: AuditRequest) -> Report:
+        begun = asyncio.get_running_loop().time()
+        topics = request.selection.topics or self._settings.kafka.topics
+        selected = await select(self._reader, request.selection, topics, datetime.now(UTC))
+        ranges, unread = await self._consumed(selected.ranges)
+        await self._letters.load(self._reader, self._settings.dead_letters.topic)
+        total = offsets_of(ranges)
+        async with shown_progress("auditing", total, lambda: self._done):
+            await self._read(ranges, selector_of(request.selection, None))
+        self._problems.settle_suspects()
+        async with open_session_reader(self._settings.mongo) as sessions:
+            disagreeing_sessions = await disagreeing(self._problems, sessions)
+        if request.emit is not None:
+            _emit(request.emit, self._problems)
+        seconds = asyncio.get_running_loop().time() - begun
+        return Report.of(self._problems, self._letters.count, unread, disagreeing_sessions, seconds)
+
+    async def _consumed(self, ranges: Sequence[OffsetRange]) -> tuple[list[OffsetRange], int]:
+        """Leave out what the group has not committed yet: nothing has to account for it."""
+        async with open_admin(self._settings.kafka) as admin:
+            group = await describe_group(admin, self._settings.kafka.group_id)
+        if not group.offsets:
+            return list(ranges), 0
+        cut = [
+            replace(part, end=max(part.first, min(part.end, group.offsets.get(part.partition, 0))))
+            for part in ranges
+        ]
+        return cut, offsets_of(ranges) - offsets_of(cut)
+
+    async def _read(self, ranges: Sequence[OffsetRange], selector: Selector) -> None:
+        running: set[asyncio.Task[None]] = set()
+        try:
+            async for partition, records in self._reader.read(ranges):
+                wanted = [record for record in records if selector.wants(record)]
+                running.add(asyncio.ensure_future(self._batch(partition, wanted, len(records))))
+                while len(running) >= BATCHES_AT_ONCE:
+                    running = await _one_less(running)
+            while running:
+                running = await _one_less(running)
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def _batch(
+        self, partition: TopicPartition, records: Sequence[Record], offsets: int
+    ) -> None:
+        planned = [(record, self._planned(record)) for record in records]
+        writes = [write for _, write in planned if not isinstance(write, Rejected | None)]
+        events = await self._events(writes)
+        sessions = await self._sessions({write.session_id for write in writes})
+        found = [
+            (record.position, self._judged(record, write, events, sessions))
+            for record, write in planned
+        ]
+        self._problems.add(partition, found)
+        self._problems.ended(w.session_id for w in writes if isinstance(w, EndWrite))
+        self._done += offsets
+
+    def _planned(self, record: Record) -> Write | Rejected | None:
+        """Return what the record writes; None: nothing, by policy."""
+        # A key that differs was dead-lettered or not, as the policy was then: both are fine.
+        decoded = decode(record, KeyPolicy.WARN)
+        match decoded:
+            case Rejected():
+                return decoded
+            case Tombstone():
+                return None
+            case Decoded():
+                oldest = self._retention.oldest_kept(datetime.now(UTC)) if self._retention else None
+                planned = plan(decoded.message, record, self._retention, oldest)
+                return None if isinstance(planned, Expired) else planned
+
+    def _judged(
+        self,
+        record: Record,
+        write: Write | Rejected | None,
+        events: Mapping[tuple[str, str], RawBSONDocument],
+        sessions: Mapping[str, RawBSONDocument],
+    ) -> Judged:
+        if write is None:
+            return SKIPPED
+        letter = self._letters.of(record.position, record.timestamp_ms)
+        if isinstance(write, Rejected):
+            return rejected(letter)
+        session = sessions.get(write.session_id)
+        if isinstance(write, EventWrite):
+            return stored(write, events.get((write.session_id, write.event_id)), session, letter)
+        return stored(write, session, session, letter)
+
+    async def _events(self, writes: Iterable[Write]) -> dict[tuple[str, str], RawBSONDocument]:
+        async def find(session_id: str, event_ids: Sequence[str]) -> Sequence[RawBSONDocument]:
+            async with self._finds:
+                return await self._collections.find_events(session_id, event_ids)
+
+        parts = [
+            find(session_id, event_ids[start : start + MAX_IN_ONE_FIND])
+            for session_id, event_ids in events_of(writes).items()
+            for start in range(0, len(event_ids), MAX_IN_ONE_FIND)
+        ]
+        return {
+            (document["sessionId"], document["eventId"]): document
+            for found in await asyncio.gather(*parts)
+            for document in found
+        }
+
+    async def _sessions(self, session_ids: set[str]) -> dict[str, RawBSONDocument]:
+        wanted = list(session_ids)
+        found: dict[str, RawBSONDocument] = {}
+        for start in range(0, len(wanted), MAX_IN_ONE_FIND):
+            part = wanted[start : start + MAX_IN_ONE_FIND]
+            for document in await self._collections.find_sessions(part):
+                found[document["sessionId"]] = document
+        return found
+
+
+async def _one_less(running: set[asyncio.Task[None]]) -> set[asyncio.Task[None]]:
+    """Wait for one to end; a failed one ends the audit."""
+    done, left = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        task.result()
+    return left
+
+
+def _emit(name: str, problems: Problems) -> None:
+    """Write what ``consumer replay --file`` takes. Raises ``SettingsError`` where it cannot be."""
+    try:
+        with Path(name).open("w", encoding="ascii") as file:
+            for problem in problems.listed():
+                topic, partition, offset = Position(*problem.position)
+                line = {
+                    "topic": topic,
+                    "partition": partition,
+                    "offset": offset,
+                    "problem": problem.account.value,
+                    "document": problem.document,
+                    "detail": problem.detail,
+                }
+                file.write(json.dumps(line) + "\n")
+    except OSError as error:
+        raise SettingsError(f"--emit {name} cannot be written ({error.strerror})") from error

@@ -1,0 +1,181 @@
+"""What an audit says at its end."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.table import Table
+from rich.text import Text
+
+from consumer.contract.record import TopicPartition
+from consumer.operations.audit.accounts import Account
+from consumer.operations.audit.problems import Problem, Problems
+from consumer.operations.console import console, printable
+from consumer.store.reading import SessionReader
+
+SHOWN = 20
+"""Problems and sessions that the report names; the list that is emitted has them all."""
+
+SESSIONS_AT_ONCE = 500
+
+COLUMNS = tuple(account for account in Account if account is not Account.SUSPECT)
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """A session that says it has ``declared`` events, of which ``stored`` are there."""
+
+    session_id: str
+    declared: int
+    stored: int
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreements:
+    """How many sessions disagree with themselves, and the first of them."""
+
+    total: int
+    first: Sequence[Disagreement]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The whole result. ``documents`` counts what the problems are about, each once."""
+
+    counts: Mapping[TopicPartition, Counter[Account]]
+    documents: Mapping[Account, int]
+    problems: Sequence[Problem]
+    letters: int
+    unread: int
+    disagreements: Disagreements
+    seconds: float
+
+    @staticmethod
+    def of(
+        problems: Problems,
+        letters: int,
+        unread: int,
+        disagreements: Disagreements,
+        seconds: float,
+    ) -> Report:
+        """Collect the result of an audit; ``unread``: offsets the group has not committed."""
+        kinds = (Account.MISSING, Account.ALTERED)
+        return Report(
+            problems.counts,
+            {kind: problems.documents(kind) for kind in kinds},
+            list(problems.listed(SHOWN)),
+            letters,
+            unread,
+            disagreements,
+            seconds,
+        )
+
+    @property
+    def total(self) -> Counter[Account]:
+        """The counts of all partitions together."""
+        return sum(self.counts.values(), Counter[Account]())
+
+    @property
+    def found(self) -> bool:
+        """Whether anything is missing or altered."""
+        return any(self.total[kind] for kind in (Account.MISSING, Account.ALTERED))
+
+
+async def disagreeing(problems: Problems, sessions: SessionReader) -> Disagreements:
+    """Compare what ended sessions say of their events with what is stored."""
+    total, first = 0, list[Disagreement]()
+    for session_ids in problems.ended_sessions(SESSIONS_AT_ONCE):
+        declared = await sessions.declared_counts(session_ids)
+        counted = await sessions.event_counts(list(declared))
+        for session_id, said in declared.items():
+            if counted.get(session_id, 0) != said:
+                total += 1
+                if len(first) < SHOWN:
+                    first.append(Disagreement(session_id, said, counted.get(session_id, 0)))
+    return Disagreements(total, first)
+
+
+def print_report(report: Report, *, as_json: bool) -> None:
+    """Print it as tables, or as one object of JSON."""
+    if as_json:
+        console().out(json.dumps(_facts(report)))
+    else:
+        _print_tables(report)
+
+
+def _facts(report: Report) -> dict[str, object]:
+    return {
+        "records": report.total.total(),
+        "seconds": round(report.seconds, 3),
+        "unread": report.unread,
+        "deadLetters": report.letters,
+        "total": {account.value: report.total[account] for account in COLUMNS},
+        "documents": {kind.value: count for kind, count in report.documents.items()},
+        "partitions": [
+            {
+                "topic": partition.topic,
+                "partition": partition.partition,
+                **{account.value: counts[account] for account in COLUMNS},
+            }
+            for partition, counts in sorted(report.counts.items())
+        ],
+        "problems": [
+            {
+                "topic": problem.position.topic,
+                "partition": problem.position.partition,
+                "offset": problem.position.offset,
+                "problem": problem.account.value,
+                "document": problem.document,
+                "detail": problem.detail,
+            }
+            for problem in report.problems
+        ],
+        "eventCountDisagrees": {
+            "sessions": report.disagreements.total,
+            "first": [
+                {"sessionId": d.session_id, "declared": d.declared, "stored": d.stored}
+                for d in report.disagreements.first
+            ],
+        },
+    }
+
+
+def _print_tables(report: Report) -> None:
+    out = console()
+    table = Table("partition", box=None, pad_edge=False)
+    for account in COLUMNS:
+        table.add_column(account.value, justify="right")
+    for partition, counts in sorted(report.counts.items()):
+        table.add_row(f"{partition.topic}-{partition.partition}", *_cells(counts))
+    table.add_section()
+    table.add_row("total", *_cells(report.total))
+    out.print(table)
+    for problem in report.problems:
+        place = f"{problem.position.topic}-{problem.position.partition} @ {problem.position.offset}"
+        about = " ".join(map(printable, problem.document or ()))
+        out.print(Text(f"{problem.account}: {place}: {about}: {problem.detail}"))
+    out.print(Text("\n".join(_remarks(report))))
+
+
+def _cells(counts: Counter[Account]) -> list[Text]:
+    bad = {Account.MISSING, Account.ALTERED}
+    return [Text(f"{counts[a]:,}", "bold red" if a in bad and counts[a] else "") for a in COLUMNS]
+
+
+def _remarks(report: Report) -> list[str]:
+    missing, altered = report.documents[Account.MISSING], report.documents[Account.ALTERED]
+    rate = report.total.total() / report.seconds if report.seconds else 0
+    records = f"{report.total.total():,} records in {report.seconds:.1f} s ({rate:,.0f}/s)"
+    lines = [f"{missing} documents missing, {altered} altered; {records}"]
+    if report.unread:
+        lines.append(f"{report.unread:,} offsets left out: the group has not read them yet")
+    lines += [
+        f"session {printable(found.session_id)} says {found.declared} events, {found.stored} stored"
+        for found in report.disagreements.first
+    ]
+    if report.disagreements.total > len(report.disagreements.first):
+        lines.append(f"{report.disagreements.total} sessions disagree with their eventCount")
+    return lines

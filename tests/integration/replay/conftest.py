@@ -1,0 +1,104 @@
+"""A log of its own for each test, and what it takes to replay it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+from pymongo import MongoClient
+
+from consumer.operations.replay.replay import carried_out
+from consumer.operations.replay.report import Report
+from consumer.operations.replay.request import Request
+from consumer.settings import (
+    DeadLetterSettings,
+    EngineSettings,
+    KafkaSettings,
+    MongoSettings,
+    Settings,
+)
+from consumer.stream.range_reader import open_range_reader
+from tests.integration.replay.logs import PARTITIONS, Placed, messy_log, publish
+from tests.servers.topics import create_topics
+
+SESSIONS_IN_LOG = 120
+SMALL_BATCHES = EngineSettings(max_poll_records=60)
+
+
+@dataclass
+class Log:
+    """Topics with a messy log in them, and databases to replay it into."""
+
+    servers: str
+    uri: str
+    name: str
+    records: list[Placed] = field(default_factory=list)
+
+    @property
+    def topics(self) -> tuple[str, str]:
+        return f"{self.name}.sessions", f"{self.name}.events"
+
+    @property
+    def letters(self) -> str:
+        return f"{self.name}.letters"
+
+    def settings(self, database: str = "a", **groups: Any) -> Settings:
+        usual: dict[str, Any] = {
+            "kafka": KafkaSettings(
+                bootstrap_servers=tuple(self.servers.split(",")),
+                topics=self.topics,
+                group_id=self.name,
+            ),
+            "dead_letters": DeadLetterSettings(topic=self.letters),
+            "mongo": MongoSettings(uri=SecretStr(self.uri), database=f"{self.name}-{database}"),
+            "engine": SMALL_BATCHES,
+        }
+        return Settings(**(usual | groups))
+
+    async def replay(self, request: Request, database: str = "a", **groups: Any) -> Report:
+        report = await carried_out(self.settings(database, **groups), request, asyncio.Event())
+        assert report is not None
+        return report
+
+    async def publish(self, *records: Placed) -> None:
+        await publish(self.servers, records)
+
+    async def letters_sent(self) -> int:
+        async with open_range_reader(self.settings().kafka) as reader:
+            ranges = await reader.ranges(await reader.partitions_of([self.letters]))
+        return sum(part.offsets for part in ranges)
+
+    async def something_is_stored(self, database: str) -> None:
+        """Return as soon as an event is there."""
+        async with asyncio.timeout(30):
+            with MongoClient[dict[str, Any]](self.uri) as client:
+                events = client[f"{self.name}-{database}"].conversation_events
+                while events.find_one() is None:  # noqa: ASYNC110 -- nobody tells when it is there
+                    await asyncio.sleep(0)
+
+    def drop(self, database: str) -> None:
+        with MongoClient[dict[str, Any]](self.uri) as client:
+            client.drop_database(f"{self.name}-{database}")
+
+
+@pytest.fixture
+async def empty_log(
+    kafka_bootstrap_servers: str, mongodb_uri: str, unique_name: str
+) -> AsyncIterator[Log]:
+    log = Log(kafka_bootstrap_servers, mongodb_uri, unique_name)
+    await create_topics(kafka_bootstrap_servers, *log.topics, log.letters, partitions=PARTITIONS)
+    yield log
+    for database in ("a", "b"):
+        log.drop(database)
+
+
+@pytest.fixture
+async def log(empty_log: Log, rng: Random) -> Log:
+    empty_log.records = messy_log(rng, empty_log.topics, SESSIONS_IN_LOG)
+    await empty_log.publish(*empty_log.records)
+    return empty_log

@@ -1,0 +1,312 @@
+"""A replay does what the group would have done, says so beforehand, and disturbs nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from pymongo import MongoClient
+
+from consumer.contract.messages import Kind
+from consumer.errors import PreconditionError, SettingsError
+from consumer.operations.replay.replay import carried_out
+from consumer.operations.replay.report import Report
+from consumer.operations.replay.request import Request
+from consumer.state.outcomes import Outcome
+from consumer.stream.topics import open_admin
+from tests.builders import completed, created, encoded, event
+from tests.integration.replay.conftest import Log
+from tests.integration.replay.logs import documents, home_of
+
+pytestmark = pytest.mark.real_kafka
+
+EVERYTHING = Request(everything=True)
+
+
+def ends(report: Report) -> dict[Any, Any]:
+    """How the records of each partition ended."""
+    return {
+        tuple(partition): (dict(ended.outcomes), dict(ended.reasons))
+        for partition, ended in report.tally.partitions.items()
+    }
+
+
+# --- everything -------------------------------------------------------------------------
+
+
+async def test_a_rebuild_in_another_database_leaves_the_same_documents(log: Log) -> None:
+    first = await log.replay(EVERYTHING, "a")
+    second = await log.replay(EVERYTHING, "b")
+    assert first.complete
+    assert first.tally.total.records == len(log.records)
+    assert ends(second) == ends(first)
+    assert documents(log.uri, f"{log.name}-b") == documents(log.uri, f"{log.name}-a")
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+async def test_a_dry_run_predicts_exactly_what_the_next_run_does(log: Log, workers: int) -> None:
+    # Some of the log is applied already, so that every answer is possible.
+    await log.replay(Request(to_offset=40))
+    said = await log.replay(Request(everything=True, dry_run=True, workers=workers))
+    before = documents(log.uri, f"{log.name}-a")
+    done = await log.replay(Request(everything=True, workers=workers))
+    assert ends(done) == ends(said)
+    assert before != documents(log.uri, f"{log.name}-a")
+    assert set(done.tally.total.outcomes) == set(Outcome)
+
+
+async def test_a_dry_run_writes_nothing_anywhere(log: Log) -> None:
+    await log.replay(Request(everything=True, dry_run=True))
+    with MongoClient[dict[str, Any]](log.uri) as client:
+        assert f"{log.name}-a" not in client.list_database_names()
+    assert await log.letters_sent() == 0
+
+
+async def test_a_second_replay_finds_everything_there_and_every_old_conflict(log: Log) -> None:
+    first = await log.replay(EVERYTHING)
+    left = documents(log.uri, f"{log.name}-a")
+    again = await log.replay(EVERYTHING)
+    outcomes = again.tally.total.outcomes
+    assert outcomes[Outcome.APPLIED] == 0
+    assert outcomes[Outcome.REDELIVERED] == first.tally.total.outcomes[Outcome.APPLIED]
+    assert again.tally.total.reasons == first.tally.total.reasons
+    assert documents(log.uri, f"{log.name}-a") == left
+    assert await log.letters_sent() == 2 * first.tally.total.reasons.total()
+
+
+async def test_without_a_dead_letter_topic_they_are_only_counted(log: Log) -> None:
+    report = await log.replay(Request(everything=True, letters=False))
+    assert report.tally.total.reasons.total() > 0
+    assert report.dead_letters is None
+    assert await log.letters_sent() == 0
+
+
+# --- the group --------------------------------------------------------------------------
+
+
+async def test_the_live_group_does_not_notice(log: Log) -> None:
+    place = TopicPartition(log.topics[0], 0)
+    member = AIOKafkaConsumer(
+        log.topics[0],
+        bootstrap_servers=log.servers,
+        group_id=log.name,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+    )
+    await member.start()
+    try:
+        await member.commit({place: 7})
+        assigned = member.assignment()
+        await log.replay(EVERYTHING)
+        assert await member.committed(place) == 7
+        assert member.assignment() == assigned
+        async with open_admin(log.settings().kafka) as admin:
+            groups = {group[0] for group in await admin.raw.list_consumer_groups()}
+        assert {group for group in groups if log.name in group} == {log.name}
+    finally:
+        await member.stop()
+
+
+async def test_records_that_come_meanwhile_are_left_to_the_group(empty_log: Log) -> None:
+    place = (empty_log.topics[1], 0, b"s")
+    await empty_log.publish(*[(*place, encoded(event("s", f"e{n}"))) for n in range(200)])
+    stop = asyncio.Event()
+    running = asyncio.ensure_future(
+        carried_out(empty_log.settings(), Request(everything=True, rate=100), stop)
+    )
+    await empty_log.something_is_stored("a")
+    await empty_log.publish((*place, encoded(event("s", "late"))))
+    report = await running
+    assert report is not None
+    assert report.tally.total.records == 200
+
+
+# --- selections -------------------------------------------------------------------------
+
+
+async def test_of_one_session_only_its_partitions_are_read(log: Log) -> None:
+    report = await log.replay(Request(sessions=("session-3",)))
+    home = home_of("session-3")
+    assert [part.partition for part in report.ranges] == sorted((t, home) for t in log.topics)
+    stored = documents(log.uri, f"{log.name}-a")
+    assert {entry["sessionId"] for entries in stored.values() for entry in entries} <= {"session-3"}
+    own = [one for one in log.records if one[1] == home and b'"session-3"' in (one[3] or b"")]
+    assert report.tally.total.records == len(own)
+
+
+async def test_of_one_type_only_its_messages_are_applied(log: Log) -> None:
+    report = await log.replay(Request(kinds=(Kind.SESSION_CREATED,)))
+    of_type = [one for one in log.records if b'"session.created"' in (one[3] or b"")]
+    assert report.tally.total.records == len(of_type)
+    assert documents(log.uri, f"{log.name}-a")["conversation_events"] == []
+
+
+async def test_offsets_topics_and_partitions_narrow_it_down(log: Log) -> None:
+    request = Request(topics=log.topics[1:], partitions=(1,), from_offset=3, to_offset=9)
+    report = await log.replay(request)
+    assert [(part.partition, part.first, part.end) for part in report.ranges] == [
+        ((log.topics[1], 1), 3, 9)
+    ]
+    assert report.tally.total.records == 6
+
+
+async def test_a_time_selects_the_records_stamped_since_then(empty_log: Log) -> None:
+    place = (empty_log.topics[1], 0, b"s")
+    await empty_log.publish((*place, encoded(event("s", "before"))))
+    border = time.time_ns() // 1_000_000 + 1
+    while time.time_ns() // 1_000_000 <= border:
+        pass
+    await empty_log.publish((*place, encoded(event("s", "after"))))
+    moment = (
+        f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(border // 1000))}.{border % 1000:03}Z"
+    )
+    await empty_log.replay(Request(from_time=moment), "a")
+    await empty_log.replay(Request(to_time=moment), "b")
+    for database, event_id in (("a", "after"), ("b", "before")):
+        (entry,) = documents(empty_log.uri, f"{empty_log.name}-{database}")["conversation_events"]
+        assert entry["eventId"] == event_id
+
+
+async def test_an_empty_selection_is_done_at_once(log: Log) -> None:
+    report = await log.replay(Request(from_offset=1_000_000))
+    assert report.complete
+    assert report.tally.total.records == 0
+
+
+async def test_a_missing_topic_or_partition_is_named(log: Log) -> None:
+    with pytest.raises(PreconditionError, match="no such topic: missing"):
+        await log.replay(Request(topics=("missing",)))
+    with pytest.raises(SettingsError, match="--partition 7"):
+        await log.replay(Request(partitions=(0, 7)))
+
+
+# --- interruptions ----------------------------------------------------------------------
+
+
+async def test_a_replay_that_is_stopped_goes_on_from_its_state(log: Log, tmp_path: Path) -> None:
+    request = Request(everything=True, state=str(tmp_path / "state"), rate=400, letters=False)
+    stop = asyncio.Event()
+    running = asyncio.ensure_future(carried_out(log.settings("b"), request, stop))
+    await log.something_is_stored("b")
+    stop.set()
+    stopped = await running
+    assert stopped is not None
+    assert not stopped.complete
+    assert 0 < stopped.tally.total.records < len(log.records)
+    rest = await log.replay(
+        Request(everything=True, state=str(tmp_path / "state"), letters=False), "b"
+    )
+    assert rest.complete
+    assert rest.tally.total.records == len(log.records) - stopped.tally.total.records
+    await log.replay(EVERYTHING, "a")
+    assert documents(log.uri, f"{log.name}-b") == documents(log.uri, f"{log.name}-a")
+
+
+async def test_a_finished_state_has_nothing_left_to_do(log: Log, tmp_path: Path) -> None:
+    request = Request(everything=True, state=str(tmp_path / "state"))
+    await log.replay(request)
+    await log.publish((log.topics[1], 0, b"s", encoded(event("s", "later"))))
+    again = await log.replay(request)
+    assert again.complete
+    assert again.tally.total.records == 0
+
+
+async def test_a_state_of_another_selection_is_refused(log: Log, tmp_path: Path) -> None:
+    state = str(tmp_path / "state")
+    await log.replay(Request(partitions=(0,), state=state))
+    with pytest.raises(SettingsError, match="--partition differs"):
+        await log.replay(Request(partitions=(1,), state=state))
+
+
+# --- records listed in a file -----------------------------------------------------------
+
+
+def listed(path: Path, *lines: tuple[str, int, int, str]) -> str:
+    names = ("topic", "partition", "offset", "problem")
+    path.write_text("".join(json.dumps(dict(zip(names, one, strict=True))) + "\n" for one in lines))
+    return str(path)
+
+
+async def test_missing_documents_come_back_by_their_positions(log: Log, tmp_path: Path) -> None:
+    await log.replay(EVERYTHING)
+    complete = documents(log.uri, f"{log.name}-a")
+    with MongoClient[dict[str, Any]](log.uri) as client:
+        events = client[f"{log.name}-a"].conversation_events
+        gone = list(events.find().limit(25))
+        events.delete_many({"_id": {"$in": [one["_id"] for one in gone]}})
+    places = [(*one["from"].values(), "missing") for one in gone]
+    request = Request(file=listed(tmp_path / "list", *reversed(places)))
+    said = await log.replay(Request(file=request.file, dry_run=True))
+    done = await log.replay(request)
+    assert ends(done) == ends(said)
+    assert done.tally.total.outcomes == {Outcome.APPLIED: 25}
+    assert done.not_found == 0
+    assert documents(log.uri, f"{log.name}-a") == complete
+
+
+async def altered_log(log: Log) -> tuple[list[tuple[str, int, int, str]], dict[str, Any]]:
+    """Two events, a creation and an end, each altered; their positions and the true documents."""
+    sessions, events = log.topics
+    await log.publish(
+        (sessions, 0, b"s", encoded(created("s", metadata={"n": 1}))),
+        (sessions, 0, b"s", encoded(completed("s", eventCount=2))),
+        (events, 0, b"s", encoded(event("s", "e1"))),
+        (events, 0, b"s", encoded(event("s", "e2"))),
+    )
+    await log.replay(EVERYTHING)
+    true = documents(log.uri, f"{log.name}-a")
+    with MongoClient[dict[str, Any]](log.uri) as client:
+        database = client[f"{log.name}-a"]
+        database.conversation_events.update_many(
+            {}, {"$set": {"payload.text": "forged", "stranger": 1}}
+        )
+        database.conversation_events.update_one({"eventId": "e2"}, {"$set": {"from.offset": 99}})
+        database.conversation_sessions.update_one(
+            {}, {"$set": {"language": "xx", "status": "failed", "reason": "forged"}}
+        )
+    places = [(t, 0, offset, "altered") for t in (sessions, events) for offset in (0, 1)]
+    return places, true
+
+
+async def test_altered_documents_are_left_alone_unless_they_are_to_be_repaired(
+    empty_log: Log, tmp_path: Path
+) -> None:
+    places, _ = await altered_log(empty_log)
+    before = documents(empty_log.uri, f"{empty_log.name}-a")
+    report = await empty_log.replay(Request(file=listed(tmp_path / "list", *places)))
+    assert report.left_out == 4
+    assert report.tally.total.records == 0
+    assert documents(empty_log.uri, f"{empty_log.name}-a") == before
+
+
+async def test_altered_documents_are_put_back_by_the_record_they_came_from(
+    empty_log: Log, tmp_path: Path
+) -> None:
+    places, true = await altered_log(empty_log)
+    file = listed(tmp_path / "list", *places)
+    said = await empty_log.replay(Request(file=file, repair=True, dry_run=True))
+    done = await empty_log.replay(Request(file=file, repair=True))
+    assert ends(done) == ends(said)
+    assert (done.restored, said.restored) == (3, 3)
+    assert done.tally.total.outcomes == {Outcome.APPLIED: 3, Outcome.CONFLICT: 1}
+    left = documents(empty_log.uri, f"{empty_log.name}-a")
+    assert left["conversation_sessions"] == true["conversation_sessions"]
+    by_id = {entry["eventId"]: entry for entry in left["conversation_events"]}
+    assert by_id["e1"] in true["conversation_events"]
+    # It says that it came from another record, so nothing overwrites it.
+    assert by_id["e2"]["payload"] == {"text": "forged"}
+
+
+async def test_listed_records_that_the_log_does_not_hold_are_counted(
+    log: Log, tmp_path: Path
+) -> None:
+    topic = log.topics[0]
+    places = [(topic, 0, 0, "missing"), (topic, 0, 10**9, "missing"), (topic, 8, 1, "missing")]
+    report = await log.replay(Request(file=listed(tmp_path / "list", *places)))
+    assert report.not_found == 2
+    assert report.tally.total.records == 1

@@ -1,0 +1,36 @@
+"""What a dry run remembers lies on the disk, and is gone afterwards."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from consumer.operations.replay.on_disk import scratch_database
+from consumer.operations.replay.remembered import Remembered
+
+
+async def test_what_was_remembered_last_is_recalled() -> None:
+    one, other = ("event", "s", "e"), ("create", "s")
+    with scratch_database() as database:
+        remembered = Remembered(database)
+        await remembered.remember({one: b"first", other: b"other"})
+        await remembered.remember({one: b"last"})
+        assert await remembered.recall([one, ("end", "s")]) == {one: b"last"}
+        assert await remembered.recall([]) == {}
+
+
+async def test_ids_are_told_apart_wherever_they_are_cut() -> None:
+    with scratch_database() as database:
+        remembered = Remembered(database)
+        await remembered.remember({("event", "a", "bc"): b"x"})
+        assert await remembered.recall([("event", "ab", "c"), ("eventa", "bc")]) == {}
+
+
+def test_the_disk_is_left_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with scratch_database() as database:
+        database.execute("CREATE TABLE t (x)")
+        assert list(tmp_path.rglob("*.sqlite"))
+    assert list(tmp_path.iterdir()) == []

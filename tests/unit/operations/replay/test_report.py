@@ -1,0 +1,114 @@
+"""What a replay says it has done."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from consumer.contract.record import TopicPartition
+from consumer.contract.rejection import Reason
+from consumer.operations.replay.report import Report, print_report
+from consumer.operations.replay.tally import Tally
+from consumer.ports import BatchReport, Gap, PartitionReport
+from consumer.state.outcomes import Outcome
+from consumer.stream.ranges import OffsetRange
+
+P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
+
+
+def tally() -> Tally:
+    counted = Tally()
+    outcomes = {
+        Outcome.APPLIED: 1_000,
+        Outcome.REDELIVERED: 2,
+        Outcome.DUPLICATE: 3,
+        Outcome.CONFLICT: 4,
+        Outcome.DEAD_LETTERED: 5,
+        Outcome.SKIPPED: 6,
+    }
+    reasons = {Reason.CONFLICT: 4, Reason.INVALID: 5}
+    part = PartitionReport(0, 10, Counter(outcomes), Counter(reasons), key_mismatches=1)
+    counted.add(BatchReport({P0: part}))
+    counted.add(BatchReport({P1: PartitionReport(0, 1, Counter({Outcome.APPLIED: 1}))}))
+    counted.lose(Gap(P1, 5, 8))
+    return counted
+
+
+def report(**changed: Any) -> Report:
+    facts: dict[str, Any] = {
+        "dry_run": False,
+        "complete": True,
+        "ranges": [OffsetRange(P0, 0, 2_000), OffsetRange(P1, 5, 9)],
+        "positions": {P0: 2_000, P1: 9},
+        "tally": tally(),
+        "seconds": 2.0,
+        "dead_letters": "letters",
+    }
+    return Report(**(facts | changed))
+
+
+def printed(capsys: pytest.CaptureFixture[str], one: Report) -> str:
+    print_report(one, as_json=False)
+    return capsys.readouterr().out
+
+
+def test_the_table_has_a_line_for_each_partition_and_their_sum(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    said = printed(capsys, report())
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in said.splitlines()]
+    assert ["t-0", "0-1999", "1,020", "1,000", "5", "4", "5", "6"] in rows
+    assert ["t-1", "5-8", "1", "1", "0", "0", "0", "0"] in rows
+    assert ["total", "", "1,021", "1,001", "5", "4", "5", "6"] in rows
+    assert "sent to letters, by reason: conflict 4, invalid 5" in said
+    assert "3 offsets were deleted by the brokers" in said
+    assert "1,021 records in 2.0 s, 510 a second" in said
+
+
+def test_a_dry_run_speaks_of_what_would_be(capsys: pytest.CaptureFixture[str]) -> None:
+    said = printed(capsys, report(dry_run=True, dead_letters=None, restored=7))
+    assert "would insert" in said
+    assert "nothing was written" in said
+    assert "that would be sent, by reason: conflict 4" in said
+    assert "7 altered documents would be put back" in said
+
+
+def test_an_interruption_says_how_much_is_left(capsys: pytest.CaptureFixture[str]) -> None:
+    said = printed(capsys, report(complete=False, positions={P0: 1_500}))
+    assert "interrupted: 504 offsets are left" in said
+
+
+def test_what_could_not_be_done_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    said = printed(capsys, report(left_out=2, not_found=3, dead_letters=None))
+    assert "2 altered documents are left as they are: --repair" in said
+    assert "3 listed records are not in the topics any more" in said
+    assert "(not sent): conflict 4" in said
+
+
+def test_json_has_every_outcome_by_name_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    print_report(report(), as_json=True)
+    (line,) = capsys.readouterr().out.splitlines()
+    found = json.loads(line)
+    assert found["outcomes"] == {
+        "applied": 1_001,
+        "redelivered": 2,
+        "duplicate": 3,
+        "conflict": 4,
+        "dead_lettered": 5,
+        "skipped": 6,
+    }
+    assert found["reasons"] == {"conflict": 4, "invalid": 5}
+    assert found["partitions"][1] == {
+        "topic": "t",
+        "partition": 1,
+        "first": 5,
+        "end": 9,
+        "next": 9,
+        "records": 1,
+        "outcomes": dict.fromkeys(found["outcomes"], 0) | {"applied": 1},
+        "reasons": {},
+        "key_mismatches": 0,
+    }

@@ -1,0 +1,42 @@
+"""Marking letters as dealt with."""
+
+from __future__ import annotations
+
+import json
+
+from producer_tools.dead_letters.discard import Discard
+from producer_tools.dead_letters.fate import Fate
+from producer_tools.dead_letters.memory import Memory
+from tests.unit.producer_tools.dead_letters.builders import NOW, STATE, FakeOutbox, LetterLog
+
+
+def a_discard(memory: Memory, outbox: FakeOutbox | None, *, dealt_with: bool = False) -> Discard:
+    return Discard(memory, outbox, STATE, "load test", dealt_with, lambda: NOW)
+
+
+async def test_letters_are_marked_with_the_reason_and_copies_once(memory: Memory) -> None:
+    outbox, log = FakeOutbox(), LetterLog()
+    letter = log.add()
+    log.copy(0)
+    log.append(None, b"junk", ())
+    tally = await a_discard(memory, outbox).run(log.batches())
+    assert (tally.discarded, tally.copies) == (2, 1)
+    marks = outbox.sent(STATE)
+    assert marks[0].key == letter.state_key
+    assert [json.loads(mark.value or b"")["because"] for mark in marks] == ["load test"] * 2
+
+
+async def test_what_was_redriven_is_no_more_discarded_unless_all_is_asked_for(
+    memory: Memory,
+) -> None:
+    log = LetterLog()
+    memory.remember([(log.add().state_key, Fate.REDRIVEN)])
+    left = await a_discard(memory, FakeOutbox()).run(log.batches())
+    marked = await a_discard(memory, FakeOutbox(), dealt_with=True).run(log.batches())
+    assert (left.dealt_with_before, marked.discarded) == (1, 1)
+
+
+async def test_a_rehearsal_marks_nothing(memory: Memory) -> None:
+    log = LetterLog()
+    log.add()
+    assert (await a_discard(memory, None).run(log.batches())).discarded == 1

@@ -1,0 +1,93 @@
+"""Reading what lies in the dead-letter topic."""
+
+from __future__ import annotations
+
+import pytest
+
+from consumer.contract.record import Headers, Position
+from consumer.contract.rejection import Reason
+from producer_tools.dead_letters.letter import Letter, Unreadable, read_letter
+from tests.unit.producer_tools.dead_letters.builders import (
+    EVENTS,
+    FAILED_AT,
+    LETTERS,
+    NOW,
+    STAMPED_MS,
+    LetterLog,
+    a_letter,
+)
+
+
+def reread(letter: Letter, **changes: bytes | None) -> Letter | Unreadable:
+    """Read the letter again with some of its headers replaced; None: left out."""
+    names = {name.replace("_", "-"): value for name, value in changes.items()}
+    headers: Headers = tuple(
+        (name, names.get(name, value))
+        for name, value in letter.record.headers
+        if names.get(name, value) is not None
+    )
+    return read_letter(LetterLog().append(letter.key, letter.record.value, headers))
+
+
+def test_a_letter_says_what_failed_where_when_and_how_often() -> None:
+    letter = a_letter(
+        origin=Position(EVENTS, 3, 17), reason=Reason.CONFLICT, detail="payload", attempt=2
+    )
+    assert letter.origin == Position(EVENTS, 3, 17)
+    assert (letter.reason, letter.detail, letter.attempt) == ("conflict", "payload", 2)
+    assert (letter.timestamp_ms, letter.failed_at) == (STAMPED_MS, FAILED_AT)
+    assert letter.position == Position(LETTERS, 0, 0)
+    assert not letter.truncated
+
+
+@pytest.mark.parametrize("header", ["dlq_topic", "dlq_partition", "dlq_offset", "dlq_timestamp"])
+@pytest.mark.parametrize("value", [None, b""])
+def test_a_record_that_does_not_say_where_and_when_it_comes_from_is_unreadable(
+    header: str, value: bytes | None
+) -> None:
+    assert isinstance(reread(a_letter(), **{header: value}), Unreadable)
+
+
+@pytest.mark.parametrize("header", ["dlq_partition", "dlq_offset", "dlq_timestamp"])
+def test_where_a_number_must_stand_text_makes_a_letter_unreadable(header: str) -> None:
+    assert isinstance(reread(a_letter(), **{header: b"\xff seventeen"}), Unreadable)
+
+
+def test_a_time_of_failure_that_cannot_be_read_is_that_of_the_letter() -> None:
+    letter = reread(a_letter(), dlq_failed_at=b"yesterday")
+    assert isinstance(letter, Letter)
+    assert letter.failed_at == NOW
+
+
+def test_a_reason_of_a_later_version_is_unknown() -> None:
+    letter = reread(a_letter(), dlq_reason=b"haunted")
+    assert isinstance(letter, Letter)
+    assert letter.reason == "unknown"
+
+
+def test_a_letter_without_a_readable_counter_has_failed_once() -> None:
+    letter = reread(a_letter(), dlq_attempt=b"many")
+    assert isinstance(letter, Letter)
+    assert letter.attempt == 1
+
+
+def test_a_letter_that_was_cut_is_truncated_also_where_that_header_is_damaged() -> None:
+    cut = a_letter(value=b"x" * 5000, max_bytes=2000)
+    assert cut.truncated
+    damaged = reread(cut, dlq_sha256=b"damaged", dlq_size=None)
+    assert isinstance(damaged, Letter)
+    assert damaged.truncated
+
+
+def test_copies_of_one_failure_share_a_key_and_other_failures_have_others() -> None:
+    first = a_letter(origin=Position(EVENTS, 0, 1)).state_key
+    assert a_letter(origin=Position(EVENTS, 0, 1), attempt=1).state_key == first
+    others = {
+        a_letter(origin=Position(EVENTS, 0, 2)).state_key,
+        a_letter(origin=Position(EVENTS, 1, 1)).state_key,
+        a_letter(origin=Position("conversation.sessions", 0, 1)).state_key,
+        # The topic was made anew: the same offset, another record.
+        a_letter(origin=Position(EVENTS, 0, 1), timestamp_ms=STAMPED_MS + 1).state_key,
+    }
+    assert first not in others
+    assert len(others) == 4
