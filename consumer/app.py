@@ -207,7 +207,7 @@ async def run_consumer(settings: Settings, *, until_caught_up: bool) -> ExitCode
     metrics.watch(ready=lambda: health.readiness().good, log_lines_dropped=lambda: writer.dropped)
     observer = EngineObserver(metrics, health)
     stop = asyncio.Event()
-    signals.stop_on_signal(stop)
+    signals.stop_on_signal(stop, lambda number: get_logger().info("stopping", signal=number.name))
     get_logger().info("starting", version=__version__, group=settings.kafka.group_id)
     async with AsyncExitStack() as stack:
         stack.enter_context(serve(settings.http, health, metrics))

@@ -11,10 +11,12 @@ from typing import NoReturn
 from consumer.errors import ExitCode
 
 
-def stop_on_signal(stop: asyncio.Event) -> None:
-    """Set ``stop`` at the first SIGTERM or SIGINT."""
+def stop_on_signal(
+    stop: asyncio.Event, announce: Callable[[signal.Signals], None] | None = None
+) -> None:
+    """Set ``stop`` at the first SIGTERM or SIGINT, and ``announce`` it; the second ends it all."""
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, _first, stop)
+        asyncio.get_running_loop().add_signal_handler(number, _first, number, stop, announce)
 
 
 def resume_on_signal(resume: Callable[[], None]) -> None:
@@ -22,12 +24,18 @@ def resume_on_signal(resume: Callable[[], None]) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, resume)
 
 
-def _first(stop: asyncio.Event) -> None:
+def _first(
+    number: signal.Signals,
+    stop: asyncio.Event,
+    announce: Callable[[signal.Signals], None] | None,
+) -> None:
     stop.set()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for other in (signal.SIGTERM, signal.SIGINT):
         # Outside the loop: the second signal must work even where the loop is stuck.
-        asyncio.get_running_loop().remove_signal_handler(number)
-        signal.signal(number, _second)
+        asyncio.get_running_loop().remove_signal_handler(other)
+        signal.signal(other, _second)
+    if announce is not None:
+        announce(number)
 
 
 def _second(_number: int, _frame: object) -> NoReturn:

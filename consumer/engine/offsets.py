@@ -26,6 +26,7 @@ class Committer:
         self._observer = observer
         self._interval = interval
         self._one_at_a_time = asyncio.Lock()
+        self._refusals = 0
 
     async def run(self) -> None:
         """Commit about every ``interval`` seconds, for ever."""
@@ -39,20 +40,30 @@ class Committer:
         A refused commit is tried again with the next one, or its records are redelivered.
         """
         async with self._one_at_a_time:
-            offsets = self._ledger.uncommitted()
+            offsets, revision = self._ledger.uncommitted(), self._ledger.revision
             if not offsets:
+                self._recovered()
                 return True
-            epoch = self._ledger.epoch
             clock = asyncio.get_running_loop().time
             begun = clock()
             try:
                 await self._source.commit(offsets)
             except TransientError as error:
-                self._observer.retrying(Stage.COMMIT, error, 1, self._interval)
+                self._refused(error, self._interval)
                 return False
-            self._ledger.mark_committed(offsets.items(), epoch)
+            self._recovered()
+            self._ledger.mark_committed(offsets.items(), revision)
             self._observer.committed(offsets, clock() - begun)
             return True
+
+    def _refused(self, error: TransientError, delay: float) -> None:
+        self._refusals += 1
+        self._observer.retrying(Stage.COMMIT, error, self._refusals, delay)
+
+    def _recovered(self) -> None:
+        if self._refusals:
+            self._observer.recovered(Stage.COMMIT, self._refusals)
+            self._refusals = 0
 
     async def caught_up(self, ends: Mapping[TopicPartition, int]) -> None:
         """Return when the group has committed ``ends``, whoever of its members did it."""
@@ -63,8 +74,9 @@ class Committer:
             try:
                 committed = await self._source.committed(list(ends))
             except TransientError as error:
-                self._observer.retrying(Stage.COMMIT, error, 1, CATCH_UP_INTERVAL)
+                self._refused(error, CATCH_UP_INTERVAL)
                 continue
+            self._recovered()
             if all((committed.get(partition) or 0) >= end for partition, end in ends.items()):
                 return
 

@@ -145,6 +145,8 @@ class Pipeline:
         begun = clock()
         await self._apply(batch, results, writes)
         report.seconds[Stage.APPLY] = clock() - begun
+        if batch.ended.is_set():
+            raise Abandoned
         letters = self._judge(batch, results, mismatches, report)
         begun = clock()
         if letters:

@@ -52,6 +52,7 @@ class Ledger:
     def __init__(self) -> None:
         """Begin with no partition."""
         self._epoch = 0
+        self._revision = 0
         self._entries: dict[TopicPartition, _Entry] = {}
 
     @property
@@ -59,15 +60,24 @@ class Ledger:
         """The number of the current assignment."""
         return self._epoch
 
+    @property
+    def revision(self) -> int:
+        """Changes with every epoch and every starting point: what had been offered for commit
+        before may speak of another history of the partition.
+        """
+        return self._revision
+
     def new_epoch(self) -> int:
         """Forget every partition and outdate every span: revoked, lost or newly assigned."""
         self._entries.clear()
         self._epoch += 1
+        self._revision += 1
         return self._epoch
 
     def seed(self, partition: TopicPartition, offset: int, committed: int | None = None) -> None:
         """Begin (or, after the log began anew, begin again) a partition at ``offset``."""
         self._entries[partition] = _Entry(offset, offset, committed)
+        self._revision += 1
 
     def __contains__(self, partition: object) -> bool:
         """Whether the partition has a starting point in this epoch."""
@@ -144,9 +154,9 @@ class Ledger:
             if entry.committable > 0
         }
 
-    def mark_committed(self, offsets: Iterable[tuple[TopicPartition, int]], epoch: int) -> None:
-        """Remember what the broker has acknowledged, if the epoch is still the same."""
-        if epoch != self._epoch:
+    def mark_committed(self, offsets: Iterable[tuple[TopicPartition, int]], revision: int) -> None:
+        """Remember what the broker has acknowledged, if the revision is still the same."""
+        if revision != self._revision:
             return
         for partition, offset in offsets:
             entry = self._entries[partition]

@@ -213,8 +213,8 @@ def _show_tally(tally: Tally, work: Work, options: RedriveOptions) -> None:
     show("Dead letters", counts, as_json=work.as_json)
     if tally.clock:
         say(
-            f"{tally.clock:,} records go with the time of now, since their topic would delete or "
-            "refuse their own timestamp; the header redrive-timestamp-ms keeps it"
+            f"sent with the time of now: {tally.clock:,}, whose own timestamp their topic would "
+            "refuse or soon delete; the header redrive-timestamp-ms keeps it"
         )
     if tally.limit_reached:
         rest = "" if options.again else "; the same command without it sends the rest"

@@ -69,7 +69,10 @@ class Producer(Protocol):
 
 
 class KafkaOutbox:
-    """Sends a window at once; after a refusal of one record, the rest one by one."""
+    """Sends a window at once, in order; after a refusal of one record, the rest one by one.
+
+    Then those may come behind others of the window. Nothing rests on their order.
+    """
 
     def __init__(self, open_producer: Callable[[], Awaitable[Producer]], timeout: float) -> None:
         """``open_producer`` returns a started one; ``timeout``: seconds for an answer."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -103,21 +104,25 @@ class Site:
 
         ``BY_KEY`` and ``NOW`` stand for the partition and the timestamp a producer would choose.
         """
+        stamps: list[int] = []
         async with producing(self.kafka) as producer:
-            futures = [
-                await producer.send(
-                    record.topic,
-                    record.value,
-                    record.key,
-                    partition=None if record.partition == BY_KEY else record.partition,
-                    timestamp_ms=None if record.timestamp_ms == NOW else record.timestamp_ms,
+            futures = []
+            for record in records:
+                stamped = record.timestamp_ms != NOW
+                stamps.append(record.timestamp_ms if stamped else time.time_ns() // 1_000_000)
+                partition = None if record.partition == BY_KEY else record.partition
+                future = await producer.send(
+                    *(record.topic, record.value, record.key, partition, stamps[-1]),
                     headers=list(record.headers),
                 )
-                for record in records
-            ]
+                futures.append(future)
             await producer.flush()
         answers = [future.result() for future in futures]
-        return [(Position(a.topic, a.partition, a.offset), a.timestamp) for a in answers]
+        # The client's answer has the timestamp of another record of the same batch.
+        return [
+            (Position(answer.topic, answer.partition, answer.offset), stamp)
+            for answer, stamp in zip(answers, stamps, strict=True)
+        ]
 
     # --- the way out --------------------------------------------------------------------
 

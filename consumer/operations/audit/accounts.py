@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import assert_never
@@ -11,7 +11,7 @@ from bson.raw_bson import RawBSONDocument
 
 from consumer.contract.record import Position
 from consumer.contract.rejection import Reason
-from consumer.state.bson_content import differing_fields
+from consumer.state.bson_content import body_of, differing_fields, same_but_for_id
 from consumer.state.guards import guard_of
 from consumer.state.outcomes import Outcome
 from consumer.state.sessions import PAST_INITIATED, status_of
@@ -101,6 +101,9 @@ def stored(
     """Judge a record by the document that should hold it, and an event by its session too."""
     if document is None:
         return _without(write, letter, "the document is not there")
+    if isinstance(write, EventWrite) and same_but_for_id(write.content, document):
+        # By far the most, and byte for byte: nothing has to be decoded.
+        return _with_session(write, session, APPLIED)
     if not isinstance(write, EventWrite) and guard_of(write).holds(document):
         if _came_from(write, document):
             return Judged(Account.ALTERED, document_of(write), f"{_noun(write)} taken back")
@@ -168,10 +171,23 @@ def position_of(origin: RawBSONDocument) -> tuple[object, ...]:
     return tuple(origin.get(name) for name in Position._fields)
 
 
-def events_of(writes: Iterable[Write]) -> dict[str, list[str]]:
+def events_of(writes: Iterable[Write]) -> dict[str, list[EventWrite]]:
     """Return the events to look up, by session."""
-    found: dict[str, list[str]] = {}
+    found: dict[str, list[EventWrite]] = {}
     for write in writes:
         if isinstance(write, EventWrite):
-            found.setdefault(write.session_id, []).append(write.event_id)
+            found.setdefault(write.session_id, []).append(write)
     return found
+
+
+def by_event(
+    writes: Iterable[EventWrite], documents: Iterable[RawBSONDocument]
+) -> Iterator[tuple[tuple[str, str], RawBSONDocument]]:
+    """Yield the documents of one session's find with their keys, decoding as few as possible."""
+    expected = {body_of(write.content): write for write in writes}
+    for document in documents:
+        write = expected.get(body_of(document))
+        if write is None:
+            yield (document["sessionId"], document["eventId"]), document
+        else:
+            yield (write.session_id, write.event_id), document

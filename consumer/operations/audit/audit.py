@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -21,6 +21,7 @@ from consumer.observe.logging import configure_logging
 from consumer.operations.audit.accounts import (
     SKIPPED,
     Judged,
+    by_event,
     events_of,
     rejected,
     stored,
@@ -43,6 +44,8 @@ from consumer.stream.range_reader import RangeReader, open_range_reader
 from consumer.stream.ranges import OffsetRange, offsets_of
 from consumer.stream.selector import Selector
 from consumer.stream.topics import open_admin
+
+Found = Iterator[tuple[tuple[str, str], RawBSONDocument]]
 
 BATCHES_AT_ONCE = 3
 FINDS_AT_ONCE = 8
@@ -197,20 +200,18 @@ class _Auditor:
         return stored(write, session, session, letter)
 
     async def _events(self, writes: Iterable[Write]) -> dict[tuple[str, str], RawBSONDocument]:
-        async def find(session_id: str, event_ids: Sequence[str]) -> Sequence[RawBSONDocument]:
+        async def find(session_id: str, asked: Sequence[EventWrite]) -> Found:
             async with self._finds:
-                return await self._collections.find_events(session_id, event_ids)
+                event_ids = list({write.event_id for write in asked})
+                documents = await self._collections.find_events(session_id, event_ids)
+            return by_event(asked, documents)
 
         parts = [
-            find(session_id, event_ids[start : start + MAX_IN_ONE_FIND])
-            for session_id, event_ids in events_of(writes).items()
-            for start in range(0, len(event_ids), MAX_IN_ONE_FIND)
+            find(session_id, asked[start : start + MAX_IN_ONE_FIND])
+            for session_id, asked in events_of(writes).items()
+            for start in range(0, len(asked), MAX_IN_ONE_FIND)
         ]
-        return {
-            (document["sessionId"], document["eventId"]): document
-            for found in await asyncio.gather(*parts)
-            for document in found
-        }
+        return {key: document for found in await asyncio.gather(*parts) for key, document in found}
 
     async def _sessions(self, session_ids: set[str]) -> dict[str, RawBSONDocument]:
         wanted = list(session_ids)

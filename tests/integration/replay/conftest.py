@@ -102,3 +102,11 @@ async def log(empty_log: Log, rng: Random) -> Log:
     empty_log.records = messy_log(rng, empty_log.topics, SESSIONS_IN_LOG)
     await empty_log.publish(*empty_log.records)
     return empty_log
+
+
+@pytest.fixture
+async def tidy_log(empty_log: Log, rng: Random) -> Log:
+    """A log whose contradictions each have an order: they are in one partition."""
+    empty_log.records = messy_log(rng, empty_log.topics, SESSIONS_IN_LOG, strays=0)
+    await empty_log.publish(*empty_log.records)
+    return empty_log

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from random import Random
 from typing import Any
 
@@ -12,7 +12,6 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import murmur2
 from pymongo import MongoClient
 
-from consumer.contract.record import Record
 from tests.builders import completed, created, encoded, event, failed
 
 PARTITIONS = 3
@@ -26,11 +25,13 @@ def home_of(session_id: str, partitions: int = PARTITIONS) -> int:
     return int((murmur2(session_id.encode()) & 0x7FFFFFFF) % partitions)
 
 
-def messy_log(rng: Random, topics: Sequence[str], sessions: int) -> list[Placed]:
+def messy_log(
+    rng: Random, topics: Sequence[str], sessions: int, *, strays: float = 0.15
+) -> list[Placed]:
     """Sessions with duplicates, conflicts, two ends, stubs and disorder, among poison.
 
-    Some records are in a partition or a topic where nobody would look for them, so that what
-    contradicts each other does not always have an order of its own.
+    A share of the records stray to a partition or a topic where nobody would look for them,
+    so that what contradicts each other does not always have an order of its own.
     """
     sessions_topic, events_topic = topics
     log: list[Placed] = []
@@ -40,13 +41,13 @@ def messy_log(rng: Random, topics: Sequence[str], sessions: int) -> list[Placed]
         rng.shuffle(said)
         for message in said:
             usual = events_topic if message["type"] == "event.recorded" else sessions_topic
-            strays = rng.random() < 0.15
-            topic = rng.choice(topics) if strays else usual
-            partition = rng.randrange(PARTITIONS) if strays else home_of(session_id)
+            stray = rng.random() < strays
+            topic = rng.choice(topics) if stray else usual
+            partition = rng.randrange(PARTITIONS) if stray else home_of(session_id)
             log.append((topic, partition, session_id.encode(), encoded(message)))
     for _ in range(sessions // 4):
-        place = rng.choice(topics), rng.randrange(PARTITIONS)
-        log.insert(rng.randrange(len(log)), (*place, *_poison(rng)))
+        partition = rng.randrange(PARTITIONS) if strays else 0
+        log.insert(rng.randrange(len(log)), (events_topic, partition, *_poison(rng)))
     return log
 
 
@@ -108,23 +109,3 @@ def documents(uri: str, database: str) -> Documents:
         name: sorted(entries, key=lambda entry: json.dumps(entry, default=str, sort_keys=True))
         for name, entries in found.items()
     }
-
-
-def without_origins(found: Documents) -> Documents:
-    """The same without what says which of several equal records was first."""
-    unwanted = {"from", "createdFrom", "endedFrom", "endedAt", "eventCount", "reason"}
-    return {
-        name: [
-            {field: value for field, value in entry.items() if field not in unwanted}
-            for entry in entries
-        ]
-        for name, entries in found.items()
-    }
-
-
-def offsets_by_partition(records: Iterable[Record]) -> Mapping[tuple[str, int], list[int]]:
-    """The offsets of records, by topic and partition."""
-    offsets: dict[tuple[str, int], list[int]] = {}
-    for record in records:
-        offsets.setdefault((record.topic, record.partition), []).append(record.offset)
-    return offsets

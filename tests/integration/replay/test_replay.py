@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from pymongo import MongoClient
 
 from consumer.contract.messages import Kind
-from consumer.errors import PreconditionError, SettingsError
+from consumer.errors import ExitCode, PreconditionError, SettingsError
 from consumer.operations.replay.replay import carried_out
 from consumer.operations.replay.report import Report
 from consumer.operations.replay.request import Request
@@ -188,23 +190,60 @@ async def test_a_missing_topic_or_partition_is_named(log: Log) -> None:
 # --- interruptions ----------------------------------------------------------------------
 
 
-async def test_a_replay_that_is_stopped_goes_on_from_its_state(log: Log, tmp_path: Path) -> None:
-    request = Request(everything=True, state=str(tmp_path / "state"), rate=400, letters=False)
+async def test_a_replay_that_is_stopped_goes_on_from_its_state(
+    tidy_log: Log, tmp_path: Path
+) -> None:
+    log, state = tidy_log, str(tmp_path / "state")
     stop = asyncio.Event()
-    running = asyncio.ensure_future(carried_out(log.settings("b"), request, stop))
+    slow = Request(everything=True, state=state, rate=400, letters=False)
+    running = asyncio.ensure_future(carried_out(log.settings("b"), slow, stop))
     await log.something_is_stored("b")
     stop.set()
     stopped = await running
     assert stopped is not None
     assert not stopped.complete
     assert 0 < stopped.tally.total.records < len(log.records)
-    rest = await log.replay(
-        Request(everything=True, state=str(tmp_path / "state"), letters=False), "b"
-    )
+    rest = await log.replay(Request(everything=True, state=state, letters=False), "b")
     assert rest.complete
     assert rest.tally.total.records == len(log.records) - stopped.tally.total.records
     await log.replay(EVERYTHING, "a")
     assert documents(log.uri, f"{log.name}-b") == documents(log.uri, f"{log.name}-a")
+
+
+async def test_a_replay_that_is_killed_misses_nothing_when_it_goes_on(
+    tidy_log: Log, tmp_path: Path
+) -> None:
+    log, state = tidy_log, tmp_path / "state"
+    settings = log.settings("b")
+    command = [
+        *(sys.executable, "-m", "consumer", "replay", "--all", "--state", str(state)),
+        *("--bootstrap-servers", log.servers, "--mongo-uri", log.uri),
+        *("--database", settings.mongo.database, "--dead-letters", log.letters, "--json"),
+        *("--set", f"kafka.topics={','.join(log.topics)}", "--set", "engine.commit_interval=0.1"),
+    ]
+    killed = await asyncio.create_subprocess_exec(*command, "--rate", "150")
+    async with asyncio.timeout(60):
+        while not progress_in(state) > 0:  # noqa: ASYNC110 -- a file tells nobody of a change
+            await asyncio.sleep(0.01)
+    killed.kill()
+    assert await killed.wait() == -signal.SIGKILL
+    assert progress_in(state) < len(log.records)
+    goes_on = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    out, _ = await goes_on.communicate()
+    assert goes_on.returncode == ExitCode.DONE
+    report = json.loads(out)
+    assert report["complete"]
+    assert report["records"] < len(log.records)
+    await log.replay(EVERYTHING, "a")
+    assert documents(log.uri, f"{log.name}-b") == documents(log.uri, f"{log.name}-a")
+
+
+def progress_in(state: Path) -> int:
+    """How many offsets a state file says are done."""
+    if not state.exists():
+        return 0
+    parts = json.loads(state.read_text())["ranges"]
+    return sum(part["next"] - part["first"] for part in parts)
 
 
 async def test_a_finished_state_has_nothing_left_to_do(log: Log, tmp_path: Path) -> None:

@@ -63,10 +63,20 @@ def test_a_span_of_an_older_epoch_settles_nothing() -> None:
 
 def test_a_commit_of_an_older_epoch_is_not_remembered() -> None:
     ledger = ledger_at(0)
-    epoch = ledger.epoch
+    ledger.settle(ledger.take(P0, 0, 5))
+    revision = ledger.revision
     ledger.new_epoch()
     ledger.seed(P0, 0, None)
-    ledger.mark_committed([(P0, 5)], epoch)
+    ledger.mark_committed([(P0, 5)], revision)
+    assert ledger.committed(P0) is None
+
+
+def test_a_commit_for_a_log_that_began_anew_meanwhile_is_not_remembered() -> None:
+    ledger = ledger_at(0)
+    ledger.settle(ledger.take(P0, 0, 5))
+    revision = ledger.revision
+    ledger.seed(P0, 0)
+    ledger.mark_committed([(P0, 5)], revision)
     assert ledger.committed(P0) is None
 
 
@@ -74,7 +84,7 @@ def test_a_commit_past_what_is_settled_is_a_defect() -> None:
     ledger = ledger_at(0)
     ledger.take(P0, 0, 5)
     with pytest.raises(LedgerError):
-        ledger.mark_committed([(P0, 5)], ledger.epoch)
+        ledger.mark_committed([(P0, 5)], ledger.revision)
 
 
 def test_what_is_given_back_is_taken_again_from_its_first_record() -> None:
