@@ -225,7 +225,7 @@ async def run_consumer(settings: Settings, *, until_caught_up: bool) -> ExitCode
         )
         retention = RetentionWatch(
             logs=parts.source,
-            unread=runner,
+            unread=runner.unread,
             observer=observer,
             retention_ms={
                 name: topic.retention_ms

@@ -328,6 +328,35 @@ def audit(
 
 
 @app.command()
+def explain(
+    session_id: Annotated[str, typer.Argument(metavar="SESSION_ID")],
+    *,
+    from_time: Annotated[
+        str | None,
+        typer.Option(help="Read only records of this time on: 2026-03-04T10:00:00Z, or '2h ago'."),
+    ] = None,
+    servers: ServersOption = None,
+    uri: UriOption = None,
+    database: DatabaseOption = None,
+    as_json: JsonOption = False,
+    assignments: SetOption = None,
+) -> None:
+    """Show every record of a session in the log with its outcome, its documents, its dead letters.
+
+    Reads the one partition of each topic that the session's key leads to. Exit 1 if nothing is
+    known of it.
+    """
+    from consumer.operations.replay.request import Request
+
+    settings = settings_from(assignments, servers=servers, uri=uri, database=database)
+    selection = Request(sessions=(session_id,), from_time=from_time)
+    from consumer.app import retention_of
+    from consumer.operations.explain import explain as explain_session
+
+    finish(lambda: explain_session(settings, selection, retention_of(settings), as_json=as_json))
+
+
+@app.command()
 def status(
     *,
     watch: Annotated[bool, typer.Option("--watch", help="Redraw until interrupted.")] = False,

@@ -45,6 +45,10 @@ class Assignment:
         """Their batch has ended, in whichever epoch."""
         self._busy.difference_update(partitions)
 
+    def busy(self, partition: TopicPartition) -> bool:
+        """Tell whether a batch of the partition is in flight."""
+        return partition in self._busy
+
     def hold(self, partition: TopicPartition) -> None:
         """Poll the partition no more until ``resume``."""
         self._held.add(partition)

@@ -15,7 +15,7 @@ from consumer.stream.ledger import Ledger, Span
 class Batches:
     """Runs batches side by side, each of partitions that no other one has."""
 
-    def __init__(  # noqa: PLR0913 -- the runner names each part once
+    def __init__(
         self,
         *,
         pipeline: Pipeline,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 from consumer.contract.record import TopicPartition
+from consumer.engine.unread import Unread
 from consumer.errors import TransientError
 from consumer.ports import Gap, Observer, Stage
 
@@ -24,22 +25,6 @@ class LogStarts(Protocol):
         ...
 
 
-class UnreadRecords(Protocol):
-    """What the runner knows of the records it has not settled."""
-
-    def oldest_unread_ms(self) -> Mapping[TopicPartition, int]:
-        """Return, for each partition with lag, a timestamp no unread record is older than."""
-        ...
-
-    def idle_positions(self) -> Mapping[TopicPartition, int]:
-        """Return the next offset of every partition with nothing in flight."""
-        ...
-
-    def cross(self, gap: Gap) -> None:
-        """Go on behind records that are gone."""
-        ...
-
-
 class RetentionWatch:
     """Says how long unread records have left, and notices those that are gone.
 
@@ -51,7 +36,7 @@ class RetentionWatch:
         self,
         *,
         logs: LogStarts,
-        unread: UnreadRecords,
+        unread: Unread,
         observer: Observer,
         retention_ms: Mapping[str, int],
         now: Callable[[], float],

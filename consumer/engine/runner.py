@@ -16,6 +16,7 @@ from consumer.engine.offsets import Committer
 from consumer.engine.pipeline import Pipeline
 from consumer.engine.retry import Backoff
 from consumer.engine.supervise import TaskDiedError
+from consumer.engine.unread import Unread
 from consumer.errors import IncidentError, TransientError
 from consumer.ports import Gap, Observer, Polled, Source, Stage, Store
 from consumer.stream.ledger import Ledger
@@ -99,6 +100,12 @@ class Runner:
             assignment=self._assignment,
             observer=observer,
             on_failure=self._fail,
+        )
+        self.unread = Unread(
+            source=source,
+            ledger=self.ledger,
+            assignment=self._assignment,
+            meet_gap=self._meet_gap,
         )
         self._failure: asyncio.Future[None] | None = None
 
@@ -241,6 +248,7 @@ class Runner:
         records = {partition: records for partition, records in polled.records.items() if records}
         if records:
             self._batches.begin(records, self._ended)
+            self.unread.taken(records)
 
     def _meet_gap(self, gap: Gap) -> None:
         self._observer.gap(gap)
@@ -295,6 +303,7 @@ class Runner:
         self._ended = asyncio.Event()
         self.ledger.new_epoch()
         self._assignment.begin(partitions)
+        self.unread.forget()
         self._breaker.forget()
         self._store.forget()
         self._revoking = False

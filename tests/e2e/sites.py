@@ -99,9 +99,13 @@ class Site:
             for message, (position, timestamp_ms) in zip(kept, positions, strict=True)
         ]
 
-    async def send(self, records: Iterable[Record]) -> list[tuple[Position, int]]:
+    async def send(
+        self, records: Iterable[Record], *, apart: bool = False
+    ) -> list[tuple[Position, int]]:
         """Send records as they are; return where each lies, and its timestamp.
 
+        ``apart``: each in a batch of its own. Of a batch whose first timestamp is -1 the client
+        writes another one.
         ``BY_KEY`` and ``NOW`` stand for the partition and the timestamp a producer would choose.
         """
         stamps: list[int] = []
@@ -116,6 +120,8 @@ class Site:
                     headers=list(record.headers),
                 )
                 futures.append(future)
+                if apart:
+                    await future
             await producer.flush()
         answers = [future.result() for future in futures]
         # The client's answer has the timestamp of another record of the same batch.

@@ -310,9 +310,6 @@ def topic_anew(world: World, fault: Fault) -> None:
     world.broker.make_anew(topic)
     for log in logs:
         world.group.forget(log.partition)
-    few = min(log.end for log in logs)
-    if few > 2:
-        world.workload.produce(few // 2, [topic])
 
 
 # --- the plan -------------------------------------------------------------------------------

@@ -124,6 +124,7 @@ class Process:
         self.observer = observer
         self.ways = paths
         self.faults = ClientFaults()
+        self.client: SimulatedClient | None = None
         self.end: RunEnd | None = None
         self.task: asyncio.Task[None] | None = None
         self._around = around
@@ -200,7 +201,7 @@ class Process:
             raise TransientError("KafkaConnectionError", "connect failed") from None
         # What was wrong with the client before is not wrong with this one.
         self.faults = ClientFaults()
-        return SimulatedClient(
+        self.client = SimulatedClient(
             cluster,
             Links(self.ways.data, self.ways.group),
             callbacks,
@@ -208,6 +209,7 @@ class Process:
             self.faults,
             self._around.chance,
         )
+        return self.client
 
     def _open_producer(self) -> LetterProducer:
         return MemoryProducer(self._transmit, self._connect)

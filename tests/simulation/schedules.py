@@ -48,7 +48,7 @@ async def _story(world: World, chance: Random, faults: list[Fault]) -> None:
         world.start()
     for _ in range(chance.randint(0, 3)):
         moment = chance.uniform(0.0, ACTIVE)
-        world.loop.in_world(moment, world.workload.produce, chance.randint(1, 15))
+        world.loop.in_world(moment, world.produce, chance.randint(1, 15))
     await strike(world, faults)
     await asyncio.sleep(max(0.0, ACTIVE - world.loop.time()) * (chance.random() < 0.5))
     while not world.running:
@@ -57,6 +57,7 @@ async def _story(world: World, chance: Random, faults: list[Fault]) -> None:
         await asyncio.sleep(0.5)
     if chance.random() < 0.3:
         await _end_when_caught_up(world, members=chance.randint(1, 2))
+        world.start()
     await world.caught_up()
     await world.finish(clean=True)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -40,27 +39,27 @@ class Workload:
         self._said: list[dict[str, Any]] = []
         self.sent: dict[Slot, Sent] = {}
 
-    def produce(self, records: int, topics: Iterable[str] | None = None) -> None:
+    def produce(self, records: int) -> None:
         """Send so many records."""
         for _ in range(records):
-            self._produce_one(tuple(topics or (builders.SESSIONS, builders.EVENTS)))
+            self._produce_one()
         self._broker.changed()
 
-    def _produce_one(self, topics: tuple[str, ...]) -> None:
+    def _produce_one(self) -> None:
         chance = self._chance
         draw = chance.random()
         if draw < 0.05:
             value, reason = chance.choice(BAD_RECORDS)
-            self._append(self._any_log(topics), value, b"s0", reason)
+            self._append(self._any_log(), value, b"s0", reason)
             return
         if draw < 0.08:
-            self._append(self._any_log(topics), None, b"s0", None)
+            self._append(self._any_log(), None, b"s0", None)
             return
         if draw < 0.12:
-            self._any_log(topics).leave_hole(chance.randint(1, 3))
+            self._any_log().leave_hole(chance.randint(1, 3))
             return
         message = chance.choice(self._said) if self._said and draw < 0.35 else self._say()
-        log = self._log_of(message, topics)
+        log = self._log_of(message)
         key = str(message["sessionId"]).encode()
         self._append(log, builders.encoded(message), key, message)
 
@@ -84,18 +83,16 @@ class Workload:
         self._said.append(message)
         return message
 
-    def _log_of(self, message: dict[str, Any], topics: tuple[str, ...]) -> Log:
+    def _log_of(self, message: dict[str, Any]) -> Log:
         """Return the log of the message's session, at times a wrong one."""
         if self._chance.random() < 0.05:
-            return self._any_log(topics)
+            return self._any_log()
         topic = builders.EVENTS if message["type"] == "event.recorded" else builders.SESSIONS
-        topic = topic if topic in topics else topics[0]
         logs = [log for log in self._broker.logs.values() if log.partition.topic == topic]
         return logs[self._sessions.index(message["sessionId"]) % len(logs)]
 
-    def _any_log(self, topics: tuple[str, ...]) -> Log:
-        logs = [log for log in self._broker.logs.values() if log.partition.topic in topics]
-        return self._chance.choice(logs)
+    def _any_log(self) -> Log:
+        return self._chance.choice(list(self._broker.logs.values()))
 
     def _append(
         self, log: Log, value: bytes | None, key: bytes, says: dict[str, Any] | Reason | None

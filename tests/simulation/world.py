@@ -161,6 +161,24 @@ class World:
         if found:
             raise Violation("\n".join(found))
 
+    def produce(self, records: int) -> None:
+        """Let producers send, once every client has noticed that a topic was made anew.
+
+        A client that did not look while the new log was shorter than the old one cannot know:
+        the protocol of these clients has no identity of a topic.
+        """
+        if any(self._reads_beyond(process) for process in self.running):
+            self.loop.in_world(0.2, self.produce, records)
+        else:
+            self.workload.produce(records)
+
+    def _reads_beyond(self, process: Process) -> bool:
+        client = process.client
+        return client is not None and any(
+            (client.position(partition) or 0) > log.end
+            for partition, log in self.broker.logs.items()
+        )
+
     # --- processes ------------------------------------------------------------------
 
     def start(self, until: Mapping[TopicPartition, int] | None = None) -> Process:

@@ -4,28 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bson.raw_bson import RawBSONDocument
-
-from consumer.contract.decode import Decoded, Tombstone, decode
-from consumer.contract.key_policy import KeyPolicy
 from consumer.contract.record import Position, Record, TopicPartition
-from consumer.contract.rejection import Rejected
 from consumer.errors import ExitCode, PreconditionError, SettingsError, TransientError
 from consumer.observe.logging import configure_logging
-from consumer.operations.audit.accounts import (
-    SKIPPED,
-    Judged,
-    by_event,
-    events_of,
-    rejected,
-    stored,
-)
+from consumer.operations.audit.judging import RecordJudge
 from consumer.operations.audit.letters import LettersOnDisk
 from consumer.operations.audit.problems import Problems
 from consumer.operations.audit.report import Report, disagreeing, print_report
@@ -35,8 +23,7 @@ from consumer.operations.replay.request import Request
 from consumer.operations.replay.selection import select, selector_of
 from consumer.settings import Settings
 from consumer.state.retention import Retention
-from consumer.state.writes import EndWrite, EventWrite, Expired, Write, plan
-from consumer.store.collections import Collections
+from consumer.state.writes import EndWrite
 from consumer.store.opening import open_store
 from consumer.store.reading import open_session_reader
 from consumer.stream.groups import describe_group
@@ -45,11 +32,7 @@ from consumer.stream.ranges import OffsetRange, offsets_of
 from consumer.stream.selector import Selector
 from consumer.stream.topics import open_admin
 
-Found = Iterator[tuple[tuple[str, str], RawBSONDocument]]
-
 BATCHES_AT_ONCE = 3
-FINDS_AT_ONCE = 8
-MAX_IN_ONE_FIND = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +68,8 @@ async def _prepare(
     reader = await stack.enter_async_context(open_range_reader(settings.kafka))
     store = await stack.enter_async_context(open_store(settings.mongo))
     letters = LettersOnDisk(database)
-    return _Auditor(settings, reader, store.collections, letters, Problems(database), retention)
+    judge = RecordJudge(store.collections, letters, retention)
+    return _Auditor(settings, reader, letters, judge, Problems(database))
 
 
 class _Auditor:
@@ -95,18 +79,15 @@ class _Auditor:
         self,
         settings: Settings,
         reader: RangeReader,
-        collections: Collections,
         letters: LettersOnDisk,
+        judge: RecordJudge,
         problems: Problems,
-        retention: Retention | None,
     ) -> None:
         self._settings = settings
         self._reader = reader
-        self._collections = collections
         self._letters = letters
+        self._judge = judge
         self._problems = problems
-        self._retention = retention
-        self._finds = asyncio.Semaphore(FINDS_AT_ONCE)
         self._done = 0
 
     async def run(self, request: AuditRequest) -> Report:
@@ -156,71 +137,12 @@ class _Auditor:
     async def _batch(
         self, partition: TopicPartition, records: Sequence[Record], offsets: int
     ) -> None:
-        planned = [(record, self._planned(record)) for record in records]
-        writes = [write for _, write in planned if not isinstance(write, Rejected | None)]
-        events = await self._events(writes)
-        sessions = await self._sessions({write.session_id for write in writes})
-        found = [
-            (record.position, self._judged(record, write, events, sessions))
-            for record, write in planned
-        ]
-        self._problems.add(partition, found)
-        self._problems.ended(w.session_id for w in writes if isinstance(w, EndWrite))
+        judged = await self._judge.judged(records)
+        self._problems.add(partition, ((each.record.position, each.judged) for each in judged))
+        self._problems.ended(
+            each.write.session_id for each in judged if isinstance(each.write, EndWrite)
+        )
         self._done += offsets
-
-    def _planned(self, record: Record) -> Write | Rejected | None:
-        """Return what the record writes; None: nothing, by policy."""
-        # A key that differs was dead-lettered or not, as the policy was then: both are fine.
-        decoded = decode(record, KeyPolicy.WARN)
-        match decoded:
-            case Rejected():
-                return decoded
-            case Tombstone():
-                return None
-            case Decoded():
-                oldest = self._retention.oldest_kept(datetime.now(UTC)) if self._retention else None
-                planned = plan(decoded.message, record, self._retention, oldest)
-                return None if isinstance(planned, Expired) else planned
-
-    def _judged(
-        self,
-        record: Record,
-        write: Write | Rejected | None,
-        events: Mapping[tuple[str, str], RawBSONDocument],
-        sessions: Mapping[str, RawBSONDocument],
-    ) -> Judged:
-        if write is None:
-            return SKIPPED
-        letter = self._letters.of(record.position, record.timestamp_ms)
-        if isinstance(write, Rejected):
-            return rejected(letter)
-        session = sessions.get(write.session_id)
-        if isinstance(write, EventWrite):
-            return stored(write, events.get((write.session_id, write.event_id)), session, letter)
-        return stored(write, session, session, letter)
-
-    async def _events(self, writes: Iterable[Write]) -> dict[tuple[str, str], RawBSONDocument]:
-        async def find(session_id: str, asked: Sequence[EventWrite]) -> Found:
-            async with self._finds:
-                event_ids = list({write.event_id for write in asked})
-                documents = await self._collections.find_events(session_id, event_ids)
-            return by_event(asked, documents)
-
-        parts = [
-            find(session_id, asked[start : start + MAX_IN_ONE_FIND])
-            for session_id, asked in events_of(writes).items()
-            for start in range(0, len(asked), MAX_IN_ONE_FIND)
-        ]
-        return {key: document for found in await asyncio.gather(*parts) for key, document in found}
-
-    async def _sessions(self, session_ids: set[str]) -> dict[str, RawBSONDocument]:
-        wanted = list(session_ids)
-        found: dict[str, RawBSONDocument] = {}
-        for start in range(0, len(wanted), MAX_IN_ONE_FIND):
-            part = wanted[start : start + MAX_IN_ONE_FIND]
-            for document in await self._collections.find_sessions(part):
-                found[document["sessionId"]] = document
-        return found
 
 
 async def _one_less(running: set[asyncio.Task[None]]) -> set[asyncio.Task[None]]:

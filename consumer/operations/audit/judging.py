@@ -1,0 +1,119 @@
+"""Looks up what should hold each record of a batch, and has it judged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from bson.raw_bson import RawBSONDocument
+
+from consumer.contract.decode import Decoded, Tombstone, decode
+from consumer.contract.key_policy import KeyPolicy
+from consumer.contract.record import Record
+from consumer.contract.rejection import Rejected
+from consumer.operations.audit.accounts import (
+    SKIPPED,
+    Judged,
+    by_event,
+    events_of,
+    rejected,
+    stored,
+)
+from consumer.operations.audit.letters import LettersOnDisk
+from consumer.state.retention import Retention
+from consumer.state.writes import EventWrite, Expired, Write, plan
+from consumer.store.collections import Collections
+
+FINDS_AT_ONCE = 8
+MAX_IN_ONE_FIND = 500
+
+Found = Iterator[tuple[tuple[str, str], RawBSONDocument]]
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedRecord:
+    """A record, what it should have written (None: nothing, by policy), and its account."""
+
+    record: Record
+    write: Write | Rejected | None
+    judged: Judged
+
+
+class RecordJudge:
+    """Judges records by the documents and dead letters that are there now."""
+
+    def __init__(
+        self, collections: Collections, letters: LettersOnDisk, retention: Retention | None
+    ) -> None:
+        """``letters`` must have been loaded."""
+        self._collections = collections
+        self._letters = letters
+        self._retention = retention
+        self._finds = asyncio.Semaphore(FINDS_AT_ONCE)
+
+    async def judged(self, records: Sequence[Record]) -> list[JudgedRecord]:
+        """Judge a batch, in its order. Raises ``TransientError`` while the store cannot answer."""
+        planned = [(record, self._planned(record)) for record in records]
+        writes = [write for _, write in planned if not isinstance(write, Rejected | None)]
+        events = await self._events(writes)
+        sessions = await self._sessions({write.session_id for write in writes})
+        return [
+            JudgedRecord(record, write, self._judged(record, write, events, sessions))
+            for record, write in planned
+        ]
+
+    def _planned(self, record: Record) -> Write | Rejected | None:
+        """Return what the record writes; None: nothing, by policy."""
+        # A key that differs was dead-lettered or not, as the policy was then: both are fine.
+        decoded = decode(record, KeyPolicy.WARN)
+        match decoded:
+            case Rejected():
+                return decoded
+            case Tombstone():
+                return None
+            case Decoded():
+                oldest = self._retention.oldest_kept(datetime.now(UTC)) if self._retention else None
+                planned = plan(decoded.message, record, self._retention, oldest)
+                return None if isinstance(planned, Expired) else planned
+
+    def _judged(
+        self,
+        record: Record,
+        write: Write | Rejected | None,
+        events: Mapping[tuple[str, str], RawBSONDocument],
+        sessions: Mapping[str, RawBSONDocument],
+    ) -> Judged:
+        if write is None:
+            return SKIPPED
+        letter = self._letters.of(record.position, record.timestamp_ms)
+        if isinstance(write, Rejected):
+            return rejected(letter)
+        session = sessions.get(write.session_id)
+        if isinstance(write, EventWrite):
+            return stored(write, events.get((write.session_id, write.event_id)), session, letter)
+        return stored(write, session, session, letter)
+
+    async def _events(self, writes: Iterable[Write]) -> dict[tuple[str, str], RawBSONDocument]:
+        async def find(session_id: str, asked: Sequence[EventWrite]) -> Found:
+            async with self._finds:
+                event_ids = list({write.event_id for write in asked})
+                documents = await self._collections.find_events(session_id, event_ids)
+            return by_event(asked, documents)
+
+        parts = [
+            find(session_id, asked[start : start + MAX_IN_ONE_FIND])
+            for session_id, asked in events_of(writes).items()
+            for start in range(0, len(asked), MAX_IN_ONE_FIND)
+        ]
+        return {key: document for found in await asyncio.gather(*parts) for key, document in found}
+
+    async def _sessions(self, session_ids: set[str]) -> dict[str, RawBSONDocument]:
+        wanted = list(session_ids)
+        found: dict[str, RawBSONDocument] = {}
+        for start in range(0, len(wanted), MAX_IN_ONE_FIND):
+            part = wanted[start : start + MAX_IN_ONE_FIND]
+            for document in await self._collections.find_sessions(part):
+                found[document["sessionId"]] = document
+        return found
