@@ -21,15 +21,16 @@ from consumer.engine.pipeline import Pipeline, RecordPlanner
 from consumer.engine.retention_watch import RetentionWatch
 from consumer.engine.retry import Backoff
 from consumer.engine.runner import Limits, RunEnd, Runner
-from consumer.engine.supervise import supervise
+from consumer.engine.supervise import TaskDiedError, supervise
 from consumer.engine.watchdog import Watchdog
-from consumer.errors import ExitCode, PreconditionError, TransientError
+from consumer.errors import ConsumerError, ExitCode, PreconditionError, TransientError
 from consumer.findings import Finding, Status
 from consumer.observe.health import Health
 from consumer.observe.http import serve
 from consumer.observe.logging import configure_logging, get_logger
 from consumer.observe.metrics import Metrics
 from consumer.observe.observer import EngineObserver
+from consumer.observe.writer import LogWriter
 from consumer.settings import OnGap, Settings
 from consumer.state.retention import Retention
 from consumer.store.opening import OpenStore, open_store
@@ -203,6 +204,20 @@ async def run_consumer(settings: Settings, *, until_caught_up: bool) -> ExitCode
     Returns how the process ends; raises a ``ConsumerError`` that carries its exit code.
     """
     writer = configure_logging(settings)
+    try:
+        return await _run(settings, writer, until_caught_up=until_caught_up)
+    except TaskDiedError:
+        get_logger().critical("died", exc_info=True)
+        raise
+    except ConsumerError:
+        raise
+    except Exception as error:
+        # A defect. Python's own traceback would quote data, and its exit code be that of a check.
+        get_logger().critical("died", exc_info=True)
+        raise TaskDiedError(f"ended by {type(error).__name__}; the log says where") from error
+
+
+async def _run(settings: Settings, writer: LogWriter, *, until_caught_up: bool) -> ExitCode:
     health, metrics = Health(), Metrics()
     metrics.watch(ready=lambda: health.readiness().good, log_lines_dropped=lambda: writer.dropped)
     observer = EngineObserver(metrics, health)
@@ -214,7 +229,12 @@ async def run_consumer(settings: Settings, *, until_caught_up: bool) -> ExitCode
         parts = await unless_stopped(stop, stack.enter_async_context(opened(settings)))
         if parts is None:
             return ExitCode.DONE
-        ends = await ends_of(settings) if until_caught_up else None
+        ends = None
+        if until_caught_up:
+            asked = until_answered("Kafka", lambda: ends_of(settings), settings)
+            ends = await unless_stopped(stop, asked)
+            if ends is None:
+                return ExitCode.DONE
         runner = build_runner(settings, parts, observer)
         signals.resume_on_signal(runner.resume)
         watchdog = Watchdog(

@@ -126,7 +126,7 @@ class Runner:
         committing = asyncio.ensure_future(self._committer.run())
         try:
             await self._until_asked(stop, until, committing)
-            drained = await self._drain(self._limits.drain_deadline)
+            drained = await self._drain(self._limits.drain_deadline, insist=True)
             if failure.done():
                 failure.result()
         finally:
@@ -168,13 +168,20 @@ class Runner:
         committing.cancel()
         await asyncio.gather(committing, self._batches.cancel(), return_exceptions=True)
 
-    async def _drain(self, seconds: float) -> bool:
-        """Let what is in flight end and commit it, within one deadline for both steps."""
+    async def _drain(self, seconds: float, *, insist: bool) -> bool:
+        """Let what is in flight end and commit it, within one deadline for both steps.
+
+        ``insist``: a refused commit is tried again. Not while the group waits for this member,
+        which may be refused because it is none any more.
+        """
         deadline = self._now() + seconds
         drained = await self._batches.present_done(seconds * DRAIN_SHARE)
         try:
             async with asyncio.timeout_at(deadline):
                 committed = await self._committer.commit()
+                while insist and not committed:
+                    await asyncio.sleep(self._limits.commit_interval)
+                    committed = await self._committer.commit()
         except TimeoutError:
             committed = False
         return drained and committed
@@ -291,7 +298,9 @@ class Runner:
     async def _revoke(self) -> None:
         self._revoking = True
         epoch = self.ledger.epoch
-        drained = await self._drain(self._limits.rebalance_timeout * REVOKE_SHARE)
+        drained = await self._drain(
+            self._limits.rebalance_timeout * REVOKE_SHARE, insist=False
+        )
         if epoch != self.ledger.epoch:
             # Lost while it drained; whatever has been assigned since then is not to be forgotten.
             return

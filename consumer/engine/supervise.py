@@ -28,7 +28,8 @@ async def supervise(main: Awaitable[T], background: Mapping[str, Awaitable[None]
             return leading.result()
         task = next(task for task in tasks if task.done())
         error = None if task.cancelled() else task.exception()
-        raise TaskDiedError(f"the task {tasks[task]} ended: {error!r}") from error
+        # Its class only: the text of any other error may quote data.
+        raise TaskDiedError(f"the task {tasks[task]} ended by {type(error).__name__}") from error
     finally:
         for other in (leading, *tasks):
             other.cancel()

@@ -33,6 +33,8 @@ LONGEST_LINE = 4 * 1024 * 1024
 LAST_WORDS = 12
 END_SECONDS = 30.0
 
+NONE: Mapping[str, object] = {}
+
 Facts = dict[str, Any]
 
 
@@ -141,10 +143,8 @@ class Fleet:
         self._readers: set[asyncio.Task[None]] = set()
         self.services: list[Service] = []
 
-    async def start(
-        self, *options: str, command: str = "run", serves: bool = False, **settings: object
-    ) -> Service:
-        """Start one. Double underscores in the names of ``settings`` stand for dots.
+    async def start(self, *options: str, serves: bool = False, **settings: object) -> Service:
+        """Start ``consumer run``. Double underscores in names of ``settings`` stand for dots.
 
         ``serves``: on a port of its own it answers for its health and metrics.
         """
@@ -152,17 +152,23 @@ class Fleet:
         port = free_port() if serves else None
         if port is not None:
             own |= {"http.host": LOOPBACK, "http.port": port}
+        return await self.launch("-m", "consumer", "run", *options, port=port, settings=own)
+
+    async def launch(
+        self, *command: str, settings: Mapping[str, object] = NONE, port: int | None = None
+    ) -> Service:
+        """Start Python with this command line, with the fleet's settings and these besides."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-S", lifeline.__file__, str(os.getpid())),
-            *(sys.executable, "-m", "consumer", command, *options),
+            *(sys.executable, *command),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=PIPE,
             stderr=asyncio.subprocess.STDOUT,
-            env=_environment({"log.format": "json", **self._settings, **own}),
+            env=_environment({"log.format": "json", **self._settings, **settings}),
             limit=LONGEST_LINE,
             cwd=ROOT,
         )
-        service = Service(f"consumer-{len(self.services) + 1}", process, port)
+        service = Service(f"process-{len(self.services) + 1}", process, port)
         self.services.append(service)
         reading = asyncio.create_task(self._read(service))
         self._readers.add(reading)

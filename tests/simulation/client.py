@@ -145,6 +145,7 @@ class SimulatedClient:
                     # Without a limit, as the real one waits.
                     self._assigned.clear()
                     await self._assigned.wait()
+                    self._check_membership()
                     continue
                 drained = self._drain(partitions, max_records)
                 left = deadline - self._loop.time()
@@ -229,6 +230,12 @@ class SimulatedClient:
             with suppress(LostError, RefusedError):
                 await self._ask_group(partial(self._cluster.group.leave, self._member))
         self._generation = -1
+
+    def lose_coordination(self) -> None:
+        """Let the coordination end for good; who waits for an assignment is told so."""
+        self._faults.coordination_dead = True
+        self._tasks[0].cancel()
+        self._assigned.set()
 
     # --- fetching -------------------------------------------------------------------
 
@@ -348,7 +355,7 @@ class SimulatedClient:
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(self._times.heartbeat_interval)
-            if self._faults.heartbeat_poisoned or self._faults.coordination_dead:
+            if self._faults.heartbeat_poisoned:
                 return
             if not self._heartbeating or self._generation < 0:
                 continue
@@ -372,8 +379,6 @@ class SimulatedClient:
     async def _coordinate(self) -> None:
         while True:
             await self._rejoin.wait()
-            if self._faults.coordination_dead:
-                return
             if not self._prepared:
                 self._reassigning = True
                 await _in_own_task(self._callbacks.on_revoked())

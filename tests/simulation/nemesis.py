@@ -239,8 +239,8 @@ def coordinator_down(world: World, fault: Fault) -> None:
 def client_lost(world: World, fault: Fault) -> None:
     """The client's coordination has ended, and stays so."""
     victim = _victim(world, fault)
-    if victim is not None:
-        victim.faults.coordination_dead = True
+    if victim is not None and victim.client is not None:
+        victim.client.lose_coordination()
 
 
 @kind

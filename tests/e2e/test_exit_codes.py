@@ -1,0 +1,148 @@
+"""Scripts rely on how the process ends: each documented exit code, seen from outside.
+
+5 (the deadline passed) and 130 (a second signal) are seen in ``test_stopping``.
+"""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+
+from consumer.errors import ExitCode
+from tests.builders import event
+from tests.e2e.processes import LOOPBACK, Fleet, free_port
+from tests.e2e.sites import Site
+
+pytestmark = pytest.mark.real_kafka
+
+UNANSWERED = f"{LOOPBACK}:1"
+
+
+async def test_0_when_it_was_asked_to_stop_and_had_nothing_left_to_do(fleet: Fleet) -> None:
+    service = await fleet.start()
+    await fleet.said(service, "partitions_assigned")
+    assert await fleet.stopped(service) == ExitCode.DONE
+    assert service.said("stopping", signal="SIGTERM")
+    assert service.said("ended", end="stopped")
+
+
+async def test_0_when_it_was_stopped_while_it_waited_for_servers(fleet: Fleet) -> None:
+    service = await fleet.start(mongo__uri=f"mongodb://{UNANSWERED}", mongo__timeout=1.0)
+    await fleet.said(service, "waiting_for_server", server="MongoDB")
+    assert await fleet.stopped(service) == ExitCode.DONE
+
+
+async def test_1_when_a_check_finds_something(site: Site, fleet: Fleet) -> None:
+    missing = {"kafka.topics": f"{site.name}.missing"}
+    check = await fleet.launch("-m", "consumer", "check", settings=missing)
+    assert await fleet.ended(check) == ExitCode.FOUND
+    assert f"{site.name}.missing" in "".join(check.words)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"engine__max_poll_records": 0}, "engine.max_poll_records"),
+        ({"kafka__session_timeout": 1.0}, "kafka.session_timeout"),
+        ({"log__format": "xml"}, "log.format"),
+    ],
+)
+async def test_2_when_a_setting_is_wrong(
+    fleet: Fleet, settings: dict[str, object], words: str
+) -> None:
+    service = await fleet.start(**settings)
+    assert await fleet.ended(service) == ExitCode.USAGE
+    assert words in "\n".join(service.words)
+
+
+async def test_2_when_an_option_is_unknown(fleet: Fleet) -> None:
+    assert await fleet.ended(await fleet.start("--no-such-option")) == ExitCode.USAGE
+
+
+async def test_3_when_a_topic_is_missing(site: Site, fleet: Fleet) -> None:
+    service = await fleet.start(kafka__topics=f"{site.events},{site.name}.missing")
+    assert await fleet.ended(service) == ExitCode.PRECONDITION
+    assert f"{site.name}.missing" in "\n".join(service.words)
+    assert not service.said("partitions_assigned")
+
+
+@pytest.mark.parametrize(
+    ("server", "address"),
+    [
+        ("MongoDB", {"mongo__uri": f"mongodb://{UNANSWERED}", "mongo__timeout": 0.5}),
+        ("Kafka", {"kafka__bootstrap_servers": UNANSWERED}),
+    ],
+)
+async def test_3_when_a_server_does_not_answer_in_time(
+    fleet: Fleet, server: str, address: dict[str, object]
+) -> None:
+    service = await fleet.start(engine__startup_timeout=1.0, **address)
+    assert await fleet.ended(service) == ExitCode.PRECONDITION
+    assert any(line.startswith(f"consumer: {server} did not answer") for line in service.words)
+
+
+async def test_3_when_the_port_of_its_metrics_is_taken(fleet: Fleet) -> None:
+    with socket.create_server((LOOPBACK, free_port())) as taken:
+        port = taken.getsockname()[1]
+        service = await fleet.start(http__host=LOOPBACK, http__port=port)
+        assert await fleet.ended(service) == ExitCode.PRECONDITION
+    assert "http.port" in "\n".join(service.words)
+
+
+async def test_4_when_records_were_deleted_unread_and_the_settings_say_to_stop(
+    site: Site, fleet: Fleet
+) -> None:
+    await site.publish([event("s", "e-1")])
+    assert await fleet.ended(await fleet.start("--exit-when-caught-up")) == ExitCode.DONE
+    positions = [
+        sent.position for sent in await site.publish([event("s", "e-2"), event("s", "e-3")])
+    ]
+    admin = AIOKafkaAdminClient(bootstrap_servers=site.kafka)
+    await admin.start()
+    last = positions[-1]
+    partition = TopicPartition(last.topic, last.partition)
+    await admin.delete_records({partition: RecordsToDelete(before_offset=last.offset)})
+    await admin.close()
+
+    service = await fleet.start(kafka__on_gap="stop")
+    assert await fleet.ended(service) == ExitCode.INCIDENT
+    assert service.said("records_deleted_unread", records=1)
+    assert (await site.committed())[partition] == positions[0].offset
+
+    follower = await fleet.start("--exit-when-caught-up", kafka__on_gap="continue")
+    assert await fleet.ended(follower) == ExitCode.DONE
+    _, events = await site.documents()
+    assert {one["eventId"] for one in events} == {"e-1", "e-3"}
+
+
+BROKEN_TASK = """
+from consumer.engine.watchdog import Watchdog
+async def broken(self):
+    raise ZeroDivisionError("sess-secret")
+Watchdog.run = broken
+"""
+BROKEN_ENGINE = """
+from consumer.engine.pipeline import Pipeline
+async def broken(self, batch):
+    raise ZeroDivisionError("sess-secret")
+Pipeline.process = broken
+"""
+
+
+@pytest.mark.parametrize("defect", [BROKEN_TASK, BROKEN_ENGINE])
+async def test_6_when_a_task_of_its_own_dies_which_the_log_names_without_quoting_data(
+    site: Site, fleet: Fleet, defect: str
+) -> None:
+    await site.publish([event("sess-secret")])
+    code = f"{defect}\nfrom consumer.cli import main\nmain()"
+    service = await fleet.launch("-c", code, "run")
+    assert await fleet.ended(service) == ExitCode.TASK_DIED
+    (died,) = service.said("died")
+    assert "ZeroDivisionError" in died["failure"]
+    assert "in broken" in died["failure"]
+    assert "sess-secret" not in "\n".join(service.words) + str(service.lines)
+    assert "Traceback" not in "\n".join(service.words)
+    assert await site.committed() == {}
