@@ -28,8 +28,9 @@ async def supervise(main: Awaitable[T], background: Mapping[str, Awaitable[None]
             return leading.result()
         task = next(task for task in tasks if task.done())
         error = None if task.cancelled() else task.exception()
-        # Its class only: the text of any other error may quote data.
-        raise TaskDiedError(f"the task {tasks[task]} ended by {type(error).__name__}") from error
+        # Its class only: an error's text may quote data.
+        how = "by itself" if error is None else f"with {type(error).__name__}"
+        raise TaskDiedError(f"the task {tasks[task]} ended {how}") from error
     finally:
         for other in (leading, *tasks):
             other.cancel()
