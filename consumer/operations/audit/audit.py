@@ -52,13 +52,20 @@ async def audit(settings: Settings, request: AuditRequest, retention: Retention 
     """
     configure_logging(settings)
     try:
-        async with AsyncExitStack() as stack:
-            auditor = await _prepare(settings, stack, retention)
-            report = await auditor.run(request)
+        report = await audited(settings, request, retention)
     except TransientError as error:
         raise PreconditionError(f"a server does not answer ({error})") from error
     print_report(report, as_json=request.as_json)
     return ExitCode.FOUND if report.found else ExitCode.DONE
+
+
+async def audited(
+    settings: Settings, request: AuditRequest, retention: Retention | None = None
+) -> Report:
+    """Audit and return what was found. Raises ``TransientError`` where a server is away."""
+    async with AsyncExitStack() as stack:
+        auditor = await _prepare(settings, stack, retention)
+        return await auditor.run(request)
 
 
 async def _prepare(
