@@ -74,7 +74,7 @@ async def require_topics(kafka: KafkaSettings, names: Collection[str]) -> None:
         servers = ",".join(kafka.bootstrap_servers)
         create = f"kafka-topics.sh --bootstrap-server {servers} --create --partitions 6 --topic"
         raise BrokersError(
-            f"Kafka at {servers} has no topic {', '.join(missing)}; create with: "
+            f"Kafka at {servers} has no topic {', '.join(missing)} that we may see; create with: "
             + "; ".join(f"{create} {name}" for name in missing)
         )
 

@@ -61,6 +61,12 @@ def _existing(file: Path) -> Path:
     return file
 
 
+def _in_a_directory(file: Path | None) -> Path | None:
+    if file is not None and not file.parent.is_dir():
+        raise typer.BadParameter(f"there is no directory {str(file.parent)!r}")
+    return file
+
+
 @app.command()
 def publish(
     *,
@@ -126,6 +132,7 @@ def generate(
             "--expect",
             dir_okay=False,
             writable=True,
+            callback=_in_a_directory,
             metavar="FILE",
             help="Where the expected end state is written; else to standard error.",
         ),

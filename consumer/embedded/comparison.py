@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from consumer.embedded.expectation import Document, Expectation, fingerprint
 from consumer.settings import MongoSettings
@@ -18,6 +18,8 @@ from consumer.store.clients import (
     open_client,
 )
 from consumer.store.failures import translated
+
+_READ_SECONDS: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,8 @@ async def _all(collection: Collection) -> AsyncIterator[Document]:
 @asynccontextmanager
 async def open_stored(settings: MongoSettings) -> AsyncIterator[Stored]:
     """Open the collections for reading, close the connections at the end."""
+    # The driver's deadline holds for a cursor's whole life, and every document is read with one.
+    settings = settings.model_copy(update={"timeout": _READ_SECONDS})
     client = open_client(settings)
     try:
         yield Stored(client, settings)

@@ -36,6 +36,7 @@ from producer_tools.brokers import create_topics
 from producer_tools.outgoing import Topics
 
 _PARTITIONS: Final = 6
+_MANY: Final = 100_000
 _TERMINATED: Final = 128 + signal.SIGTERM
 
 _BEFORE: Final = (
@@ -108,6 +109,8 @@ def _prepared(screen: Screen, sessions: int | None) -> Material:
         screen.scene.events = len(material.expected.events)
         count = material.expected.session_count
         step.result = f"{count:,} {material.source}, {screen.scene.total:,} messages"
+        if screen.scene.total > _MANY:
+            step.result += "; storing them takes some minutes"
     return material
 
 

@@ -16,6 +16,7 @@ from consumer.settings.sources import environment
 
 _LIFELINE: Final = Path(__file__).with_name("lifeline.py")
 _STOP_SECONDS: Final = 5.0
+_LONGEST_WORDS: Final = 400
 
 
 @asynccontextmanager
@@ -71,4 +72,5 @@ def with_settings(overrides: Mapping[str, object], command: Sequence[str]) -> li
 def last_line(log: Path) -> str:
     """Return what the program said last, for a message about its end."""
     lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+    said = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+    return said if len(said) <= _LONGEST_WORDS else said[:_LONGEST_WORDS] + "…"

@@ -78,12 +78,18 @@ class Batches:
         try:
             report = await self._pipeline.process(batch)
         except Abandoned:
-            for partition, records in batch.records.items():
-                self._observer.abandoned(partition, len(records))
+            self._abandon(batch)
+        except asyncio.CancelledError:
+            self._abandon(batch)
+            raise
         else:
             self._settle(batch, spans, report)
         finally:
             self._assignment.release(batch.records)
+
+    def _abandon(self, batch: Batch) -> None:
+        for partition, records in batch.records.items():
+            self._observer.abandoned(partition, len(records))
 
     def _settle(
         self, batch: Batch, spans: Mapping[TopicPartition, Span], report: BatchReport

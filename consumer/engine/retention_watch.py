@@ -52,17 +52,19 @@ class RetentionWatch:
         """Look every ``INTERVAL`` seconds, for ever."""
         while True:
             await asyncio.sleep(INTERVAL)
-            self._report_margins()
-            await self._notice_gaps()
+            self.report_margins()
+            await self.notice_gaps()
 
-    def _report_margins(self) -> None:
+    def report_margins(self) -> None:
+        """Say how long the oldest unread record of each partition has left."""
         for partition, stamp_ms in self._unread.oldest_unread_ms().items():
             kept_ms = self._retention_ms.get(partition.topic)
             if kept_ms is not None and stamp_ms >= 0:
                 margin = (stamp_ms + kept_ms) / 1000 - self._now()
                 self._observer.retention_margin(partition, margin, kept_ms / 1000)
 
-    async def _notice_gaps(self) -> None:
+    async def notice_gaps(self) -> None:
+        """Compare where idle partitions stand with where their logs begin."""
         waiting = self._unread.idle_positions()
         if not waiting:
             return

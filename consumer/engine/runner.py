@@ -238,6 +238,8 @@ class Runner:
         for partition, records in polled.records.items():
             if records:
                 self._source.seek(partition, records[0].offset)
+        for gap in polled.gaps:
+            self._source.seek(gap.partition, gap.first)
 
     def _accept(self, polled: Polled) -> None:
         for gap in polled.gaps:
@@ -298,9 +300,7 @@ class Runner:
     async def _revoke(self) -> None:
         self._revoking = True
         epoch = self.ledger.epoch
-        drained = await self._drain(
-            self._limits.rebalance_timeout * REVOKE_SHARE, insist=False
-        )
+        drained = await self._drain(self._limits.rebalance_timeout * REVOKE_SHARE, insist=False)
         if epoch != self.ledger.epoch:
             # Lost while it drained; whatever has been assigned since then is not to be forgotten.
             return

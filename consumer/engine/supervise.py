@@ -18,7 +18,8 @@ class TaskDiedError(ConsumerError):
 async def supervise(main: Awaitable[T], background: Mapping[str, Awaitable[None]]) -> T:
     """Await ``main`` with the background tasks beside it, and end them with it.
 
-    Raises what ``main`` raises; ``TaskDiedError`` naming the background task that ended first.
+    Raises what ``main`` raises, or the ``ConsumerError`` of a background task;
+    ``TaskDiedError`` naming one that ended in any other way.
     """
     leading = asyncio.ensure_future(main)
     tasks = {asyncio.ensure_future(work): name for name, work in background.items()}
@@ -28,6 +29,9 @@ async def supervise(main: Awaitable[T], background: Mapping[str, Awaitable[None]
             return leading.result()
         task = next(task for task in tasks if task.done())
         error = None if task.cancelled() else task.exception()
+        if isinstance(error, ConsumerError):
+            # It says itself what it is, and which exit code that has.
+            raise error
         # Its class only: an error's text may quote data.
         how = "by itself" if error is None else f"with {type(error).__name__}"
         raise TaskDiedError(f"the task {tasks[task]} ended {how}") from error

@@ -93,6 +93,8 @@ class KafkaSettings(Group):
     """The most that one fetch brings of one partition, as compressed by the producer."""
     fetch_max_bytes: Bytes = 50 * 1024 * 1024
     """The most that one fetch brings in all."""
+    max_decompressed_bytes: Bytes = 64 * 1024 * 1024
+    """The most that a batch may unpack to; a partition stops at a larger one, others go on."""
 
 
 class DeadLetterSettings(Group):

@@ -13,6 +13,10 @@ from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.raw_bson import RawBSONDocument
 
 
+Stored = RawBSONDocument
+"""A document as it lies in the store, by the name that rooms without BSON use."""
+
+
 class QuietDocument(RawBSONDocument):
     """A raw document that does not print what it holds.
 

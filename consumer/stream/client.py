@@ -1,34 +1,38 @@
 """The Kafka client, reduced to what the source needs, with its traps defused.
 
 Everything here that touches a private name of aiokafka is tied to the pinned
-version (0.14) and covered by tests/adapters/stream; each use says which defect
+version (0.14) and covered by tests/faults/kafka; each use says which defect
 it cures.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 from aiokafka import TopicPartition as ClientPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from aiokafka.errors import (
-    GroupAuthorizationFailedError,
-    GroupLoadInProgressError,
-    IllegalStateError,
-    KafkaError,
-    for_code,
-)
 
 from consumer.contract.record import Record, TopicPartition
 from consumer.errors import TransientError
 from consumer.settings import KafkaSettings
+from consumer.stream.client_repairs import (
+    FetchErrors,
+    count_fetch_as_ended,
+    refuse_offset_fetch_errors,
+)
 from consumer.stream.connection import connection_options
+from consumer.stream.decompression import limit_decompression
+from consumer.stream.fetch_results import UnreadableBatchError, begin_fetch, use_bounded_results
+from consumer.stream.kafka_errors import kafka_errors
 
 UNASSIGNED = ClientPartition("", -1)
 """Polling a partition that is never assigned proves liveness and drains nothing."""
+
+GIVE_UP_WAIT = 1.0
+"""Seconds that a client which never worked has to disconnect."""
 
 
 class ClientLostError(TransientError):
@@ -64,6 +68,10 @@ class GroupClient(Protocol):
 
     def highwater(self, partition: TopicPartition) -> int | None:
         """The end of the partition as of the last fetch, None before it."""
+        ...
+
+    def last_stable(self, partition: TopicPartition) -> int | None:
+        """Where the oldest open transaction begins as of the last fetch; else the end."""
         ...
 
     async def fetch(
@@ -140,37 +148,13 @@ def _consumer_options(kafka: KafkaSettings) -> dict[str, Any]:
     }
 
 
-def _refuse_offset_fetch_errors(consumer: AIOKafkaConsumer) -> None:
-    """Turn an error of a whole OffsetFetch reply into an error, not into 'nothing committed'.
-
-    Since version 2 of the request the broker reports group errors in one field and sends no
-    topics; aiokafka 0.14 never looks at it and would start the partitions over.
-    """
-    coordinator = consumer._coordinator  # noqa: SLF001 -- see the docstring
-    send: Callable[[Any], Awaitable[Any]] = coordinator._send_req  # noqa: SLF001
-
-    async def send_checked(request: Any) -> Any:  # noqa: ANN401 -- aiokafka ships no types
-        response = await send(request)
-        code = getattr(response, "error_code", 0) if hasattr(response, "topics") else 0
-        if not code:
-            return response
-        error = for_code(code)
-        if error is GroupAuthorizationFailedError:
-            raise error(consumer._group_id)  # noqa: SLF001
-        if error.retriable:
-            coordinator.coordinator_dead()
-            raise error
-        raise GroupLoadInProgressError(f"OffsetFetch was refused with code {code}")
-
-    coordinator._send_req = send_checked  # noqa: SLF001
-
-
 class AiokafkaClient:
     """``GroupClient`` over aiokafka."""
 
     def __init__(self, consumer: AIOKafkaConsumer) -> None:
         """Wrap a started and subscribed consumer; use ``open_client``."""
         self._consumer = consumer
+        self._fetch_errors = FetchErrors(consumer)
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
         """See ``GroupClient``."""
@@ -197,12 +181,22 @@ class AiokafkaClient:
         value = self._consumer.highwater(target)
         return None if value is None else int(value)
 
+    def last_stable(self, partition: TopicPartition) -> int | None:
+        """See ``GroupClient``."""
+        target = ClientPartition(*partition)
+        if target not in self._consumer.assignment():
+            return None
+        value = self._consumer.last_stable_offset(target)
+        return None if value is None or value < 0 else int(value)
+
     async def fetch(
         self, partitions: Collection[TopicPartition], max_records: int, timeout: float
     ) -> Mapping[TopicPartition, Sequence[Record]]:
         """See ``GroupClient``."""
         targets = [ClientPartition(*partition) for partition in partitions] or [UNASSIGNED]
         self._check_membership()
+        self._check_fetching(targets)
+        begin_fetch()
         try:
             fetched = await self._consumer.getmany(
                 *targets, timeout_ms=int(timeout * 1000), max_records=max_records
@@ -213,13 +207,28 @@ class AiokafkaClient:
                 raise
             # Nobody cancelled us: the client's coordination task was, and it stays dead.
             raise ClientLostError("coordination_cancelled") from None
+        except UnreadableBatchError as error:
+            detail = f"offsets {error.first} to {error.end - 1} cannot be read"
+            raise TransientError(error.cause, detail) from error
         except Exception as error:
-            # Any class may come out of a fetch: a codec's, a CRC's, an assertion.
+            # Any class may come out of a fetch: an assertion, a refusal.
             raise TransientError(type(error).__name__, "fetch failed") from error
+        finally:
+            count_fetch_as_ended(self._consumer)
         return {
             TopicPartition(*partition): [_record(item) for item in items]
             for partition, items in fetched.items()
         }
+
+    def _check_fetching(self, targets: Collection[ClientPartition]) -> None:
+        """Raise what the client keeps to itself, before a fetch has drained anything."""
+        if self._consumer._fetcher._fetch_task.done():  # noqa: SLF001 -- nobody looks at it: the
+            # client would hand out nothing for ever
+            raise ClientLostError("fetching_ended")
+        for target in targets:
+            cause = self._fetch_errors.causes.get(target)
+            if cause is not None:
+                raise TransientError(cause, "fetch refused")
 
     def _check_membership(self) -> None:
         """Tell trouble of the group from trouble of a partition, before the fetch mixes them."""
@@ -237,7 +246,7 @@ class AiokafkaClient:
     ) -> Mapping[TopicPartition, int | None]:
         """See ``GroupClient``."""
         targets = [ClientPartition(*partition) for partition in partitions]
-        with _kafka_errors("offset_fetch"):
+        with kafka_errors("offset_fetch"):
             fetched = await self._consumer._coordinator.fetch_committed_offsets(targets)  # noqa: SLF001
             # -- the public committed() asks for one partition a request
         return {
@@ -249,7 +258,7 @@ class AiokafkaClient:
         self, partitions: Collection[TopicPartition]
     ) -> Mapping[TopicPartition, int]:
         """See ``GroupClient``."""
-        with _kafka_errors("list_offsets"):
+        with kafka_errors("list_offsets"):
             found = await self._consumer.beginning_offsets(
                 [ClientPartition(*partition) for partition in partitions]
             )
@@ -257,7 +266,7 @@ class AiokafkaClient:
 
     async def ends(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
         """See ``GroupClient``."""
-        with _kafka_errors("list_offsets"):
+        with kafka_errors("list_offsets"):
             found = await self._consumer.end_offsets(
                 [ClientPartition(*partition) for partition in partitions]
             )
@@ -268,31 +277,15 @@ class AiokafkaClient:
         if self._consumer._coordinator.generation < 0:  # noqa: SLF001 -- outside the group a
             # commit goes out unfenced, and an empty group accepts it: a zombie would rewind
             raise TransientError("not_a_member", "commit refused")
-        with _kafka_errors("commit"):
+        with kafka_errors("commit"):
             await self._consumer.commit(
                 {ClientPartition(*partition): offset for partition, offset in offsets.items()}
             )
 
     async def close(self) -> None:
         """See ``GroupClient``."""
-        with _kafka_errors("close"):
+        with kafka_errors("close"):
             await self._consumer.stop()
-
-
-class _kafka_errors:  # noqa: N801 -- reads as a statement where it is used
-    """Map what aiokafka raises to ours, in one place."""
-
-    def __init__(self, action: str) -> None:
-        self._action = action
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, KafkaError | IllegalStateError | ValueError | AssertionError):
-            raise TransientError(type(error).__name__, f"{self._action} failed") from error
-        if isinstance(error, OSError | TimeoutError):
-            raise TransientError(type(error).__name__, f"{self._action} failed") from error
 
 
 def _record(item: Any) -> Record:  # noqa: ANN401 -- aiokafka ships no types
@@ -314,13 +307,28 @@ async def open_client(kafka: KafkaSettings, callbacks: RebalanceCallbacks) -> Gr
     The consumer is started before it subscribes: started with topics it would wait for its
     first assignment without a limit, deaf to a shutdown.
     """
+    limit_decompression(kafka.max_decompressed_bytes)
+    use_bounded_results(kafka.max_decompressed_bytes)
     consumer = AIOKafkaConsumer(**_consumer_options(kafka))
     try:
-        with _kafka_errors("connect"):
+        with kafka_errors("connect"):
             await consumer.start()
-        _refuse_offset_fetch_errors(consumer)
+        refuse_offset_fetch_errors(consumer)
     except BaseException:
-        await consumer.stop()
+        await give_up(consumer)
         raise
     consumer.subscribe(topics=list(kafka.topics), listener=_Listener(callbacks))
     return AiokafkaClient(consumer)
+
+
+async def give_up(consumer: AIOKafkaConsumer) -> None:
+    """Stop a consumer that did not start; a silent broker must not hold up a shutdown."""
+    stopping = asyncio.ensure_future(consumer.stop())
+    stopping.add_done_callback(_consume)
+    await asyncio.wait([stopping], timeout=GIVE_UP_WAIT)
+
+
+def _consume(task: asyncio.Future[None]) -> None:
+    """Take the exception of a client that fails while it ends; nothing depends on it."""
+    if not task.cancelled():
+        task.exception()

@@ -9,19 +9,20 @@ never trusted, since it counts records that an exception threw away.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 from consumer.contract.record import Record, TopicPartition
 from consumer.errors import TransientError
-from consumer.ports import AssignmentListener, Gap, Polled, Reset, Start
+from consumer.ports import AssignmentListener, Gap, Polled, Reset
 from consumer.stream.client import (
     ClientLostError,
     GroupClient,
     MembershipError,
     RebalanceCallbacks,
 )
+from consumer.stream.exchange import answered
+from consumer.stream.isolation import Isolation
+from consumer.stream.starts import Found, StartingPoints
 
 FAILURES_UNTIL_REPLACED = 5
 """So often in a row the group may fail a poll before the client is replaced."""
@@ -29,9 +30,23 @@ FAILURES_UNTIL_REPLACED = 5
 ISOLATION_WAIT = 1.0
 """Seconds a suspected partition has, alone, to prove that it can be read."""
 
-T = TypeVar("T")
-
 OpenClient = Callable[[RebalanceCallbacks], Awaitable[GroupClient]]
+
+
+class _Membership:
+    """The callbacks of one client, deaf once that client has been given up."""
+
+    def __init__(self, source: KafkaSource) -> None:
+        self._source = source
+        self.over = False
+
+    async def on_revoked(self) -> None:
+        if not self.over:
+            await self._source.revoked(self)
+
+    async def on_assigned(self, partitions: Collection[TopicPartition]) -> None:
+        if not self.over:
+            await self._source.assigned(partitions)
 
 
 class KafkaSource:
@@ -50,23 +65,27 @@ class KafkaSource:
         self._max_batch_bytes = max_batch_bytes
         self._listener: AssignmentListener | None = None
         self._client: GroupClient | None = None
+        self._membership = _Membership(self)
+        self._opening = asyncio.Lock()
         self._next: dict[TopicPartition, int] = {}
         self._assigned: frozenset[TopicPartition] = frozenset()
         self._generation = 0
-        self._suspects: deque[TopicPartition] = deque()
-        self._failing: set[TopicPartition] = set()
+        self._starts = StartingPoints(request_timeout)
+        self._isolation = Isolation()
         self._group_failures = 0
-        self._commit: asyncio.Task[None] | None = None
+        self._commit: asyncio.Future[None] | None = None
 
     # --- what the client calls ------------------------------------------------
 
-    async def on_revoked(self) -> None:
+    async def revoked(self, membership: _Membership) -> None:
         """Hand the revocation on, then forget every position."""
         if self._listener is not None:
             await self._listener.on_revoked()
-        self._forget()
+        if not membership.over:
+            # Else the client was lost meanwhile, and what is known now is another one's.
+            self._forget()
 
-    async def on_assigned(self, partitions: Collection[TopicPartition]) -> None:
+    async def assigned(self, partitions: Collection[TopicPartition]) -> None:
         """Hand the assignment on; each partition is sought before its first fetch."""
         self._forget()
         self._assigned = frozenset(partitions)
@@ -74,15 +93,22 @@ class KafkaSource:
             await self._listener.on_assigned(partitions)
 
     def _forget(self) -> None:
-        if self._commit is not None:
-            # The client would try it again in whatever generation it has by then, and so undo
-            # what the next owner has committed meanwhile.
-            self._commit.cancel()
+        self._drop_commit()
         self._generation += 1
         self._assigned = frozenset()
         self._next.clear()
-        self._suspects.clear()
-        self._failing.clear()
+        self._starts.forget()
+        self._isolation.forget()
+
+    def _drop_commit(self) -> None:
+        """Let a commit without an answer not be tried again.
+
+        The client would do so in whatever generation it has by then, and so undo what the next
+        owner of a partition has committed, or commit offsets of a log that is no more.
+        """
+        if self._commit is not None:
+            self._commit.cancel()
+            self._commit = None
 
     # --- what the engine calls ------------------------------------------------
 
@@ -96,29 +122,28 @@ class KafkaSource:
         """See ``Source``."""
         client = await self._opened()
         generation = self._generation
-        ready: list[TopicPartition] = []
+        tried: Sequence[TopicPartition] = ()
         try:
-            starts, gaps = await self._seed(client, partitions)
-            if starts:
+            found = await self._starts.find(client, self._not_sought(partitions))
+            if generation != self._generation:
+                return Polled()
+            if found:
                 # Told at once: a failure of the fetch must not swallow where reading began.
-                return Polled(starts=starts, gaps=gaps)
-            ready = self._fetchable(partitions)
-            wait = max(timeout, ISOLATION_WAIT) if self._suspects else timeout
-            fetched = await client.fetch(ready, max_records, wait)
+                return self._begin(client, found)
+            tried, on_trial = self._isolation.choose([p for p in partitions if p in self._next])
+            wait = max(timeout, ISOLATION_WAIT) if on_trial else timeout
+            fetched = await client.fetch(tried, max_records, wait)
         except (ClientLostError, MembershipError) as error:
-            await self._after_group_failure(error)
+            await self._after_group_failure(client, error)
             raise
         except TransientError as error:
-            return self._after_failure(client, generation, ready, error)
+            return self._after_failure(client, generation, tried, error)
         self._group_failures = 0
         if generation != self._generation:
             # What came may belong to the new assignment, which is not sought yet: its first
             # poll seeks, so these records are read again.
             return Polled()
-        if self._suspects:
-            self._suspects.popleft()
-        self._failing.difference_update(fetched)
-        return await self._accept(client, generation, fetched)
+        return await self._accept(client, generation, tried, fetched)
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
         """See ``Source``."""
@@ -134,28 +159,21 @@ class KafkaSource:
             raise TransientError("commit_pending", "an earlier commit has no answer yet")
         # The client retries without a limit and shields its request from cancellation.
         self._commit = asyncio.ensure_future(self._client.commit(dict(offsets)))
-        await self._within(self._commit, "commit")
+        await answered(self._commit, "commit", self._request_timeout)
 
     async def committed(
         self, partitions: Collection[TopicPartition]
     ) -> Mapping[TopicPartition, int | None]:
         """See ``Source``."""
         client = await self._opened()
-        return await self._within(asyncio.ensure_future(client.committed(partitions)), "committed")
-
-    async def ends(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
-        """Return the offsets behind the last stable record of each partition."""
-        client = await self._opened()
-        return await self._within(asyncio.ensure_future(client.ends(partitions)), "ends")
+        return await answered(client.committed(partitions), "committed", self._request_timeout)
 
     async def beginnings(
         self, partitions: Collection[TopicPartition]
     ) -> Mapping[TopicPartition, int]:
-        """Return the offset of the oldest record the broker still has, for each partition."""
+        """Return the offset of the oldest record there is. Raises ``TransientError``."""
         client = await self._opened()
-        return await self._within(
-            asyncio.ensure_future(client.beginnings(partitions)), "beginnings"
-        )
+        return await answered(client.beginnings(partitions), "beginnings", self._request_timeout)
 
     def highwater(self, partition: TopicPartition) -> int | None:
         """Return the end of an assigned partition as of its last fetch, None before it."""
@@ -163,106 +181,135 @@ class KafkaSource:
 
     def end_reached(self, partition: TopicPartition, end: int) -> bool:
         """See ``Source``."""
-        position = self._client.position(partition) if self._client is not None else None
-        return partition in self._next and position is not None and position >= end
+        return self._next.get(partition, -1) >= end
 
     async def close(self, timeout: float) -> None:
         """Leave the group within ``timeout`` seconds, or drop the connection."""
-        client, self._client = self._client, None
         self._listener = None
+        await self._give_up_client(timeout)
+
+    # --- the client -----------------------------------------------------------
+
+    async def _opened(self) -> GroupClient:
+        async with self._opening:
+            # Two of them, asked for at once, would be two members of the group.
+            if self._client is None:
+                self._membership = _Membership(self)
+                self._client = await self._open_client(self._membership)
+            return self._client
+
+    async def _after_group_failure(
+        self, client: GroupClient, error: ClientLostError | MembershipError
+    ) -> None:
+        self._group_failures += 1
+        if isinstance(error, ClientLostError) or self._group_failures >= FAILURES_UNTIL_REPLACED:
+            self._group_failures = 0
+            if self._listener is not None:
+                self._listener.on_lost()
+            await self._give_up_client(self._request_timeout)
+        else:
+            self._seek_back(client)
+
+    async def _give_up_client(self, timeout: float) -> None:
+        client, self._client = self._client, None
+        self._membership.over = True
         self._forget()
         if client is not None:
             await asyncio.wait([asyncio.ensure_future(_close(client))], timeout=timeout)
 
-    # --- how ------------------------------------------------------------------
+    # --- before a fetch -------------------------------------------------------
 
-    async def _opened(self) -> GroupClient:
-        if self._client is None:
-            self._client = await self._open_client(self)
-        return self._client
+    def _not_sought(self, partitions: Collection[TopicPartition]) -> list[TopicPartition]:
+        return [p for p in partitions if p not in self._next and p in self._assigned]
 
-    async def _replace(self) -> None:
-        client, self._client = self._client, None
-        self._group_failures = 0
-        self._forget()
-        if self._listener is not None:
-            self._listener.on_lost()
-        if client is not None:
-            await asyncio.wait(
-                [asyncio.ensure_future(_close(client))], timeout=self._request_timeout
-            )
+    def _begin(self, client: GroupClient, found: Found) -> Polled:
+        for partition, start in found.starts.items():
+            self._next[partition] = start.offset
+            client.seek(partition, start.offset)
+        return Polled(starts=found.starts, gaps=found.gaps, failed=found.failed)
 
-    async def _within(self, task: asyncio.Future[T], action: str) -> T:
-        """Await an exchange. Left without an answer it goes on, and nobody minds how it ends."""
-        task.add_done_callback(_consume)
-        done, _ = await asyncio.wait([task], timeout=self._request_timeout)
-        if not done:
-            raise TransientError("timeout", f"{action} had no answer")
-        if task.cancelled():
-            raise TransientError("outdated", f"{action} was given up with its assignment")
-        return task.result()
+    # --- after a fetch --------------------------------------------------------
 
-    async def _seed(
-        self, client: GroupClient, partitions: Iterable[TopicPartition]
-    ) -> tuple[dict[TopicPartition, Start], list[Gap]]:
-        fresh = [p for p in partitions if p not in self._next and p in self._assigned]
-        if not fresh:
-            return {}, []
-        generation = self._generation
-        asked = asyncio.gather(client.committed(fresh), client.beginnings(fresh))
-        committed, beginnings = await self._within(asked, "offsets")
-        if generation != self._generation:
-            return {}, []
-        starts: dict[TopicPartition, Start] = {}
-        gaps: list[Gap] = []
-        for partition in fresh:
-            offset, beginning = committed[partition], beginnings[partition]
-            if offset is not None and offset < beginning:
-                gaps.append(Gap(partition, offset, beginning))
-            start = beginning if offset is None else max(offset, beginning)
-            starts[partition] = Start(start, offset)
-            self._next[partition] = start
-            client.seek(partition, start)
-        return starts, gaps
+    def _after_failure(
+        self,
+        client: GroupClient,
+        generation: int,
+        tried: Sequence[TopicPartition],
+        error: TransientError,
+    ) -> Polled:
+        """Seek everything back, and find the one to blame by reading one at a time."""
+        if generation != self._generation or not tried:
+            raise error
+        self._seek_back(client)
+        blamed = self._isolation.failed(tried)
+        return Polled() if blamed is None else Polled(failed={blamed: error})
 
-    def _fetchable(self, partitions: Iterable[TopicPartition]) -> list[TopicPartition]:
-        """All that is sought; but one alone while it has to be found out which cannot be read."""
-        ready = [partition for partition in partitions if partition in self._next]
-        while self._suspects and self._suspects[0] not in ready:
-            self._suspects.popleft()
-        if not self._suspects:
-            self._suspects.extend(partition for partition in ready if partition in self._failing)
-        return [self._suspects[0]] if self._suspects else ready
+    def _seek_back(self, client: GroupClient) -> None:
+        for partition, offset in self._next.items():
+            client.seek(partition, offset)
 
     async def _accept(
         self,
         client: GroupClient,
         generation: int,
+        tried: Sequence[TopicPartition],
         fetched: Mapping[TopicPartition, Sequence[Record]],
     ) -> Polled:
-        gaps: list[Gap] = []
-        resets: list[Reset] = []
-        jumped = [p for p, records in fetched.items() if records[0].offset > self._next[p]]
-        beginnings = await self._beginnings_or_none(client, jumped)
+        proven = self._isolation.succeeded(tried)
+        moved = self._moved(client, tried, fetched)
+        ahead = [partition for partition, found in moved.items() if found > self._next[partition]]
+        beginnings = await self._beginnings_or_none(client, ahead)
         if generation != self._generation:
             return Polled()
-        for partition, records in fetched.items():
-            expected, found = self._next[partition], records[0].offset
+        gaps: list[Gap] = []
+        resets: list[Reset] = []
+        for partition, found in moved.items():
+            expected = self._next[partition]
             if found < expected:
                 resets.append(Reset(partition, expected, found))
-            elif found > expected and min(beginnings.get(partition, 0), found) > expected:
+            elif partition not in beginnings:
+                # A gap must not pass unseen: read it again when somebody can tell what it is.
+                client.seek(partition, expected)
+                fetched = {p: records for p, records in fetched.items() if p != partition}
+                continue
+            elif min(beginnings[partition], found) > expected:
                 gaps.append(Gap(partition, expected, min(beginnings[partition], found)))
-        return Polled(self._bounded(client, fetched), gaps=gaps, resets=resets)
+            self._next[partition] = found
+        if resets:
+            self._drop_commit()
+        taken = self._bounded(client, fetched)
+        if proven is not None:
+            taken.setdefault(proven, ())
+        return Polled(taken, gaps=gaps, resets=resets)
+
+    def _moved(
+        self,
+        client: GroupClient,
+        tried: Sequence[TopicPartition],
+        fetched: Mapping[TopicPartition, Sequence[Record]],
+    ) -> dict[TopicPartition, int]:
+        """Return where reading goes on elsewhere than expected.
+
+        Be it before any record has come of there: a client that was sent to the beginning of
+        a log made anew would, after an error, be sought back to where the old log had been.
+        """
+        moved: dict[TopicPartition, int] = {}
+        for partition in tried:
+            records = fetched.get(partition)
+            found = records[0].offset if records else client.position(partition)
+            if found is not None and found != self._next[partition]:
+                moved[partition] = found
+        return moved
 
     async def _beginnings_or_none(
         self, client: GroupClient, partitions: Collection[TopicPartition]
     ) -> Mapping[TopicPartition, int]:
-        """Tell a hole that retention made from one that transactions leave; best effort."""
+        """Tell a hole that retention made from one that transactions leave."""
         if not partitions:
             return {}
         try:
-            return await self._within(
-                asyncio.ensure_future(client.beginnings(partitions)), "beginnings"
+            return await answered(
+                client.beginnings(partitions), "beginnings", self._request_timeout
             )
         except TransientError:
             return {}
@@ -290,31 +337,6 @@ class KafkaSource:
                 client.seek(partition, records[count].offset)
         return taken
 
-    def _after_failure(
-        self,
-        client: GroupClient,
-        generation: int,
-        fetched: Sequence[TopicPartition],
-        error: TransientError,
-    ) -> Polled:
-        """Seek everything back, and find the one to blame by reading one at a time."""
-        if generation != self._generation or not fetched:
-            raise error
-        for partition, offset in self._next.items():
-            client.seek(partition, offset)
-        if len(fetched) > 1:
-            self._suspects.extend(fetched)
-            return Polled()
-        if self._suspects:
-            self._suspects.popleft()
-        self._failing.update(fetched)
-        return Polled(failed=dict.fromkeys(fetched, error))
-
-    async def _after_group_failure(self, error: ClientLostError | MembershipError) -> None:
-        self._group_failures += 1
-        if isinstance(error, ClientLostError) or self._group_failures >= FAILURES_UNTIL_REPLACED:
-            await self._replace()
-
 
 async def _close(client: GroupClient) -> None:
     try:
@@ -322,9 +344,3 @@ async def _close(client: GroupClient) -> None:
     except TransientError:
         # The membership ends by the session timeout instead; there is nothing left to save.
         return
-
-
-def _consume(task: asyncio.Future[Any]) -> None:
-    """Take a late exception, so that it is not reported as never retrieved."""
-    if not task.cancelled():
-        task.exception()

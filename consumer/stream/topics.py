@@ -53,7 +53,11 @@ class Admin:
 
     async def describe(self, names: Sequence[str]) -> dict[str, TopicDescription]:
         """Return what is known of each topic that exists; a missing one is absent."""
-        described = await self._client.describe_topics(list(names))
+        # The client asks for metadata in a way that lets a broker create what is missing, so
+        # only topics that are there may be named.
+        there = set(await self._client.list_topics())
+        known = [name for name in dict.fromkeys(names) if name in there]
+        described = await self._client.describe_topics(known) if known else []
         found = [topic for topic in described if for_code(topic["error_code"]).errno == 0]
         configs = await self._configs([topic["topic"] for topic in found])
         return {
@@ -90,7 +94,7 @@ class Admin:
         Raises ``PreconditionError`` where the broker refuses.
         """
         reply = await self._client.create_topics(
-            [NewTopic(name, partitions, -1, topic_configs=dict(configs or {}))]
+            [NewTopic(name, partitions, -1, {}, dict(configs or {}))]
         )
         # The client does not raise on errors of single topics.
         for entry in reply.topic_errors:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from rich.console import Console
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -28,6 +29,7 @@ SHOWN_BYTES: Final = 4096
 _WAITING: Final = "waiting"
 _COLUMNS: Final = ("reason", "topic", "hour", "letters", "copies", "truncated", "attempts", "first")
 _NUMBERS: Final = frozenset({"letters", "copies", "truncated", "attempts"})
+_SELDOM: Final = frozenset({"copies", "truncated"})
 
 
 def write_json(content: object) -> None:
@@ -67,17 +69,28 @@ def show_groups(groups: Groups, *, fates: bool, as_json: bool) -> None:
             write_line(*row)
 
 
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], groups: Groups) -> Table:
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], groups: Groups) -> Table:
+    """Return the table, without columns that say nothing but zero."""
+    shown = [
+        index
+        for index, column in enumerate(columns)
+        if column not in _SELDOM or any(row[index] != "0" for row in rows)
+    ]
     table = Table(
         title="Dead letters",
         title_justify="left",
         caption=f"{groups.letters:,} letters, {groups.copies:,} of them copies",
         caption_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
     )
-    for column in columns:
-        table.add_column(column, justify="right" if column in _NUMBERS else "left")
+    for index in shown:
+        justify: JustifyMethod = "right" if columns[index] in _NUMBERS else "left"
+        folds = columns[index] == "topic"
+        table.add_column(columns[index], justify=justify, overflow="fold", no_wrap=not folds)
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(row[index]) for index in shown))
     return table
 
 
@@ -183,7 +196,7 @@ def _facts(letter: Letter | Unreadable, fate: Fate | None) -> list[tuple[str, st
         ("state", fate_text(fate)),
         ("reason", f"{letter.reason}: {printable(letter.detail)}"),
         ("origin", place(letter.origin)),
-        ("failed", f"{format_time(letter.failed_at)}, {letter.attempt} times by now"),
+        ("failed", f"{format_time(letter.failed_at)}, attempt {letter.attempt}"),
         ("first record's time", str(letter.timestamp_ms) if time is None else format_time(time)),
         *([("truncated", "only the beginning was kept")] if letter.truncated else []),
     ]

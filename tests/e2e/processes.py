@@ -143,12 +143,14 @@ class Fleet:
         self._readers: set[asyncio.Task[None]] = set()
         self.services: list[Service] = []
 
-    async def start(self, *options: str, serves: bool = False, **settings: object) -> Service:
-        """Start ``consumer run``. Double underscores in names of ``settings`` stand for dots.
+    async def start(
+        self, *options: str, settings: Mapping[str, object] = NONE, serves: bool = False
+    ) -> Service:
+        """Start ``consumer run``, with these settings besides the fleet's.
 
         ``serves``: on a port of its own it answers for its health and metrics.
         """
-        own = {name.replace("__", "."): value for name, value in settings.items()}
+        own = dict(settings)
         port = free_port() if serves else None
         if port is not None:
             own |= {"http.host": LOOPBACK, "http.port": port}

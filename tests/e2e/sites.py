@@ -184,8 +184,12 @@ class Site:
 
     async def dead_letters(self) -> list[Record]:
         """Every record of the dead-letter topic, by partition and offset."""
+        return await self.records(self.letters)
+
+    async def records(self, *topics: str) -> list[Record]:
+        """Every record of the topics, by topic, partition and offset."""
         found: list[Record] = []
-        ends = {p: end for p, end in (await self.ends(self.letters)).items() if end}
+        ends = {p: end for p, end in (await self.ends(*topics)).items() if end}
         if not ends:
             return found
         consumer = AIOKafkaConsumer(

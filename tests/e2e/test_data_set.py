@@ -74,7 +74,9 @@ async def test_real_conversations_survive_killed_and_stopped_consumers_and_a_sec
     assert await fleet.stopped(survivor) == 0
 
     before = await site.digests()
-    reader = await fleet.start("--exit-when-caught-up", kafka__group_id=f"{site.name}-again")
+    reader = await fleet.start(
+        "--exit-when-caught-up", settings={"kafka.group_id": f"{site.name}-again"}
+    )
     assert await fleet.ended(reader, seconds=200) == 0
     assert reader.outcomes() == {Outcome.REDELIVERED: len(sent)}
     assert await site.digests() == before

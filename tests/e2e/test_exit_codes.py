@@ -30,7 +30,9 @@ async def test_0_when_it_was_asked_to_stop_and_had_nothing_left_to_do(fleet: Fle
 
 
 async def test_0_when_it_was_stopped_while_it_waited_for_servers(fleet: Fleet) -> None:
-    service = await fleet.start(mongo__uri=f"mongodb://{UNANSWERED}", mongo__timeout=1.0)
+    service = await fleet.start(
+        settings={"mongo.uri": f"mongodb://{UNANSWERED}", "mongo.timeout": 1.0}
+    )
     await fleet.said(service, "waiting_for_server", server="MongoDB")
     assert await fleet.stopped(service) == ExitCode.DONE
 
@@ -45,15 +47,15 @@ async def test_1_when_a_check_finds_something(site: Site, fleet: Fleet) -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"engine__max_poll_records": 0}, "engine.max_poll_records"),
-        ({"kafka__session_timeout": 1.0}, "kafka.session_timeout"),
-        ({"log__format": "xml"}, "log.format"),
+        ({"engine.max_poll_records": 0}, "engine.max_poll_records"),
+        ({"kafka.session_timeout": 1.0}, "kafka.session_timeout"),
+        ({"log.format": "xml"}, "log.format"),
     ],
 )
 async def test_2_when_a_setting_is_wrong(
     fleet: Fleet, settings: dict[str, object], words: str
 ) -> None:
-    service = await fleet.start(**settings)
+    service = await fleet.start(settings=settings)
     assert await fleet.ended(service) == ExitCode.USAGE
     assert words in "\n".join(service.words)
 
@@ -63,7 +65,7 @@ async def test_2_when_an_option_is_unknown(fleet: Fleet) -> None:
 
 
 async def test_3_when_a_topic_is_missing(site: Site, fleet: Fleet) -> None:
-    service = await fleet.start(kafka__topics=f"{site.events},{site.name}.missing")
+    service = await fleet.start(settings={"kafka.topics": f"{site.events},{site.name}.missing"})
     assert await fleet.ended(service) == ExitCode.PRECONDITION
     assert f"{site.name}.missing" in "\n".join(service.words)
     assert not service.said("partitions_assigned")
@@ -72,14 +74,14 @@ async def test_3_when_a_topic_is_missing(site: Site, fleet: Fleet) -> None:
 @pytest.mark.parametrize(
     ("server", "address"),
     [
-        ("MongoDB", {"mongo__uri": f"mongodb://{UNANSWERED}", "mongo__timeout": 0.5}),
-        ("Kafka", {"kafka__bootstrap_servers": UNANSWERED}),
+        ("MongoDB", {"mongo.uri": f"mongodb://{UNANSWERED}", "mongo.timeout": 0.5}),
+        ("Kafka", {"kafka.bootstrap_servers": UNANSWERED}),
     ],
 )
 async def test_3_when_a_server_does_not_answer_in_time(
     fleet: Fleet, server: str, address: dict[str, object]
 ) -> None:
-    service = await fleet.start(engine__startup_timeout=1.0, **address)
+    service = await fleet.start(settings={"engine.startup_timeout": 1.0, **address})
     assert await fleet.ended(service) == ExitCode.PRECONDITION
     assert any(line.startswith(f"consumer: {server} did not answer") for line in service.words)
 
@@ -87,7 +89,7 @@ async def test_3_when_a_server_does_not_answer_in_time(
 async def test_3_when_the_port_of_its_metrics_is_taken(fleet: Fleet) -> None:
     with socket.create_server((LOOPBACK, free_port())) as taken:
         port = taken.getsockname()[1]
-        service = await fleet.start(http__host=LOOPBACK, http__port=port)
+        service = await fleet.start(settings={"http.host": LOOPBACK, "http.port": port})
         assert await fleet.ended(service) == ExitCode.PRECONDITION
     assert "http.port" in "\n".join(service.words)
 
@@ -107,12 +109,12 @@ async def test_4_when_records_were_deleted_unread_and_the_settings_say_to_stop(
     await admin.delete_records({partition: RecordsToDelete(before_offset=last.offset)})
     await admin.close()
 
-    service = await fleet.start(kafka__on_gap="stop")
+    service = await fleet.start(settings={"kafka.on_gap": "stop"})
     assert await fleet.ended(service) == ExitCode.INCIDENT
     assert service.said("records_deleted_unread", records=1)
     assert (await site.committed())[partition] == positions[0].offset
 
-    follower = await fleet.start("--exit-when-caught-up", kafka__on_gap="continue")
+    follower = await fleet.start("--exit-when-caught-up", settings={"kafka.on_gap": "continue"})
     assert await fleet.ended(follower) == ExitCode.DONE
     _, events = await site.documents()
     assert {one["eventId"] for one in events} == {"e-1", "e-3"}

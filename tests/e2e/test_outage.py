@@ -33,7 +33,7 @@ async def test_while_the_database_is_away_the_group_is_kept_memory_stays_and_not
     messages = small_set(seed, SESSIONS)
     sent = await site.publish(islice(messages, SESSIONS * 10))
     service = await distant_fleet.start(
-        serves=True, mongo__timeout=2.0, engine__max_poll_records=200
+        serves=True, settings={"mongo.timeout": 2.0, "engine.max_poll_records": 200}
     )
     await distant_fleet.said(service, "batch_settled")
     leave(mongodb_proxy)

@@ -14,7 +14,7 @@ from tests.builders import event
 from tests.e2e.accounts import coverage_problems, repeated, settled_spans
 from tests.e2e.processes import Fleet
 from tests.e2e.sites import BY_KEY, NOW, Site, reasons_of
-from tests.model import Sent, problems
+from tests.model import Document, Sent, problems
 
 RECORDS = 1000
 PLACE = 617
@@ -59,7 +59,7 @@ async def test_of_a_thousand_records_one_is_dead_lettered_with_its_headers_and_9
     }
     assert len(letter.headers) == len(FOREIGN) - 1 + len(own) + 2
 
-    says = [*messages[:PLACE], Reason.UNDECODABLE, *messages[PLACE + 1 :]]
+    says: list[Document | Reason] = [*messages[:PLACE], Reason.UNDECODABLE, *messages[PLACE + 1 :]]
     sent = [Sent(*place, one) for place, one in zip(acknowledged, says, strict=True)]
     assert problems(sent, *await site.documents(), reasons_of([letter])) == []
     assert service.outcomes() == Counter(applied=RECORDS - 1, dead_lettered=1)

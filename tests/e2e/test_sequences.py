@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -17,7 +18,7 @@ from consumer.errors import ExitCode
 from consumer.state.outcomes import Outcome
 from tests.builders import event
 from tests.cases.loader import load_case
-from tests.e2e.processes import Fleet, Service
+from tests.e2e.processes import NONE, Fleet, Service
 from tests.e2e.sites import Site, reasons_of
 from tests.servers.topics import create_topics
 
@@ -28,8 +29,8 @@ def case(site: Site, name: str) -> list[Record]:
     return [replace(record, topic=site.events) for record in load_case(name)]
 
 
-async def caught_up(fleet: Fleet, **settings: object) -> Service:
-    service = await fleet.start("--exit-when-caught-up", **settings)
+async def caught_up(fleet: Fleet, settings: Mapping[str, object] = NONE) -> Service:
+    service = await fleet.start("--exit-when-caught-up", settings=settings)
     assert await fleet.ended(service) == ExitCode.DONE
     return service
 
@@ -43,7 +44,7 @@ async def test_c14_a_letter_that_is_sent_back_keeps_its_time_and_a_second_time_c
     site: Site, fleet: Fleet
 ) -> None:
     await site.send(case(site, "C14"))
-    strict = await caught_up(fleet, kafka__key_policy="dead_letter")
+    strict = await caught_up(fleet, settings={"kafka.key_policy": "dead_letter"})
     assert strict.outcomes() == {Outcome.DEAD_LETTERED: 1}
     (letter,) = await site.dead_letters()
     info = origin_of(letter.headers)
@@ -74,7 +75,7 @@ async def test_c26_a_topic_that_begins_anew_proves_nothing_by_its_positions(
         ((position, _),) = await site.send([replace(record, partition=first.partition)])
         assert position == first.position
         # Groups of names not used before stand for the one whose offsets were deleted.
-        service = await caught_up(fleet, kafka__group_id=f"{site.name}-{outcome}")
+        service = await caught_up(fleet, settings={"kafka.group_id": f"{site.name}-{outcome}"})
         assert service.outcomes() == {outcome: 1}
         assert await site.digests() == before
     assert reasons_of(await site.dead_letters()) == [(first.position, Reason.CONFLICT)]
@@ -97,7 +98,7 @@ KEYS = [("sessionId", 1), ("eventId", 1)]
 @pytest.mark.parametrize(
     ("documents", "index", "cause"),
     [
-        ([SAME, SAME], None, "more than once"),
+        ([SAME, SAME], None, "same sessionId and eventId"),
         ([], {"name": "sessionId_1_eventId_1"}, "unique"),
         ([], {"unique": True, "partialFilterExpression": {"payload.kind": "x"}}, "partial"),
         ([], {"unique": True, "sparse": True}, "sparse"),
@@ -138,7 +139,9 @@ async def test_c36_a_dead_letter_topic_that_is_consumed_is_refused(
     site: Site, fleet: Fleet, spelling: str
 ) -> None:
     letters = spelling.format(letters=site.letters, upper=site.letters.upper())
-    service = await fleet.start(kafka__topics=f"{site.sessions},{site.events},{letters}")
+    service = await fleet.start(
+        settings={"kafka.topics": f"{site.sessions},{site.events},{letters}"}
+    )
     assert await fleet.ended(service) == ExitCode.USAGE
     said = "\n".join(service.words)
     assert "kafka.topics" in said

@@ -50,7 +50,7 @@ async def test_sigterm_in_the_middle_of_batches_commits_all_that_is_applied_and_
 ) -> None:
     sent = await published(site, seed)
     mongodb_proxy.delay = 0.05  # so that batches are in flight whenever the signal comes
-    service = await distant_fleet.start(engine__max_poll_records=100)
+    service = await distant_fleet.start(settings={"engine.max_poll_records": 100})
     await distant_fleet.said(service, "batch_settled")
     assert await distant_fleet.stopped(service, seconds=GRACE_SECONDS) == ExitCode.DONE
 
@@ -64,7 +64,11 @@ async def test_sigterm_without_a_database_ends_at_the_deadline_and_commits_only_
 ) -> None:
     sent = await published(site, seed)
     service = await distant_fleet.start(
-        engine__max_poll_records=100, engine__drain_deadline=3.0, mongo__timeout=2.0
+        settings={
+            "engine.max_poll_records": 100,
+            "engine.drain_deadline": 3.0,
+            "mongo.timeout": 2.0,
+        }
     )
     await distant_fleet.said(service, "batch_settled")
     mongodb_proxy.fall_silent()
@@ -88,7 +92,7 @@ async def test_a_second_signal_ends_the_process_at_once(
     site: Site, mongodb_proxy: Proxy, distant_fleet: Fleet, seed: int, second: signal.Signals
 ) -> None:
     await published(site, seed)
-    service = await distant_fleet.start(mongo__timeout=2.0)
+    service = await distant_fleet.start(settings={"mongo.timeout": 2.0})
     await distant_fleet.said(service, "partitions_assigned")
     mongodb_proxy.fall_silent()
     await distant_fleet.said(service, "retrying", stage="apply")

@@ -34,6 +34,7 @@ class RecordingObserver:
         self.lags: dict[TopicPartition, int] = {}
         self.stalls: list[float] = []
         self.progresses = 0
+        self.margins: list[tuple[TopicPartition, float]] = []
         self.loop_lags: list[float] = []
         self.batches_in_flight: list[int] = []
 
@@ -97,6 +98,9 @@ class RecordingObserver:
 
     def stalled(self, seconds: float) -> None:
         self.stalls.append(seconds)
+
+    def retention_margin(self, partition: TopicPartition, seconds: float, kept: float) -> None:
+        self.margins.append((partition, seconds))
 
     def progressing(self) -> None:
         self.progresses += 1

@@ -106,6 +106,8 @@ class SimulatedClient:
         self._rejoin = asyncio.Event()
         self._rejoin.set()
         self._assigned = asyncio.Event()
+        self.committing = 0
+        """How many commits have no answer yet."""
         self._polling = 0
         self._polled_at = self._loop.time()
         self._in_flight: asyncio.Future[Any] | None = None
@@ -208,8 +210,11 @@ class SimulatedClient:
         while True:
             # Stamped with the generation of this try, not with the one that read the records.
             request = partial(self._cluster.group.commit, self._member, self._generation, offsets)
+            sent = self._ask_group(request)
+            self.committing += 1
+            sent.add_done_callback(self._commit_answered)
             try:
-                await asyncio.shield(self._ask_group(request))
+                await asyncio.shield(sent)
             except LostError:
                 await asyncio.sleep(RETRY_BACKOFF)
             except RefusedError as refused:
@@ -220,6 +225,9 @@ class SimulatedClient:
                 raise TransientError("CommitFailedError", "commit failed") from None
             else:
                 return
+
+    def _commit_answered(self, _sent: asyncio.Future[Any]) -> None:
+        self.committing -= 1
 
     async def close(self) -> None:
         """See ``GroupClient``."""

@@ -304,7 +304,10 @@ def topic_anew(world: World, fault: Fault) -> None:
     topic = builders.EVENTS if fault.chance < 0.5 else builders.SESSIONS
     logs = [log for log in world.broker.logs.values() if log.partition.topic == topic]
     quiet = all(world.group.offsets.get(log.partition, 0) == log.end for log in logs)
-    calm = all(not process.host.paused for process in world.running)
+    calm = not any(
+        process.host.paused or (process.client is not None and process.client.committing)
+        for process in world.processes
+    )
     if not (quiet and calm and world.group.state == "Stable"):
         return
     world.broker.make_anew(topic)
@@ -327,7 +330,7 @@ def plan(seed: int | str) -> list[Fault]:
             at=round(chance.uniform(0.0, ACTIVE) * chance.random(), 3),
             kind=chance.choice(kinds),
             seconds=round(0.05 + 4.0 * chance.random() ** 2, 2),
-            chance=round(chance.random(), 4),
+            chance=chance.randrange(10_000) / 10_000,
         )
         for _ in range(chance.randint(1, 8))
     ]

@@ -47,10 +47,8 @@ async def _story(world: World, chance: Random, faults: list[Fault]) -> None:
     for _ in range(chance.randint(1, 3)):
         world.start()
     for _ in range(chance.randint(0, 3)):
-        moment = chance.uniform(0.0, ACTIVE)
-        world.loop.in_world(moment, world.produce, chance.randint(1, 15))
+        world.produce_later(chance.uniform(0.0, ACTIVE), chance.randint(1, 15))
     await strike(world, faults)
-    await asyncio.sleep(max(0.0, ACTIVE - world.loop.time()) * (chance.random() < 0.5))
     while not world.running:
         # The last one was asked to stop, or died; the platform starts another.
         world.start()

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import assert_never
 
-from bson.raw_bson import RawBSONDocument
-
 from consumer.contract.record import Position
 from consumer.contract.rejection import Reason
-from consumer.state.bson_content import body_of, differing_fields, same_but_for_id
+from consumer.state.bson_content import Stored, body_of, differing_fields, same_but_for_id
 from consumer.state.guards import guard_of
 from consumer.state.outcomes import Outcome
 from consumer.state.sessions import PAST_INITIATED, status_of
@@ -94,8 +92,8 @@ def document_of(write: Write) -> Identity:
 
 def stored(
     write: Write,
-    document: RawBSONDocument | None,
-    session: RawBSONDocument | None,
+    document: Stored | None,
+    session: Stored | None,
     letter: Letter,
 ) -> Judged:
     """Judge a record by the document that should hold it, and an event by its session too."""
@@ -113,8 +111,8 @@ def stored(
 
 def _compared(
     write: Write,
-    document: RawBSONDocument,
-    session: RawBSONDocument | None,
+    document: Stored,
+    session: Stored | None,
     letter: Letter,
 ) -> Judged:
     own = _came_from(write, document)
@@ -134,7 +132,7 @@ def _compared(
             return _with_session(write, session, APPLIED if own else DUPLICATE)
 
 
-def _with_session(write: Write, session: RawBSONDocument | None, found: Judged) -> Judged:
+def _with_session(write: Write, session: Stored | None, found: Judged) -> Judged:
     """An event's session must be there and know that it has events."""
     if not isinstance(write, EventWrite):
         return found
@@ -157,16 +155,16 @@ def _noun(write: CreateWrite | EndWrite) -> str:
     return "its creation" if isinstance(write, CreateWrite) else "its end"
 
 
-def _came_from(write: Write, document: RawBSONDocument) -> bool:
+def _came_from(write: Write, document: Stored) -> bool:
     """Tell whether the document says that this very record wrote it."""
     name = {EventWrite: "from", CreateWrite: "createdFrom", EndWrite: "endedFrom"}[type(write)]
     origin = document.get(name)
-    if not isinstance(origin, RawBSONDocument):
+    if not isinstance(origin, Stored):
         return False
     return position_of(origin) == tuple(write.position)
 
 
-def position_of(origin: RawBSONDocument) -> tuple[object, ...]:
+def position_of(origin: Stored) -> tuple[object, ...]:
     """Return a stored origin as the parts of a position."""
     return tuple(origin.get(name) for name in Position._fields)
 
@@ -181,8 +179,8 @@ def events_of(writes: Iterable[Write]) -> dict[str, list[EventWrite]]:
 
 
 def by_event(
-    writes: Iterable[EventWrite], documents: Iterable[RawBSONDocument]
-) -> Iterator[tuple[tuple[str, str], RawBSONDocument]]:
+    writes: Iterable[EventWrite], documents: Iterable[Stored]
+) -> Iterator[tuple[tuple[str, str], Stored]]:
     """Yield the documents of one session's find with their keys, decoding as few as possible."""
     expected = {body_of(write.content): write for write in writes}
     for document in documents:

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from bson.raw_bson import RawBSONDocument
-
 from consumer.contract.decode import Decoded, Tombstone, decode
 from consumer.contract.key_policy import KeyPolicy
 from consumer.contract.record import Record
@@ -22,6 +20,7 @@ from consumer.operations.audit.accounts import (
     stored,
 )
 from consumer.operations.audit.letters import LettersOnDisk
+from consumer.state.bson_content import Stored
 from consumer.state.retention import Retention
 from consumer.state.writes import EventWrite, Expired, Write, plan
 from consumer.store.collections import Collections
@@ -29,7 +28,7 @@ from consumer.store.collections import Collections
 FINDS_AT_ONCE = 8
 MAX_IN_ONE_FIND = 500
 
-Found = Iterator[tuple[tuple[str, str], RawBSONDocument]]
+Found = Iterator[tuple[tuple[str, str], Stored]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +81,8 @@ class RecordJudge:
         self,
         record: Record,
         write: Write | Rejected | None,
-        events: Mapping[tuple[str, str], RawBSONDocument],
-        sessions: Mapping[str, RawBSONDocument],
+        events: Mapping[tuple[str, str], Stored],
+        sessions: Mapping[str, Stored],
     ) -> Judged:
         if write is None:
             return SKIPPED
@@ -95,7 +94,7 @@ class RecordJudge:
             return stored(write, events.get((write.session_id, write.event_id)), session, letter)
         return stored(write, session, session, letter)
 
-    async def _events(self, writes: Iterable[Write]) -> dict[tuple[str, str], RawBSONDocument]:
+    async def _events(self, writes: Iterable[Write]) -> dict[tuple[str, str], Stored]:
         async def find(session_id: str, asked: Sequence[EventWrite]) -> Found:
             async with self._finds:
                 event_ids = list({write.event_id for write in asked})
@@ -109,9 +108,9 @@ class RecordJudge:
         ]
         return {key: document for found in await asyncio.gather(*parts) for key, document in found}
 
-    async def _sessions(self, session_ids: set[str]) -> dict[str, RawBSONDocument]:
+    async def _sessions(self, session_ids: set[str]) -> dict[str, Stored]:
         wanted = list(session_ids)
-        found: dict[str, RawBSONDocument] = {}
+        found: dict[str, Stored] = {}
         for start in range(0, len(wanted), MAX_IN_ONE_FIND):
             part = wanted[start : start + MAX_IN_ONE_FIND]
             for document in await self._collections.find_sessions(part):

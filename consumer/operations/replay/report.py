@@ -44,6 +44,8 @@ class Report:
     """Altered documents that were listed, and not asked to be put back."""
     not_found: int = 0
     """Listed records that the log does not hold any more."""
+    by_session: bool = False
+    """Only the partitions were read that sessions' ids lead to."""
 
 
 def print_report(report: Report, *, as_json: bool) -> None:
@@ -117,31 +119,41 @@ def _cells(ends: Ends, columns: Mapping[str, Sequence[Outcome]]) -> list[str]:
 
 def _remarks(report: Report, total: Ends) -> Iterable[str]:
     if total.reasons:
-        said = ", ".join(f"{reason} {count:,}" for reason, count in sorted(total.reasons.items()))
-        if report.dry_run:
-            yield f"dead letters that would be sent, by reason: {said}"
-        elif report.dead_letters is None:
-            yield f"dead letters, by reason (not sent): {said}"
-        else:
-            yield f"dead letters sent to {printable(report.dead_letters)}, by reason: {said}"
-    would = "would be" if report.dry_run else "were"
+        yield _of_letters(report, total)
+    put_back = "would be put back" if report.dry_run else "put back"
     if report.restored:
-        yield f"{report.restored:,} altered documents {would} put back"
+        yield f"{_of(report.restored, 'altered document')} {put_back}"
     if report.left_out:
-        yield f"{report.left_out:,} altered documents are left as they are: --repair restores them"
+        yield f"{_of(report.left_out, 'altered document')} left as found: --repair restores them"
     if report.not_found:
-        yield f"{report.not_found:,} listed records are not in the topics any more"
+        yield f"{_of(report.not_found, 'listed record')} not in the topics any more"
     if report.tally.deleted_unread:
-        yield (
-            f"{report.tally.deleted_unread:,} offsets were deleted by the brokers before they "
-            "could be read"
-        )
+        lost = _of(report.tally.deleted_unread, "offset")
+        yield f"{lost} deleted by the brokers before they could be read"
     if total.key_mismatches:
-        yield f"{total.key_mismatches:,} records have another key than their sessionId"
+        yield f"{_of(total.key_mismatches, 'record')} with another key than the sessionId"
+    if report.by_session:
+        yield (
+            "only the partitions were read that the sessions' ids lead to: records under other "
+            "keys may lie elsewhere"
+        )
     if not report.complete:
         left = sum(
             part.end - report.positions.get(part.partition, part.first) for part in report.ranges
         )
-        yield f"interrupted: {left:,} offsets are left"
+        yield f"interrupted: {_of(left, 'offset')} left"
     rate = total.records / report.seconds if report.seconds else 0
-    yield f"{total.records:,} records in {report.seconds:.1f} s, {rate:,.0f} a second"
+    yield f"{_of(total.records, 'record')} in {report.seconds:.1f} s, {rate:,.0f} a second"
+
+
+def _of(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def _of_letters(report: Report, total: Ends) -> str:
+    said = ", ".join(f"{reason} {count:,}" for reason, count in sorted(total.reasons.items()))
+    if report.dry_run:
+        return f"dead letters that would be sent, by reason: {said}"
+    if report.dead_letters is None:
+        return f"dead letters, by reason (not sent): {said}"
+    return f"dead letters sent to {printable(report.dead_letters)}, by reason: {said}"

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from consumer.errors import PreconditionError, TimedOutError, TransientError
 from consumer.state.outcomes import Outcome
 from consumer.state.writes import Write
 from consumer.store.clients import database_of
 from consumer.store.mongo_store import MongoStore
-from consumer.store.opening import open_store
+from consumer.store.opening import OpenStore, open_store
 from consumer.store.readiness import prepare
 from tests.unit.state.builders import completed, created, event, write
 
@@ -21,6 +22,9 @@ from .applying import outcomes, persist
 from .conftest import Server
 
 pytestmark = pytest.mark.fail_command
+
+TIMEOUT = 0.5
+"""Seconds. With a deadline the driver itself retries until it has passed."""
 
 BATCH: list[Write] = [
     write(created(), 0),
@@ -41,6 +45,19 @@ async def failing(server: Server, command: str, mode: Any, **how: Any) -> AsyncI
         yield
     finally:
         await admin.command({**point, "mode": "off"})
+
+
+def impatient_store(server: Server) -> AbstractAsyncContextManager[OpenStore]:
+    """The store of the same database with a short deadline.
+
+    It looks often whether there is a primary again: not every server tells at once.
+    """
+    uri = server.settings.uri.get_secret_value()
+    joint = "&" if "?" in uri else "/?"
+    often = f"{uri}{joint}heartbeatFrequencyMS=500&serverMonitoringMode=poll"
+    return open_store(
+        server.settings.model_copy(update={"timeout": TIMEOUT, "uri": SecretStr(often)})
+    )
 
 
 async def assert_all_is_stored_once(server: Server) -> None:
@@ -69,12 +86,13 @@ async def assert_all_is_stored_once(server: Server) -> None:
 async def test_trouble_that_passes_holds_the_batch_until_it_is_over(
     prepared: Server, command: str, how: dict[str, Any]
 ) -> None:
-    application = MongoStore(prepared.collections()).begin(BATCH)
-    async with failing(prepared, command, "alwaysOn", **how):
-        for _ in range(3):
-            with pytest.raises(TransientError):
-                await application.attempt()
-    results = await persist(application)
+    async with impatient_store(prepared) as store:
+        application = store.begin(BATCH)
+        async with failing(prepared, command, "alwaysOn", **how):
+            for _ in range(2):
+                with pytest.raises(TransientError):
+                    await application.attempt()
+        results = await persist(application)
     assert [result.outcome for result in results] == [Outcome.APPLIED] * 4
     await assert_all_is_stored_once(prepared)
 
@@ -86,25 +104,26 @@ async def test_one_cut_connection_is_healed_by_the_driver(prepared: Server) -> N
 
 
 async def test_a_question_without_answer_is_asked_again(prepared: Server) -> None:
-    collections = prepared.collections()
-    await outcomes(MongoStore(collections), *BATCH)
-    application = MongoStore(collections).begin(BATCH)
-    async with failing(prepared, "find", "alwaysOn", errorCode=11600):
-        with pytest.raises(TransientError):
-            await application.attempt()
-    results = await persist(application)
+    await outcomes(MongoStore(prepared.collections()), *BATCH)
+    async with impatient_store(prepared) as store:
+        application = store.begin(BATCH)
+        async with failing(prepared, "find", "alwaysOn", errorCode=11600):
+            with pytest.raises(TransientError):
+                await application.attempt()
+        results = await persist(application)
     assert [result.outcome for result in results] == [Outcome.REDELIVERED] * 4
 
 
 async def test_a_command_that_takes_too_long_is_told_apart(prepared: Server) -> None:
-    settings = prepared.settings.model_copy(update={"timeout": 0.3})
-    async with open_store(settings) as store:
+    async with impatient_store(prepared) as store:
         application = store.begin(BATCH)
-        async with failing(prepared, "insert", "alwaysOn", blockConnection=True, blockTimeMS=1500):
+        slow = {"blockConnection": True, "blockTimeMS": 1500}
+        async with failing(prepared, "insert", "alwaysOn", **slow):
             with pytest.raises(TimedOutError):
                 await application.attempt()
         results = await persist(application)
     assert [result.outcome for result in results] == [Outcome.APPLIED] * 4
+    await assert_all_is_stored_once(prepared)
 
 
 async def test_indexes_that_may_not_be_created_are_checked_all_the_same(server: Server) -> None:
@@ -117,7 +136,8 @@ async def test_indexes_that_may_not_be_created_are_checked_all_the_same(server: 
 
 
 async def test_an_index_build_that_is_interrupted_is_trouble_that_passes(server: Server) -> None:
-    async with failing(server, "createIndexes", "alwaysOn", errorCode=11600):
-        with pytest.raises(TransientError):
-            await prepare(server.client, server.settings)
-    await prepare(server.client, server.settings)
+    async with impatient_store(server) as store:
+        async with failing(server, "createIndexes", "alwaysOn", errorCode=11600):
+            with pytest.raises(TransientError):
+                await store.prepare()
+        await prepare(server.client, server.settings)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from pymongo import MongoClient
 
 from consumer.contract.messages import Kind
@@ -126,6 +126,29 @@ async def test_records_that_come_meanwhile_are_left_to_the_group(empty_log: Log)
     report = await running
     assert report is not None
     assert report.tally.total.records == 200
+
+
+async def test_a_log_that_ends_in_an_aborted_transaction_is_replayed_to_its_end(
+    empty_log: Log,
+) -> None:
+    place = (empty_log.topics[1], 0, b"s")
+    await empty_log.publish((*place, encoded(event("s", "kept"))))
+    producer = AIOKafkaProducer(
+        bootstrap_servers=empty_log.servers, transactional_id=empty_log.name
+    )
+    await producer.start()
+    try:
+        await producer.begin_transaction()
+        await producer.send_and_wait(
+            place[0], encoded(event("s", "dropped")), key=b"s", partition=0
+        )
+        await producer.abort_transaction()
+    finally:
+        await producer.stop()
+    async with asyncio.timeout(30):
+        report = await empty_log.replay(EVERYTHING)
+    assert report.complete
+    assert report.tally.total.records == 1
 
 
 # --- selections -------------------------------------------------------------------------
@@ -278,7 +301,8 @@ async def test_missing_documents_come_back_by_their_positions(log: Log, tmp_path
         events = client[f"{log.name}-a"].conversation_events
         gone = list(events.find().limit(25))
         events.delete_many({"_id": {"$in": [one["_id"] for one in gone]}})
-    places = [(*one["from"].values(), "missing") for one in gone]
+    origins = [one["from"] for one in gone]
+    places = [(o["topic"], o["partition"], o["offset"], "missing") for o in origins]
     request = Request(file=listed(tmp_path / "list", *reversed(places)))
     said = await log.replay(Request(file=request.file, dry_run=True))
     done = await log.replay(request)

@@ -53,6 +53,7 @@ def test_results_are_plain_lines_where_nobody_asks_for_json(tmp_path: Path) -> N
         ["publish"],
         ["generate", "--malformed", "2"],
         ["generate", "--to", "nowhere"],
+        ["generate", "--expect", "/no/such/directory/file"],
         ["load", "chitchat", "--limit", "0"],
         ["no-such-command"],
     ],

@@ -101,6 +101,14 @@ async def test_a_record_that_is_too_large_does_not_take_the_others_with_it() -> 
     assert script.queued.count(b"a") == 1
 
 
+async def test_records_that_share_a_refusal_are_sent_again_by_another_producer() -> None:
+    script = Script()
+    script.answers = lambda _value, _timestamp: (
+        MessageSizeTooLargeError() if script.opened == 1 else None
+    )
+    assert [type(answer) for answer in await script.send("a", "b")] == [Position, Position]
+
+
 async def test_a_timestamp_that_is_refused_is_left_to_the_clock() -> None:
     script = Script(lambda _, timestamp: InvalidTimestampError() if timestamp else None)
     (answer,) = await script.send("a")

@@ -1,0 +1,141 @@
+"""What a replay needs before its first record: open, checked, and selected."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from consumer.app import REFUSED_LETTER_BYTES, until_answered
+from consumer.contract.dead_letter import DeadLetter, shortened
+from consumer.operations.replay.listed import ListedRecords, opened_list
+from consumer.operations.replay.on_disk import scratch_database
+from consumer.operations.replay.remembered import Remembered
+from consumer.operations.replay.request import Request, selection_facts
+from consumer.operations.replay.selection import Selected, select, select_listed
+from consumer.operations.replay.state_file import Progress, StateFile
+from consumer.ports import DeadLetters, Store
+from consumer.settings import Settings
+from consumer.store.dry_run import DryStore
+from consumer.store.mongo import MongoCollections
+from consumer.store.opening import open_store
+from consumer.store.restoring import DryRestorer, MongoRestorer, RestoringStore
+from consumer.stream.dead_letters import KafkaDeadLetters, open_producer
+from consumer.stream.range_reader import RangeReader, open_range_reader
+
+LISTED_FETCH_BYTES = 256 * 1024
+"""What one fetch brings of a partition when single records are looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Everything open, and what is to be read."""
+
+    reader: RangeReader
+    whole: Progress
+    gone: int
+    listed: ListedRecords | None
+    store: Store
+    restoring: RestoringStore | None
+    dead_letters: DeadLetters
+    state: StateFile | None
+
+
+async def prepared(settings: Settings, request: Request, stack: AsyncExitStack) -> Prepared:
+    """Open everything on ``stack``, after its preconditions, and find out what is to be read.
+
+    Raises ``SettingsError`` or ``PreconditionError``.
+    """
+    listed = _load_list(request, stack) if request.file is not None else None
+    kafka = settings.kafka
+    if listed is not None:
+        kafka = kafka.model_copy(update={"max_partition_fetch_bytes": LISTED_FETCH_BYTES})
+    reader = await until_answered(
+        "Kafka", lambda: stack.enter_async_context(open_range_reader(kafka)), settings
+    )
+    now = datetime.now(UTC)
+    selected = await until_answered(
+        "Kafka", lambda: _select(settings, request, reader, listed, now), settings
+    )
+    whole = Progress(selected.ranges, {part.partition: part.first for part in selected.ranges})
+    state = None
+    if request.state is not None:
+        facts = selection_facts(request, settings, listed.digest if listed else None)
+        state = StateFile(Path(request.state), facts)
+        whole = state.load() or whole
+        # At once: that it cannot be written must not turn out after the first hour.
+        state.save(whole)
+    letters = await _letters(settings, request, reader, stack)
+    store, restoring = await _store(settings, request, listed, stack)
+    return Prepared(reader, whole, selected.gone, listed, store, restoring, letters, state)
+
+
+def _load_list(request: Request, stack: AsyncExitStack) -> ListedRecords:
+    listed = ListedRecords(stack.enter_context(scratch_database()), repair=request.repair)
+    with opened_list(request.file or "") as file:
+        listed.load(file, request.file or "")
+    return listed
+
+
+async def _select(
+    settings: Settings,
+    request: Request,
+    reader: RangeReader,
+    listed: ListedRecords | None,
+    now: datetime,
+) -> Selected:
+    if listed is not None:
+        return await select_listed(reader, listed)
+    return await select(reader, request, request.topics or settings.kafka.topics, now)
+
+
+async def _letters(
+    settings: Settings, request: Request, reader: RangeReader, stack: AsyncExitStack
+) -> DeadLetters:
+    if request.dry_run or not request.letters:
+        return _NoLetters()
+    topic = settings.dead_letters.topic
+    await until_answered("Kafka", lambda: reader.partitions_of([topic]), settings)
+    letters = KafkaDeadLetters(
+        partial(open_producer, settings.kafka, settings.dead_letters),
+        topic,
+        lambda letter: shortened(letter, REFUSED_LETTER_BYTES),
+        timeout=settings.kafka.request_timeout,
+    )
+    stack.push_async_callback(letters.close)
+    return letters
+
+
+class _NoLetters:
+    """``DeadLetters`` that go nowhere: the report counts them."""
+
+    async def send(self, letters: Sequence[DeadLetter]) -> None:
+        """See ``DeadLetters``."""
+
+
+async def _store(
+    settings: Settings, request: Request, listed: ListedRecords | None, stack: AsyncExitStack
+) -> tuple[Store, RestoringStore | None]:
+    opened = await stack.enter_async_context(open_store(settings.mongo))
+    store: Store = opened
+    if request.dry_run:
+        # No index is made or asked for: a database may be tried that is not there yet.
+        collections = MongoCollections(opened.client, settings.mongo)
+        await until_answered("MongoDB", lambda: collections.find_sessions(()), settings)
+        memory = Remembered(stack.enter_context(scratch_database()))
+        store = DryStore(collections, memory)
+    else:
+        await until_answered("MongoDB", opened.prepare, settings)
+    if listed is None or not request.repair:
+        return store, None
+    restoring = RestoringStore(
+        store,
+        DryRestorer(collections, memory)
+        if request.dry_run
+        else MongoRestorer(opened.client, settings.mongo),
+        listed.altered,
+    )
+    return restoring, restoring

@@ -1,0 +1,105 @@
+"""What aiokafka has fetched of one partition, handed out without its losses and its excesses.
+
+Its own way, an undecodable batch takes with it every record that was read before, and a
+fetch of a few megabytes may become as many records as memory holds.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiokafka.consumer import fetcher
+from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
+
+
+class UnreadableBatchError(Exception):
+    """A batch cannot be decoded. ``cause``: the class name of what is wrong."""
+
+    def __init__(self, cause: str, first: int, end: int) -> None:
+        """The batch has the offsets ``first`` to ``end`` (exclusive)."""
+        super().__init__(f"offsets {first} to {end - 1} cannot be read ({cause})")
+        self.cause = cause
+        self.first = first
+        self.end = end
+
+
+class _Batches:
+    """The client's ``MemoryRecords``, which remember what was last taken from them."""
+
+    def __init__(self, batches: Any) -> None:  # noqa: ANN401 -- aiokafka ships no types
+        self._batches = batches
+        self.last: Any = None
+
+    def has_next(self) -> bool:
+        more: bool = self._batches.has_next()
+        return more
+
+    def next_batch(self) -> Any:  # noqa: ANN401 -- aiokafka ships no types
+        self.last = None
+        self.last = self._batches.next_batch()
+        return self.last
+
+
+class NamedPartitionRecords(PartitionRecords):  # type: ignore[misc]  # aiokafka ships no types
+    """Says which batch cannot be read."""
+
+    def __init__(self, tp: Any, records: Any, *others: Any) -> None:  # noqa: ANN401 -- as above
+        """Take what aiokafka gives its own class."""
+        super().__init__(tp, _Batches(records), *others)
+
+    def __next__(self) -> Any:  # noqa: ANN401 -- as above
+        """Return the next record. Raises ``UnreadableBatchError``."""
+        try:
+            return super().__next__()
+        except StopIteration:
+            raise
+        except Exception as error:
+            # Any class may come out of it: a codec's, a CRC's, an assertion.
+            first = self.next_fetch_offset
+            end = getattr(self._records.last, "next_offset", None)
+            raise UnreadableBatchError(
+                type(error).__name__, first, end if end is not None and end > first else first + 1
+            ) from error
+
+
+class BoundedFetchResult(FetchResult):  # type: ignore[misc]  # aiokafka ships no types
+    """Hands out what is readable before what is not, and no more bytes than ``room``."""
+
+    max_bytes = 64 * 1024 * 1024
+    room = max_bytes
+    """Bytes that the fetch of this moment may still take, all partitions together."""
+
+    def getall(self, max_records: int | None = None) -> list[Any]:
+        """Return records in order. Raises ``UnreadableBatchError`` where the first is none."""
+        if not self.check_assignment(self._topic_partition) or not self.has_more():
+            return []
+        taken: list[Any] = []
+        while max_records is None or len(taken) < max_records:
+            if BoundedFetchResult.room <= 0:
+                break
+            try:
+                record = next(self._partition_records, None)
+            except UnreadableBatchError:
+                if not taken:
+                    raise
+                record = None  # it is fetched again, and then it is the first
+            if record is None:
+                self._update_position()
+                self._partition_records = None
+                return taken
+            BoundedFetchResult.room -= len(record.value or b"") + len(record.key or b"")
+            taken.append(record)
+        self._update_position()
+        return taken
+
+
+def use_bounded_results(max_bytes: int) -> None:
+    """Let every consumer of this process hand out its records so."""
+    BoundedFetchResult.max_bytes = max_bytes
+    fetcher.PartitionRecords = NamedPartitionRecords
+    fetcher.FetchResult = BoundedFetchResult
+
+
+def begin_fetch() -> None:
+    """Give the next fetch its room. What one poll drains, it drains without a pause."""
+    BoundedFetchResult.room = BoundedFetchResult.max_bytes

@@ -1,0 +1,84 @@
+"""The consumers at work: always as many as wanted, and an eye on how each of them ends."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import suppress
+from dataclasses import dataclass
+from random import Random
+
+from consumer.errors import ExitCode
+from tests.e2e.processes import Fleet, Service
+
+WANTED = 3
+STOP_SECONDS = 45.0
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a consumer ended that was told to."""
+
+    name: str
+    how: str
+    code: int
+
+
+class Crew:
+    """Hires consumers of the group, and lets them go."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self.members: list[Service] = []
+        self.ends: list[End] = []
+        self.problems: list[str] = []
+        self.most_resident = 0
+
+    async def hire(self) -> Service:
+        """Start one more."""
+        service = await self._fleet.start(serves=True)
+        self.members.append(service)
+        return service
+
+    async def fill(self) -> None:
+        """Start as many as are missing; one that ended by itself is a problem, and replaced."""
+        for service in [one for one in self.members if not one.running]:
+            self.members.remove(service)
+            self.problems.append(f"ended by itself: {service.last_words()}")
+        while len(self.members) < WANTED:
+            await self.hire()
+
+    async def kill(self, service: Service) -> None:
+        """End it without a warning."""
+        self.members.remove(service)
+        service.signal(signal.SIGKILL)
+        self.ends.append(End(service.name, "killed", await self._fleet.ended(service)))
+
+    async def stop(self, service: Service) -> None:
+        """Ask it to end. It must, in time, with all done or with the deadline passed."""
+        self.members.remove(service)
+        if not service.running:
+            self.problems.append(f"ended by itself: {service.last_words()}")
+            return
+        try:
+            code = await self._fleet.stopped(service, seconds=STOP_SECONDS)
+        except AssertionError:
+            self.problems.append(f"does not end: {service.last_words()}")
+            with suppress(ProcessLookupError):
+                service.signal(signal.SIGKILL)
+            return
+        self.ends.append(End(service.name, "stopped", code))
+        if code not in {ExitCode.DONE, ExitCode.DEADLINE}:
+            self.problems.append(f"stopped with exit code {code}: {service.last_words()}")
+
+    def one(self, random: Random) -> Service:
+        """Choose one that runs."""
+        return random.choice([one for one in self.members if one.running])
+
+    async def watch(self) -> None:
+        """Look after memory and places, for ever."""
+        while True:
+            for service in self.members:
+                with suppress(OSError):
+                    self.most_resident = max(self.most_resident, service.resident_bytes())
+            await asyncio.sleep(1.0)

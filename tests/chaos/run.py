@@ -1,0 +1,140 @@
+"""A whole run: rounds for as long as is asked for, then the reckoning."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import takewhile
+from pathlib import Path
+
+from consumer.contract.record import TopicPartition
+from tests.chaos.checker import (
+    Verdict,
+    broker_problems,
+    check_accounts,
+    check_documents,
+    sent_records,
+)
+from tests.chaos.rounds import RECOVERY_BOUND, Course, play
+from tests.chaos.schedule import Fault, rounds
+from tests.chaos.servers import Servers
+from tests.chaos.world import World, open_world
+from tests.e2e.accounts import metrics_problems
+from tests.e2e.sites import reasons_of
+
+END_SECONDS = 300.0
+PASS_SECONDS = 900.0
+
+Say = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class Report:
+    """What was done, what came of it, and what is wrong."""
+
+    seed: int
+    courses: list[Course] = field(default_factory=list)
+    verdict: Verdict = field(default_factory=Verdict)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """``rate``: messages a second. ``only``: the faults to choose from."""
+
+    seed: int
+    minutes: float
+    rate: float
+    only: tuple[Fault, ...] = tuple(Fault)
+
+
+async def run(plan: Plan, servers: Servers, directory: Path, say: Say) -> Report:
+    """Play rounds until the time is over, let everything end, and compare."""
+    report = Report(plan.seed)
+    async with open_world(servers, plan.seed, plan.rate, directory) as world:
+        producing = asyncio.create_task(world.producer.run())
+        watching = asyncio.create_task(world.crew.watch())
+        try:
+            await _rounds(world, plan, report, say)
+        finally:
+            world.producer.stop()
+            watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await watching
+            await producing
+        say("faults are over; waiting for the end of the topics")
+        await _reckon(world, report, say)
+    return report
+
+
+async def _rounds(world: World, plan: Plan, report: Report, say: Say) -> None:
+    clock = asyncio.get_running_loop().time
+    since = clock()
+    within = takewhile(lambda _: clock() - since < plan.minutes * 60, rounds(plan.seed, plan.only))
+    for one in within:
+        course = await play(world, one, since)
+        report.courses.append(course)
+        say(str(course))
+        if course.recovery is None:
+            behind = await world.behind(world.producer.log.ends())
+            report.verdict.add(
+                "no progress",
+                [f"round {one.number}: {behind} behind, {RECOVERY_BOUND:g} s after healing"],
+            )
+
+
+async def _reckon(world: World, report: Report, say: Say) -> None:
+    verdict, site, log = report.verdict, world.site, world.producer.log
+    await world.servers.restore()
+    found = await site.ends(site.sessions, site.events)
+    ends = {TopicPartition(*partition): end for partition, end in found.items()}
+    if await world.caught_up(ends, END_SECONDS) is None:
+        verdict.add("no progress", [f"{await world.behind(ends)} behind at the end"])
+    for service in world.crew.members:
+        verdict.add("metrics that differ from the log", await metrics_problems(service))
+    for service in list(world.crew.members):
+        await world.crew.stop(service)
+    verdict.add("consumers that ended otherwise than they were told", world.crew.problems)
+    say("comparing every document")
+    records = await site.records(site.sessions, site.events)
+    verdict.add("lost by the brokers", broker_problems(log, records))
+    letters = reasons_of(await site.dead_letters())
+    sent = sent_records(log, records)
+    documents = await site.documents()
+    await asyncio.to_thread(check_documents, verdict, sent, documents, letters)
+    crew = [one for one in world.fleet.services if one.said("partitions_assigned")]
+    check_accounts(verdict, crew, ends)
+    _count(world, verdict)
+    await _second_opinions(world, verdict, say)
+
+
+def _count(world: World, verdict: Verdict) -> None:
+    log = world.producer.log
+    verdict.counts |= {
+        "sent": len(log.sent),
+        "acknowledged": len(log.acknowledged),
+        "processes": len(world.fleet.services),
+        "killed": sum(end.how == "killed" for end in world.crew.ends),
+        "stopped": sum(end.how == "stopped" for end in world.crew.ends),
+        "stopped at the deadline": sum(end.code == 5 for end in world.crew.ends),
+        "connections to the database cut": world.mongodb.cuts,
+        "connections to brokers cut": sum(one.cuts for one in world.kafka.proxies.values()),
+        "most memory of a consumer, MiB": world.crew.most_resident // 2**20,
+    }
+
+
+async def _second_opinions(world: World, verdict: Verdict, say: Say) -> None:
+    """The consumer's own audit must agree, and another reading must change no byte."""
+    say("auditing, and reading everything once more")
+    audit = await world.fleet.launch("-m", "consumer", "audit")
+    code = await world.fleet.ended(audit, seconds=PASS_SECONDS)
+    verdict.add("found by the audit", [audit.last_words()] if code else [])
+    before = await world.site.digests()
+    again = {"kafka.group_id": f"{world.site.name}-again", "dead_letters.breaker_share": 1.0}
+    reader = await world.fleet.start("--exit-when-caught-up", settings=again)
+    code = await world.fleet.ended(reader, seconds=PASS_SECONDS)
+    verdict.add("the second reading failed", [reader.last_words()] if code else [])
+    after = await world.site.digests()
+    changed = before.items() ^ after.items()
+    verdict.add("changed by reading again", sorted(name for name, _ in changed))

@@ -1,0 +1,115 @@
+"""Everything of one run: servers, proxies before them, consumers, and the producer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+from pymongo.uri_parser import parse_uri
+
+from consumer.contract.record import TopicPartition
+from producer_tools.outgoing import Stream
+from tests.chaos.crew import Crew
+from tests.chaos.producer import Producer
+from tests.chaos.servers import Servers
+from tests.chaos.workload import workload
+from tests.e2e.conftest import uri_by_way_of
+from tests.e2e.processes import Fleet, running_fleet
+from tests.e2e.sites import Site
+from tests.faults.kafka_proxy import KafkaProxy, kafka_proxied
+from tests.faults.proxy import Proxy, proxied
+
+LOOK_EVERY = 0.5
+
+SETTINGS: Mapping[str, object] = {
+    "mongo.timeout": 3.0,
+    "engine.max_poll_records": 500,
+    "engine.drain_deadline": 8.0,
+}
+"""Little patience, so that faults of seconds are felt as those of minutes are in production."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """``site`` reads past the proxies, the consumers see nothing but them."""
+
+    servers: Servers
+    site: Site
+    kafka: KafkaProxy
+    mongodb: Proxy
+    fleet: Fleet
+    crew: Crew
+    producer: Producer
+
+    async def committed(self) -> Mapping[TopicPartition, int] | None:
+        """What the group has committed; None while no broker can say."""
+        admin = AIOKafkaAdminClient(
+            bootstrap_servers=self.servers.bootstrap_servers, request_timeout_ms=3000
+        )
+        try:
+            async with asyncio.timeout(10.0):
+                await admin.start()
+                found = await admin.list_consumer_group_offsets(self.site.name)
+        except (KafkaError, OSError, TimeoutError):
+            return None
+        finally:
+            with suppress(KafkaError, OSError, TimeoutError):
+                await asyncio.wait_for(admin.close(), 5.0)
+        return {TopicPartition(*one): meta.offset for one, meta in found.items()}
+
+    async def coordinator(self) -> int | None:
+        """Which broker coordinates the group, by its number; None while none says."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.servers.bootstrap_servers)
+        try:
+            async with asyncio.timeout(10.0):
+                await admin.start()
+                number: int = await admin.find_coordinator(self.site.name)
+        except (KafkaError, OSError, TimeoutError):
+            return None
+        finally:
+            await admin.close()
+        return number
+
+    async def behind(self, ends: Mapping[TopicPartition, int]) -> int | None:
+        """How many records before ``ends`` are not committed; None while no broker can say."""
+        committed = await self.committed()
+        if committed is None:
+            return None
+        return sum(max(0, end - committed.get(one, 0)) for one, end in ends.items())
+
+    async def caught_up(self, ends: Mapping[TopicPartition, int], seconds: float) -> float | None:
+        """Return after how many seconds the group has committed ``ends``; None if not in time."""
+        clock = asyncio.get_running_loop().time
+        begun = clock()
+        while clock() - begun < seconds:
+            await self.crew.fill()
+            if await self.behind(ends) == 0:
+                return clock() - begun
+            await asyncio.sleep(LOOK_EVERY)
+        return None
+
+
+@asynccontextmanager
+async def open_world(
+    servers: Servers, seed: int, rate: float, directory: Path
+) -> AsyncIterator[World]:
+    """Build it all on these servers; nobody works yet."""
+    site = Site(servers.bootstrap_servers, servers.mongodb_uri, f"chaos-{seed}")
+    await site.create_topics()
+    ((host, port),) = parse_uri(site.mongodb)["nodelist"]
+    async with AsyncExitStack() as stack:
+        kafka = await stack.enter_async_context(kafka_proxied(site.kafka))
+        mongodb = await stack.enter_async_context(proxied(host, port))
+        seen = site.seen_from(
+            kafka=kafka.bootstrap_servers, mongodb=uri_by_way_of(mongodb, site.mongodb)
+        )
+        settings = {**seen.settings, **SETTINGS}
+        fleet = await stack.enter_async_context(running_fleet(settings, directory))
+        topics = {Stream.SESSIONS: site.sessions, Stream.EVENTS: site.events}
+        producer = Producer(site.kafka, topics, workload(seed), rate)
+        yield World(servers, site, kafka, mongodb, fleet, Crew(fleet), producer)

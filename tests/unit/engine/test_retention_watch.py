@@ -1,0 +1,131 @@
+"""Unread records that are about to be deleted are announced; those that are gone are reported."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import pytest
+
+from consumer.contract.record import TopicPartition
+from consumer.engine.assignment import Assignment
+from consumer.engine.retention_watch import RetentionWatch
+from consumer.engine.unread import Unread
+from consumer.errors import IncidentError, TransientError
+from consumer.ports import Gap
+from consumer.stream.ledger import Ledger
+from tests.builders import EVENTS, STAMPED_MS, event, record
+from tests.fakes.observer import RecordingObserver
+
+P0 = TopicPartition(EVENTS, 0)
+HOUR_MS = 3_600_000
+
+
+class Log:
+    """The part of a source that is asked; one partition."""
+
+    def __init__(self) -> None:
+        self.highwaters: dict[TopicPartition, int] = {}
+        self.begins: dict[TopicPartition, int] = {}
+        self.sought: list[tuple[TopicPartition, int]] = []
+        self.away = False
+
+    def highwater(self, partition: TopicPartition) -> int | None:
+        return self.highwaters.get(partition)
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        self.sought.append((partition, offset))
+
+    async def beginnings(
+        self, partitions: Collection[TopicPartition]
+    ) -> Mapping[TopicPartition, int]:
+        if self.away:
+            raise TransientError("away")
+        return {partition: self.begins.get(partition, 0) for partition in partitions}
+
+
+class Scene:
+    """A watch over one partition that begins at offset 10."""
+
+    def __init__(self, *, stop: bool = False) -> None:
+        self.log, self.ledger, self.assignment = Log(), Ledger(), Assignment()
+        self.observer, self.gaps, self.stop = RecordingObserver(), list[Gap](), stop
+        self.now = STAMPED_MS / 1000
+        self.ledger.new_epoch()
+        self.ledger.seed(P0, 10, 10)
+        self.unread = Unread(
+            source=self.log,  # type: ignore[arg-type] # only what is asked of a source here
+            ledger=self.ledger,
+            assignment=self.assignment,
+            meet_gap=self._meet,
+        )
+        self.watch = RetentionWatch(
+            logs=self.log,
+            unread=self.unread,
+            observer=self.observer,
+            retention_ms={EVENTS: HOUR_MS},
+            now=lambda: self.now,
+        )
+
+    def _meet(self, gap: Gap) -> None:
+        self.gaps.append(gap)
+        if self.stop:
+            raise IncidentError("stop")
+
+
+def test_a_record_that_is_not_settled_has_what_is_left_of_its_topics_retention() -> None:
+    scene = Scene()
+    scene.ledger.take(P0, 10, 11)
+    scene.unread.taken({P0: [record(event(), 10)]})
+    scene.log.highwaters[P0] = 11
+    scene.now += 600
+    scene.watch.report_margins()
+    assert scene.observer.margins == [(P0, 3000.0)]
+
+
+def test_a_partition_without_lag_is_in_no_danger() -> None:
+    scene = Scene()
+    scene.ledger.settle(scene.ledger.take(P0, 10, 11))
+    scene.unread.taken({P0: [record(event(), 10)]})
+    scene.log.highwaters[P0] = 11
+    scene.watch.report_margins()
+    assert scene.observer.margins == []
+
+
+async def test_a_log_that_was_deleted_whole_is_a_gap_though_no_record_tells_of_it() -> None:
+    scene = Scene()
+    scene.log.begins[P0] = 25
+    await scene.watch.notice_gaps()
+    assert scene.gaps == [Gap(P0, 10, 25)]
+    assert scene.ledger.uncommitted() == {P0: 25}
+    assert scene.log.sought == [(P0, 25)]
+
+
+async def test_a_gap_is_reported_once() -> None:
+    scene = Scene()
+    scene.log.begins[P0] = 25
+    await scene.watch.notice_gaps()
+    await scene.watch.notice_gaps()
+    assert len(scene.gaps) == 1
+
+
+async def test_records_in_flight_are_not_lost_whatever_the_log_begins_with() -> None:
+    scene = Scene()
+    scene.ledger.take(P0, 10, 20)
+    scene.assignment.occupy([P0])
+    scene.log.begins[P0] = 15
+    await scene.watch.notice_gaps()
+    assert scene.gaps == []
+
+
+async def test_where_the_settings_say_so_a_gap_ends_the_run() -> None:
+    scene = Scene(stop=True)
+    scene.log.begins[P0] = 25
+    with pytest.raises(IncidentError):
+        await scene.watch.notice_gaps()
+
+
+async def test_brokers_that_do_not_answer_are_asked_again_later() -> None:
+    scene = Scene()
+    scene.log.away = True
+    await scene.watch.notice_gaps()
+    assert [cause.cause for _, cause, _, _ in scene.observer.retries] == ["away"]

@@ -1,0 +1,99 @@
+"""Reading ranges survives failed fetches and gives up only when nothing comes any more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+
+import pytest
+
+from consumer.contract.record import Record, TopicPartition
+from consumer.errors import TransientError
+from consumer.settings import KafkaSettings
+from consumer.stream import range_reader
+from consumer.stream.range_reader import RangeClient, RangeReader
+from consumer.stream.ranges import OffsetRange
+
+P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
+
+
+class FakeClient(RangeClient):
+    """Two partitions of a hundred records; fetches fail as often as they are told to."""
+
+    def __init__(self, failures: int = 0, *, silent: bool = False) -> None:
+        self.failures = failures
+        self.silent = silent
+        self.positions: dict[TopicPartition, int] = {}
+        self.paused: set[TopicPartition] = set()
+
+    def assign(self, positions: Mapping[TopicPartition, int]) -> None:
+        self.positions = dict(positions)
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        self.positions[partition] = offset
+
+    def pause(self, partition: TopicPartition) -> None:
+        self.paused.add(partition)
+
+    def position(self, partition: TopicPartition) -> int | None:
+        return self.positions[partition]
+
+    async def fetch(
+        self, partitions: Collection[TopicPartition], max_records: int, timeout: float
+    ) -> Mapping[TopicPartition, Sequence[Record]]:
+        await asyncio.sleep(0)
+        if self.silent:
+            return {}
+        found: dict[TopicPartition, Sequence[Record]] = {}
+        for partition in partitions:
+            first = self.positions[partition]
+            taken = range(first, min(first + max_records, 100))
+            self.positions[partition] = taken.stop
+            if taken:
+                found[partition] = [Record(*partition, n, 0, None, None) for n in taken]
+        if self.failures:
+            self.failures -= 1
+            raise TransientError("CorruptRecord")
+        return found
+
+
+async def read(client: FakeClient, *ranges: OffsetRange) -> dict[TopicPartition, list[int]]:
+    reader = RangeReader(client, KafkaSettings())
+    found: dict[TopicPartition, list[int]] = {}
+    async for partition, records in reader.read(ranges, max_records=7, patience=0.05):
+        assert 0 < len(records) <= 7
+        found.setdefault(partition, []).extend(record.offset for record in records)
+    return found
+
+
+async def test_every_record_of_each_range_comes_once_and_in_order() -> None:
+    client = FakeClient()
+    ranges = (OffsetRange(P0, 3, 50), OffsetRange(P1, 0, 100))
+    assert await read(client, *ranges) == {P0: list(range(3, 50)), P1: list(range(100))}
+    assert client.paused == {P0, P1}
+
+
+async def test_what_a_failed_fetch_dropped_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(range_reader, "FIRST_PAUSE", 0.0)
+    ranges = (OffsetRange(P0, 0, 100), OffsetRange(P1, 0, 100))
+    found = await read(FakeClient(failures=2), *ranges)
+    assert found == {P0: list(range(100)), P1: list(range(100))}
+
+
+async def test_a_partition_that_cannot_be_read_ends_the_reading(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(range_reader, "FIRST_PAUSE", 0.01)
+    with pytest.raises(TransientError, match="CorruptRecord"):
+        await read(FakeClient(failures=1_000), OffsetRange(P0, 0, 100))
+
+
+async def test_a_broker_that_sends_nothing_ends_the_reading() -> None:
+    with pytest.raises(TransientError, match="no_records"):
+        await read(FakeClient(silent=True), OffsetRange(P0, 0, 100))
+
+
+async def test_nothing_is_read_of_empty_ranges() -> None:
+    client = FakeClient(silent=True)
+    assert await read(client, OffsetRange(P0, 5, 5)) == {}
+    assert client.positions == {}
