@@ -147,6 +147,10 @@ class Source(Protocol):
         """Return the end of an assigned partition as of its last fetch, None before it."""
         ...
 
+    def last_stable(self, partition: TopicPartition) -> int | None:
+        """Return where its oldest open transaction begins, else its end; None before a fetch."""
+        ...
+
     def listen(self, listener: AssignmentListener) -> None:
         """Name who is told of rebalances; before the first poll."""
         ...
@@ -244,6 +248,14 @@ class Observer(Protocol):
 
     def lag(self, partition: TopicPartition, records: int) -> None:
         """How many records of the partition are not settled yet."""
+        ...
+
+    def behind_transaction(self, partition: TopicPartition, records: int) -> None:
+        """How many offsets cannot be read because a transaction before them is open."""
+        ...
+
+    def transaction_hangs(self, partition: TopicPartition, offset: int, seconds: float) -> None:
+        """The transaction that begins at ``offset`` has been open for so long; told once."""
         ...
 
     def retention_margin(self, partition: TopicPartition, seconds: float, kept: float) -> None:

@@ -131,7 +131,7 @@ def mongodb_control(mongodb_server: Server) -> Iterator[Control]:
 
 
 @pytest.fixture(autouse=True)
-def _has_what_its_marks_ask_for(request: pytest.FixtureRequest) -> None:
+def _has_what_its_marks_ask_for(request: pytest.FixtureRequest) -> Iterator[None]:
     marks = {mark.name for mark in request.node.iter_markers()}
     if "container" in marks and not provision.docker_answers():
         _cannot_run("no Docker engine answers")
@@ -143,6 +143,9 @@ def _has_what_its_marks_ask_for(request: pytest.FixtureRequest) -> None:
         _cannot_run(f"{provision.MONGODB_CONTROL} is not set")
     if "fail_command" in marks and not _fails_on_command(_server(request, "mongodb_server")):
         _cannot_run("the database serves no configureFailPoint")
+    yield
+    if "fail_command" in marks:  # a test that failed may have left its trap for the next one
+        _fails_on_command(_server(request, "mongodb_server"))
 
 
 def _server(request: pytest.FixtureRequest, name: str) -> Server:
@@ -159,6 +162,7 @@ def _cannot_run(why: str) -> NoReturn:
 
 
 def _fails_on_command(server: Server) -> bool:
+    """Disarm the failpoint; whether there is one to disarm is the answer."""
     with MongoClient[dict[str, object]](server.address) as client:
         try:
             client.admin.command("configureFailPoint", "failCommand", mode="off")

@@ -1,12 +1,14 @@
 """Passing over JSON that is nested too deep for any parser, while checking its form.
 
-Takes a regular expression for each run of text and one byte of memory for each level that
-is open, where a parser takes a stack frame for each level.
+A parser takes a stack frame for each level. Here regular expressions read thousands of leaves
+at once, and what brackets they open and close is matched as runs of bytes, so that no shape of
+a value takes a step of Python for each of its parts.
 """
 
 from __future__ import annotations
 
 import re
+from functools import cache
 from json import JSONDecodeError
 from typing import Final
 
@@ -15,27 +17,29 @@ _STRING: Final = r'"[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x
 _NUMBER: Final = r"-?+(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][+-]?+[0-9]++)?+"
 _SCALAR: Final = rf"(?:{_STRING}|{_NUMBER}|true|false|null)"
 _NAME: Final = rf"{_BLANK}{_STRING}{_BLANK}:"
-_ITEM: Final = rf"{_BLANK}{_SCALAR}{_BLANK}"
-_ITEMS: Final = rf"\[(?:{_ITEM}(?:,{_ITEM})*+|{_BLANK})\]"
-_MEMBERS: Final = rf"\{{(?:{_NAME}{_ITEM}(?:,{_NAME}{_ITEM})*+|{_BLANK})\}}"
-_FLAT: Final = rf"{_BLANK}(?:{_SCALAR}|{_ITEMS}|{_MEMBERS}){_BLANK}"
-"""A value without a further level inside it."""
+
+_BRANCH: Final = rf"(?:{_BLANK}(?:\[(?!{_BLANK}\])|\{{{_NAME}))*+"
+"""The arrays and objects that a leaf is the first of, one in the other."""
+_LEAF: Final = (
+    rf"{_BRANCH}{_BLANK}(?:{_SCALAR}|\[{_BLANK}\]|\{{{_BLANK}\}})(?:{_BLANK}[\]}}])*+"
+)
+"""A scalar or an empty array or object, with all that begins and all that ends with it."""
+_NEXT_LEAF: Final = rf"{_BLANK},(?:{_NAME})?+{_LEAF}"
 
 _BLANK_RUN: Final = re.compile(_BLANK)
 _NAME_OF_MEMBER: Final = re.compile(_NAME)
-_OPENINGS: Final = re.compile(
-    rf"(?:{_BLANK}(?:\[(?:{_ITEM},)*+(?!{_BLANK}\])|\{{{_NAME}(?:{_ITEM},{_NAME})*+))*+"
-)
-"""Arrays and objects that begin inside each other, with the scalars before the inner ones."""
-_FLAT_ITEMS: Final = re.compile(rf"(?:{_FLAT},)*+")
-_FLAT_MEMBERS: Final = re.compile(rf"(?:{_FLAT},{_NAME})*+")
-_LAST_VALUE: Final = re.compile(_FLAT)
-_CLOSINGS: Final = re.compile(rf"(?:{_BLANK}[\]}}])*+")
-_NEXT_ITEM: Final = re.compile(rf"{_BLANK},")
-_NEXT_MEMBER: Final = re.compile(rf"{_BLANK},{_NAME}")
-
+_SCALAR_MEMBERS: Final = re.compile(rf"(?:{_NAME}{_BLANK}{_SCALAR}{_BLANK},)*+")
+_FIRST_LEAF: Final = re.compile(_LEAF)
 _STRINGS: Final = re.compile(_STRING)
-_ALL_BUT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+
+_LEAVES_AT_ONCE: Final = 4096
+_GROWTH: Final = 8
+"""Small, since what is read beyond the end of a value is read again with what it belongs to."""
+
+_ROUNDS: Final = 8
+"""How often the innermost brackets are taken out before runs are looked at one by one."""
+_NO_STRUCTURE: Final = bytes(set(range(256)) - set(b"[]{},:"))
+_RUNS: Final = re.compile(rb"[\[{]+|[\]}]+")
 _AS_OPENED: Final = bytes.maketrans(b"]}", b"[{")
 
 
@@ -49,40 +53,80 @@ def end_of_name(text: str, at: int) -> int:
     return _end(_NAME_OF_MEMBER, text, at)
 
 
+def end_of_scalar_members(text: str, at: int) -> int:
+    """Return where the members end that have a scalar and a comma behind it; ``at``: none has."""
+    return _end(_SCALAR_MEMBERS, text, at)
+
+
 def end_of_value(text: str, at: int) -> int:
     """Return the end of the array or object that begins ``at``, however deep it is.
 
     Raises ``JSONDecodeError`` where the form is not that of JSON.
     """
-    opened = bytearray()
+    opened = b""
+    leaves, most, growing = _FIRST_LEAF, 1, True
     while True:
-        if opened:
-            at = _end(_FLAT_ITEMS if opened.endswith(b"[") else _FLAT_MEMBERS, text, at)
-        end = _end(_OPENINGS, text, at)
-        if end != at:
-            opened += _STRINGS.sub("", text[at:end]).encode().translate(None, _ALL_BUT_BRACKETS)
-            at = end
+        end = _end(leaves, text, at)
+        left = _left_open(opened, _brackets(text[at:end]), at)
+        if left:
+            opened, at = left, end
+            most = min(most * _GROWTH, _LEAVES_AT_ONCE) if growing else most
+        elif most > 1:
+            # The value ends in here: again, with fewer.
+            most, growing = most // _GROWTH, False
+        else:
+            return _end_in_leaf(text, at, end, opened)
+        leaves = _next_leaves(most)
+
+
+@cache
+def _next_leaves(most: int) -> re.Pattern[str]:
+    """Compiled when first needed: no ordinary message needs them."""
+    return re.compile(rf"(?:{_NEXT_LEAF}){{1,{most}}}+")
+
+
+def _brackets(leaves: str) -> bytes:
+    """Return what opens and closes, matching pairs left out where they are easily found.
+
+    A comma ends an item or a member and begins another: written as closing and opening what
+    it stands in, it is matched against that like any other bracket.
+    """
+    structure = _STRINGS.sub("", leaves).encode().translate(None, _NO_STRUCTURE)
+    brackets = structure.replace(b",:", b"}{").replace(b",", b"][").replace(b":", b"")
+    for _ in range(_ROUNDS):
+        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+    return brackets
+
+
+def _left_open(opened: bytes, brackets: bytes, at: int) -> bytes:
+    """Return what is open behind ``brackets``; nothing where they close more than ``opened``."""
+    left = bytearray(opened)
+    for run in _RUNS.findall(brackets):
+        if run[0] in b"[{":
+            left += run
             continue
-        at = _close(text, _end(_LAST_VALUE, text, at), opened)
-        if not opened:
-            return at
-        at = _end(_NEXT_ITEM if opened.endswith(b"[") else _NEXT_MEMBER, text, at)
+        closed = run.translate(_AS_OPENED)[::-1]
+        if len(closed) > len(left):
+            return b""
+        if not left.endswith(closed):
+            raise JSONDecodeError("closed as what it is not", "", at)
+        del left[len(left) - len(closed) :]
+    return bytes(left)
 
 
-def _close(text: str, at: int, opened: bytearray) -> int:
-    """Take off ``opened`` what is closed ``at``; return where that ends."""
-    end = _end(_CLOSINGS, text, at)
-    closed = text[at:end].encode().translate(_AS_OPENED, _ALL_BUT_BRACKETS)
-    surplus = len(closed) - len(opened)
-    if surplus > 0:
-        # The last ones close what stands around the value.
-        closed = closed[: len(opened)]
-        while surplus > 0:
-            end -= 1
-            surplus -= text[end] in "]}"
-    if not opened.endswith(closed[::-1]):
+def _end_in_leaf(text: str, at: int, end: int, opened: bytes) -> int:
+    """Return the end of the value, whose last leaf lies from ``at`` to ``end``.
+
+    The last brackets of the leaf may close what stands around the value.
+    """
+    brackets = _brackets(text[at:end])
+    closing = brackets.count(b"]") + brackets.count(b"}")
+    surplus = closing - (len(brackets) - closing) - len(opened)
+    while surplus > 0:
+        end -= 1
+        surplus -= text[end] in "]}"
+    if _left_open(opened, _brackets(text[at:end]), at):
         raise JSONDecodeError("closed as what it is not", "", at)
-    del opened[len(opened) - len(closed) :]
     return end
 
 

@@ -11,7 +11,12 @@ from enum import Enum
 from json import JSONDecodeError, JSONDecoder
 from typing import Any, Final, NoReturn
 
-from consumer.contract.json_form import end_of_blank, end_of_name, end_of_value
+from consumer.contract.json_form import (
+    end_of_blank,
+    end_of_name,
+    end_of_scalar_members,
+    end_of_value,
+)
 
 
 class NotAnObjectError(ValueError):
@@ -38,8 +43,8 @@ MAX_INTEGER_CHARACTERS: Final = 640
 MAX_FRACTION_CHARACTERS: Final = 1000
 """The longest number with fraction or exponent; no sender of doubles writes so many digits."""
 
-DEEPEST_FIELD: Final = 3
-"""The level of the deepest object whose fields are known: of an envelope, its data, a payload."""
+DEEPEST_FIELD: Final = 2
+"""The level of the deepest object whose fields are read: an envelope's data."""
 
 
 def parse_object(data: bytes) -> dict[str, Any]:
@@ -105,6 +110,10 @@ def _read_object(text: str, at: int, level: int) -> tuple[dict[str, Any], int]:
     if text.startswith("}", at):
         return members, at + 1
     while True:
+        end = end_of_scalar_members(text, at)
+        if end != at:
+            members |= _READS_LONG.decode(f"{{{text[at : end - 1]}}}")
+            at = end
         name_end = end_of_name(text, at)
         name, _ = _READS_LONG.raw_decode(text, end_of_blank(text, at))
         members[name], at = _read_value(text, end_of_blank(text, name_end), level + 1)
@@ -121,6 +130,9 @@ def _read_value(text: str, at: int, level: int) -> tuple[Any, int]:
     try:
         return _READS_LONG.raw_decode(text, at)
     except RecursionError:
-        if level <= DEEPEST_FIELD and text.startswith("{", at):
+        if not text.startswith("{", at):
+            return Unstorable.TOO_DEEP, end_of_value(text, at)
+        if level <= DEEPEST_FIELD:
             return _read_object(text, at, level)
-        return Unstorable.TOO_DEEP, end_of_value(text, at)
+        # An object it is, whatever is in it.
+        return {"": Unstorable.TOO_DEEP}, end_of_value(text, at)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from consumer.contract.record import TopicPartition
+from consumer.engine.transaction_watch import TransactionWatch
 from consumer.ports import Observer, Source
 from consumer.stream.ledger import Ledger
 
@@ -23,6 +24,7 @@ class Watchdog:
         self._ledger = ledger
         self._observer = observer
         self._stall_after = stall_after
+        self._transactions = TransactionWatch(observer, stall_after)
 
     async def run(self) -> None:
         """Look every second, for ever. The clock is the loop's, which no clock change moves."""
@@ -33,7 +35,7 @@ class Watchdog:
             await asyncio.sleep(INTERVAL)
             self._observer.loop_lag(clock() - due)
             now = {p: self._ledger.committable(p) for p in self._ledger}
-            behind = self._report_lag(now)
+            behind = self._report_lag(now, clock())
             if now != seen or not behind:
                 moved_at, seen = clock(), now
                 if stalled:
@@ -43,13 +45,22 @@ class Watchdog:
                 stalled = True
                 self._observer.stalled(clock() - moved_at)
 
-    def _report_lag(self, committable: dict[TopicPartition, int]) -> bool:
+    def _report_lag(self, committable: dict[TopicPartition, int], now: float) -> bool:
+        """Report what is not settled; tell whether there is anything that could be."""
         behind = False
         for partition, offset in committable.items():
-            highwater = self._source.highwater(partition)
-            if highwater is None:
+            end = self._source.highwater(partition)
+            if end is None:
                 continue
-            lag = max(highwater - offset, 0)
-            behind = behind or lag > 0
-            self._observer.lag(partition, lag)
+            stable = self._source.last_stable(partition)
+            stable = end if stable is None else min(stable, end)
+            self._transactions.look(partition, stable, end, now)
+            readable = 0 if self._at_end(partition, stable) else max(stable - offset, 0)
+            self._observer.lag(partition, readable + end - stable)
+            # What an open transaction holds back, no restart would bring.
+            behind = behind or readable > 0
         return behind
+
+    def _at_end(self, partition: TopicPartition, end: int) -> bool:
+        """Whether nothing is left, be it that markers stand behind the last record."""
+        return self._ledger.clean(partition) and self._source.end_reached(partition, end)

@@ -96,6 +96,11 @@ class Metrics:
             "Seconds until the broker may delete the oldest unread record.",
             _BY_PARTITION,
         )
+        self._behind_transaction = self._gauge(
+            "records_behind_open_transaction",
+            "Offsets that cannot be read because a transaction before them is open.",
+            _BY_PARTITION,
+        )
         self._assigned = self._gauge("partitions_assigned", "Partitions this process reads.")
         self._held = self._gauge(
             "partitions_held", "Partitions held because too many of their records were rejected."
@@ -167,6 +172,7 @@ class Metrics:
         """Drop what was measured of partitions: another member reports them from now on."""
         self._lag.clear()
         self._expiry.clear()
+        self._behind_transaction.clear()
         self._held.set(0)
         self._unreadable.set(0)
 
@@ -183,6 +189,10 @@ class Metrics:
     def lag(self, partition: TopicPartition, records: int) -> None:
         """Set how many records of the partition are not settled yet."""
         self._lag.labels(*_labels(partition)).set(records)
+
+    def behind_transaction(self, partition: TopicPartition, records: int) -> None:
+        """Set how many offsets an open transaction keeps from being read."""
+        self._behind_transaction.labels(*_labels(partition)).set(records)
 
     def oldest_unread_expires(self, partition: TopicPartition, seconds: float) -> None:
         """Set in how many seconds the oldest unread record may be deleted."""

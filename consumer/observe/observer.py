@@ -219,6 +219,19 @@ class EngineObserver:
         """See ``Observer``."""
         self._metrics.lag(partition, records)
 
+    def behind_transaction(self, partition: TopicPartition, records: int) -> None:
+        """See ``Observer``."""
+        self._metrics.behind_transaction(partition, records)
+
+    def transaction_hangs(self, partition: TopicPartition, offset: int, seconds: float) -> None:
+        """See ``Observer``. No restart and no other instance would help, so health says nothing."""
+        self._log.error(
+            "transaction_hangs",
+            partition=_name(partition),
+            offset=offset,
+            seconds=round(seconds, 1),
+        )
+
     def retention_margin(self, partition: TopicPartition, seconds: float, kept: float) -> None:
         """See ``Observer``. Short of a tenth of what is kept it is said aloud."""
         self._metrics.oldest_unread_expires(partition, seconds)

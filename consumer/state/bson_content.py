@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.raw_bson import RawBSONDocument
 
-
 Stored = RawBSONDocument
 """A document as it lies in the store, by the name that rooms without BSON use."""
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from consumer.contract.record import Record
+from consumer.contract.record_time import effective_timestamp_ms
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 GRACE = timedelta(days=1)
@@ -28,13 +31,11 @@ class Retention:
         """
         return now - (self.keep - GRACE)
 
-    def expiry(self, timestamp_ms: int) -> datetime | None:
+    def expiry(self, stamped: datetime | None) -> datetime | None:
         """Return when a document of a record so stamped expires; None: never.
 
-        A record without a usable timestamp (-1, or beyond what a datetime holds) is kept:
-        nothing says when to delete it.
+        A record without a usable timestamp is kept: nothing says when to delete it.
         """
-        stamped = record_time(timestamp_ms)
         if stamped is None:
             return None
         try:
@@ -43,9 +44,13 @@ class Retention:
             return None
 
 
-def record_time(timestamp_ms: int) -> datetime | None:
-    """Return a record's timestamp as a time in UTC, None where it is not usable."""
-    if timestamp_ms < 0:
+def record_time(record: Record) -> datetime | None:
+    """Return the time a record is stamped with, in UTC; None where that is not usable.
+
+    It may be missing (-1) or beyond what a datetime holds.
+    """
+    timestamp_ms = effective_timestamp_ms(record)
+    if timestamp_ms is None or timestamp_ms < 0:
         return None
     try:
         return _EPOCH + timedelta(milliseconds=timestamp_ms)

@@ -110,10 +110,10 @@ def plan(
     """
     expire_at = None
     if retention is not None:
-        stamped = record_time(record.timestamp_ms)
+        stamped = record_time(record)
         if oldest_kept is not None and stamped is not None and stamped < oldest_kept:
             return Expired()
-        expire_at = retention.expiry(record.timestamp_ms)
+        expire_at = retention.expiry(stamped)
     match message:
         case EventRecorded():
             return _event(message, record, expire_at)

@@ -19,6 +19,7 @@ from consumer.contract.record import Record, TopicPartition
 from consumer.errors import TransientError
 from consumer.settings import KafkaSettings
 from consumer.stream.client_repairs import (
+    FETCH_ERROR_PAUSE,
     FetchErrors,
     count_fetch_as_ended,
     refuse_offset_fetch_errors,
@@ -195,7 +196,7 @@ class AiokafkaClient:
         """See ``GroupClient``."""
         targets = [ClientPartition(*partition) for partition in partitions] or [UNASSIGNED]
         self._check_membership()
-        self._check_fetching(targets)
+        await self._check_fetching(targets)
         begin_fetch()
         try:
             fetched = await self._consumer.getmany(
@@ -220,7 +221,7 @@ class AiokafkaClient:
             for partition, items in fetched.items()
         }
 
-    def _check_fetching(self, targets: Collection[ClientPartition]) -> None:
+    async def _check_fetching(self, targets: Collection[ClientPartition]) -> None:
         """Raise what the client keeps to itself, before a fetch has drained anything."""
         if self._consumer._fetcher._fetch_task.done():  # noqa: SLF001 -- nobody looks at it: the
             # client would hand out nothing for ever
@@ -228,6 +229,8 @@ class AiokafkaClient:
         for target in targets:
             cause = self._fetch_errors.causes.get(target)
             if cause is not None:
+                # Who asks again without a pause must not keep the loop from the reply.
+                await asyncio.sleep(FETCH_ERROR_PAUSE)
                 raise TransientError(cause, "fetch refused")
 
     def _check_membership(self) -> None:

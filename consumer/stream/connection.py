@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import ssl
+from functools import partial
 from typing import Any, assert_never
+
+import aiokafka.admin.client
+import aiokafka.client
+from aiokafka.protocol.metadata import MetadataRequest
 
 from consumer.errors import SettingsError
 from consumer.settings import KafkaSettings, SecurityProtocol, SecuritySettings
+
+# aiokafka 0.14 lets brokers create every topic that it asks for: even the check for a topic would
+# create it, with the cluster's number of partitions. There is no option, so this is for every
+# client of the process, whoever makes it.
+aiokafka.client.MetadataRequest = aiokafka.admin.client.MetadataRequest = partial(
+    MetadataRequest, allow_auto_topic_creation=False
+)
 
 
 def _ssl_context(security: SecuritySettings) -> ssl.SSLContext:

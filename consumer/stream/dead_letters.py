@@ -52,8 +52,35 @@ def producer_options(kafka: KafkaSettings, letters: DeadLetterSettings) -> dict[
 
 def open_producer(kafka: KafkaSettings, letters: DeadLetterSettings) -> LetterProducer:
     """Return a producer that is not started yet."""
-    producer: LetterProducer = AIOKafkaProducer(**producer_options(kafka, letters))
-    return producer
+    return _AnyRecordProducer(**producer_options(kafka, letters))
+
+
+class _AnyRecordProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka ships no types
+    """Sends what aiokafka refuses with an assertion: a record with neither key nor value."""
+
+    async def send(
+        self,
+        topic: str,
+        value: bytes | None = None,
+        key: bytes | None = None,
+        *,
+        headers: Sequence[tuple[str, bytes | None]] | None = None,
+    ) -> asyncio.Future[Any]:
+        """See ``LetterProducer``."""
+        if key is None and value is None:
+            return await self._send_empty(topic, list(headers or ()))
+        sent: asyncio.Future[Any] = await super().send(topic, value, key, headers=headers)
+        return sent
+
+    async def _send_empty(
+        self, topic: str, headers: Sequence[tuple[str, bytes | None]]
+    ) -> asyncio.Future[Any]:
+        batch = self.create_batch()
+        batch.append(timestamp=None, key=None, value=None, headers=headers)
+        partitions = sorted(await self.partitions_for(topic))
+        # Without a key any partition will do; letters are rare, and these the rarest of them.
+        sent: asyncio.Future[Any] = await self.send_batch(batch, topic, partition=partitions[0])
+        return sent
 
 
 class KafkaDeadLetters:

@@ -50,16 +50,14 @@ class NamedPartitionRecords(PartitionRecords):  # type: ignore[misc]  # aiokafka
     def __next__(self) -> Any:  # noqa: ANN401 -- as above
         """Return the next record. Raises ``UnreadableBatchError``."""
         try:
-            return super().__next__()
+            return next(self._records_iterator)
         except StopIteration:
             raise
         except Exception as error:
             # Any class may come out of it: a codec's, a CRC's, an assertion.
             first = self.next_fetch_offset
-            end = getattr(self._records.last, "next_offset", None)
-            raise UnreadableBatchError(
-                type(error).__name__, first, end if end is not None and end > first else first + 1
-            ) from error
+            end = max(getattr(self._records.last, "next_offset", 0), first + 1)
+            raise UnreadableBatchError(type(error).__name__, first, end) from error
 
 
 class BoundedFetchResult(FetchResult):  # type: ignore[misc]  # aiokafka ships no types
@@ -73,24 +71,30 @@ class BoundedFetchResult(FetchResult):  # type: ignore[misc]  # aiokafka ships n
         """Return records in order. Raises ``UnreadableBatchError`` where the first is none."""
         if not self.check_assignment(self._topic_partition) or not self.has_more():
             return []
-        taken: list[Any] = []
-        while max_records is None or len(taken) < max_records:
-            if BoundedFetchResult.room <= 0:
-                break
-            try:
-                record = next(self._partition_records, None)
-            except UnreadableBatchError:
-                if not taken:
-                    raise
-                record = None  # it is fetched again, and then it is the first
-            if record is None:
-                self._update_position()
-                self._partition_records = None
-                return taken
-            BoundedFetchResult.room -= len(record.value or b"") + len(record.key or b"")
-            taken.append(record)
-        self._update_position()
+        if BoundedFetchResult.room <= 0:
+            return []
+        room, taken = BoundedFetchResult.room, list[Any]()
+        try:
+            for record in self._partition_records:
+                taken.append(record)
+                room -= record.serialized_value_size + record.serialized_key_size
+                if room <= 0 or len(taken) == max_records:
+                    break
+            else:
+                self._end()
+        except UnreadableBatchError:
+            if not taken:
+                raise
+            # What came before it is good. It is fetched again, and then it comes first.
+            self._end()
+        BoundedFetchResult.room = room
+        if self.has_more():
+            self._update_position()
         return taken
+
+    def _end(self) -> None:
+        self._update_position()
+        self._partition_records: Any = None
 
 
 def use_bounded_results(max_bytes: int) -> None:

@@ -37,6 +37,7 @@ def topic_findings(
     findings += _equal_partitions(present)
     findings += [_not_compacted(topic) for topic in present]
     findings += _replicated(present)
+    findings += _durable(present)
     findings.append(_dead_letter_topic(kafka, letters, topics, present))
     return findings
 
@@ -87,6 +88,31 @@ def _replicated(present: list[TopicDescription]) -> list[Finding]:
             "min.insync.replicas=2",
         )
     ]
+
+
+def _durable(present: list[TopicDescription]) -> list[Finding]:
+    """Warn where acknowledged records may vanish: others then take the offsets that were read.
+
+    The client sends no leader epochs, so that nothing but these settings keeps it from that.
+    """
+    findings: list[Finding] = []
+    for topic in present:
+        alter = (
+            f"kafka-configs.sh --alter --entity-type topics --entity-name {topic.name} "
+            "--add-config "
+        )
+        if topic.configs.get("unclean.leader.election.enable") == "true":
+            detail = "allowed: records that were read may vanish, and new ones be skipped"
+            cure = alter + "unclean.leader.election.enable=false"
+            name = f"unclean leader election of {topic.name}"
+            findings.append(Finding(name, Status.WARNING, detail, cure))
+        if topic.replicas > 1 and topic.configs.get("min.insync.replicas") == "1":
+            detail = "min.insync.replicas is 1: a single broker's failure may take records along"
+            name = f"in-sync replicas of {topic.name}"
+            findings.append(
+                Finding(name, Status.WARNING, detail, alter + "min.insync.replicas=2")
+            )
+    return findings
 
 
 def _dead_letter_topic(

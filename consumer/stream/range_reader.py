@@ -20,6 +20,8 @@ from consumer.errors import PreconditionError, TransientError
 from consumer.settings import KafkaSettings
 from consumer.stream.client import AiokafkaClient
 from consumer.stream.connection import connection_options
+from consumer.stream.decompression import limit_decompression
+from consumer.stream.fetch_results import use_bounded_results
 from consumer.stream.ranges import EVERYTHING, Bounds, LogExtent, OffsetRange, ranges_within
 from consumer.stream.topics import open_admin
 
@@ -234,6 +236,8 @@ class RangesInReading:
 @asynccontextmanager
 async def open_range_client(kafka: KafkaSettings) -> AsyncIterator[RangeClient]:
     """Connect without a group. Raises ``TransientError`` while no broker answers."""
+    limit_decompression(kafka.max_decompressed_bytes)
+    use_bounded_results(kafka.max_decompressed_bytes)
     consumer = AIOKafkaConsumer(**_client_options(kafka))
     client = RangeClient(consumer)
     try:

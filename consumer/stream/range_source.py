@@ -151,6 +151,10 @@ class RangeSource:
         cursor = self._cursors.get(partition)
         return None if cursor is None else cursor.part.end
 
+    def last_stable(self, partition: TopicPartition) -> int | None:
+        """See ``Source``: a range ends where it ends."""
+        return self.highwater(partition)
+
     # --- how ------------------------------------------------------------------
 
     async def _assign(self) -> None:

@@ -179,6 +179,10 @@ class KafkaSource:
         """Return the end of an assigned partition as of its last fetch, None before it."""
         return self._client.highwater(partition) if self._client is not None else None
 
+    def last_stable(self, partition: TopicPartition) -> int | None:
+        """See ``Source``."""
+        return self._client.last_stable(partition) if self._client is not None else None
+
     def end_reached(self, partition: TopicPartition, end: int) -> bool:
         """See ``Source``."""
         return self._next.get(partition, -1) >= end

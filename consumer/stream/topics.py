@@ -10,11 +10,17 @@ from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, for_code
+from aiokafka.errors import (
+    IncompatibleBrokerVersion,
+    KafkaError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 
 from consumer.errors import PreconditionError, TransientError
 from consumer.settings import KafkaSettings
 from consumer.stream.connection import connection_options
+from consumer.stream.kafka_errors import kafka_errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +58,18 @@ class Admin:
         self._client = client
 
     async def describe(self, names: Sequence[str]) -> dict[str, TopicDescription]:
-        """Return what is known of each topic that exists; a missing one is absent."""
-        # The client asks for metadata in a way that lets a broker create what is missing, so
-        # only topics that are there may be named.
-        there = set(await self._client.list_topics())
-        known = [name for name in dict.fromkeys(names) if name in there]
-        described = await self._client.describe_topics(known) if known else []
-        found = [topic for topic in described if for_code(topic["error_code"]).errno == 0]
-        configs = await self._configs([topic["topic"] for topic in found])
+        """Return what is known of each topic that exists; a missing one is absent.
+
+        Raises ``TransientError`` while no broker answers.
+        """
+        with kafka_errors("describe_topics"):
+            # The client asks for metadata in a way that lets a broker create what is missing, so
+            # only topics that are there may be named.
+            there = set(await self._client.list_topics())
+            known = [name for name in dict.fromkeys(names) if name in there]
+            described = await self._client.describe_topics(known) if known else []
+            found = [topic for topic in described if _exists(topic)]
+            configs = await self._configs([topic["topic"] for topic in found])
         return {
             topic["topic"]: TopicDescription(
                 topic["topic"],
@@ -77,7 +87,9 @@ class Admin:
             replies = await self._client.describe_configs(
                 [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
             )
-        except KafkaError:
+        except IncompatibleBrokerVersion:
+            # An imitation that cannot tell. Any other error must not look like one, or a
+            # compacted topic would pass for a good one.
             return {}
         return {
             resource[3]: {entry[0]: entry[1] for entry in resource[4] if entry[1] is not None}
@@ -91,11 +103,13 @@ class Admin:
     ) -> None:
         """Create a topic; one that exists already is left as it is.
 
-        Raises ``PreconditionError`` where the broker refuses.
+        Raises ``PreconditionError`` where the broker refuses, ``TransientError`` while there
+        is none.
         """
-        reply = await self._client.create_topics(
-            [NewTopic(name, partitions, -1, {}, dict(configs or {}))]
-        )
+        with kafka_errors("create_topics"):
+            reply = await self._client.create_topics(
+                [NewTopic(name, partitions, -1, {}, dict(configs or {}))]
+            )
         # The client does not raise on errors of single topics.
         for entry in reply.topic_errors:
             error = for_code(entry[1])
@@ -106,6 +120,14 @@ class Admin:
     def raw(self) -> Any:  # noqa: ANN401 -- aiokafka ships no types
         """The client itself, for questions about groups."""
         return self._client
+
+
+def _exists(topic: Mapping[str, Any]) -> bool:
+    """Tell from a topic's entry whether it exists; raises what may be over in a moment."""
+    error = for_code(topic["error_code"])
+    if error.retriable and error is not UnknownTopicOrPartitionError:
+        raise error(f"topic {topic['topic']}")
+    return bool(error.errno == 0)
 
 
 @asynccontextmanager

@@ -68,6 +68,8 @@ class Crew:
                 service.signal(signal.SIGKILL)
             return
         self.ends.append(End(service.name, "stopped", code))
+        if not service.lines and code == -signal.SIGTERM:
+            return  # it had not got as far as to listen for signals, nor to anything else
         if code not in {ExitCode.DONE, ExitCode.DEADLINE}:
             self.problems.append(f"stopped with exit code {code}: {service.last_words()}")
 

@@ -127,11 +127,12 @@ def _count(world: World, verdict: Verdict) -> None:
 async def _second_opinions(world: World, verdict: Verdict, say: Say) -> None:
     """The consumer's own audit must agree, and another reading must change no byte."""
     say("auditing, and reading everything once more")
-    audit = await world.fleet.launch("-m", "consumer", "audit")
+    patience = {"mongo.timeout": 60.0}
+    audit = await world.fleet.launch("-m", "consumer", "audit", settings=patience)
     code = await world.fleet.ended(audit, seconds=PASS_SECONDS)
     verdict.add("found by the audit", [audit.last_words()] if code else [])
     before = await world.site.digests()
-    again = {"kafka.group_id": f"{world.site.name}-again", "dead_letters.breaker_share": 1.0}
+    again = {"kafka.group_id": f"{world.site.name}-again", **patience}
     reader = await world.fleet.start("--exit-when-caught-up", settings=again)
     code = await world.fleet.ended(reader, seconds=PASS_SECONDS)
     verdict.add("the second reading failed", [reader.last_words()] if code else [])

@@ -32,6 +32,9 @@ class RecordingObserver:
         self.holds: list[tuple[TopicPartition, float]] = []
         self.resumptions: list[frozenset[TopicPartition]] = []
         self.lags: dict[TopicPartition, int] = {}
+        self.behind_transactions: dict[TopicPartition, int] = {}
+        self.hanging_transactions: list[tuple[TopicPartition, int]] = []
+        """Pairs of partition and first offset."""
         self.stalls: list[float] = []
         self.progresses = 0
         self.margins: list[tuple[TopicPartition, float]] = []
@@ -98,6 +101,12 @@ class RecordingObserver:
 
     def stalled(self, seconds: float) -> None:
         self.stalls.append(seconds)
+
+    def behind_transaction(self, partition: TopicPartition, records: int) -> None:
+        self.behind_transactions[partition] = records
+
+    def transaction_hangs(self, partition: TopicPartition, offset: int, seconds: float) -> None:
+        self.hanging_transactions.append((partition, offset))
 
     def retention_margin(self, partition: TopicPartition, seconds: float, kept: float) -> None:
         self.margins.append((partition, seconds))

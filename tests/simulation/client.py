@@ -134,6 +134,10 @@ class SimulatedClient:
         """See ``GroupClient``."""
         return None if self._assignment is None else self._assignment.ends.get(partition)
 
+    def last_stable(self, partition: TopicPartition) -> int | None:
+        """See ``GroupClient``. There are no transactions here."""
+        return self.highwater(partition)
+
     async def fetch(
         self, partitions: Collection[TopicPartition], max_records: int, timeout: float
     ) -> Mapping[TopicPartition, Sequence[Record]]:

@@ -14,10 +14,12 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
+from functools import wraps
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 WORLD = Context()
 """The context of what happens by itself: no host is set in it."""
@@ -274,3 +276,20 @@ class SimulationLoop(asyncio.AbstractEventLoop):
                 self._turn()
         for host in self.hosts:
             host.tasks.clear()
+
+
+def in_virtual_time(
+    test: Callable[P, Coroutine[Any, Any, None]],
+) -> Callable[P, None]:
+    """Run a test on a loop of its own, on which no wait takes any time.
+
+    What asyncio would only have logged, such as an exception that nobody retrieved, fails it.
+    """
+
+    @wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        loop = SimulationLoop(Random(0))
+        loop.run(test(*args, **kwargs))
+        assert loop.troubles == []
+
+    return run

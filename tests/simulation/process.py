@@ -125,6 +125,7 @@ class Process:
         self.ways = paths
         self.faults = ClientFaults()
         self.client: SimulatedClient | None = None
+        self.source: KafkaSource | None = None
         self.end: RunEnd | None = None
         self.task: asyncio.Task[None] | None = None
         self._around = around
@@ -142,7 +143,7 @@ class Process:
 
     async def _main(self, until: Mapping[TopicPartition, int] | None) -> None:
         around, times = self._around, self._around.times
-        source = KafkaSource(
+        self.source = source = KafkaSource(
             self._open_client,
             request_timeout=times.request_timeout,
             max_batch_bytes=around.shape.max_batch_bytes,

@@ -168,10 +168,10 @@ class World:
         self.loop.in_world(seconds, self._produce, records)
 
     def _produce(self, records: int) -> None:
-        """Send, once every client has noticed that a topic was made anew.
+        """Send, once everybody has noticed that a topic was made anew.
 
-        A client that did not look while the new log was shorter than the old one cannot know:
-        the protocol of these clients has no identity of a topic.
+        Who did not look while the new log was shorter than the old one cannot know: the
+        protocol of these clients has no identity of a topic.
         """
         if any(self._reads_beyond(process) for process in self.running):
             self.loop.in_world(0.2, self._produce, records)
@@ -180,10 +180,9 @@ class World:
             self.workload.produce(records)
 
     def _reads_beyond(self, process: Process) -> bool:
-        client = process.client
-        return client is not None and any(
-            (client.position(partition) or 0) > log.end
-            for partition, log in self.broker.logs.items()
+        source = process.source
+        return source is not None and any(
+            offset > self.broker.logs[partition].end for partition, offset in source._next.items()
         )
 
     # --- processes ------------------------------------------------------------------

@@ -257,11 +257,21 @@ class TestLateEvents:
         assert (result.outcome, result.late) == (APPLIED, True)
         assert collections.sessions["s"]["status"] == "completed"
 
-    async def test_an_event_in_the_batch_of_the_end_is_not(
+    async def test_a_lost_answer_does_not_hide_that_the_session_had_ended(
         self, collections: MemoryCollections, store: MongoStore
     ) -> None:
+        stub("completed")(collections)
+        collections.script(UPDATE, not_carried_out(CUT_OFF))
+        (result,) = await persist(store.begin([write(event())]))
+        assert (result.outcome, result.late) == (APPLIED, True)
+
+    @pytest.mark.parametrize("command", [Command.INSERT_EVENTS, UPDATE])
+    @pytest.mark.parametrize("fault", [not_carried_out(CUT_OFF), answer_lost(CUT_OFF)])
+    async def test_an_event_in_the_batch_of_the_end_is_not(
+        self, collections: MemoryCollections, store: MongoStore, command: Command, fault: Fault
+    ) -> None:
         writes: list[Write] = [write(completed(), 0), write(event(), 1)]
-        collections.script(Command.INSERT_EVENTS, not_carried_out(CUT_OFF))
+        collections.script(command, fault)
         results = await persist(store.begin(writes))
         assert [result.late for result in results] == [False, False]
 

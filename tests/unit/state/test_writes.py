@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import bson
@@ -7,6 +8,7 @@ import pytest
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 
+from consumer.contract.json_text import BEYOND_INT64, Unstorable
 from consumer.contract.rejection import Reason, Rejected
 from consumer.state.bson_content import SERVER_ID_BYTES
 from consumer.state.retention import Retention
@@ -115,6 +117,10 @@ def test_what_names_an_identity_is_told_apart_even_where_the_ids_look_alike() ->
     [
         (event(payload={"n": 2**63}), "payload: an integer beyond 64 bits"),
         (created(metadata={"n": 2**63}), "metadata: an integer beyond 64 bits"),
+        (created(language="\ud800"), "language: an unpaired surrogate"),
+        (failed(reason="\udead"), "reason: an unpaired surrogate"),
+        (event(payload={"deep": [Unstorable.TOO_DEEP]}), "payload: a value that BSON cannot hold"),
+        (event(payload={"n": -BEYOND_INT64}), "payload: an integer beyond 64 bits"),
         (created(metadata={"t": "\ud800"}), "metadata: an unpaired surrogate"),
         (completed(event_count=2**63), "eventCount: an integer beyond 64 bits"),
     ],
@@ -192,4 +198,15 @@ def test_a_record_without_a_usable_timestamp_is_kept_for_ever(timestamp_ms: int)
 
 
 def test_an_expiry_beyond_the_last_year_is_none() -> None:
-    assert Retention(timedelta(days=30)).expiry(253402300799999) is None
+    last = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+    assert Retention(timedelta(days=30)).expiry(last) is None
+
+
+def test_a_record_that_was_sent_back_expires_by_its_first_timestamp() -> None:
+    retention = Retention(timedelta(days=30))
+    stamp = ("redrive-timestamp-ms", str(STAMPED_MS).encode())
+    sent_back = replace(record(timestamp_ms=STAMPED_MS + 10**10), headers=(stamp,))
+    kept = write(event(), sent_back, retention)
+    assert kept.expire_at == STAMPED + timedelta(days=30)
+    later = retention.oldest_kept(STAMPED + timedelta(days=30))
+    assert plan(event(), sent_back, retention, later) == Expired()

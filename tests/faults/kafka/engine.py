@@ -1,0 +1,261 @@
+"""The engine as the service wires it, with a store in memory and everything it says kept."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, cast
+
+import structlog
+from structlog.testing import LogCapture
+
+from consumer.contract.dead_letter import DeadLetter, dead_letter, shortened
+from consumer.contract.key_policy import KeyPolicy
+from consumer.contract.record import Record, TopicPartition
+from consumer.contract.rejection import Rejected
+from consumer.engine.breaker import Breaker, BreakerLimits
+from consumer.engine.pipeline import Pipeline, RecordPlanner
+from consumer.engine.retry import Backoff
+from consumer.engine.runner import Limits, RunEnd, Runner
+from consumer.engine.watchdog import Watchdog
+from consumer.observe.health import Health
+from consumer.observe.metrics import Metrics
+from consumer.observe.observer import EngineObserver
+from consumer.ports import Application, DeadLetters, Observer
+from consumer.settings import KafkaSettings
+from consumer.state.outcomes import Result
+from consumer.state.writes import Write
+from consumer.store.mongo_store import MongoStore
+from consumer.stream.client import AiokafkaClient, RebalanceCallbacks, open_client
+from consumer.stream.source import KafkaSource
+from tests import builders
+from tests.fakes.collections import MemoryCollections
+from tests.fakes.observer import RecordingObserver
+from tests.faults.kafka.reading import publish
+
+EventKey = tuple[str, str]
+
+
+def event_value(partition: TopicPartition, number: int) -> bytes:
+    """The n-th event of a partition; all of one partition are of one session."""
+    return builders.encoded(builders.event(session_of(partition), f"e-{number}"))
+
+
+def session_of(partition: TopicPartition) -> str:
+    return f"{partition.topic}-{partition.partition}"
+
+
+async def publish_events(bootstrap_servers: str, counts: Mapping[TopicPartition, int]) -> None:
+    """Send so many events to each partition."""
+    await publish(bootstrap_servers, counts, value=event_value)
+
+
+def event_keys(counts: Mapping[TopicPartition, int]) -> set[EventKey]:
+    """What must be stored in the end."""
+    return {(session_of(p), f"e-{number}") for p, count in counts.items() for number in range(count)}
+
+
+class WatchedStore:
+    """A store in memory that can be made to wait. ``applied``: how often each event was sent."""
+
+    def __init__(self) -> None:
+        self.collections = MemoryCollections()
+        self._store = MongoStore(self.collections)
+        self.applied: Counter[EventKey] = Counter()
+        self.open = asyncio.Event()
+        self.open.set()
+        self.entered = asyncio.Event()
+
+    def begin(self, writes: Sequence[Write]) -> Application:
+        return _Watched(self, self._store.begin(writes), writes)
+
+    def forget(self) -> None:
+        self._store.forget()
+
+    @property
+    def events(self) -> set[EventKey]:
+        return set(self.collections.events)
+
+
+class _Watched:
+    def __init__(self, store: WatchedStore, inner: Application, writes: Sequence[Write]) -> None:
+        self._store = store
+        self._inner = inner
+        self._writes = writes
+
+    async def attempt(self) -> Sequence[Result]:
+        self._store.entered.set()
+        await self._store.open.wait()
+        results = await self._inner.attempt()
+        self._store.applied.update(cast(EventKey, write.identity[-2:]) for write in self._writes)
+        return results
+
+
+class Letters:
+    """Takes dead letters and keeps them."""
+
+    def __init__(self) -> None:
+        self.sent: list[DeadLetter] = []
+
+    async def send(self, letters: Sequence[DeadLetter]) -> None:
+        self.sent += letters
+
+
+class _Told:
+    """Hands what happens to several observers, then wakes who waits for news."""
+
+    def __init__(self, observers: Sequence[Observer], news: asyncio.Event) -> None:
+        self._observers = observers
+        self._news = news
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        def tell(*facts: Any, **named: Any) -> None:
+            for observer in self._observers:
+                getattr(observer, name)(*facts, **named)
+            self._news.set()
+
+        return tell
+
+
+class Member:
+    """One instance of the service. Use ``running``."""
+
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        store: WatchedStore,
+        letters: DeadLetters,
+        drain_deadline: float,
+        stall_after: float,
+    ) -> None:
+        self._kafka = kafka
+        self.store = store
+        self.seen = RecordingObserver()
+        self.metrics, self.health = Metrics(), Health()
+        self.log = LogCapture()
+        self._news = asyncio.Event()
+        logger = structlog.wrap_logger(None, processors=[self.log])
+        speaking = EngineObserver(self.metrics, self.health, log=logger)
+        observer = cast("Observer", _Told([self.seen, speaking], self._news))
+        self.source = KafkaSource(
+            self._open, request_timeout=kafka.request_timeout, max_batch_bytes=2**24
+        )
+        self.clients: list[AiokafkaClient] = []
+        breaker, backoff = Breaker(BreakerLimits(1.0, 100, 100)), Backoff(0.05, 0.3)
+        self.runner = Runner(
+            source=self.source,
+            store=store,
+            pipeline=Pipeline(
+                planner=RecordPlanner(KeyPolicy.WARN, None, lambda: datetime.now(UTC)),
+                store=store,
+                dead_letters=letters,
+                letter=_letter,
+                breaker=breaker,
+                backoff=backoff,
+                chance=lambda: 0.5,
+                observer=observer,
+            ),
+            breaker=breaker,
+            backoff=backoff,
+            chance=lambda: 0.5,
+            observer=observer,
+            limits=Limits(
+                max_poll_records=500,
+                batches_in_flight=3,
+                commit_interval=0.1,
+                drain_deadline=drain_deadline,
+                rebalance_timeout=kafka.rebalance_timeout,
+                stop_on_gap=False,
+            ),
+        )
+        self.watchdog = Watchdog(
+            source=self.source,
+            ledger=self.runner.ledger,
+            observer=observer,
+            stall_after=stall_after,
+        )
+        self.stop = asyncio.Event()
+        self.ended: asyncio.Future[RunEnd] | None = None
+
+    async def _open(self, callbacks: RebalanceCallbacks) -> AiokafkaClient:
+        client = await open_client(self._kafka, callbacks)
+        assert isinstance(client, AiokafkaClient)
+        self.clients.append(client)
+        return client
+
+    @property
+    def consumer(self) -> Any:
+        """What aiokafka has behind the client in use."""
+        return self.clients[-1]._consumer
+
+    @property
+    def ready(self) -> bool:
+        return self.health.readiness().good
+
+    @property
+    def committed(self) -> dict[TopicPartition, int]:
+        """What this member has committed, the last of each partition."""
+        return {p: offset for offsets in self.seen.commits for p, offset in offsets.items()}
+
+    def said(self, event: str) -> list[Any]:
+        """The log lines of that event."""
+        return [line for line in self.log.entries if line["event"] == event]
+
+    async def until(self, holds: Callable[[], bool], *, seconds: float = 20.0) -> None:
+        """Return when ``holds``; looked at whenever the engine has something to tell."""
+        try:
+            async with asyncio.timeout(seconds):
+                while not holds():
+                    if self.ended is not None and self.ended.done():
+                        raise AssertionError(f"it ended: {self.ended}\n{self}")
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            raise AssertionError(f"not within {seconds:g} s\n{self}") from None
+
+    def __str__(self) -> str:
+        lines = "\n  ".join(str(line) for line in self.log.entries[-15:])
+        return f"readiness {self.health.readiness()}, last lines:\n  {lines}"
+
+
+def _letter(record: Record, rejected: Rejected) -> DeadLetter:
+    return dead_letter(
+        record,
+        rejected,
+        group="group",
+        failed_at=datetime(2026, 3, 4, tzinfo=UTC),
+        consumer_version="0",
+        max_bytes=2**20,
+    )
+
+
+@asynccontextmanager
+async def running(
+    kafka: KafkaSettings,
+    store: WatchedStore | None = None,
+    letters: DeadLetters | None = None,
+    *,
+    drain_deadline: float = 5.0,
+    stall_after: float = 60.0,
+) -> AsyncIterator[Member]:
+    """Run a member until the context ends; then it drains, commits and leaves."""
+    member = Member(
+        kafka, store or WatchedStore(), letters or Letters(), drain_deadline, stall_after
+    )
+    watching = asyncio.ensure_future(member.watchdog.run())
+    member.ended = asyncio.ensure_future(member.runner.run(member.stop))
+    try:
+        yield member
+        member.stop.set()
+        await member.ended
+    finally:
+        watching.cancel()
+        member.ended.cancel()
+        await asyncio.gather(watching, member.ended, return_exceptions=True)
+        await member.source.close(timeout=3.0)
+
+

@@ -1,0 +1,170 @@
+"""Traps of aiokafka 0.14 about where reading begins and what is committed."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from consumer.contract.record import TopicPartition
+from consumer.errors import TransientError
+from consumer.ports import Start
+from consumer.stream.ledger import Ledger, LedgerError
+from tests.faults.kafka.clusters import mocked
+from tests.faults.kafka.frames import Api
+from tests.faults.kafka.reading import ONE, TOPIC, TWO, commit_beforehand, quick, reading
+
+LOAD_IN_PROGRESS, NOT_COORDINATOR, GROUP_AUTHORIZATION_FAILED = 14, 16, 30
+
+
+def refused_as_a_whole(code: int) -> Any:
+    """An OffsetFetch reply as Apache Kafka builds it for a group error: no topics at all."""
+
+    def edit(reply: Any) -> Any:
+        reply.topics, reply.error_code = [], code
+        return reply
+
+    return edit
+
+
+def refused_for_each_partition(code: int) -> Any:
+    def edit(reply: Any) -> Any:
+        reply.topics = [
+            (topic, [(number, code) for number, _ in parts]) for topic, parts in reply.topics
+        ]
+        return reply
+
+    return edit
+
+
+@pytest.mark.parametrize("code", [LOAD_IN_PROGRESS, NOT_COORDINATOR, GROUP_AUTHORIZATION_FAILED])
+async def test_a1_an_offset_fetch_error_of_the_whole_reply_never_restarts_a_partition(
+    code: int,
+) -> None:
+    async with mocked(1, records=40) as (_, frames):
+        await commit_beforehand(frames.bootstrap_servers, {ONE: 12})
+        refusal = frames.edit(Api.OFFSET_FETCH, refused_as_a_whole(code), times=2)
+        async with reading(quick(frames.bootstrap_servers)) as reader:
+            await reader.until_read({ONE: 28})
+            assert refusal.count == 2
+            assert reader.starts == {ONE: Start(12, 12)}
+            assert reader.offsets(ONE) == list(range(12, 40))
+
+
+async def test_a10_a_member_that_was_made_to_leave_commits_nothing() -> None:
+    async with mocked(1, records=10) as (_, frames):
+        kafka = quick(frames.bootstrap_servers, max_poll_interval=2.5)
+        async with reading(kafka) as reader:
+            await reader.until_read({ONE: 10})
+            await reader.source.commit({ONE: 10})
+            # Nobody polls any more, so the client leaves the group by itself.
+            async with asyncio.timeout(10):
+                while reader.consumer._coordinator.generation >= 0:
+                    await asyncio.sleep(0.05)
+            committing = reader.client.commit({ONE: 3})
+            with pytest.raises(TransientError, match="not_a_member"):
+                await committing
+            assert await reader.source.committed([ONE]) == {ONE: 10}
+
+
+def test_a11_a_batch_of_an_older_assignment_moves_no_offset_of_the_new_one() -> None:
+    ledger = Ledger()
+    ledger.new_epoch()
+    ledger.seed(ONE, 0)
+    stale = ledger.take(ONE, 0, 10)
+    ledger.new_epoch()
+    ledger.seed(ONE, 0)
+    again = ledger.take(ONE, 0, 10)
+    assert not ledger.settle(stale)
+    assert ledger.uncommitted() == {}
+    assert ledger.settle(again)
+    assert ledger.uncommitted() == {ONE: 10}
+
+
+async def test_a11_a_commit_of_an_older_assignment_is_given_up_before_it_can_be_tried_again() -> (
+    None
+):
+    async with mocked(1, records=10) as (_, frames):
+        async with reading(quick(frames.bootstrap_servers)) as reader:
+            await reader.until_read({ONE: 10})
+            loading = frames.edit(
+                Api.OFFSET_COMMIT, refused_for_each_partition(LOAD_IN_PROGRESS)
+            )
+            late = asyncio.ensure_future(reader.source.commit({ONE: 3}))
+            await loading.met.wait()
+            rejoined = reader.assignments + 1
+            reader.consumer._coordinator.request_rejoin()
+            await reader.until(lambda: reader.assignments == rejoined)
+            loading.end()
+            with pytest.raises(TransientError, match="given up with its assignment"):
+                await late
+            await reader.source.commit({ONE: 10})
+            assert await reader.source.committed([ONE]) == {ONE: 10}
+
+
+@pytest.mark.parametrize(
+    ("code", "cause"),
+    [
+        (22, "CommitFailedError"),
+        (25, "CommitFailedError"),
+        (27, "CommitFailedError"),
+        (-1, "UnknownError"),
+        (82, "UnknownError"),
+        (29, "TopicAuthorizationFailedError"),
+        (30, "GroupAuthorizationFailedError"),
+    ],
+)
+async def test_a12_every_refusal_of_a_commit_is_trouble_that_passes(code: int, cause: str) -> None:
+    async with mocked(1, records=10) as (_, frames):
+        async with reading(quick(frames.bootstrap_servers)) as reader:
+            await reader.until_read({ONE: 10})
+            frames.edit(Api.OFFSET_COMMIT, refused_for_each_partition(code), times=1)
+            with pytest.raises(TransientError) as refusal:
+                await reader.source.commit({ONE: 10})
+            assert refusal.value.cause == cause
+
+
+async def test_a12_a_commit_that_the_client_would_retry_for_ever_ends_at_its_deadline() -> None:
+    async with mocked(1, records=10) as (_, frames):
+        kafka = quick(frames.bootstrap_servers, request_timeout=0.5)
+        async with reading(kafka) as reader:
+            await reader.until_read({ONE: 10})
+            loading = frames.edit(
+                Api.OFFSET_COMMIT, refused_for_each_partition(LOAD_IN_PROGRESS)
+            )
+            with pytest.raises(TransientError, match="commit had no answer"):
+                await reader.source.commit({ONE: 4})
+            with pytest.raises(TransientError, match="commit_pending"):
+                await reader.source.commit({ONE: 10})
+            loading.end()
+
+
+async def test_a12_a_commit_for_a_partition_of_somebody_else_is_trouble_that_passes() -> None:
+    async with mocked(1, records=1) as (_, frames):
+        async with reading(quick(frames.bootstrap_servers)) as reader:
+            await reader.until_read({ONE: 1})
+            with pytest.raises(TransientError, match="IllegalStateError"):
+                await reader.source.commit({TopicPartition(TOPIC, 7): 1})
+
+
+def test_a12_no_offset_below_zero_and_no_empty_commit_comes_out_of_the_ledger() -> None:
+    ledger = Ledger()
+    ledger.new_epoch()
+    ledger.seed(ONE, 0)
+    assert ledger.uncommitted() == {}
+    with pytest.raises(LedgerError):
+        ledger.take(ONE, -1, 1)
+
+
+async def test_a13_what_was_handed_out_and_not_settled_is_never_committed() -> None:
+    async with mocked(2, records=30) as (_, frames):
+        async with reading(quick(frames.bootstrap_servers)) as reader:
+            await reader.until_read({ONE: 30, TWO: 30})
+            await reader.source.commit({ONE: 7})
+            rejoined = reader.assignments + 1
+            reader.consumer._coordinator.request_rejoin()
+            await reader.until(lambda: reader.assignments == rejoined)
+            assert await reader.source.committed([ONE, TWO]) == {ONE: 7, TWO: None}
+            await reader.until_read({ONE: 53, TWO: 60})
+            assert reader.starts == {ONE: Start(7, 7), TWO: Start(0, None)}

@@ -1,0 +1,254 @@
+"""A source, a store and a dead-letter topic that do what a test says, and an engine over them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from consumer.contract.dead_letter import DeadLetter
+from consumer.contract.record import Record, TopicPartition
+from consumer.contract.rejection import Reason, Rejected
+from consumer.engine.breaker import Breaker, BreakerLimits
+from consumer.engine.pipeline import Pipeline
+from consumer.engine.retry import Backoff
+from consumer.engine.runner import Limits, RunEnd, Runner
+from consumer.errors import ConsumerError, TransientError
+from consumer.ports import AssignmentListener, Polled, Start
+from consumer.state.outcomes import Outcome, Result
+from consumer.state.writes import Write
+from tests import builders
+from tests.fakes.observer import RecordingObserver
+from tests.unit.state.builders import event, event_write
+
+P0 = TopicPartition(builders.EVENTS, 0)
+P1 = TopicPartition(builders.EVENTS, 1)
+P2 = TopicPartition(builders.EVENTS, 2)
+
+GOOD, BAD, DIFFERENT_KEY = b"good", b"bad", b"different key"
+APPLIED = Result(Outcome.APPLIED)
+OUTAGE = TransientError("AutoReconnect")
+
+
+def records(
+    partition: TopicPartition, first: int, count: int = 1, value: bytes = GOOD
+) -> list[Record]:
+    topic, number = partition
+    return [
+        builders.record(value, offset, topic=topic, partition=number)
+        for offset in range(first, first + count)
+    ]
+
+
+def brought(partition: TopicPartition, first: int, count: int = 1, value: bytes = GOOD) -> Polled:
+    return Polled({partition: records(partition, first, count, value)})
+
+
+def planned(record: Record) -> tuple[Write | Result, bool]:
+    """Implements ``Planner`` without a contract: the value says what becomes of the record."""
+    if record.value == BAD:
+        return Result(Outcome.DEAD_LETTERED, Rejected(Reason.INVALID, "bad")), False
+    write = event_write(event(event_id=f"{record.partition}-{record.offset}"), record)
+    return write, record.value == DIFFERENT_KEY
+
+
+def letter(record: Record, rejected: Rejected) -> DeadLetter:
+    return DeadLetter(record.key, record.value, (), record.position)
+
+
+Script = Polled | Exception | Callable[[], Polled]
+
+
+class ScriptedSource:
+    """Implements ``Source``. Without a script a poll waits for its timeout and brings nothing."""
+
+    def __init__(self) -> None:
+        self.scripts: deque[Script] = deque()
+        self.asked: list[tuple[tuple[TopicPartition, ...], float]] = []
+        """The partitions and the timeout of each poll."""
+        self.sought: list[tuple[TopicPartition, int]] = []
+        self.commits: list[dict[TopicPartition, int]] = []
+        self.commit_errors: deque[TransientError] = deque()
+        self.commit_gate = opened_gate()
+        self.group_offsets: dict[TopicPartition, int | None] = {}
+        self.committed_errors: deque[TransientError] = deque()
+        self.reached: dict[TopicPartition, int] = {}
+        self.highwaters: dict[TopicPartition, int] = {}
+        self.hangs = False
+        """Whether a poll never returns."""
+        self.listener: AssignmentListener | None = None
+
+    async def poll(
+        self, partitions: Collection[TopicPartition], max_records: int, timeout: float
+    ) -> Polled:
+        self.asked.append((tuple(partitions), timeout))
+        if self.hangs:
+            await asyncio.Event().wait()
+        # Not in no time: what polls again at once must not stop the clock.
+        await asyncio.sleep(0.001)
+        if partitions and self.scripts:
+            script = self.scripts.popleft()
+            if isinstance(script, Exception):
+                raise script
+            return script() if callable(script) else script
+        await asyncio.sleep(timeout)
+        return Polled()
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        self.sought.append((partition, offset))
+
+    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        await self.commit_gate.wait()
+        if self.commit_errors:
+            raise self.commit_errors.popleft()
+        self.commits.append(dict(offsets))
+        self.group_offsets.update(offsets)
+
+    async def committed(
+        self, partitions: Collection[TopicPartition]
+    ) -> Mapping[TopicPartition, int | None]:
+        if self.committed_errors:
+            raise self.committed_errors.popleft()
+        return {partition: self.group_offsets.get(partition) for partition in partitions}
+
+    def end_reached(self, partition: TopicPartition, end: int) -> bool:
+        return self.reached.get(partition, 0) >= end
+
+    def highwater(self, partition: TopicPartition) -> int | None:
+        return self.highwaters.get(partition)
+
+    def listen(self, listener: AssignmentListener) -> None:
+        self.listener = listener
+
+
+class ScriptedStore:
+    """Implements ``Store`` and its applications: everything is applied, when the gate is open."""
+
+    def __init__(self) -> None:
+        self.gate = opened_gate()
+        self.errors: deque[ConsumerError] = deque()
+        self.attempts: list[list[Write]] = []
+        self.result = APPLIED
+        self.forgotten = 0
+        self.forget_error: Exception | None = None
+
+    def begin(self, writes: Sequence[Write]) -> ScriptedApplication:
+        return ScriptedApplication(self, list(writes))
+
+    def forget(self) -> None:
+        self.forgotten += 1
+        if self.forget_error is not None:
+            raise self.forget_error
+
+    @property
+    def offsets(self) -> list[tuple[int, int]]:
+        """Partition and offset of every record that was attempted, in that order."""
+        return [(w.position.partition, w.position.offset) for a in self.attempts for w in a]
+
+
+class ScriptedApplication:
+    """Implements ``Application``."""
+
+    def __init__(self, store: ScriptedStore, writes: list[Write]) -> None:
+        self._store = store
+        self._writes = writes
+
+    async def attempt(self) -> Sequence[Result]:
+        self._store.attempts.append(self._writes)
+        await self._store.gate.wait()
+        if self._store.errors:
+            raise self._store.errors.popleft()
+        return [self._store.result] * len(self._writes)
+
+
+class ScriptedLetters:
+    """Implements ``DeadLetters``."""
+
+    def __init__(self) -> None:
+        self.gate = opened_gate()
+        self.errors: deque[TransientError] = deque()
+        self.attempts = 0
+        self.sent: list[DeadLetter] = []
+
+    async def send(self, letters: Sequence[DeadLetter]) -> None:
+        self.attempts += 1
+        await self.gate.wait()
+        if self.errors:
+            raise self.errors.popleft()
+        self.sent += letters
+
+
+def opened_gate() -> asyncio.Event:
+    gate = asyncio.Event()
+    gate.set()
+    return gate
+
+
+class Engine:
+    """A runner over scripted parts. ``breaker_share`` of 1 never holds."""
+
+    def __init__(
+        self, *, batches_in_flight: int = 3, stop_on_gap: bool = False, breaker_share: float = 1.0
+    ) -> None:
+        self.source = ScriptedSource()
+        self.store = ScriptedStore()
+        self.letters = ScriptedLetters()
+        self.observer = RecordingObserver()
+        self.stop = asyncio.Event()
+        self.breaker = Breaker(BreakerLimits(breaker_share, window=10, minimum=2))
+        backoff = Backoff(initial=1.0, maximum=8.0)
+        self.pipeline = Pipeline(
+            planner=planned,
+            store=self.store,
+            dead_letters=self.letters,
+            letter=letter,
+            breaker=self.breaker,
+            backoff=backoff,
+            chance=lambda: 0.5,
+            observer=self.observer,
+        )
+        self.runner = Runner(
+            source=self.source,
+            store=self.store,
+            pipeline=self.pipeline,
+            breaker=self.breaker,
+            backoff=backoff,
+            chance=lambda: 0.5,
+            observer=self.observer,
+            limits=Limits(
+                max_poll_records=100,
+                batches_in_flight=batches_in_flight,
+                commit_interval=1.0,
+                drain_deadline=20.0,
+                rebalance_timeout=20.0,
+                stop_on_gap=stop_on_gap,
+            ),
+        )
+        self.running: asyncio.Task[RunEnd] | None = None
+
+    async def start(
+        self,
+        *partitions: TopicPartition,
+        until: Mapping[TopicPartition, int] | None = None,
+        offset: int = 0,
+    ) -> None:
+        """Run, with these partitions assigned and to be read from ``offset`` on."""
+        self.running = asyncio.ensure_future(self.runner.run(self.stop, until))
+        await asyncio.sleep(0)
+        await self.assign(*partitions, offset=offset)
+
+    async def assign(self, *partitions: TopicPartition, offset: int = 0) -> None:
+        """Let a rebalance give these partitions."""
+        await self.runner.on_assigned(partitions)
+        starts = {partition: Start(offset, offset) for partition in partitions}
+        self.source.scripts.appendleft(Polled(starts=starts))
+
+    async def end(self) -> RunEnd:
+        """Stop, and return how it ended."""
+        self.stop.set()
+        assert self.running is not None
+        return await self.running
+
+    def polled(self, partition: TopicPartition) -> int:
+        """How often the partition has been asked for."""
+        return sum(partition in partitions for partitions, _ in self.source.asked)

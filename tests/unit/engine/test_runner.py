@@ -1,0 +1,529 @@
+"""The drive: what is polled when, what is committed when, and how a run ends."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from consumer.engine.runner import BUSY_POLL, DRAIN_SHARE, IDLE_POLL, REVOKE_SHARE, RunEnd
+from consumer.engine.supervise import TaskDiedError
+from consumer.errors import IncidentError, PreconditionError, TransientError
+from consumer.ports import Gap, Polled, Reset, Stage
+from tests.simulation.loop import in_virtual_time
+from tests.unit.engine.scripted import BAD, OUTAGE, P0, P1, P2, Engine, brought, records
+
+UNREADABLE = TransientError("CorruptRecordException")
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+# --- polling and committing --------------------------------------------------------
+
+
+@in_virtual_time
+async def test_what_is_applied_is_committed_and_nothing_before() -> None:
+    engine = Engine()
+    engine.store.gate.clear()
+    engine.source.scripts.append(brought(P0, 0, 3))
+    await engine.start(P0)
+    await asyncio.sleep(5.0)
+    assert engine.source.commits == []
+    engine.store.gate.set()
+    await asyncio.sleep(1.5)
+    assert engine.source.commits == [{P0: 3}]
+    assert await engine.end() is RunEnd.STOPPED
+
+
+@in_virtual_time
+async def test_a_partition_is_not_polled_while_its_batch_is_in_flight_and_the_others_are() -> None:
+    engine = Engine()
+    engine.store.gate.clear()
+    engine.source.scripts.append(brought(P0, 0))
+    await engine.start(P0, P1)
+    await asyncio.sleep(0.1)
+    asked = [partitions for partitions, _ in engine.source.asked[2:]]
+    assert asked
+    assert set(asked) == {(P1,)}
+    engine.store.gate.set()
+    await asyncio.sleep(0.1)
+    assert engine.source.asked[-1][0] == (P0, P1)
+
+
+@in_virtual_time
+async def test_no_more_batches_are_in_flight_than_may_be_and_membership_is_kept() -> None:
+    engine = Engine(batches_in_flight=2)
+    engine.store.gate.clear()
+    engine.source.scripts += [brought(P0, 0), brought(P1, 0), brought(P2, 0)]
+    await engine.start(P0, P1, P2)
+    await asyncio.sleep(10.0)
+    assert len(engine.store.attempts) == 2
+    assert max(engine.observer.batches_in_flight) == 2
+    liveness = [ask for ask in engine.source.asked if ask == ((), 0.0)]
+    assert 10.0 / IDLE_POLL - 2 <= len(liveness) <= 10.0 / IDLE_POLL
+    engine.store.gate.set()
+    await asyncio.sleep(0.1)
+    assert len(engine.store.attempts) == 3
+
+
+@in_virtual_time
+async def test_liveness_that_cannot_be_proved_ends_nothing() -> None:
+    engine = Engine(batches_in_flight=1)
+    engine.store.gate.clear()
+    engine.source.scripts.append(brought(P0, 0))
+    await engine.start(P0)
+    await asyncio.sleep(0.1)
+
+    async def fail(*_: object) -> Polled:
+        raise OUTAGE
+
+    engine.source.poll = fail  # type: ignore[method-assign]  # one test's script
+    await asyncio.sleep(5.0)
+    assert engine.running is not None
+    assert not engine.running.done()
+
+
+@in_virtual_time
+async def test_a_poll_is_short_while_batches_are_in_flight() -> None:
+    engine = Engine()
+    engine.store.gate.clear()
+    engine.source.scripts.append(brought(P0, 0))
+    await engine.start(P0, P1)
+    await asyncio.sleep(0.1)
+    assert engine.source.asked[-1] == ((P1,), BUSY_POLL)
+    engine.store.gate.set()
+    await asyncio.sleep(0.1)
+    assert engine.source.asked[-1] == ((P0, P1), IDLE_POLL)
+
+
+@in_virtual_time
+async def test_poll_trouble_is_backed_off_from_and_its_end_is_told() -> None:
+    engine = Engine()
+    engine.source.scripts += [OUTAGE, OUTAGE, OUTAGE, brought(P0, 0)]
+    await engine.start(P0)
+    await asyncio.sleep(10.0)
+    delays = [delay for stage, _, _, delay in engine.observer.retries if stage is Stage.POLL]
+    assert delays == pytest.approx([0.55, 1.1, 2.2])
+    assert engine.observer.recoveries == [(Stage.POLL, 3)]
+    assert engine.store.offsets == [(0, 0)]
+
+
+@in_virtual_time
+async def test_a_partition_that_cannot_be_read_is_set_aside_longer_and_longer() -> None:
+    engine = Engine()
+    failed = Polled(failed={P0: UNREADABLE})
+    engine.source.scripts += [failed, failed, failed]
+    await engine.start(P0, P1)
+    await asyncio.sleep(60.0)
+    assert [(p, attempt) for p, _, attempt in engine.observer.unreadables] == [
+        (P0, 1),
+        (P0, 2),
+        (P0, 3),
+    ]
+    asked = [partitions for partitions, _ in engine.source.asked]
+    assert asked.count((P1,)) >= (0.55 + 1.1 + 2.2) // IDLE_POLL - 3
+    assert engine.observer.readables == []
+
+
+@in_virtual_time
+async def test_a_partition_that_can_be_read_again_is_told_so_even_without_records() -> None:
+    engine = Engine()
+    engine.source.scripts += [Polled(failed={P0: UNREADABLE}), Polled(records={P0: ()})]
+    await engine.start(P0)
+    await asyncio.sleep(5.0)
+    assert engine.observer.readables == [P0]
+    assert engine.store.attempts == []
+
+
+# --- gaps and logs that begin anew ----------------------------------------------------
+
+
+@in_virtual_time
+async def test_a_gap_is_told_and_passed_over() -> None:
+    engine = Engine()
+    engine.source.scripts.append(Polled({P0: records(P0, 7)}, gaps=[Gap(P0, 0, 7)]))
+    await engine.start(P0)
+    await asyncio.sleep(2.0)
+    assert engine.observer.gaps == [Gap(P0, 0, 7)]
+    assert engine.source.commits == [{P0: 8}]
+
+
+@in_virtual_time
+async def test_a_gap_ends_the_run_where_the_settings_say_so() -> None:
+    engine = Engine(stop_on_gap=True)
+    engine.source.scripts.append(Polled({P0: records(P0, 7)}, gaps=[Gap(P0, 0, 7)]))
+    await engine.start(P0)
+    assert engine.running is not None
+    with pytest.raises(IncidentError, match=r"offsets 0 to 6 were deleted unread"):
+        await engine.running
+    assert engine.store.attempts == []
+
+
+@in_virtual_time
+async def test_a_log_that_began_anew_is_committed_from_its_beginning() -> None:
+    engine = Engine()
+    engine.source.scripts += [
+        brought(P0, 10),
+        Polled({P0: records(P0, 0)}, resets=[Reset(P0, 11, 0)]),
+    ]
+    await engine.start(P0, offset=10)
+    await asyncio.sleep(2.0)
+    assert engine.observer.resets == [Reset(P0, 11, 0)]
+    assert engine.source.commits[-1] == {P0: 1}
+
+
+@in_virtual_time
+async def test_a_commit_under_way_when_a_log_begins_anew_is_no_defect() -> None:
+    engine = Engine()
+    engine.source.commit_gate.clear()
+    engine.source.scripts.append(brought(P0, 10))
+    await engine.start(P0, offset=10)
+    await asyncio.sleep(1.5)
+    engine.source.scripts.append(Polled(resets=[Reset(P0, 11, 0)]))
+    await asyncio.sleep(1.0)
+    engine.source.commit_gate.set()
+    engine.source.scripts.append(brought(P0, 0))
+    await asyncio.sleep(2.0)
+    assert engine.source.commits[-1] == {P0: 1}
+    assert await engine.end() is RunEnd.STOPPED
+
+
+# --- the breaker ----------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_a_held_partition_waits_until_it_is_resumed() -> None:
+    engine = Engine(breaker_share=0.5)
+    engine.source.scripts.append(brought(P0, 0, 4, BAD))
+    await engine.start(P0, P1)
+    await asyncio.sleep(10.0)
+    assert engine.observer.holds == [(P0, 1.0)]
+    assert engine.source.sought == [(P0, 0)]
+    assert engine.letters.sent == []
+    assert engine.source.commits == []
+    assert engine.source.asked[-1][0] == (P1,)
+    engine.runner.resume()
+    engine.source.scripts.append(brought(P0, 0, 4, BAD))
+    await asyncio.sleep(2.0)
+    assert engine.observer.resumptions == [frozenset({P0})]
+    assert len(engine.letters.sent) == 4
+    assert engine.source.commits == [{P0: 4}]
+
+
+# --- revocation -------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_a_revocation_lets_what_is_in_flight_end_and_commits_it() -> None:
+    engine = Engine()
+    engine.store.gate.clear()
+    engine.source.scripts.append(brought(P0, 0))
+    await engine.start(P0)
+    await asyncio.sleep(0.1)
+    revoking = asyncio.ensure_future(engine.runner.on_revoked())
+    await asyncio.sleep(0.9)
+    assert not revoking.done()
+    engine.store.gate.set()
+    await revoking
+    assert engine.source.commits == [{P0: 1}]
+    assert engine.observer.revocations == [(True, False)]
+    await asyncio.sleep(10.0)
+    assert engine.source.commits == [{P0: 1}]
+
+
+@in_virtual_time
+async def test_nothing_more_is_taken_while_partitions_are_revoked() -> None:
+    engine = Engine()
+    engine.store.gate.clear()
+    engine.source.scripts.append(brought(P0, 0))
+    await engine.start(P0, P1)
+    await asyncio.sleep(0.1)
+    revoking = asyncio.ensure_future(engine.runner.on_revoked())
+    await asyncio.sleep(0)
+    asked = len(engine.source.asked)
+    await asyncio.sleep(3.0)
+    assert {partitions for partitions, _ in engine.source.asked[asked:]} == {()}
+    engine.store.gate.set()
+    await revoking
+    assert engine.store.offsets == [(0, 0)]
+
+
+@in_virtual_time
+async def test_what_a_poll_brings_during_a_revocation_does_not_count_as_taken() -> None:
+    engine = Engine()
+    engine.store.gate.clear()
+    engine.source.scripts.append(brought(P0, 0))
+    await engine.start(P0, P1)
+    await asyncio.sleep(0.1)
+    revocations: list[asyncio.Future[None]] = []
+
+    def revoked_meanwhile() -> Polled:
+        revocations.append(asyncio.ensure_future(engine.runner.on_revoked()))
+        engine.runner._revoking = True
+        return Polled({P1: records(P1, 5)}, gaps=[Gap(P1, 0, 4)])
+
+    engine.source.scripts.append(revoked_meanwhile)
+    await asyncio.sleep(0.1)
+    assert engine.source.sought == [(P1, 5), (P1, 0)]
+    assert engine.store.offsets == [(0, 0)]
+    assert engine.observer.gaps == []
+
+
+@in_virtual_time
+async def test_a_batch_that_is_late_is_abandoned_and_sends_no_dead_letter() -> None:
+    engine = Engine()
+    engine.store.gate.clear()
+    mixed = [*records(P0, 0), *records(P0, 1, value=BAD)]
+    engine.source.scripts.append(Polled({P0: mixed}))
+    await engine.start(P0)
+    await asyncio.sleep(0.1)
+    begun = now()
+    await engine.runner.on_revoked()
+    assert now() - begun == pytest.approx(20.0 * REVOKE_SHARE * DRAIN_SHARE)
+    assert engine.observer.revocations == [(False, False)]
+    engine.store.gate.set()
+    await asyncio.sleep(10.0)
+    assert engine.observer.abandoned_records == {P0: 2}
+    assert engine.observer.rejections == []
+    assert engine.letters.attempts == 0
+    assert engine.source.commits == []
+
+
+@in_virtual_time
+async def test_a_batch_of_an_older_assignment_stops_at_its_next_retry() -> None:
+    engine = Engine()
+    engine.store.errors.extend([OUTAGE] * 100)
+    engine.source.scripts.append(brought(P0, 0))
+    await engine.start(P0)
+    await asyncio.sleep(1.0)
+    engine.runner.on_lost()
+    attempts = len(engine.store.attempts)
+    await asyncio.sleep(60.0)
+    assert len(engine.store.attempts) == attempts
+    assert engine.observer.abandoned_records == {P0: 1}
+
+
+@in_virtual_time
+async def test_a_partition_is_not_polled_again_before_its_old_batch_has_ended() -> None:
+    engine = Engine()
+    engine.store.gate.clear()
+    engine.source.scripts.append(brought(P0, 0))
+    await engine.start(P0, P1)
+    await asyncio.sleep(0.1)
+    engine.runner.on_lost()
+    asked = len(engine.source.asked)
+    await engine.assign(P0, P1)
+    await asyncio.sleep(5.0)
+    assert {partitions for partitions, _ in engine.source.asked[asked + 1 :]} == {(P1,)}
+    engine.store.gate.set()
+    await asyncio.sleep(0.1)
+    assert engine.source.asked[-1][0] == (P0, P1)
+
+
+@in_virtual_time
+async def test_batches_of_older_assignments_hold_up_no_revocation() -> None:
+    engine = Engine()
+    engine.store.gate.clear()
+    engine.source.scripts.append(brought(P0, 0))
+    await engine.start(P0)
+    await asyncio.sleep(0.1)
+    engine.runner.on_lost()
+    await engine.assign(P0)
+    await asyncio.sleep(0.1)
+    begun = now()
+    await engine.runner.on_revoked()
+    assert now() == begun
+    assert engine.observer.revocations[-1] == (True, False)
+
+
+@in_virtual_time
+async def test_what_is_lost_is_forgotten_and_not_committed() -> None:
+    engine = Engine()
+    engine.source.scripts.append(brought(P0, 0))
+    await engine.start(P0)
+    await asyncio.sleep(0.1)
+    engine.runner.on_lost()
+    await asyncio.sleep(5.0)
+    assert engine.source.commits == []
+    assert engine.observer.revocations == [(False, True)]
+    assert engine.source.asked[-1][0] == ()
+
+
+@in_virtual_time
+async def test_a_revocation_overtaken_by_a_new_assignment_takes_nothing_from_it() -> None:
+    engine = Engine()
+    engine.store.gate.clear()
+    engine.source.scripts.append(brought(P0, 0))
+    await engine.start(P0)
+    await asyncio.sleep(0.1)
+    revoking = asyncio.ensure_future(engine.runner.on_revoked())
+    await asyncio.sleep(1.0)
+    engine.runner.on_lost()
+    await engine.assign(P1)
+    await revoking
+    await asyncio.sleep(1.0)
+    assert engine.source.asked[-1][0] == (P1,)
+    assert engine.observer.revocations == [(False, True)]
+
+
+@in_virtual_time
+async def test_a_callback_that_fails_ends_the_run() -> None:
+    engine = Engine()
+    await engine.start(P0)
+    engine.store.forget_error = ValueError("a defect")
+    await engine.runner.on_revoked()
+    assert engine.running is not None
+    with pytest.raises(ValueError, match="a defect"):
+        await engine.running
+
+
+# --- the end of a run ---------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_a_stop_drains_and_commits() -> None:
+    engine = Engine()
+    engine.store.gate.clear()
+    engine.source.scripts.append(brought(P0, 0))
+    await engine.start(P0)
+    await asyncio.sleep(0.1)
+    engine.stop.set()
+    await asyncio.sleep(1.0)
+    asked = len(engine.source.asked)
+    await asyncio.sleep(5.0)
+    assert len(engine.source.asked) == asked
+    engine.store.gate.set()
+    assert await engine.end() is RunEnd.STOPPED
+    assert engine.source.commits == [{P0: 1}]
+
+
+@in_virtual_time
+async def test_a_stop_ends_at_its_deadline_and_leaves_nothing_running() -> None:
+    engine = Engine()
+    engine.store.gate.clear()
+    engine.source.scripts.append(brought(P0, 0))
+    await engine.start(P0)
+    await asyncio.sleep(0.1)
+    begun = now()
+    assert await engine.end() is RunEnd.DEADLINE
+    assert now() - begun <= 20.0
+    assert engine.source.commits == []
+    assert engine.observer.abandoned_records == {P0: 1}
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@in_virtual_time
+async def test_a_stop_waits_for_the_commit_that_is_under_way() -> None:
+    engine = Engine()
+    engine.source.commit_gate.clear()
+    engine.source.scripts.append(brought(P0, 0))
+    await engine.start(P0)
+    await asyncio.sleep(1.5)
+    engine.stop.set()
+    await asyncio.sleep(1.0)
+    engine.source.commit_gate.set()
+    assert await engine.end() is RunEnd.STOPPED
+    assert engine.source.commits == [{P0: 1}]
+
+
+@in_virtual_time
+async def test_a_commit_refused_at_the_end_is_tried_again() -> None:
+    engine = Engine()
+    engine.source.commit_errors.extend([TransientError("CommitFailedError")] * 3)
+    engine.source.scripts.append(brought(P0, 0))
+    await engine.start(P0)
+    await asyncio.sleep(0.1)
+    assert await engine.end() is RunEnd.STOPPED
+    assert engine.source.commits == [{P0: 1}]
+
+
+@in_virtual_time
+async def test_a_commit_that_hangs_at_the_end_is_given_up_at_the_deadline() -> None:
+    engine = Engine()
+    engine.source.commit_gate.clear()
+    engine.source.scripts.append(brought(P0, 0))
+    await engine.start(P0)
+    await asyncio.sleep(0.1)
+    begun = now()
+    assert await engine.end() is RunEnd.DEADLINE
+    assert now() - begun == pytest.approx(20.0)
+
+
+@in_virtual_time
+async def test_a_poll_that_never_returns_holds_up_no_stop() -> None:
+    engine = Engine()
+    engine.source.hangs = True
+    await engine.start(P0)
+    await asyncio.sleep(5.0)
+    begun = now()
+    assert await engine.end() is RunEnd.STOPPED
+    assert now() == begun
+
+
+@in_virtual_time
+async def test_a_run_ends_when_the_group_has_committed_the_ends() -> None:
+    engine = Engine()
+    engine.source.scripts.append(brought(P0, 0, 4))
+    engine.source.group_offsets = {P1: 7}
+    await engine.start(P0, until={P0: 4, P1: 9})
+    await asyncio.sleep(5.0)
+    assert engine.running is not None
+    assert not engine.running.done()
+    engine.source.group_offsets[P1] = 9
+    assert await engine.running is RunEnd.CAUGHT_UP
+
+
+@in_virtual_time
+async def test_a_run_until_ends_of_no_partition_ends_at_once() -> None:
+    engine = Engine()
+    await engine.start(until={})
+    assert engine.running is not None
+    assert await engine.running is RunEnd.CAUGHT_UP
+
+
+@pytest.mark.parametrize("stopping", [False, True])
+@in_virtual_time
+async def test_what_kills_a_batch_ends_the_run_also_while_it_drains(stopping: bool) -> None:
+    engine = Engine()
+    engine.store.gate.clear()
+    engine.store.errors.append(PreconditionError("another unique index"))
+    engine.source.scripts.append(brought(P0, 0))
+    await engine.start(P0)
+    await asyncio.sleep(0.1)
+    if stopping:
+        engine.stop.set()
+        await asyncio.sleep(0.1)
+    engine.store.gate.set()
+    assert engine.running is not None
+    with pytest.raises(PreconditionError, match="another unique index"):
+        await engine.running
+    assert engine.source.commits == []
+
+
+@in_virtual_time
+async def test_a_failure_ends_what_else_is_in_flight() -> None:
+    engine = Engine(stop_on_gap=True)
+    engine.store.gate.clear()
+    engine.source.scripts += [brought(P0, 0), Polled(gaps=[Gap(P1, 0, 1)])]
+    await engine.start(P0, P1)
+    assert engine.running is not None
+    with pytest.raises(IncidentError):
+        await engine.running
+    assert engine.observer.abandoned_records == {P0: 1}
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@in_virtual_time
+async def test_a_poll_that_somebody_else_cancels_is_a_failure_and_no_end() -> None:
+    engine = Engine()
+
+    async def cancelled(*_: object) -> Polled:
+        raise asyncio.CancelledError
+
+    engine.source.poll = cancelled  # type: ignore[method-assign]  # one test's script
+    await engine.start(P0)
+    assert engine.running is not None
+    with pytest.raises(TaskDiedError):
+        await engine.running

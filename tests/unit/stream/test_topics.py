@@ -1,0 +1,108 @@
+"""What an administrative client answers, and what it fails with, in our words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import pytest
+from aiokafka.errors import (
+    IncompatibleBrokerVersion,
+    KafkaConnectionError,
+    LeaderNotAvailableError,
+    NodeNotReadyError,
+    NoError,
+    UnknownTopicOrPartitionError,
+)
+
+from consumer.errors import PreconditionError, TransientError
+from consumer.stream.topics import Admin
+
+
+class Configs(NamedTuple):
+    resources: Sequence[object]
+
+
+class Created(NamedTuple):
+    topic_errors: Sequence[tuple[str, int]]
+
+
+class Client:
+    """Answers with ``topics``; ``failing`` names the method that raises ``error`` instead."""
+
+    def __init__(
+        self, failing: str = "", error: Exception | None = None, topic_error: int = NoError.errno
+    ) -> None:
+        self.failing = failing
+        self.error = error
+        self.topic_error = topic_error
+
+    def _check(self, method: str) -> None:
+        if method == self.failing:
+            assert self.error is not None
+            raise self.error
+
+    async def list_topics(self) -> list[str]:
+        self._check("list_topics")
+        return ["there"]
+
+    async def describe_topics(self, names: Sequence[str]) -> list[dict[str, Any]]:
+        self._check("describe_topics")
+        partitions = [{"replicas": [1, 2]}, {"replicas": [1, 2, 3]}]
+        return [
+            {"topic": name, "error_code": self.topic_error, "partitions": partitions}
+            for name in names
+        ]
+
+    async def describe_configs(self, resources: Sequence[object]) -> list[Configs]:
+        self._check("describe_configs")
+        entries = [("cleanup.policy", "compact"), ("retention.ms", None)]
+        return [Configs([(0, "", 2, "there", entries)])]
+
+    async def create_topics(self, topics: Sequence[object]) -> Created:
+        self._check("create_topics")
+        return Created([("new", self.topic_error)])
+
+
+async def test_a_topic_that_is_there_is_described_and_another_one_is_absent() -> None:
+    described = await Admin(Client()).describe(["there", "missing"])
+    assert list(described) == ["there"]
+    topic = described["there"]
+    assert (topic.partitions, topic.replicas, topic.compacted) == (2, 2, True)
+
+
+@pytest.mark.parametrize("method", ["list_topics", "describe_topics", "describe_configs"])
+@pytest.mark.parametrize(
+    "error", [NodeNotReadyError("node 1"), KafkaConnectionError("closed"), OSError("reset")]
+)
+async def test_a_broker_that_goes_away_meanwhile_is_trouble_that_passes(
+    method: str, error: Exception
+) -> None:
+    with pytest.raises(TransientError) as raised:
+        await Admin(Client(method, error)).describe(["there"])
+    assert raised.value.cause == type(error).__name__
+
+
+async def test_a_topic_without_a_leader_for_the_moment_is_not_missing() -> None:
+    with pytest.raises(TransientError):
+        await Admin(Client(topic_error=LeaderNotAvailableError.errno)).describe(["there"])
+
+
+async def test_a_topic_that_was_deleted_meanwhile_is_missing() -> None:
+    gone = Client(topic_error=UnknownTopicOrPartitionError.errno)
+    assert await Admin(gone).describe(["there"]) == {}
+
+
+async def test_an_imitation_that_does_not_tell_settings_leaves_them_open() -> None:
+    client = Client("describe_configs", IncompatibleBrokerVersion("no such request"))
+    assert (await Admin(client).describe(["there"]))["there"].configs == {}
+
+
+async def test_a_topic_cannot_be_created_while_no_broker_answers() -> None:
+    with pytest.raises(TransientError):
+        await Admin(Client("create_topics", NodeNotReadyError("node 1"))).create("new", 3)
+
+
+async def test_a_refused_creation_says_why() -> None:
+    with pytest.raises(PreconditionError, match="LeaderNotAvailableError"):
+        await Admin(Client(topic_error=LeaderNotAvailableError.errno)).create("new", 3)
