@@ -151,6 +151,10 @@ class Source(Protocol):
         """Return where its oldest open transaction begins, else its end; None before a fetch."""
         ...
 
+    def unreachable(self) -> Mapping[TopicPartition, str]:
+        """Return the partitions whose leaders have not answered for some time, and why."""
+        ...
+
     def listen(self, listener: AssignmentListener) -> None:
         """Name who is told of rebalances; before the first poll."""
         ...
@@ -248,6 +252,10 @@ class Observer(Protocol):
 
     def lag(self, partition: TopicPartition, records: int) -> None:
         """How many records of the partition are not settled yet."""
+        ...
+
+    def unreachable(self, partitions: Mapping[TopicPartition, str]) -> None:
+        """The leaders of these partitions, told again and again, do not answer; none: all do."""
         ...
 
     def behind_transaction(self, partition: TopicPartition, records: int) -> None:

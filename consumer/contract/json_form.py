@@ -20,9 +20,7 @@ _NAME: Final = rf"{_BLANK}{_STRING}{_BLANK}:"
 
 _BRANCH: Final = rf"(?:{_BLANK}(?:\[(?!{_BLANK}\])|\{{{_NAME}))*+"
 """The arrays and objects that a leaf is the first of, one in the other."""
-_LEAF: Final = (
-    rf"{_BRANCH}{_BLANK}(?:{_SCALAR}|\[{_BLANK}\]|\{{{_BLANK}\}})(?:{_BLANK}[\]}}])*+"
-)
+_LEAF: Final = rf"{_BRANCH}{_BLANK}(?:{_SCALAR}|\[{_BLANK}\]|\{{{_BLANK}\}})(?:{_BLANK}[\]}}])*+"
 """A scalar or an empty array or object, with all that begins and all that ends with it."""
 _NEXT_LEAF: Final = rf"{_BLANK},(?:{_NAME})?+{_LEAF}"
 
@@ -36,8 +34,8 @@ _LEAVES_AT_ONCE: Final = 4096
 _GROWTH: Final = 8
 """Small, since what is read beyond the end of a value is read again with what it belongs to."""
 
-_ROUNDS: Final = 8
-"""How often the innermost brackets are taken out before runs are looked at one by one."""
+_WORTH_IT: Final = 0.9
+"""The innermost brackets are taken out until no more than a tenth of all would be left out."""
 _NO_STRUCTURE: Final = bytes(set(range(256)) - set(b"[]{},:"))
 _RUNS: Final = re.compile(rb"[\[{]+|[\]}]+")
 _AS_OPENED: Final = bytes.maketrans(b"]}", b"[{")
@@ -67,7 +65,8 @@ def end_of_value(text: str, at: int) -> int:
     leaves, most, growing = _FIRST_LEAF, 1, True
     while True:
         end = _end(leaves, text, at)
-        left = _left_open(opened, _brackets(text[at:end]), at)
+        brackets = _brackets(text[at:end])
+        left = _left_open(opened, brackets, at)
         if left:
             opened, at = left, end
             most = min(most * _GROWTH, _LEAVES_AT_ONCE) if growing else most
@@ -75,7 +74,7 @@ def end_of_value(text: str, at: int) -> int:
             # The value ends in here: again, with fewer.
             most, growing = most // _GROWTH, False
         else:
-            return _end_in_leaf(text, at, end, opened)
+            return _end_in_leaf(text, end, opened, brackets)
         leaves = _next_leaves(most)
 
 
@@ -93,9 +92,11 @@ def _brackets(leaves: str) -> bytes:
     """
     structure = _STRINGS.sub("", leaves).encode().translate(None, _NO_STRUCTURE)
     brackets = structure.replace(b",:", b"}{").replace(b",", b"][").replace(b":", b"")
-    for _ in range(_ROUNDS):
+    while True:
+        before = len(brackets)
         brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
-    return brackets
+        if len(brackets) >= before * _WORTH_IT:
+            return brackets
 
 
 def _left_open(opened: bytes, brackets: bytes, at: int) -> bytes:
@@ -114,19 +115,19 @@ def _left_open(opened: bytes, brackets: bytes, at: int) -> bytes:
     return bytes(left)
 
 
-def _end_in_leaf(text: str, at: int, end: int, opened: bytes) -> int:
-    """Return the end of the value, whose last leaf lies from ``at`` to ``end``.
+def _end_in_leaf(text: str, end: int, opened: bytes, brackets: bytes) -> int:
+    """Return the end of the value whose last leaf ends at ``end`` and has these brackets.
 
-    The last brackets of the leaf may close what stands around the value.
+    The last of them may close what stands around the value.
     """
-    brackets = _brackets(text[at:end])
     closing = brackets.count(b"]") + brackets.count(b"}")
     surplus = closing - (len(brackets) - closing) - len(opened)
-    while surplus > 0:
+    own = brackets[: len(brackets) - surplus]
+    while surplus:
         end -= 1
         surplus -= text[end] in "]}"
-    if _left_open(opened, _brackets(text[at:end]), at):
-        raise JSONDecodeError("closed as what it is not", "", at)
+    if _left_open(opened, own, end):
+        raise JSONDecodeError("closed as what it is not", "", end)
     return end
 
 

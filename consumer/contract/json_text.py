@@ -7,6 +7,7 @@ contract takes and BSON cannot hold, so that whoever wants to store it has to re
 
 from __future__ import annotations
 
+import gc
 from enum import Enum
 from json import JSONDecodeError, JSONDecoder
 from typing import Any, Final, NoReturn
@@ -43,6 +44,9 @@ MAX_INTEGER_CHARACTERS: Final = 640
 MAX_FRACTION_CHARACTERS: Final = 1000
 """The longest number with fraction or exponent; no sender of doubles writes so many digits."""
 
+LONG: Final = 64 * 1024
+"""From so many characters on the collector of garbage stands back while a text is parsed."""
+
 DEEPEST_FIELD: Final = 2
 """The level of the deepest object whose fields are read: an envelope's data."""
 
@@ -58,6 +62,19 @@ def parse_object(data: bytes) -> dict[str, Any]:
         text = data.decode()
     except UnicodeDecodeError:
         raise NotAnObjectError("not UTF-8") from None
+    # JSON makes no circles, and looking for them again and again among hundreds of thousands
+    # of small arrays would take several times as long as parsing does.
+    pause = len(text) >= LONG and gc.isenabled()
+    if pause:
+        gc.disable()
+    try:
+        return _parse(text)
+    finally:
+        if pause:
+            gc.enable()
+
+
+def _parse(text: str) -> dict[str, Any]:
     start = 0 if text.startswith("{") else end_of_blank(text, 0)
     if not text.startswith("{", start):
         raise NotAnObjectError("not a JSON object")

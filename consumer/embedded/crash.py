@@ -35,7 +35,7 @@ _KILLED_AT: Final = 0.6
 
 _LOOK_EVERY: Final = 0.3
 _JOIN_SECONDS: Final = 40.0
-_STALLED_SECONDS: Final = 60.0
+_STALLED_SECONDS: Final = 150.0
 _STOP_SECONDS: Final = 25.0
 _SHOW_EVERY: Final = 500
 

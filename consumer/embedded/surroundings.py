@@ -32,6 +32,10 @@ class Surroundings:
             "kafka.bootstrap_servers": servers.bootstrap_servers,
             "kafka.group_id": "demo",
             "mongo.uri": servers.mongodb_uri,
+            # The embedded database has one core's worth of Python: on a busy machine a large
+            # batch would miss its deadline, and be applied again, over and over.
+            "mongo.timeout": 60.0,
+            "engine.max_poll_records": 500,
             "log.format": "json",
         }
         return cls(

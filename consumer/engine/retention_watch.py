@@ -47,6 +47,7 @@ class RetentionWatch:
         self._observer = observer
         self._retention_ms = retention_ms
         self._now = now
+        self._failures = 0
 
     async def run(self) -> None:
         """Look every ``INTERVAL`` seconds, for ever."""
@@ -71,8 +72,13 @@ class RetentionWatch:
         try:
             beginnings = await self._logs.beginnings(list(waiting))
         except TransientError as error:
-            self._observer.retrying(Stage.POLL, error, 1, INTERVAL)
+            self._failures += 1
+            self._observer.retrying(Stage.POLL, error, self._failures, INTERVAL)
             return
+        if self._failures:
+            # Nobody else would take back what was said: polling itself may not have failed.
+            self._observer.recovered(Stage.POLL, self._failures)
+            self._failures = 0
         for partition, offset in self._unread.idle_positions().items():
             beginning = beginnings.get(partition, 0)
             if waiting.get(partition) == offset and beginning > offset:

@@ -34,6 +34,7 @@ class Watchdog:
             due = clock() + INTERVAL
             await asyncio.sleep(INTERVAL)
             self._observer.loop_lag(clock() - due)
+            self._observer.unreachable(self._source.unreachable())
             now = {p: self._ledger.committable(p) for p in self._ledger}
             behind = self._report_lag(now, clock())
             if now != seen or not behind:

@@ -29,6 +29,7 @@ ASSIGNMENT = "assignment"
 STALLED = "stalled"
 HELD = "held:"
 UNREADABLE = "unreadable:"
+UNREACHABLE = "unreachable"
 
 
 class EngineObserver:
@@ -50,6 +51,7 @@ class EngineObserver:
         self._rejections: Repeats[tuple[TopicPartition, Reason], None] = Repeats(REJECTED_INTERVAL)
         self._held: set[TopicPartition] = set()
         self._unreadable: set[TopicPartition] = set()
+        self._unreachable: frozenset[TopicPartition] = frozenset()
 
     # --- records --------------------------------------------------------------
 
@@ -218,6 +220,22 @@ class EngineObserver:
     def lag(self, partition: TopicPartition, records: int) -> None:
         """See ``Observer``."""
         self._metrics.lag(partition, records)
+
+    def unreachable(self, partitions: Mapping[TopicPartition, str]) -> None:
+        """See ``Observer``: a line for each change."""
+        if partitions:
+            causes = ", ".join(sorted(set(partitions.values())))
+            self._health.not_ready(UNREACHABLE, f"{len(partitions)} partitions: {causes}")
+        else:
+            self._health.ready(UNREACHABLE)
+        if partitions.keys() == self._unreachable:
+            return
+        self._unreachable = frozenset(partitions)
+        if partitions:
+            named = {_name(partition): cause for partition, cause in partitions.items()}
+            self._log.error("leaders_unreachable", partitions=named)
+        else:
+            self._log.info("leaders_reachable")
 
     def behind_transaction(self, partition: TopicPartition, records: int) -> None:
         """See ``Observer``."""

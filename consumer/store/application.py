@@ -9,7 +9,7 @@ from consumer.errors import ConsumerError, PreconditionError, TransientError
 from consumer.state.batch import Batch
 from consumer.state.guards import SessionWrite, update_of
 from consumer.state.outcomes import Result
-from consumer.state.writes import CreateWrite, EventWrite, Write
+from consumer.state.writes import EndWrite, EventWrite, Write
 from consumer.store.activities import Activities
 from consumer.store.collections import EVENT_KEY, SESSION_KEY, BulkReply, Collections
 from consumer.store.question import Question
@@ -74,20 +74,19 @@ class StoreApplication:
         return troubles
 
     def _due(self) -> tuple[list[Statement[EventWrite]], list[Statement[SessionWrite]]]:
-        """Return what this round sends; sessions in the order in which the fewest guards fail."""
+        """Return what this round sends."""
         events: list[Statement[EventWrite]] = []
-        creates: list[Statement[SessionWrite]] = []
-        ends: list[Statement[SessionWrite]] = []
+        sessions: list[Statement[SessionWrite]] = []
+        ending: set[str] = set()
         for index in self._batch.pending:
             write = self._batch.writes[index]
             if isinstance(write, EventWrite):
                 events.append(_known(self._events, index, write))
-            elif isinstance(write, CreateWrite):
-                creates.append(_known(self._sessions, index, write))
             else:
-                ends.append(_known(self._sessions, index, write))
-        activities = self._activities.due({end.write.session_id for end in ends})
-        return events, [*creates, *activities, *ends]
+                sessions.append(_known(self._sessions, index, write))
+                if isinstance(write, EndWrite):
+                    ending.add(write.session_id)
+        return events, [*sessions, *self._activities.due(ending)]
 
     async def _send(
         self, events: Sequence[Statement[EventWrite]], sessions: Sequence[Statement[SessionWrite]]

@@ -26,11 +26,19 @@ from consumer.stream.client_repairs import (
 )
 from consumer.stream.connection import connection_options
 from consumer.stream.decompression import limit_decompression
-from consumer.stream.fetch_results import UnreadableBatchError, begin_fetch, use_bounded_results
+from consumer.stream.fetch_results import (
+    UnreadableBatchError,
+    begin_fetch,
+    take_failures,
+    use_bounded_results,
+)
 from consumer.stream.kafka_errors import kafka_errors
 
 UNASSIGNED = ClientPartition("", -1)
 """Polling a partition that is never assigned proves liveness and drains nothing."""
+
+UNREACHABLE_AFTER = 3.0
+"""Seconds without an answer after which it is said: a leader that moves takes less."""
 
 GIVE_UP_WAIT = 1.0
 """Seconds that a client which never worked has to disconnect."""
@@ -42,6 +50,15 @@ class ClientLostError(TransientError):
 
 class MembershipError(TransientError):
     """The group refuses or fails this member; no partition is to blame."""
+
+
+class PartitionsError(TransientError):
+    """Some partitions cannot be read, and which ones is known. No record was lost by it."""
+
+    def __init__(self, failed: Mapping[TopicPartition, TransientError]) -> None:
+        """Name each with its trouble."""
+        super().__init__("partitions_failed", f"{len(failed)} of them")
+        self.failed = failed
 
 
 class RebalanceCallbacks(Protocol):
@@ -75,13 +92,18 @@ class GroupClient(Protocol):
         """Where the oldest open transaction begins as of the last fetch; else the end."""
         ...
 
+    def unreachable(self) -> Mapping[TopicPartition, str]:
+        """The partitions whose leaders do not answer, and since long, with the error's name."""
+        ...
+
     async def fetch(
         self, partitions: Collection[TopicPartition], max_records: int, timeout: float
     ) -> Mapping[TopicPartition, Sequence[Record]]:
         """Take what was fetched for ``partitions`` (none: only prove liveness).
 
-        Raises ``ClientLostError``, or ``TransientError`` where one of the partitions
-        cannot be read; then records of others may have been dropped on the way.
+        An empty sequence: the partition could not be read before, and now can. Raises
+        ``ClientLostError``; ``PartitionsError`` where it is known which cannot be read, or
+        ``TransientError`` where it is not: then records of others may have been dropped.
         """
         ...
 
@@ -156,6 +178,7 @@ class AiokafkaClient:
         """Wrap a started and subscribed consumer; use ``open_client``."""
         self._consumer = consumer
         self._fetch_errors = FetchErrors(consumer)
+        self._undecodable: dict[ClientPartition, UnreadableBatchError] = {}
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
         """See ``GroupClient``."""
@@ -190,6 +213,12 @@ class AiokafkaClient:
         value = self._consumer.last_stable_offset(target)
         return None if value is None or value < 0 else int(value)
 
+    def unreachable(self) -> Mapping[TopicPartition, str]:
+        """See ``GroupClient``."""
+        self._fetch_errors.keep(self._consumer.assignment())
+        unanswered = self._fetch_errors.unanswered(UNREACHABLE_AFTER)
+        return {TopicPartition(*target): cause for target, cause in unanswered.items()}
+
     async def fetch(
         self, partitions: Collection[TopicPartition], max_records: int, timeout: float
     ) -> Mapping[TopicPartition, Sequence[Record]]:
@@ -208,30 +237,42 @@ class AiokafkaClient:
                 raise
             # Nobody cancelled us: the client's coordination task was, and it stays dead.
             raise ClientLostError("coordination_cancelled") from None
-        except UnreadableBatchError as error:
-            detail = f"offsets {error.first} to {error.end - 1} cannot be read"
-            raise TransientError(error.cause, detail) from error
         except Exception as error:
             # Any class may come out of a fetch: an assertion, a refusal.
             raise TransientError(type(error).__name__, "fetch failed") from error
         finally:
             count_fetch_as_ended(self._consumer)
+            self._undecodable |= take_failures(self._consumer)
+        if not fetched:
+            self._raise_failures(targets)
+        found = dict.fromkeys(self._fetch_errors.recovered(targets), ()) | fetched
         return {
             TopicPartition(*partition): [_record(item) for item in items]
-            for partition, items in fetched.items()
+            for partition, items in found.items()
         }
 
     async def _check_fetching(self, targets: Collection[ClientPartition]) -> None:
-        """Raise what the client keeps to itself, before a fetch has drained anything."""
+        """Raise what the client keeps to itself, before a fetch drains anything."""
         if self._consumer._fetcher._fetch_task.done():  # noqa: SLF001 -- nobody looks at it: the
             # client would hand out nothing for ever
             raise ClientLostError("fetching_ended")
+        if not self._fetch_errors.refusals.keys().isdisjoint(targets):
+            # Who asks again without a pause must not keep the loop from the next reply.
+            await asyncio.sleep(FETCH_ERROR_PAUSE)
+        self._raise_failures(targets)
+
+    def _raise_failures(self, targets: Collection[ClientPartition]) -> None:
+        failed: dict[TopicPartition, TransientError] = {}
         for target in targets:
-            cause = self._fetch_errors.causes.get(target)
+            cause = self._fetch_errors.refusals.get(target)
             if cause is not None:
-                # Who asks again without a pause must not keep the loop from the reply.
-                await asyncio.sleep(FETCH_ERROR_PAUSE)
-                raise TransientError(cause, "fetch refused")
+                failed[TopicPartition(*target)] = TransientError(cause, "fetch refused")
+            bad = self._undecodable.pop(target, None)
+            if bad is not None:
+                detail = f"offsets {bad.first} to {bad.end - 1} cannot be read"
+                failed[TopicPartition(*target)] = TransientError(bad.cause, detail)
+        if failed:
+            raise PartitionsError(failed)
 
     def _check_membership(self) -> None:
         """Tell trouble of the group from trouble of a partition, before the fetch mixes them."""

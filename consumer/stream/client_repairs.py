@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
@@ -62,26 +62,58 @@ def refuse_offset_fetch_errors(consumer: AIOKafkaConsumer) -> None:
 
 
 class FetchErrors:
-    """Errors of single partitions in fetch replies that the client only logs.
+    """What is wrong with single partitions' fetches, and the client only logs.
 
-    It asks again at once, thousands of times a second, and hands out silence. ``causes``: the
-    names of the errors of those partitions whose last reply had one.
+    After an error of a partition it asks again at once, thousands of times a second, and hands
+    out silence. ``refusals``: the error's name for each partition whose last reply had one.
     """
 
     def __init__(self, consumer: AIOKafkaConsumer) -> None:
         """Watch the replies to a consumer, and hold back its next fetch after an error."""
-        self.causes: dict[ClientPartition, str] = {}
+        self.refusals: dict[ClientPartition, str] = {}
+        self._recovered: set[ClientPartition] = set()
+        self._unanswered: dict[ClientPartition, tuple[float, str]] = {}
         client = consumer._client  # noqa: SLF001 -- see the module's docstring
         send: Callable[..., Awaitable[Any]] = client.send
 
         async def send_watched(node_id: int, request: Any, **options: Any) -> Any:  # noqa: ANN401
             # -- aiokafka ships no types
-            response = await send(node_id, request, **options)
-            if isinstance(request, FetchRequest) and self._note(response):
+            if not isinstance(request, FetchRequest):
+                return await send(node_id, request, **options)
+            try:
+                response = await send(node_id, request, **options)
+            except KafkaError as error:
+                self._note_silence(request, type(error).__name__)
+                raise
+            if self._note(response):
                 await asyncio.sleep(FETCH_ERROR_PAUSE)
             return response
 
         client.send = send_watched
+
+    def recovered(self, targets: Collection[ClientPartition]) -> set[ClientPartition]:
+        """Return, once, those of the partitions that were refused and are not any more."""
+        found = self._recovered.intersection(targets)
+        self._recovered -= found
+        return found
+
+    def unanswered(self, seconds: float) -> dict[ClientPartition, str]:
+        """Return the partitions whose leaders have not answered for so long, and why."""
+        before = time.monotonic() - seconds
+        return {target: why for target, (since, why) in self._unanswered.items() if since <= before}
+
+    def keep(self, targets: Collection[ClientPartition]) -> None:
+        """Forget all other partitions: they are not ours any more."""
+        for known in (self.refusals, self._unanswered):
+            for target in known.keys() - set(targets):
+                del known[target]
+        self._recovered.intersection_update(targets)
+
+    def _note_silence(self, request: Any, cause: str) -> None:  # noqa: ANN401 -- as above
+        now = time.monotonic()
+        for topic, partitions in request.topics:
+            for partition, *_ in partitions:
+                self._unanswered.setdefault(ClientPartition(topic, partition), (now, cause))
 
     def _note(self, response: Any) -> bool:  # noqa: ANN401 -- aiokafka ships no types
         """Remember the errors of a reply; tell whether there was any."""
@@ -90,12 +122,14 @@ class FetchErrors:
             for partition, code, *_ in partitions:
                 error: type[KafkaError] = for_code(code)
                 target = ClientPartition(topic, partition)
-                self.causes.pop(target, None)
-                if error in _UNREMARKABLE:
+                self._unanswered.pop(target, None)
+                if error in _UNREMARKABLE or error in _ROUTING:
+                    pause = pause or error in _ROUTING
+                    if self.refusals.pop(target, None) is not None:
+                        self._recovered.add(target)
                     continue
                 pause = True
-                if error not in _ROUTING:
-                    self.causes[target] = error.__name__
+                self.refusals[target] = error.__name__
         return pause
 
 

@@ -6,8 +6,11 @@ fetch of a few megabytes may become as many records as memory holds.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
+from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer import fetcher
 from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
 
@@ -61,14 +64,20 @@ class NamedPartitionRecords(PartitionRecords):  # type: ignore[misc]  # aiokafka
 
 
 class BoundedFetchResult(FetchResult):  # type: ignore[misc]  # aiokafka ships no types
-    """Hands out what is readable before what is not, and no more bytes than ``room``."""
+    """Hands out what is readable before what is not, and no more bytes than ``room``.
+
+    It never raises: what the client had drained of other partitions would be lost.
+    """
 
     max_bytes = 64 * 1024 * 1024
     room = max_bytes
     """Bytes that the fetch of this moment may still take, all partitions together."""
+    failures: ClassVar[WeakKeyDictionary[Any, dict[Any, UnreadableBatchError]]]
+    failures = WeakKeyDictionary()
+    """By the client's assignment, then by partition: what could not be read."""
 
     def getall(self, max_records: int | None = None) -> list[Any]:
-        """Return records in order. Raises ``UnreadableBatchError`` where the first is none."""
+        """Return records in order, none where the first cannot be read: see ``failures``."""
         if not self.check_assignment(self._topic_partition) or not self.has_more():
             return []
         if BoundedFetchResult.room <= 0:
@@ -82,10 +91,11 @@ class BoundedFetchResult(FetchResult):  # type: ignore[misc]  # aiokafka ships n
                     break
             else:
                 self._end()
-        except UnreadableBatchError:
-            if not taken:
-                raise
+        except UnreadableBatchError as error:
             # What came before it is good. It is fetched again, and then it comes first.
+            if not taken:
+                failures = BoundedFetchResult.failures.setdefault(self._assignment, {})
+                failures[self._topic_partition] = error
             self._end()
         BoundedFetchResult.room = room
         if self.has_more():
@@ -102,6 +112,13 @@ def use_bounded_results(max_bytes: int) -> None:
     BoundedFetchResult.max_bytes = max_bytes
     fetcher.PartitionRecords = NamedPartitionRecords
     fetcher.FetchResult = BoundedFetchResult
+
+
+def take_failures(consumer: AIOKafkaConsumer) -> Mapping[Any, UnreadableBatchError]:
+    """Return, once, what could not be read in the fetch that has just ended."""
+    subscription = consumer._subscription.subscription  # noqa: SLF001 -- the public way raises
+    assignment = subscription.assignment if subscription is not None else None
+    return BoundedFetchResult.failures.pop(assignment, {}) if assignment is not None else {}
 
 
 def begin_fetch() -> None:

@@ -155,6 +155,10 @@ class RangeSource:
         """See ``Source``: a range ends where it ends."""
         return self.highwater(partition)
 
+    def unreachable(self) -> Mapping[TopicPartition, str]:
+        """See ``Source``: whoever reads a range waits for it, and is told what fails."""
+        return {}
+
     # --- how ------------------------------------------------------------------
 
     async def _assign(self) -> None:

@@ -18,6 +18,7 @@ from consumer.stream.client import (
     ClientLostError,
     GroupClient,
     MembershipError,
+    PartitionsError,
     RebalanceCallbacks,
 )
 from consumer.stream.exchange import answered
@@ -136,6 +137,8 @@ class KafkaSource:
         except (ClientLostError, MembershipError) as error:
             await self._after_group_failure(client, error)
             raise
+        except PartitionsError as error:
+            return Polled(failed=error.failed) if generation == self._generation else Polled()
         except TransientError as error:
             return self._after_failure(client, generation, tried, error)
         self._group_failures = 0
@@ -182,6 +185,10 @@ class KafkaSource:
     def last_stable(self, partition: TopicPartition) -> int | None:
         """See ``Source``."""
         return self._client.last_stable(partition) if self._client is not None else None
+
+    def unreachable(self) -> Mapping[TopicPartition, str]:
+        """See ``Source``."""
+        return self._client.unreachable() if self._client is not None else {}
 
     def end_reached(self, partition: TopicPartition, end: int) -> bool:
         """See ``Source``."""
@@ -333,6 +340,8 @@ class KafkaSource:
                     break
                 room -= size
                 count += 1
+            if not records:
+                taken[partition] = ()  # it can be read again
             if count:
                 taken[partition] = records[:count]
                 self._next[partition] = records[count - 1].offset + 1

@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from random import Random
 from typing import Any
 
+from consumer.errors import ExitCode
 from tests.chaos.crew import WANTED
 from tests.chaos.schedule import Fault
 from tests.chaos.servers import BROKERS
@@ -18,7 +19,7 @@ from tests.faults.proxy import Proxy, Way
 
 PAST_SESSION = 9.0
 WITHIN_SESSION = 3.0
-REPLAYED_SECONDS = 150.0
+REPLAY_SECONDS = 60.0
 
 Doing = Callable[[World, Random], AbstractAsyncContextManager[str]]
 
@@ -129,8 +130,8 @@ async def come_and_go(world: World, random: Random) -> AsyncIterator[str]:
 async def replay(world: World, random: Random) -> AsyncIterator[str]:
     replaying = await world.fleet.launch("-m", "consumer", "replay", "--from-time", "2m ago")
     yield replaying.name
-    code = await world.fleet.ended(replaying, seconds=REPLAYED_SECONDS)
-    if code != 0:
+    code = await world.fleet.ended_or_stopped(replaying, seconds=REPLAY_SECONDS)
+    if code not in {ExitCode.DONE, ExitCode.DEADLINE}:
         world.crew.problems.append(f"replay: {replaying.last_words()}")
 
 
@@ -205,21 +206,21 @@ def _delayed(seconds: float) -> Callable[[Proxy], None]:
 @does(Fault.SILENT_BROKER)
 def silent_broker(world: World, random: Random) -> AbstractAsyncContextManager[str]:
     number = random.randrange(BROKERS)
-    proxy = list(world.kafka.proxies.values())[number]
+    proxy = world.kafka.proxies[number]
     return _proxies([proxy], Proxy.fall_silent, f"broker {number + 1}")
 
 
 @does(Fault.SLOW_BROKERS)
 def slow_brokers(world: World, random: Random) -> AbstractAsyncContextManager[str]:
     seconds = random.choice([0.1, 0.5, 1.0])
-    proxies = list(world.kafka.proxies.values())
+    proxies = world.kafka.proxies
     return _proxies(proxies, _delayed(seconds), f"{seconds} s")
 
 
 @does(Fault.CUT_BROKERS)
 @asynccontextmanager
 async def cut_brokers(world: World, random: Random) -> AsyncIterator[str]:
-    proxies = list(world.kafka.proxies.values())
+    proxies = world.kafka.proxies
     way = random.choice(list(Way))
     async with _meanwhile(_keep_cutting(proxies, way, random)):
         yield way.value
@@ -229,7 +230,7 @@ async def cut_brokers(world: World, random: Random) -> AsyncIterator[str]:
 
 @does(Fault.UNREACHABLE_BROKERS)
 def unreachable_brokers(world: World, random: Random) -> AbstractAsyncContextManager[str]:
-    return _proxies(list(world.kafka.proxies.values()), Proxy.refuse, "all")
+    return _proxies(world.kafka.proxies, Proxy.refuse, "all")
 
 
 # --- the database -----------------------------------------------------------------------

@@ -119,7 +119,7 @@ def _count(world: World, verdict: Verdict) -> None:
         "stopped": sum(end.how == "stopped" for end in world.crew.ends),
         "stopped at the deadline": sum(end.code == 5 for end in world.crew.ends),
         "connections to the database cut": world.mongodb.cuts,
-        "connections to brokers cut": sum(one.cuts for one in world.kafka.proxies.values()),
+        "connections to brokers cut": sum(one.cuts for one in world.kafka.proxies),
         "most memory of a consumer, MiB": world.crew.most_resident // 2**20,
     }
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
-from pymongo.uri_parser import parse_uri
 
 from consumer.contract.record import TopicPartition
 from producer_tools.outgoing import Stream
@@ -18,16 +17,16 @@ from tests.chaos.crew import Crew
 from tests.chaos.producer import Producer
 from tests.chaos.servers import Servers
 from tests.chaos.workload import workload
-from tests.e2e.conftest import uri_by_way_of
 from tests.e2e.processes import Fleet, running_fleet
 from tests.e2e.sites import Site
-from tests.faults.kafka_proxy import KafkaProxy, kafka_proxied
-from tests.faults.proxy import Proxy, proxied
+from tests.faults.kafka.frames import Frames, framed
+from tests.faults.mongodb_proxy import mongodb_proxied
+from tests.faults.proxy import Proxy
 
 LOOK_EVERY = 0.5
 
 SETTINGS: Mapping[str, object] = {
-    "mongo.timeout": 3.0,
+    "mongo.timeout": 5.0,
     "engine.max_poll_records": 500,
     "engine.drain_deadline": 8.0,
 }
@@ -40,7 +39,7 @@ class World:
 
     servers: Servers
     site: Site
-    kafka: KafkaProxy
+    kafka: Frames
     mongodb: Proxy
     fleet: Fleet
     crew: Crew
@@ -101,15 +100,12 @@ async def open_world(
     """Build it all on these servers; nobody works yet."""
     site = Site(servers.bootstrap_servers, servers.mongodb_uri, f"chaos-{seed}")
     await site.create_topics()
-    ((host, port),) = parse_uri(site.mongodb)["nodelist"]
     async with AsyncExitStack() as stack:
-        kafka = await stack.enter_async_context(kafka_proxied(site.kafka))
-        mongodb = await stack.enter_async_context(proxied(host, port))
-        seen = site.seen_from(
-            kafka=kafka.bootstrap_servers, mongodb=uri_by_way_of(mongodb, site.mongodb)
-        )
+        kafka = await stack.enter_async_context(framed(site.kafka))
+        mongodb = await stack.enter_async_context(mongodb_proxied(site.mongodb))
+        seen = site.seen_from(kafka=kafka.bootstrap_servers, mongodb=mongodb.uri)
         settings = {**seen.settings, **SETTINGS}
         fleet = await stack.enter_async_context(running_fleet(settings, directory))
         topics = {Stream.SESSIONS: site.sessions, Stream.EVENTS: site.events}
         producer = Producer(site.kafka, topics, workload(seed), rate)
-        yield World(servers, site, kafka, mongodb, fleet, Crew(fleet), producer)
+        yield World(servers, site, kafka, mongodb.proxy, fleet, Crew(fleet), producer)

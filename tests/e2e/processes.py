@@ -157,14 +157,21 @@ class Fleet:
         return await self.launch("-m", "consumer", "run", *options, port=port, settings=own)
 
     async def launch(
-        self, *command: str, settings: Mapping[str, object] = NONE, port: int | None = None
+        self,
+        *command: str,
+        settings: Mapping[str, object] = NONE,
+        port: int | None = None,
+        output: int = PIPE,
     ) -> Service:
-        """Start Python with this command line, with the fleet's settings and these besides."""
+        """Start Python with this command line, with the fleet's settings and these besides.
+
+        ``output``: the descriptor that it writes to instead of being read.
+        """
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-S", lifeline.__file__, str(os.getpid())),
             *(sys.executable, *command),
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=PIPE,
+            stdout=output,
             stderr=asyncio.subprocess.STDOUT,
             env=_environment({"log.format": "json", **self._settings, **settings}),
             limit=LONGEST_LINE,
@@ -178,13 +185,12 @@ class Fleet:
         return service
 
     async def _read(self, service: Service) -> None:
-        output = service.process.stdout
-        assert output is not None
-        with (self._directory / f"{service.name}.log").open("wb") as log:
-            async for line in output:
-                log.write(line)
-                log.flush()
-                await self._take(service, line.decode(errors="replace").rstrip("\n"))
+        if service.process.stdout is not None:
+            with (self._directory / f"{service.name}.log").open("wb") as log:
+                async for line in service.process.stdout:
+                    log.write(line)
+                    log.flush()
+                    await self._take(service, line.decode(errors="replace").rstrip("\n"))
         await service.process.wait()
         async with self._news:
             service.running = False
@@ -200,15 +206,23 @@ class Fleet:
                 service.words.append(line)
             self._news.notify_all()
 
-    async def until(
-        self, holds: Callable[[], bool], complaint: str, *, seconds: float = 60.0
-    ) -> None:
-        """Return when ``holds``; looked at again at every line and every end of a process."""
+    async def comes_true(self, condition: Callable[[], bool], seconds: float) -> bool:
+        """Wait until the condition holds; False when it does not, in so many seconds.
+
+        It is looked at again at every line and every end of a process.
+        """
         try:
             async with asyncio.timeout(seconds), self._news:
-                await self._news.wait_for(holds)
+                return await self._news.wait_for(condition)
         except TimeoutError:
-            raise AssertionError(f"not within {seconds:g} s: {complaint}\n{self}") from None
+            return False
+
+    async def until(
+        self, condition: Callable[[], bool], complaint: str, *, seconds: float = 60.0
+    ) -> None:
+        """Return when the condition holds."""
+        if not await self.comes_true(condition, seconds):
+            raise AssertionError(f"not within {seconds:g} s: {complaint}\n{self}")
 
     async def said(
         self, service: Service, event: str, *, seconds: float = 60.0, **facts: object
@@ -235,6 +249,11 @@ class Fleet:
         """Ask it to stop, and return its exit code."""
         service.signal(signal.SIGTERM)
         return await self.ended(service, seconds=seconds)
+
+    async def ended_or_stopped(self, service: Service, *, seconds: float) -> int:
+        """Return its exit code; after so many seconds it is asked to stop."""
+        over = await self.comes_true(lambda: not service.running, seconds)
+        return await self.ended(service) if over else await self.stopped(service)
 
     async def close(self) -> None:
         """End what still runs."""

@@ -80,6 +80,8 @@ class Broker:
             for topic, count in partitions.items()
             for number in range(count)
         }
+        self.offline: set[TopicPartition] = set()
+        """Partitions without a leader: nobody can read them, or say where they begin."""
         self._watchers: list[asyncio.Future[None]] = []
 
     @property
@@ -101,7 +103,7 @@ class Broker:
     def has_news(self, positions: Mapping[TopicPartition, int]) -> bool:
         """Whether a fetch from these positions would not find itself at the logs' ends."""
         return any(
-            partition in self.logs and self.logs[partition].end != position
+            partition not in self.offline and self.logs[partition].end != position
             for partition, position in positions.items()
         )
 
@@ -112,7 +114,7 @@ class Broker:
         return {
             partition: self._fetch(self.logs[partition], position, most)
             for partition, position in positions.items()
-            if partition in self.logs
+            if partition not in self.offline
         }
 
     def _fetch(self, log: Log, position: int, most: int) -> Fetched:

@@ -32,6 +32,7 @@ class RecordingObserver:
         self.holds: list[tuple[TopicPartition, float]] = []
         self.resumptions: list[frozenset[TopicPartition]] = []
         self.lags: dict[TopicPartition, int] = {}
+        self.unreachables: list[dict[TopicPartition, str]] = []
         self.behind_transactions: dict[TopicPartition, int] = {}
         self.hanging_transactions: list[tuple[TopicPartition, int]] = []
         """Pairs of partition and first offset."""
@@ -101,6 +102,9 @@ class RecordingObserver:
 
     def stalled(self, seconds: float) -> None:
         self.stalls.append(seconds)
+
+    def unreachable(self, partitions: Mapping[TopicPartition, str]) -> None:
+        self.unreachables.append(dict(partitions))
 
     def behind_transaction(self, partition: TopicPartition, records: int) -> None:
         self.behind_transactions[partition] = records

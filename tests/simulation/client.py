@@ -138,6 +138,10 @@ class SimulatedClient:
         """See ``GroupClient``. There are no transactions here."""
         return self.highwater(partition)
 
+    def unreachable(self) -> Mapping[TopicPartition, str]:
+        """See ``GroupClient``. What cannot be reached is not told here."""
+        return {}
+
     async def fetch(
         self, partitions: Collection[TopicPartition], max_records: int, timeout: float
     ) -> Mapping[TopicPartition, Sequence[Record]]:
@@ -196,6 +200,9 @@ class SimulatedClient:
         partitions: Collection[TopicPartition],
     ) -> Mapping[TopicPartition, int]:
         wanted = list(partitions)
+        if self._cluster.broker.offline.intersection(wanted):
+            await asyncio.sleep(self._links.data.request_timeout)
+            raise TransientError("KafkaTimeoutError", "list_offsets failed")
         try:
             found: Mapping[TopicPartition, int] = await self._cluster.network.call(
                 self._links.data, lambda: action(wanted)

@@ -78,6 +78,13 @@ def join(world: World, fault: Fault) -> None:
 
 
 @kind
+def join_to_the_end(world: World, fault: Fault) -> None:
+    """One more process comes, to end when the group has read what is there now."""
+    if len(world.running) < 4:
+        world.start(world.broker.ends(world.broker.partitions))
+
+
+@kind
 def pause(world: World, fault: Fault) -> None:
     """A process runs nothing, perhaps longer than its session lives."""
     victim = _victim(world, fault)
@@ -281,6 +288,26 @@ def corrupt_batch(world: World, fault: Fault) -> None:
         world.broker.changed()
 
     world.loop.in_world(fault.seconds, repair)
+
+
+@kind
+def partition_offline(world: World, fault: Fault) -> None:
+    """A partition has no leader."""
+    partition = _partition(world, fault)
+    world.broker.offline.add(partition)
+
+    def elect() -> None:
+        world.broker.offline.discard(partition)
+        world.broker.changed()
+
+    world.loop.in_world(fault.seconds, elect)
+
+
+@kind
+def offsets_expire(world: World, fault: Fault) -> None:
+    """What an empty group has committed is forgotten."""
+    if not world.group.members:
+        world.group.offsets.clear()
 
 
 @kind

@@ -131,8 +131,11 @@ async def test_indexes_that_may_not_be_created_are_checked_all_the_same(server: 
         with pytest.raises(PreconditionError, match="is missing"):
             await prepare(server.client, server.settings)
     await prepare(server.client, server.settings)
-    async with failing(server, "createIndexes", "alwaysOn", errorCode=13):
-        await prepare(server.client, server.settings)
+
+
+async def test_indexes_that_are_there_are_not_created_again(prepared: Server) -> None:
+    async with failing(prepared, "createIndexes", "alwaysOn", errorCode=16500):
+        await prepare(prepared.client, prepared.settings)
 
 
 async def test_an_index_build_that_is_interrupted_is_trouble_that_passes(server: Server) -> None:

@@ -444,6 +444,17 @@ class TestSideBySide:
         assert len(collections.sizes(broken)) == 2
         assert len(collections.sizes(whole)) == 1
 
+    async def test_no_question_is_asked_while_one_of_them_has_no_answer(
+        self, collections: MemoryCollections, store: MongoStore
+    ) -> None:
+        await outcomes(store, write(event(), 1))
+        collections.script(UPDATE, not_carried_out(CUT_OFF))
+        application = store.begin([write(event(), 1), write(created(), 2)])
+        with pytest.raises(TransientError):
+            await application.attempt()
+        assert collections.sizes(FIND_EVENTS) == []
+        assert ended(await application.attempt()) == [REDELIVERED, APPLIED]
+
     async def test_a_crash_between_them_is_healed_by_the_redelivery(
         self, collections: MemoryCollections, store: MongoStore
     ) -> None:

@@ -49,14 +49,20 @@ def session_of(partition: TopicPartition) -> str:
     return f"{partition.topic}-{partition.partition}"
 
 
-async def publish_events(bootstrap_servers: str, counts: Mapping[TopicPartition, int]) -> None:
-    """Send so many events to each partition."""
-    await publish(bootstrap_servers, counts, value=event_value)
+async def publish_events(
+    bootstrap_servers: str, counts: Mapping[TopicPartition, int], *, first: int = 0
+) -> None:
+    """Send so many events to each partition, numbered from ``first`` on."""
+    await publish(
+        bootstrap_servers, counts, value=lambda where, number: event_value(where, first + number)
+    )
 
 
 def event_keys(counts: Mapping[TopicPartition, int]) -> set[EventKey]:
     """What must be stored in the end."""
-    return {(session_of(p), f"e-{number}") for p, count in counts.items() for number in range(count)}
+    return {
+        (session_of(p), f"e-{number}") for p, count in counts.items() for number in range(count)
+    }
 
 
 class WatchedStore:
@@ -131,6 +137,8 @@ class Member:
         letters: DeadLetters,
         drain_deadline: float,
         stall_after: float,
+        batches_in_flight: int,
+        logger: Any,
     ) -> None:
         self._kafka = kafka
         self.store = store
@@ -138,7 +146,7 @@ class Member:
         self.metrics, self.health = Metrics(), Health()
         self.log = LogCapture()
         self._news = asyncio.Event()
-        logger = structlog.wrap_logger(None, processors=[self.log])
+        logger = logger or structlog.wrap_logger(None, processors=[self.log])
         speaking = EngineObserver(self.metrics, self.health, log=logger)
         observer = cast("Observer", _Told([self.seen, speaking], self._news))
         self.source = KafkaSource(
@@ -165,7 +173,7 @@ class Member:
             observer=observer,
             limits=Limits(
                 max_poll_records=500,
-                batches_in_flight=3,
+                batches_in_flight=batches_in_flight,
                 commit_interval=0.1,
                 drain_deadline=drain_deadline,
                 rebalance_timeout=kafka.rebalance_timeout,
@@ -241,10 +249,18 @@ async def running(
     *,
     drain_deadline: float = 5.0,
     stall_after: float = 60.0,
+    batches_in_flight: int = 3,
+    logger: Any = None,
 ) -> AsyncIterator[Member]:
     """Run a member until the context ends; then it drains, commits and leaves."""
     member = Member(
-        kafka, store or WatchedStore(), letters or Letters(), drain_deadline, stall_after
+        kafka,
+        store or WatchedStore(),
+        letters or Letters(),
+        drain_deadline,
+        stall_after,
+        batches_in_flight,
+        logger,
     )
     watching = asyncio.ensure_future(member.watchdog.run())
     member.ended = asyncio.ensure_future(member.runner.run(member.stop))
@@ -256,6 +272,4 @@ async def running(
         watching.cancel()
         member.ended.cancel()
         await asyncio.gather(watching, member.ended, return_exceptions=True)
-        await member.source.close(timeout=3.0)
-
-
+        await member.source.close(timeout=1.0)

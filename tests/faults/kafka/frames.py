@@ -64,13 +64,17 @@ Edit = Callable[[Any], Any]
 """Returns the reply to send in place of the one that came; both are aiokafka's structures."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Asked:
-    """A request on its way. ``body``: what follows its header, which ends with the client's id."""
+    """A request on its way. ``body``: what follows its header, which ends with the client's id.
+
+    ``refusal``: the error that is said in place of the broker's answer.
+    """
 
     api: int
     version: int
     body: bytes
+    refusal: int | None = None
 
     @property
     def request(self) -> Any:
@@ -85,6 +89,7 @@ class Rule:
     api: Api
     times: int | None = None
     edit: Edit | None = None
+    code: int = 0
     open: asyncio.Event = field(default_factory=asyncio.Event)
     met: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once a message has met the rule."""
@@ -118,6 +123,7 @@ class Frames:
         self._edits: list[Rule] = []
         self._held: list[Rule] = []
         self._lost: list[Rule] = []
+        self._refused: list[Rule] = []
 
     @property
     def bootstrap_servers(self) -> str:
@@ -135,6 +141,10 @@ class Frames:
         """Let requests through and swallow the replies."""
         return self._added(self._lost, Rule(api, times))
 
+    def refuse_commits(self, code: int, *, times: int | None = None) -> Rule:
+        """Answer commits with an error for each partition; the broker stores nothing."""
+        return self._added(self._refused, Rule(Api.OFFSET_COMMIT, times, code=code))
+
     def _added(self, rules: list[Rule], rule: Rule) -> Rule:
         rules.append(rule)
         return rule
@@ -144,13 +154,23 @@ class Frames:
         connection = _Connection(self)
         return {Way.REQUESTS: connection.request, Way.REPLIES: connection.reply}
 
-    async def hold_back(self, asked: Asked) -> None:
+    async def ask(self, asked: Asked, frame: bytes) -> bytes:
+        """Return the request as the broker is to have it, when it is to have it."""
         self.seen[asked.api] += 1
         if self.keep:
             self.asked.append(asked)
         for rule in self._held:
             if rule.api == asked.api and rule.applies():
                 await rule.open.wait()
+        for rule in self._refused:
+            if rule.api == asked.api and rule.applies():
+                asked.refusal = rule.code
+                nothing = asked.request
+                nothing.topics = []
+                body = nothing.encode()
+                head = frame[_LENGTH.size : len(frame) - len(asked.body)]
+                return _LENGTH.pack(len(head) + len(body)) + head + body
+        return frame
 
     def answer(self, asked: Asked, frame: bytes) -> bytes | None:
         """Return the reply as the client is to have it, None where it gets none."""
@@ -162,11 +182,25 @@ class Frames:
                 frame = frame.replace(before, after)
         for rule in self._edits:
             if rule.api == asked.api and rule.edit is not None and rule.applies():
-                kind = _structure(asked.api, asked.version).RESPONSE_TYPE
-                edited = rule.edit(kind.decode(frame[_REPLY.size :])).encode()
-                _, correlation = _REPLY.unpack_from(frame)
-                frame = _REPLY.pack(_LENGTH.size + len(edited), correlation) + edited
+                frame = _edited(asked, frame, rule.edit)
+        if asked.refusal is not None:
+            frame = _edited(asked, frame, _refusing(asked.request.topics, asked.refusal))
         return frame
+
+
+def _edited(asked: Asked, frame: bytes, edit: Edit) -> bytes:
+    kind = _structure(asked.api, asked.version).RESPONSE_TYPE
+    body = edit(kind.decode(frame[_REPLY.size :])).encode()
+    _, correlation = _REPLY.unpack_from(frame)
+    return _REPLY.pack(_LENGTH.size + len(body), correlation) + body
+
+
+def _refusing(topics: Any, code: int) -> Edit:
+    def edit(reply: Any) -> Any:
+        reply.topics = [(name, [(number, code) for number, *_ in parts]) for name, parts in topics]
+        return reply
+
+    return edit
 
 
 class _Connection:
@@ -181,7 +215,7 @@ class _Connection:
         if frame:
             asked, correlation = _asked(frame)
             self._asked[correlation] = asked
-            await self._frames.hold_back(asked)
+            frame = await self._frames.ask(asked, frame)
         return frame
 
     async def reply(self, reader: StreamReader) -> bytes:

@@ -68,7 +68,11 @@ class MockCluster:
         """Let a broker be reached again."""
         self._do("broker_set_up", broker)
 
-    def _do(self, name: str, *arguments: bytes | int) -> None:
+    def delete_until(self, topic: str, partition: int, offset: int) -> None:
+        """Delete the batches that end before ``offset``, as retention does."""
+        self._do("partition_delete_records", topic.encode(), partition, ctypes.c_int64(offset))
+
+    def _do(self, name: str, *arguments: bytes | int | ctypes.c_int64) -> None:
         code = getattr(_library(), f"rd_kafka_mock_{name}")(self._handle, *arguments)
         assert not code, f"{name}{arguments} was refused with {code}"
 

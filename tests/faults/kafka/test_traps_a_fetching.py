@@ -169,7 +169,9 @@ async def test_a23_one_fetch_of_many_large_batches_hands_out_no_more_than_the_li
     async with mocked(1, records=40, batches=40) as (_, frames):
         frames.edit(
             Api.FETCH,
-            logs(lambda _, log: b"".join(batches.at(large, base) for base, _ in batches.split(log))),
+            logs(
+                lambda _, log: b"".join(batches.at(large, base) for base, _ in batches.split(log))
+            ),
         )
         kafka = quick(frames.bootstrap_servers, max_decompressed_bytes=2 * MIB)
         async with reading(kafka, max_batch_bytes=64 * MIB) as reader:

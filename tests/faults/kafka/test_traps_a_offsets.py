@@ -28,16 +28,6 @@ def refused_as_a_whole(code: int) -> Any:
     return edit
 
 
-def refused_for_each_partition(code: int) -> Any:
-    def edit(reply: Any) -> Any:
-        reply.topics = [
-            (topic, [(number, code) for number, _ in parts]) for topic, parts in reply.topics
-        ]
-        return reply
-
-    return edit
-
-
 @pytest.mark.parametrize("code", [LOAD_IN_PROGRESS, NOT_COORDINATOR, GROUP_AUTHORIZATION_FAILED])
 async def test_a1_an_offset_fetch_error_of_the_whole_reply_never_restarts_a_partition(
     code: int,
@@ -88,9 +78,7 @@ async def test_a11_a_commit_of_an_older_assignment_is_given_up_before_it_can_be_
     async with mocked(1, records=10) as (_, frames):
         async with reading(quick(frames.bootstrap_servers)) as reader:
             await reader.until_read({ONE: 10})
-            loading = frames.edit(
-                Api.OFFSET_COMMIT, refused_for_each_partition(LOAD_IN_PROGRESS)
-            )
+            loading = frames.refuse_commits(LOAD_IN_PROGRESS)
             late = asyncio.ensure_future(reader.source.commit({ONE: 3}))
             await loading.met.wait()
             rejoined = reader.assignments + 1
@@ -119,7 +107,7 @@ async def test_a12_every_refusal_of_a_commit_is_trouble_that_passes(code: int, c
     async with mocked(1, records=10) as (_, frames):
         async with reading(quick(frames.bootstrap_servers)) as reader:
             await reader.until_read({ONE: 10})
-            frames.edit(Api.OFFSET_COMMIT, refused_for_each_partition(code), times=1)
+            frames.refuse_commits(code, times=1)
             with pytest.raises(TransientError) as refusal:
                 await reader.source.commit({ONE: 10})
             assert refusal.value.cause == cause
@@ -130,9 +118,7 @@ async def test_a12_a_commit_that_the_client_would_retry_for_ever_ends_at_its_dea
         kafka = quick(frames.bootstrap_servers, request_timeout=0.5)
         async with reading(kafka) as reader:
             await reader.until_read({ONE: 10})
-            loading = frames.edit(
-                Api.OFFSET_COMMIT, refused_for_each_partition(LOAD_IN_PROGRESS)
-            )
+            loading = frames.refuse_commits(LOAD_IN_PROGRESS)
             with pytest.raises(TransientError, match="commit had no answer"):
                 await reader.source.commit({ONE: 4})
             with pytest.raises(TransientError, match="commit_pending"):

@@ -83,3 +83,14 @@ def test_a_crash_while_writing_leaves_the_older_progress(
         with pytest.raises(SettingsError):
             file.save(Progress(PROGRESS.ranges, {P0: 50, P1: 9}))
     assert file.load() == PROGRESS
+
+
+def test_the_file_is_replaced_and_never_written_over(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    file = StateFile(path, SELECTION)
+    file.save(PROGRESS)
+    older = tmp_path / "older"
+    older.hardlink_to(path)
+    file.save(Progress(PROGRESS.ranges, {P0: 50, P1: 9}))
+    assert StateFile(older, SELECTION).load() == PROGRESS
+    assert sorted(tmp_path.iterdir()) == [older, path]

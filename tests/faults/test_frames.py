@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from tests.faults.kafka_proxy import kafka_proxied
-from tests.faults.proxy import Proxy
+from tests.faults.kafka.frames import framed
 from tests.servers.topics import create_topics
 
 
@@ -15,7 +14,7 @@ async def test_a_group_works_through_the_proxies_and_knows_no_other_address(
     kafka_bootstrap_servers: str, unique_name: str
 ) -> None:
     await create_topics(kafka_bootstrap_servers, unique_name, partitions=1)
-    async with kafka_proxied(kafka_bootstrap_servers) as kafka:
+    async with framed(kafka_bootstrap_servers) as kafka:
         producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers, acks="all")
         await producer.start()
         await producer.send_and_wait(unique_name, b"value")
@@ -32,10 +31,12 @@ async def test_a_group_works_through_the_proxies_and_knows_no_other_address(
             assert (await consumer.getone()).value == b"value"
             await consumer.commit({TopicPartition(unique_name, 0): 1})
             brokers = {broker.port for broker in consumer._client.cluster.brokers()}
-            assert brokers == {proxy.port for proxy in kafka.proxies.values()}
-            kafka.each(Proxy.fall_silent)
+            assert brokers == {proxy.port for proxy in kafka.proxies}
+            for proxy in kafka.proxies:
+                proxy.fall_silent()
             assert not await consumer.getmany(timeout_ms=200)
-            kafka.each(Proxy.heal)
+            for proxy in kafka.proxies:
+                proxy.heal()
             assert await consumer.committed(TopicPartition(unique_name, 0)) == 1
         finally:
             await consumer.stop()

@@ -1,0 +1,14 @@
+"""Makes the fixtures of real processes known to these tests."""
+
+from __future__ import annotations
+
+from tests.e2e.fixtures import (
+    distant_fleet,
+    fleet,
+    kafka,
+    mongodb,
+    mongodb_proxy,
+    site,
+)
+
+__all__ = ["distant_fleet", "fleet", "kafka", "mongodb", "mongodb_proxy", "site"]

@@ -1,0 +1,138 @@
+"""Brokers that die, move, fall silent or crawl: reading goes on where it was, every record once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from consumer.contract.record import TopicPartition
+from tests.faults.kafka.clusters import mocked
+from tests.faults.kafka.engine import Member, event_keys, publish_events, running
+from tests.faults.kafka.frames import Api, Frames, framed
+from tests.faults.kafka.mock_cluster import MockCluster
+from tests.faults.kafka.reading import GROUP, ONE, TWO, quick
+from tests.faults.proxy import Proxy, Way
+from tests.servers.control import Control
+from tests.servers.topics import create_topics
+
+EVENTS = 20
+MORE = 5
+BOTH = dict.fromkeys((ONE, TWO), EVENTS)
+ALL = dict.fromkeys((ONE, TWO), EVENTS + MORE)
+
+
+async def more(bootstrap_servers: str) -> None:
+    await publish_events(bootstrap_servers, dict.fromkeys((ONE, TWO), MORE), first=EVENTS)
+
+
+def read_once(member: Member) -> None:
+    """Every event was stored, and none was even sent twice."""
+    assert member.store.events == event_keys(ALL)
+    assert set(member.store.applied.values()) == {1}
+
+
+def two_brokers(cluster: MockCluster) -> None:
+    """The first coordinates and leads one partition, the second leads the other."""
+    cluster.coordinate(GROUP, 1)
+    cluster.lead(*ONE, 1)
+    cluster.lead(*TWO, 2)
+
+
+async def test_f18_a_coordinator_that_moves_is_found_again() -> None:
+    async with mocked(brokers=2) as (cluster, frames):
+        two_brokers(cluster)
+        await publish_events(frames.bootstrap_servers, BOTH)
+        async with running(quick(frames.bootstrap_servers)) as member:
+            await member.until(lambda: member.committed == BOTH)
+            cluster.coordinate(GROUP, 2)
+            await more(frames.bootstrap_servers)
+            await member.until(lambda: member.committed == ALL)
+            read_once(member)
+            assert len(member.clients) == 1
+
+
+async def test_f18_a_coordinator_that_dies_is_replaced_by_another() -> None:
+    async with mocked(brokers=2) as (cluster, frames):
+        two_brokers(cluster)
+        for partition in (ONE, TWO):
+            cluster.lead(*partition, 2)
+        await publish_events(frames.bootstrap_servers, BOTH)
+        async with running(quick(frames.bootstrap_servers)) as member:
+            await member.until(lambda: member.committed == BOTH)
+            cluster.down(1)
+            cluster.coordinate(GROUP, 2)
+            await more(cluster.bootstrap_servers.split(",")[1])
+            await member.until(lambda: member.committed == ALL)
+            assert member.store.events == event_keys(ALL)
+
+
+async def test_f19_a_partition_whose_leader_dies_is_read_on_from_the_next_one() -> None:
+    async with mocked(brokers=2) as (cluster, frames):
+        two_brokers(cluster)
+        await publish_events(frames.bootstrap_servers, BOTH)
+        async with running(quick(frames.bootstrap_servers)) as member:
+            await member.until(lambda: member.committed == BOTH)
+            cluster.down(2)
+            cluster.lead(*TWO, 1)
+            await more(cluster.bootstrap_servers.split(",")[0])
+            await member.until(lambda: member.committed == ALL)
+            read_once(member)
+            assert len(member.seen.assignments) == 1
+
+
+async def test_f20_a_broker_that_accepts_and_says_nothing_stops_its_own_partitions_only() -> None:
+    async with mocked(brokers=2) as (cluster, frames):
+        two_brokers(cluster)
+        await publish_events(frames.bootstrap_servers, BOTH)
+        times = {"rebalance_timeout": 0.8, "request_timeout": 1.0, "session_timeout": 4.0}
+        async with running(quick(frames.bootstrap_servers, **times)) as member:
+            await member.until(lambda: member.committed == BOTH)
+            frames.proxies[1].fall_silent()
+            frames.proxies[1].reset()
+            await publish_events(cluster.bootstrap_servers, {ONE: MORE, TWO: MORE}, first=EVENTS)
+            await member.until(lambda: member.committed == {ONE: EVENTS + MORE, TWO: EVENTS})
+            frames.proxies[1].heal()
+            await member.until(lambda: member.committed == ALL)
+            read_once(member)
+            assert len(member.seen.assignments) == 1
+
+
+async def test_f20_a_cluster_that_was_silent_past_the_session_is_joined_again() -> None:
+    async with mocked() as (cluster, frames):
+        await publish_events(frames.bootstrap_servers, BOTH)
+        times = {"rebalance_timeout": 0.8, "request_timeout": 0.9, "session_timeout": 1.2}
+        async with running(quick(frames.bootstrap_servers, **times)) as member:
+            await member.until(lambda: member.committed == BOTH)
+            frames.proxies[0].fall_silent()
+            beats = len(member.seen.loop_lags)
+            await member.until(lambda: len(member.seen.loop_lags) >= beats + 3)
+            assert member.health.liveness().good
+            frames.proxies[0].heal()
+            await more(cluster.bootstrap_servers)
+            await member.until(lambda: member.committed == ALL)
+            assert member.store.events == event_keys(ALL)
+
+
+async def test_f21_without_any_broker_the_process_lives_says_so_and_goes_on_when_they_are_back() -> (
+    None
+):
+    async with mocked(brokers=2) as (cluster, frames):
+        two_brokers(cluster)
+        await publish_events(frames.bootstrap_servers, BOTH)
+        async with running(quick(frames.bootstrap_servers)) as member:
+            await member.until(lambda: member.committed == BOTH)
+            for proxy in frames.proxies:
+                proxy.refuse()
+            await member.until(lambda: not member.ready)
+            beats = len(member.seen.loop_lags)
+            await member.until(lambda: len(member.seen.loop_lags) >= beats + 3)
+            assert not member.ready
+            assert member.health.liveness().good
+            for proxy in frames.proxies:
+                proxy.heal()
+            await more(cluster.bootstrap_servers)
+            await member.until(lambda: member.committed == ALL)
+            await member.until(lambda: member.ready)
+            assert member.store.events == event_keys(ALL)

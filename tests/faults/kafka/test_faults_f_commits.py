@@ -1,0 +1,106 @@
+"""The group refuses or fails what the engine asks of it: offsets may stay behind, never ahead."""
+
+from __future__ import annotations
+
+
+import pytest
+
+from consumer.ports import Stage
+from tests.faults.kafka.clusters import mocked
+from tests.faults.kafka.engine import event_keys, publish_events, running, session_of
+from tests.faults.kafka.frames import Api
+from tests.faults.kafka.reading import ONE, commit_beforehand, quick
+from tests.faults.kafka.test_traps_a_membership import FENCED_INSTANCE_ID, saying
+from tests.faults.kafka.test_traps_a_offsets import refused_as_a_whole
+
+EVENTS = 20
+ALL = event_keys({ONE: EVENTS})
+
+
+@pytest.mark.parametrize("code", [14, 15, 16])
+async def test_f13_a_commit_that_meets_a_coordinator_in_trouble_is_made_good(code: int) -> None:
+    async with mocked(1) as (_, frames):
+        await publish_events(frames.bootstrap_servers, {ONE: EVENTS})
+        trouble = frames.refuse_commits(code, times=2)
+        async with running(quick(frames.bootstrap_servers)) as member:
+            await member.until(lambda: member.committed == {ONE: EVENTS})
+            assert trouble.count == 2
+            assert member.store.events == ALL
+            assert set(member.store.applied.values()) == {1}
+            assert len(member.seen.assignments) == 1
+
+
+@pytest.mark.parametrize("code", [22, 25, 27])
+async def test_f14_a_commit_of_one_who_is_no_member_any_more_is_dropped_and_the_records_come_again(
+    code: int,
+) -> None:
+    async with mocked(1) as (_, frames):
+        await publish_events(frames.bootstrap_servers, {ONE: EVENTS})
+        refusal = frames.refuse_commits(code, times=1)
+        async with running(quick(frames.bootstrap_servers)) as member:
+            await member.until(lambda: len(member.seen.assignments) == 2)
+            await member.until(lambda: member.committed == {ONE: EVENTS})
+            assert refusal.count == 1
+            assert member.store.events == ALL
+            assert set(member.store.applied.values()) == {2}
+            stage, error, *_ = member.seen.retries[0]
+            assert (stage, error.cause) == (Stage.COMMIT, "CommitFailedError")
+
+
+@pytest.mark.parametrize(
+    ("code", "cause"),
+    [
+        (-1, "UnknownError"),
+        (82, "UnknownError"),
+        (29, "TopicAuthorizationFailedError"),
+        (30, "GroupAuthorizationFailedError"),
+    ],
+)
+async def test_f15_a_commit_that_is_refused_for_an_odd_reason_is_said_and_tried_again(
+    code: int, cause: str
+) -> None:
+    async with mocked(1) as (_, frames):
+        await publish_events(frames.bootstrap_servers, {ONE: EVENTS})
+        refusal = frames.refuse_commits(code)
+        async with running(quick(frames.bootstrap_servers)) as member:
+            await member.until(lambda: len(member.seen.retries) >= 3)
+            assert {(stage, error.cause) for stage, error, *_ in member.seen.retries} == {
+                (Stage.COMMIT, cause)
+            }
+            assert not member.ready
+            assert member.health.liveness().good
+            assert member.metrics.sample("consumer_commits_total", result="failed") == refusal.count
+            refusal.end()
+            await member.until(lambda: member.committed == {ONE: EVENTS})
+            assert member.ready
+            assert member.store.events == ALL
+
+
+@pytest.mark.parametrize("code", [14, 16, 30])
+async def test_f16_a_group_that_does_not_say_its_offsets_skips_nothing_and_replays_nothing(
+    code: int,
+) -> None:
+    async with mocked(1) as (_, frames):
+        await publish_events(frames.bootstrap_servers, {ONE: EVENTS})
+        await commit_beforehand(frames.bootstrap_servers, {ONE: 12})
+        refusal = frames.edit(Api.OFFSET_FETCH, refused_as_a_whole(code), times=3)
+        async with running(quick(frames.bootstrap_servers)) as member:
+            await member.until(lambda: member.committed == {ONE: EVENTS})
+            assert refusal.count == 3
+            assert member.store.events == {(session_of(ONE), f"e-{n}") for n in range(12, EVENTS)}
+            assert set(member.store.applied.values()) == {1}
+
+
+async def test_f17_a_heartbeat_that_fails_oddly_costs_a_new_membership_and_no_record() -> None:
+    async with mocked(1) as (_, frames):
+        await publish_events(frames.bootstrap_servers, {ONE: EVENTS})
+        async with running(quick(frames.bootstrap_servers)) as member:
+            await member.until(lambda: member.committed == {ONE: EVENTS})
+            odd = frames.edit(Api.HEARTBEAT, saying(FENCED_INSTANCE_ID), times=1)
+            await member.until(lambda: (False, True) in member.seen.revocations)
+            await publish_events(frames.bootstrap_servers, {ONE: 5}, first=EVENTS)
+            await member.until(lambda: member.committed == {ONE: EVENTS + 5})
+            assert odd.count == 1
+            assert len(member.clients) == 2
+            assert member.store.events == event_keys({ONE: EVENTS + 5})
+            assert member.health.liveness().good

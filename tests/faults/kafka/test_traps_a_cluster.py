@@ -1,0 +1,231 @@
+"""Traps of aiokafka 0.14 about brokers, topics, transactions and the sending side."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.partitioner import DefaultPartitioner, murmur2
+from confluent_kafka import Producer
+
+from consumer.contract.dead_letter import DeadLetter
+from consumer.contract.record import Position, TopicPartition
+from consumer.engine.transaction_watch import TransactionWatch
+from consumer.settings import DeadLetterSettings, KafkaSettings, SaslMechanism
+from consumer.stream.client import _consumer_options
+from consumer.stream.dead_letters import KafkaDeadLetters, open_producer, producer_options
+from consumer.stream.preconditions import topic_findings
+from consumer.stream.range_reader import open_range_reader
+from consumer.stream.topics import TopicDescription, open_admin
+from tests.fakes.observer import RecordingObserver
+from tests.faults.kafka.clusters import mocked
+from tests.faults.kafka.engine import event_keys, event_value, running
+from tests.faults.kafka.frames import Api, framed
+from tests.faults.kafka.mock_cluster import mock_cluster
+from tests.faults.kafka.reading import ONE, TOPIC, publish, quick, reading
+from tests.faults.kafka.transactions import transactions
+from tests.servers.topics import create_topics
+
+LETTERS = "letters"
+
+
+def topic(configs: dict[str, str], replicas: int = 3) -> TopicDescription:
+    return TopicDescription(TOPIC, 6, replicas, configs)
+
+
+def warnings(described: TopicDescription) -> list[str]:
+    letters = DeadLetterSettings(topic=LETTERS)
+    topics = {TOPIC: described, LETTERS: TopicDescription(LETTERS, 1, 3)}
+    findings = topic_findings(KafkaSettings(topics=(TOPIC,)), letters, topics)
+    return [f.name for f in findings if f.status == "warning"]
+
+
+def test_a19_settings_under_which_records_that_were_read_may_vanish_are_warned_of() -> None:
+    safe = {"unclean.leader.election.enable": "false", "min.insync.replicas": "2"}
+    assert warnings(topic(safe)) == []
+    assert warnings(topic({**safe, "unclean.leader.election.enable": "true"})) == [
+        f"unclean leader election of {TOPIC}"
+    ]
+    assert warnings(topic({**safe, "min.insync.replicas": "1"})) == [f"in-sync replicas of {TOPIC}"]
+
+
+async def test_a20_looking_for_a_topic_does_not_create_it() -> None:
+    with mock_cluster({TOPIC: 1}) as cluster:
+        async with open_admin(quick(cluster.bootstrap_servers)) as admin:
+            assert set(await admin.describe([TOPIC, "misspelt"])) == {TOPIC}
+            assert set(await admin.describe([TOPIC, "misspelt"])) == {TOPIC}
+
+
+async def test_a20_no_client_lets_the_brokers_create_what_it_asks_for() -> None:
+    async with mocked(1, records=1) as (_, frames):
+        frames.keep = True
+        kafka = quick(frames.bootstrap_servers)
+        async with reading(kafka) as reader:
+            await reader.until_read({ONE: 1})
+        async with open_range_reader(kafka) as ranges:
+            await ranges.ends([ONE])
+        producer = open_producer(kafka, DeadLetterSettings())
+        await producer.start()
+        await (await producer.send(TOPIC, b"value"))
+        await producer.stop()
+        admin = AIOKafkaAdminClient(bootstrap_servers=frames.bootstrap_servers)
+        await admin.start()
+        await admin.describe_topics([TOPIC])
+        await admin.close()
+        asked = [one.request for one in frames.asked if one.api == Api.METADATA]
+        assert len([one for one in asked if one.topics]) >= 4
+        assert {one.allow_auto_topic_creation for one in asked if one.API_VERSION >= 4} == {False}
+
+
+def test_a20_a_missing_topic_is_refused_at_the_start() -> None:
+    topics = {LETTERS: TopicDescription(LETTERS, 1, 3)}
+    findings = topic_findings(
+        KafkaSettings(topics=(TOPIC,)), DeadLetterSettings(topic=LETTERS), topics
+    )
+    assert [f.name for f in findings if f.status == "failed"] == [f"topic {TOPIC}"]
+
+
+def test_a25_only_committed_records_are_asked_for() -> None:
+    assert _consumer_options(KafkaSettings())["isolation_level"] == "read_committed"
+
+
+def test_a25_a_transaction_that_stays_open_is_told_once() -> None:
+    observer = RecordingObserver()
+    watch = TransactionWatch(observer, hangs_after=60.0)
+    for now in (0.0, 30.0, 59.0):
+        watch.look(ONE, stable=10, end=25, now=now)
+    assert observer.behind_transactions == {ONE: 15}
+    assert observer.hanging_transactions == []
+    for now in (60.0, 61.0):
+        watch.look(ONE, stable=10, end=30, now=now)
+    assert observer.hanging_transactions == [(ONE, 10)]
+    watch.look(ONE, stable=31, end=31, now=62.0)
+    assert observer.behind_transactions == {ONE: 0}
+
+
+def test_a25_transactions_that_come_and_go_are_no_reason_to_speak() -> None:
+    observer = RecordingObserver()
+    watch = TransactionWatch(observer, hangs_after=60.0)
+    for second in range(0, 600, 30):
+        watch.look(ONE, stable=second, end=second + 10, now=float(second))
+    assert observer.hanging_transactions == []
+
+
+KNOWN = {
+    b"21": -973932308,
+    b"foobar": -790332482,
+    b"a-little-bit-long-string": -985981536,
+    b"a-little-bit-longer-string": -1486304829,
+    b"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8": -58897971,
+    b"abc": 479470107,
+}
+"""From the tests of Apache Kafka's own murmur2."""
+
+
+@pytest.mark.parametrize(("key", "expected"), KNOWN.items())
+def test_a26_keys_are_hashed_as_the_java_client_hashes_them(key: bytes, expected: int) -> None:
+    assert murmur2(key) == expected & 0xFFFFFFFF
+    partitions = list(range(6))
+    assert DefaultPartitioner()(key, partitions, partitions) == (expected & 0x7FFFFFFF) % 6
+
+
+async def test_a26_a_session_is_looked_for_where_a_producer_with_murmur2_puts_it() -> None:
+    keys = [f"session-{number}".encode() for number in range(50)]
+    placed: dict[bytes, int] = {}
+    with mock_cluster({TOPIC: 6}) as cluster:
+        producer = Producer(
+            {
+                "bootstrap.servers": cluster.bootstrap_servers,
+                "partitioner": "murmur2_random",
+                "log_level": 0,
+            }
+        )
+        for key in keys:
+            producer.produce(
+                TOPIC,
+                b"value",
+                key,
+                on_delivery=lambda _, sent: placed.update({sent.key(): sent.partition()}),
+            )
+        await asyncio.to_thread(producer.flush, 10)
+        async with open_range_reader(quick(cluster.bootstrap_servers)) as ranges:
+            found = {key: (await ranges.partition_of(TOPIC, key)).partition for key in keys}
+    assert len(placed) == len(keys)
+    assert found == placed
+
+
+def test_a27_no_mechanism_is_offered_whose_sessions_end_under_the_client() -> None:
+    assert set(SaslMechanism) == {"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"}
+
+
+@pytest.mark.real_kafka
+async def test_a27_a_secured_connection_that_was_cut_is_made_and_authenticated_again(
+    secured_kafka: KafkaSettings, kafka_bootstrap_servers: str, unique_name: str
+) -> None:
+    partition = TopicPartition(unique_name, 0)
+    await create_topics(kafka_bootstrap_servers, unique_name, partitions=1)
+    await publish(kafka_bootstrap_servers, {partition: 3})
+    kafka = secured_kafka.model_copy(update={"topics": (unique_name,), "group_id": unique_name})
+    async with reading(kafka) as reader:
+        await reader.until_read({partition: 3})
+        for connection in list(reader.consumer._client._conns.values()):
+            connection._writer.transport.abort()
+        await publish(kafka_bootstrap_servers, {partition: 3})
+        await reader.until_read({partition: 6})
+        await reader.source.commit({partition: 6})
+
+
+def test_a28_a_dead_letter_is_acknowledged_by_all_replicas_and_may_be_as_large_as_is_said() -> None:
+    letters = DeadLetterSettings()
+    options = producer_options(KafkaSettings(), letters)
+    assert options["acks"] == "all"
+    assert options["enable_idempotence"] is True
+    assert options["max_request_size"] > letters.max_request_bytes
+
+
+async def sent(bootstrap_servers: str, topic: str, letter: DeadLetter) -> Any:
+    """Send a letter as the service does; return what lies in the topic then."""
+    kafka = quick(bootstrap_servers, topics=(topic,))
+    settings = DeadLetterSettings(topic=topic)
+    letters = KafkaDeadLetters(
+        lambda: open_producer(kafka, settings), topic, lambda cut: cut, timeout=10.0
+    )
+    await letters.send([letter])
+    await letters.close()
+    async with open_range_reader(kafka) as reader:
+        partitions = await reader.partitions_of([topic])
+        found = [
+            record
+            async for _, records in reader.read(await reader.ranges(partitions))
+            for record in records
+        ]
+    return found
+
+
+HEADERS = (("dlq-reason", b"invalid"), ("ce_type", None), ("ce_type", b"\xff"))
+LARGEST = b"x" * (DeadLetterSettings().max_request_bytes - 200)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [(b"key", LARGEST), (None, None), (b"", None), (None, b"")]
+)
+async def test_a28_whatever_key_and_value_a_letter_has_it_is_sent_as_it_is(
+    key: bytes | None, value: bytes | None
+) -> None:
+    with mock_cluster({LETTERS: 3}) as cluster:
+        letter = DeadLetter(key, value, HEADERS, Position(TOPIC, 0, 7))
+        found = await sent(cluster.bootstrap_servers, LETTERS, letter)
+    assert [(one.key, one.value, one.headers) for one in found] == [(key, value, HEADERS)]
+
+
+@pytest.mark.real_kafka
+async def test_a28_a_letter_with_neither_key_nor_value_is_taken_by_a_real_broker(
+    kafka_bootstrap_servers: str, unique_name: str
+) -> None:
+    await create_topics(kafka_bootstrap_servers, unique_name, partitions=3)
+    letter = DeadLetter(None, None, HEADERS, Position(TOPIC, 0, 7))
+    found = await sent(kafka_bootstrap_servers, unique_name, letter)
+    assert [(one.key, one.value, one.headers) for one in found] == [(None, None, HEADERS)]

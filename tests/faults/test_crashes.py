@@ -1,0 +1,131 @@
+"""SIGKILL between any two steps: what was read again changes nothing, and nothing is missing."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import pytest
+
+from consumer.state.outcomes import Outcome
+from producer_tools.conversations import small_set
+from tests.e2e.processes import Fleet, Service
+from tests.e2e.sites import Site
+from tests.faults.kafka.frames import Api, Frames
+from tests.faults.mongodb_proxy import MongodbProxy
+from tests.faults.proxy import Way
+from tests.model import Sent, problems
+
+pytestmark = pytest.mark.real_kafka
+
+SESSIONS = 30
+SOON = 60.0
+
+
+async def reached(event: asyncio.Event) -> None:
+    async with asyncio.timeout(SOON):
+        await event.wait()
+
+
+async def killed(fleet: Fleet, service: Service) -> None:
+    service.signal(signal.SIGKILL)
+    assert await fleet.ended(service) == -signal.SIGKILL
+
+
+async def heir_of(fleet: Fleet) -> Service:
+    """Another one takes over, and reads up to the end."""
+    service = await fleet.start("--exit-when-caught-up")
+    assert await fleet.ended(service) == 0
+    return service
+
+
+async def assert_exact(site: Site, sent: list[Sent]) -> None:
+    assert problems(sent, *await site.documents(), []) == []
+    assert await site.dead_letters() == []
+    assert await site.lag() == 0
+
+
+async def test_f1_before_the_database_got_anything_all_is_applied_by_the_next_one(
+    site: Site, mongodb: MongodbProxy, fleet: Fleet, distant_fleet: Fleet, seed: int
+) -> None:
+    insert = mongodb.hold("insert", Way.REQUESTS)
+    update = mongodb.hold("update", Way.REQUESTS)
+    sent = await site.publish(small_set(seed, SESSIONS))
+    service = await distant_fleet.start()
+    await reached(insert.reached)
+    await reached(update.reached)
+    await killed(distant_fleet, service)
+
+    assert await site.documents() == ([], [])
+    heir = await heir_of(fleet)
+    assert heir.outcomes() == {Outcome.APPLIED: len(sent)}
+    await assert_exact(site, sent)
+
+
+async def test_f32_after_the_database_wrote_and_before_the_consumer_knew_all_is_recognised(
+    site: Site, mongodb: MongodbProxy, fleet: Fleet, distant_fleet: Fleet, seed: int
+) -> None:
+    insert = mongodb.hold("insert", Way.REPLIES)
+    sent = await site.publish(small_set(seed, SESSIONS))
+    service = await distant_fleet.start()
+    await reached(insert.reached)
+    await killed(distant_fleet, service)
+
+    before = await site.digests()
+    assert before
+    heir = await heir_of(fleet)
+    outcomes = heir.outcomes()
+    assert outcomes[Outcome.REDELIVERED] > 0
+    assert outcomes[Outcome.REDELIVERED] + outcomes[Outcome.APPLIED] == len(sent)
+    after = await site.digests()
+    events = {name for name in before if name.startswith("conversation_events")}
+    assert {name: after[name] for name in events} == {name: before[name] for name in events}
+    await assert_exact(site, sent)
+
+
+async def test_f2_after_the_writes_and_before_the_commit_all_is_read_again_and_changes_nothing(
+    site: Site, kafka: Frames, fleet: Fleet, distant_fleet: Fleet, seed: int
+) -> None:
+    commit = kafka.hold(Api.OFFSET_COMMIT)
+    sent = await site.publish(small_set(seed, SESSIONS))
+    service = await distant_fleet.start()
+    await distant_fleet.until(lambda: service.settled == len(sent), "all is settled")
+    await reached(commit.met)
+    await killed(distant_fleet, service)
+
+    assert await site.committed() == {}
+    before = await site.digests()
+    heir = await heir_of(fleet)
+    assert heir.outcomes() == {Outcome.REDELIVERED: len(sent)}
+    assert await site.digests() == before
+    await assert_exact(site, sent)
+
+
+async def test_f3_after_the_brokers_committed_and_before_the_consumer_knew_nothing_is_read_again(
+    site: Site, kafka: Frames, fleet: Fleet, distant_fleet: Fleet, seed: int
+) -> None:
+    sent = await site.publish(small_set(seed, SESSIONS))
+    service = await distant_fleet.start(settings={"engine.commit_interval": 3.0})
+    await distant_fleet.until(lambda: service.settled == len(sent), "all is settled")
+    commit = kafka.lose(Api.OFFSET_COMMIT)
+    await reached(commit.met)
+    await killed(distant_fleet, service)
+
+    assert await site.lag() == 0
+    heir = await heir_of(fleet)
+    assert heir.outcomes() == {}
+    await assert_exact(site, sent)
+
+
+async def test_f32_a_lost_answer_is_asked_for_again_and_nothing_counts_twice(
+    site: Site, mongodb: MongodbProxy, distant_fleet: Fleet, seed: int
+) -> None:
+    holds = [mongodb.hold(command, Way.REPLIES) for command in ("insert", "update")]
+    sent = await site.publish(small_set(seed, SESSIONS))
+    service = await distant_fleet.start("--exit-when-caught-up")
+    for hold in holds:
+        await reached(hold.reached)
+        hold.drop()
+    assert await distant_fleet.ended(service, seconds=SOON) == 0
+    assert service.outcomes() == {Outcome.APPLIED: len(sent)}
+    await assert_exact(site, sent)

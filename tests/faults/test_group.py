@@ -1,0 +1,114 @@
+"""Members of the group that stand still, are slow, or have to share partitions anew."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
+
+from consumer.contract.record import TopicPartition
+from consumer.errors import ExitCode
+from producer_tools.conversations import small_set
+from tests.builders import event
+from tests.e2e.accounts import account_problems, coverage_problems, settled_spans
+from tests.e2e.processes import Fleet
+from tests.e2e.sites import Site
+from tests.faults.kafka.frames import Frames
+from tests.faults.mongodb_proxy import MongodbProxy
+from tests.faults.proxy import Proxy, Way
+from tests.model import Sent, problems
+
+pytestmark = pytest.mark.real_kafka
+
+SESSIONS = 60
+SMALL = {"engine.max_poll_records": 100}
+
+
+async def assert_exact(site: Site, sent: list[Sent], fleet: Fleet) -> None:
+    assert problems(sent, *await site.documents(), []) == []
+    assert await site.dead_letters() == []
+    assert await site.lag() == 0
+    assert account_problems(fleet.services) == []
+    ends = {TopicPartition(*p): end for p, end in (await site.ends(site.events)).items()}
+    assert coverage_problems(settled_spans(fleet.services), ends) == []
+
+
+async def test_f7_a_member_that_stood_still_past_its_session_does_no_harm_when_it_goes_on(
+    site: Site, mongodb_proxy: Proxy, distant_fleet: Fleet, seed: int
+) -> None:
+    sent = await site.publish(small_set(seed, SESSIONS))
+    mongodb_proxy.delay = 0.05
+    zombie = await distant_fleet.start(settings=SMALL)
+    await distant_fleet.said(zombie, "batch_settled")
+    zombie.signal(signal.SIGSTOP)
+    mongodb_proxy.heal()
+    heir = await distant_fleet.start("--exit-when-caught-up")
+    assert await distant_fleet.ended(heir, seconds=90) == ExitCode.DONE
+    before = await site.digests()
+
+    zombie.signal(signal.SIGCONT)
+    await distant_fleet.until(
+        lambda: len(zombie.said("partitions_assigned")) > 1, "the zombie joins again"
+    )
+    assert await distant_fleet.stopped(zombie) == ExitCode.DONE
+    assert await site.digests() == before
+    await assert_exact(site, sent, distant_fleet)
+
+
+async def test_f11_a_batch_that_outlasts_the_rebalance_is_abandoned_and_another_member_settles_it(
+    site: Site, mongodb: MongodbProxy, fleet: Fleet, distant_fleet: Fleet, seed: int
+) -> None:
+    insert = mongodb.hold("insert", Way.REQUESTS)
+    sent = await site.publish(small_set(seed, SESSIONS))
+    slow = await distant_fleet.start(settings={**SMALL, "mongo.timeout": 60.0})
+    await insert.reached.wait()
+    other = await fleet.start()
+    await distant_fleet.said(slow, "partitions_revoked", drained=False)
+    await fleet.said(other, "batch_settled")
+    insert.drop()
+    await distant_fleet.said(slow, "batch_abandoned")
+    last = await fleet.start("--exit-when-caught-up")
+    assert await fleet.ended(last, seconds=90) == ExitCode.DONE
+    assert problems(sent, *await site.documents(), []) == []
+    assert await site.lag() == 0
+    for services, service in ((distant_fleet, slow), (fleet, other)):
+        assert await services.stopped(service) == ExitCode.DONE
+
+
+async def test_f25_partitions_that_are_added_while_it_runs_are_read_as_well(
+    site: Site, kafka: Frames, distant_fleet: Fleet
+) -> None:
+    service = await distant_fleet.start()
+    await distant_fleet.said(service, "partitions_assigned")
+    admin = AIOKafkaAdminClient(bootstrap_servers=site.kafka)
+    await admin.start()
+    more = site.partitions + 2
+    await admin.create_partitions(
+        {topic: NewPartitions(more) for topic in (site.sessions, site.events)}
+    )
+    await admin.close()
+    # The client asks for the topics anew every five minutes, and whenever it is cut off.
+    for proxy in kafka.proxies:
+        proxy.reset()
+    wanted = {f"{site.events}-{number}" for number in range(more)}
+    await distant_fleet.until(
+        lambda: wanted <= service.partitions, "the new partitions are assigned"
+    )
+    sent = await site.publish([event(f"s-{n}", "e") for n in range(100)])
+    assert {one.position.partition for one in sent} == set(range(more))
+    await distant_fleet.until(lambda: service.settled == len(sent), "all are settled")
+    assert await distant_fleet.stopped(service) == ExitCode.DONE
+    assert problems(sent, *await site.documents(), []) == []
+
+
+async def test_f25_topics_of_different_numbers_of_partitions_are_refused(
+    site: Site, fleet: Fleet
+) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=site.kafka)
+    await admin.start()
+    await admin.create_partitions({site.events: NewPartitions(site.partitions + 1)})
+    await admin.close()
+    service = await fleet.start()
+    assert await fleet.ended(service) == ExitCode.PRECONDITION
+    assert "partition counts" in "\n".join(service.words)

@@ -1,0 +1,1 @@
+"""Random and damaged records against everything that is done with one before any I/O."""
