@@ -93,14 +93,16 @@ def problem_of(value: object, level: int) -> str | None:
     """
     current = [value]
     while current:
+        if level > MAX_LEVELS and any(isinstance(item, dict | list) for item in current):
+            return f"deeper than {MAX_LEVELS} levels"
         below: list[object] = []
         for item in current:
+            if isinstance(item, list):
+                below += item
+                continue
             if isinstance(item, dict):
-                problem = _level_problem(level) or _names_problem(item)
-                below.extend(item.values())
-            elif isinstance(item, list):
-                problem = _level_problem(level)
-                below.extend(item)
+                problem = _names_problem(item)
+                below += item.values()
             else:
                 problem = _scalar_problem(item)
             if problem is not None:
@@ -108,10 +110,6 @@ def problem_of(value: object, level: int) -> str | None:
         current = below
         level += 1
     return None
-
-
-def _level_problem(level: int) -> str | None:
-    return f"deeper than {MAX_LEVELS} levels" if level > MAX_LEVELS else None
 
 
 def _names_problem(names: Iterable[object]) -> str | None:

@@ -57,7 +57,9 @@ class PartitionsError(TransientError):
 
     def __init__(self, failed: Mapping[TopicPartition, TransientError]) -> None:
         """Name each with its trouble."""
-        super().__init__("partitions_failed", f"{len(failed)} of them")
+        first = next(iter(failed.values()))
+        said = (f"{topic}-{number}: {error}" for (topic, number), error in failed.items())
+        super().__init__(first.cause, "; ".join(said))
         self.failed = failed
 
 

@@ -28,9 +28,7 @@ def topic_findings(
     findings = [
         Finding(f"topic {name}", Status.OK, f"{topics[name].partitions} partitions")
         if name in topics
-        else Finding(
-            f"topic {name}", Status.FAILED, "does not exist", _create_command(kafka, name)
-        )
+        else Finding(f"topic {name}", Status.FAILED, "does not exist", _create_command(kafka, name))
         for name in kafka.topics
     ]
     present = [topics[name] for name in kafka.topics if name in topics]
@@ -109,9 +107,7 @@ def _durable(present: list[TopicDescription]) -> list[Finding]:
         if topic.replicas > 1 and topic.configs.get("min.insync.replicas") == "1":
             detail = "min.insync.replicas is 1: a single broker's failure may take records along"
             name = f"in-sync replicas of {topic.name}"
-            findings.append(
-                Finding(name, Status.WARNING, detail, alter + "min.insync.replicas=2")
-            )
+            findings.append(Finding(name, Status.WARNING, detail, alter + "min.insync.replicas=2"))
     return findings
 
 

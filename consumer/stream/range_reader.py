@@ -58,6 +58,13 @@ class RangeClient(AiokafkaClient):
     def _check_membership(self) -> None:
         """There is no membership that could be lost."""
 
+    async def fetch(
+        self, partitions: Collection[TopicPartition], max_records: int, timeout: float
+    ) -> Mapping[TopicPartition, Sequence[Record]]:
+        """See ``RangeFetcher``: only what has records."""
+        found = await super().fetch(partitions, max_records, timeout)
+        return {partition: records for partition, records in found.items() if records}
+
     def assign(self, positions: Mapping[TopicPartition, int]) -> None:
         """Read these partitions from these offsets on, and no others."""
         self._consumer.assign([ClientPartition(*partition) for partition in positions])

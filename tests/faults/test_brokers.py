@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from random import Random
 
 import pytest
@@ -82,10 +83,13 @@ async def test_f22_late_slow_and_broken_off_answers_cost_time_and_nothing_else(
     service = await distant_fleet.start("--exit-when-caught-up")
     await distant_fleet.said(service, "partitions_assigned")
     broker.heal()
+
+    def cut_again(before: int) -> bool:
+        return broker.cuts > before or not service.running
+
     for _ in range(5):
-        cuts = broker.cuts
         broker.cut_after(Way.REPLIES, rng.randrange(5000))
-        await distant_fleet.comes_true(lambda: broker.cuts > cuts or not service.running, 3.0)
+        await distant_fleet.comes_true(partial(cut_again, broker.cuts), 3.0)
     broker.heal()
     assert await distant_fleet.ended(service, seconds=90) == ExitCode.DONE
     assert problems(sent, *await site.documents(), []) == []

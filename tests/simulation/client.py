@@ -17,7 +17,12 @@ from typing import Any
 
 from consumer.contract.record import Record, TopicPartition
 from consumer.errors import TransientError
-from consumer.stream.client import ClientLostError, MembershipError, RebalanceCallbacks
+from consumer.stream.client import (
+    ClientLostError,
+    MembershipError,
+    PartitionsError,
+    RebalanceCallbacks,
+)
 from tests.fakes.broker import Broker, Fetched
 from tests.fakes.group import Code, Group, RefusedError
 from tests.simulation.loop import SimulationLoop
@@ -97,6 +102,8 @@ class SimulatedClient:
         self._times = times
         self._faults = faults
         self._chance = chance
+        self._names_failures = chance.random() < 0.7
+        """Whether it says which partition cannot be read, and loses nothing by it."""
         self._generation = -1
         self._member = ""
         self._assignment: _Assignment | None = None
@@ -106,6 +113,7 @@ class SimulatedClient:
         self._rejoin = asyncio.Event()
         self._rejoin.set()
         self._assigned = asyncio.Event()
+        self.closing = False
         self.committing = 0
         """How many commits have no answer yet."""
         self._polling = 0
@@ -241,10 +249,11 @@ class SimulatedClient:
         self.committing -= 1
 
     async def close(self) -> None:
-        """See ``GroupClient``."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """See ``GroupClient``. A rebalance under way is gone through to its end first."""
+        self.closing = True
+        self._rejoin.set()
+        await asyncio.wait([self._tasks[0]])
+        self._tasks[1].cancel()
         if self._generation >= 0:
             with suppress(LostError, RefusedError):
                 await self._ask_group(partial(self._cluster.group.leave, self._member))
@@ -275,25 +284,31 @@ class SimulatedClient:
         assignment = self._assignment
         if assignment is None:
             return drained
+        failed: dict[TopicPartition, TransientError] = {}
         for partition in [p for p in assignment.buffers if p in partitions]:
             buffer = assignment.buffers[partition]
             taken, rest = buffer.records[:max_records], buffer.records[max_records:]
-            if not rest and buffer.corrupt:
-                if drained and not taken and self._chance.random() < 0.5:
-                    return drained
+            if not rest and buffer.corrupt and not (self._names_failures and taken):
                 del assignment.buffers[partition]
-                raise TransientError("CorruptRecordException", "fetch failed")
+                failed[partition] = TransientError("CorruptRecordException", "fetch failed")
+                if self._names_failures:
+                    continue
+                raise failed[partition]
             if rest:
                 buffer.records = rest
                 assignment.positions[partition] = rest[0].offset
             else:
                 del assignment.buffers[partition]
-                assignment.positions[partition] = buffer.next_offset
+                assignment.positions[partition] = (
+                    taken[-1].offset + 1 if buffer.corrupt else buffer.next_offset
+                )
             if taken:
                 drained[partition] = taken
                 max_records -= len(taken)
             if max_records <= 0:
                 break
+        if failed and not drained:
+            raise PartitionsError(failed)
         if drained and self._faults.fetch_errors:
             self._faults.fetch_errors -= 1
             raise TransientError("UnsupportedCodecError", "fetch failed")
@@ -398,6 +413,8 @@ class SimulatedClient:
     async def _coordinate(self) -> None:
         while True:
             await self._rejoin.wait()
+            if self.closing:
+                return
             if not self._prepared:
                 self._reassigning = True
                 await _in_own_task(self._callbacks.on_revoked())

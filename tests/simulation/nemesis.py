@@ -89,7 +89,7 @@ def pause(world: World, fault: Fault) -> None:
     """A process runs nothing, perhaps longer than its session lives."""
     victim = _victim(world, fault)
     if victim is not None:
-        world.pause(victim, fault.seconds * 3)
+        world.pause(victim, fault.seconds * 2)
 
 
 @kind
@@ -347,21 +347,41 @@ def topic_anew(world: World, fault: Fault) -> None:
 ACTIVE = 12.0
 """Seconds in which faults begin."""
 
+THEMES = (
+    ("join", "stop", "client_lost", "heartbeat_poisoned", "store_link_cut", "store_link_slow"),
+    ("join", "group_link_cut", "group_link_slow", "group_link_lossy", "coordinator_down"),
+    ("join_to_the_end", "join", "data_link_cut", "client_lost", "store_link_slow"),
+    ("retention", "data_link_lossy", "fetch_errors", "topic_anew", "stop"),
+    ("pause", "crash", "store_interrupts", "store_link_lossy", "store_without_majority"),
+    ("letters_lossy", "letters_cut", "crash", "pause", "join"),
+)
+"""Kinds that make trouble together."""
+
 
 def plan(seed: int | str) -> list[Fault]:
     """Draw the faults of one run. A run knows only a few kinds, and so meets them in depth."""
     chance = Random(f"{seed} nemesis")
-    kinds = chance.sample(sorted(KINDS), chance.randint(1, 5))
+    if chance.random() < 0.5:
+        kinds = list(chance.choice(THEMES))
+    else:
+        kinds = chance.sample(sorted(KINDS), chance.randint(1, 5))
+    begin = chance.uniform(0.0, 2.0)
+    spread = chance.choice((1.0, 4.0, ACTIVE - begin))
     faults = [
         Fault(
-            at=round(chance.uniform(0.0, ACTIVE) * chance.random(), 3),
+            at=round(begin + chance.random() * spread, 3),
             kind=chance.choice(kinds),
-            seconds=round(0.05 + 4.0 * chance.random() ** 2, 2),
+            seconds=round(_duration(chance), 2),
             chance=chance.randrange(10_000) / 10_000,
         )
-        for _ in range(chance.randint(1, 8))
+        for _ in range(chance.randint(1, 10))
     ]
     return sorted(faults, key=lambda fault: fault.at)
+
+
+def _duration(chance: Random) -> float:
+    """Mostly short; at times longer than a session lives."""
+    return chance.uniform(4.0, 10.0) if chance.random() < 0.15 else 0.05 + 4 * chance.random() ** 2
 
 
 async def strike(world: World, faults: list[Fault]) -> None:
@@ -371,6 +391,6 @@ async def strike(world: World, faults: list[Fault]) -> None:
         await asyncio.sleep(max(0.0, fault.at - world.loop.time()))
         world.log("nemesis", str(fault))
         KINDS[fault.kind](world, fault)
-        healed = max(healed, fault.at + fault.seconds * 3)
+        healed = max(healed, fault.at + fault.seconds * 2)
     await asyncio.sleep(max(0.0, healed - world.loop.time()) + 0.01)
     world.spare()

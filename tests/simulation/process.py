@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -19,8 +19,11 @@ from consumer.contract.record import Record, TopicPartition
 from consumer.contract.rejection import Rejected
 from consumer.engine.breaker import Breaker, BreakerLimits
 from consumer.engine.pipeline import Pipeline, RecordPlanner
+from consumer.engine.retention_watch import RetentionWatch
 from consumer.engine.retry import Backoff
 from consumer.engine.runner import Limits, RunEnd, Runner
+from consumer.engine.supervise import supervise
+from consumer.engine.watchdog import Watchdog
 from consumer.errors import TransientError
 from consumer.state.outcomes import Result
 from consumer.state.writes import Write
@@ -58,6 +61,7 @@ class Times:
     backoff_initial: float = 0.05
     backoff_max: float = 2.0
     close_timeout: float = 1.0
+    stall_after: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,8 @@ class Surroundings:
     cluster: Cluster
     database: Database
     take_letter: Callable[[SentRecord], None]
+    report: Callable[[str], None]
+    """Told what does not hold."""
     times: Times
     shape: Shape
     chance: Random
@@ -153,10 +159,28 @@ class Process:
         )
         self.runner = self._wire(source, letters)
         try:
-            self.end = await self.runner.run(self.stop, until)
+            self.end = await supervise(
+                self.runner.run(self.stop, until), self._background(source)
+            )
         finally:
             await source.close(times.close_timeout)
             await letters.close()
+
+    def _background(self, source: KafkaSource) -> dict[str, Coroutine[Any, Any, None]]:
+        watchdog = Watchdog(
+            source=source,
+            ledger=self.runner.ledger,
+            observer=self.observer,
+            stall_after=self._around.times.stall_after,
+        )
+        retention = RetentionWatch(
+            logs=source,
+            unread=self.runner.unread,
+            observer=self.observer,
+            retention_ms={},
+            now=FAILED_AT.timestamp,
+        )
+        return {"watchdog": watchdog.run(), "retention watch": retention.run()}
 
     def _wire(self, source: KafkaSource, letters: KafkaDeadLetters) -> Runner:
         around, times, shape = self._around, self._around.times, self._around.shape
@@ -200,6 +224,8 @@ class Process:
             await cluster.network.call(self.ways.data, lambda: None)
         except LostError:
             raise TransientError("KafkaConnectionError", "connect failed") from None
+        if self.client is not None and not self.client.closing:
+            self._around.report(f"{self.host.name} is a member of the group twice")
         # What was wrong with the client before is not wrong with this one.
         self.faults = ClientFaults()
         self.client = SimulatedClient(

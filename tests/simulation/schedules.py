@@ -57,7 +57,7 @@ async def _story(world: World, chance: Random, faults: list[Fault]) -> None:
         await _end_when_caught_up(world, members=chance.randint(1, 2))
         world.start()
     await world.caught_up()
-    await world.finish(clean=True)
+    await world.finish()
 
 
 async def _end_when_caught_up(world: World, members: int) -> None:

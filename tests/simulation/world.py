@@ -124,6 +124,7 @@ class World:
             Cluster(self.broker, self.group, self.network),
             self.database,
             self.checker.letter,
+            self.checker.found.append,
             times,
             shape,
             Random(f"{seed} clients"),
@@ -263,14 +264,16 @@ class World:
                 raise Violation(f"not caught up {bound:.0f} s after it was healed:\n" + "\n".join(behind))
             await asyncio.sleep(0.25)
 
-    async def finish(self, *, clean: bool) -> None:
-        """Stop everybody and look at what is left; ``clean``: each must end as it should."""
+    async def finish(self) -> None:
+        """Stop everybody and look at what is left."""
+        idle = [process for process in self.running if not process.stop.is_set()]
         for process in self.running:
             self.stop(process)
         for process in self.running:
-            end = await self.ended(process, self.times.drain_deadline + self.times.close_timeout + 1)
-            if clean and end is RunEnd.DEADLINE:
-                self.checker.found.append(f"{process.host.name} could not end in time")
+            await self.ended(process, self.times.drain_deadline + self.times.close_timeout + 1)
+        for process in idle:
+            if process.end is RunEnd.DEADLINE:
+                self.checker.found.append(f"{process.host.name} had nothing to do and no time")
         for process in self.processes:
             if process.host.alive and process.end is not None:
                 self.checker.check_counts(process)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from tests.faults.kafka.frames import Frames, framed
@@ -16,7 +16,7 @@ async def mocked(
 ) -> AsyncIterator[tuple[MockCluster, Frames]]:
     """Run a cluster with one topic, ``records`` in each of its first two partitions."""
     with mock_cluster({TOPIC: partitions}, brokers=brokers) as cluster:
-        counts: Mapping = dict.fromkeys((ONE, TWO)[:partitions], records)
+        counts = dict.fromkeys((ONE, TWO)[:partitions], records)
         if records:
             await publish(cluster.bootstrap_servers, counts, batches=batches)
         async with framed(cluster.bootstrap_servers) as frames:

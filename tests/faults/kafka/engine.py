@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, cast
 
 import structlog
 from structlog.testing import LogCapture
 
-from consumer.contract.dead_letter import DeadLetter, dead_letter, shortened
+from consumer.contract.dead_letter import DeadLetter, dead_letter
 from consumer.contract.key_policy import KeyPolicy
 from consumer.contract.record import Record, TopicPartition
 from consumer.contract.rejection import Rejected
@@ -97,7 +96,7 @@ class _Watched:
         self._store.entered.set()
         await self._store.open.wait()
         results = await self._inner.attempt()
-        self._store.applied.update(cast(EventKey, write.identity[-2:]) for write in self._writes)
+        self._store.applied.update(cast("EventKey", write.identity[-2:]) for write in self._writes)
         return results
 
 
@@ -200,8 +199,8 @@ class Member:
         """What aiokafka has behind the client in use."""
         return self.clients[-1]._consumer
 
-    @property
-    def ready(self) -> bool:
+    def is_ready(self) -> bool:
+        """What a readiness probe would be told."""
         return self.health.readiness().good
 
     @property

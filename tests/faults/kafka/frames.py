@@ -167,7 +167,7 @@ class Frames:
                 asked.refusal = rule.code
                 nothing = asked.request
                 nothing.topics = []
-                body = nothing.encode()
+                body: bytes = nothing.encode()
                 head = frame[_LENGTH.size : len(frame) - len(asked.body)]
                 return _LENGTH.pack(len(head) + len(body)) + head + body
         return frame
@@ -190,7 +190,7 @@ class Frames:
 
 def _edited(asked: Asked, frame: bytes, edit: Edit) -> bytes:
     kind = _structure(asked.api, asked.version).RESPONSE_TYPE
-    body = edit(kind.decode(frame[_REPLY.size :])).encode()
+    body: bytes = edit(kind.decode(frame[_REPLY.size :])).encode()
     _, correlation = _REPLY.unpack_from(frame)
     return _REPLY.pack(_LENGTH.size + len(body), correlation) + body
 

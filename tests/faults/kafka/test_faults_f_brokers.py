@@ -10,7 +10,6 @@ import pytest
 from consumer.contract.record import TopicPartition
 from tests.faults.kafka.clusters import mocked
 from tests.faults.kafka.engine import Member, event_keys, publish_events, running
-from tests.faults.kafka.frames import Api, Frames, framed
 from tests.faults.kafka.mock_cluster import MockCluster
 from tests.faults.kafka.reading import GROUP, ONE, TWO, quick
 from tests.faults.proxy import Proxy, Way
@@ -125,14 +124,108 @@ async def test_f21_without_any_broker_the_process_lives_says_so_and_goes_on_when
             await member.until(lambda: member.committed == BOTH)
             for proxy in frames.proxies:
                 proxy.refuse()
-            await member.until(lambda: not member.ready)
+            await member.until(lambda: not member.is_ready())
             beats = len(member.seen.loop_lags)
             await member.until(lambda: len(member.seen.loop_lags) >= beats + 3)
-            assert not member.ready
+            assert not member.is_ready()
             assert member.health.liveness().good
             for proxy in frames.proxies:
                 proxy.heal()
             await more(cluster.bootstrap_servers)
             await member.until(lambda: member.committed == ALL)
-            await member.until(lambda: member.ready)
+            await member.until(lambda: member.is_ready())
             assert member.store.events == event_keys(ALL)
+
+
+def reset_in_the_middle(proxy: Proxy) -> None:
+    proxy.cut_after(Way.REPLIES, 700)
+
+
+def half_open(proxy: Proxy) -> None:
+    """Requests go nowhere, as when a firewall has forgotten the connection."""
+    proxy.fall_silent()
+
+
+def crawl(proxy: Proxy) -> None:
+    proxy.rate = 2000.0
+
+
+def lag(proxy: Proxy) -> None:
+    proxy.delay = 0.25
+
+
+@pytest.mark.parametrize("harm", [reset_in_the_middle, half_open, crawl, lag])
+async def test_f22_what_a_network_does_to_a_connection_costs_time_and_no_record(
+    harm: Callable[[Proxy], None],
+) -> None:
+    async with mocked() as (cluster, frames):
+        await publish_events(frames.bootstrap_servers, BOTH)
+        async with running(quick(frames.bootstrap_servers)) as member:
+            await member.until(lambda: member.committed == BOTH)
+            (proxy,) = frames.proxies
+            harm(proxy)
+            await more(cluster.bootstrap_servers)
+            if proxy.cut_pending:
+                await member.until(lambda: not proxy.cut_pending)
+            beats = len(member.seen.loop_lags)
+            await member.until(
+                lambda: member.committed == ALL or len(member.seen.loop_lags) >= beats + 3
+            )
+            proxy.heal()
+            proxy.reset()
+            await member.until(lambda: member.committed == ALL)
+            assert member.store.events == event_keys(ALL)
+
+
+@pytest.fixture
+def real(
+    kafka_bootstrap_servers: str, unique_name: str
+) -> tuple[TopicPartition, dict[str, object]]:
+    """A partition on the real cluster, and what a member there needs to be told."""
+    others = {"topics": (unique_name,), "group_id": unique_name, "session_timeout": 6.0}
+    return TopicPartition(unique_name, 0), others
+
+
+@pytest.mark.slow
+@pytest.mark.real_kafka
+@pytest.mark.kafka_control
+async def test_f18_f21_the_only_broker_is_killed_and_comes_back(
+    kafka_bootstrap_servers: str,
+    kafka_control: Control,
+    real: tuple[TopicPartition, dict[str, object]],
+) -> None:
+    partition, others = real
+    await create_topics(kafka_bootstrap_servers, partition.topic, partitions=1)
+    await publish_events(kafka_bootstrap_servers, {partition: EVENTS})
+    async with running(quick(kafka_bootstrap_servers, **others)) as member:
+        await member.until(lambda: member.committed == {partition: EVENTS})
+        await asyncio.to_thread(kafka_control.kill)
+        await member.until(lambda: not member.is_ready())
+        await asyncio.to_thread(kafka_control.start)
+        await publish_events(kafka_bootstrap_servers, {partition: MORE}, first=EVENTS)
+        await member.until(lambda: member.committed == {partition: EVENTS + MORE}, seconds=30)
+        await member.until(lambda: member.is_ready())
+        assert member.store.events == event_keys({partition: EVENTS + MORE})
+        assert member.health.liveness().good
+
+
+@pytest.mark.slow
+@pytest.mark.real_kafka
+@pytest.mark.kafka_control
+async def test_f20_a_coordinator_that_was_frozen_past_the_session_takes_its_members_back(
+    kafka_bootstrap_servers: str,
+    kafka_control: Control,
+    real: tuple[TopicPartition, dict[str, object]],
+) -> None:
+    partition, others = real
+    await create_topics(kafka_bootstrap_servers, partition.topic, partitions=1)
+    await publish_events(kafka_bootstrap_servers, {partition: EVENTS})
+    async with running(quick(kafka_bootstrap_servers, **others)) as member:
+        await member.until(lambda: member.committed == {partition: EVENTS})
+        await asyncio.to_thread(kafka_control.freeze)
+        beats = len(member.seen.loop_lags)
+        await member.until(lambda: len(member.seen.loop_lags) >= beats + 7)
+        await asyncio.to_thread(kafka_control.thaw)
+        await publish_events(kafka_bootstrap_servers, {partition: MORE}, first=EVENTS)
+        await member.until(lambda: member.committed == {partition: EVENTS + MORE}, seconds=30)
+        assert member.store.events == event_keys({partition: EVENTS + MORE})

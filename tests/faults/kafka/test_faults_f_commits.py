@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import pytest
 
 from consumer.ports import Stage
@@ -67,12 +66,12 @@ async def test_f15_a_commit_that_is_refused_for_an_odd_reason_is_said_and_tried_
             assert {(stage, error.cause) for stage, error, *_ in member.seen.retries} == {
                 (Stage.COMMIT, cause)
             }
-            assert not member.ready
+            assert not member.is_ready()
             assert member.health.liveness().good
             assert member.metrics.sample("consumer_commits_total", result="failed") == refusal.count
             refusal.end()
             await member.until(lambda: member.committed == {ONE: EVENTS})
-            assert member.ready
+            assert member.is_ready()
             assert member.store.events == ALL
 
 

@@ -6,7 +6,6 @@ import asyncio
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.partitioner import DefaultPartitioner, murmur2
 from confluent_kafka import Producer
@@ -22,11 +21,9 @@ from consumer.stream.range_reader import open_range_reader
 from consumer.stream.topics import TopicDescription, open_admin
 from tests.fakes.observer import RecordingObserver
 from tests.faults.kafka.clusters import mocked
-from tests.faults.kafka.engine import event_keys, event_value, running
-from tests.faults.kafka.frames import Api, framed
+from tests.faults.kafka.frames import Api
 from tests.faults.kafka.mock_cluster import mock_cluster
 from tests.faults.kafka.reading import ONE, TOPIC, publish, quick, reading
-from tests.faults.kafka.transactions import transactions
 from tests.servers.topics import create_topics
 
 LETTERS = "letters"
@@ -134,7 +131,7 @@ def test_a26_keys_are_hashed_as_the_java_client_hashes_them(key: bytes, expected
 
 async def test_a26_a_session_is_looked_for_where_a_producer_with_murmur2_puts_it() -> None:
     keys = [f"session-{number}".encode() for number in range(50)]
-    placed: dict[bytes, int] = {}
+    placed: dict[bytes | None, int | None] = {}
     with mock_cluster({TOPIC: 6}) as cluster:
         producer = Producer(
             {
@@ -152,7 +149,9 @@ async def test_a26_a_session_is_looked_for_where_a_producer_with_murmur2_puts_it
             )
         await asyncio.to_thread(producer.flush, 10)
         async with open_range_reader(quick(cluster.bootstrap_servers)) as ranges:
-            found = {key: (await ranges.partition_of(TOPIC, key)).partition for key in keys}
+            found: dict[bytes | None, int | None] = {
+                key: (await ranges.partition_of(TOPIC, key)).partition for key in keys
+            }
     assert len(placed) == len(keys)
     assert found == placed
 

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import resource
-import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import aiokafka.codec
 import cramjam
 import pytest
 
-from consumer.contract.record import TopicPartition
-from consumer.errors import PreconditionError, TransientError
-from consumer.settings import KafkaSettings
+from consumer.errors import PreconditionError
 from consumer.stream import codecs
 from consumer.stream.codecs import check_codecs
 from consumer.stream.decompression import (

@@ -74,6 +74,7 @@ class ScriptedSource:
         self.committed_errors: deque[TransientError] = deque()
         self.reached: dict[TopicPartition, int] = {}
         self.highwaters: dict[TopicPartition, int] = {}
+        self.stables: dict[TopicPartition, int] = {}
         self.hangs = False
         """Whether a poll never returns."""
         self.listener: AssignmentListener | None = None
@@ -116,6 +117,12 @@ class ScriptedSource:
 
     def highwater(self, partition: TopicPartition) -> int | None:
         return self.highwaters.get(partition)
+
+    def last_stable(self, partition: TopicPartition) -> int | None:
+        return self.stables.get(partition, self.highwaters.get(partition))
+
+    def unreachable(self) -> Mapping[TopicPartition, str]:
+        return {}
 
     def listen(self, listener: AssignmentListener) -> None:
         self.listener = listener

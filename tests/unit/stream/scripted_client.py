@@ -67,6 +67,12 @@ class ScriptedClient:
     def highwater(self, partition: TopicPartition) -> int | None:
         return 1_000
 
+    def last_stable(self, partition: TopicPartition) -> int | None:
+        return self.highwater(partition)
+
+    def unreachable(self) -> Mapping[TopicPartition, str]:
+        return {}
+
     async def fetch(
         self, partitions: Collection[TopicPartition], max_records: int, timeout: float
     ) -> Fetched:

@@ -1,0 +1,174 @@
+"""The log is not what it was: deleted, truncated, grown, or held up by a transaction."""
+
+from __future__ import annotations
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
+
+from consumer import app
+from consumer.contract.record import TopicPartition
+from consumer.errors import PreconditionError
+from consumer.ports import Gap, Reset, Start
+from consumer.settings import DeadLetterSettings, Settings
+from tests.faults.kafka.batches import refusing
+from tests.faults.kafka.clusters import mocked
+from tests.faults.kafka.engine import event_keys, event_value, publish_events, running, session_of
+from tests.faults.kafka.frames import Api
+from tests.faults.kafka.mock_cluster import mock_cluster
+from tests.faults.kafka.reading import ONE, TOPIC, commit_beforehand, publish, quick, reading
+from tests.faults.kafka.transactions import transactions
+from tests.servers.topics import create_topics
+
+OFFSET_OUT_OF_RANGE = 1
+
+
+async def test_f23_records_that_retention_deleted_unread_are_said_and_the_rest_is_read() -> None:
+    async with mocked(1, records=20, batches=4) as (cluster, frames):
+        await commit_beforehand(frames.bootstrap_servers, {ONE: 3})
+        cluster.delete_until(*ONE, 10)
+        async with reading(quick(frames.bootstrap_servers)) as reader:
+            await reader.until_read({ONE: 10})
+            assert reader.gaps == [Gap(ONE, 3, 10)]
+            assert reader.starts == {ONE: Start(10, 3)}
+            assert reader.offsets(ONE) == list(range(10, 20))
+
+
+async def test_f23_the_engine_says_the_gap_aloud_and_goes_on_behind_it() -> None:
+    async with mocked(1) as (cluster, frames):
+        await publish(frames.bootstrap_servers, {ONE: 20}, batches=4, value=event_value)
+        await commit_beforehand(frames.bootstrap_servers, {ONE: 3})
+        cluster.delete_until(*ONE, 10)
+        async with running(quick(frames.bootstrap_servers)) as member:
+            await member.until(lambda: member.committed == {ONE: 20})
+            assert member.store.events == {(session_of(ONE), f"e-{n}") for n in range(10, 20)}
+            (line,) = member.said("records_deleted_unread")
+            assert (line["first"], line["end"], line["log_level"]) == (3, 10, "error")
+            labels = {"topic": TOPIC, "partition": "0"}
+            assert member.metrics.sample("consumer_records_lost_total", **labels) == 7
+
+
+async def test_f23_a_log_that_was_cut_back_is_read_from_its_beginning_and_said() -> None:
+    async with mocked(1, records=20) as (_, frames):
+        async with reading(quick(frames.bootstrap_servers)) as reader:
+            await reader.until_read({ONE: 20})
+            frames.edit(Api.FETCH, refusing(OFFSET_OUT_OF_RANGE, ONE), times=1)
+            await reader.until_read({ONE: 40})
+            assert reader.resets == [Reset(ONE, 20, 0)]
+            assert reader.offsets(ONE) == [*range(20), *range(20)]
+
+
+async def test_f24_where_no_offset_is_committed_any_more_reading_begins_at_the_oldest_record() -> (
+    None
+):
+    async with mocked(1, records=20, batches=4) as (cluster, frames):
+        cluster.delete_until(*ONE, 10)
+        async with reading(quick(frames.bootstrap_servers)) as reader:
+            await reader.until_read({ONE: 10})
+            assert reader.starts == {ONE: Start(10, None)}
+            assert reader.gaps == []
+            assert reader.offsets(ONE) == list(range(10, 20))
+
+
+def settings_for(bootstrap_servers: str, *topics: str) -> Settings:
+    return Settings(
+        kafka=quick(bootstrap_servers, topics=topics),
+        dead_letters=DeadLetterSettings(topic="letters"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("there", "complaint"),
+    [
+        ({"letters": 1, "sessions": 6}, "topic events: does not exist"),
+        ({"sessions": 6, "events": 6}, "dead-letter topic letters: does not exist"),
+        ({"letters": 1, "sessions": 6, "events": 12}, "partition counts: sessions has 6"),
+    ],
+)
+async def test_f25_missing_topics_and_unequal_ones_are_refused_at_the_start_with_a_cure(
+    there: dict[str, int], complaint: str
+) -> None:
+    with mock_cluster(there) as cluster:
+        settings = settings_for(cluster.bootstrap_servers, "sessions", "events")
+        with pytest.raises(PreconditionError, match=complaint) as refusal:
+            async with app.opened(settings):
+                pytest.fail("it must not open")
+        assert "cure: kafka-topics.sh" in str(refusal.value)
+        assert (await app.described_topics(settings)).keys() == there.keys()
+
+
+@pytest.mark.real_kafka
+async def test_f25_partitions_that_are_added_are_read_from_their_first_record(
+    kafka_bootstrap_servers: str, unique_name: str
+) -> None:
+    first, added = (TopicPartition(unique_name, number) for number in range(2))
+    await create_topics(kafka_bootstrap_servers, unique_name, partitions=1)
+    await publish_events(kafka_bootstrap_servers, {first: 10})
+    kafka = quick(
+        kafka_bootstrap_servers, topics=(unique_name,), group_id=unique_name, session_timeout=6.0
+    )
+    async with running(kafka) as member:
+        await member.until(lambda: member.committed == {first: 10})
+        admin = AIOKafkaAdminClient(bootstrap_servers=kafka_bootstrap_servers)
+        await admin.start()
+        await admin.create_partitions({unique_name: NewPartitions(2)})
+        await admin.close()
+        await publish_events(kafka_bootstrap_servers, {added: 10})
+        await member.consumer._client.force_metadata_update()  # it does so every five minutes
+        await member.until(lambda: member.committed == {first: 10, added: 10})
+        assert member.store.events == event_keys({first: 10, added: 10})
+        assert member.seen.assignments[-1][0] == {first, added}
+
+
+@pytest.mark.real_kafka
+async def test_f28_what_a_transaction_has_aborted_is_never_seen_and_its_markers_are_no_lag(
+    kafka_bootstrap_servers: str, unique_name: str
+) -> None:
+    partition = TopicPartition(unique_name, 0)
+    await create_topics(kafka_bootstrap_servers, unique_name, partitions=1)
+    async with transactions(kafka_bootstrap_servers, unique_name) as transaction:
+        await transaction.send(partition, [event_value(partition, n) for n in range(3)])
+        await transaction.commit()
+        await transaction.send(partition, [event_value(partition, n) for n in range(3, 6)])
+        await transaction.abort()
+        await transaction.send(partition, [event_value(partition, n) for n in range(6, 9)])
+        await transaction.commit()
+    kafka = quick(
+        kafka_bootstrap_servers, topics=(unique_name,), group_id=unique_name, session_timeout=6.0
+    )
+    async with running(kafka, stall_after=1.5) as member:
+        await member.until(lambda: member.committed == {partition: 11})
+        session = session_of(partition)
+        assert member.store.events == {(session, f"e-{n}") for n in (0, 1, 2, 6, 7, 8)}
+        # Three records, a marker, three aborted, a marker, three records, and a last marker.
+        await member.until(lambda: member.seen.lags.get(partition) == 0)
+        beats = len(member.seen.loop_lags)
+        await member.until(lambda: len(member.seen.loop_lags) >= beats + 3)
+        assert member.seen.stalls == []
+
+
+@pytest.mark.real_kafka
+async def test_f28_a_transaction_that_hangs_is_said_and_is_no_reason_to_restart(
+    kafka_bootstrap_servers: str, unique_name: str
+) -> None:
+    partition = TopicPartition(unique_name, 0)
+    await create_topics(kafka_bootstrap_servers, unique_name, partitions=1)
+    await publish_events(kafka_bootstrap_servers, {partition: 5})
+    kafka = quick(
+        kafka_bootstrap_servers, topics=(unique_name,), group_id=unique_name, session_timeout=6.0
+    )
+    async with running(kafka, stall_after=1.5) as member:
+        await member.until(lambda: member.committed == {partition: 5})
+        async with transactions(kafka_bootstrap_servers, unique_name) as transaction:
+            await transaction.send(partition, [event_value(partition, n) for n in range(5, 8)])
+            await member.until(lambda: member.seen.hanging_transactions == [(partition, 5)])
+            labels = {"topic": unique_name, "partition": "0"}
+            behind = member.metrics.sample("consumer_records_behind_open_transaction", **labels)
+            assert behind == 3
+            assert member.seen.lags[partition] == 3
+            assert member.seen.stalls == []
+            assert member.health.liveness().good
+            assert len(member.said("transaction_hangs")) == 1
+            await transaction.abort()
+        await publish_events(kafka_bootstrap_servers, {partition: 1}, first=8)
+        await member.until(lambda: member.committed == {partition: 10})
+        assert (session_of(partition), "e-5") not in member.store.events

@@ -1,0 +1,295 @@
+"""One batch, end to end: what is applied, dead-lettered, held and given up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from consumer.contract.key_policy import KeyPolicy
+from consumer.contract.record import Record
+from consumer.contract.rejection import Reason, Rejected
+from consumer.engine.pipeline import Abandoned, Batch, LetterWriter, RecordPlanner
+from consumer.errors import PreconditionError, TransientError
+from consumer.ports import BatchReport, Stage
+from consumer.state.outcomes import Outcome, Result
+from consumer.state.retention import Retention
+from consumer.state.writes import CreateWrite, EventWrite, Write
+from tests import builders
+from tests.simulation.loop import in_virtual_time
+from tests.unit.engine.scripted import (
+    BAD,
+    DIFFERENT_KEY,
+    OUTAGE,
+    P0,
+    P1,
+    Engine,
+    letter,
+    planned,
+    records,
+)
+
+NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)
+
+
+def batch(*of_partitions: list[Record]) -> Batch:
+    return Batch({part[0].topic_partition: part for part in of_partitions}, asyncio.Event())
+
+
+def outcomes(report: BatchReport) -> dict[object, Counter[Outcome]]:
+    return {partition: part.outcomes for partition, part in report.partitions.items()}
+
+
+# --- the way of a batch --------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_every_record_ends_in_one_outcome() -> None:
+    engine = Engine()
+    mixed = [*records(P0, 4, 2), *records(P0, 6, value=BAD)]
+    report = await engine.pipeline.process(batch(mixed, records(P1, 0)))
+    assert outcomes(report) == {
+        P0: {Outcome.APPLIED: 2, Outcome.DEAD_LETTERED: 1},
+        P1: {Outcome.APPLIED: 1},
+    }
+    assert (report.partitions[P0].first, report.partitions[P0].end) == (4, 7)
+    assert report.partitions[P0].reasons == {Reason.INVALID: 1}
+    assert engine.store.offsets == [(0, 4), (0, 5), (1, 0)]
+    assert [sent.origin.offset for sent in engine.letters.sent] == [6]
+    assert engine.observer.rejections == [(mixed[2], Rejected(Reason.INVALID, "bad"))]
+
+
+@in_virtual_time
+async def test_what_the_store_rejects_is_dead_lettered_too() -> None:
+    engine = Engine()
+    conflict = Rejected(Reason.CONFLICT, "the stored event differs in payload")
+    engine.store.result = Result(Outcome.CONFLICT, conflict)
+    report = await engine.pipeline.process(batch(records(P0, 0)))
+    assert outcomes(report) == {P0: {Outcome.CONFLICT: 1}}
+    assert len(engine.letters.sent) == 1
+
+
+@in_virtual_time
+async def test_late_records_and_other_keys_are_counted_beside_the_outcomes() -> None:
+    engine = Engine()
+    engine.store.result = Result(Outcome.APPLIED, late=True)
+    mixed = [*records(P0, 0), *records(P0, 1, 2, value=DIFFERENT_KEY)]
+    report = await engine.pipeline.process(batch(mixed, records(P1, 0, value=DIFFERENT_KEY)))
+    assert (report.partitions[P0].late, report.partitions[P0].key_mismatches) == (3, 2)
+    assert (report.partitions[P1].late, report.partitions[P1].key_mismatches) == (1, 1)
+
+
+@in_virtual_time
+async def test_dead_letters_are_sent_only_when_everything_is_applied() -> None:
+    engine = Engine()
+    engine.store.gate.clear()
+    mixed = [*records(P0, 0), *records(P0, 1, value=BAD)]
+    processing = asyncio.ensure_future(engine.pipeline.process(batch(mixed)))
+    await asyncio.sleep(10.0)
+    assert engine.letters.attempts == 0
+    engine.store.gate.set()
+    await processing
+    assert len(engine.letters.sent) == 1
+
+
+@in_virtual_time
+async def test_a_batch_without_writes_asks_nothing_of_the_store() -> None:
+    engine = Engine()
+    await engine.pipeline.process(batch(records(P0, 0, 3, BAD)))
+    assert engine.store.attempts == []
+
+
+@in_virtual_time
+async def test_a_large_batch_lets_others_run_while_it_is_decoded() -> None:
+    engine = Engine()
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    running = asyncio.ensure_future(others())
+    await engine.pipeline._plan(batch(records(P0, 0, 1_000)))
+    running.cancel()
+    assert turns >= 4
+
+
+@in_virtual_time
+async def test_a_store_that_answers_for_too_few_loses_nothing_in_silence() -> None:
+    engine = Engine()
+
+    def forgetful(record: Record) -> tuple[Write | Result, bool]:
+        write, mismatch = planned(record)
+        return write, mismatch
+
+    class Forgetful:
+        async def attempt(self) -> list[Result]:
+            return [Result(Outcome.APPLIED)]
+
+    engine.store.begin = lambda writes: Forgetful()  # type: ignore[assignment,method-assign,return-value]  # a broken store
+    with pytest.raises(ValueError, match="shorter"):
+        await engine.pipeline.process(batch(records(P0, 0, 2)))
+
+
+# --- outages ------------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_an_outage_of_the_store_is_waited_out_with_growing_pauses() -> None:
+    engine = Engine()
+    engine.store.errors.extend([OUTAGE] * 5)
+    report = await engine.pipeline.process(batch(records(P0, 0)))
+    assert outcomes(report) == {P0: {Outcome.APPLIED: 1}}
+    assert [delay for _, _, _, delay in engine.observer.retries] == pytest.approx(
+        [0.55, 1.1, 2.2, 4.4, 4.4]
+    )
+    assert engine.observer.recoveries == [(Stage.APPLY, 5)]
+    assert engine.letters.attempts == 0
+
+
+@in_virtual_time
+async def test_dead_letters_that_cannot_be_sent_are_tried_until_they_are() -> None:
+    engine = Engine()
+    engine.letters.errors.extend([TransientError("KafkaTimeoutError")] * 3)
+    await engine.pipeline.process(batch(records(P0, 0, value=BAD)))
+    assert len(engine.letters.sent) == 1
+    assert engine.observer.recoveries == [(Stage.DEAD_LETTERS, 3)]
+
+
+@in_virtual_time
+async def test_what_no_retry_can_help_is_raised() -> None:
+    engine = Engine()
+    engine.store.errors.append(PreconditionError("another unique index"))
+    with pytest.raises(PreconditionError):
+        await engine.pipeline.process(batch(records(P0, 0)))
+
+
+# --- the assignment ends ---------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_a_batch_stops_waiting_the_moment_its_assignment_ends() -> None:
+    engine = Engine()
+    engine.store.errors.extend([OUTAGE] * 100)
+    one = batch(records(P0, 0))
+    processing = asyncio.ensure_future(engine.pipeline.process(one))
+    await asyncio.sleep(3.0)
+    one.ended.set()
+    ended = asyncio.get_running_loop().time()
+    with pytest.raises(Abandoned):
+        await processing
+    assert asyncio.get_running_loop().time() == ended
+
+
+@in_virtual_time
+async def test_a_batch_that_was_applied_too_late_leaves_no_trace_but_the_writes() -> None:
+    engine = Engine(breaker_share=0.1)
+    engine.store.gate.clear()
+    one = batch([*records(P0, 0), *records(P0, 1, value=BAD)])
+    processing = asyncio.ensure_future(engine.pipeline.process(one))
+    await asyncio.sleep(1.0)
+    one.ended.set()
+    engine.store.gate.set()
+    with pytest.raises(Abandoned):
+        await processing
+    assert engine.letters.attempts == 0
+    assert engine.observer.rejections == []
+    assert engine.breaker.tripped_by(P0, [False]) is None
+
+
+@in_virtual_time
+async def test_a_batch_of_an_ended_assignment_sends_no_further_dead_letter() -> None:
+    engine = Engine()
+    engine.letters.errors.extend([OUTAGE] * 100)
+    one = batch(records(P0, 0, value=BAD))
+    processing = asyncio.ensure_future(engine.pipeline.process(one))
+    await asyncio.sleep(3.0)
+    attempts = engine.letters.attempts
+    one.ended.set()
+    with pytest.raises(Abandoned):
+        await processing
+    assert engine.letters.attempts == attempts
+
+
+# --- the breaker ----------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_a_partition_over_the_breakers_share_is_held_and_the_others_go_on() -> None:
+    engine = Engine(breaker_share=0.5)
+    bad = records(P0, 0, 3, BAD)
+    mixed = [*records(P1, 0, 3), *records(P1, 3, value=BAD)]
+    report = await engine.pipeline.process(batch(bad, mixed))
+    assert report.held == {P0: 1.0}
+    assert outcomes(report) == {P1: {Outcome.APPLIED: 3, Outcome.DEAD_LETTERED: 1}}
+    assert [sent.origin for sent in engine.letters.sent] == [mixed[3].position]
+    assert engine.observer.rejections == [(mixed[3], Rejected(Reason.INVALID, "bad"))]
+
+
+# --- planning a record -------------------------------------------------------------------------
+
+
+def planner(policy: KeyPolicy = KeyPolicy.WARN, keep: timedelta | None = None) -> RecordPlanner:
+    return RecordPlanner(policy, None if keep is None else Retention(keep), lambda: NOW)
+
+
+def test_a_message_becomes_its_write() -> None:
+    write, mismatch = planner()(builders.record(builders.event("s", "e")))
+    assert isinstance(write, EventWrite)
+    assert not mismatch
+    assert isinstance(planner()(builders.record(builders.created()))[0], CreateWrite)
+
+
+def test_a_record_that_says_nothing_usable_is_dead_lettered() -> None:
+    result, _ = planner()(builders.record(b"not json"))
+    assert isinstance(result, Result)
+    assert result.outcome is Outcome.DEAD_LETTERED
+    assert result.rejected is not None
+    assert result.rejected.reason is Reason.UNDECODABLE
+
+
+def test_a_message_that_cannot_be_stored_is_dead_lettered() -> None:
+    result, _ = planner()(builders.record(builders.event(payload={"n": 2**64})))
+    assert isinstance(result, Result)
+    assert result.rejected is not None
+    assert result.rejected.reason is Reason.UNSTORABLE
+
+
+def test_a_tombstone_is_skipped() -> None:
+    assert planner()(builders.record(None)) == (Result(Outcome.SKIPPED), False)
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [(KeyPolicy.WARN, EventWrite), (KeyPolicy.DEAD_LETTER, Result)],
+)
+def test_another_key_is_counted_or_refused(policy: KeyPolicy, expected: type) -> None:
+    write, mismatch = planner(policy)(builders.record(builders.event("s"), key=b"other"))
+    assert isinstance(write, expected)
+    assert mismatch is (policy is KeyPolicy.WARN)
+
+
+def test_a_record_older_than_what_is_kept_is_skipped() -> None:
+    keeping = planner(keep=timedelta(days=30))
+    old = int((NOW - timedelta(days=40)).timestamp() * 1000)
+    assert keeping(builders.record(builders.event(), timestamp_ms=old))[0] == Result(
+        Outcome.SKIPPED
+    )
+    assert isinstance(keeping(builders.record(builders.event()))[0], EventWrite)
+
+
+def test_a_letter_is_stamped_with_the_time_of_the_failure() -> None:
+    stamped: list[datetime] = []
+
+    def build(record: Record, rejected: Rejected, failed_at: datetime) -> object:
+        stamped.append(failed_at)
+        return letter(record, rejected)
+
+    writer = LetterWriter(build, lambda: NOW)  # type: ignore[arg-type]  # returns what it is given
+    record = builders.record(b"")
+    assert writer(record, Rejected(Reason.INVALID, "bad")).origin == record.position
+    assert stamped == [NOW]

@@ -1,0 +1,112 @@
+"""Watching that work moves."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from consumer.engine.watchdog import Watchdog
+from consumer.stream.ledger import Ledger
+from tests.fakes.observer import RecordingObserver
+from tests.simulation.loop import SimulationLoop, in_virtual_time
+from tests.unit.engine.scripted import P0, P1, ScriptedSource
+
+
+class Watched:
+    """A watchdog that calls ten seconds without movement a stall."""
+
+    def __init__(self) -> None:
+        self.source, self.observer, self.ledger = ScriptedSource(), RecordingObserver(), Ledger()
+        watchdog = Watchdog(
+            source=self.source, ledger=self.ledger, observer=self.observer, stall_after=10.0
+        )
+        self.running = asyncio.ensure_future(watchdog.run())
+
+    def moved(self, end: int) -> None:
+        self.ledger.settle(self.ledger.take(P0, self.ledger.taken(P0), end))
+
+
+@in_virtual_time
+async def test_lag_is_what_is_not_settled_yet() -> None:
+    watched = Watched()
+    watched.ledger.seed(P0, 3)
+    watched.ledger.seed(P1, 0)
+    watched.source.highwaters = {P0: 8}
+    await asyncio.sleep(1.5)
+    assert watched.observer.lags == {P0: 5}
+    watched.ledger.take(P0, 3, 6)
+    await asyncio.sleep(1.0)
+    assert watched.observer.lags == {P0: 5}
+    watched.source.highwaters = {P0: 2}
+    await asyncio.sleep(1.0)
+    assert watched.observer.lags == {P0: 0}
+
+
+@in_virtual_time
+async def test_lag_of_which_nothing_moves_is_a_stall_until_it_moves() -> None:
+    watched = Watched()
+    watched.ledger.seed(P0, 0)
+    watched.source.highwaters = {P0: 8}
+    await asyncio.sleep(10.5)
+    assert watched.observer.stalls == []
+    await asyncio.sleep(2.0)
+    assert watched.observer.stalls == pytest.approx([10.0, 11.0])
+    watched.moved(1)
+    await asyncio.sleep(1.0)
+    assert watched.observer.progresses == 1
+    await asyncio.sleep(5.0)
+    assert watched.observer.progresses == 1
+
+
+@in_virtual_time
+async def test_work_that_moves_slowly_is_no_stall() -> None:
+    watched = Watched()
+    watched.ledger.seed(P0, 0)
+    watched.source.highwaters = {P0: 100}
+    for end in range(1, 10):
+        await asyncio.sleep(9.0)
+        watched.moved(end)
+    assert watched.observer.stalls == []
+
+
+@in_virtual_time
+async def test_what_an_open_transaction_holds_back_is_no_stall() -> None:
+    watched = Watched()
+    watched.ledger.seed(P0, 8)
+    watched.source.highwaters, watched.source.stables = {P0: 20}, {P0: 8}
+    await asyncio.sleep(15.0)
+    assert watched.observer.stalls == []
+    assert watched.observer.lags == {P0: 12}
+    assert watched.observer.hanging_transactions == [(P0, 8)]
+
+
+@in_virtual_time
+async def test_markers_behind_the_last_record_are_no_lag() -> None:
+    watched = Watched()
+    watched.ledger.seed(P0, 8)
+    watched.source.highwaters, watched.source.reached = {P0: 9}, {P0: 9}
+    await asyncio.sleep(15.0)
+    assert watched.observer.lags == {P0: 0}
+    assert watched.observer.stalls == []
+
+
+@in_virtual_time
+async def test_nothing_to_do_is_no_stall() -> None:
+    watched = Watched()
+    watched.ledger.seed(P0, 8)
+    watched.source.highwaters = {P0: 8}
+    await asyncio.sleep(100.0)
+    assert watched.observer.stalls == []
+    assert watched.observer.progresses == 0
+
+
+@in_virtual_time
+async def test_a_loop_that_is_late_is_told() -> None:
+    watched = Watched()
+    await asyncio.sleep(0.5)
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, SimulationLoop)
+    loop._now += 2.0
+    await asyncio.sleep(0.1)
+    assert watched.observer.loop_lags == pytest.approx([1.5])
