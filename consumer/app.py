@@ -145,7 +145,7 @@ async def opened(settings: Settings) -> AsyncIterator[Parts]:
             lambda letter: shortened(letter, REFUSED_LETTER_BYTES),
             timeout=settings.kafka.request_timeout,
         )
-        stack.push_async_callback(letters.close)
+        stack.push_async_callback(letters.close, closing)
         source = KafkaSource(
             partial(open_client, settings.kafka),
             request_timeout=settings.kafka.request_timeout,

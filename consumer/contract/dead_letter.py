@@ -11,6 +11,7 @@ from typing import Final
 
 from consumer.contract import dead_letter_headers as names
 from consumer.contract.dead_letter_headers import (
+    MAX_ATTEMPT,
     Part,
     Truncation,
     attempt_of,
@@ -67,7 +68,7 @@ def dead_letter(
         names.TIMESTAMP: str(record.timestamp_ms if timestamp_ms is None else timestamp_ms),
         names.GROUP: group,
         names.FAILED_AT: format_time(failed_at),
-        names.ATTEMPT: str(attempt_of(record.headers) + 1),
+        names.ATTEMPT: str(min(attempt_of(record.headers) + 1, MAX_ATTEMPT)),
         names.CONSUMER_VERSION: consumer_version,
     }
     headers = _without(record.headers, names.NAMES)

@@ -44,6 +44,9 @@ NAMES: Final = TRUNCATION_NAMES | {
 }
 """The headers that are ours: each failure replaces them. All others stay as they came."""
 
+MAX_ATTEMPT: Final = 999_999_999
+"""Where the counting ends: a counter that would be too long to be read would begin anew."""
+
 _ATTEMPT: Final = re.compile(rb"[0-9]{1,9}")
 _NUMBER: Final = re.compile(rb"[0-9]{1,19}")
 _SHA256: Final = re.compile(rb"[0-9a-f]{64}")

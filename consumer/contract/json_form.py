@@ -24,9 +24,15 @@ _LEAF: Final = rf"{_BRANCH}{_BLANK}(?:{_SCALAR}|\[{_BLANK}\]|\{{{_BLANK}\}})(?:{
 """A scalar or an empty array or object, with all that begins and all that ends with it."""
 _NEXT_LEAF: Final = rf"{_BLANK},(?:{_NAME})?+{_LEAF}"
 
+_ITEM: Final = rf"{_BLANK}{_SCALAR}{_BLANK}"
+_ITEMS: Final = rf"\[(?:{_ITEM}(?:,{_ITEM})*+|{_BLANK})\]"
+_MEMBERS: Final = rf"\{{(?:{_NAME}{_ITEM}(?:,{_NAME}{_ITEM})*+|{_BLANK})\}}"
+_FLAT: Final = rf"(?:{_SCALAR}|{_ITEMS}|{_MEMBERS})"
+"""A value without a further level inside it."""
+
 _BLANK_RUN: Final = re.compile(_BLANK)
 _NAME_OF_MEMBER: Final = re.compile(_NAME)
-_SCALAR_MEMBERS: Final = re.compile(rf"(?:{_NAME}{_BLANK}{_SCALAR}{_BLANK},)*+")
+_FLAT_MEMBERS: Final = re.compile(rf"(?:{_NAME}{_BLANK}{_FLAT}{_BLANK},)*+")
 _FIRST_LEAF: Final = re.compile(_LEAF)
 _STRINGS: Final = re.compile(_STRING)
 
@@ -51,9 +57,9 @@ def end_of_name(text: str, at: int) -> int:
     return _end(_NAME_OF_MEMBER, text, at)
 
 
-def end_of_scalar_members(text: str, at: int) -> int:
-    """Return where the members end that have a scalar and a comma behind it; ``at``: none has."""
-    return _end(_SCALAR_MEMBERS, text, at)
+def end_of_flat_members(text: str, at: int) -> int:
+    """Return where the members end that have a flat value and a comma; ``at``: the first has not."""
+    return _end(_FLAT_MEMBERS, text, at)
 
 
 def end_of_value(text: str, at: int) -> int:

@@ -14,8 +14,8 @@ from typing import Any, Final, NoReturn
 
 from consumer.contract.json_form import (
     end_of_blank,
+    end_of_flat_members,
     end_of_name,
-    end_of_scalar_members,
     end_of_value,
 )
 
@@ -127,7 +127,7 @@ def _read_object(text: str, at: int, level: int) -> tuple[dict[str, Any], int]:
     if text.startswith("}", at):
         return members, at + 1
     while True:
-        end = end_of_scalar_members(text, at)
+        end = end_of_flat_members(text, at)
         if end != at:
             members |= _READS_LONG.decode(f"{{{text[at : end - 1]}}}")
             at = end
@@ -144,12 +144,12 @@ def _read_object(text: str, at: int, level: int) -> tuple[dict[str, Any], int]:
 
 def _read_value(text: str, at: int, level: int) -> tuple[Any, int]:
     """Read the value that begins ``at`` and would stand on ``level``; return it and its end."""
+    begins_object = text.startswith("{", at)
+    if begins_object and level <= DEEPEST_FIELD:
+        return _read_object(text, at, level)
     try:
         return _READS_LONG.raw_decode(text, at)
     except RecursionError:
-        if not text.startswith("{", at):
-            return Unstorable.TOO_DEEP, end_of_value(text, at)
-        if level <= DEEPEST_FIELD:
-            return _read_object(text, at, level)
-        # An object it is, whatever is in it.
-        return {"": Unstorable.TOO_DEEP}, end_of_value(text, at)
+        # An object stays one, whatever is in it.
+        too_deep = {"": Unstorable.TOO_DEEP} if begins_object else Unstorable.TOO_DEEP
+        return too_deep, end_of_value(text, at)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack
 from pathlib import Path
 from typing import Final
@@ -62,22 +62,12 @@ class CrashTest:
 
         ``directory`` gets the consumers' logs. Raises ``ConsumerEndedError``.
         """
-        messages = material.messages
-        half = len(messages) // 2
-        target = Target(self._surroundings.kafka, idempotent=False)
         async with AsyncExitStack() as stack:
             with self._step(_START):
                 for name in _NAMES:
                     member = run_member(name, self._surroundings.overrides, directory)
                     self._scene.members.append(await stack.enter_async_context(member))
-            sender = await stack.enter_async_context(open_sender(target, _ignore))
-            with self._step(_FIRST):
-                await self._publish(sender, messages[:half])
-            with self._step(_JOIN) as step:
-                joined = await self._until(self._both_consume, _JOIN_SECONDS)
-                step.result = "both" if joined else "only one has partitions yet"
-            with self._step(_REST):
-                await self._publish(sender, messages[half:])
+            await self._publish_all(material.messages)
             victim, survivor = self._scene.members
             await self._kill(victim, material)
             await self._finish(survivor, material)
@@ -85,6 +75,18 @@ class CrashTest:
 
     def _step(self, index: int) -> AbstractContextManager[Step]:
         return self._screen.step(self._first_step + index)
+
+    async def _publish_all(self, messages: Sequence[Outgoing]) -> None:
+        half = len(messages) // 2
+        target = Target(self._surroundings.kafka, idempotent=False)
+        async with open_sender(target, _ignore) as sender:
+            with self._step(_FIRST):
+                await self._publish(sender, messages[:half])
+            with self._step(_JOIN) as step:
+                joined = await self._until(self._both_consume, _JOIN_SECONDS)
+                step.result = "both" if joined else "only one has partitions yet"
+            with self._step(_REST):
+                await self._publish(sender, messages[half:])
 
     async def _publish(self, sender: Sender, messages: Iterable[Outgoing]) -> None:
         for message in messages:

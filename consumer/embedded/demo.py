@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
+from threading import Event
 from typing import Final
 
 from rich.console import Console
@@ -60,19 +62,28 @@ def run_demo(*, all_sessions: bool, sessions: int) -> int:
     logger = logging.getLogger("aiokafka")
     logger.addHandler(logging.NullHandler())
     logger.propagate = False
-    out = console()
+    out, terminated = console(), Event()
     try:
-        report = asyncio.run(_demo(out, None if all_sessions else sessions))
+        report = asyncio.run(_demo(out, None if all_sessions else sessions, terminated))
     except asyncio.CancelledError:
+        if not terminated.is_set():
+            raise
+        sys.stderr.write("consumer: the demo was terminated\n")
         return _TERMINATED
     print_report(report, out)
     return ExitCode.DONE if report.agrees else ExitCode.FOUND
 
 
-async def _demo(out: Console, sessions: int | None) -> Report:
-    if (task := asyncio.current_task()) is not None:
-        # As Ctrl-C does: servers and directories are cleared away.
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+async def _demo(out: Console, sessions: int | None, terminated: Event) -> Report:
+    """Show the demo. SIGTERM sets ``terminated`` and clears everything away, as Ctrl-C does."""
+    task = asyncio.current_task()
+
+    def terminate() -> None:
+        terminated.set()
+        if task is not None:
+            task.cancel()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminate)
     scene = Scene([Step(title) for title in _STEPS])
     with open_screen(scene, out) as screen:
         try:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from consumer.contract.record import Record, TopicPartition
 from consumer.engine.assignment import Assignment
 from consumer.engine.pipeline import Abandoned, Batch, Pipeline
+from consumer.engine.supervise import TaskDiedError
 from consumer.ports import BatchReport, Observer, Source
 from consumer.stream.ledger import Ledger, Span
 
@@ -33,6 +34,7 @@ class Batches:
         self._observer = observer
         self._on_failure = on_failure
         self._epochs: dict[asyncio.Task[None], int] = {}
+        self._given_up = False
 
     def __len__(self) -> int:
         """How many are in flight, those of older assignments included."""
@@ -69,6 +71,7 @@ class Batches:
 
     async def cancel(self) -> None:
         """Give up whatever is in flight; it counts as not done."""
+        self._given_up = True
         left = list(self._epochs)
         for batch in left:
             batch.cancel()
@@ -111,6 +114,11 @@ class Batches:
     def _done(self, task: asyncio.Task[None]) -> None:
         del self._epochs[task]
         self._observer.in_flight(len(self._epochs))
-        error = None if task.cancelled() else task.exception()
+        if task.cancelled():
+            if not self._given_up:
+                # Its records would stay taken for ever, and the partition would stand still.
+                self._on_failure(TaskDiedError("a batch was cancelled from outside"))
+            return
+        error = task.exception()
         if error is not None:
             self._on_failure(error)

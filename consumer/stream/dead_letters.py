@@ -18,6 +18,10 @@ RECORD_OVERHEAD = 64 * 1024
 """Bytes a request may be larger than its largest letter: framing, never content."""
 
 
+DISCARD_WAIT = 1.0
+"""Seconds that a retry waits for a producer that failed to disconnect."""
+
+
 class LetterProducer(Protocol):
     """The few methods of a producer that are used here."""
 
@@ -107,46 +111,61 @@ class KafkaDeadLetters:
 
     async def send(self, letters: Sequence[DeadLetter]) -> None:
         """See ``DeadLetters``."""
+        producer: LetterProducer | None = None
         try:
             async with asyncio.timeout(self._timeout):
                 producer = await self._opened()
-                too_large = await self._send_all(producer, letters)
-                if too_large:
-                    await self._send_all(
-                        producer, [self._shorten(letter) for letter in too_large], last_try=True
-                    )
+                answers = await self._send_all(producer, letters)
+                again = self._smaller(letters, answers)
+                if again:
+                    # A broker that has refused a letter refuses what an idempotent producer
+                    # sends behind it, too.
+                    await self._discard(producer)
+                    producer = await self._opened()
+                    answers = await self._send_all(producer, again)
+            for answer in answers:
+                if answer is not None:
+                    raise answer
         except (KafkaError, OSError, TimeoutError) as error:
-            await self.close()
+            await self._discard(producer)
             raise TransientError(type(error).__name__, "a dead letter was not acknowledged") from (
                 error
             )
 
     async def _send_all(
-        self, producer: LetterProducer, letters: Sequence[DeadLetter], *, last_try: bool = False
-    ) -> list[DeadLetter]:
-        """Send and await every letter; return those that the broker finds too large."""
+        self, producer: LetterProducer, letters: Sequence[DeadLetter]
+    ) -> list[Exception | None]:
+        """Send and await every letter; return what went wrong with each, None: acknowledged."""
         sent: list[asyncio.Future[Any]] = []
-        too_large: list[DeadLetter] = []
-        waiting: list[DeadLetter] = []
         for letter in letters:
             try:
                 future = await producer.send(
                     self._topic, letter.value, letter.key, headers=list(letter.headers)
                 )
-            except MessageSizeTooLargeError:
-                if last_try:
-                    raise
-                too_large.append(letter)
-            else:
-                sent.append(future)
-                waiting.append(letter)
-        answers = await asyncio.gather(*sent, return_exceptions=True)
-        for letter, answer in zip(waiting, answers, strict=True):
-            if isinstance(answer, MessageSizeTooLargeError) and not last_try:
-                too_large.append(letter)
-            elif isinstance(answer, BaseException):
-                raise answer
-        return too_large
+            except KafkaError as error:
+                future = asyncio.get_running_loop().create_future()
+                future.set_exception(error)
+            # Nobody asks how it ended if the time is over first.
+            future.add_done_callback(_consume)
+            sent.append(future)
+        return [_problem(answer) for answer in await asyncio.gather(*sent, return_exceptions=True)]
+
+    def _smaller(
+        self, letters: Sequence[DeadLetter], answers: Sequence[Exception | None]
+    ) -> list[DeadLetter]:
+        """Return what to send again where letters were too large: those, and what failed beside."""
+        if not any(isinstance(answer, MessageSizeTooLargeError) for answer in answers):
+            return []
+        return [
+            self._shorten(letter) if isinstance(answer, MessageSizeTooLargeError) else letter
+            for letter, answer in zip(letters, answers, strict=True)
+            if answer is not None
+        ]
+
+    async def _discard(self, producer: LetterProducer | None) -> None:
+        """Close a producer that failed, unless another batch has replaced it already."""
+        if producer is self._producer:
+            await self.close(DISCARD_WAIT)
 
     async def _opened(self) -> LetterProducer:
         async with self._opening:
@@ -160,16 +179,27 @@ class KafkaDeadLetters:
                 self._producer = producer
             return self._producer
 
-    async def close(self) -> None:
-        """Disconnect within the timeout; what was not acknowledged was not counted either."""
+    async def close(self, timeout: float | None = None) -> None:
+        """Disconnect within ``timeout`` seconds, by default those of a request.
+
+        The producer flushes first, and so waits for brokers that do not answer. What they have
+        not acknowledged was not counted either.
+        """
         producer, self._producer = self._producer, None
         if producer is not None:
             stopping = asyncio.ensure_future(producer.stop())
             stopping.add_done_callback(_consume)
-            await asyncio.wait([stopping], timeout=self._timeout)
+            await asyncio.wait([stopping], timeout=self._timeout if timeout is None else timeout)
 
 
-def _consume(task: asyncio.Future[None]) -> None:
+def _problem(answer: object) -> Exception | None:
+    if isinstance(answer, asyncio.CancelledError):
+        # The producer dropped it; nobody has cancelled us.
+        return KafkaError("a dead letter was dropped by its producer")
+    return answer if isinstance(answer, Exception) else None
+
+
+def _consume(task: asyncio.Future[Any]) -> None:
     """Take the exception of a producer that fails while it ends; nothing depends on it."""
     if not task.cancelled():
         task.exception()

@@ -72,8 +72,7 @@ class BoundedFetchResult(FetchResult):  # type: ignore[misc]  # aiokafka ships n
     max_bytes = 64 * 1024 * 1024
     room = max_bytes
     """Bytes that the fetch of this moment may still take, all partitions together."""
-    failures: ClassVar[WeakKeyDictionary[Any, dict[Any, UnreadableBatchError]]]
-    failures = WeakKeyDictionary()
+    failures: ClassVar = WeakKeyDictionary[Any, dict[Any, UnreadableBatchError]]()
     """By the client's assignment, then by partition: what could not be read."""
 
     def getall(self, max_records: int | None = None) -> list[Any]:

@@ -54,6 +54,7 @@ class Cursor:
     committed: int = 0
     exhausted: bool = False
     buffer: deque[Record] = field(default_factory=deque)
+    buffered_bytes: int = 0
 
     def __post_init__(self) -> None:
         """Begin at the first offset."""
@@ -65,13 +66,18 @@ class Cursor:
         self.scanned = self.fetched = self.handed = self.pending = offset
         self.exhausted = offset >= self.part.end
         self.buffer.clear()
+        self.buffered_bytes = 0
 
     def accept(self, records: Sequence[Record], wants: Callable[[Record], bool]) -> None:
         """Buffer what is wanted of fetched records, up to the end of the range."""
         end = self.part.end
-        self.buffer.extend(record for record in records if record.offset < end and wants(record))
         self.fetched = records[-1].offset + 1
-        self.exhausted = self.exhausted or self.fetched >= end
+        if self.fetched >= end:
+            self.exhausted = True
+            records = [record for record in records if record.offset < end]
+        wanted = list(filter(wants, records))
+        self.buffer.extend(wanted)
+        self.buffered_bytes += sum(map(size_of, wanted))
 
     @property
     def finished(self) -> bool:
@@ -100,6 +106,12 @@ class Cursor:
     def available(self, portion: Portion) -> Available:
         """Return what is buffered for a portion; final when the cursor is ready."""
         limit, room = self.scanned + portion.partition_offsets, portion.partition_bytes
+        if not self.buffer:
+            return Available(0, whole=True)
+        if self.buffered_bytes < room and self.buffer[-1].offset < limit:
+            # The usual case, asked after every fetch: no need to look at each record.
+            count = min(len(self.buffer), portion.records)
+            return Available(count, whole=count < portion.records)
         count = 0
         for record in self.buffer:
             if record.offset >= limit:
@@ -114,6 +126,7 @@ class Cursor:
         """Take so many of the records that are available for the portion."""
         border = min(self.scanned + portion.partition_offsets, self.part.end)
         taken = [self.buffer.popleft() for _ in range(count)]
+        self.buffered_bytes -= sum(map(size_of, taken))
         if taken:
             if self.committed >= self.handed:
                 self.pending = taken[0].offset

@@ -53,9 +53,10 @@ class RangeSource:
         throttle: Throttle,
         keep: Keep,
     ) -> None:
-        """``lanes``: how many batches are in flight at most.
+        """``lanes``: how many of them, at most; twice the batches in flight are plenty.
 
-        ``keep`` is told from where each range would have to be read again.
+        With as many lanes as batches, all would wait whenever the one whose turn it is takes
+        longer than the others. ``keep`` is told from where each range would have to be read again.
         """
         self._client = client
         self._cursors = {part.partition: Cursor(part) for part in ranges if part.offsets}
@@ -80,11 +81,6 @@ class RangeSource:
     def ends(self) -> Mapping[TopicPartition, int]:
         """Where each range ends: what ``Runner.run`` is to go on until."""
         return {partition: cursor.part.end for partition, cursor in self._cursors.items()}
-
-    @property
-    def lanes(self) -> int:
-        """How many batches can be in flight."""
-        return len(self._lanes)
 
     def keep(self) -> None:
         """Report the progress now; done at every commit, and now and then."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import os
 import secrets
 import sys
@@ -83,6 +84,9 @@ def _tell(report: Report) -> None:
 
 def main() -> int:
     """Run, tell, and return the exit code."""
+    # What the producer's client complains about is what is being done to it.
+    logging.getLogger("aiokafka").addHandler(logging.NullHandler())
+    logging.getLogger("aiokafka").propagate = False
     arguments = _arguments()
     seed = secrets.randbelow(2**31) if arguments.seed is None else arguments.seed
     only = tuple(Fault[name.upper()] for name in arguments.only or ()) or tuple(Fault)

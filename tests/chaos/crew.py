@@ -77,10 +77,16 @@ class Crew:
         """Choose one that runs."""
         return random.choice([one for one in self.members if one.running])
 
+    def memory(self) -> dict[str, int]:
+        """How many bytes each of them holds now, by name."""
+        found = {}
+        for service in self.members:
+            with suppress(OSError):
+                found[service.name] = service.resident_bytes()
+        return found
+
     async def watch(self) -> None:
-        """Look after memory and places, for ever."""
+        """Keep an eye on their memory, for ever."""
         while True:
-            for service in self.members:
-                with suppress(OSError):
-                    self.most_resident = max(self.most_resident, service.resident_bytes())
+            self.most_resident = max(self.most_resident, *self.memory().values(), 0)
             await asyncio.sleep(1.0)

@@ -39,6 +39,7 @@ class Fault(StrEnum):
     KILL_DATABASE = "the database is killed"
     FREEZE_DATABASE = "the database stands still"
     UNREACHABLE_DATABASE = "the database cannot be reached"
+    LONG_OUTAGE = "the database cannot be reached for a minute"
     SILENT_DATABASE = "the database accepts connections and says nothing"
     SLOW_DATABASE = "every answer of the database is late"
     TRICKLING_DATABASE = "the database's answers trickle"

@@ -22,6 +22,7 @@ async def site(
     await made.create_topics()
     yield made
     await made.drop_database()
+    await made.delete_topics()
 
 
 @pytest.fixture
@@ -57,6 +58,8 @@ async def distant_fleet(
 ) -> AsyncIterator[Fleet]:
     """As ``fleet``, with proxies between the consumers and all servers."""
     seen = site.seen_from(kafka=kafka.bootstrap_servers, mongodb=mongodb.uri)
-    async with running_fleet(seen.settings, tmp_path) as fleet:
+    directory = tmp_path / "distant"
+    directory.mkdir()
+    async with running_fleet(seen.settings, directory) as fleet:
         yield fleet
     print(fleet)  # noqa: T201 -- shown on failure

@@ -10,6 +10,7 @@ import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
@@ -39,19 +40,27 @@ class Aftermath:
 
 
 @pytest.fixture(scope="module")
+def kept() -> list[Aftermath]:
+    """The one aftermath, once it is there."""
+    return []
+
+
+@pytest.fixture
 def aftermath(
-    kafka_bootstrap_servers: str, mongodb_uri: str, tmp_path_factory: pytest.TempPathFactory
+    kept: list[Aftermath], kafka_bootstrap_servers: str, mongodb_uri: str, tmp_path: Path
 ) -> Aftermath:
-    name = f"test-cases-{secrets.token_hex(4)}"
-    site = Site(kafka_bootstrap_servers, mongodb_uri, name, partitions=len(CASES))
-    return asyncio.run(_consume_all(site, tmp_path_factory))
+    if not kept:
+        name = f"test-cases-{secrets.token_hex(4)}"
+        site = Site(kafka_bootstrap_servers, mongodb_uri, name, partitions=len(CASES))
+        kept.append(asyncio.run(_consume_all(site, tmp_path)))
+    return kept[0]
 
 
-async def _consume_all(site: Site, directories: pytest.TempPathFactory) -> Aftermath:
+async def _consume_all(site: Site, directory: Path) -> Aftermath:
     await site.create_topics()
     sent = {case: await _send(site, case, place) for place, case in enumerate(CASES)}
     total = sum(map(len, sent.values()))
-    async with running_fleet(site.settings, directories.mktemp("cases")) as fleet:
+    async with running_fleet(site.settings, directory) as fleet:
         service = await fleet.start(serves=True)
         await fleet.until(lambda: service.settled >= total, "every line is settled")
         counted = await service.counted()
@@ -63,6 +72,7 @@ async def _consume_all(site: Site, directories: pytest.TempPathFactory) -> After
         letters[info.origin] = letter
     sessions, events = await site.documents()
     await site.drop_database()
+    await site.delete_topics()
     return Aftermath(sent, counted, letters, sessions, events)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 
@@ -24,3 +25,20 @@ def test_the_demo_kills_a_consumer_and_everything_agrees() -> None:
     assert "sessions: expected 150, found 150: ok" in ran.stdout
     assert "dead letters: expected 0, found 0: ok" in ran.stdout
     assert "Everything agrees." in ran.stdout
+
+
+def test_a_demo_that_is_terminated_takes_everything_with_it() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "consumer", "demo", "--sessions", "50"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as running:
+        assert running.stdout is not None
+        for line in running.stdout:
+            if line.startswith("publish the first half"):
+                break
+        running.terminate()
+        said = running.stdout.read()
+        assert running.wait(60) == 128 + signal.SIGTERM, said
+    assert "terminated" in said

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from aiokafka import TopicPartition
 
 from consumer.errors import ExitCode
 from producer_tools.conversations import small_set
+from tests.builders import event
 from tests.e2e.processes import Fleet
 from tests.e2e.sites import Site
+from tests.faults.kafka.frames import Api, Frames
 from tests.faults.proxy import Proxy
 from tests.model import Document, Sent, problems
 
@@ -85,6 +88,33 @@ async def test_sigterm_without_a_database_ends_at_the_deadline_and_commits_only_
     heir = await distant_fleet.start("--exit-when-caught-up")
     assert await distant_fleet.ended(heir) == ExitCode.DONE
     assert problems(sent, *await site.documents(), []) == []
+
+
+@pytest.mark.parametrize("server", ["Kafka", "MongoDB"])
+async def test_sigterm_while_it_waits_for_a_silent_server_at_start_ends_it_soon(
+    kafka: Frames, mongodb_proxy: Proxy, distant_fleet: Fleet, server: str
+) -> None:
+    for proxy in kafka.proxies if server == "Kafka" else [mongodb_proxy]:
+        proxy.fall_silent()
+    patience = {"kafka.request_timeout": 6.0, "kafka.session_timeout": 20.0, "mongo.timeout": 3.0}
+    service = await distant_fleet.start(settings=patience)
+    await distant_fleet.said(service, "waiting_for_server", server=server)
+    assert await distant_fleet.stopped(service, seconds=12.0) == ExitCode.DONE
+
+
+async def test_sigterm_while_a_dead_letter_is_not_acknowledged_ends_at_the_deadline_uncommitted(
+    site: Site, kafka: Frames, distant_fleet: Fleet
+) -> None:
+    produce = kafka.hold(Api.PRODUCE)
+    await site.send([replace(site.record_of(event("s", "e")), value=b"{")])
+    patience = {"kafka.request_timeout": 25.0, "kafka.session_timeout": 30.0}
+    service = await distant_fleet.start(settings={**patience, "engine.drain_deadline": 3.0})
+    async with asyncio.timeout(60):
+        await produce.met.wait()
+    begun = asyncio.get_running_loop().time()
+    assert await distant_fleet.stopped(service, seconds=GRACE_SECONDS) == ExitCode.DEADLINE
+    assert 3.0 <= asyncio.get_running_loop().time() - begun < 10.0
+    assert await site.committed() == {}
 
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])

@@ -68,11 +68,10 @@ def make(seed: int, number: int) -> Input:
         message = _wrapped(rng, message, headers)
     for _ in range(rng.choice((0, 0, 1, 1, 1, 2, 4))):
         rng.choice(CONTENT)(rng, message)
-    value: bytes | None = _written(rng, message)
-    for _ in range(rng.choice((0, 0, 0, 0, 1, 1, 2))):
-        value = rng.choice(DAMAGE)(rng, value)
-    if rng.random() < 0.02:
-        value = rng.choice((None, b""))
+    written = _written(rng, message)
+    for _ in range(rng.choice((0, 0, 0, 0, 0, 0, 1, 2))):
+        written = rng.choice(DAMAGE)(rng, written)
+    value = rng.choice((None, b"")) if rng.random() < 0.02 else written
     if rng.random() < 0.2:
         _more_headers(rng, headers)
     record = Record(
@@ -162,6 +161,7 @@ def _swap(rng: Random, message: Message) -> None:
 
 
 CONTENT: tuple[Callable[[Random, Message], None], ...] = (
+    _replace,
     _replace,
     _replace,
     _literal,

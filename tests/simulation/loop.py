@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import math
 from collections import deque
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from contextvars import Context, ContextVar, copy_context
 from functools import wraps
 from random import Random
@@ -164,15 +165,31 @@ class SimulationLoop(asyncio.AbstractEventLoop):
 
     def run(self, main: Coroutine[Any, Any, T]) -> T:
         """Run ``main`` in the world until it is done, then end what is left."""
+        try:
+            with self.entered():
+                task = self.create_task(main)
+                while not task.done():
+                    self._turn()
+                return task.result()
+        finally:
+            self.end()
+
+    def advance(self, seconds: float) -> None:
+        """Let everything happen that happens in so many seconds."""
+        until = self._now + seconds
+        with self.entered():
+            while self._ready or self._next_due() <= until:
+                self._turn()
+        self._now = until
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Make this the running loop, as far as asyncio is concerned."""
         previous = asyncio._get_running_loop()
         asyncio._set_running_loop(self)
         try:
-            task = self.create_task(main)
-            while not task.done():
-                self._turn()
-            return task.result()
+            yield
         finally:
-            self._end()
             asyncio._set_running_loop(previous)
 
     def add_host(self, name: str) -> Host:
@@ -249,20 +266,26 @@ class SimulationLoop(asyncio.AbstractEventLoop):
         except Exception as error:  # noqa: BLE001 -- as asyncio does: reported, the loop goes on
             self.call_exception_handler({"message": "callback failed", "exception": error})
 
-    def _move_clock(self) -> None:
+    def _next_due(self) -> float:
+        """Return when the next callback is due, infinity where there is none."""
         timers = self._timers
         while timers and timers[0][3].callback is None:
             heapq.heappop(timers)
-        if not timers:
+        return timers[0][0] if timers else math.inf
+
+    def _move_clock(self) -> None:
+        due = self._next_due()
+        if due == math.inf:
             raise StuckError("nobody waits for anything that will ever happen")
-        self._now = max(self._now, timers[0][0])
+        self._now = max(self._now, due)
         self._since_clock_moved = 0
+        timers = self._timers
         while timers and timers[0][0] <= self._now:
             handle = heapq.heappop(timers)[3]
             if handle.callback is not None:
                 self._enqueue(handle.host, handle)
 
-    def _end(self) -> None:
+    def end(self) -> None:
         """Cancel what is left, on dead hosts too, so that nothing of this world outlives it."""
         for host in self.hosts:
             for task in host.tasks:
@@ -271,7 +294,7 @@ class SimulationLoop(asyncio.AbstractEventLoop):
         for host in self.hosts:
             host.alive, host.paused, host.on_step = True, False, None
         self._ready = [host for host in self.hosts if host.queue]
-        with suppress(StuckError):
+        with self.entered(), suppress(StuckError):
             while self._ready or self._timers:
                 self._turn()
         for host in self.hosts:

@@ -12,7 +12,7 @@ from tests import builders
 from tests.simulation.network import Link
 from tests.simulation.process import Process, Ways
 from tests.simulation.store import StoreTroubles
-from tests.simulation.world import World
+from tests.simulation.world import Condition, World
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,22 +153,8 @@ def _link_trouble(
     world: World, fault: Fault, choose: Callable[[Ways], Link], **troubles: float | bool
 ) -> None:
     """Trouble one process's link, or everybody's."""
-    processes = world.running
-    victim = _victim(world, fault)
-    if victim is not None and fault.chance * 10 % 1 < 0.5:
-        processes = [victim]
-    links = [choose(process.ways) for process in processes]
-    for link in links:
-        for name, value in troubles.items():
-            setattr(link, name, value)
-
-    def heal() -> None:
-        for link in links:
-            usual = Link(link.request_timeout)
-            for name in troubles:
-                setattr(link, name, getattr(usual, name))
-
-    world.loop.in_world(fault.seconds, heal)
+    victim = _victim(world, fault) if fault.chance * 10 % 1 < 0.5 else None
+    world.impose(Condition(choose, troubles), fault.seconds, victim)
 
 
 @kind
@@ -199,6 +185,12 @@ def data_link_cut(world: World, fault: Fault) -> None:
 def data_link_lossy(world: World, fault: Fault) -> None:
     """Fetches get lost, late or both."""
     _link_trouble(world, fault, lambda ways: ways.data, loss=0.3, slow=0.3)
+
+
+@kind
+def data_link_slow(world: World, fault: Fault) -> None:
+    """Connections, fetches and questions about offsets take long."""
+    _link_trouble(world, fault, lambda ways: ways.data, slow=0.7, slowest=3.0)
 
 
 @kind
@@ -350,7 +342,7 @@ ACTIVE = 12.0
 THEMES = (
     ("join", "stop", "client_lost", "heartbeat_poisoned", "store_link_cut", "store_link_slow"),
     ("join", "group_link_cut", "group_link_slow", "group_link_lossy", "coordinator_down"),
-    ("join_to_the_end", "join", "data_link_cut", "client_lost", "store_link_slow"),
+    ("join_to_the_end", "data_link_cut", "data_link_slow", "client_lost", "store_link_slow"),
     ("retention", "data_link_lossy", "fetch_errors", "topic_anew", "stop"),
     ("pause", "crash", "store_interrupts", "store_link_lossy", "store_without_majority"),
     ("letters_lossy", "letters_cut", "crash", "pause", "join"),

@@ -46,8 +46,13 @@ async def _story(world: World, chance: Random, faults: list[Fault]) -> None:
     world.workload.produce(chance.randint(0, 25))
     for _ in range(chance.randint(1, 3)):
         world.start()
-    for _ in range(chance.randint(0, 3)):
+    for _ in range(chance.randint(0, 2)):
         world.produce_later(chance.uniform(0.0, ACTIVE), chance.randint(1, 15))
+    for fault in faults:
+        if chance.random() < 0.6:
+            # Faults that find nothing in flight do no harm.
+            moment = max(0.0, fault.at + chance.uniform(-0.2, 0.6))
+            world.produce_later(moment, chance.randint(1, 5))
     await strike(world, faults)
     while not world.running:
         # The last one was asked to stop, or died; the platform starts another.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
@@ -19,8 +20,8 @@ from tests.fakes.observer import RecordingObserver
 from tests.simulation.checker import Checker
 from tests.simulation.client import Cluster
 from tests.simulation.loop import SimulationLoop
-from tests.simulation.network import Network
-from tests.simulation.process import Process, Shape, Surroundings, Times, ways
+from tests.simulation.network import Link, Network
+from tests.simulation.process import Process, Shape, Surroundings, Times, Ways, ways
 from tests.simulation.store import Database
 from tests.simulation.workload import Workload
 
@@ -91,6 +92,27 @@ class WitnessingObserver(RecordingObserver):
         self._log(f"readable {_name(partition)}")
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Condition:
+    """What is wrong with one kind of link."""
+
+    choose: Callable[[Ways], Link]
+    troubles: Mapping[str, float | bool]
+
+    def apply(self, process: Process) -> None:
+        """Let it begin for a process."""
+        link = self.choose(process.ways)
+        for name, value in self.troubles.items():
+            setattr(link, name, value)
+
+    def lift(self, process: Process) -> None:
+        """Let it be over for a process."""
+        link = self.choose(process.ways)
+        usual = Link(link.request_timeout)
+        for name in self.troubles:
+            setattr(link, name, getattr(usual, name))
+
+
 class World:
     """One simulated deployment. Everything that is random comes from ``seed``."""
 
@@ -130,6 +152,7 @@ class World:
             Random(f"{seed} clients"),
         )
         self.processes: list[Process] = []
+        self._conditions: list[Condition] = []
         self._productions = 0
         self._tracing = tracing
         self.trace: list[tuple[float, str, str]] = []
@@ -194,10 +217,26 @@ class World:
         process = Process(
             host, self._around, WitnessingObserver(self, host.name), ways(self.times)
         )
+        for condition in self._conditions:
+            condition.apply(process)
         self.processes.append(process)
         self.log(host.name, "starts" if until is None else "starts, to end when caught up")
         self.loop.on_host(host, process.start, until)
         return process
+
+    def impose(self, condition: Condition, seconds: float, victim: Process | None) -> None:
+        """Trouble a link of one process for a while, or that of all, the later ones included."""
+        if victim is None:
+            self._conditions.append(condition)
+        for process in self.processes if victim is None else [victim]:
+            condition.apply(process)
+        self.loop.in_world(seconds, self._lift, condition)
+
+    def _lift(self, condition: Condition) -> None:
+        if condition in self._conditions:
+            self._conditions.remove(condition)
+        for process in self.processes:
+            condition.lift(process)
 
     @property
     def running(self) -> list[Process]:

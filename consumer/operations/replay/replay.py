@@ -34,6 +34,9 @@ from consumer.stream.range_source import RangeSource
 from consumer.stream.ranges import OffsetRange, offsets_of
 from consumer.stream.throttle import Throttle
 
+LANES_PER_WORKER = 2
+"""So that the lane whose turn it is has nearly always ended its last batch."""
+
 NEVER_HOLDS = BreakerLimits(share=1.0, window=1, minimum=1)
 """Whoever asks for a range gets all of it: old conflicts are met again, however many."""
 
@@ -84,14 +87,16 @@ async def _run(
     _announce(settings, request, left)
     drained = True
     if source.ends:
-        runner = _runner(settings, opened, source, tally)
+        runner = _runner(settings, request, opened, source, tally)
         async with shown_progress(
             "dry run" if request.dry_run else "replay",
             offsets_of(whole.ranges),
             lambda: _done(whole.ranges, dict(whole.positions) | dict(source.positions)),
         ):
-            drained = await runner.run(stop, source.ends) is not RunEnd.DEADLINE
+            end = await runner.run(stop, source.ends)
             source.keep()
+        get_logger().info("replay_ended", end=end.value)
+        drained = end is not RunEnd.DEADLINE
     positions = dict(whole.positions) | dict(source.positions)
     complete = drained and all(positions[part.partition] >= part.end for part in whole.ranges)
     letters = settings.dead_letters.topic if request.letters and not request.dry_run else None
@@ -133,7 +138,7 @@ def _source(
     return RangeSource(
         opened.reader.client,
         left,
-        lanes=request.workers or settings.engine.batches_in_flight,
+        lanes=LANES_PER_WORKER * workers_of(settings, request),
         max_batch_bytes=settings.engine.max_batch_bytes,
         selector=selector_of(request, opened.listed),
         throttle=Throttle(request.rate),
@@ -141,7 +146,14 @@ def _source(
     )
 
 
-def _runner(settings: Settings, opened: Prepared, source: RangeSource, tally: Tally) -> Runner:
+def workers_of(settings: Settings, request: Request) -> int:
+    """Return how many batches are written at once."""
+    return request.workers or settings.engine.batches_in_flight
+
+
+def _runner(
+    settings: Settings, request: Request, opened: Prepared, source: RangeSource, tally: Tally
+) -> Runner:
     engine = settings.engine
     observer = ReplayObserver(tally)
     breaker = Breaker(NEVER_HOLDS)
@@ -167,7 +179,7 @@ def _runner(settings: Settings, opened: Prepared, source: RangeSource, tally: Ta
         observer=observer,
         limits=Limits(
             max_poll_records=engine.max_poll_records,
-            batches_in_flight=source.lanes,
+            batches_in_flight=workers_of(settings, request),
             commit_interval=engine.commit_interval,
             drain_deadline=engine.drain_deadline,
             rebalance_timeout=settings.kafka.rebalance_timeout,

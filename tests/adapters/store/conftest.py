@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
+import warnings
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import pytest
 from pydantic import SecretStr
+from pymongo import AsyncMongoClient
 
 from consumer.settings.groups import MongoSettings
 from consumer.settings.values import Driver
@@ -15,6 +19,15 @@ from consumer.store.collections import Collections
 from consumer.store.mongo import MongoCollections
 from consumer.store.readiness import prepare
 from tests.fakes.collections import MemoryCollections
+
+
+async def let_go_of_half_open_sockets() -> None:
+    """PyMongo's monitors leave a socket to the garbage when they are closed while connecting."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +57,8 @@ async def server(
         await client.drop_database(settings.database)
     finally:
         await close_client(client)
+        if isinstance(client, AsyncMongoClient):
+            await let_go_of_half_open_sockets()
 
 
 @pytest.fixture
@@ -73,3 +88,5 @@ async def collections(
         await client.drop_database(settings.database)
     finally:
         await close_client(client)
+        if isinstance(client, AsyncMongoClient):
+            await let_go_of_half_open_sockets()

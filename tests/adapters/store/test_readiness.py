@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import gc
-import warnings
 from typing import Any
 
 import pytest
@@ -20,7 +17,7 @@ from consumer.store.opening import open_store
 from consumer.store.readiness import inspect, prepare
 from tests.unit.state.builders import event, write
 
-from .conftest import Server
+from .conftest import Server, let_go_of_half_open_sockets
 
 SESSIONS, EVENTS = MongoSettings().sessions, MongoSettings().events
 UNIQUE_EVENTS = Index(EVENTS, ("sessionId", "eventId"), unique=True)
@@ -136,16 +133,7 @@ class TestPreparing:
         async with open_store(settings) as store:
             with pytest.raises(TransientError):
                 await store.prepare()
-        await _let_go_of_half_open_sockets()
-
-
-async def _let_go_of_half_open_sockets() -> None:
-    """PyMongo's monitor leaves a socket to the garbage when it is closed while it connects."""
-    for _ in range(3):
-        await asyncio.sleep(0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+        await let_go_of_half_open_sockets()
 
 
 class TestOpening:

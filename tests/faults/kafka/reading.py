@@ -42,6 +42,14 @@ def quick(bootstrap_servers: str, **others: Any) -> KafkaSettings:
     return KafkaSettings(bootstrap_servers=servers, **{**QUICK, **others})
 
 
+BRISK: Mapping[str, Any] = {
+    "session_timeout": 1.2,
+    "request_timeout": 1.0,
+    "rebalance_timeout": 0.8,
+}
+"""For tests in which the mock cluster has to miss a member before another one may join."""
+
+
 async def publish(
     bootstrap_servers: str,
     counts: Mapping[TopicPartition, int],
@@ -82,6 +90,13 @@ async def commit_beforehand(bootstrap_servers: str, offsets: Mapping[TopicPartit
         await consumer.commit(targets)
     finally:
         await consumer.stop()
+
+
+async def eventually(holds: Callable[[], bool], *, seconds: float = 10.0) -> None:
+    """Return when ``holds``, of something that offers no event to wait for."""
+    async with asyncio.timeout(seconds):
+        while not holds():  # noqa: ASYNC110 -- see the docstring
+            await asyncio.sleep(0.02)
 
 
 class Reader:

@@ -77,7 +77,7 @@ async def test_f26_a_grant_on_the_group_that_is_revoked_is_said_and_survived(
         await publish_events(kafka_bootstrap_servers, {user.partition: EVENTS}, first=EVENTS)
         await user.access.allow(ResourceType.GROUP, user.name, AclOperation.READ)
         await member.until(lambda: member.committed == {user.partition: 2 * EVENTS})
-        await member.until(lambda: member.is_ready())
+        await member.until(member.is_ready)
         assert member.store.events == event_keys({user.partition: 2 * EVENTS})
 
 
@@ -96,7 +96,7 @@ async def test_f26_a_grant_on_the_topic_that_is_revoked_is_said_and_survived(
             ResourceType.TOPIC, user.name, AclOperation.READ, AclOperation.DESCRIBE
         )
         # Ready again before any record has come: nobody may send one for hours.
-        await member.until(lambda: member.is_ready())
+        await member.until(member.is_ready)
         await publish_events(kafka_bootstrap_servers, {user.partition: EVENTS}, first=EVENTS)
         await member.until(lambda: member.committed == {user.partition: 2 * EVENTS})
         assert member.store.events == event_keys({user.partition: 2 * EVENTS})
@@ -122,7 +122,7 @@ async def test_f27_a_password_that_is_changed_is_said_without_a_hot_loop_and_sur
         await user.access.password(PASSWORD)
         await publish_events(kafka_bootstrap_servers, {user.partition: EVENTS}, first=EVENTS)
         await member.until(lambda: member.committed == {user.partition: 2 * EVENTS})
-        await member.until(lambda: member.is_ready())
+        await member.until(member.is_ready)
         assert member.store.events == event_keys({user.partition: 2 * EVENTS})
 
 
@@ -133,4 +133,4 @@ async def test_f27_a_wrong_password_at_the_start_is_trouble_that_is_named(user: 
         assert {error.cause for _, error, *_ in member.seen.retries} == {"KafkaConnectionError"}
         assert not member.is_ready()
         await user.access.password("wrong")
-        await member.until(lambda: member.is_ready())
+        await member.until(member.is_ready)

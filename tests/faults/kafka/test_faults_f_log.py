@@ -48,13 +48,15 @@ async def test_f23_the_engine_says_the_gap_aloud_and_goes_on_behind_it() -> None
 
 
 async def test_f23_a_log_that_was_cut_back_is_read_from_its_beginning_and_said() -> None:
-    async with mocked(1, records=20) as (_, frames):
-        async with reading(quick(frames.bootstrap_servers)) as reader:
-            await reader.until_read({ONE: 20})
-            frames.edit(Api.FETCH, refusing(OFFSET_OUT_OF_RANGE, ONE), times=1)
-            await reader.until_read({ONE: 40})
-            assert reader.resets == [Reset(ONE, 20, 0)]
-            assert reader.offsets(ONE) == [*range(20), *range(20)]
+    async with (
+        mocked(1, records=20) as (_, frames),
+        reading(quick(frames.bootstrap_servers)) as reader,
+    ):
+        await reader.until_read({ONE: 20})
+        frames.edit(Api.FETCH, refusing(OFFSET_OUT_OF_RANGE, ONE), times=1)
+        await reader.until_read({ONE: 40})
+        assert reader.resets == [Reset(ONE, 20, 0)]
+        assert reader.offsets(ONE) == [*range(20), *range(20)]
 
 
 async def test_f24_where_no_offset_is_committed_any_more_reading_begins_at_the_oldest_record() -> (

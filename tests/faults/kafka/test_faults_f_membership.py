@@ -14,7 +14,7 @@ from tests.e2e.processes import running_fleet
 from tests.e2e.sites import Site
 from tests.faults.kafka.clusters import mocked
 from tests.faults.kafka.engine import WatchedStore, event_keys, publish_events, running
-from tests.faults.kafka.reading import ONE, quick
+from tests.faults.kafka.reading import BRISK, ONE, quick
 from tests.faults.proxy import proxied
 from tests.model import problems
 from tests.servers.topics import create_topics
@@ -52,17 +52,15 @@ async def test_f7_a_process_that_was_frozen_past_its_session_undoes_nothing_when
     await site.drop_database()
 
 
-async def test_f8_a_member_whose_loop_was_stuck_past_its_session_joins_again_and_loses_nothing() -> (
-    None
-):
+async def test_f8_a_member_whose_loop_was_stuck_past_its_session_joins_again_without_loss() -> None:
     async with mocked(1) as (_, frames):
         await publish_events(frames.bootstrap_servers, {ONE: EVENTS})
         store = WatchedStore()
         store.open.clear()
-        kafka = quick(frames.bootstrap_servers, session_timeout=1.0, heartbeat_interval=0.2)
+        kafka = quick(frames.bootstrap_servers, **BRISK)
         async with running(kafka, store) as member:
             await member.until(store.entered.is_set)
-            time.sleep(2.5)  # noqa: ASYNC251 -- a loop that is stuck is what this is about
+            time.sleep(2.0)  # noqa: ASYNC251 -- a loop that is stuck is what this is about
             await member.until(lambda: len(member.seen.assignments) == 2)
             store.open.set()
             await member.until(lambda: member.committed == {ONE: EVENTS})

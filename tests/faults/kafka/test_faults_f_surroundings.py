@@ -25,7 +25,7 @@ from consumer.stream.range_reader import open_range_reader
 from tests.faults.kafka.clusters import mocked
 from tests.faults.kafka.engine import event_keys, publish_events, running
 from tests.faults.kafka.frames import Api
-from tests.faults.kafka.reading import ONE, publish, quick
+from tests.faults.kafka.reading import BRISK, ONE, publish, quick
 from tests.servers.topics import create_topics
 
 LETTERS = "letters"
@@ -61,7 +61,7 @@ async def test_f39_while_no_dead_letter_is_acknowledged_its_partitions_offset_st
     async with mocked(1) as (cluster, frames):
         cluster.create_topic(LETTERS, 1)
         await publish(cluster.bootstrap_servers, {ONE: 1}, value=lambda *_: b"no JSON")
-        kafka = quick(frames.bootstrap_servers)
+        kafka = quick(frames.bootstrap_servers, **BRISK)
         waiting = frames.hold(Api.PRODUCE)
         letters = letters_to(kafka, LETTERS)
         async with running(kafka, letters=letters) as member:

@@ -196,12 +196,11 @@ async def sent(bootstrap_servers: str, topic: str, letter: DeadLetter) -> Any:
     await letters.close()
     async with open_range_reader(kafka) as reader:
         partitions = await reader.partitions_of([topic])
-        found = [
+        return [
             record
             async for _, records in reader.read(await reader.ranges(partitions))
             for record in records
         ]
-    return found
 
 
 HEADERS = (("dlq-reason", b"invalid"), ("ce_type", None), ("ce_type", b"\xff"))

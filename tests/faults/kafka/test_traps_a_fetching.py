@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 import aiokafka.codec
@@ -21,7 +20,7 @@ from tests.faults.kafka import batches
 from tests.faults.kafka.batches import batch, flipped, logs, refusing, replacing
 from tests.faults.kafka.clusters import mocked
 from tests.faults.kafka.frames import Api
-from tests.faults.kafka.reading import ONE, TWO, quick, reading
+from tests.faults.kafka.reading import ONE, TWO, eventually, quick, reading
 
 KAFKA_STORAGE_ERROR = 56
 MIB = 1024 * 1024
@@ -59,9 +58,7 @@ async def test_a3_a_fetch_that_failed_does_not_count_as_a_poll_that_goes_on_for_
         async with reading(kafka) as reader:
             await reader.until(lambda: bool(reader.failed))
             # Nobody polls any more: the client has to notice, and leave the group.
-            async with asyncio.timeout(10):
-                while reader.consumer._coordinator.generation >= 0:
-                    await asyncio.sleep(0.05)
+            await eventually(lambda: reader.consumer._coordinator.generation < 0)
 
 
 async def test_a21_a_record_that_the_client_finds_too_large_is_not_skipped() -> None:
@@ -88,13 +85,15 @@ async def test_a22_a_broker_that_answers_with_errors_is_asked_again_with_pauses(
 
 
 async def test_a22_a_client_whose_fetching_has_died_is_replaced() -> None:
-    async with mocked(1, records=5) as (_, frames):
-        async with reading(quick(frames.bootstrap_servers)) as reader:
-            await reader.until_read({ONE: 5})
-            reader.consumer._fetcher._fetch_task.cancel()
-            await reader.until(lambda: len(reader.clients) == 2)
-            assert reader.errors[-1].cause == "fetching_ended"
-            await reader.until_read({ONE: 10})
+    async with (
+        mocked(1, records=5) as (_, frames),
+        reading(quick(frames.bootstrap_servers)) as reader,
+    ):
+        await reader.until_read({ONE: 5})
+        reader.consumer._fetcher._fetch_task.cancel()
+        await reader.until(lambda: len(reader.clients) == 2)
+        assert reader.errors[-1].cause == "fetching_ended"
+        await reader.until_read({ONE: 10})
 
 
 def compressed(codec: str, content: bytes) -> bytes:

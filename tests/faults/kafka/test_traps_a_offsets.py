@@ -13,7 +13,15 @@ from consumer.ports import Start
 from consumer.stream.ledger import Ledger, LedgerError
 from tests.faults.kafka.clusters import mocked
 from tests.faults.kafka.frames import Api
-from tests.faults.kafka.reading import ONE, TOPIC, TWO, commit_beforehand, quick, reading
+from tests.faults.kafka.reading import (
+    ONE,
+    TOPIC,
+    TWO,
+    commit_beforehand,
+    eventually,
+    quick,
+    reading,
+)
 
 LOAD_IN_PROGRESS, NOT_COORDINATOR, GROUP_AUTHORIZATION_FAILED = 14, 16, 30
 
@@ -49,9 +57,7 @@ async def test_a10_a_member_that_was_made_to_leave_commits_nothing() -> None:
             await reader.until_read({ONE: 10})
             await reader.source.commit({ONE: 10})
             # Nobody polls any more, so the client leaves the group by itself.
-            async with asyncio.timeout(10):
-                while reader.consumer._coordinator.generation >= 0:
-                    await asyncio.sleep(0.05)
+            await eventually(lambda: reader.consumer._coordinator.generation < 0)
             committing = reader.client.commit({ONE: 3})
             with pytest.raises(TransientError, match="not_a_member"):
                 await committing
@@ -75,20 +81,22 @@ def test_a11_a_batch_of_an_older_assignment_moves_no_offset_of_the_new_one() -> 
 async def test_a11_a_commit_of_an_older_assignment_is_given_up_before_it_can_be_tried_again() -> (
     None
 ):
-    async with mocked(1, records=10) as (_, frames):
-        async with reading(quick(frames.bootstrap_servers)) as reader:
-            await reader.until_read({ONE: 10})
-            loading = frames.refuse_commits(LOAD_IN_PROGRESS)
-            late = asyncio.ensure_future(reader.source.commit({ONE: 3}))
-            await loading.met.wait()
-            rejoined = reader.assignments + 1
-            reader.consumer._coordinator.request_rejoin()
-            await reader.until(lambda: reader.assignments == rejoined)
-            loading.end()
-            with pytest.raises(TransientError, match="given up with its assignment"):
-                await late
-            await reader.source.commit({ONE: 10})
-            assert await reader.source.committed([ONE]) == {ONE: 10}
+    async with (
+        mocked(1, records=10) as (_, frames),
+        reading(quick(frames.bootstrap_servers)) as reader,
+    ):
+        await reader.until_read({ONE: 10})
+        loading = frames.refuse_commits(LOAD_IN_PROGRESS)
+        late = asyncio.ensure_future(reader.source.commit({ONE: 3}))
+        await loading.met.wait()
+        rejoined = reader.assignments + 1
+        reader.consumer._coordinator.request_rejoin()
+        await reader.until(lambda: reader.assignments == rejoined)
+        loading.end()
+        with pytest.raises(TransientError, match="given up with its assignment"):
+            await late
+        await reader.source.commit({ONE: 10})
+        assert await reader.source.committed([ONE]) == {ONE: 10}
 
 
 @pytest.mark.parametrize(
@@ -104,13 +112,15 @@ async def test_a11_a_commit_of_an_older_assignment_is_given_up_before_it_can_be_
     ],
 )
 async def test_a12_every_refusal_of_a_commit_is_trouble_that_passes(code: int, cause: str) -> None:
-    async with mocked(1, records=10) as (_, frames):
-        async with reading(quick(frames.bootstrap_servers)) as reader:
-            await reader.until_read({ONE: 10})
-            frames.refuse_commits(code, times=1)
-            with pytest.raises(TransientError) as refusal:
-                await reader.source.commit({ONE: 10})
-            assert refusal.value.cause == cause
+    async with (
+        mocked(1, records=10) as (_, frames),
+        reading(quick(frames.bootstrap_servers)) as reader,
+    ):
+        await reader.until_read({ONE: 10})
+        frames.refuse_commits(code, times=1)
+        with pytest.raises(TransientError) as refusal:
+            await reader.source.commit({ONE: 10})
+        assert refusal.value.cause == cause
 
 
 async def test_a12_a_commit_that_the_client_would_retry_for_ever_ends_at_its_deadline() -> None:
@@ -127,11 +137,13 @@ async def test_a12_a_commit_that_the_client_would_retry_for_ever_ends_at_its_dea
 
 
 async def test_a12_a_commit_for_a_partition_of_somebody_else_is_trouble_that_passes() -> None:
-    async with mocked(1, records=1) as (_, frames):
-        async with reading(quick(frames.bootstrap_servers)) as reader:
-            await reader.until_read({ONE: 1})
-            with pytest.raises(TransientError, match="IllegalStateError"):
-                await reader.source.commit({TopicPartition(TOPIC, 7): 1})
+    async with (
+        mocked(1, records=1) as (_, frames),
+        reading(quick(frames.bootstrap_servers)) as reader,
+    ):
+        await reader.until_read({ONE: 1})
+        with pytest.raises(TransientError, match="IllegalStateError"):
+            await reader.source.commit({TopicPartition(TOPIC, 7): 1})
 
 
 def test_a12_no_offset_below_zero_and_no_empty_commit_comes_out_of_the_ledger() -> None:
@@ -144,13 +156,15 @@ def test_a12_no_offset_below_zero_and_no_empty_commit_comes_out_of_the_ledger() 
 
 
 async def test_a13_what_was_handed_out_and_not_settled_is_never_committed() -> None:
-    async with mocked(2, records=30) as (_, frames):
-        async with reading(quick(frames.bootstrap_servers)) as reader:
-            await reader.until_read({ONE: 30, TWO: 30})
-            await reader.source.commit({ONE: 7})
-            rejoined = reader.assignments + 1
-            reader.consumer._coordinator.request_rejoin()
-            await reader.until(lambda: reader.assignments == rejoined)
-            assert await reader.source.committed([ONE, TWO]) == {ONE: 7, TWO: None}
-            await reader.until_read({ONE: 53, TWO: 60})
-            assert reader.starts == {ONE: Start(7, 7), TWO: Start(0, None)}
+    async with (
+        mocked(2, records=30) as (_, frames),
+        reading(quick(frames.bootstrap_servers)) as reader,
+    ):
+        await reader.until_read({ONE: 30, TWO: 30})
+        await reader.source.commit({ONE: 7})
+        rejoined = reader.assignments + 1
+        reader.consumer._coordinator.request_rejoin()
+        await reader.until(lambda: reader.assignments == rejoined)
+        assert await reader.source.committed([ONE, TWO]) == {ONE: 7, TWO: None}
+        await reader.until_read({ONE: 53, TWO: 60})
+        assert reader.starts == {ONE: Start(7, 7), TWO: Start(0, None)}

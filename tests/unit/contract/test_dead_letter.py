@@ -95,6 +95,7 @@ def test_a_first_timestamp_that_cannot_be_read_is_not_told() -> None:
         ([b"1.0"], b"1"),
         ([b"\xff"], b"1"),
         (["\u0663".encode()], b"1"),
+        ([b"9" * 9], b"9" * 9),
         ([b"9" * 10], b"1"),
         ([b"9" * 5000], b"1"),
     ],

@@ -503,6 +503,21 @@ async def test_what_kills_a_batch_ends_the_run_also_while_it_drains(stopping: bo
 
 
 @in_virtual_time
+async def test_a_batch_that_somebody_else_cancels_ends_the_run() -> None:
+    engine = Engine()
+
+    async def cancelled(*_: object) -> None:
+        raise asyncio.CancelledError
+
+    engine.letters.send = cancelled  # type: ignore[method-assign]  # one test's script
+    engine.source.scripts.append(brought(P0, 0, value=BAD))
+    await engine.start(P0)
+    assert engine.running is not None
+    with pytest.raises(TaskDiedError, match="cancelled"):
+        await engine.running
+
+
+@in_virtual_time
 async def test_a_failure_ends_what_else_is_in_flight() -> None:
     engine = Engine(stop_on_gap=True)
     engine.store.gate.clear()

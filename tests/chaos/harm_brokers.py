@@ -1,0 +1,65 @@
+"""What is done to brokers, and to the way to them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from random import Random
+
+from tests.chaos.harm_network import cutting, delayed, harmed
+from tests.chaos.servers import BROKERS
+from tests.chaos.world import World
+from tests.faults.proxy import Proxy, Way
+
+
+@asynccontextmanager
+async def _broker(world: World, number: int, harm: str, cure: str) -> AsyncIterator[str]:
+    kafka = world.servers.kafka
+    await asyncio.to_thread(getattr(kafka, harm), number)
+    try:
+        yield f"broker {number}"
+    finally:
+        await asyncio.to_thread(getattr(kafka, cure), number)
+
+
+def kill_broker(world: World, random: Random) -> AbstractAsyncContextManager[str]:
+    return _broker(world, random.randint(1, BROKERS), "kill", "start")
+
+
+def freeze_broker(world: World, random: Random) -> AbstractAsyncContextManager[str]:
+    return _broker(world, random.randint(1, BROKERS), "freeze", "thaw")
+
+
+@asynccontextmanager
+async def restart_broker(world: World, random: Random) -> AsyncIterator[str]:
+    async with _broker(world, random.randint(1, BROKERS), "kill", "start") as name:
+        pass
+    yield name
+
+
+@asynccontextmanager
+async def lose_coordinator(world: World, random: Random) -> AsyncIterator[str]:
+    number = await world.coordinator() or random.randint(1, BROKERS)
+    async with _broker(world, number, "kill", "start") as name:
+        yield name
+
+
+def silent_broker(world: World, random: Random) -> AbstractAsyncContextManager[str]:
+    number = random.randrange(BROKERS)
+    proxy = world.kafka.proxies[number]
+    return harmed([proxy], Proxy.fall_silent, f"broker {number + 1}")
+
+
+def slow_brokers(world: World, random: Random) -> AbstractAsyncContextManager[str]:
+    seconds = random.choice([0.1, 0.5, 1.0])
+    proxies = world.kafka.proxies
+    return harmed(proxies, delayed(seconds), f"{seconds} s")
+
+
+def cut_brokers(world: World, random: Random) -> AbstractAsyncContextManager[str]:
+    return cutting(world.kafka.proxies, random.choice(list(Way)), random)
+
+
+def unreachable_brokers(world: World, random: Random) -> AbstractAsyncContextManager[str]:
+    return harmed(world.kafka.proxies, Proxy.refuse, "all")

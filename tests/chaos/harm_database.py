@@ -1,0 +1,72 @@
+"""What is done to the database, and to the way to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from random import Random
+
+from tests.chaos.harm_network import cutting, delayed, harmed, throttled
+from tests.chaos.world import World
+from tests.faults.proxy import Proxy, Way
+
+OUTAGE_SECONDS = 60.0
+MAY_GROW = 50 * 2**20
+
+
+@asynccontextmanager
+async def _database(world: World, harm: str, cure: str) -> AsyncIterator[str]:
+    mongodb = world.servers.mongodb
+    await asyncio.to_thread(getattr(mongodb, harm))
+    try:
+        yield ""
+    finally:
+        await asyncio.to_thread(getattr(mongodb, cure))
+
+
+def kill_database(world: World, random: Random) -> AbstractAsyncContextManager[str]:
+    return _database(world, "kill", "start")
+
+
+def freeze_database(world: World, random: Random) -> AbstractAsyncContextManager[str]:
+    return _database(world, "freeze", "thaw")
+
+
+def unreachable_database(world: World, random: Random) -> AbstractAsyncContextManager[str]:
+    return harmed([world.mongodb], Proxy.refuse)
+
+
+@asynccontextmanager
+async def long_outage(world: World, random: Random) -> AsyncIterator[str]:
+    """No membership, no process and no memory may be lost to it."""
+    clock = asyncio.get_running_loop().time
+    begun, before = clock(), world.crew.memory()
+    async with unreachable_database(world, random):
+        yield ""
+        await asyncio.sleep(max(0.0, begun + OUTAGE_SECONDS - clock()))
+        for name, resident in world.crew.memory().items():
+            if resident - before.get(name, resident) > MAY_GROW:
+                world.crew.problems.append(f"{name} grew to {resident >> 20} MiB in an outage")
+
+
+def silent_database(world: World, random: Random) -> AbstractAsyncContextManager[str]:
+    return harmed([world.mongodb], Proxy.fall_silent)
+
+
+def slow_database(world: World, random: Random) -> AbstractAsyncContextManager[str]:
+    seconds = random.choice([0.2, 1.0, 2.0])
+    return harmed([world.mongodb], delayed(seconds), f"{seconds} s")
+
+
+def trickling_database(world: World, random: Random) -> AbstractAsyncContextManager[str]:
+    rate = random.choice([1.0, 2000.0, 20_000.0])
+    return harmed([world.mongodb], throttled(rate), f"{rate:g} bytes/s")
+
+
+def cut_answers(world: World, random: Random) -> AbstractAsyncContextManager[str]:
+    return cutting([world.mongodb], Way.REPLIES, random)
+
+
+def cut_commands(world: World, random: Random) -> AbstractAsyncContextManager[str]:
+    return cutting([world.mongodb], Way.REQUESTS, random)

@@ -1,0 +1,212 @@
+"""No dead letter counts as sent before the brokers have acknowledged it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Any
+
+import pytest
+from aiokafka.errors import (
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    OutOfOrderSequenceNumber,
+)
+
+from consumer.contract.dead_letter import DeadLetter
+from consumer.contract.record import Position
+from consumer.errors import TransientError
+from consumer.stream.dead_letters import DISCARD_WAIT, KafkaDeadLetters
+from tests import builders
+from tests.fakes.producer import MemoryProducer, SentRecord
+from tests.simulation.loop import in_virtual_time
+
+
+def letter(offset: int, value: bytes = b"value") -> DeadLetter:
+    return DeadLetter(
+        b"key", value, (("dlq-reason", b"invalid"),), Position(builders.EVENTS, 0, offset)
+    )
+
+
+class Desk:
+    """A dead-letter topic whose answers a test gives: at once, never, or with an error."""
+
+    def __init__(self) -> None:
+        self.log: list[SentRecord] = []
+        self.pending: list[asyncio.Future[Any]] = []
+        self.answers: deque[Exception | None] = deque()
+        self.silent = False
+        self.largest = 1_000
+        self.connect_errors: deque[Exception] = deque()
+        self.stop_hangs = False
+        self.producers: list[MemoryProducer] = []
+        self.letters = KafkaDeadLetters(
+            self._open,
+            builders.LETTERS,
+            lambda long: DeadLetter(long.key, b"short", long.headers, long.origin),
+            timeout=10.0,
+        )
+
+    def _open(self) -> MemoryProducer:
+        producer = _HangingProducer(self._transmit, self._connect)
+        producer.hangs = self.stop_hangs
+        self.producers.append(producer)
+        return producer
+
+    async def _connect(self) -> None:
+        await asyncio.sleep(0.1)
+        if self.connect_errors:
+            raise self.connect_errors.popleft()
+
+    def _transmit(self, sent: SentRecord) -> asyncio.Future[Any]:
+        if len(sent.value or b"") > self.largest:
+            raise MessageSizeTooLargeError
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.log.append(sent)
+        self.pending.append(answer)
+        error = self.answers.popleft() if self.answers else None
+        if error is not None:
+            answer.set_exception(error)
+        elif not self.silent:
+            answer.set_result(None)
+        return answer
+
+
+class _HangingProducer(MemoryProducer):
+    """One whose brokers may not answer, so that it cannot flush."""
+
+    hangs = False
+
+    async def stop(self) -> None:
+        if self.hangs:
+            await asyncio.Event().wait()
+        await super().stop()
+
+
+@in_virtual_time
+async def test_a_letter_is_sent_with_its_key_value_and_headers() -> None:
+    desk = Desk()
+    await desk.letters.send([letter(0)])
+    assert desk.log == [
+        SentRecord(builders.LETTERS, b"key", b"value", (("dlq-reason", b"invalid"),))
+    ]
+
+
+@in_virtual_time
+async def test_one_letter_without_an_acknowledgement_fails_them_all() -> None:
+    desk = Desk()
+    desk.answers.extend([None, KafkaTimeoutError(), None])
+    with pytest.raises(TransientError, match="KafkaTimeoutError"):
+        await desk.letters.send([letter(0), letter(1), letter(2)])
+
+
+@in_virtual_time
+async def test_silence_is_given_up_in_time() -> None:
+    desk = Desk()
+    desk.silent = True
+    begun = asyncio.get_running_loop().time()
+    with pytest.raises(TransientError, match="TimeoutError"):
+        await desk.letters.send([letter(0)])
+    assert asyncio.get_running_loop().time() - begun == pytest.approx(10.0)
+
+
+@in_virtual_time
+async def test_a_producer_that_failed_is_replaced() -> None:
+    desk = Desk()
+    desk.answers.append(KafkaTimeoutError())
+    with pytest.raises(TransientError):
+        await desk.letters.send([letter(0)])
+    await desk.letters.send([letter(0)])
+    assert [producer.stopped for producer in desk.producers] == [True, False]
+
+
+@in_virtual_time
+async def test_a_producer_that_cannot_disconnect_holds_up_no_retry() -> None:
+    desk = Desk()
+    desk.stop_hangs = True
+    desk.answers.append(KafkaTimeoutError())
+    begun = asyncio.get_running_loop().time()
+    with pytest.raises(TransientError):
+        await desk.letters.send([letter(0)])
+    assert asyncio.get_running_loop().time() - begun <= DISCARD_WAIT + 0.2
+
+
+@in_virtual_time
+async def test_a_failure_discards_no_producer_but_its_own() -> None:
+    desk = Desk()
+    desk.silent = True
+    late = asyncio.ensure_future(desk.letters.send([letter(0)]))
+    await asyncio.sleep(5.0)
+    desk.silent = False
+    desk.answers.append(KafkaTimeoutError())
+    with pytest.raises(TransientError):
+        await desk.letters.send([letter(1)])
+    await desk.letters.send([letter(1)])
+    with pytest.raises(TransientError):
+        await late
+    assert [producer.stopped for producer in desk.producers] == [True, False]
+    await desk.letters.send([letter(2)])
+    assert len(desk.producers) == 2
+
+
+@in_virtual_time
+async def test_no_connection_is_trouble_that_passes() -> None:
+    desk = Desk()
+    desk.connect_errors.append(KafkaTimeoutError())
+    with pytest.raises(TransientError):
+        await desk.letters.send([letter(0)])
+    await desk.letters.send([letter(0)])
+    assert len(desk.log) == 1
+
+
+@in_virtual_time
+async def test_two_batches_with_letters_share_one_producer() -> None:
+    desk = Desk()
+    await asyncio.gather(desk.letters.send([letter(0)]), desk.letters.send([letter(1)]))
+    assert len(desk.producers) == 1
+
+
+@in_virtual_time
+async def test_a_letter_that_is_too_large_is_sent_shortened() -> None:
+    desk = Desk()
+    await desk.letters.send([letter(0, b"x" * 2_000), letter(1)])
+    assert [sent.value for sent in desk.log] == [b"value", b"short"]
+
+
+@in_virtual_time
+async def test_a_letter_that_only_the_broker_finds_too_large_is_sent_shortened_too() -> None:
+    desk = Desk()
+    desk.answers.extend([None, MessageSizeTooLargeError(), OutOfOrderSequenceNumber()])
+    await desk.letters.send([letter(0), letter(1), letter(2, b"behind it")])
+    assert [sent.value for sent in desk.log[3:]] == [b"short", b"behind it"]
+    assert [producer.stopped for producer in desk.producers] == [True, False]
+
+
+@in_virtual_time
+async def test_a_letter_that_its_producer_drops_is_trouble_and_cancels_nobody() -> None:
+    desk = Desk()
+    desk.silent = True
+    sending = asyncio.ensure_future(desk.letters.send([letter(0)]))
+    await asyncio.sleep(1.0)
+    desk.pending[0].cancel()
+    with pytest.raises(TransientError, match="KafkaError"):
+        await sending
+
+
+@in_virtual_time
+async def test_a_letter_that_is_too_large_even_shortened_is_trouble_and_not_lost() -> None:
+    desk = Desk()
+    desk.largest = 2
+    with pytest.raises(TransientError, match="MessageSizeTooLargeError"):
+        await desk.letters.send([letter(0)])
+
+
+@in_virtual_time
+async def test_closing_takes_no_longer_than_it_may() -> None:
+    desk = Desk()
+    desk.stop_hangs = True
+    await desk.letters.send([letter(0)])
+    begun = asyncio.get_running_loop().time()
+    await desk.letters.close(2.0)
+    await desk.letters.close(2.0)
+    assert asyncio.get_running_loop().time() - begun == pytest.approx(2.0)
