@@ -31,7 +31,12 @@ OWN_KEY = b"\0the key is the session of the message"
 def created(session_id: str = "s", **fields: Any) -> JsonObject:
     """A session begins; a field given as None is left out."""
     return _message(
-        {"type": "session.created", "sessionId": session_id, "language": "en", "startedAt": STARTED},
+        {
+            "type": "session.created",
+            "sessionId": session_id,
+            "language": "en",
+            "startedAt": STARTED,
+        },
         fields,
     )
 
@@ -64,7 +69,7 @@ def failed(session_id: str = "s", **fields: Any) -> JsonObject:
 
 
 def _message(usual: JsonObject, fields: Mapping[str, Any]) -> JsonObject:
-    return {name: value for name, value in (usual | fields).items() if value is not None}
+    return {name: value for name, value in {**usual, **fields}.items() if value is not None}
 
 
 def encoded(message: Mapping[str, Any]) -> bytes:

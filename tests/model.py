@@ -9,7 +9,7 @@ something else (conflicts, dead-lettered). Order decides only who wins among tho
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -181,7 +181,7 @@ def _stored_parts(
 ) -> tuple[dict[Place, dict[str, Any]], list[str]]:
     """Take the documents apart by place; also return what should not be in them."""
     parts: dict[Place, dict[str, Any]] = {}
-    ids = [("session", one["sessionId"]) for one in sessions]
+    ids: list[tuple[str, ...]] = [("session", one["sessionId"]) for one in sessions]
     ids += [("event", one["sessionId"], one["eventId"]) for one in events]
     found = [f"{key}: {count} documents" for key, count in Counter(ids).items() if count > 1]
     for document in events:
@@ -224,7 +224,9 @@ def _status_problems(
         if count["sure end"]:
             allowed = set(ENDED)
         missing_is_fine = not any(count[f"sure {kind}"] for kind in _SHAPES)
-        if status not in allowed and not (status is None and name not in statuses and missing_is_fine):
+        if status not in allowed and not (
+            status is None and name not in statuses and missing_is_fine
+        ):
             found.append(f"session {name}: status {status}, expected one of {sorted(allowed)}")
     return found
 

@@ -58,7 +58,7 @@ def end_of_name(text: str, at: int) -> int:
 
 
 def end_of_flat_members(text: str, at: int) -> int:
-    """Return where the members end that have a flat value and a comma; ``at``: the first has not."""
+    """Return where the members with a flat value and a comma end; ``at``: the first has none."""
     return _end(_FLAT_MEMBERS, text, at)
 
 

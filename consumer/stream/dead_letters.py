@@ -195,7 +195,8 @@ class KafkaDeadLetters:
 def _problem(answer: object) -> Exception | None:
     if isinstance(answer, asyncio.CancelledError):
         # The producer dropped it; nobody has cancelled us.
-        return KafkaError("a dead letter was dropped by its producer")
+        dropped: Exception = KafkaError("a dead letter was dropped by its producer")
+        return dropped
     return answer if isinstance(answer, Exception) else None
 
 

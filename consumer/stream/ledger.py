@@ -62,8 +62,9 @@ class Ledger:
 
     @property
     def revision(self) -> int:
-        """Changes with every epoch and every starting point: what had been offered for commit
-        before may speak of another history of the partition.
+        """Changes with every epoch and every starting point.
+
+        What had been offered for commit before may speak of another history of the partition.
         """
         return self._revision
 

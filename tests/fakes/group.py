@@ -14,7 +14,6 @@ from typing import TypeVar
 
 from consumer.contract.record import TopicPartition
 
-
 T = TypeVar("T")
 
 

@@ -18,8 +18,10 @@ times = st.sampled_from(
 )
 values = st.recursive(
     st.sampled_from([None, True, False, 0, 1, 1.0, -0.0, 0.0, 1e2, 100, "", "text", 2**40]),
-    lambda inner: st.lists(inner, max_size=2)
-    | st.dictionaries(st.sampled_from(["a", "b", "$ref", "x.y", "_id"]), inner, max_size=2),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(st.sampled_from(["a", "b", "$ref", "x.y", "_id"]), inner, max_size=2)
+    ),
     max_leaves=4,
 )
 payloads = st.dictionaries(st.sampled_from(["text", "n", "$id"]), values, max_size=2)
@@ -53,7 +55,5 @@ def delivered(message: Message, offset: int, partition: int = 0) -> tuple[Record
     """The message as one record of the log, and what its producer knows of it."""
     topic = builders.EVENTS if message["type"] == "event.recorded" else builders.SESSIONS
     stamp = builders.STAMPED_MS + offset
-    record = builders.record(
-        message, offset, topic=topic, partition=partition, timestamp_ms=stamp
-    )
+    record = builders.record(message, offset, topic=topic, partition=partition, timestamp_ms=stamp)
     return record, Sent(Position(topic, partition, offset), stamp, message)

@@ -123,7 +123,9 @@ def batchings(records: Sequence[Record]) -> list[list[list[Record]]]:
     return found
 
 
-@pytest.mark.parametrize("story", [story for _, story in STORIES], ids=[name for name, _ in STORIES])
+@pytest.mark.parametrize(
+    "story", [story for _, story in STORIES], ids=[name for name, _ in STORIES]
+)
 def test_every_permutation_in_every_batching_gives_the_models_documents(
     story: list[dict[str, Any]],
 ) -> None:

@@ -95,9 +95,7 @@ class Deployment(RuleBasedStateMachine):
         loss=st.sampled_from([0.0, 0.4]),
         slow=st.sampled_from([0.0, 0.5]),
     )
-    def trouble_a_link(
-        self, number: int, kind: str, cut: bool, loss: float, slow: float
-    ) -> None:
+    def trouble_a_link(self, number: int, kind: str, cut: bool, loss: float, slow: float) -> None:
         process = self._process(number)
         if process is not None:
             link: Link = getattr(process.ways, kind)

@@ -20,7 +20,8 @@ def main() -> int:
         print_schedule(options.seed or 0)
     begun = time.monotonic()
     number = steps = failed = 0
-    for number, seed in enumerate(_seeds(options), start=1):
+    for seed in _seeds(options):
+        number += 1
         try:
             steps += run_schedule(seed).loop.steps
         except Violation as violation:

@@ -83,7 +83,7 @@ class Checker:
         return accounted_for(
             sent,
             None if session is None else _decoded(bson.encode(session)),
-            None if event is None else _decoded(event.raw),
+            None if event is None else _decoded(bytes(event.raw)),
             self._letters[sent.position],
         )
 
@@ -100,7 +100,7 @@ class Checker:
     def check_documents(self) -> None:
         """Nothing is lost, nothing is invented, everything is as the model has it."""
         sessions = [_decoded(bson.encode(one)) for one in self._memory.sessions.values()]
-        events = [_decoded(raw.raw) for raw in self._memory.events.values()]
+        events = [_decoded(bytes(raw.raw)) for raw in self._memory.events.values()]
         letters = [(at, reason) for at, reasons in self._letters.items() for reason in reasons]
         self.found += problems(self._workload.sent.values(), sessions, events, letters)
         for slot, sent in self._workload.sent.items():

@@ -57,9 +57,7 @@ class Network:
         loop.in_world(self._delay(link), self._arrive, link, action, answer)
         return answer
 
-    def _arrive(
-        self, link: Link, action: Callable[[], Any], answer: asyncio.Future[Any]
-    ) -> None:
+    def _arrive(self, link: Link, action: Callable[[], Any], answer: asyncio.Future[Any]) -> None:
         if self.over:
             return
         try:
@@ -75,9 +73,7 @@ class Network:
         else:
             self._reply(link, answer, result, None)
 
-    def _reply_of(
-        self, link: Link, answer: asyncio.Future[Any], done: asyncio.Future[Any]
-    ) -> None:
+    def _reply_of(self, link: Link, answer: asyncio.Future[Any], done: asyncio.Future[Any]) -> None:
         error = done.exception()
         self._reply(link, answer, None if error else done.result(), error)
 

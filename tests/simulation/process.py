@@ -159,9 +159,7 @@ class Process:
         )
         self.runner = self._wire(source, letters)
         try:
-            self.end = await supervise(
-                self.runner.run(self.stop, until), self._background(source)
-            )
+            self.end = await supervise(self.runner.run(self.stop, until), self._background(source))
         finally:
             await source.close(times.close_timeout)
             await letters.close()
@@ -259,9 +257,7 @@ class Process:
             else:
                 acknowledged.set_result(None)
 
-        answer = around.cluster.network.call(
-            self.ways.letters, partial(around.take_letter, sent)
-        )
+        answer = around.cluster.network.call(self.ways.letters, partial(around.take_letter, sent))
         answer.add_done_callback(answered)
         return acknowledged
 

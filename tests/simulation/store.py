@@ -148,9 +148,7 @@ class Database:
         step()
         return done
 
-    def find_events(
-        self, session_id: str, event_ids: Sequence[str]
-    ) -> Sequence[RawBSONDocument]:
+    def find_events(self, session_id: str, event_ids: Sequence[str]) -> Sequence[RawBSONDocument]:
         """Answer with these events."""
         keys = [(session_id, event_id) for event_id in event_ids if self._sees()]
         return [self.memory.events[key] for key in keys if key in self.memory.events]
@@ -218,4 +216,3 @@ class SimulatedCollections:
             return await self._network.call(self._link, action)
         except LostError:
             raise TransientError("AutoReconnect") from None
-

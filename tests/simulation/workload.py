@@ -22,8 +22,10 @@ BAD_RECORDS: tuple[tuple[bytes, Reason], ...] = (
     (b'{"type":"session.created","sessionId":"s0"}', Reason.INVALID),
     (b'{"type":"session.created","sessionId":"s0","schemaVersion":2}', Reason.UNSUPPORTED_VERSION),
     (
-        b'{"type":"event.recorded","sessionId":"s0","eventId":"e","eventType":"system",'
-        b'"payload":{"n":18446744073709551616}}',
+        (
+            b'{"type":"event.recorded","sessionId":"s0","eventId":"e","eventType":"system",'
+            b'"payload":{"n":18446744073709551616}}'
+        ),
         Reason.UNSTORABLE,
     ),
 )

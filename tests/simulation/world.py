@@ -19,7 +19,7 @@ from tests.fakes.group import Group
 from tests.fakes.observer import RecordingObserver
 from tests.simulation.checker import Checker
 from tests.simulation.client import Cluster
-from tests.simulation.loop import SimulationLoop
+from tests.simulation.loop import new_loop
 from tests.simulation.network import Link, Network
 from tests.simulation.process import Process, Shape, Surroundings, Times, Ways, ways
 from tests.simulation.store import Database
@@ -128,7 +128,7 @@ class World:
     ) -> None:
         self.shape = shape
         self.times = times = times or Times()
-        self.loop = loop = SimulationLoop(Random(f"{seed} order"))
+        self.loop = loop = new_loop(Random(f"{seed} order"))
         self.network = Network(loop, Random(f"{seed} network"))
         self.broker = Broker({builders.SESSIONS: partitions, builders.EVENTS: partitions})
         self.group = Group(
@@ -214,9 +214,7 @@ class World:
     def start(self, until: Mapping[TopicPartition, int] | None = None) -> Process:
         """Start a new process."""
         host = self.loop.add_host(f"p{len(self.processes) + 1}")
-        process = Process(
-            host, self._around, WitnessingObserver(self, host.name), ways(self.times)
-        )
+        process = Process(host, self._around, WitnessingObserver(self, host.name), ways(self.times))
         for condition in self._conditions:
             condition.apply(process)
         self.processes.append(process)
@@ -294,13 +292,15 @@ class World:
 
     async def caught_up(self, bound: float = BOUND) -> None:
         """Wait until the group has committed everything; a violation where it takes longer."""
-        while self._productions:
+        while self._productions:  # noqa: ASYNC110 -- virtual time, and nobody to tell of the end
             await asyncio.sleep(0.25)
         deadline = self.loop.time() + bound
         while behind := self.checker.behind(self.group.offsets.get):
             self.check()
             if self.loop.time() > deadline:
-                raise Violation(f"not caught up {bound:.0f} s after it was healed:\n" + "\n".join(behind))
+                raise Violation(
+                    f"not caught up {bound:.0f} s after it was healed:\n" + "\n".join(behind)
+                )
             await asyncio.sleep(0.25)
 
     async def finish(self) -> None:
@@ -321,5 +321,3 @@ class World:
 
 def _name(partition: TopicPartition) -> str:
     return f"{partition.topic.rpartition('.')[2]}-{partition.partition}"
-
-

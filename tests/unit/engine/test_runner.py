@@ -79,7 +79,7 @@ async def test_liveness_that_cannot_be_proved_ends_nothing() -> None:
     async def fail(*_: object) -> Polled:
         raise OUTAGE
 
-    engine.source.poll = fail  # type: ignore[method-assign]  # one test's script
+    engine.source.poll = fail  # type: ignore[method-assign,assignment]  # one test's script
     await asyncio.sleep(5.0)
     assert engine.running is not None
     assert not engine.running.done()
@@ -92,10 +92,12 @@ async def test_a_poll_is_short_while_batches_are_in_flight() -> None:
     engine.source.scripts.append(brought(P0, 0))
     await engine.start(P0, P1)
     await asyncio.sleep(0.1)
-    assert engine.source.asked[-1] == ((P1,), BUSY_POLL)
+    busy: tuple[object, float] = engine.source.asked[-1]
+    assert busy == ((P1,), BUSY_POLL)
     engine.store.gate.set()
     await asyncio.sleep(0.1)
-    assert engine.source.asked[-1] == ((P0, P1), IDLE_POLL)
+    idle: tuple[object, float] = engine.source.asked[-1]
+    assert idle == ((P0, P1), IDLE_POLL)
 
 
 @in_virtual_time
@@ -509,7 +511,7 @@ async def test_a_batch_that_somebody_else_cancels_ends_the_run() -> None:
     async def cancelled(*_: object) -> None:
         raise asyncio.CancelledError
 
-    engine.letters.send = cancelled  # type: ignore[method-assign]  # one test's script
+    engine.letters.send = cancelled  # type: ignore[method-assign,assignment]  # one test's script
     engine.source.scripts.append(brought(P0, 0, value=BAD))
     await engine.start(P0)
     assert engine.running is not None
@@ -537,7 +539,7 @@ async def test_a_poll_that_somebody_else_cancels_is_a_failure_and_no_end() -> No
     async def cancelled(*_: object) -> Polled:
         raise asyncio.CancelledError
 
-    engine.source.poll = cancelled  # type: ignore[method-assign]  # one test's script
+    engine.source.poll = cancelled  # type: ignore[method-assign,assignment]  # one test's script
     await engine.start(P0)
     assert engine.running is not None
     with pytest.raises(TaskDiedError):

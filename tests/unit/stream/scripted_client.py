@@ -22,9 +22,7 @@ Script = Fetched | Exception | Callable[[], Fetched]
 
 def records(partition: TopicPartition, *offsets: int, value: bytes = b"{}") -> list[Record]:
     topic, number = partition
-    return [
-        builders.record(value, offset, topic=topic, partition=number) for offset in offsets
-    ]
+    return [builders.record(value, offset, topic=topic, partition=number) for offset in offsets]
 
 
 class ScriptedClient:
@@ -84,7 +82,7 @@ class ScriptedClient:
         await asyncio.sleep(0)
         if isinstance(script, Exception):
             # As the real one: what it has read before the error is passed over.
-            self.positions = {partition: 999 for partition in self.positions}
+            self.positions = dict.fromkeys(self.positions, 999)
             raise script
         brought = script() if callable(script) else script
         for partition, read in brought.items():
@@ -156,9 +154,7 @@ class Setting:
         self.open_errors: deque[TransientError] = deque()
         self.opens = 0
         self.listener = Listening()
-        self.source = KafkaSource(
-            self._open, request_timeout=30.0, max_batch_bytes=max_batch_bytes
-        )
+        self.source = KafkaSource(self._open, request_timeout=30.0, max_batch_bytes=max_batch_bytes)
         self.source.listen(self.listener)
 
     @property

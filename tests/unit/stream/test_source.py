@@ -420,9 +420,7 @@ async def test_no_more_bytes_are_handed_out_than_a_batch_may_have() -> None:
     setting = Setting(max_batch_bytes=25)
     client = await setting.reading(P0, P1)
     ten = b"0123456789"
-    client.fetches.append(
-        {P0: records(P0, 10, 11, 12, value=ten), P1: records(P1, 10, value=ten)}
-    )
+    client.fetches.append({P0: records(P0, 10, 11, 12, value=ten), P1: records(P1, 10, value=ten)})
     polled = await setting.source.poll([P0, P1], 100, 0.1)
     assert polled.records == {P0: records(P0, 10, 11, value=ten)}
     assert client.sought == [(P0, 12), (P1, 10)]
