@@ -1,0 +1,30 @@
+"""docs/reliability.md has every row of the matrix, and names only tests that are there."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCUMENT = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+
+ROWS = [
+    *[f"A{number}" for number in range(1, 29)],
+    *[f"B{number}" for number in range(1, 24)],
+    *[f"F{number}" for number in range(1, 45)],
+]
+NAMED = sorted(set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", DOCUMENT)))
+
+
+def test_every_row_stands_there_once() -> None:
+    found = Counter(re.findall(r"^\| ([ABF]\d+) \|", DOCUMENT, re.MULTILINE))
+    assert found == Counter(ROWS)
+
+
+@pytest.mark.parametrize(("path", "name"), NAMED)
+def test_every_test_that_is_named_exists(path: str, name: str) -> None:
+    source = (ROOT / path).read_text(encoding="utf-8")
+    assert re.search(rf"^\s*(async )?def {name}\(", source, re.MULTILINE), f"{path}::{name}"
