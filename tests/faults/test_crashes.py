@@ -127,5 +127,8 @@ async def test_f32_a_lost_answer_is_asked_for_again_and_nothing_counts_twice(
         await reached(hold.reached)
         hold.drop()
     assert await distant_fleet.ended(service, seconds=SOON) == 0
-    assert service.outcomes() == {Outcome.APPLIED: len(sent)}
+    # The driver itself sends again; not every server recognises that and answers as at first.
+    outcomes = service.outcomes()
+    assert outcomes.total() == len(sent)
+    assert set(outcomes) <= {Outcome.APPLIED, Outcome.REDELIVERED}
     await assert_exact(site, sent)

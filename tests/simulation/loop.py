@@ -286,15 +286,20 @@ class SimulationLoop(asyncio.AbstractEventLoop):
     def end(self) -> None:
         """Cancel what is left, on dead hosts too, so that nothing of this world outlives it."""
         for host in self.hosts:
-            for task in host.tasks:
-                task.cancel()
-        # What waited in the queues wakes tasks that would otherwise never learn of their end.
-        for host in self.hosts:
             host.alive, host.paused, host.on_step = True, False, None
-        self._ready = [host for host in self.hosts if host.queue]
-        with self.entered(), suppress(StuckError):
-            while self._ready or self._timers:
-                self._turn()
+        with self.entered():
+            # Who is cancelled may begin something new on his way out.
+            for _ in range(10):
+                left = [task for host in self.hosts for task in host.tasks if not task.done()]
+                if not left:
+                    break
+                for task in left:
+                    task.cancel()
+                # What waited in the queues wakes tasks that would never learn of their end.
+                self._ready = [host for host in self.hosts if host.queue]
+                with suppress(StuckError):
+                    while self._ready or self._timers:
+                        self._turn()
         for host in self.hosts:
             host.tasks.clear()
 

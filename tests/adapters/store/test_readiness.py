@@ -17,7 +17,7 @@ from consumer.store.opening import open_store
 from consumer.store.readiness import inspect, prepare
 from tests.unit.state.builders import event, write
 
-from .conftest import Server, let_go_of_half_open_sockets
+from .conftest import Server
 
 SESSIONS, EVENTS = MongoSettings().sessions, MongoSettings().events
 UNIQUE_EVENTS = Index(EVENTS, ("sessionId", "eventId"), unique=True)
@@ -133,7 +133,6 @@ class TestPreparing:
         async with open_store(settings) as store:
             with pytest.raises(TransientError):
                 await store.prepare()
-        await let_go_of_half_open_sockets()
 
 
 class TestOpening:
