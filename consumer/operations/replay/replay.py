@@ -138,7 +138,7 @@ def _source(
     return RangeSource(
         opened.reader.client,
         left,
-        lanes=LANES_PER_WORKER * workers_of(settings, request),
+        lanes=LANES_PER_WORKER * _workers(settings, request),
         max_batch_bytes=settings.engine.max_batch_bytes,
         selector=selector_of(request, opened.listed),
         throttle=Throttle(request.rate),
@@ -146,7 +146,7 @@ def _source(
     )
 
 
-def workers_of(settings: Settings, request: Request) -> int:
+def _workers(settings: Settings, request: Request) -> int:
     """Return how many batches are written at once."""
     return request.workers or settings.engine.batches_in_flight
 
@@ -179,7 +179,7 @@ def _runner(
         observer=observer,
         limits=Limits(
             max_poll_records=engine.max_poll_records,
-            batches_in_flight=workers_of(settings, request),
+            batches_in_flight=_workers(settings, request),
             commit_interval=engine.commit_interval,
             drain_deadline=engine.drain_deadline,
             rebalance_timeout=settings.kafka.rebalance_timeout,
