@@ -1,0 +1,115 @@
+"""``python -m tests.mutants``: plant each classic mistake, and see a named test turn red."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+
+from tests.mutants import of_kafka, of_mongodb, of_the_contract, of_the_engine
+from tests.mutants.mutant import Mutant, StaleMutantError
+from tests.mutants.trees import Tree, Verdict, trees
+from tests.servers.provision import KAFKA_VARIABLE
+
+ALL: Sequence[Mutant] = (
+    *of_the_engine.MUTANTS,
+    *of_kafka.MUTANTS,
+    *of_mongodb.MUTANTS,
+    *of_the_contract.MUTANTS,
+)
+
+JOBS = 2
+
+
+def main() -> int:
+    """Judge the mutants that are asked for; 1 where one of them is not noticed, or is stale."""
+    options = _options()
+    mutants = _chosen(options.names)
+    if options.list:
+        print_table(mutants)
+        return 0
+    if not os.environ.get(KAFKA_VARIABLE):
+        left_out = [mutant for mutant in mutants if mutant.servers]
+        mutants = [mutant for mutant in mutants if not mutant.servers]
+        if left_out:
+            names = ", ".join(mutant.name for mutant in left_out)
+            print(f"left out, since {KAFKA_VARIABLE} is not set: {names}")
+    with (
+        tempfile.TemporaryDirectory(prefix="mutants-") as directory,
+        trees(Path(directory), options.jobs) as copies,
+    ):
+        return 0 if _judge(mutants, copies) else 1
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="only those with this in the name")
+    parser.add_argument("--list", action="store_true", help="print them, and plant none")
+    parser.add_argument("--jobs", type=int, default=JOBS, help="so many at once")
+    return parser.parse_args()
+
+
+def _chosen(names: Sequence[str]) -> list[Mutant]:
+    chosen = [one for one in ALL if not names or any(name in one.name for name in names)]
+    if not chosen:
+        sys.exit("no mutant has such a name; --list shows them all")
+    return chosen
+
+
+def print_table(mutants: Sequence[Mutant]) -> None:
+    """Print what is planted where, and who must notice."""
+    print("| mistake | planted in | because else | turns red |")
+    print("|---|---|---|---|")
+    for one in mutants:
+        tests = "<br>".join(f"`{test}`" for test in one.tests)
+        print(f"| {one.name} | `{one.file}` | {one.why} | {tests} |")
+
+
+def _judge(mutants: Sequence[Mutant], copies: Sequence[Tree]) -> bool:
+    begun = time.monotonic()
+    tests = sorted({test for mutant in mutants for test in mutant.tests})
+    green = copies[0].run(tests, changed=False)
+    if green.code != 0:
+        print(green.output)
+        print("these tests must be green before any mistake is planted")
+        return False
+    print(f"{len(tests)} tests are green without mutants, {time.monotonic() - begun:.0f} s")
+    free: SimpleQueue[Tree] = SimpleQueue()
+    for tree in copies:
+        free.put(tree)
+
+    def judge(mutant: Mutant) -> bool:
+        tree = free.get()
+        try:
+            return _told(tree.judge(mutant))
+        except StaleMutantError as stale:
+            print(f"STALE     {stale}", flush=True)
+            return False
+        finally:
+            free.put(tree)
+
+    with ThreadPoolExecutor(len(copies)) as workers:
+        noticed = sum(workers.map(judge, mutants))
+    print(f"{noticed} of {len(mutants)} mutants noticed, {time.monotonic() - begun:.0f} s")
+    return noticed == len(mutants)
+
+
+def _told(verdict: Verdict) -> bool:
+    if not verdict.unmoved:
+        print(f"noticed   {verdict.mutant.name} ({verdict.seconds:.1f} s)", flush=True)
+        return True
+    print(f"UNNOTICED {verdict.mutant.name}: {verdict.mutant.why}")
+    for test in verdict.unmoved:
+        print(f"          did not turn red: {test}")
+    print(verdict.output, flush=True)
+    return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())

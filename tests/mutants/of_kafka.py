@@ -1,0 +1,169 @@
+"""Mistakes about the Kafka client, and about dead letters on their way."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+_SOURCE = "tests/unit/stream/test_source.py::"
+_OPTIONS = "tests/unit/stream/test_client_options.py"
+_LETTERS = "tests/unit/stream/test_dead_letters.py::"
+_TRAPS = "tests/faults/kafka/"
+
+MUTANTS = (
+    Mutant(
+        "auto_offset_reset latest",
+        "consumer/stream/client.py",
+        '        "auto_offset_reset": "earliest",\n',
+        '        "auto_offset_reset": "latest",\n',
+        (_OPTIONS,),
+        "a commit that is gone would become records that are skipped",
+    ),
+    Mutant(
+        "the client commits by itself",
+        "consumer/stream/client.py",
+        '        "enable_auto_commit": False,\n',
+        '        "enable_auto_commit": True,\n',
+        (_OPTIONS,),
+        "it commits what was handed out",
+    ),
+    Mutant(
+        "aborted transactions are read",
+        "consumer/stream/client.py",
+        '        "isolation_level": "read_committed",\n',
+        '        "isolation_level": "read_uncommitted",\n',
+        (_OPTIONS, _TRAPS + "test_traps_a_cluster.py::test_a25_only_committed_records_are_asked_for"),
+        "what a producer took back would be stored",
+    ),
+    Mutant(
+        "another assignor",
+        "consumer/stream/client.py",
+        '        "partition_assignment_strategy": [RangePartitionAssignor],\n',
+        "",
+        (_TRAPS + "test_traps_a_membership.py::test_a15_only_the_range_assignor_is_offered",),
+        "a session's partitions of both topics would lie with two members",
+    ),
+    Mutant(
+        "no seek back after an error",
+        "consumer/stream/source.py",
+        """        self._seek_back(client)
+        blamed = self._isolation.failed(tried)
+""",
+        "        blamed = self._isolation.failed(tried)\n",
+        (_SOURCE + "test_after_an_error_everything_is_sought_back_to_what_was_handed_out",),
+        "a client that failed has thrown away records of other partitions",
+    ),
+    Mutant(
+        "a partition is fetched where the client thinks",
+        "consumer/stream/source.py",
+        """            self._next[partition] = start.offset
+            client.seek(partition, start.offset)
+""",
+        "            self._next[partition] = start.offset\n",
+        (_SOURCE + "test_a_partition_is_sought_before_its_first_fetch",),
+        "the client takes a group in trouble for one that never committed",
+    ),
+    Mutant(
+        "an error of OffsetFetch is read as nothing committed",
+        "consumer/stream/client_repairs.py",
+        "        if not code:\n            return response\n",
+        "        if True:\n            return response\n",
+        (
+            _TRAPS + "test_traps_a_offsets.py::"
+            "test_a1_an_offset_fetch_error_of_the_whole_reply_never_restarts_a_partition",
+        ),
+        "one such answer at a rebalance replays, or skips, whole partitions",
+    ),
+    Mutant(
+        "what a fetch brings after a rebalance is taken",
+        "consumer/stream/source.py",
+        """        if generation != self._generation:
+            # What came may belong to the new assignment, which is not sought yet: its first
+            # poll seeks, so these records are read again.
+            return Polled()
+""",
+        "",
+        (_SOURCE + "test_what_a_fetch_brings_after_a_rebalance_is_dropped_and_read_again",),
+        "records would be taken from where nobody has sought to",
+    ),
+    Mutant(
+        "a commit outlives its assignment",
+        "consumer/stream/source.py",
+        "            self._commit.cancel()\n",
+        "            pass\n",
+        (_SOURCE + "test_a_commit_without_an_answer_does_not_outlive_its_assignment",),
+        "the client stamps it with its new generation: it would undo the next owner's commits",
+    ),
+    Mutant(
+        "a commit from outside the group",
+        "consumer/stream/client.py",
+        "        if self._consumer._coordinator.generation < 0:",
+        "        if False:",
+        (_TRAPS + "test_traps_a_offsets.py::test_a10_a_member_that_was_made_to_leave_commits_nothing",),
+        "an empty group accepts it, and a zombie would rewind everybody",
+    ),
+    Mutant(
+        "a gap is passed over in silence",
+        "consumer/stream/source.py",
+        "                gaps.append(Gap(partition, expected, min(beginnings[partition], found)))\n",
+        "                pass\n",
+        (_SOURCE + "test_a_hole_that_retention_makes_is_a_gap",),
+        "records that were deleted unread would be missed by nobody",
+    ),
+    Mutant(
+        "a partition that fails is fetched with the others",
+        "consumer/stream/isolation.py",
+        "        return ([self._suspects[0]], True) if self._suspects else (ready, False)\n",
+        "        return ready, False\n",
+        (
+            _SOURCE + "test_the_partition_that_cannot_be_read_is_found_and_the_others_go_on",
+            _SOURCE + "test_a_partition_known_to_fail_is_never_fetched_with_others",
+        ),
+        "one corrupt batch would stop every partition",
+    ),
+    Mutant(
+        "batches unpack without a limit",
+        "consumer/stream/decompression.py",
+        "                if len(self._buffer) < self._max_bytes:\n",
+        "                if True:\n",
+        (_TRAPS + "test_traps_a_fetching.py::test_a23_beyond_the_limit_nothing_is_unpacked",),
+        "one megabyte may become 34 gigabytes",
+    ),
+    Mutant(
+        "acks=1 for dead letters",
+        "consumer/stream/dead_letters.py",
+        '        "acks": "all",\n',
+        '        "acks": 1,\n',
+        (
+            _TRAPS + "test_traps_a_cluster.py::"
+            "test_a28_a_dead_letter_is_acknowledged_by_all_replicas_and_may_be_as_large_as_is_said",
+        ),
+        "a broker that dies takes letters with it whose offsets have moved",
+    ),
+    Mutant(
+        "a letter without an acknowledgement counts as sent",
+        "consumer/stream/dead_letters.py",
+        "        answers = await asyncio.gather(*sent, return_exceptions=True)\n",
+        "        answers = [None] * len(sent)\n",
+        (_LETTERS + "test_one_letter_without_an_acknowledgement_fails_them_all",),
+        "the record would be neither stored nor in the dead-letter topic",
+    ),
+    Mutant(
+        "a producer that failed is kept",
+        "consumer/stream/dead_letters.py",
+        "        except (KafkaError, OSError, TimeoutError) as error:\n",
+        "        except (OSError, TimeoutError) as error:\n",
+        (_LETTERS + "test_a_producer_that_failed_is_replaced",),
+        "an idempotent producer that has failed once may refuse everything after it",
+    ),
+    Mutant(
+        "a redrive without the first timestamp",
+        "producer_tools/dead_letters/outgoing.py",
+        "        (REDRIVE_TIMESTAMP, str(letter.timestamp_ms).encode()),\n",
+        "",
+        (
+            "tests/unit/producer_tools/dead_letters/test_outgoing.py::"
+            "test_a_record_that_fails_again_counts_on_and_keeps_its_first_time",
+        ),
+        "an event without a time of its own would move to the moment of its redrive",
+    ),
+)

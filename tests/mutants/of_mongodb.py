@@ -1,0 +1,211 @@
+"""Mistakes about writes, duplicate keys and what the database answers."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+_FAULTS = "tests/adapters/store/test_faults.py::"
+_ANSWERS = "tests/adapters/store/test_answers.py::"
+_SESSIONS = "tests/adapters/store/test_sessions.py::"
+_INDEXES = "tests/adapters/store/test_readiness.py::TestIndexes::"
+_VERDICT = "tests/unit/state/test_verdict.py::"
+_IN_MEMORY = "tests/adapters/store/test_collections_contract.py::"
+
+MUTANTS = (
+    Mutant(
+        "a missing index is accepted",
+        "consumer/store/indexes.py",
+        '        return Finding(name, Status.FAILED, "is missing", _creation(required))\n',
+        '        return Finding(name, Status.WARNING, "is missing", _creation(required))\n',
+        ("tests/unit/store/test_indexes.py",),
+        "without the unique index every promise is void",
+    ),
+    Mutant(
+        "an index that is not unique is accepted",
+        "consumer/store/indexes.py",
+        '    if required.unique and not index.get("unique"):\n',
+        "    if False:\n",
+        (_INDEXES + "test_what_weakens_an_index_is_told",),
+        "the second copy of an event would be stored beside the first",
+    ),
+    Mutant(
+        "a foreign unique index is accepted",
+        "consumer/store/indexes.py",
+        '        if other.get("unique") and not unique_fields <= set(other["key"]):\n',
+        "        if False:\n",
+        (_INDEXES + "test_another_unique_index_that_rejects_what_is_no_double_is_a_refusal",),
+        "it would reject messages that nobody has sent before",
+    ),
+    Mutant(
+        "the fields of a creation only where it inserts",
+        "consumer/state/guards.py",
+        """                "$set": write.content,
+                "$setOnInsert": {"status": Status.INITIATED.value},
+""",
+        """                "$setOnInsert": {**write.content, "status": Status.INITIATED.value},
+""",
+        (
+            "tests/unit/state/test_guards.py::test_each_write_sets_its_own_fields_and_no_other",
+            _IN_MEMORY
+            + "test_a_session_known_by_its_events_only_does_not_keep_its_creation_out[memory]",
+        ),
+        "where an event came first, language and start would be lost",
+    ),
+    Mutant(
+        "a counter in the session",
+        "consumer/state/guards.py",
+        '            update = {"$set": {"status": Status.ACTIVE.value}}\n',
+        '            update = {"$set": {"status": Status.ACTIVE.value}, "$inc": {"events": 1}}\n',
+        ("tests/unit/state/test_guards.py::test_each_write_sets_its_own_fields_and_no_other",),
+        "it counts again at every redelivery",
+    ),
+    Mutant(
+        "an end overwrites an end",
+        "consumer/state/guards.py",
+        '_END = Guard("status", ENDED)\n',
+        '_END = Guard("status", frozenset())\n',
+        ("tests/unit/state/test_guards.py", _IN_MEMORY + "test_an_upsert_creates_and_then_its_guard_rejects_it[memory]"),
+        "whichever came last would win: the order would decide",
+    ),
+    Mutant(
+        "a duplicate key always means a duplicate",
+        "consumer/state/verdict.py",
+        "    differing = differing_fields(write.content, stored, fields)\n",
+        "    differing: tuple[str, ...] = ()\n",
+        (_VERDICT + "test_other_content_is_a_conflict_even_at_the_same_position",),
+        "another content under the same id would vanish without a trace",
+    ),
+    Mutant(
+        "the same position proves the same record",
+        "consumer/state/verdict.py",
+        "    content = _content_of(write)\n",
+        """    content = _content_of(write)
+    if _came_from(stored, content, write.position):
+        return REDELIVERED
+""",
+        (_VERDICT + "test_other_content_is_a_conflict_even_at_the_same_position",),
+        "a topic that was made anew has the same positions with other content",
+    ),
+    Mutant(
+        "Python's idea of equal",
+        "consumer/state/bson_content.py",
+        "        elif _kind(one) is not _kind(other) or one != other:\n",
+        "        elif one != other:\n",
+        ("tests/unit/state/test_bson_content.py::test_other_content_differs",),
+        "true, 1 and 1.0 would be one value",
+    ),
+    Mutant(
+        "the violated index is not looked at",
+        "consumer/store/sender.py",
+        "        if failure.key is not None and failure.key != self._key:\n",
+        "        if False:\n",
+        (_FAULTS + "TestOtherIndexes::test_it_stops_the_service_and_is_no_duplicate",),
+        "another index's refusal says nothing about this message",
+    ),
+    Mutant(
+        "a write-concern error is ignored",
+        "consumer/store/sender.py",
+        "        code = reply.write_concern_code\n",
+        "        code = None\n",
+        (_FAULTS + "TestWriteConcern::test_an_error_of_it_means_the_whole_command_is_sent_again",),
+        "what a majority does not have can be rolled back after its offset has moved",
+    ),
+    Mutant(
+        "a write-concern error is not read",
+        "consumer/store/mongo.py",
+        '        int(concerns[-1].get("code", 0)) if concerns else None,\n',
+        "        None,\n",
+        (_ANSWERS + "test_a_write_concern_error_is_seen_beside_failures",),
+        "as above, one step earlier",
+    ),
+    Mutant(
+        "silence about a statement is consent",
+        "consumer/store/mongo.py",
+        "    if done + failed != sent:\n",
+        "    if False:\n",
+        (_ANSWERS + "test_a_statement_that_the_answer_passes_over_is_not_taken_for_applied",),
+        "it would count as stored, and its offset would move",
+    ),
+    Mutant(
+        "an outage becomes dead letters",
+        "consumer/store/failures.py",
+        "    return CodeClass.TRANSIENT\n",
+        "    return CodeClass.PERMANENT\n",
+        (_FAULTS + "TestRefusals::test_an_unknown_code_is_never_a_dead_letter",),
+        "every record that meets the trouble would be given up",
+    ),
+    Mutant(
+        "a poisonous record blocks for ever",
+        "consumer/store/failures.py",
+        """    if code in PERMANENT:
+        return CodeClass.PERMANENT
+""",
+        "",
+        (
+            _FAULTS
+            + "TestRefusals::test_that_record_is_dead_lettered_with_the_code_and_without_values",
+        ),
+        "its partition would never go on",
+    ),
+    Mutant(
+        "all of one id are sent at once",
+        "consumer/state/batch.py",
+        "            if first == index:\n",
+        "            if True:\n",
+        ("tests/unit/state/test_batch.py::test_only_the_first_of_each_identity_is_sent",),
+        "an unordered bulk decides by itself which of them is first",
+    ),
+    Mutant(
+        "the own earlier attempt is taken for somebody else's",
+        "consumer/state/batch.py",
+        "        if own_possible and result is REDELIVERED:\n",
+        "        if False:\n",
+        (_FAULTS + "TestApplied::test_a_retry_that_finds_its_own_write_counts_as_applied",),
+        "what was applied would be counted as redelivered",
+    ),
+    Mutant(
+        "a lost race is taken for a duplicate",
+        "consumer/store/settlement.py",
+        """        if guard_of(write).holds(stored):
+            return _lost_race(statement)
+""",
+        "",
+        (_SESSIONS + "TestLostRaces::test_the_same_write_is_sent_again_and_applied",),
+        "a creation that lost to an event would never be stored",
+    ),
+    Mutant(
+        "no activity is written",
+        "consumer/store/activities.py",
+        "                self._open[session_id] = Statement(ActivityWrite(session_id, expire_at))\n",
+        "                continue\n",
+        (_SESSIONS + "TestActivity::test_it_follows_events_that_are_duplicates_or_conflicts_or_refused",),
+        "a session with events would stay initiated, and after a crash for ever",
+    ),
+    Mutant(
+        "a session is known before the store has answered",
+        "consumer/store/activities.py",
+        "        return [statement for name, statement in self._open.items() if name not in ending]\n",
+        """        for name in self._open:
+            self._memory.learn(name, Status.ACTIVE)
+        return [statement for name, statement in self._open.items() if name not in ending]
+""",
+        (_SESSIONS + "TestActivity::test_a_session_is_not_known_before_the_store_has_answered",),
+        "a write that failed would never be repeated",
+    ),
+    Mutant(
+        "w=1 for documents",
+        "consumer/store/clients.py",
+        'ACKNOWLEDGED = WriteConcern(w="majority", j=True)\n',
+        "ACKNOWLEDGED = WriteConcern(w=1)\n",
+        ("tests/adapters/store/test_readiness.py::TestOpening::test_the_uri_cannot_weaken_what_acknowledged_means",),
+        "a failover would lose what had been committed as done",
+    ),
+    Mutant(
+        "the server's words are passed on",
+        "consumer/store/failures.py",
+        "        raise translate(error) from (error if isinstance(error, ConnectionFailure) else None)\n",
+        "        raise translate(error) from error\n",
+        ("tests/adapters/store/test_failures.py::test_not_even_the_chain_of_causes_quotes_a_document",),
+        "they quote conversations, and a log is read by more people than those",
+    ),
+)

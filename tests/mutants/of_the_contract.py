@@ -1,0 +1,126 @@
+"""Mistakes about what a record says, and what is told of one that says nothing usable."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+_CONTRACT = "tests/unit/contract/"
+_STORABLE = "tests/unit/state/test_storable.py::"
+
+MUTANTS = (
+    Mutant(
+        "the time is taken from the clock",
+        "consumer/contract/decode.py",
+        "    milliseconds = effective_timestamp_ms(record)\n",
+        '    milliseconds = __import__("time").time_ns() // 1_000_000\n',
+        (_CONTRACT + "test_decode_times.py::test_a_missing_time_is_that_of_the_record",),
+        "a redelivery would write other bytes, and become a conflict with itself",
+    ),
+    Mutant(
+        "a time that cannot be read is replaced",
+        "consumer/contract/decode.py",
+        "        instant = parse_time(written) if isinstance(written, str) else None\n",
+        "        instant = (parse_time(written) if isinstance(written, str) else None) or EPOCH\n",
+        (_CONTRACT + "test_decode_times.py::test_a_time_that_cannot_be_read_is_never_replaced",),
+        "what is stored would contradict its sender",
+    ),
+    Mutant(
+        "milliseconds are rounded",
+        "consumer/contract/rfc3339.py",
+        "    surplus = local.microsecond % 1000\n",
+        "    surplus = (local.microsecond + 500) % 1000 - 500\n",
+        (_CONTRACT + "test_rfc3339.py::test_a_time_is_read_in_utc_at_milliseconds",),
+        "an event would be stored later than it happened",
+    ),
+    Mutant(
+        "types are coerced",
+        "consumer/contract/messages.py",
+        "        strict=True,\n",
+        "        strict=False,\n",
+        (_CONTRACT + "test_decode_fields.py::test_a_count_is_nothing_else",),
+        "a value would be stored that nobody sent",
+    ),
+    Mutant(
+        "true is a version",
+        "consumer/contract/decode.py",
+        "    if version is not None and not (type(version) is int and version == SCHEMA_VERSION):\n",
+        "    if version is not None and version != SCHEMA_VERSION:\n",
+        (_CONTRACT + "test_decode.py::test_a_version_that_is_no_positive_integer_is_invalid",),
+        "to Python true is 1",
+    ),
+    Mutant(
+        "integers become floats",
+        "consumer/contract/json_text.py",
+        "_READS_SHORT: Final = JSONDecoder(parse_constant=_refuse_constant)\n",
+        "_READS_SHORT: Final = JSONDecoder(parse_constant=_refuse_constant, parse_int=float)\n",
+        (_CONTRACT + "test_json_text.py::test_an_integer_is_exact_and_never_a_float",),
+        "large ones would lose their last digits without a word",
+    ),
+    Mutant(
+        "NaN is a number",
+        "consumer/contract/json_text.py",
+        '    raise NotAnObjectError("not JSON: NaN or Infinity")\n',
+        "    return\n",
+        (_CONTRACT + "test_json_text.py::test_what_is_not_one_json_object_is_refused",),
+        "it is no JSON, and equals nothing, not even itself",
+    ),
+    Mutant(
+        "brackets of deep values are not matched",
+        "consumer/contract/json_form.py",
+        "        if not left.endswith(closed):\n",
+        "        if False:\n",
+        (_CONTRACT + "test_json_depth.py::test_depth_does_not_excuse_the_form",),
+        "a damaged message would be read as a whole one",
+    ),
+    Mutant(
+        "what BSON refuses is found out on the way",
+        "consumer/state/storable.py",
+        "_REFUSALS = (BSONError, OverflowError, RecursionError, TypeError, ValueError)\n",
+        "_REFUSALS = (BSONError,)\n",
+        (_STORABLE + "test_what_bson_cannot_hold_is_unstorable_and_no_value_is_quoted",),
+        "one integer would fail the whole command its record travels in",
+    ),
+    Mutant(
+        "any depth is storable",
+        "consumer/state/storable.py",
+        "    if _may_hide_a_problem(encoded):\n",
+        "    if False:\n",
+        (_STORABLE + "test_one_level_more_is_not_and_no_depth_exhausts_the_stack",),
+        "the server refuses the command, and with it records that are in order",
+    ),
+    Mutant(
+        "a media type is known by its beginning",
+        "consumer/contract/cloudevents.py",
+        "        return Mode.STRUCTURED if media_types == {_STRUCTURED_JSON} else Mode.UNREADABLE\n",
+        "        return Mode.STRUCTURED\n",
+        (_CONTRACT + "test_cloudevents.py::test_another_format_of_cloudevents_is_undecodable",),
+        "of a batch of events the first would be stored, or none",
+    ),
+    Mutant(
+        "headers of an earlier failure stay",
+        "consumer/contract/dead_letter.py",
+        "    headers = _without(record.headers, names.NAMES)\n",
+        "    headers = record.headers\n",
+        (
+            _CONTRACT
+            + "test_dead_letter.py::test_whatever_the_record_brought_along_ours_stand_once",
+        ),
+        "a letter would tell of two failures and of two origins",
+    ),
+    Mutant(
+        "an endless counter begins anew",
+        "consumer/contract/dead_letter.py",
+        "str(min(attempt_of(record.headers) + 1, MAX_ATTEMPT))",
+        "str(attempt_of(record.headers) + 1)",
+        (_CONTRACT + "test_dead_letter.py::test_the_attempts_are_counted",),
+        "what never succeeds would never be parked",
+    ),
+    Mutant(
+        "any key is the right one",
+        "consumer/contract/decode.py",
+        "    mismatch = record.key != message.session_id.encode()\n",
+        "    mismatch = False\n",
+        (_CONTRACT + "test_decode.py::test_a_key_that_is_not_the_session_id_can_be_refused",),
+        "who keys wrongly loses the order within a session, and would never hear of it",
+    ),
+)

@@ -1,0 +1,178 @@
+"""Mistakes about offsets, assignments and what is in flight."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+_RUNNER = "tests/unit/engine/test_runner.py::"
+_PIPELINE = "tests/unit/engine/test_pipeline.py::"
+_LEDGER = "tests/unit/stream/test_ledger.py::"
+
+MUTANTS = (
+    Mutant(
+        "commit before write",
+        "consumer/engine/batches.py",
+        """        try:
+            report = await self._pipeline.process(batch)
+""",
+        """        for span in spans.values():
+            self._ledger.settle(span)
+        try:
+            report = await self._pipeline.process(batch)
+""",
+        (_RUNNER + "test_what_is_applied_is_committed_and_nothing_before",),
+        "a crash between the commit and the write loses the batch",
+    ),
+    Mutant(
+        "commit what was handed out",
+        "consumer/stream/ledger.py",
+        "            partition: entry.committable\n",
+        "            partition: entry.taken\n",
+        (
+            _LEDGER + "test_nothing_is_committable_before_it_is_settled",
+            _RUNNER + "test_what_is_applied_is_committed_and_nothing_before",
+        ),
+        "the client's position counts records that are not written yet",
+    ),
+    Mutant(
+        "commit past a gap",
+        "consumer/stream/ledger.py",
+        "        while entry.spans and entry.spans[0].settled:\n",
+        "        while entry.spans and any(one.settled for one in entry.spans):\n",
+        (
+            _LEDGER + "test_a_span_settled_early_waits_for_the_one_before_it",
+            _LEDGER
+            + "test_under_any_completion_order_the_committable_offset_never_passes_an_unsettled_record",
+        ),
+        "what ends early must wait for all that lies before it",
+    ),
+    Mutant(
+        "an old assignment is not forgotten",
+        "consumer/stream/ledger.py",
+        "        self._entries.clear()\n",
+        "",
+        (_RUNNER + "test_what_is_lost_is_forgotten_and_not_committed",),
+        "offsets of partitions that another member owns by now would be committed",
+    ),
+    Mutant(
+        "a late batch still sends its dead letters",
+        "consumer/engine/pipeline.py",
+        """        begun = clock()
+        await self._apply(batch, results, writes)
+        report.seconds[Stage.APPLY] = clock() - begun
+        if batch.ended.is_set():
+            raise Abandoned
+""",
+        """        begun = clock()
+        await self._apply(batch, results, writes)
+        report.seconds[Stage.APPLY] = clock() - begun
+""",
+        (_PIPELINE + "test_a_batch_that_was_applied_too_late_leaves_no_trace_but_the_writes",),
+        "its records belong to another member, who sends the letters too",
+    ),
+    Mutant(
+        "an acknowledged commit of an older assignment is remembered",
+        "consumer/stream/ledger.py",
+        """        if revision != self._revision:
+            return
+""",
+        "",
+        (
+            _LEDGER + "test_a_commit_of_an_older_epoch_is_not_remembered",
+            _LEDGER + "test_a_commit_for_a_log_that_began_anew_meanwhile_is_not_remembered",
+        ),
+        "the ledger would believe a commit that spoke of another history",
+    ),
+    Mutant(
+        "drain without commit on revocation",
+        "consumer/engine/runner.py",
+        "        drained = await self._drain(self._limits.rebalance_timeout * REVOKE_SHARE, insist=False)\n",
+        "        drained = await self._batches.present_done(self._limits.rebalance_timeout)\n",
+        (_RUNNER + "test_a_revocation_lets_what_is_in_flight_end_and_commits_it",),
+        "every rebalance would deliver again what had just been written",
+    ),
+    Mutant(
+        "records are taken while partitions are revoked",
+        "consumer/engine/runner.py",
+        """            if self._revoking:
+                self._decline(polled)
+            else:
+                self._accept(polled)
+""",
+        "            self._accept(polled)\n",
+        (_RUNNER + "test_what_a_poll_brings_during_a_revocation_does_not_count_as_taken",),
+        "what is begun then cannot be committed any more",
+    ),
+    Mutant(
+        "two batches of one partition at once",
+        "consumer/engine/assignment.py",
+        """            if partition not in self._busy
+            and partition not in self._held
+""",
+        "            if partition not in self._held\n",
+        (
+            _RUNNER
+            + "test_a_partition_is_not_polled_while_its_batch_is_in_flight_and_the_others_are",
+        ),
+        "of two records that contradict each other the second could come first",
+    ),
+    Mutant(
+        "no sign of life during an outage",
+        "consumer/engine/runner.py",
+        "                    await self._source.poll((), 1, 0.0)\n",
+        "                    await asyncio.sleep(0)\n",
+        (_RUNNER + "test_no_more_batches_are_in_flight_than_may_be_and_membership_is_kept",),
+        "an outage of the database longer than the poll interval would cost the membership",
+    ),
+    Mutant(
+        "the breaker is ignored",
+        "consumer/engine/pipeline.py",
+        "            share = self._breaker.tripped_by(partition, flags)\n",
+        "            share = None\n",
+        (_PIPELINE + "test_a_partition_over_the_breakers_share_is_held_and_the_others_go_on",),
+        "one wrong setting would empty a topic into the dead-letter topic",
+    ),
+    Mutant(
+        "dead letters are not awaited",
+        "consumer/engine/pipeline.py",
+        "            await self._persist(batch, Stage.DEAD_LETTERS, lambda: self._dead_letters.send(letters))\n",
+        "            asyncio.ensure_future(self._dead_letters.send(letters))  # noqa: RUF006\n",
+        (_PIPELINE + "test_dead_letters_that_cannot_be_sent_are_tried_until_they_are",),
+        "the offset would move although the letter may never arrive",
+    ),
+    Mutant(
+        "a refused commit at the end is given up",
+        "consumer/engine/runner.py",
+        "                while insist and not committed:\n",
+        "                while False:\n",
+        (_RUNNER + "test_a_commit_refused_at_the_end_is_tried_again",),
+        "a clean stop would end with work done and not committed",
+    ),
+    Mutant(
+        "the second signal is ignored",
+        "consumer/signals.py",
+        "        signal.signal(other, _second)\n",
+        "        signal.signal(other, signal.SIG_IGN)\n",
+        ("tests/unit/test_signals.py",),
+        "a process that is stuck could be ended by SIGKILL only",
+    ),
+    Mutant(
+        "a backoff without jitter",
+        "consumer/engine/retry.py",
+        "        return ceiling * (0.1 + 0.9 * chance)\n",
+        "        return ceiling\n",
+        (
+            "tests/unit/engine/test_retry.py::"
+            "test_chance_spreads_the_waits_of_instances_that_met_the_same_outage",
+        ),
+        "all instances would come back at the same moment",
+    ),
+    Mutant(
+        "a task that dies is not missed",
+        "consumer/engine/supervise.py",
+        "        await asyncio.wait([leading, *tasks], return_when=asyncio.FIRST_COMPLETED)\n",
+        "        await asyncio.wait([leading])\n",
+        ("tests/unit/engine/test_supervise.py::test_a_background_task_that_fails_is_named",),
+        "the process would live on without what the task did",
+    ),
+)
