@@ -31,7 +31,10 @@ MUTANTS = (
         "consumer/stream/client.py",
         '        "isolation_level": "read_committed",\n',
         '        "isolation_level": "read_uncommitted",\n',
-        (_OPTIONS, _TRAPS + "test_traps_a_cluster.py::test_a25_only_committed_records_are_asked_for"),
+        (
+            _OPTIONS,
+            _TRAPS + "test_traps_a_cluster.py::test_a25_only_committed_records_are_asked_for",
+        ),
         "what a producer took back would be stored",
     ),
     Mutant(
@@ -98,7 +101,10 @@ MUTANTS = (
         "consumer/stream/client.py",
         "        if self._consumer._coordinator.generation < 0:",
         "        if False:",
-        (_TRAPS + "test_traps_a_offsets.py::test_a10_a_member_that_was_made_to_leave_commits_nothing",),
+        (
+            _TRAPS
+            + "test_traps_a_offsets.py::test_a10_a_member_that_was_made_to_leave_commits_nothing",
+        ),
         "an empty group accepts it, and a zombie would rewind everybody",
     ),
     Mutant(
@@ -119,14 +125,6 @@ MUTANTS = (
             _SOURCE + "test_a_partition_known_to_fail_is_never_fetched_with_others",
         ),
         "one corrupt batch would stop every partition",
-    ),
-    Mutant(
-        "batches unpack without a limit",
-        "consumer/stream/decompression.py",
-        "                if len(self._buffer) < self._max_bytes:\n",
-        "                if True:\n",
-        (_TRAPS + "test_traps_a_fetching.py::test_a23_beyond_the_limit_nothing_is_unpacked",),
-        "one megabyte may become 34 gigabytes",
     ),
     Mutant(
         "acks=1 for dead letters",

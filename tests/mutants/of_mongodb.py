@@ -64,7 +64,10 @@ MUTANTS = (
         "consumer/state/guards.py",
         '_END = Guard("status", ENDED)\n',
         '_END = Guard("status", frozenset())\n',
-        ("tests/unit/state/test_guards.py", _IN_MEMORY + "test_an_upsert_creates_and_then_its_guard_rejects_it[memory]"),
+        (
+            "tests/unit/state/test_guards.py",
+            _IN_MEMORY + "test_an_upsert_creates_and_then_its_guard_rejects_it[memory]",
+        ),
         "whichever came last would win: the order would decide",
     ),
     Mutant(
@@ -178,7 +181,10 @@ MUTANTS = (
         "consumer/store/activities.py",
         "                self._open[session_id] = Statement(ActivityWrite(session_id, expire_at))\n",
         "                continue\n",
-        (_SESSIONS + "TestActivity::test_it_follows_events_that_are_duplicates_or_conflicts_or_refused",),
+        (
+            _SESSIONS
+            + "TestActivity::test_it_follows_events_that_are_duplicates_or_conflicts_or_refused",
+        ),
         "a session with events would stay initiated, and after a crash for ever",
     ),
     Mutant(
@@ -197,7 +203,9 @@ MUTANTS = (
         "consumer/store/clients.py",
         'ACKNOWLEDGED = WriteConcern(w="majority", j=True)\n',
         "ACKNOWLEDGED = WriteConcern(w=1)\n",
-        ("tests/adapters/store/test_readiness.py::TestOpening::test_the_uri_cannot_weaken_what_acknowledged_means",),
+        (
+            "tests/adapters/store/test_readiness.py::TestOpening::test_the_uri_cannot_weaken_what_acknowledged_means",
+        ),
         "a failover would lose what had been committed as done",
     ),
     Mutant(
@@ -205,7 +213,9 @@ MUTANTS = (
         "consumer/store/failures.py",
         "        raise translate(error) from (error if isinstance(error, ConnectionFailure) else None)\n",
         "        raise translate(error) from error\n",
-        ("tests/adapters/store/test_failures.py::test_not_even_the_chain_of_causes_quotes_a_document",),
+        (
+            "tests/adapters/store/test_failures.py::test_not_even_the_chain_of_causes_quotes_a_document",
+        ),
         "they quote conversations, and a log is read by more people than those",
     ),
 )

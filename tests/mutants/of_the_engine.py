@@ -28,10 +28,7 @@ MUTANTS = (
         "consumer/stream/ledger.py",
         "            partition: entry.committable\n",
         "            partition: entry.taken\n",
-        (
-            _LEDGER + "test_nothing_is_committable_before_it_is_settled",
-            _RUNNER + "test_what_is_applied_is_committed_and_nothing_before",
-        ),
+        (_LEDGER + "test_what_is_taken_behind_a_settled_span_is_not_committed_with_it",),
         "the client's position counts records that are not written yet",
     ),
     Mutant(

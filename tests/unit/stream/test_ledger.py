@@ -30,6 +30,13 @@ def test_a_settled_span_moves_the_committable_offset_to_its_end() -> None:
     assert ledger.uncommitted() == {P0: 20}
 
 
+def test_what_is_taken_behind_a_settled_span_is_not_committed_with_it() -> None:
+    ledger = ledger_at(10, committed=10)
+    ledger.settle(ledger.take(P0, 10, 20))
+    ledger.take(P0, 20, 30)
+    assert ledger.uncommitted() == {P0: 20}
+
+
 def test_a_span_settled_early_waits_for_the_one_before_it() -> None:
     ledger = ledger_at(0)
     first, second = ledger.take(P0, 0, 5), ledger.take(P0, 5, 9)
