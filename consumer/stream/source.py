@@ -268,10 +268,17 @@ class KafkaSource:
     ) -> Polled:
         proven = self._isolation.succeeded(tried)
         moved = self._moved(client, tried, fetched)
+        beginnings: Mapping[TopicPartition, int] = {}
         ahead = [partition for partition, found in moved.items() if found > self._next[partition]]
-        beginnings = await self._beginnings_or_none(client, ahead)
-        if generation != self._generation:
-            return Polled()
+        if ahead:
+            expected_before = dict(self._next)
+            beginnings = await self._beginnings_or_none(client, ahead)
+            if generation != self._generation:
+                return Polled()
+            # What was sought meanwhile is read from there; what had come of it is outdated.
+            stays = {p for p in tried if self._next[p] == expected_before[p]}
+            fetched = {p: records for p, records in fetched.items() if p in stays}
+            moved = {p: found for p, found in moved.items() if p in stays}
         gaps: list[Gap] = []
         resets: list[Reset] = []
         for partition, found in moved.items():
@@ -316,8 +323,6 @@ class KafkaSource:
         self, client: GroupClient, partitions: Collection[TopicPartition]
     ) -> Mapping[TopicPartition, int]:
         """Tell a hole that retention made from one that transactions leave."""
-        if not partitions:
-            return {}
         try:
             return await answered(
                 client.beginnings(partitions), "beginnings", self._request_timeout

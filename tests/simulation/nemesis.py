@@ -28,6 +28,8 @@ class Fault:
         return f"{self.at:7.3f} s  {self.kind} for {self.seconds:.2f} s ({self.chance:.3f})"
 
 
+MOST_PROCESSES = 4
+
 Strike = Callable[[World, Fault], None]
 KINDS: dict[str, Strike] = {}
 
@@ -72,7 +74,7 @@ def stop(world: World, fault: Fault) -> None:
 @kind
 def join(world: World, fault: Fault) -> None:
     """One more process comes and stays a while."""
-    if len(world.running) < 4:
+    if len(world.running) < MOST_PROCESSES:
         newcomer = world.start()
         world.loop.in_world(fault.seconds, world.stop, newcomer)
 
@@ -80,7 +82,7 @@ def join(world: World, fault: Fault) -> None:
 @kind
 def join_to_the_end(world: World, fault: Fault) -> None:
     """One more process comes, to end when the group has read what is there now."""
-    if len(world.running) < 4:
+    if len(world.running) < MOST_PROCESSES:
         world.start(world.broker.ends(world.broker.partitions))
 
 
@@ -243,6 +245,23 @@ def client_lost(world: World, fault: Fault) -> None:
 
 
 @kind
+def client_lost_in_a_rebalance(world: World, fault: Fault) -> None:
+    """A process that drains, since another one came, loses its client before it is done."""
+    victim = _victim(world, fault)
+    if victim is None or len(world.running) >= MOST_PROCESSES:
+        return
+    world.impose(Condition(lambda ways: ways.store, {"cut": True}), fault.seconds + 3.0, victim)
+    world.workload.produce(4)
+    world.start()
+
+    def lose() -> None:
+        if victim.running and victim.client is not None:
+            victim.client.lose_coordination()
+
+    world.loop.in_world(0.5 + 3.0 * fault.chance, lose)
+
+
+@kind
 def heartbeat_poisoned(world: World, fault: Fault) -> None:
     """One odd answer to a heartbeat makes every later fetch fail."""
     victim = _victim(world, fault)
@@ -383,6 +402,6 @@ async def strike(world: World, faults: list[Fault]) -> None:
         await asyncio.sleep(max(0.0, fault.at - world.loop.time()))
         world.log("nemesis", str(fault))
         KINDS[fault.kind](world, fault)
-        healed = max(healed, fault.at + fault.seconds * 2)
+        healed = max(healed, fault.at + max(fault.seconds * 2, fault.seconds + 4.0))
     await asyncio.sleep(max(0.0, healed - world.loop.time()) + 0.01)
     world.spare()

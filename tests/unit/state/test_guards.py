@@ -86,6 +86,11 @@ def test_each_write_sets_its_own_fields_and_no_other() -> None:
     assert update_of(CREATE).update["$setOnInsert"] == {"status": "initiated"}
 
 
+@pytest.mark.parametrize("guarded", [CREATE, ACTIVITY, COMPLETE, FAIL])
+def test_no_write_says_more_when_it_is_said_twice(guarded: SessionWrite) -> None:
+    assert update_of(guarded).update.keys() <= {"$set", "$setOnInsert", "$max"}
+
+
 def test_the_latest_expiry_of_all_writes_stands() -> None:
     kept = write(created(), 0, Retention(timedelta(days=3)))
     assert isinstance(kept, CreateWrite)

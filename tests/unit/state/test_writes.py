@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import bson
 import pytest
@@ -13,7 +14,7 @@ from consumer.contract.rejection import Reason, Rejected
 from consumer.state.bson_content import SERVER_ID_BYTES
 from consumer.state.retention import Retention
 from consumer.state.storable import MAX_DOCUMENT_BYTES
-from consumer.state.writes import EventWrite, Expired, plan
+from consumer.state.writes import MAX_CREATE_BYTES, MAX_END_BYTES, EventWrite, Expired, plan
 
 from .builders import (
     SESSIONS,
@@ -140,18 +141,11 @@ def test_an_event_may_be_as_large_as_a_document_with_the_id_that_the_server_adds
 
 
 def test_the_largest_creation_and_the_largest_end_fit_into_one_document() -> None:
-    def largest_fitting(make: object) -> int:
-        low, high = 0, MAX_DOCUMENT_BYTES
-        while high - low > 1:
-            middle = (low + high) // 2
-            fits = not isinstance(plan(make(middle), record()), Rejected)  # type: ignore[operator]
-            low, high = (middle, high) if fits else (low, middle)
-        return low
-
     session_id = "\U0001f600" * 256
-    metadata = "x" * largest_fitting(lambda size: created(metadata={"t": "x" * size}))
-    reason = "x" * largest_fitting(lambda size: failed(reason="x" * size))
-    create = create_write(created(session_id, metadata={"t": metadata}))
+    bare_create, bare_end = create_write(created(metadata={"t": ""})), end_write(failed(reason=""))
+    room = MAX_CREATE_BYTES - len(bare_create.content.raw)
+    reason = "x" * (MAX_END_BYTES - len(bare_end.content.raw))
+    create = create_write(created(session_id, metadata={"t": "x" * room}))
     end = end_write(failed(session_id, reason=reason))
     document = {
         "_id": bson.ObjectId(),
@@ -162,6 +156,9 @@ def test_the_largest_creation_and_the_largest_end_fit_into_one_document() -> Non
     }
     assert len(bson.encode(document)) <= MAX_DOCUMENT_BYTES
     assert len(reason) > 60_000
+    too_much: list[Any] = [created(metadata={"t": "x" * (room + 1)}), failed(reason=reason + "x")]
+    for message in too_much:
+        assert isinstance(plan(message, record()), Rejected)
 
 
 def test_documents_expire_only_where_a_retention_is_set() -> None:

@@ -365,6 +365,18 @@ async def test_a_hole_that_nobody_can_explain_is_read_again() -> None:
 
 
 @in_virtual_time
+async def test_what_is_sought_while_a_hole_is_explained_is_read_from_there() -> None:
+    setting = Setting()
+    client = await setting.reading(P0, P1)
+    client.before_answer = lambda: setting.source.seek(P1, 20)
+    client.fetches.append({P0: records(P0, 17), P1: records(P1, 10)})
+    polled = await setting.source.poll([P0, P1], 100, 0.1)
+    assert polled.records == {P0: records(P0, 17)}
+    client.fetches.append({P1: records(P1, 20)})
+    assert (await setting.source.poll([P1], 100, 0.1)).records == {P1: records(P1, 20)}
+
+
+@in_virtual_time
 async def test_a_log_that_begins_anew_is_read_from_where_it_begins() -> None:
     setting = Setting()
     client = await setting.reading(P0)
