@@ -10,6 +10,7 @@ import time
 import traceback
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import chain
 from random import Random
 
 from tests.fuzz.examining import Input, examine
@@ -112,9 +113,10 @@ def _summary(tally: Tally, seconds: float) -> None:
 
 def _heavy(seed: int) -> bool:
     rng = Random(f"{seed} heavy")
-    records = [*shapes(), *((f"made up, {n}", made_up(rng)) for n in range(MADE_UP))]
+    others = ((f"made up, {number}", made_up(rng)) for number in range(MADE_UP))
     weights: list[Weight] = []
-    for name, record in records:
+    # One at a time: the memory of this process is looked at, too.
+    for name, record in chain(shapes(), others):
         weight = weigh(name, record)
         weights.append(weight)
         if too_heavy(weight):

@@ -32,7 +32,7 @@ def main() -> int:
     options = _options()
     mutants = _chosen(options.names)
     if options.list:
-        print_table(mutants)
+        print(table(mutants))
         return 0
     if not os.environ.get(KAFKA_VARIABLE):
         left_out = [mutant for mutant in mutants if mutant.servers]
@@ -62,13 +62,13 @@ def _chosen(names: Sequence[str]) -> list[Mutant]:
     return chosen
 
 
-def print_table(mutants: Sequence[Mutant]) -> None:
-    """Print what is planted where, and who must notice."""
-    print("| mistake | planted in | because else | turns red |")
-    print("|---|---|---|---|")
+def table(mutants: Sequence[Mutant]) -> str:
+    """Return what is planted, which rows it would break, and who must notice."""
+    lines = ["| mistake | or else | rows | turns red |", "|---|---|---|---|"]
     for one in mutants:
-        tests = "<br>".join(f"`{test}`" for test in one.tests)
-        print(f"| {one.name} | `{one.file}` | {one.why} | {tests} |")
+        tests = " ".join(f"`{test}`" for test in one.tests)
+        lines.append(f"| {one.name} (`{one.file}`) | {one.why} | {one.rows} | {tests} |")
+    return "\n".join(lines)
 
 
 def _judge(mutants: Sequence[Mutant], copies: Sequence[Tree]) -> bool:

@@ -14,11 +14,13 @@ class StaleMutantError(Exception):
 class Mutant:
     """``original`` stands in ``file`` exactly once, and ``planted`` takes its place.
 
-    ``tests`` are the ones that must turn red, by the ids that pytest knows them under.
+    ``rows`` of docs/reliability.md say what would come of it. ``tests`` are the ones that must
+    turn red, by the ids that pytest knows them under.
     ``servers``: they need Apache Kafka, see tests/servers/provision.py.
     """
 
     name: str
+    rows: str
     file: str
     original: str
     planted: str

@@ -12,6 +12,7 @@ _TRAPS = "tests/faults/kafka/"
 MUTANTS = (
     Mutant(
         "auto_offset_reset latest",
+        "A1 F24",
         "consumer/stream/client.py",
         '        "auto_offset_reset": "earliest",\n',
         '        "auto_offset_reset": "latest",\n',
@@ -20,6 +21,7 @@ MUTANTS = (
     ),
     Mutant(
         "the client commits by itself",
+        "A13",
         "consumer/stream/client.py",
         '        "enable_auto_commit": False,\n',
         '        "enable_auto_commit": True,\n',
@@ -28,6 +30,7 @@ MUTANTS = (
     ),
     Mutant(
         "aborted transactions are read",
+        "A25 F28",
         "consumer/stream/client.py",
         '        "isolation_level": "read_committed",\n',
         '        "isolation_level": "read_uncommitted",\n',
@@ -39,6 +42,7 @@ MUTANTS = (
     ),
     Mutant(
         "another assignor",
+        "A15",
         "consumer/stream/client.py",
         '        "partition_assignment_strategy": [RangePartitionAssignor],\n',
         "",
@@ -47,6 +51,7 @@ MUTANTS = (
     ),
     Mutant(
         "no seek back after an error",
+        "A2 B19",
         "consumer/stream/source.py",
         """        self._seek_back(client)
         blamed = self._isolation.failed(tried)
@@ -57,6 +62,7 @@ MUTANTS = (
     ),
     Mutant(
         "a partition is fetched where the client thinks",
+        "A1 F16",
         "consumer/stream/source.py",
         """            self._next[partition] = start.offset
             client.seek(partition, start.offset)
@@ -67,6 +73,7 @@ MUTANTS = (
     ),
     Mutant(
         "an error of OffsetFetch is read as nothing committed",
+        "A1 F16",
         "consumer/stream/client_repairs.py",
         "        if not code:\n            return response\n",
         "        if True:\n            return response\n",
@@ -78,6 +85,7 @@ MUTANTS = (
     ),
     Mutant(
         "what a fetch brings after a rebalance is taken",
+        "A14",
         "consumer/stream/source.py",
         """        if generation != self._generation:
             # What came may belong to the new assignment, which is not sought yet: its first
@@ -90,6 +98,7 @@ MUTANTS = (
     ),
     Mutant(
         "a commit outlives its assignment",
+        "A11 F14",
         "consumer/stream/source.py",
         "            self._commit.cancel()\n",
         "            pass\n",
@@ -98,6 +107,7 @@ MUTANTS = (
     ),
     Mutant(
         "a commit from outside the group",
+        "A10",
         "consumer/stream/client.py",
         "        if self._consumer._coordinator.generation < 0:",
         "        if False:",
@@ -109,6 +119,7 @@ MUTANTS = (
     ),
     Mutant(
         "a gap is passed over in silence",
+        "F23",
         "consumer/stream/source.py",
         "                gaps.append(Gap(partition, expected, min(beginnings[partition], found)))\n",
         "                pass\n",
@@ -117,6 +128,7 @@ MUTANTS = (
     ),
     Mutant(
         "a partition that fails is fetched with the others",
+        "A2 B19",
         "consumer/stream/isolation.py",
         "        return ([self._suspects[0]], True) if self._suspects else (ready, False)\n",
         "        return ready, False\n",
@@ -127,7 +139,21 @@ MUTANTS = (
         "one corrupt batch would stop every partition",
     ),
     Mutant(
+        "batches unpack without a limit",
+        "A23 B20",
+        "consumer/stream/decompression.py",
+        """                if len(self._buffer) < self._max_bytes:
+                    room = min(len(self._buffer) * ROOM_GROWS_BY, self._max_bytes)
+""",
+        """                if len(self._buffer) < 2**30:
+                    room = len(self._buffer) * ROOM_GROWS_BY
+""",
+        (_TRAPS + "test_traps_a_fetching.py::test_a23_beyond_the_limit_nothing_is_unpacked",),
+        "one megabyte may become 34 gigabytes",
+    ),
+    Mutant(
         "acks=1 for dead letters",
+        "A28",
         "consumer/stream/dead_letters.py",
         '        "acks": "all",\n',
         '        "acks": 1,\n',
@@ -139,14 +165,16 @@ MUTANTS = (
     ),
     Mutant(
         "a letter without an acknowledgement counts as sent",
+        "A28 F39",
         "consumer/stream/dead_letters.py",
-        "        answers = await asyncio.gather(*sent, return_exceptions=True)\n",
-        "        answers = [None] * len(sent)\n",
+        "[_problem(answer) for answer in await asyncio.gather(*sent, return_exceptions=True)]",
+        "[None] * len(sent)",
         (_LETTERS + "test_one_letter_without_an_acknowledgement_fails_them_all",),
         "the record would be neither stored nor in the dead-letter topic",
     ),
     Mutant(
         "a producer that failed is kept",
+        "F39",
         "consumer/stream/dead_letters.py",
         "        except (KafkaError, OSError, TimeoutError) as error:\n",
         "        except (OSError, TimeoutError) as error:\n",
@@ -155,6 +183,7 @@ MUTANTS = (
     ),
     Mutant(
         "a redrive without the first timestamp",
+        "B22",
         "producer_tools/dead_letters/outgoing.py",
         "        (REDRIVE_TIMESTAMP, str(letter.timestamp_ms).encode()),\n",
         "",

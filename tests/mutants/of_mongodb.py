@@ -9,11 +9,12 @@ _ANSWERS = "tests/adapters/store/test_answers.py::"
 _SESSIONS = "tests/adapters/store/test_sessions.py::"
 _INDEXES = "tests/adapters/store/test_readiness.py::TestIndexes::"
 _VERDICT = "tests/unit/state/test_verdict.py::"
-_IN_MEMORY = "tests/adapters/store/test_collections_contract.py::"
+_ANY_ORDER = "tests/adapters/store/test_any_order.py::"
 
 MUTANTS = (
     Mutant(
         "a missing index is accepted",
+        "F35",
         "consumer/store/indexes.py",
         '        return Finding(name, Status.FAILED, "is missing", _creation(required))\n',
         '        return Finding(name, Status.WARNING, "is missing", _creation(required))\n',
@@ -22,6 +23,7 @@ MUTANTS = (
     ),
     Mutant(
         "an index that is not unique is accepted",
+        "F35",
         "consumer/store/indexes.py",
         '    if required.unique and not index.get("unique"):\n',
         "    if False:\n",
@@ -30,6 +32,7 @@ MUTANTS = (
     ),
     Mutant(
         "a foreign unique index is accepted",
+        "F35",
         "consumer/store/indexes.py",
         '        if other.get("unique") and not unique_fields <= set(other["key"]):\n',
         "        if False:\n",
@@ -38,6 +41,7 @@ MUTANTS = (
     ),
     Mutant(
         "the fields of a creation only where it inserts",
+        "B18",
         "consumer/state/guards.py",
         """                "$set": write.content,
                 "$setOnInsert": {"status": Status.INITIATED.value},
@@ -46,32 +50,31 @@ MUTANTS = (
 """,
         (
             "tests/unit/state/test_guards.py::test_each_write_sets_its_own_fields_and_no_other",
-            _IN_MEMORY
-            + "test_a_session_known_by_its_events_only_does_not_keep_its_creation_out[memory]",
+            _ANY_ORDER + "test_every_order_doubled_and_split_leaves_the_same_documents_in_memory",
         ),
         "where an event came first, language and start would be lost",
     ),
     Mutant(
         "a counter in the session",
+        "F2 F40",
         "consumer/state/guards.py",
         '            update = {"$set": {"status": Status.ACTIVE.value}}\n',
         '            update = {"$set": {"status": Status.ACTIVE.value}, "$inc": {"events": 1}}\n',
-        ("tests/unit/state/test_guards.py::test_each_write_sets_its_own_fields_and_no_other",),
+        ("tests/unit/state/test_guards.py::test_no_write_says_more_when_it_is_said_twice",),
         "it counts again at every redelivery",
     ),
     Mutant(
         "an end overwrites an end",
+        "B18 F41",
         "consumer/state/guards.py",
         '_END = Guard("status", ENDED)\n',
         '_END = Guard("status", frozenset())\n',
-        (
-            "tests/unit/state/test_guards.py",
-            _IN_MEMORY + "test_an_upsert_creates_and_then_its_guard_rejects_it[memory]",
-        ),
+        ("tests/unit/state/test_guards.py::test_activity_and_end_apply_until_the_status_is_there",),
         "whichever came last would win: the order would decide",
     ),
     Mutant(
         "a duplicate key always means a duplicate",
+        "B17",
         "consumer/state/verdict.py",
         "    differing = differing_fields(write.content, stored, fields)\n",
         "    differing: tuple[str, ...] = ()\n",
@@ -80,6 +83,7 @@ MUTANTS = (
     ),
     Mutant(
         "the same position proves the same record",
+        "B17",
         "consumer/state/verdict.py",
         "    content = _content_of(write)\n",
         """    content = _content_of(write)
@@ -91,6 +95,7 @@ MUTANTS = (
     ),
     Mutant(
         "Python's idea of equal",
+        "B7 B10",
         "consumer/state/bson_content.py",
         "        elif _kind(one) is not _kind(other) or one != other:\n",
         "        elif one != other:\n",
@@ -99,6 +104,7 @@ MUTANTS = (
     ),
     Mutant(
         "the violated index is not looked at",
+        "F37",
         "consumer/store/sender.py",
         "        if failure.key is not None and failure.key != self._key:\n",
         "        if False:\n",
@@ -107,6 +113,7 @@ MUTANTS = (
     ),
     Mutant(
         "a write-concern error is ignored",
+        "F30 F38",
         "consumer/store/sender.py",
         "        code = reply.write_concern_code\n",
         "        code = None\n",
@@ -115,6 +122,7 @@ MUTANTS = (
     ),
     Mutant(
         "a write-concern error is not read",
+        "F30 F38",
         "consumer/store/mongo.py",
         '        int(concerns[-1].get("code", 0)) if concerns else None,\n',
         "        None,\n",
@@ -123,6 +131,7 @@ MUTANTS = (
     ),
     Mutant(
         "silence about a statement is consent",
+        "F37",
         "consumer/store/mongo.py",
         "    if done + failed != sent:\n",
         "    if False:\n",
@@ -131,6 +140,7 @@ MUTANTS = (
     ),
     Mutant(
         "an outage becomes dead letters",
+        "F31 F34",
         "consumer/store/failures.py",
         "    return CodeClass.TRANSIENT\n",
         "    return CodeClass.PERMANENT\n",
@@ -139,6 +149,7 @@ MUTANTS = (
     ),
     Mutant(
         "a poisonous record blocks for ever",
+        "F37",
         "consumer/store/failures.py",
         """    if code in PERMANENT:
         return CodeClass.PERMANENT
@@ -152,6 +163,7 @@ MUTANTS = (
     ),
     Mutant(
         "all of one id are sent at once",
+        "B16 B17",
         "consumer/state/batch.py",
         "            if first == index:\n",
         "            if True:\n",
@@ -160,6 +172,7 @@ MUTANTS = (
     ),
     Mutant(
         "the own earlier attempt is taken for somebody else's",
+        "F32",
         "consumer/state/batch.py",
         "        if own_possible and result is REDELIVERED:\n",
         "        if False:\n",
@@ -168,6 +181,7 @@ MUTANTS = (
     ),
     Mutant(
         "a lost race is taken for a duplicate",
+        "F36",
         "consumer/store/settlement.py",
         """        if guard_of(write).holds(stored):
             return _lost_race(statement)
@@ -178,6 +192,7 @@ MUTANTS = (
     ),
     Mutant(
         "no activity is written",
+        "B18",
         "consumer/store/activities.py",
         "                self._open[session_id] = Statement(ActivityWrite(session_id, expire_at))\n",
         "                continue\n",
@@ -189,6 +204,7 @@ MUTANTS = (
     ),
     Mutant(
         "a session is known before the store has answered",
+        "F34",
         "consumer/store/activities.py",
         "        return [statement for name, statement in self._open.items() if name not in ending]\n",
         """        for name in self._open:
@@ -200,6 +216,7 @@ MUTANTS = (
     ),
     Mutant(
         "w=1 for documents",
+        "F29",
         "consumer/store/clients.py",
         'ACKNOWLEDGED = WriteConcern(w="majority", j=True)\n',
         "ACKNOWLEDGED = WriteConcern(w=1)\n",
@@ -210,6 +227,7 @@ MUTANTS = (
     ),
     Mutant(
         "the server's words are passed on",
+        "B12",
         "consumer/store/failures.py",
         "        raise translate(error) from (error if isinstance(error, ConnectionFailure) else None)\n",
         "        raise translate(error) from error\n",

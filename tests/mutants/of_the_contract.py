@@ -10,6 +10,7 @@ _STORABLE = "tests/unit/state/test_storable.py::"
 MUTANTS = (
     Mutant(
         "the time is taken from the clock",
+        "B15 F2",
         "consumer/contract/decode.py",
         "    milliseconds = effective_timestamp_ms(record)\n",
         '    milliseconds = __import__("time").time_ns() // 1_000_000\n',
@@ -18,6 +19,7 @@ MUTANTS = (
     ),
     Mutant(
         "a time that cannot be read is replaced",
+        "B15",
         "consumer/contract/decode.py",
         "        instant = parse_time(written) if isinstance(written, str) else None\n",
         "        instant = (parse_time(written) if isinstance(written, str) else None) or EPOCH\n",
@@ -26,6 +28,7 @@ MUTANTS = (
     ),
     Mutant(
         "milliseconds are rounded",
+        "B15",
         "consumer/contract/rfc3339.py",
         "    surplus = local.microsecond % 1000\n",
         "    surplus = (local.microsecond + 500) % 1000 - 500\n",
@@ -34,6 +37,7 @@ MUTANTS = (
     ),
     Mutant(
         "types are coerced",
+        "B11 B14",
         "consumer/contract/messages.py",
         "        strict=True,\n",
         "        strict=False,\n",
@@ -42,6 +46,7 @@ MUTANTS = (
     ),
     Mutant(
         "true is a version",
+        "B14",
         "consumer/contract/decode.py",
         "    if version is not None and not (type(version) is int and version == SCHEMA_VERSION):\n",
         "    if version is not None and version != SCHEMA_VERSION:\n",
@@ -50,6 +55,7 @@ MUTANTS = (
     ),
     Mutant(
         "integers become floats",
+        "B7",
         "consumer/contract/json_text.py",
         "_READS_SHORT: Final = JSONDecoder(parse_constant=_refuse_constant)\n",
         "_READS_SHORT: Final = JSONDecoder(parse_constant=_refuse_constant, parse_int=float)\n",
@@ -58,6 +64,7 @@ MUTANTS = (
     ),
     Mutant(
         "NaN is a number",
+        "B7",
         "consumer/contract/json_text.py",
         '    raise NotAnObjectError("not JSON: NaN or Infinity")\n',
         "    return\n",
@@ -66,6 +73,7 @@ MUTANTS = (
     ),
     Mutant(
         "brackets of deep values are not matched",
+        "B8",
         "consumer/contract/json_form.py",
         "        if not left.endswith(closed):\n",
         "        if False:\n",
@@ -74,6 +82,7 @@ MUTANTS = (
     ),
     Mutant(
         "what BSON refuses is found out on the way",
+        "B6",
         "consumer/state/storable.py",
         "_REFUSALS = (BSONError, OverflowError, RecursionError, TypeError, ValueError)\n",
         "_REFUSALS = (BSONError,)\n",
@@ -82,6 +91,7 @@ MUTANTS = (
     ),
     Mutant(
         "any depth is storable",
+        "B8",
         "consumer/state/storable.py",
         "    if _may_hide_a_problem(encoded):\n",
         "    if False:\n",
@@ -90,6 +100,7 @@ MUTANTS = (
     ),
     Mutant(
         "a media type is known by its beginning",
+        "B14",
         "consumer/contract/cloudevents.py",
         "        return Mode.STRUCTURED if media_types == {_STRUCTURED_JSON} else Mode.UNREADABLE\n",
         "        return Mode.STRUCTURED\n",
@@ -98,6 +109,7 @@ MUTANTS = (
     ),
     Mutant(
         "headers of an earlier failure stay",
+        "B21",
         "consumer/contract/dead_letter.py",
         "    headers = _without(record.headers, names.NAMES)\n",
         "    headers = record.headers\n",
@@ -109,6 +121,7 @@ MUTANTS = (
     ),
     Mutant(
         "an endless counter begins anew",
+        "B21",
         "consumer/contract/dead_letter.py",
         "str(min(attempt_of(record.headers) + 1, MAX_ATTEMPT))",
         "str(attempt_of(record.headers) + 1)",
@@ -117,6 +130,7 @@ MUTANTS = (
     ),
     Mutant(
         "any key is the right one",
+        "B2",
         "consumer/contract/decode.py",
         "    mismatch = record.key != message.session_id.encode()\n",
         "    mismatch = False\n",

@@ -11,6 +11,7 @@ _LEDGER = "tests/unit/stream/test_ledger.py::"
 MUTANTS = (
     Mutant(
         "commit before write",
+        "F1",
         "consumer/engine/batches.py",
         """        try:
             report = await self._pipeline.process(batch)
@@ -25,14 +26,27 @@ MUTANTS = (
     ),
     Mutant(
         "commit what was handed out",
+        "A13 F5",
         "consumer/stream/ledger.py",
-        "            partition: entry.committable\n",
-        "            partition: entry.taken\n",
-        (_LEDGER + "test_what_is_taken_behind_a_settled_span_is_not_committed_with_it",),
+        """            partition: entry.committable
+            for partition, entry in self._entries.items()
+            if entry.committed is None or entry.committable > entry.committed
+            if entry.committable > 0
+""",
+        """            partition: entry.taken
+            for partition, entry in self._entries.items()
+            if entry.committed is None or entry.taken > entry.committed
+            if entry.taken > 0
+""",
+        (
+            _LEDGER + "test_what_is_taken_behind_a_settled_span_is_not_committed_with_it",
+            _RUNNER + "test_what_is_applied_is_committed_and_nothing_before",
+        ),
         "the client's position counts records that are not written yet",
     ),
     Mutant(
         "commit past a gap",
+        "F1 A13",
         "consumer/stream/ledger.py",
         "        while entry.spans and entry.spans[0].settled:\n",
         "        while entry.spans and any(one.settled for one in entry.spans):\n",
@@ -45,6 +59,7 @@ MUTANTS = (
     ),
     Mutant(
         "an old assignment is not forgotten",
+        "A10 F7",
         "consumer/stream/ledger.py",
         "        self._entries.clear()\n",
         "",
@@ -53,6 +68,7 @@ MUTANTS = (
     ),
     Mutant(
         "a late batch still sends its dead letters",
+        "F11",
         "consumer/engine/pipeline.py",
         """        begun = clock()
         await self._apply(batch, results, writes)
@@ -69,6 +85,7 @@ MUTANTS = (
     ),
     Mutant(
         "an acknowledged commit of an older assignment is remembered",
+        "A11 F14",
         "consumer/stream/ledger.py",
         """        if revision != self._revision:
             return
@@ -82,6 +99,7 @@ MUTANTS = (
     ),
     Mutant(
         "drain without commit on revocation",
+        "F9 F10",
         "consumer/engine/runner.py",
         "        drained = await self._drain(self._limits.rebalance_timeout * REVOKE_SHARE, insist=False)\n",
         "        drained = await self._batches.present_done(self._limits.rebalance_timeout)\n",
@@ -90,6 +108,7 @@ MUTANTS = (
     ),
     Mutant(
         "records are taken while partitions are revoked",
+        "F9 A14",
         "consumer/engine/runner.py",
         """            if self._revoking:
                 self._decline(polled)
@@ -102,6 +121,7 @@ MUTANTS = (
     ),
     Mutant(
         "two batches of one partition at once",
+        "A14 B17",
         "consumer/engine/assignment.py",
         """            if partition not in self._busy
             and partition not in self._held
@@ -115,6 +135,7 @@ MUTANTS = (
     ),
     Mutant(
         "no sign of life during an outage",
+        "F31",
         "consumer/engine/runner.py",
         "                    await self._source.poll((), 1, 0.0)\n",
         "                    await asyncio.sleep(0)\n",
@@ -123,6 +144,7 @@ MUTANTS = (
     ),
     Mutant(
         "the breaker is ignored",
+        "B14",
         "consumer/engine/pipeline.py",
         "            share = self._breaker.tripped_by(partition, flags)\n",
         "            share = None\n",
@@ -131,6 +153,7 @@ MUTANTS = (
     ),
     Mutant(
         "dead letters are not awaited",
+        "F39",
         "consumer/engine/pipeline.py",
         "            await self._persist(batch, Stage.DEAD_LETTERS, lambda: self._dead_letters.send(letters))\n",
         "            asyncio.ensure_future(self._dead_letters.send(letters))  # noqa: RUF006\n",
@@ -139,6 +162,7 @@ MUTANTS = (
     ),
     Mutant(
         "a refused commit at the end is given up",
+        "F4 F13",
         "consumer/engine/runner.py",
         "                while insist and not committed:\n",
         "                while False:\n",
@@ -147,6 +171,7 @@ MUTANTS = (
     ),
     Mutant(
         "the second signal is ignored",
+        "F5",
         "consumer/signals.py",
         "        signal.signal(other, _second)\n",
         "        signal.signal(other, signal.SIG_IGN)\n",
@@ -155,6 +180,7 @@ MUTANTS = (
     ),
     Mutant(
         "a backoff without jitter",
+        "F21",
         "consumer/engine/retry.py",
         "        return ceiling * (0.1 + 0.9 * chance)\n",
         "        return ceiling\n",
@@ -166,6 +192,7 @@ MUTANTS = (
     ),
     Mutant(
         "a task that dies is not missed",
+        "F17",
         "consumer/engine/supervise.py",
         "        await asyncio.wait([leading, *tasks], return_when=asyncio.FIRST_COMPLETED)\n",
         "        await asyncio.wait([leading])\n",

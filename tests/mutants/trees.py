@@ -18,13 +18,13 @@ from tests.mutants.mutant import Mutant
 ROOT = Path(__file__).parents[2]
 COPIED = ("consumer", "producer_tools", "tests", "pyproject.toml")
 
-TEST_SECONDS = 60
+TEST_SECONDS = 30
 """A test that takes longer counts as red: some mistakes let it wait for ever."""
 
 TESTS_FAILED = 1
 """The exit code of pytest when tests ran and some failed."""
 
-_RED = re.compile(r"^(?:FAILED|ERROR) (\S+::\S+)", re.MULTILINE)
+_RED = re.compile(r"^(?:FAILED|ERROR) (\S+::.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -27,11 +29,15 @@ print("drained", flush=True)
 """A process that does something once it was asked to stop."""
 
 
-def start(then: str) -> subprocess.Popen[str]:
+@contextmanager
+def started(then: str) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-c", STUCK.format(then=then)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert said(process) == "ready"
-    return process
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert said(process) == "ready"
+            yield process
+        finally:
+            process.kill()
 
 
 def said(process: subprocess.Popen[str]) -> str:
@@ -41,11 +47,11 @@ def said(process: subprocess.Popen[str]) -> str:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_first_signal_asks_for_a_drain_and_is_told(number: signal.Signals) -> None:
-    with start("pass") as process:
+    with started("pass") as process:
         process.send_signal(number)
         assert said(process) == number.name
         assert said(process) == "drained"
-    assert process.returncode == ExitCode.DONE
+        assert process.wait(timeout=10) == ExitCode.DONE
 
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
@@ -53,8 +59,8 @@ def test_the_first_signal_asks_for_a_drain_and_is_told(number: signal.Signals) -
 def test_the_second_ends_the_process_at_once_even_where_it_is_stuck(
     second: signal.Signals, then: str
 ) -> None:
-    with start(then) as process:
+    with started(then) as process:
         process.send_signal(signal.SIGTERM)
         assert said(process) == "SIGTERM"
         process.send_signal(second)
-        assert process.wait(timeout=10) == ExitCode.SECOND_SIGNAL
+        assert process.wait(timeout=5) == ExitCode.SECOND_SIGNAL
