@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from typing import Any, cast
+from unittest.mock import patch
 
 import structlog
 from structlog.testing import LogCapture
@@ -16,6 +17,7 @@ from consumer.contract.dead_letter import DeadLetter, dead_letter
 from consumer.contract.key_policy import KeyPolicy
 from consumer.contract.record import Record, TopicPartition
 from consumer.contract.rejection import Rejected
+from consumer.engine import runner, watchdog
 from consumer.engine.breaker import Breaker, BreakerLimits
 from consumer.engine.pipeline import Pipeline, RecordPlanner
 from consumer.engine.retry import Backoff
@@ -212,6 +214,12 @@ class Member:
         """The log lines of that event."""
         return [line for line in self.log.entries if line["event"] == event]
 
+    async def last(self, seconds: float) -> None:
+        """Let time pass, so that what must not happen could."""
+        assert self.ended is not None
+        await asyncio.wait([self.ended], timeout=seconds)
+        assert not self.ended.done(), f"it ended: {self.ended}\n{self}"
+
     async def until(self, holds: Callable[[], bool], *, seconds: float = 20.0) -> None:
         """Return when ``holds``; looked at whenever the engine has something to tell."""
         try:
@@ -240,6 +248,13 @@ def _letter(record: Record, rejected: Rejected) -> DeadLetter:
     )
 
 
+@contextmanager
+def _impatient() -> Iterator[None]:
+    """Let the engine look more often than a service has to, so that tests wait less."""
+    with patch.object(watchdog, "INTERVAL", 0.2), patch.object(runner, "IDLE_POLL", 0.05):
+        yield
+
+
 @asynccontextmanager
 async def running(
     kafka: KafkaSettings,
@@ -261,14 +276,15 @@ async def running(
         batches_in_flight,
         logger,
     )
-    watching = asyncio.ensure_future(member.watchdog.run())
-    member.ended = asyncio.ensure_future(member.runner.run(member.stop))
-    try:
-        yield member
-        member.stop.set()
-        await member.ended
-    finally:
-        watching.cancel()
-        member.ended.cancel()
-        await asyncio.gather(watching, member.ended, return_exceptions=True)
-        await member.source.close(timeout=1.0)
+    with _impatient():
+        watching = asyncio.ensure_future(member.watchdog.run())
+        member.ended = asyncio.ensure_future(member.runner.run(member.stop))
+        try:
+            yield member
+            member.stop.set()
+            await member.ended
+        finally:
+            watching.cancel()
+            member.ended.cancel()
+            await asyncio.gather(watching, member.ended, return_exceptions=True)
+            await member.source.close(timeout=1.0)

@@ -202,4 +202,4 @@ async def reading(kafka: KafkaSettings, max_batch_bytes: int = 2**24) -> AsyncIt
     try:
         yield reader
     finally:
-        await reader.source.close(timeout=1.0)
+        await reader.source.close(timeout=0.5)

@@ -106,7 +106,7 @@ async def test_b20_a_bomb_stops_its_partition_and_costs_neither_the_memory_nor_t
         frames.edit(Api.FETCH, replacing(TWO, 0, lambda _: gibibyte))
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         async with running(quick(frames.bootstrap_servers)) as member:
-            await member.until(lambda: len(member.seen.unreadables) >= 3)
+            await member.until(lambda: len(member.seen.unreadables) >= 2)
             await member.until(lambda: member.committed == {ONE: 10})
             assert member.store.events == event_keys({ONE: 10})
             line = member.said("partition_unreadable")[0]
@@ -248,13 +248,13 @@ async def test_b23_records_of_the_old_formats_are_read(magic: int, codec: int) -
 
 async def test_b23_offsets_may_jump_and_the_one_behind_the_last_record_is_committed() -> None:
     whole = batch([(b"key", event(number, "x"), ()) for number in range(8)])
-    kept = [record for record in split_records(whole) if record[0] in {0, 3, 6}]
+    kept = [record for record in split_records(whole) if record[0] in {2, 3, 6}]
     holes = with_records(whole, [content for _, content in kept])
     async with mocked(1, records=8) as (_, frames):
         frames.edit(Api.FETCH, replacing(ONE, 0, lambda _: holes))
         async with running(quick(frames.bootstrap_servers)) as member:
             await member.until(lambda: member.committed == {ONE: 7})
-            assert {key[1] for key in member.store.events} == {"e-0", "e-3", "e-6"}
+            assert {key[1] for key in member.store.events} == {"e-2", "e-3", "e-6"}
             assert member.seen.gaps == []
             await member.until(lambda: member.seen.lags.get(ONE) == 0)
 

@@ -7,7 +7,9 @@ from collections.abc import Callable
 import aiokafka.codec
 import cramjam
 import pytest
+from aiokafka import TopicPartition as ClientPartition
 
+from consumer.contract.record import TopicPartition
 from consumer.errors import PreconditionError
 from consumer.stream import codecs
 from consumer.stream.codecs import check_codecs
@@ -19,8 +21,9 @@ from consumer.stream.decompression import (
 from tests.faults.kafka import batches
 from tests.faults.kafka.batches import batch, flipped, logs, refusing, replacing
 from tests.faults.kafka.clusters import mocked
+from tests.faults.kafka.engine import publish_events, running
 from tests.faults.kafka.frames import Api
-from tests.faults.kafka.reading import ONE, TWO, eventually, quick, reading
+from tests.faults.kafka.reading import BRISK, ONE, TWO, eventually, quick, reading
 
 KAFKA_STORAGE_ERROR = 56
 MIB = 1024 * 1024
@@ -28,33 +31,42 @@ CODECS = {"gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 
 
 async def test_a2_a_partition_that_cannot_be_decoded_takes_no_record_of_another_with_it() -> None:
-    async with mocked(2, records=20, batches=4) as (_, frames):
+    async with (
+        mocked(2, records=20) as (_, frames),
+        reading(quick(frames.bootstrap_servers)) as reader,
+    ):
         bad = frames.edit(Api.FETCH, replacing(TWO, 0, flipped))
-        async with reading(quick(frames.bootstrap_servers)) as reader:
-            await reader.until_read({ONE: 20})
-            await reader.until(lambda: len(reader.causes(TWO)) >= 2)
-            assert reader.offsets(ONE) == list(range(20))
-            assert reader.offsets(TWO) == []
-            bad.end()
-            await reader.until_read({TWO: 20})
-            assert reader.offsets(ONE) == reader.offsets(TWO) == list(range(20))
+        await reader.until(lambda: len(reader.starts) == 2)
+        fetched = reader.consumer._fetcher._records
+        await eventually(lambda: len(fetched) == 2)
+        fetched.move_to_end(ClientPartition(*TWO))  # the good one is drained first
+        await reader.until(lambda: len(reader.causes(TWO)) >= 2)
+        assert reader.offsets(ONE) == list(range(20))
+        assert reader.offsets(TWO) == []
+        bad.end()
+        await reader.until_read({TWO: 20})
+        assert reader.offsets(ONE) == reader.offsets(TWO) == list(range(20))
 
 
 async def test_a2_what_stands_before_a_batch_that_cannot_be_decoded_is_read() -> None:
-    async with mocked(1, records=20, batches=4) as (_, frames):
+    fives = [batch([(None, b"value", ())] * 5, base=base) for base in (0, 5, 10, 15)]
+    async with (
+        mocked(1, records=20, batches=4) as (_, frames),
+        reading(quick(frames.bootstrap_servers)) as reader,
+    ):
+        frames.edit(Api.FETCH, replacing(ONE, 0, lambda _: b"".join(fives)))
         frames.edit(Api.FETCH, replacing(ONE, 10, flipped))
-        async with reading(quick(frames.bootstrap_servers)) as reader:
-            await reader.until(lambda: bool(reader.failed))
-            assert reader.offsets(ONE) == list(range(10))
-            _, error = reader.failed[0]
-            assert error.cause == "CorruptRecordException"
-            assert error.detail == "offsets 10 to 14 cannot be read"
+        await reader.until(lambda: bool(reader.failed))
+        assert reader.offsets(ONE) == list(range(10))
+        _, error = reader.failed[0]
+        assert error.cause == "CorruptRecordException"
+        assert error.detail == "offsets 10 to 14 cannot be read"
 
 
 async def test_a3_a_fetch_that_failed_does_not_count_as_a_poll_that_goes_on_for_ever() -> None:
     async with mocked(1, records=10) as (_, frames):
-        frames.edit(Api.FETCH, replacing(ONE, 0, flipped))
-        kafka = quick(frames.bootstrap_servers, max_poll_interval=2.5)
+        frames.edit(Api.FETCH, logs(lambda _, log: log[:40]))
+        kafka = quick(frames.bootstrap_servers, max_poll_interval=1.2)
         async with reading(kafka) as reader:
             await reader.until(lambda: bool(reader.failed))
             # Nobody polls any more: the client has to notice, and leave the group.
@@ -84,10 +96,23 @@ async def test_a22_a_broker_that_answers_with_errors_is_asked_again_with_pauses(
             await reader.until_read({TWO: 5})
 
 
+async def test_a22_a_partition_that_can_be_read_again_is_said_before_any_record_comes() -> None:
+    async with mocked(1) as (_, frames):
+        await publish_events(frames.bootstrap_servers, {ONE: 5})
+        async with running(quick(frames.bootstrap_servers)) as member:
+            await member.until(lambda: member.committed == {ONE: 5})
+            failing = frames.edit(Api.FETCH, refusing(KAFKA_STORAGE_ERROR))
+            await member.until(lambda: not member.is_ready())
+            assert member.said("partition_unreadable")[0]["cause"] == "KafkaStorageError"
+            failing.end()
+            await member.until(member.is_ready)
+            assert member.seen.readables == [ONE]
+
+
 async def test_a22_a_client_whose_fetching_has_died_is_replaced() -> None:
     async with (
         mocked(1, records=5) as (_, frames),
-        reading(quick(frames.bootstrap_servers)) as reader,
+        reading(quick(frames.bootstrap_servers, **BRISK)) as reader,
     ):
         await reader.until_read({ONE: 5})
         reader.consumer._fetcher._fetch_task.cancel()
@@ -160,13 +185,14 @@ async def test_a23_a_batch_that_unpacks_to_more_than_is_allowed_stops_its_partit
 
 async def test_a23_one_fetch_of_many_large_batches_hands_out_no_more_than_the_limit() -> None:
     large = batch([(None, bytes(MIB), ())], codec=CODECS["zstd"])
+
+    def all_from_here_on(_: TopicPartition, log: bytes) -> bytes:
+        first = next(batches.split(log), None)
+        bases = range(first[0], 40) if first else ()
+        return b"".join(batches.at(large, base) for base in bases)
+
     async with mocked(1, records=40, batches=40) as (_, frames):
-        frames.edit(
-            Api.FETCH,
-            logs(
-                lambda _, log: b"".join(batches.at(large, base) for base, _ in batches.split(log))
-            ),
-        )
+        frames.edit(Api.FETCH, logs(all_from_here_on))
         kafka = quick(frames.bootstrap_servers, max_decompressed_bytes=2 * MIB)
         async with reading(kafka, max_batch_bytes=64 * MIB) as reader:
             most = 0
@@ -175,7 +201,7 @@ async def test_a23_one_fetch_of_many_large_batches_hands_out_no_more_than_the_li
                 await reader.poll()
                 most = max(most, len(reader.records[ONE]) - before)
             assert reader.offsets(ONE) == list(range(40))
-            assert 1 <= most <= 3
+            assert 2 <= most <= 3
 
 
 @pytest.mark.parametrize("codec", CODECS)

@@ -14,6 +14,7 @@ from consumer.stream.ledger import Ledger, LedgerError
 from tests.faults.kafka.clusters import mocked
 from tests.faults.kafka.frames import Api
 from tests.faults.kafka.reading import (
+    BRISK,
     ONE,
     TOPIC,
     TWO,
@@ -52,7 +53,7 @@ async def test_a1_an_offset_fetch_error_of_the_whole_reply_never_restarts_a_part
 
 async def test_a10_a_member_that_was_made_to_leave_commits_nothing() -> None:
     async with mocked(1, records=10) as (_, frames):
-        kafka = quick(frames.bootstrap_servers, max_poll_interval=2.5)
+        kafka = quick(frames.bootstrap_servers, max_poll_interval=1.2)
         async with reading(kafka) as reader:
             await reader.until_read({ONE: 10})
             await reader.source.commit({ONE: 10})
@@ -83,7 +84,7 @@ async def test_a11_a_commit_of_an_older_assignment_is_given_up_before_it_can_be_
 ):
     async with (
         mocked(1, records=10) as (_, frames),
-        reading(quick(frames.bootstrap_servers)) as reader,
+        reading(quick(frames.bootstrap_servers, **BRISK)) as reader,
     ):
         await reader.until_read({ONE: 10})
         loading = frames.refuse_commits(LOAD_IN_PROGRESS)
@@ -125,7 +126,7 @@ async def test_a12_every_refusal_of_a_commit_is_trouble_that_passes(code: int, c
 
 async def test_a12_a_commit_that_the_client_would_retry_for_ever_ends_at_its_deadline() -> None:
     async with mocked(1, records=10) as (_, frames):
-        kafka = quick(frames.bootstrap_servers, request_timeout=0.5)
+        kafka = quick(frames.bootstrap_servers, request_timeout=1.0)
         async with reading(kafka) as reader:
             await reader.until_read({ONE: 10})
             loading = frames.refuse_commits(LOAD_IN_PROGRESS)
@@ -158,7 +159,7 @@ def test_a12_no_offset_below_zero_and_no_empty_commit_comes_out_of_the_ledger() 
 async def test_a13_what_was_handed_out_and_not_settled_is_never_committed() -> None:
     async with (
         mocked(2, records=30) as (_, frames),
-        reading(quick(frames.bootstrap_servers)) as reader,
+        reading(quick(frames.bootstrap_servers, **BRISK)) as reader,
     ):
         await reader.until_read({ONE: 30, TWO: 30})
         await reader.source.commit({ONE: 7})
