@@ -127,7 +127,7 @@ class Parts:
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Parts]:
+async def opened(settings: Settings, observer: EngineObserver) -> AsyncIterator[Parts]:
     """Open what a run needs, after its preconditions; close it in the opposite order.
 
     Raises ``PreconditionError`` naming each precondition that fails, with its cure.
@@ -137,7 +137,9 @@ async def opened(settings: Settings) -> AsyncIterator[Parts]:
     refuse(topic_findings(settings.kafka, settings.dead_letters, topics))
     closing = settings.engine.drain_deadline * CLOSE_SHARE
     async with AsyncExitStack() as stack:
-        store = await stack.enter_async_context(open_store(settings.mongo))
+        store = await stack.enter_async_context(
+            open_store(settings.mongo, observer.activity_refused)
+        )
         await until_answered("MongoDB", store.prepare, settings)
         letters = KafkaDeadLetters(
             partial(open_producer, settings.kafka, settings.dead_letters),
@@ -226,7 +228,7 @@ async def _run(settings: Settings, writer: LogWriter, *, until_caught_up: bool) 
     get_logger().info("starting", version=__version__, group=settings.kafka.group_id)
     async with AsyncExitStack() as stack:
         stack.enter_context(serve(settings.http, health, metrics))
-        parts = await unless_stopped(stop, stack.enter_async_context(opened(settings)))
+        parts = await unless_stopped(stop, stack.enter_async_context(opened(settings, observer)))
         if parts is None:
             return ExitCode.DONE
         ends = None

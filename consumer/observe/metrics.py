@@ -71,6 +71,11 @@ class Metrics:
         self._dead_letters = self._counter(
             "dead_letters", "Records settled by a dead letter, by reason.", ("reason",)
         )
+        self._activities_refused = self._counter(
+            "activities_refused",
+            "Sessions whose first event could not be marked in them, by cause.",
+            ("cause",),
+        )
         self._lost = self._counter(
             "records_lost",
             "Offsets that the broker deleted before this group had read them.",
@@ -135,6 +140,10 @@ class Metrics:
             self._late.labels(*where).inc(report.late)
         if report.key_mismatches:
             self._key_mismatches.labels(*where).inc(report.key_mismatches)
+
+    def activity_refused(self, cause: str) -> None:
+        """Count an activity write that the database refused for good."""
+        self._activities_refused.labels(cause).inc()
 
     def took(self, stage: Stage, seconds: float) -> None:
         """Observe how long a step of a batch, or a commit, took."""

@@ -22,6 +22,9 @@ REJECTED_INTERVAL = 1.0
 """Seconds in which the rejections of a partition for one reason are one line: the dead-letter
 topic has them all, and a flood of them must not become a flood of lines."""
 
+ACTIVITY_INTERVAL = 10.0
+"""Seconds in which refused activity writes of one cause are one line."""
+
 SHORT_MARGIN = 0.1
 """The share of the topic's retention below which unread records are in danger."""
 
@@ -49,6 +52,7 @@ class EngineObserver:
         self._log = get_logger() if log is None else log
         self._clock = clock
         self._rejections: Repeats[tuple[TopicPartition, Reason], None] = Repeats(REJECTED_INTERVAL)
+        self._activities: Repeats[str, None] = Repeats(ACTIVITY_INTERVAL)
         self._held: set[TopicPartition] = set()
         self._unreadable: set[TopicPartition] = set()
         self._unreachable: frozenset[TopicPartition] = frozenset()
@@ -94,6 +98,17 @@ class EngineObserver:
         """See ``Observer``."""
         self._metrics.abandoned(partition, records)
         self._log.warning("batch_abandoned", partition=_name(partition), records=records)
+
+    def activity_refused(self, cause: str) -> None:
+        """Tell that a session could not be marked active; its events are stored all the same.
+
+        The store tells it: such a write belongs to no record, so no report of a batch has it.
+        """
+        self._metrics.activity_refused(cause)
+        held_back = self._activities.admit(cause, None, self._clock())
+        if held_back is not None:
+            repeated = {"repeated": held_back} if held_back else {}
+            self._log.error("activity_refused", cause=cause, **repeated)
 
     # --- trouble that passes --------------------------------------------------
 

@@ -11,7 +11,9 @@ import pytest
 from pymongo import AsyncMongoClient
 
 from consumer.errors import ExitCode
+from consumer.state.outcomes import Outcome
 from producer_tools.conversations import small_set
+from tests.builders import event
 from tests.e2e.processes import Fleet
 from tests.e2e.sites import Site
 from tests.faults.proxy import Proxy
@@ -22,12 +24,14 @@ pytestmark = pytest.mark.real_kafka
 SESSIONS = 30
 ATTEMPTS = 4
 
+OBJECT_TOO_LARGE = 10334
+
 
 @asynccontextmanager
-async def failing(uri: str, **how: Any) -> AsyncIterator[None]:
-    """Let the server fail every insert and every update so."""
+async def failing(uri: str, *commands: str, **how: Any) -> AsyncIterator[None]:
+    """Let the server fail all of these commands so."""
     point = {"configureFailPoint": "failCommand"}
-    data = {"failCommands": ["insert", "update"], **how}
+    data = {"failCommands": commands, **how}
     async with AsyncMongoClient[dict[str, Any]](uri) as client:
         await client.admin.command({**point, "mode": "alwaysOn", "data": data})
         try:
@@ -55,7 +59,7 @@ async def test_f30_f34_while_the_database_refuses_no_offset_moves_and_then_it_he
     site: Site, fleet: Fleet, seed: int, how: dict[str, Any]
 ) -> None:
     sent = await site.publish(small_set(seed, SESSIONS))
-    async with failing(site.mongodb, **how):
+    async with failing(site.mongodb, "insert", "update", **how):
         service = await fleet.start(serves=True, settings={"mongo.timeout": 1.0})
         await fleet.said(service, "retrying", stage="apply", attempt=ATTEMPTS)
         ready, alive = [json.loads(await service.get(path)) for path in ("/readyz", "/livez")]
@@ -87,3 +91,21 @@ async def test_f33_a_slow_database_and_a_single_connection_hold_up_and_cost_no_m
     assert await distant_fleet.stopped(service) == ExitCode.DONE
     assert await site.dead_letters() == []
     assert problems(sent, *await site.documents(), []) == []
+
+
+@pytest.mark.fail_command
+async def test_an_activity_that_is_refused_for_good_is_counted_and_logged_and_costs_no_record(
+    site: Site, fleet: Fleet
+) -> None:
+    events = [site.record_of(event("s", f"e-{number}")) for number in range(SESSIONS)]
+    async with failing(site.mongodb, "update", errorCode=OBJECT_TOO_LARGE):
+        service = await fleet.start(serves=True)
+        await site.send(events)
+        refusal = await fleet.said(service, "activity_refused")
+        await fleet.until(lambda: service.settled == SESSIONS, "all events are stored")
+        metrics = await service.get("/metrics")
+    assert refusal["cause"] == "BSONObjectTooLarge"
+    assert 'consumer_activities_refused_total{cause="BSONObjectTooLarge"}' in metrics
+    assert await fleet.stopped(service) == ExitCode.DONE
+    assert service.outcomes() == {Outcome.APPLIED: SESSIONS}
+    assert await site.dead_letters() == []

@@ -8,6 +8,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from consumer import app
 from consumer.contract.record import TopicPartition
 from consumer.errors import PreconditionError
+from consumer.observe.health import Health
+from consumer.observe.metrics import Metrics
+from consumer.observe.observer import EngineObserver
 from consumer.ports import Gap, Reset, Start
 from consumer.settings import DeadLetterSettings, Settings
 from tests.faults.kafka.batches import refusing
@@ -92,7 +95,7 @@ async def test_f25_missing_topics_and_unequal_ones_are_refused_at_the_start_with
     with mock_cluster(there) as cluster:
         settings = settings_for(cluster.bootstrap_servers, "sessions", "events")
         with pytest.raises(PreconditionError, match=complaint) as refusal:
-            async with app.opened(settings):
+            async with app.opened(settings, EngineObserver(Metrics(), Health())):
                 pytest.fail("it must not open")
         assert "cure: kafka-topics.sh" in str(refusal.value)
         assert (await app.described_topics(settings)).keys() == there.keys()

@@ -39,6 +39,7 @@ def test_trouble_is_counted_by_its_kind() -> None:
     metrics.lost(EVENTS, 6)
     metrics.reset(EVENTS)
     metrics.retried(Stage.APPLY, "NetworkTimeout")
+    metrics.activity_refused("DocumentValidationFailure")
     metrics.commit_failed()
     metrics.committed()
     metrics.revoked(lost=True)
@@ -47,6 +48,8 @@ def test_trouble_is_counted_by_its_kind() -> None:
     assert metrics.sample("consumer_records_lost_total", **WHERE) == 6
     assert metrics.sample("consumer_log_resets_total", **WHERE) == 1
     assert metrics.sample("consumer_retries_total", stage="apply", cause="NetworkTimeout") == 1
+    refused = "consumer_activities_refused_total"
+    assert metrics.sample(refused, cause="DocumentValidationFailure") == 1
     assert metrics.sample("consumer_commits_total", result="failed") == 1
     assert metrics.sample("consumer_commits_total", result="ok") == 1
     assert metrics.sample("consumer_rebalances_total", event="lost") == 1

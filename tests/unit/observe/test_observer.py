@@ -38,7 +38,7 @@ class Watched:
         self.metrics = Metrics()
         self.health = Health()
         self.clock = Clock()
-        self.observer: Observer = EngineObserver(
+        self.observer = EngineObserver(
             self.metrics, self.health, log=structlog.get_logger(), clock=self.clock
         )
 
@@ -50,6 +50,7 @@ class Watched:
 @pytest.fixture
 def watched() -> Watched:
     watched = Watched()
+    _: Observer = watched.observer  # what the engine asks for
     with capture_logs():
         watched.observer.assigned([SESSIONS, EVENTS], epoch=1)
     return watched
@@ -124,6 +125,25 @@ def test_a_flood_of_rejections_is_a_line_a_second_for_each_reason(watched: Watch
         watched.observer.rejected(*rejected(1001))
     assert [entry["offset"] for entry in entries] == [0, 1000, 1001]
     assert entries[-1]["repeated"] == 999
+
+
+def test_refused_activities_are_counted_and_a_line_for_each_cause_and_interval(
+    watched: Watched,
+) -> None:
+    with capture_logs() as entries:
+        for _ in range(3):
+            watched.observer.activity_refused("DocumentValidationFailure")
+        watched.observer.activity_refused("BSONObjectTooLarge")
+        watched.clock.now = 10.0
+        watched.observer.activity_refused("DocumentValidationFailure")
+    assert [(entry["log_level"], entry["cause"]) for entry in entries] == [
+        ("error", "DocumentValidationFailure"),
+        ("error", "BSONObjectTooLarge"),
+        ("error", "DocumentValidationFailure"),
+    ]
+    assert entries[-1]["repeated"] == 2
+    refused = "consumer_activities_refused_total"
+    assert watched.metrics.sample(refused, cause="DocumentValidationFailure") == 4
 
 
 def test_the_process_is_unready_from_the_first_failure_until_recovery(watched: Watched) -> None:
