@@ -11,11 +11,15 @@ RUN := $(VENV)/bin/python -m
 PIP := $(RUN) pip --disable-pip-version-check install --quiet --constraint constraints.txt --editable
 COMPOSE ?= docker compose
 ARGS ?=
+# What the long runs are told by name: make simulate SEEDS=5000, make chaos MINUTES=30 SEED=7,
+# make fuzz INPUTS=1000000 SEED=7, make bench ROUNDS=5 SEED=7.
+option = $(if $($(1)),--$(2) $($(1)))
 
 .PHONY: help
 help: ## List these targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
-	@echo "  ARGS='...' is handed on, e.g. make test ARGS='tests/unit -x'"
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-13s %s\n", $$1, $$2}'
+	@echo "  ARGS='...' is handed on, e.g. make test ARGS='tests/unit -x'; and by name:"
+	@echo "  make simulate SEEDS=5000   make chaos MINUTES=30 SEED=7   make fuzz INPUTS=1000000"
 
 # --- to see it work ---------------------------------------------------------------
 
@@ -69,17 +73,17 @@ check: lint types test ## Everything that must pass before a commit
 .PHONY: simulate
 simulate: $(VENV)/test ## Thousands of seeded schedules of crashes and rebalances, without servers
 	@echo "==> Simulating"
-	@$(RUN) tests.simulation $(ARGS)
+	@$(RUN) tests.simulation $(call option,SEEDS,seeds) $(ARGS)
 
 .PHONY: chaos
 chaos: $(VENV)/test ## Kill, freeze and cut off real processes, then compare every document
 	@echo "==> Chaos"
-	@$(RUN) tests.chaos $(ARGS)
+	@$(RUN) tests.chaos $(call option,MINUTES,minutes) $(call option,SEED,seed) $(ARGS)
 
 .PHONY: fuzz
 fuzz: $(VENV)/test ## Random and damaged input against the decoder and the planner
 	@echo "==> Fuzzing"
-	@$(RUN) tests.fuzz $(ARGS)
+	@$(RUN) tests.fuzz $(call option,INPUTS,inputs) $(call option,SEED,seed) $(ARGS)
 
 .PHONY: mutants
 mutants: $(VENV)/test ## Break the code on purpose: each break must turn a test red
@@ -89,7 +93,7 @@ mutants: $(VENV)/test ## Break the code on purpose: each break must turn a test 
 .PHONY: bench
 bench: $(VENV)/test ## Measure throughput
 	@echo "==> Measuring"
-	@$(RUN) benchmarks $(ARGS)
+	@$(RUN) benchmarks $(call option,ROUNDS,rounds) $(call option,SEED,seed) $(ARGS)
 
 .PHONY: settings
 settings: $(VENV)/demo ## Write the tables of settings into the documents

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
-    """``warning``: it works, but a guarantee is weaker than it could be."""
+    """``warning``: a run would start, but this wants looking at."""
 
     OK = "ok"
     WARNING = "warning"

@@ -57,7 +57,7 @@ async def _kafka(settings: Settings) -> Sequence[Finding]:
         return [
             reached,
             *topic_findings(settings.kafka, settings.dead_letters, topics),
-            *await group_findings(settings, admin),
+            *await group_findings(settings, admin, topics),
         ]
 
 

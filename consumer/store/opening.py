@@ -34,8 +34,8 @@ class OpenStore(MongoStore):
         return await readiness.prepare(self.client, self._settings)
 
     async def inspect(self) -> Sequence[Finding]:
-        """Check and change nothing; see ``readiness.inspect``."""
-        return await readiness.inspect(self.client, self._settings)
+        """Check before a run, and change nothing; see ``readiness.inspect``."""
+        return await readiness.inspect(self.client, self._settings, before_a_run=True)
 
 
 @asynccontextmanager

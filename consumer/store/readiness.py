@@ -86,9 +86,12 @@ async def _create(database: Database, index: Index) -> None:
             raise
 
 
-async def inspect(client: Client, settings: MongoSettings) -> Sequence[Finding]:
+async def inspect(
+    client: Client, settings: MongoSettings, *, before_a_run: bool = False
+) -> Sequence[Finding]:
     """Look at server, collections and indexes; changes nothing.
 
+    ``before_a_run``: what a run would make by itself may be missing.
     Raises ``TransientError`` where the database could not be asked.
     """
     database = database_of(client, settings)
@@ -102,7 +105,9 @@ async def inspect(client: Client, settings: MongoSettings) -> Sequence[Finding]:
             findings += check_collection(name, await _collection_info(database, name))
             present = await _indexes_of(database, name)
             findings += [
-                check_index(index, present) for index in required if index.collection == name
+                check_index(index, present, made_by_a_run=before_a_run and settings.create_indexes)
+                for index in required
+                if index.collection == name
             ]
             findings += check_others(name, required, present)
     return findings

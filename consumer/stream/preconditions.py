@@ -9,6 +9,9 @@ from consumer.settings import DeadLetterSettings, KafkaSettings
 from consumer.stream.topics import TopicDescription
 
 SUGGESTED_PARTITIONS = 6
+BROKER_MESSAGE_BYTES = 1_048_588
+"""Kafka's own default of ``max.message.bytes``."""
+
 LETTER_HEADERS = 4096
 """Bytes that the dlq- headers may add to a record."""
 
@@ -119,7 +122,7 @@ def _dead_letter_topic(
 ) -> Finding:
     name = f"dead-letter topic {letters.topic}"
     sources = [topic.max_message_bytes for topic in present if topic.max_message_bytes]
-    needed = max(sources, default=0) + LETTER_HEADERS
+    needed = max(sources, default=BROKER_MESSAGE_BYTES) + LETTER_HEADERS
     if letters.topic not in topics:
         return Finding(
             name,

@@ -15,7 +15,7 @@ from consumer.operations.explain import explain
 from consumer.operations.replay.request import Request
 from consumer.operations.show import show_session
 from consumer.operations.status import show_status
-from consumer.settings import KafkaSettings, MongoSettings
+from consumer.settings import DeadLetterSettings, KafkaSettings, MongoSettings
 from tests.builders import completed, created, encoded, event
 from tests.integration.replay.conftest import Log
 from tests.integration.replay.logs import home_of
@@ -155,6 +155,19 @@ async def checked(settings: Any, capsys: Captured) -> tuple[ExitCode, dict[str, 
     return code, {finding["name"]: finding for finding in found}
 
 
+async def test_the_dead_letter_topic_takes_the_largest_record_also_where_no_topic_is_there_yet(
+    empty_log: Log, capsys: Captured
+) -> None:
+    kafka, letters = empty_log.settings().kafka, f"{empty_log.name}.no-letters"
+    settings = empty_log.settings(
+        kafka=kafka.model_copy(update={"topics": (f"{empty_log.name}.nowhere",)}),
+        dead_letters=DeadLetterSettings(topic=letters),
+    )
+    _, found = await checked(settings, capsys)
+    cure = found[f"dead-letter topic {letters}"]["cure"]
+    assert cure.endswith(f"--config max.message.bytes={2**20 + 12 + 4096}")
+
+
 async def test_where_all_is_in_order_the_check_passes(log: Log, capsys: Captured) -> None:
     await log.replay(Request(everything=True))
     capsys.readouterr()
@@ -179,6 +192,20 @@ async def test_a_missing_topic_fails_with_the_command_that_makes_it(
     assert code is ExitCode.FOUND
     assert finding["status"] == "failed"
     assert f"--create --topic {empty_log.name}.nowhere" in finding["cure"]
+    # The client would look for it without a pause, and for a minute.
+    assert f"reading {empty_log.name}.nowhere" not in found
+    assert f"reading {kafka.topics[0]}" in found
+
+
+async def test_an_index_that_a_run_would_make_forbids_nothing(
+    empty_log: Log, capsys: Captured
+) -> None:
+    index = f"index sessionId_1_eventId_1 of {empty_log.settings().mongo.events}"
+    code, found = await checked(empty_log.settings(), capsys)
+    assert (code, found[index]["status"]) == (ExitCode.DONE, "warning")
+    mongo = empty_log.settings().mongo.model_copy(update={"create_indexes": False})
+    code, found = await checked(empty_log.settings(mongo=mongo), capsys)
+    assert (code, found[index]["status"]) == (ExitCode.FOUND, "failed")
 
 
 async def test_servers_that_are_away_fail_with_the_setting_to_look_at(
