@@ -17,11 +17,6 @@ from consumer.store.readiness import prepare
 from tests.fakes.collections import MemoryCollections
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Bear with PyMongo: a monitor that is closed while it connects does not close its socket."""
-    item.add_marker(pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"))
-
-
 @dataclass(frozen=True, slots=True)
 class Server:
     """One driver's client of a server, with a database of the test's own."""
