@@ -105,7 +105,7 @@ KEYS = [("sessionId", 1), ("eventId", 1)]
     ],
     ids=["doubles", "not unique", "partial", "sparse"],
 )
-async def test_c33_without_the_unique_index_nothing_is_consumed(
+async def test_f35_c33_without_the_unique_index_nothing_is_consumed(
     site: Site,
     fleet: Fleet,
     documents: list[dict[str, Any]],

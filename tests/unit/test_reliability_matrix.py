@@ -16,6 +16,7 @@ ROWS = [
     *[f"B{number}" for number in range(1, 24)],
     *[f"F{number}" for number in range(1, 45)],
 ]
+ROW_AND_TEST = r"^\| ([ABF]\d+) \|[^|]*\| `[^:`]+::(\w+)`"
 DESIGN = (ROOT / "DESIGN.md").read_text(encoding="utf-8")
 NAMED = sorted(set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", DOCUMENT + DESIGN)))
 
@@ -23,6 +24,11 @@ NAMED = sorted(set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", DOCUMENT + DESIGN)
 def test_every_row_stands_there_once() -> None:
     found = Counter(re.findall(r"^\| ([ABF]\d+) \|", DOCUMENT, re.MULTILINE))
     assert found == Counter(ROWS)
+
+
+@pytest.mark.parametrize(("row", "name"), re.findall(ROW_AND_TEST, DOCUMENT, re.MULTILINE))
+def test_every_row_names_a_test_that_is_named_after_it(row: str, name: str) -> None:
+    assert row.lower() in name.split("_")
 
 
 @pytest.mark.parametrize(("path", "name"), NAMED)

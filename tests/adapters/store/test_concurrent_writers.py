@@ -35,7 +35,7 @@ async def race(collections: Collections, batches: Sequence[Sequence[Write]]) -> 
     return [outcome for task in tasks for outcome in task.result()]
 
 
-async def test_copies_written_at_once_leave_one_document_each(collections: Collections) -> None:
+async def test_f36_copies_written_at_once_leave_one_document_each(collections: Collections) -> None:
     for number in range(ROUNDS):
         session_id = f"s{number}"
         messages: list[Any] = [created(session_id), event(session_id), completed(session_id)]

@@ -196,7 +196,7 @@ class TestWriteConcern:
         assert ended(await application.attempt()) == [APPLIED]
 
     @pytest.mark.parametrize("carried_out", [0, 1, 2, 3])
-    async def test_beside_a_duplicate_key_it_is_the_error_that_counts(
+    async def test_f38_beside_a_duplicate_key_it_is_the_error_that_counts(
         self, collections: MemoryCollections, store: MongoStore, carried_out: int
     ) -> None:
         three = events(3)
@@ -375,7 +375,7 @@ class TestRefusals:
             DUPLICATE,
         ]
 
-    async def test_every_class_of_answer_in_one_bulk_is_handled_by_its_class(
+    async def test_f37_every_class_of_answer_in_one_bulk_is_handled_by_its_class(
         self, collections: MemoryCollections, store: MongoStore
     ) -> None:
         await outcomes(store, write(event("s", "e1"), 9))
