@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tests.chaos.checker import SHOWN
 from tests.chaos.run import Plan, Report, run
-from tests.chaos.schedule import Fault
+from tests.chaos.schedule import Fault, faults_for
 from tests.chaos.servers import Database, NoServersError, running_servers
 
 
@@ -32,7 +32,12 @@ def say(text: str) -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=2.0, help="how long faults go on")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=2.0,
+        help="how long faults go on; from 30 on some of them at full length",
+    )
     parser.add_argument("--seed", type=int, help="repeats a schedule and its messages")
     parser.add_argument("--rate", type=float, default=200.0, help="messages a second")
     parser.add_argument(
@@ -89,7 +94,8 @@ def main() -> int:
     logging.getLogger("aiokafka").propagate = False
     arguments = _arguments()
     seed = secrets.randbelow(2**31) if arguments.seed is None else arguments.seed
-    only = tuple(Fault[name.upper()] for name in arguments.only or ()) or tuple(Fault)
+    asked_for = tuple(Fault[name.upper()] for name in arguments.only or ())
+    only = asked_for or faults_for(arguments.minutes)
     plan = Plan(seed, arguments.minutes, arguments.rate, only)
     say(f"chaos: seed {seed}, {plan.minutes:g} minutes, {plan.rate:g} messages a second")
     begun = time.monotonic()

@@ -12,6 +12,8 @@ from tests.chaos.servers import BROKERS
 from tests.chaos.world import World
 from tests.faults.proxy import Proxy, Way
 
+SECONDS_AT_LENGTH = 300.0
+
 
 @asynccontextmanager
 async def _broker(world: World, number: int, harm: str, cure: str) -> AsyncIterator[str]:
@@ -63,3 +65,16 @@ def cut_brokers(world: World, random: Random) -> AbstractAsyncContextManager[str
 
 def unreachable_brokers(world: World, random: Random) -> AbstractAsyncContextManager[str]:
     return harmed(world.kafka.proxies, Proxy.refuse, "all")
+
+
+@asynccontextmanager
+async def unreachable_brokers_at_length(world: World, random: Random) -> AsyncIterator[str]:
+    """Every consumer lives on meanwhile."""
+    async with unreachable_brokers(world, random) as whom:
+        yield whom
+        await asyncio.sleep(SECONDS_AT_LENGTH)
+        world.crew.problems += [
+            f"ended while no broker could be reached: {one.last_words()}"
+            for one in world.crew.members
+            if not one.running
+        ]

@@ -15,6 +15,8 @@ from tests.e2e.processes import Service
 PAST_SESSION = 9.0
 WITHIN_SESSION = 3.0
 REPLAY_SECONDS = 60.0
+VISIT_SECONDS = 5.0
+VISITS_AT_LENGTH = 12
 
 
 @asynccontextmanager
@@ -83,6 +85,17 @@ async def come_and_go(world: World, random: Random) -> AsyncIterator[str]:
         await asyncio.sleep(random.uniform(1.0, 5.0))
         await world.crew.stop(guest)
     yield "an extra one, twice"
+
+
+@asynccontextmanager
+async def come_and_go_at_length(world: World, random: Random) -> AsyncIterator[str]:
+    """Two minutes in which the group has a rebalance every few seconds."""
+    for _ in range(VISITS_AT_LENGTH):
+        guest = await world.crew.hire()
+        await asyncio.sleep(VISIT_SECONDS)
+        await world.crew.stop(guest)
+        await asyncio.sleep(VISIT_SECONDS)
+    yield f"an extra one, {VISITS_AT_LENGTH} times"
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ from tests.chaos.world import World
 from tests.faults.proxy import Proxy, Way
 
 OUTAGE_SECONDS = 60.0
+SECONDS_AT_LENGTH = 600.0
 MAY_GROW = 50 * 2**20
 
 
@@ -38,16 +39,37 @@ def unreachable_database(world: World, random: Random) -> AbstractAsyncContextMa
 
 
 @asynccontextmanager
-async def long_outage(world: World, random: Random) -> AsyncIterator[str]:
-    """No membership, no process and no memory may be lost to it."""
+async def _outage(world: World, random: Random, seconds: float) -> AsyncIterator[str]:
+    """Nobody's memory may grow in it."""
     clock = asyncio.get_running_loop().time
     begun, before = clock(), world.crew.memory()
     async with unreachable_database(world, random):
         yield ""
-        await asyncio.sleep(max(0.0, begun + OUTAGE_SECONDS - clock()))
+        await asyncio.sleep(max(0.0, begun + seconds - clock()))
         for name, resident in world.crew.memory().items():
             if resident - before.get(name, resident) > MAY_GROW:
                 world.crew.problems.append(f"{name} grew to {resident >> 20} MiB in an outage")
+
+
+def long_outage(world: World, random: Random) -> AbstractAsyncContextManager[str]:
+    return _outage(world, random, OUTAGE_SECONDS)
+
+
+@asynccontextmanager
+async def outage_at_length(world: World, random: Random) -> AsyncIterator[str]:
+    """Nobody may lose its membership, or end; nothing else happens meanwhile."""
+    before = _memberships(world)
+    async with _outage(world, random, SECONDS_AT_LENGTH) as whom:
+        yield whom
+    if _memberships(world) != before:
+        world.crew.problems.append("a member was lost to an outage of the database")
+
+
+def _memberships(world: World) -> dict[str, int]:
+    """Return how often each running member was given partitions."""
+    return {
+        one.name: len(one.said("partitions_assigned")) for one in world.crew.members if one.running
+    }
 
 
 def silent_database(world: World, random: Random) -> AbstractAsyncContextManager[str]:

@@ -46,7 +46,7 @@ class Plan:
     seed: int
     minutes: float
     rate: float
-    only: tuple[Fault, ...] = tuple(Fault)
+    only: tuple[Fault, ...]
 
 
 async def run(plan: Plan, servers: Servers, directory: Path, say: Say) -> Report:

@@ -27,6 +27,7 @@ class Fault(StrEnum):
     STOP_ONE = "a consumer is stopped"
     ROLL = "all consumers are replaced, one by one"
     COME_AND_GO = "a consumer joins and leaves again and again"
+    COME_AND_GO_AT_LENGTH = "a consumer joins or leaves every five seconds for two minutes"
     REPLAY = "everything is replayed beside the group"
     KILL_BROKER = "a broker is killed"
     FREEZE_BROKER = "a broker stands still"
@@ -36,16 +37,30 @@ class Fault(StrEnum):
     SLOW_BROKERS = "every answer of the brokers is late"
     CUT_BROKERS = "answers of the brokers are cut in the middle"
     UNREACHABLE_BROKERS = "no broker can be reached"
+    UNREACHABLE_BROKERS_AT_LENGTH = "no broker can be reached for five minutes"
     KILL_DATABASE = "the database is killed"
     FREEZE_DATABASE = "the database stands still"
     UNREACHABLE_DATABASE = "the database cannot be reached"
     LONG_OUTAGE = "the database cannot be reached for a minute"
+    OUTAGE_AT_LENGTH = "the database cannot be reached for ten minutes"
     SILENT_DATABASE = "the database accepts connections and says nothing"
     SLOW_DATABASE = "every answer of the database is late"
     TRICKLING_DATABASE = "the database's answers trickle"
     CUT_ANSWERS = "answers of the database are cut in the middle"
     CUT_COMMANDS = "commands to the database are cut in the middle"
 
+
+AT_LENGTH = (
+    Fault.COME_AND_GO_AT_LENGTH,
+    Fault.UNREACHABLE_BROKERS_AT_LENGTH,
+    Fault.OUTAGE_AT_LENGTH,
+)
+"""Eighteen minutes together: they come first, once, alone, and in long runs only."""
+
+FULL_LENGTH_MINUTES = 30.0
+"""A run of so many minutes has time for them and for each other fault."""
+
+USUAL = tuple(fault for fault in Fault if fault not in AT_LENGTH)
 
 _OF_THE_BROKERS = {
     Fault.KILL_BROKER,
@@ -58,6 +73,7 @@ _OF_THE_KAFKA_NETWORK = {
     Fault.SLOW_BROKERS,
     Fault.CUT_BROKERS,
     Fault.UNREACHABLE_BROKERS,
+    Fault.UNREACHABLE_BROKERS_AT_LENGTH,
 }
 _OF_THE_CONSUMERS = {
     Fault.KILL_ONE,
@@ -67,6 +83,7 @@ _OF_THE_CONSUMERS = {
     Fault.STOP_ONE,
     Fault.ROLL,
     Fault.COME_AND_GO,
+    Fault.COME_AND_GO_AT_LENGTH,
     Fault.REPLAY,
 }
 
@@ -99,24 +116,34 @@ def target_of(fault: Fault) -> Target:
     return Target.DATABASE
 
 
-def rounds(seed: int, faults: tuple[Fault, ...] = tuple(Fault)) -> Iterator[Round]:
+def faults_for(minutes: float) -> tuple[Fault, ...]:
+    """Return what a run of so many minutes has time for."""
+    return tuple(Fault) if minutes >= FULL_LENGTH_MINUTES else USUAL
+
+
+def rounds(seed: int, faults: tuple[Fault, ...] = USUAL) -> Iterator[Round]:
     """Yield rounds without end. Every fault comes once before any comes again."""
     random = Random(seed)
-    deck: list[Fault] = []
-    number = 0
-    while True:
-        if not deck:
-            deck = list(faults)
-            random.shuffle(deck)
-        chosen = [deck.pop()]
-        others = [one for one in faults if target_of(one) is not target_of(chosen[0])]
-        if others and random.random() < TWO_AT_ONCE:
-            chosen.append(random.choice(others))
-        number += 1
+    for number, chosen in enumerate(_choices(random, faults), start=1):
         yield Round(
             number,
-            tuple(chosen),
+            chosen,
             round(random.uniform(*STEADY_SECONDS), 1),
             round(random.uniform(*IMPACT_SECONDS), 1),
             random.getrandbits(32),
         )
+
+
+def _choices(random: Random, faults: tuple[Fault, ...]) -> Iterator[tuple[Fault, ...]]:
+    at_length = [one for one in faults if one in AT_LENGTH]
+    random.shuffle(at_length)
+    yield from ((one,) for one in at_length)
+    usual = [one for one in faults if one not in AT_LENGTH]
+    while usual:
+        random.shuffle(usual)
+        for first in usual.copy():
+            others = [one for one in usual if target_of(one) is not target_of(first)]
+            if others and random.random() < TWO_AT_ONCE:
+                yield first, random.choice(others)
+            else:
+                yield (first,)

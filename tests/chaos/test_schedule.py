@@ -7,10 +7,21 @@ from itertools import islice
 import pytest
 
 from tests.chaos.nemesis import DOINGS
-from tests.chaos.schedule import IMPACT_SECONDS, STEADY_SECONDS, Fault, Round, rounds, target_of
+from tests.chaos.schedule import (
+    AT_LENGTH,
+    FULL_LENGTH_MINUTES,
+    IMPACT_SECONDS,
+    STEADY_SECONDS,
+    USUAL,
+    Fault,
+    Round,
+    faults_for,
+    rounds,
+    target_of,
+)
 
 
-def first(count: int, seed: int, only: tuple[Fault, ...] = tuple(Fault)) -> list[Round]:
+def first(count: int, seed: int, only: tuple[Fault, ...] = USUAL) -> list[Round]:
     return list(islice(rounds(seed, only), count))
 
 
@@ -20,8 +31,20 @@ def test_the_same_seed_makes_the_same_rounds_and_another_one_others(seed: int) -
 
 
 def test_every_fault_comes_once_before_any_comes_again(seed: int) -> None:
-    leading = [one.faults[0] for one in first(2 * len(Fault), seed)]
-    assert set(leading[: len(Fault)]) == set(leading[len(Fault) :]) == set(Fault)
+    leading = [one.faults[0] for one in first(2 * len(USUAL), seed)]
+    assert set(leading[: len(USUAL)]) == set(leading[len(USUAL) :]) == set(USUAL)
+
+
+def test_a_long_run_begins_with_the_faults_at_full_length_each_alone_and_once(seed: int) -> None:
+    faults = faults_for(FULL_LENGTH_MINUTES)
+    begun = [one.faults for one in first(2 * len(faults), seed, faults)]
+    at_length, others = begun[: len(AT_LENGTH)], begun[len(AT_LENGTH) :]
+    assert {fault for (fault,) in at_length} == set(AT_LENGTH)
+    assert {fault for chosen in others for fault in chosen} == set(USUAL)
+
+
+def test_a_short_run_has_none_of_them() -> None:
+    assert set(faults_for(2)).isdisjoint(AT_LENGTH)
 
 
 def test_two_faults_at_once_are_of_different_targets_and_do_happen(seed: int) -> None:
