@@ -10,6 +10,7 @@ import pytest
 from tests.mutants.__main__ import ALL, table
 from tests.mutants.mutant import Mutant
 from tests.mutants.trees import ROOT
+from tests.simulation.regressions import REGRESSIONS
 
 DOCUMENT = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
 ROWS = set(re.findall(r"^\| ([ABF]\d+) \|", DOCUMENT, re.MULTILINE))
@@ -34,6 +35,10 @@ def test_the_tests_that_must_notice_a_mutant_are_there(mutant: Mutant) -> None:
         source = (ROOT / path).read_text(encoding="utf-8")
         function = name.rpartition("::")[2].partition("[")[0]
         assert not name or re.search(rf"^\s*(async )?def {function}\(", source, re.MULTILINE), test
+
+
+def test_each_schedule_that_is_kept_has_its_mutant() -> None:
+    assert REGRESSIONS.keys() <= {one.name for one in ALL}
 
 
 def test_the_document_lists_them_all_with_rows_that_it_has() -> None:

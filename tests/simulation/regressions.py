@@ -1,0 +1,33 @@
+"""The seed of a schedule for each mistake that did harm in it.
+
+A mutant of the same name plants the mistake again (``make mutants``): then the schedule must
+break a rule, or it would have become another by a change of the simulation. If so, the first
+of ``python -m tests.simulation`` that breaks one takes its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+REGRESSIONS: Mapping[str, int] = {
+    "commit before write": 1,
+    "commit what was handed out": 1,
+    "an old assignment is not forgotten": 0,
+    "two batches of one partition at once": 2,
+    "dead letters are not awaited": 1,
+    "no seek back after an error": 8,
+    "a partition is fetched where the client thinks": 57,
+    "what a fetch brings after a rebalance is taken": 0,
+    "the fields of a creation only where it inserts": 0,
+    "an end overwrites an end": 0,
+    "a duplicate key always means a duplicate": 0,
+    "the same position proves the same record": 25,
+    "a write-concern error is ignored": 19,
+    "an outage becomes dead letters": 41,
+    "a poisonous record blocks for ever": 0,
+    "all of one id are sent at once": 2,
+    "a lost race is taken for a duplicate": 36,
+    "no activity is written": 0,
+    "a session is known before the store has answered": 38,
+    "what BSON refuses is found out on the way": 1,
+}
