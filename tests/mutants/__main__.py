@@ -13,7 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 
-from tests.mutants import of_kafka, of_mongodb, of_the_contract, of_the_engine
+from tests.mutants import (
+    of_kafka,
+    of_membership,
+    of_mongodb,
+    of_the_client,
+    of_the_contract,
+    of_the_engine,
+)
 from tests.mutants.mutant import Mutant, StaleMutantError
 from tests.mutants.trees import Tree, Verdict, trees
 from tests.servers.provision import KAFKA_VARIABLE
@@ -38,6 +45,8 @@ ALL: Sequence[Mutant] = [
     for mutant in (
         *of_the_engine.MUTANTS,
         *of_kafka.MUTANTS,
+        *of_the_client.MUTANTS,
+        *of_membership.MUTANTS,
         *of_mongodb.MUTANTS,
         *of_the_contract.MUTANTS,
     )

@@ -80,6 +80,8 @@ MUTANTS = (
         (
             _TRAPS + "test_traps_a_offsets.py::"
             "test_a1_an_offset_fetch_error_of_the_whole_reply_never_restarts_a_partition",
+            _TRAPS + "test_faults_f_commits.py::"
+            "test_f16_a_group_that_does_not_say_its_offsets_skips_nothing_and_replays_nothing",
         ),
         "one such answer at a rebalance replays, or skips, whole partitions",
     ),

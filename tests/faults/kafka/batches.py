@@ -143,3 +143,22 @@ def refusing(code: int, *partitions: TopicPartition) -> Callable[[Any], Any]:
         return reply
 
     return edit
+
+
+def held_back(records: int) -> Callable[[Any], Any]:
+    """Return the edit of fetch replies that puts so many records of an open transaction behind."""
+
+    def edit(reply: Any) -> Any:
+        reply.topics = [
+            (
+                topic,
+                [
+                    (number, error, end + records, end, *facts)
+                    for number, error, end, _, *facts in parts
+                ],
+            )
+            for topic, parts in reply.topics
+        ]
+        return reply
+
+    return edit

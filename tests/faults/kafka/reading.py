@@ -175,9 +175,13 @@ class Reader:
         except TimeoutError:
             raise AssertionError(f"not within {seconds:g} s\n{self}") from None
 
-    async def until_read(self, counts: Mapping[TopicPartition, int]) -> None:
+    async def until_read(
+        self, counts: Mapping[TopicPartition, int], *, seconds: float = 20.0
+    ) -> None:
         """Poll until so many records of each partition have come."""
-        await self.until(lambda: all(len(self.records[p]) >= n for p, n in counts.items()))
+        await self.until(
+            lambda: all(len(self.records[p]) >= n for p, n in counts.items()), seconds=seconds
+        )
 
     def offsets(self, partition: TopicPartition) -> list[int]:
         """The offsets of what was read, in that order."""

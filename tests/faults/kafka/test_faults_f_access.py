@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from confluent_kafka.admin._acl import AclOperation
@@ -14,11 +15,15 @@ from consumer.contract.record import TopicPartition
 from consumer.settings import KafkaSettings, SaslMechanism
 from consumer.stream import client
 from tests.faults.kafka.access import Access
+from tests.faults.kafka.batches import refusing
+from tests.faults.kafka.clusters import mocked
 from tests.faults.kafka.engine import event_keys, publish_events, running
-from tests.faults.kafka.reading import quick
+from tests.faults.kafka.frames import Api
+from tests.faults.kafka.reading import BRISK, ONE, quick
+from tests.faults.kafka.test_traps_a_membership import saying
 from tests.servers.topics import create_topics
 
-pytestmark = pytest.mark.real_kafka
+GROUP_REFUSED, TOPIC_REFUSED = 30, 29
 
 PASSWORD = "right"
 EVENTS = 10
@@ -64,6 +69,33 @@ async def user(
     await access.end()
 
 
+@pytest.mark.parametrize(
+    ("api", "refusal", "cause"),
+    [
+        (Api.HEARTBEAT, saying(GROUP_REFUSED), "GroupAuthorizationFailedError"),
+        (Api.FETCH, refusing(TOPIC_REFUSED), "TopicAuthorizationFailedError"),
+    ],
+    ids=["group", "topic"],
+)
+async def test_f26_what_brokers_refuse_for_a_while_is_said_and_survived(
+    api: Api, refusal: Any, cause: str
+) -> None:
+    async with mocked(1) as (_, frames):
+        await publish_events(frames.bootstrap_servers, {ONE: EVENTS})
+        async with running(quick(frames.bootstrap_servers, **BRISK)) as member:
+            await member.until(lambda: member.committed == {ONE: EVENTS})
+            refused = frames.edit(api, refusal)
+            await member.until(lambda: not member.is_ready())
+            assert cause in str(member.health.readiness().reasons)
+            assert member.health.liveness().good
+            refused.end()
+            await member.until(member.is_ready)
+            await publish_events(frames.bootstrap_servers, {ONE: EVENTS}, first=EVENTS)
+            await member.until(lambda: member.committed == {ONE: 2 * EVENTS})
+            assert member.store.events == event_keys({ONE: 2 * EVENTS})
+
+
+@pytest.mark.real_kafka
 async def test_f26_a_grant_on_the_group_that_is_revoked_is_said_and_survived(
     user: User, kafka_bootstrap_servers: str
 ) -> None:
@@ -82,6 +114,7 @@ async def test_f26_a_grant_on_the_group_that_is_revoked_is_said_and_survived(
         assert member.store.events == event_keys({user.partition: 2 * EVENTS})
 
 
+@pytest.mark.real_kafka
 async def test_f26_a_grant_on_the_topic_that_is_revoked_is_said_and_survived(
     user: User, kafka_bootstrap_servers: str
 ) -> None:
@@ -103,6 +136,7 @@ async def test_f26_a_grant_on_the_topic_that_is_revoked_is_said_and_survived(
         assert member.store.events == event_keys({user.partition: 2 * EVENTS})
 
 
+@pytest.mark.real_kafka
 async def test_f27_a_password_that_is_changed_is_said_without_a_hot_loop_and_survived(
     user: User,
     kafka_bootstrap_servers: str,
@@ -130,6 +164,7 @@ async def test_f27_a_password_that_is_changed_is_said_without_a_hot_loop_and_sur
         assert member.store.events == event_keys({user.partition: 2 * EVENTS})
 
 
+@pytest.mark.real_kafka
 async def test_f27_a_wrong_password_at_the_start_is_trouble_that_is_named(user: User) -> None:
     wrong = user.kafka.security.model_copy(update={"password": SecretStr("wrong")})
     async with running(user.kafka.model_copy(update={"security": wrong})) as member:

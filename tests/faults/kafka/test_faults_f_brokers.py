@@ -17,6 +17,7 @@ from tests.faults.kafka.engine import (
     publish_events,
     running,
 )
+from tests.faults.kafka.frames import Api
 from tests.faults.kafka.mock_cluster import MockCluster
 from tests.faults.kafka.reading import GROUP, ONE, TWO, quick
 from tests.faults.proxy import Proxy, Way
@@ -65,11 +66,12 @@ async def test_f18_a_coordinator_that_dies_is_replaced_by_another() -> None:
         for partition in (ONE, TWO):
             cluster.lead(*partition, 2)
         await publish_events(frames.bootstrap_servers, BOTH)
-        async with running(quick(frames.bootstrap_servers)) as member:
+        async with running(quick(frames.bootstrap_servers, request_timeout=1.0)) as member:
             await member.until(lambda: member.committed == BOTH)
             cluster.down(1)
-            cluster.coordinate(GROUP, 2)
             await more(cluster.bootstrap_servers.split(",")[1])
+            await member.until(lambda: bool(member.seen.retries))
+            cluster.coordinate(GROUP, 2)
             await member.until(lambda: member.committed == ALL)
             assert member.store.events == event_keys(ALL)
 
@@ -88,6 +90,19 @@ async def test_f19_a_partition_whose_leader_dies_is_read_on_from_the_next_one() 
             assert len(member.seen.assignments) == 1
 
 
+async def test_f19_a_partition_whose_leader_moves_is_read_on_and_called_in_order() -> None:
+    async with mocked(brokers=2) as (cluster, frames):
+        two_brokers(cluster)
+        await publish_events(frames.bootstrap_servers, BOTH)
+        async with running(quick(frames.bootstrap_servers)) as member:
+            await member.until(lambda: member.committed == BOTH)
+            cluster.lead(*TWO, 1)
+            await more(frames.bootstrap_servers)
+            await member.until(lambda: member.committed == ALL)
+            read_once(member)
+            assert member.seen.unreadables == []
+
+
 async def test_f20_a_broker_that_accepts_and_says_nothing_stops_its_own_partitions_only() -> None:
     async with mocked(brokers=2) as (cluster, frames):
         two_brokers(cluster)
@@ -95,12 +110,16 @@ async def test_f20_a_broker_that_accepts_and_says_nothing_stops_its_own_partitio
         times = {"rebalance_timeout": 0.8, "request_timeout": 1.0, "session_timeout": 4.0}
         async with running(quick(frames.bootstrap_servers, **times)) as member:
             await member.until(lambda: member.committed == BOTH)
-            frames.proxies[1].fall_silent()
-            for proxy in frames.proxies:
-                proxy.reset()
+            healthy, silent = frames.proxies
+            silent.fall_silent()
+            silent.reset()
+            healthy.reset()
+            beats = frames.seen[Api.HEARTBEAT]
             await publish_events(cluster.bootstrap_servers, {ONE: MORE, TWO: MORE}, first=EVENTS)
             await member.until(lambda: member.committed == {ONE: EVENTS + MORE, TWO: EVENTS})
-            frames.proxies[1].heal()
+            # The client connects to the silent broker, and holds all other connections up.
+            await member.until(lambda: frames.seen[Api.HEARTBEAT] >= beats + 5)
+            silent.heal()
             await member.until(lambda: member.committed == ALL)
             read_once(member)
             assert len(member.seen.assignments) == 1

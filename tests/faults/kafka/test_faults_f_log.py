@@ -13,7 +13,7 @@ from consumer.observe.metrics import Metrics
 from consumer.observe.observer import EngineObserver
 from consumer.ports import Gap, Reset, Start
 from consumer.settings import DeadLetterSettings, Settings
-from tests.faults.kafka.batches import refusing
+from tests.faults.kafka.batches import held_back, refusing
 from tests.faults.kafka.clusters import mocked
 from tests.faults.kafka.engine import event_keys, event_value, publish_events, running, session_of
 from tests.faults.kafka.frames import Api
@@ -90,8 +90,9 @@ def settings_for(bootstrap_servers: str, *topics: str) -> Settings:
     ],
 )
 async def test_f25_missing_topics_and_unequal_ones_are_refused_at_the_start_with_a_cure(
-    there: dict[str, int], complaint: str
+    there: dict[str, int], complaint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(app, "open_store", lambda _: pytest.fail("it must not get so far"))
     with mock_cluster(there) as cluster:
         settings = settings_for(cluster.bootstrap_servers, "sessions", "events")
         with pytest.raises(PreconditionError, match=complaint) as refusal:
@@ -122,6 +123,20 @@ async def test_f25_partitions_that_are_added_are_read_from_their_first_record(
         await member.until(lambda: member.committed == {first: 10, added: 10})
         assert member.store.events == event_keys({first: 10, added: 10})
         assert member.seen.assignments[-1][0] == {first, added}
+
+
+async def test_f28_what_an_open_transaction_holds_back_is_lag_and_no_stall() -> None:
+    async with mocked(1) as (_, frames):
+        await publish_events(frames.bootstrap_servers, {ONE: 5})
+        frames.edit(Api.FETCH, held_back(3))
+        async with running(quick(frames.bootstrap_servers), stall_after=0.8) as member:
+            await member.until(lambda: member.committed == {ONE: 5})
+            await member.until(lambda: bool(member.seen.hanging_transactions))
+            await member.last(0.5)
+            assert member.seen.hanging_transactions == [(ONE, 5)]
+            assert member.seen.lags[ONE] == 3
+            assert member.seen.stalls == []
+            assert member.health.liveness().good
 
 
 @pytest.mark.real_kafka
@@ -173,6 +188,8 @@ async def test_f28_a_transaction_that_hangs_is_said_and_is_no_reason_to_restart(
             assert member.health.liveness().good
             assert len(member.said("transaction_hangs")) == 1
             await transaction.abort()
+        # An abort is acknowledged before its marker is in the log; what follows must come after it.
+        await member.until(lambda: member.seen.behind_transactions[partition] == 0)
         await publish_events(kafka_bootstrap_servers, {partition: 1}, first=8)
         await member.until(lambda: member.committed == {partition: 10})
         assert (session_of(partition), "e-5") not in member.store.events

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import time
 from pathlib import Path
+from threading import Thread
 
 import pytest
+from aiokafka import AIOKafkaConsumer
+from aiokafka import TopicPartition as ClientPartition
 
 from consumer.contract.record import TopicPartition
 from producer_tools.conversations import small_set
@@ -14,12 +18,15 @@ from tests.e2e.processes import running_fleet
 from tests.e2e.sites import Site
 from tests.faults.kafka.clusters import mocked
 from tests.faults.kafka.engine import WatchedStore, event_keys, publish_events, running
-from tests.faults.kafka.reading import BRISK, ONE, quick
+from tests.faults.kafka.frames import Api
+from tests.faults.kafka.reading import BRISK, GROUP, ONE, TOPIC, quick
+from tests.faults.kafka.test_traps_a_offsets import LOAD_IN_PROGRESS
 from tests.faults.proxy import proxied
 from tests.model import problems
 from tests.servers.topics import create_topics
 
 EVENTS = 20
+MORE = 5
 FREEZE_DEADLINE = 40.0
 
 
@@ -52,6 +59,46 @@ async def test_f7_a_process_that_was_frozen_past_its_session_undoes_nothing_when
     await site.drop_database()
 
 
+async def test_f7_what_a_frozen_process_had_not_committed_is_not_committed_after_it() -> None:
+    async with mocked(1) as (cluster, frames):
+        await publish_events(frames.bootstrap_servers, {ONE: EVENTS})
+        trouble = frames.refuse_commits(LOAD_IN_PROGRESS)
+        async with running(quick(frames.bootstrap_servers, **BRISK)) as member:
+            await member.until(lambda: member.store.events == event_keys({ONE: EVENTS}))
+            await trouble.met.wait()
+            asking = frames.hold(Api.OFFSET_FETCH)
+            freeze = Thread(target=_take_over, args=(cluster.bootstrap_servers,))
+            freeze.start()
+            freeze.join()  # nothing else runs in this process meanwhile, as in one that is stopped
+            trouble.end()
+            await member.until(lambda: len(member.seen.assignments) == 2)
+            await member.last(0.3)
+            asking.end()
+            assert await member.source.committed([ONE]) == {ONE: EVENTS + MORE}
+            assert member.committed == {}
+
+
+def _take_over(bootstrap_servers: str) -> None:
+    """Wait until the session is over; then be the next owner, who goes on and commits."""
+    time.sleep(1.5)
+    asyncio.run(_next_owner(bootstrap_servers))
+
+
+async def _next_owner(bootstrap_servers: str) -> None:
+    await publish_events(bootstrap_servers, {ONE: MORE}, first=EVENTS)
+    consumer = AIOKafkaConsumer(
+        TOPIC,
+        bootstrap_servers=bootstrap_servers,
+        group_id=GROUP,
+        enable_auto_commit=False,
+        session_timeout_ms=1200,
+        heartbeat_interval_ms=200,
+    )
+    await consumer.start()
+    await consumer.commit({ClientPartition(*ONE): EVENTS + MORE})
+    await consumer.stop()
+
+
 async def test_f8_a_member_whose_loop_was_stuck_past_its_session_joins_again_without_loss() -> None:
     async with mocked(1) as (_, frames):
         await publish_events(frames.bootstrap_servers, {ONE: EVENTS})
@@ -63,7 +110,7 @@ async def test_f8_a_member_whose_loop_was_stuck_past_its_session_joins_again_wit
             time.sleep(2.0)  # noqa: ASYNC251 -- a loop that is stuck is what this is about
             await member.until(lambda: len(member.seen.assignments) == 2)
             store.open.set()
-            await member.until(lambda: member.committed == {ONE: EVENTS})
+            await member.until(lambda: member.committed == {ONE: EVENTS}, seconds=6.0)
             assert store.events == event_keys({ONE: EVENTS})
             assert max(member.seen.loop_lags) > 1.0
             assert member.health.liveness().good
@@ -85,7 +132,7 @@ async def test_f11_a_batch_that_outlasts_a_rebalance_is_given_up_and_commits_not
     async with running(kafka, slow) as first:
         await first.until(slow.entered.is_set)
         async with running(kafka, quick_store) as second:
-            await first.until(lambda: first.seen.revocations[-1:] == [(False, False)])
+            await first.until(lambda: first.seen.revocations[-1:] == [(False, False)], seconds=10.0)
             await second.until(lambda: len(second.committed) == 2)
             assert first.committed == {}
             slow.open.set()

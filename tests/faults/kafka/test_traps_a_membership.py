@@ -53,7 +53,7 @@ async def test_a4_an_odd_answer_to_a_heartbeat_does_not_poison_every_later_poll(
     ):
         await reader.until_read({ONE: 5})
         odd = frames.edit(Api.HEARTBEAT, saying(FENCED_INSTANCE_ID), times=1)
-        await reader.until(lambda: len(reader.clients) == 2)
+        await reader.until(lambda: len(reader.clients) == 2, seconds=8.0)
         assert odd.count == 1
         assert reader.losses == 1
         await reader.until_read({ONE: 10})
@@ -75,9 +75,9 @@ async def test_a5_a_cancellation_inside_a_callback_does_not_end_the_clients_coor
     async with mocked(1, records=5) as (_, frames):
         reader = CancelledInside(quick(frames.bootstrap_servers, **BRISK))
         try:
-            await reader.until_read({ONE: 5})
+            await reader.until_read({ONE: 5}, seconds=6.0)
             reader.consumer._coordinator.request_rejoin()
-            await reader.until(lambda: reader.assignments == 2)
+            await reader.until(lambda: reader.assignments == 2, seconds=6.0)
             await reader.until_read({ONE: 10})
             assert len(reader.clients) == 1
             assert reader.errors == []

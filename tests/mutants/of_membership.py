@@ -1,0 +1,191 @@
+"""Mistakes about being a member of a group, staying one, and leaving it."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+_TRAPS = "tests/faults/kafka/test_traps_a_membership.py::"
+_MEMBERS = "tests/faults/kafka/test_faults_f_membership.py::"
+_COMMITS = "tests/faults/kafka/test_faults_f_commits.py::"
+_BROKERS = "tests/faults/kafka/test_faults_f_brokers.py::"
+_ACCESS = "tests/faults/kafka/test_faults_f_access.py::"
+
+MUTANTS = (
+    Mutant(
+        "a client that the group has failed is kept",
+        "A4",
+        "consumer/stream/source.py",
+        "        if isinstance(error, ClientLostError) or self._group_failures >= FAILURES_UNTIL_REPLACED:\n",
+        "        if isinstance(error, ClientLostError):\n",
+        (_TRAPS + "test_a4_an_odd_answer_to_a_heartbeat_does_not_poison_every_later_poll",),
+        "its heartbeat is dead, and every poll fails from now on",
+    ),
+    Mutant(
+        "trouble of the group ends the process",
+        "A4 A18 F17 F26",
+        "consumer/stream/client.py",
+        """        except Exception as error:
+            raise MembershipError(""",
+        """        except ValueError as error:
+            raise MembershipError(""",
+        (
+            _TRAPS + "test_a4_an_odd_answer_to_a_heartbeat_does_not_poison_every_later_poll",
+            _TRAPS + "test_a18_a_refused_join_is_trouble_that_passes",
+            _COMMITS + "test_f17_a_heartbeat_that_fails_oddly_costs_a_new_membership_and_no_record",
+            _ACCESS + "test_f26_what_brokers_refuse_for_a_while_is_said_and_survived[group]",
+        ),
+        "a single odd answer of a coordinator would restart instances",
+    ),
+    Mutant(
+        "a callback runs inside the client's coordination",
+        "A5",
+        "consumer/stream/client.py",
+        "        await asyncio.wait([asyncio.ensure_future(self._callbacks.on_revoked())])\n",
+        "        await self._callbacks.on_revoked()\n",
+        (
+            _TRAPS
+            + "test_a5_a_cancellation_inside_a_callback_does_not_end_the_clients_coordination",
+        ),
+        "a cancellation in it would end the coordination for ever",
+    ),
+    Mutant(
+        "a stop waits for the poll",
+        "A6",
+        "consumer/engine/runner.py",
+        "            for task in (polling, *waiting):\n                task.cancel()\n",
+        "            for task in waiting:\n                task.cancel()\n",
+        (
+            _TRAPS + "test_a6_a_stop_does_not_wait_for_a_group_that_never_forms",
+            _TRAPS + "test_a6_a_stop_does_not_wait_for_a_rebalance_that_never_ends",
+        ),
+        "a poll waits without a limit while a group forms",
+    ),
+    Mutant(
+        "a request may take longer than a session",
+        "A7",
+        "consumer/settings/rules.py",
+        '        ("kafka.session_timeout", kafka.session_timeout),\n    )\n    yield from _ascending(\n',
+        "    )\n    yield from _ascending(\n",
+        (
+            _TRAPS + "test_a7_times_under_which_a_silent_broker_costs_the_membership_are_refused"
+            "[times0]",
+        ),
+        "a silent broker holds heartbeats up for as long as a request may take",
+    ),
+    Mutant(
+        "a session shorter than a request",
+        "A7 F20",
+        "consumer/stream/client.py",
+        '        "session_timeout_ms": int(kafka.session_timeout * 1000),\n',
+        '        "session_timeout_ms": int(kafka.rebalance_timeout * 1000),\n',
+        (
+            _TRAPS + "test_a7_a_silent_broker_does_not_starve_heartbeats_to_a_healthy_coordinator",
+            _BROKERS
+            + "test_f20_a_broker_that_accepts_and_says_nothing_stops_its_own_partitions_only",
+        ),
+        "while one broker is silent, the members lose their partitions on all the others",
+    ),
+    Mutant(
+        "a rebalance may take longer than a request",
+        "A8",
+        "consumer/settings/rules.py",
+        """        ("kafka.rebalance_timeout", kafka.rebalance_timeout),
+        ("kafka.request_timeout", kafka.request_timeout),
+""",
+        """        ("kafka.request_timeout", kafka.request_timeout),
+""",
+        (_TRAPS + "test_a8_times_under_which_a_member_could_never_join_are_refused",),
+        "the client would give up every join before the broker may answer it",
+    ),
+    Mutant(
+        "a batch is decoded in one go",
+        "A9",
+        "consumer/engine/pipeline.py",
+        """                if index % DECODED_AT_ONCE == DECODED_AT_ONCE - 1:
+                    await asyncio.sleep(0)
+""",
+        "",
+        (_TRAPS + "test_a9_decoding_a_large_batch_leaves_the_event_loop_room_for_heartbeats",),
+        "heartbeats would be late, and the membership over",
+    ),
+    Mutant(
+        "static membership",
+        "A16",
+        "consumer/stream/client.py",
+        '        "group_id": kafka.group_id,\n',
+        '        "group_id": kafka.group_id,\n        "group_instance_id": kafka.group_id,\n',
+        (_TRAPS + "test_a16_no_static_membership_is_asked_for",),
+        "the client has half of it: two of one name would throw each other out for ever",
+    ),
+    Mutant(
+        "a stop does not wait for what is in flight",
+        "A17",
+        "consumer/engine/runner.py",
+        "            drained = await self._drain(self._limits.drain_deadline, insist=True)\n",
+        "            drained = True\n",
+        (_TRAPS + "test_a17_what_is_in_flight_is_finished_and_committed_before_the_group_is_left",),
+        "every restart would have its last batches delivered again",
+    ),
+    Mutant(
+        "leaving has no deadline",
+        "A17",
+        "consumer/stream/source.py",
+        "            await asyncio.wait([asyncio.ensure_future(_close(client))], timeout=timeout)\n",
+        "            await asyncio.wait([asyncio.ensure_future(_close(client))])\n",
+        (_TRAPS + "test_a17_leaving_takes_no_longer_than_it_may_when_no_broker_answers",),
+        "a silent broker would hold a process until it is killed",
+    ),
+    Mutant(
+        "a batch that was given up keeps its partition",
+        "F8",
+        "consumer/engine/batches.py",
+        """            self._settle(batch, spans, report)
+        finally:
+            self._assignment.release(batch.records)
+""",
+        """            self._settle(batch, spans, report)
+            self._assignment.release(batch.records)
+""",
+        (
+            _MEMBERS
+            + "test_f8_a_member_whose_loop_was_stuck_past_its_session_joins_again_without_loss",
+        ),
+        "a member that has come back would never read that partition again",
+    ),
+    Mutant(
+        "a loop that is stuck is not measured",
+        "F8",
+        "consumer/engine/watchdog.py",
+        "            self._observer.loop_lag(clock() - due)\n",
+        "            self._observer.loop_lag(0.0)\n",
+        (
+            _MEMBERS
+            + "test_f8_a_member_whose_loop_was_stuck_past_its_session_joins_again_without_loss",
+        ),
+        "nobody would learn why the membership was lost",
+    ),
+    Mutant(
+        "a revocation waits for a batch without a limit",
+        "F11",
+        "consumer/engine/batches.py",
+        "            await asyncio.wait(present, timeout=timeout)\n",
+        "            await asyncio.wait(present)\n",
+        (_MEMBERS + "test_f11_a_batch_that_outlasts_a_rebalance_is_given_up_and_commits_nothing",),
+        "a database that hangs would stop the group's other members, too",
+        servers=True,
+    ),
+    Mutant(
+        "a full house waits without a sign of life",
+        "F12",
+        "consumer/engine/runner.py",
+        """            await self._batches.any_done(timeout=IDLE_POLL)
+""",
+        """            await self._batches.any_done(timeout=600.0)
+""",
+        (
+            _MEMBERS
+            + "test_f12_a_batch_that_takes_longer_than_a_poll_may_does_not_cost_the_membership",
+        ),
+        "a batch longer than the poll interval would cost the membership",
+    ),
+)

@@ -1,0 +1,275 @@
+"""Mistakes about what the Kafka client hides, loses or never ends."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+_FETCHING = "tests/faults/kafka/test_traps_a_fetching.py::"
+_OFFSETS = "tests/faults/kafka/test_traps_a_offsets.py::"
+_CLUSTER = "tests/faults/kafka/test_traps_a_cluster.py::"
+_COMMITS = "tests/faults/kafka/test_faults_f_commits.py::"
+_BROKERS = "tests/faults/kafka/test_faults_f_brokers.py::"
+_LOG = "tests/faults/kafka/test_faults_f_log.py::"
+_ACCESS = "tests/faults/kafka/test_faults_f_access.py::"
+
+MUTANTS = (
+    Mutant(
+        "a fetch that failed goes on for ever",
+        "A3",
+        "consumer/stream/client.py",
+        "            count_fetch_as_ended(self._consumer)\n",
+        "",
+        (_FETCHING + "test_a3_a_fetch_that_failed_does_not_count_as_a_poll_that_goes_on_for_ever",),
+        "a process that is stuck would keep its partitions",
+    ),
+    Mutant(
+        "what the client skips after an error is not sought again",
+        "A21",
+        "consumer/stream/source.py",
+        """        for partition, offset in self._next.items():
+            client.seek(partition, offset)
+""",
+        "        del client\n",
+        (_FETCHING + "test_a21_a_record_that_the_client_finds_too_large_is_not_skipped",),
+        "it moves on behind a record that it has not handed out",
+    ),
+    Mutant(
+        "what a fetch raises ends the process",
+        "A21 F26",
+        "consumer/stream/client.py",
+        """        except Exception as error:
+            # Any class""",
+        """        except ValueError as error:
+            # Any class""",
+        (
+            _FETCHING + "test_a21_a_record_that_the_client_finds_too_large_is_not_skipped",
+            _ACCESS + "test_f26_what_brokers_refuse_for_a_while_is_said_and_survived[topic]",
+        ),
+        "a slip of an administrator would become a loop of restarts",
+    ),
+    Mutant(
+        "a fetch that was refused is repeated at once",
+        "A22",
+        "consumer/stream/client_repairs.py",
+        """            if self._note(response):
+                await asyncio.sleep(FETCH_ERROR_PAUSE)
+""",
+        "            self._note(response)\n",
+        (_FETCHING + "test_a22_a_broker_that_answers_with_errors_is_asked_again_with_pauses",),
+        "a broker in trouble would get thousands of requests a second",
+    ),
+    Mutant(
+        "a refused fetch is kept quiet",
+        "A22",
+        "consumer/stream/client_repairs.py",
+        "                self.refusals[target] = error.__name__\n",
+        "",
+        (
+            _FETCHING
+            + "test_a22_a_partition_that_can_be_read_again_is_said_before_any_record_comes",
+        ),
+        "a partition that nobody can read would look like one without records",
+    ),
+    Mutant(
+        "the codecs are not tried",
+        "A24",
+        "consumer/stream/codecs.py",
+        "        if not available() or decode(encode(SAMPLE)) != SAMPLE:\n",
+        "        if False:\n",
+        (
+            _FETCHING
+            + "test_a24_a_codec_whose_library_is_missing_is_found_before_a_record_is_read",
+            _FETCHING + "test_a24_a_codec_that_gives_back_something_else_is_found_too",
+        ),
+        "the first batch of a codec without its library would stop its partition for good",
+    ),
+    Mutant(
+        "a refused commit ends the process",
+        "A12 F14 F15",
+        "consumer/stream/kafka_errors.py",
+        "        KafkaError,\n        IllegalStateError,\n",
+        "        IllegalStateError,\n",
+        (
+            _OFFSETS + "test_a12_every_refusal_of_a_commit_is_trouble_that_passes",
+            _COMMITS + "test_f14_a_commit_of_one_who_is_no_member_any_more_is_dropped_and_the_"
+            "records_come_again",
+            _COMMITS
+            + "test_f15_a_commit_that_is_refused_for_an_odd_reason_is_said_and_tried_again",
+        ),
+        "every rebalance would restart instances, which makes the next rebalance",
+    ),
+    Mutant(
+        "an answer that does not come ends the process",
+        "A12 F13 F18 F22",
+        "consumer/stream/exchange.py",
+        '        raise TransientError("timeout", f"{action} had no answer")\n',
+        '        raise TimeoutError(f"{action} had no answer")\n',
+        (
+            _OFFSETS
+            + "test_a12_a_commit_that_the_client_would_retry_for_ever_ends_at_its_deadline",
+            _COMMITS + "test_f13_a_commit_that_meets_a_coordinator_in_trouble_is_made_good",
+            _BROKERS + "test_f18_a_coordinator_that_dies_is_replaced_by_another",
+            _BROKERS + "test_f22_what_a_network_does_to_a_connection_costs_time_and_no_record"
+            "[half_open]",
+        ),
+        "one connection that a firewall has forgotten would restart every instance",
+    ),
+    Mutant(
+        "a refused commit counts as done",
+        "F13",
+        "consumer/engine/offsets.py",
+        """                self._refused(error, self._interval)
+                return False
+            self._recovered()
+            self._ledger""",
+        """                self._refused(error, self._interval)
+            self._recovered()
+            self._ledger""",
+        (_COMMITS + "test_f13_a_commit_that_meets_a_coordinator_in_trouble_is_made_good",),
+        "the group would stay behind for ever, and after a crash begin there",
+    ),
+    Mutant(
+        "settings under which records vanish are passed over",
+        "A19",
+        "consumer/stream/preconditions.py",
+        "    findings += _durable(present)\n",
+        "",
+        (
+            _CLUSTER
+            + "test_a19_settings_under_which_records_that_were_read_may_vanish_are_warned_of",
+        ),
+        "the client sends no leader epochs: nothing else keeps new records from being skipped",
+    ),
+    Mutant(
+        "a missing topic is a warning",
+        "A20 F25",
+        "consumer/stream/preconditions.py",
+        'else Finding(f"topic {name}", Status.FAILED, "does not exist", _create_command(kafka, name))',
+        'else Finding(f"topic {name}", Status.WARNING, "does not exist")',
+        (
+            _CLUSTER + "test_a20_a_missing_topic_is_refused_at_the_start",
+            _LOG + "test_f25_missing_topics_and_unequal_ones_are_refused_at_the_start_with_a_cure"
+            "[there0-topic events: does not exist]",
+        ),
+        "a misspelt name would be read for ever without a record",
+    ),
+    Mutant(
+        "the brokers may create what is asked for",
+        "A20",
+        "consumer/stream/connection.py",
+        "    MetadataRequest, allow_auto_topic_creation=False\n",
+        "    MetadataRequest, allow_auto_topic_creation=True\n",
+        (_CLUSTER + "test_a20_no_client_lets_the_brokers_create_what_it_asks_for",),
+        "a typo would become a topic with another number of partitions",
+    ),
+    Mutant(
+        "what the preconditions find is not refused",
+        "F25",
+        "consumer/app.py",
+        "    refuse(topic_findings(settings.kafka, settings.dead_letters, topics))\n",
+        "",
+        (_LOG + "test_f25_missing_topics_and_unequal_ones_are_refused_at_the_start_with_a_cure",),
+        "a session's records would go to different instances",
+    ),
+    Mutant(
+        "a key's hash keeps its sign",
+        "A26",
+        "consumer/stream/range_reader.py",
+        "(murmur2(key) & 0x7FFFFFFF) % count)",
+        "murmur2(key) % count)",
+        (_CLUSTER + "test_a26_a_session_is_looked_for_where_a_producer_with_murmur2_puts_it",),
+        "half of the sessions would be looked for in partitions that have nothing of them",
+    ),
+    Mutant(
+        "a mechanism whose sessions end",
+        "A27",
+        "consumer/settings/values.py",
+        '    SCRAM_SHA_512 = "SCRAM-SHA-512"\n',
+        '    SCRAM_SHA_512 = "SCRAM-SHA-512"\n    OAUTHBEARER = "OAUTHBEARER"\n',
+        (_CLUSTER + "test_a27_no_mechanism_is_offered_whose_sessions_end_under_the_client",),
+        "the client does not authenticate again when a token expires",
+    ),
+    Mutant(
+        "a leader that moves is trouble of the partition",
+        "F19",
+        "consumer/stream/client_repairs.py",
+        "_ROUTING = (NotLeaderForPartitionError, UnknownTopicOrPartitionError)\n",
+        "_ROUTING = (UnknownTopicOrPartitionError,)\n",
+        (_BROKERS + "test_f19_a_partition_whose_leader_moves_is_read_on_and_called_in_order",),
+        "every election would set partitions aside and make instances unready",
+    ),
+    Mutant(
+        "brokers that are away ask for a restart",
+        "F21",
+        "consumer/observe/observer.py",
+        '            self._health.not_ready(UNREACHABLE, f"{len(partitions)} partitions: {causes}")\n',
+        '            self._health.unhealthy(UNREACHABLE, f"{len(partitions)} partitions: {causes}")\n',
+        (_BROKERS + "test_f21_without_brokers_the_process_lives_says_so_and_goes_on_later",),
+        "all instances would be restarted again and again, which helps nobody",
+    ),
+    Mutant(
+        "what was deleted before the start is passed over in silence",
+        "F23",
+        "consumer/stream/starts.py",
+        """            if offset is not None and offset < beginning:
+                found.gaps.append(Gap(partition, offset, beginning))
+""",
+        "",
+        (
+            _LOG + "test_f23_records_that_retention_deleted_unread_are_said_and_the_rest_is_read",
+            _LOG + "test_f23_the_engine_says_the_gap_aloud_and_goes_on_behind_it",
+        ),
+        "records that were deleted unread would be missed by nobody",
+    ),
+    Mutant(
+        "a log that began anew is not told",
+        "F23",
+        "consumer/stream/source.py",
+        "                resets.append(Reset(partition, expected, found))\n",
+        "                pass\n",
+        (_LOG + "test_f23_a_log_that_was_cut_back_is_read_from_its_beginning_and_said",),
+        "the ledger would hold offsets of a log that is no more",
+    ),
+    Mutant(
+        "without a commit reading begins at offset 0",
+        "F24",
+        "consumer/stream/starts.py",
+        "            start = beginning if offset is None else max(offset, beginning)\n",
+        "            start = max(offset or 0, beginning if offset else 0)\n",
+        (
+            _LOG
+            + "test_f24_where_no_offset_is_committed_any_more_reading_begins_at_the_oldest_record",
+        ),
+        "what retention has deleted would be asked for, and its absence taken for a gap",
+    ),
+    Mutant(
+        "a broker that refuses the connection ends the process",
+        "F27",
+        "consumer/stream/client.py",
+        """        with kafka_errors("connect"):
+            await consumer.start()
+""",
+        "        await consumer.start()\n",
+        (_ACCESS + "test_f27_a_wrong_password_at_the_start_is_trouble_that_is_named",),
+        "a password that is changed a moment too late would become a loop of restarts",
+        servers=True,
+    ),
+    Mutant(
+        "what an open transaction holds back is a stall",
+        "F28",
+        "consumer/engine/watchdog.py",
+        "            behind = behind or readable > 0\n",
+        "            behind = behind or readable + end - stable > 0\n",
+        (_LOG + "test_f28_what_an_open_transaction_holds_back_is_lag_and_no_stall",),
+        "instances would be restarted for what only a producer can end",
+    ),
+    Mutant(
+        "what an open transaction holds back is no lag",
+        "F28",
+        "consumer/engine/watchdog.py",
+        "            self._observer.lag(partition, readable + end - stable)\n",
+        "            self._observer.lag(partition, readable)\n",
+        (_LOG + "test_f28_what_an_open_transaction_holds_back_is_lag_and_no_stall",),
+        "a partition that stands still would look like one that is read to its end",
+    ),
+)
