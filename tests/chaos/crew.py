@@ -13,6 +13,7 @@ from tests.e2e.processes import Fleet, Service
 
 WANTED = 3
 STOP_SECONDS = 45.0
+START_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +45,19 @@ class Crew:
         """Start as many as are missing; one that ended by itself is a problem, and replaced."""
         for service in [one for one in self.members if not one.running]:
             self.members.remove(service)
-            self.problems.append(f"ended by itself: {service.last_words()}")
+            if not self._gave_up_starting(service):
+                self.problems.append(f"ended by itself: {service.last_words()}")
         while len(self.members) < WANTED:
             await self.hire()
+
+    def _gave_up_starting(self, service: Service) -> bool:
+        """Tell whether it ended as it must where no server answered it for a minute."""
+        return service.code == ExitCode.PRECONDITION and not service.said("partitions_assigned")
+
+    async def at_work(self) -> None:
+        """Wait until each of them has been given partitions."""
+        for service in self.members:
+            await self._fleet.said(service, "partitions_assigned", seconds=START_SECONDS)
 
     async def kill(self, service: Service) -> None:
         """End it without a warning."""
@@ -58,7 +69,8 @@ class Crew:
         """Ask it to end. It must, in time, with all done or with the deadline passed."""
         self.members.remove(service)
         if not service.running:
-            self.problems.append(f"ended by itself: {service.last_words()}")
+            if not self._gave_up_starting(service):
+                self.problems.append(f"ended by itself: {service.last_words()}")
             return
         try:
             code = await self._fleet.stopped(service, seconds=STOP_SECONDS)
@@ -70,7 +82,7 @@ class Crew:
         self.ends.append(End(service.name, "stopped", code))
         if not service.lines and code == -signal.SIGTERM:
             return  # it had not got as far as to listen for signals, nor to anything else
-        if code not in {ExitCode.DONE, ExitCode.DEADLINE}:
+        if code not in {ExitCode.DONE, ExitCode.DEADLINE} and not self._gave_up_starting(service):
             self.problems.append(f"stopped with exit code {code}: {service.last_words()}")
 
     def one(self, random: Random) -> Service:

@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 from tests.chaos.nemesis import DOINGS
-from tests.chaos.schedule import Round
+from tests.chaos.schedule import AT_LENGTH, Round
 from tests.chaos.world import World
 
 RECOVERY_BOUND = 120.0
@@ -49,6 +49,8 @@ async def play(world: World, plan: Round, since: float) -> Course:
     clock = asyncio.get_running_loop().time
     random = Random(plan.seed)
     await world.crew.fill()
+    if not AT_LENGTH.isdisjoint(plan.faults):
+        await world.crew.at_work()
     await asyncio.sleep(plan.steady)
     course = Course(plan, clock() - since, settled_before=world.fleet.settled)
     async with AsyncExitStack() as stack:

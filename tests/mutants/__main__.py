@@ -14,9 +14,12 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from tests.mutants import (
+    of_input,
     of_kafka,
     of_membership,
     of_mongodb,
+    of_processes,
+    of_surroundings,
     of_the_client,
     of_the_contract,
     of_the_engine,
@@ -49,6 +52,9 @@ ALL: Sequence[Mutant] = [
         *of_membership.MUTANTS,
         *of_mongodb.MUTANTS,
         *of_the_contract.MUTANTS,
+        *of_input.MUTANTS,
+        *of_surroundings.MUTANTS,
+        *of_processes.MUTANTS,
     )
 ]
 

@@ -25,7 +25,11 @@ MUTANTS = (
         "consumer/stream/client.py",
         '        "enable_auto_commit": False,\n',
         '        "enable_auto_commit": True,\n',
-        (_OPTIONS,),
+        (
+            _OPTIONS,
+            _TRAPS + "test_traps_a_offsets.py::"
+            "test_a13_what_was_handed_out_and_not_settled_is_never_committed",
+        ),
         "it commits what was handed out",
     ),
     Mutant(
@@ -104,7 +108,11 @@ MUTANTS = (
         "consumer/stream/source.py",
         "            self._commit.cancel()\n",
         "            pass\n",
-        (_SOURCE + "test_a_commit_without_an_answer_does_not_outlive_its_assignment",),
+        (
+            _SOURCE + "test_a_commit_without_an_answer_does_not_outlive_its_assignment",
+            _TRAPS + "test_traps_a_offsets.py::"
+            "test_a11_a_commit_of_an_older_assignment_is_given_up_before_it_can_be_tried_again",
+        ),
         "the client stamps it with its new generation: it would undo the next owner's commits",
     ),
     Mutant(
@@ -150,7 +158,11 @@ MUTANTS = (
         """                if len(self._buffer) < 2**30:
                     room = len(self._buffer) * ROOM_GROWS_BY
 """,
-        (_TRAPS + "test_traps_a_fetching.py::test_a23_beyond_the_limit_nothing_is_unpacked",),
+        (
+            _TRAPS + "test_traps_a_fetching.py::test_a23_beyond_the_limit_nothing_is_unpacked",
+            _TRAPS + "test_bad_input_b.py::"
+            "test_b20_a_bomb_stops_its_partition_and_costs_neither_the_memory_nor_the_process",
+        ),
         "one megabyte may become 34 gigabytes",
     ),
     Mutant(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 
+_INPUT = "tests/faults/input/test_bad_input_b.py::"
 _FAULTS = "tests/adapters/store/test_faults.py::"
 _ANSWERS = "tests/adapters/store/test_answers.py::"
 _SESSIONS = "tests/adapters/store/test_sessions.py::"
@@ -12,6 +13,18 @@ _VERDICT = "tests/unit/state/test_verdict.py::"
 _ANY_ORDER = "tests/adapters/store/test_any_order.py::"
 
 MUTANTS = (
+    Mutant(
+        "a duplicate key is trouble that passes",
+        "F36",
+        "consumer/store/failures.py",
+        "_DUPLICATE = frozenset({11000, 11001, 12582})\n",
+        "_DUPLICATE: frozenset[int] = frozenset()\n",
+        (
+            "tests/adapters/store/test_concurrent_writers.py::"
+            "test_f36_copies_written_at_once_leave_one_document_each",
+        ),
+        "the second of two writers would try for ever",
+    ),
     Mutant(
         "a missing index is accepted",
         "F35",
@@ -69,16 +82,23 @@ MUTANTS = (
         "consumer/state/guards.py",
         '_END = Guard("status", ENDED)\n',
         '_END = Guard("status", frozenset())\n',
-        ("tests/unit/state/test_guards.py::test_activity_and_end_apply_until_the_status_is_there",),
+        (
+            "tests/unit/state/test_guards.py::test_activity_and_end_apply_until_the_status_is_there",
+            _INPUT + "test_b18_stubs_late_events_and_ends_in_any_order_are_normal",
+        ),
         "whichever came last would win: the order would decide",
     ),
     Mutant(
         "a duplicate key always means a duplicate",
-        "B17",
+        "B10 B17",
         "consumer/state/verdict.py",
         "    differing = differing_fields(write.content, stored, fields)\n",
         "    differing: tuple[str, ...] = ()\n",
-        (_VERDICT + "test_other_content_is_a_conflict_even_at_the_same_position",),
+        (
+            _VERDICT + "test_other_content_is_a_conflict_even_at_the_same_position",
+            _INPUT + "test_b10_names_that_mean_something_elsewhere_are_inert_and_compared",
+            _INPUT + "test_b17_the_same_id_with_other_content_is_a_conflict_and_the_first_stays",
+        ),
         "another content under the same id would vanish without a trace",
     ),
     Mutant(
@@ -117,7 +137,11 @@ MUTANTS = (
         "consumer/store/sender.py",
         "        code = reply.write_concern_code\n",
         "        code = None\n",
-        (_FAULTS + "TestWriteConcern::test_an_error_of_it_means_the_whole_command_is_sent_again",),
+        (
+            _FAULTS + "TestWriteConcern::test_an_error_of_it_means_the_whole_command_is_sent_again",
+            _FAULTS
+            + "TestWriteConcern::test_f38_beside_a_duplicate_key_it_is_the_error_that_counts",
+        ),
         "what a majority does not have can be rolled back after its offset has moved",
     ),
     Mutant(
@@ -140,11 +164,15 @@ MUTANTS = (
     ),
     Mutant(
         "an outage becomes dead letters",
-        "F31 F34",
+        "F31 F34 F37",
         "consumer/store/failures.py",
         "    return CodeClass.TRANSIENT\n",
         "    return CodeClass.PERMANENT\n",
-        (_FAULTS + "TestRefusals::test_an_unknown_code_is_never_a_dead_letter",),
+        (
+            _FAULTS + "TestRefusals::test_an_unknown_code_is_never_a_dead_letter",
+            _FAULTS
+            + "TestRefusals::test_f37_every_class_of_answer_in_one_bulk_is_handled_by_its_class",
+        ),
         "every record that meets the trouble would be given up",
     ),
     Mutant(

@@ -6,15 +6,20 @@ from tests.mutants.mutant import Mutant
 
 _CONTRACT = "tests/unit/contract/"
 _STORABLE = "tests/unit/state/test_storable.py::"
+_INPUT = "tests/faults/input/test_bad_input_b.py::"
 
 MUTANTS = (
     Mutant(
         "the time is taken from the clock",
-        "B15 F2",
+        "B15 B22 F2",
         "consumer/contract/decode.py",
         "    milliseconds = effective_timestamp_ms(record)\n",
         '    milliseconds = __import__("time").time_ns() // 1_000_000\n',
-        (_CONTRACT + "test_decode_times.py::test_a_missing_time_is_that_of_the_record",),
+        (
+            _CONTRACT + "test_decode_times.py::test_a_missing_time_is_that_of_the_record",
+            "tests/faults/kafka/test_bad_input_b.py::"
+            "test_b22_a_timestamp_that_is_none_does_not_stand_in_for_a_missing_one",
+        ),
         "a redelivery would write other bytes, and become a conflict with itself",
     ),
     Mutant(
@@ -23,7 +28,11 @@ MUTANTS = (
         "consumer/contract/decode.py",
         "        instant = parse_time(written) if isinstance(written, str) else None\n",
         "        instant = (parse_time(written) if isinstance(written, str) else None) or EPOCH\n",
-        (_CONTRACT + "test_decode_times.py::test_a_time_that_cannot_be_read_is_never_replaced",),
+        (
+            _CONTRACT + "test_decode_times.py::test_a_time_that_cannot_be_read_is_never_replaced",
+            _INPUT + "test_b15_times_are_rfc_3339_or_invalid",
+            _INPUT + "test_b15_a_number_is_no_time",
+        ),
         "what is stored would contradict its sender",
     ),
     Mutant(
@@ -59,7 +68,10 @@ MUTANTS = (
         "consumer/contract/json_text.py",
         "_READS_SHORT: Final = JSONDecoder(parse_constant=_refuse_constant)\n",
         "_READS_SHORT: Final = JSONDecoder(parse_constant=_refuse_constant, parse_int=float)\n",
-        (_CONTRACT + "test_json_text.py::test_an_integer_is_exact_and_never_a_float",),
+        (
+            _CONTRACT + "test_json_text.py::test_an_integer_is_exact_and_never_a_float",
+            _INPUT + "test_b7_nan_is_undecodable_and_no_number_loses_precision",
+        ),
         "large ones would lose their last digits without a word",
     ),
     Mutant(
@@ -82,11 +94,15 @@ MUTANTS = (
     ),
     Mutant(
         "what BSON refuses is found out on the way",
-        "B6",
+        "B4 B6",
         "consumer/state/storable.py",
         "_REFUSALS = (BSONError, OverflowError, RecursionError, TypeError, ValueError)\n",
         "_REFUSALS = (BSONError,)\n",
-        (_STORABLE + "test_what_bson_cannot_hold_is_unstorable_and_no_value_is_quoted",),
+        (
+            _STORABLE + "test_what_bson_cannot_hold_is_unstorable_and_no_value_is_quoted",
+            _INPUT + "test_b4_unpaired_surrogates_are_refused_wherever_they_stand",
+            _INPUT + "test_b6_numbers_that_bson_cannot_hold_are_unstorable_alone",
+        ),
         "one integer would fail the whole command its record travels in",
     ),
     Mutant(
@@ -95,7 +111,10 @@ MUTANTS = (
         "consumer/state/storable.py",
         "    if _may_hide_a_problem(encoded):\n",
         "    if False:\n",
-        (_STORABLE + "test_one_level_more_is_not_and_no_depth_exhausts_the_stack",),
+        (
+            _STORABLE + "test_one_level_more_is_not_and_no_depth_exhausts_the_stack",
+            _INPUT + "test_b8_no_depth_breaks_more_than_its_record",
+        ),
         "the server refuses the command, and with it records that are in order",
     ),
     Mutant(
@@ -134,7 +153,10 @@ MUTANTS = (
         "consumer/contract/decode.py",
         "    mismatch = record.key != message.session_id.encode()\n",
         "    mismatch = False\n",
-        (_CONTRACT + "test_decode.py::test_a_key_that_is_not_the_session_id_can_be_refused",),
+        (
+            _CONTRACT + "test_decode.py::test_a_key_that_is_not_the_session_id_can_be_refused",
+            _INPUT + "test_b2_a_key_that_differs_is_applied_or_dead_lettered_as_the_policy_says",
+        ),
         "who keys wrongly loses the order within a session, and would never hear of it",
     ),
 )

@@ -134,6 +134,8 @@ MUTANTS = (
         (
             _RUNNER
             + "test_a_partition_is_not_polled_while_its_batch_is_in_flight_and_the_others_are",
+            "tests/faults/kafka/test_traps_a_membership.py::"
+            "test_a14_a_batch_in_flight_keeps_its_partition_from_being_polled_in_a_new_assignment",
         ),
         "of two records that contradict each other the second could come first",
     ),
@@ -161,7 +163,11 @@ MUTANTS = (
         "consumer/engine/pipeline.py",
         "            await self._persist(batch, Stage.DEAD_LETTERS, lambda: self._dead_letters.send(letters))\n",
         "            asyncio.ensure_future(self._dead_letters.send(letters))  # noqa: RUF006\n",
-        (_PIPELINE + "test_dead_letters_that_cannot_be_sent_are_tried_until_they_are",),
+        (
+            _PIPELINE + "test_dead_letters_that_cannot_be_sent_are_tried_until_they_are",
+            "tests/faults/kafka/test_faults_f_surroundings.py::"
+            "test_f39_while_no_dead_letter_is_acknowledged_its_partitions_offset_stands_still",
+        ),
         "the offset would move although the letter may never arrive",
     ),
     Mutant(

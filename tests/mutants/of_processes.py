@@ -1,0 +1,113 @@
+"""Mistakes that whole processes on real servers must notice, killed, stopped and cut off."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+_CRASHES = "tests/faults/test_crashes.py::"
+_STOPPING = "tests/e2e/test_stopping.py::"
+_DATABASE = "tests/faults/test_database.py::"
+
+MUTANTS = (
+    Mutant(
+        "offsets move with what is read",
+        "F5 F32",
+        "consumer/stream/ledger.py",
+        """            partition: entry.committable
+            for partition, entry in self._entries.items()
+            if entry.committed is None or entry.committable > entry.committed
+            if entry.committable > 0
+""",
+        """            partition: entry.taken
+            for partition, entry in self._entries.items()
+            if entry.committed is None or entry.taken > entry.committed
+            if entry.taken > 0
+""",
+        (
+            _STOPPING
+            + "test_f5_sigterm_without_a_database_ends_at_the_deadline_and_commits_only_what_is_stored",
+            _CRASHES
+            + "test_f32_after_the_database_wrote_and_before_the_consumer_knew_all_is_recognised",
+        ),
+        "what was in flight when the process ended would be read by nobody",
+        servers=True,
+    ),
+    Mutant(
+        "a record does not know itself again",
+        "F2",
+        "consumer/state/verdict.py",
+        "    return REDELIVERED if _came_from(stored, content, write.position) else DUPLICATE\n",
+        "    return DUPLICATE\n",
+        (
+            _CRASHES
+            + "test_f2_after_the_writes_and_before_the_commit_all_is_read_again_and_changes_nothing",
+        ),
+        "a producer's duplicates could not be told from the brokers'",
+        servers=True,
+    ),
+    Mutant(
+        "reading begins at the oldest record",
+        "F3",
+        "consumer/stream/starts.py",
+        "            start = beginning if offset is None else max(offset, beginning)\n",
+        "            start = beginning\n",
+        (
+            _CRASHES
+            + "test_f3_after_the_brokers_committed_and_before_the_consumer_knew_nothing_is_read_again",
+        ),
+        "every start would read the whole log",
+        servers=True,
+    ),
+    Mutant(
+        "an end without a commit",
+        "F4",
+        "consumer/engine/runner.py",
+        "                committed = await self._committer.commit()\n                while insist",
+        "                committed = True\n                while insist",
+        (
+            _STOPPING
+            + "test_f4_sigterm_in_the_middle_of_batches_commits_all_that_is_applied_and_nothing_else",
+        ),
+        "every deployment would read again what had just been written",
+        servers=True,
+    ),
+    Mutant(
+        "trouble of the database is the record's fault",
+        "F29 F30 F31 F34",
+        "consumer/store/failures.py",
+        "    return CodeClass.TRANSIENT\n",
+        "    return CodeClass.PERMANENT\n",
+        (
+            _DATABASE
+            + "test_f30_f34_while_the_database_refuses_no_offset_moves_and_then_it_heals_by_itself[F34 disk full]",
+        ),
+        "an outage would empty the topics into the dead-letter topic",
+        servers=True,
+    ),
+    Mutant(
+        "a run begins without its indexes",
+        "F35",
+        "consumer/store/readiness.py",
+        "    if refused:\n        raise PreconditionError(",
+        "    if False:\n        raise PreconditionError(",
+        ("tests/e2e/test_sequences.py::test_f35_c33_without_the_unique_index_nothing_is_consumed",),
+        "two instances would store one message twice",
+        servers=True,
+    ),
+    Mutant(
+        "what comes early is lost by what comes late",
+        "F41",
+        "consumer/state/guards.py",
+        """                "$set": write.content,
+                "$setOnInsert": {"status": Status.INITIATED.value},
+""",
+        """                "$setOnInsert": {**write.content, "status": Status.INITIATED.value},
+""",
+        (
+            "tests/faults/test_order.py::"
+            "test_f41_a_log_that_is_shuffled_and_tripled_leaves_the_same_documents",
+        ),
+        "the order would decide which of a session's messages are kept",
+        servers=True,
+    ),
+)
