@@ -78,13 +78,14 @@ MUTANTS = (
     ),
     Mutant(
         "an end overwrites an end",
-        "B18 F41",
+        "B18 F40 F41",
         "consumer/state/guards.py",
         '_END = Guard("status", ENDED)\n',
         '_END = Guard("status", frozenset())\n',
         (
             "tests/unit/state/test_guards.py::test_activity_and_end_apply_until_the_status_is_there",
             _INPUT + "test_b18_stubs_late_events_and_ends_in_any_order_are_normal",
+            "tests/properties/test_convergence.py::test_f40_a_replay_of_everything_changes_no_byte",
         ),
         "whichever came last would win: the order would decide",
     ),

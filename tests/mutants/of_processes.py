@@ -10,6 +10,20 @@ _DATABASE = "tests/faults/test_database.py::"
 
 MUTANTS = (
     Mutant(
+        "a database that does not answer ends the process",
+        "F29 F31 F33",
+        "consumer/store/failures.py",
+        """        case ServerSelectionTimeoutError() | WaitQueueTimeoutError():
+            # Nothing was sent: a smaller command would wait as long for a server or a connection.
+            return TransientError(cause)
+        case PyMongoError(timeout=True) | TimeoutError():
+            return TimedOutError(cause)
+""",
+        "",
+        ("tests/adapters/store/test_failures.py",),
+        "every outage of the database would have to be seen to by somebody",
+    ),
+    Mutant(
         "offsets move with what is read",
         "F5 F32",
         "consumer/stream/ledger.py",
