@@ -336,6 +336,7 @@ def explain(
         typer.Option(help="Read only records of this time on: 2026-03-04T10:00:00Z, or '2h ago'."),
     ] = None,
     servers: ServersOption = None,
+    group: GroupOption = None,
     uri: UriOption = None,
     database: DatabaseOption = None,
     as_json: JsonOption = False,
@@ -343,12 +344,12 @@ def explain(
 ) -> None:
     """Show every record of a session in the log with its outcome, its documents, its dead letters.
 
-    Reads the one partition of each topic that the session's key leads to. Exit 1 if nothing is
-    known of it.
+    Reads the one partition of each topic that the session's key leads to. A record that the
+    group has not committed yet is unread, not missing. Exit 1 if nothing is known of it.
     """
     from consumer.operations.replay.request import Request
 
-    settings = settings_from(assignments, servers=servers, uri=uri, database=database)
+    settings = settings_from(assignments, servers=servers, group=group, uri=uri, database=database)
     selection = Request(sessions=(session_id,), from_time=from_time)
     from consumer.app import retention_of
     from consumer.operations.explain import explain as explain_session

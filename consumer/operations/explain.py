@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,13 +17,15 @@ from consumer.contract.record import Record, TopicPartition
 from consumer.contract.rejection import Rejected
 from consumer.contract.rfc3339 import format_time, time_from_ms
 from consumer.errors import ExitCode, PreconditionError, TransientError
+from consumer.operations.audit.accounts import unread
 from consumer.operations.audit.judging import JudgedRecord, RecordJudge
 from consumer.operations.audit.letters import LettersOnDisk
 from consumer.operations.console import console, printable, to_json
+from consumer.operations.consumed import consumed_by_group
 from consumer.operations.replay.filters import MessageFilter
 from consumer.operations.replay.on_disk import scratch_database
 from consumer.operations.replay.progress import shown_progress
-from consumer.operations.replay.request import Request
+from consumer.operations.replay.request import Request, check_session_id
 from consumer.operations.replay.selection import select
 from consumer.operations.show import event_line
 from consumer.settings import Settings
@@ -32,7 +34,7 @@ from consumer.state.writes import CreateWrite, EndWrite, EventWrite
 from consumer.store.opening import open_store
 from consumer.store.reading import SessionReader, open_session_reader
 from consumer.stream.range_reader import RangeReader, open_range_reader
-from consumer.stream.ranges import offsets_of
+from consumer.stream.ranges import OffsetRange, offsets_of
 
 AT_ONCE = 500
 
@@ -55,8 +57,11 @@ async def explain(
     """Print what the log, the store and the dead-letter topic hold of the request's one session.
 
     ``FOUND`` as exit code where nothing is known of it anywhere. Raises
-    ``PreconditionError`` where a server does not answer.
+    ``PreconditionError`` where a server does not answer, ``SettingsError`` for what cannot
+    be the id of a session.
     """
+    for session_id in request.sessions:
+        check_session_id(session_id)
     try:
         found = await _explained(settings, request, retention)
     except TransientError as error:
@@ -79,29 +84,46 @@ async def _explained(
         reader = await stack.enter_async_context(open_range_reader(settings.kafka))
         store = await stack.enter_async_context(open_store(settings.mongo))
         sessions = await stack.enter_async_context(open_session_reader(settings.mongo))
+        # Asked before anything is looked up: what was committed by then has left its trace.
+        consumed = await consumed_by_group(settings.kafka)
         index = LettersOnDisk(database)
         await index.load(reader, settings.dead_letters.topic)
         judge = RecordJudge(store.collections, index, retention)
         topics = request.topics or settings.kafka.topics
         selected = await select(reader, request, topics, datetime.now(UTC))
-        records: list[JudgedRecord] = []
-        done = 0
-        wanted = MessageFilter(request.sessions)
-        total = offsets_of(selected.ranges)
-        async with shown_progress("explaining", total, lambda: done):
-            async for _, batch in reader.read(selected.ranges):
-                own = [record for record in batch if wanted.wants(record)]
-                records += await judge.judged(own)
-                done += len(batch)
+        records = await _records(reader, selected.ranges, request.sessions, judge)
         letters = await _letters(settings, reader, session_id, records)
         return Explained(
             session_id,
             [part.partition for part in selected.ranges],
-            records,
+            [
+                each
+                if consumed.covers(each.record)
+                else replace(each, judged=unread(each.write, each.judged))
+                for each in records
+            ],
             letters,
             await sessions.session(session_id),
             await sessions.count_events(session_id),
         )
+
+
+async def _records(
+    reader: RangeReader,
+    ranges: Sequence[OffsetRange],
+    sessions: Sequence[str],
+    judge: RecordJudge,
+) -> list[JudgedRecord]:
+    """Return the judged records of the sessions."""
+    records: list[JudgedRecord] = []
+    done = 0
+    wanted = MessageFilter(sessions)
+    async with shown_progress("explaining", offsets_of(ranges), lambda: done):
+        async for _, batch in reader.read(ranges):
+            own = [record for record in batch if wanted.wants(record)]
+            records += await judge.judged(own)
+            done += len(batch)
+    return records
 
 
 async def _letters(

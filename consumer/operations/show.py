@@ -10,6 +10,7 @@ from rich.text import Text
 
 from consumer.errors import ExitCode, PreconditionError, TransientError
 from consumer.operations.console import console, printable, timestamp, to_json
+from consumer.operations.replay.request import check_session_id
 from consumer.settings import Settings
 from consumer.store.reading import SessionReader, open_session_reader
 
@@ -19,8 +20,10 @@ SPEAKERS = {"user_speech": "user", "bot_speech": "bot", "system": "system"}
 async def show_session(settings: Settings, session_id: str, *, as_json: bool) -> ExitCode:
     """Print the session; ``FOUND`` as exit code where neither session nor event is stored.
 
-    Raises ``PreconditionError`` where MongoDB does not answer.
+    Raises ``PreconditionError`` where MongoDB does not answer, ``SettingsError`` for what
+    cannot be the id of a session.
     """
+    check_session_id(session_id)
     try:
         async with open_session_reader(settings.mongo) as reader:
             if as_json:

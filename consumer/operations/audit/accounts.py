@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import assert_never
 
 from consumer.contract.record import Position
-from consumer.contract.rejection import Reason
+from consumer.contract.rejection import Reason, Rejected
 from consumer.state.bson_content import Stored, body_of, differing_fields, same_but_for_id
 from consumer.state.guards import guard_of
 from consumer.state.outcomes import Outcome
@@ -20,11 +20,20 @@ Identity = tuple[str, ...]
 """A document: ("event", sessionId, eventId) or ("session", sessionId)."""
 
 
+class Half(StrEnum):
+    """What of a document a record writes: a session is created and ended by two of them."""
+
+    EVENT = "event"
+    CREATE = "create"
+    END = "end"
+
+
 class Account(StrEnum):
     """What was found for a record.
 
     ``suspect`` is settled at the end: a conflict without its dead letter is missing, unless
-    the document it differs from turns out to be altered.
+    the document it differs from turns out to be altered. ``unread`` is what the group has not
+    committed: an audit leaves it out.
     """
 
     APPLIED = "applied"
@@ -36,20 +45,27 @@ class Account(StrEnum):
     ALTERED = "altered"
     UNKNOWN = "unknown"
     SUSPECT = "suspect"
+    UNREAD = "unread"
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A record's account; for a problem, the document it is about, and what is wrong."""
+    """A record's account; for a problem, the document it is about, and what is wrong.
+
+    ``half``: the part of the document that the record itself should have written.
+    """
 
     account: Account
     document: Identity | None = None
     detail: str = ""
+    half: Half | None = None
 
 
 APPLIED = Judged(Account.APPLIED)
 DUPLICATE = Judged(Account.DUPLICATE)
 SKIPPED = Judged(Account.SKIPPED)
+
+_TRACELESS = (Account.MISSING, Account.UNKNOWN, Account.SUSPECT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +106,19 @@ def document_of(write: Write) -> Identity:
             assert_never(write)
 
 
+def half_of(write: Write) -> Half:
+    """Return the part of its document that a write is about."""
+    match write:
+        case EventWrite():
+            return Half.EVENT
+        case CreateWrite():
+            return Half.CREATE
+        case EndWrite():
+            return Half.END
+        case _:
+            assert_never(write)
+
+
 def stored(
     write: Write,
     document: Stored | None,
@@ -104,7 +133,7 @@ def stored(
         return _with_session(write, session, APPLIED)
     if not isinstance(write, EventWrite) and guard_of(write).holds(document):
         if _came_from(write, document):
-            return Judged(Account.ALTERED, document_of(write), f"{_noun(write)} taken back")
+            return _about(write, Account.ALTERED, f"{_noun(write)} taken back")
         return _without(write, letter, f"{_noun(write)} is not in it")
     return _compared(write, document, session, letter)
 
@@ -119,13 +148,11 @@ def _compared(
     if own:
         fields = differing_fields(write.content, document, write.content.keys())
         if fields and letter.reason is not Reason.CONFLICT:
-            return Judged(Account.ALTERED, document_of(write), f"changed: {', '.join(fields)}")
+            return _about(write, Account.ALTERED, f"changed: {', '.join(fields)}")
     result = judge(write, document)
     match result.outcome:
         case Outcome.CONFLICT if letter.reason is None and not letter.expired:
-            return Judged(
-                Account.SUSPECT, document_of(write), "conflicts, and no dead letter is there"
-            )
+            return _about(write, Account.SUSPECT, "conflicts, and no dead letter is there")
         case Outcome.CONFLICT:
             return Judged(letter.account())
         case _:
@@ -148,7 +175,23 @@ def _without(write: Write, letter: Letter, detail: str) -> Judged:
         return Judged(letter.account())
     # A letter that has expired may have been the whole trace of the record.
     account = Account.UNKNOWN if letter.expired else Account.MISSING
-    return Judged(account, document_of(write), detail)
+    return _about(write, account, detail)
+
+
+def unread(write: Write | Rejected | None, found: Judged) -> Judged:
+    """Judge a record that the group has not committed: it may have left no trace yet.
+
+    ``found`` is what a record that was read would be. What has a document or a letter of its
+    own was read all the same.
+    """
+    has_document = isinstance(write, EventWrite) and found.document != document_of(write)
+    if has_document or found.account not in _TRACELESS:
+        return found
+    return Judged(Account.UNREAD, found.document, "the group has not read it yet", found.half)
+
+
+def _about(write: Write, account: Account, detail: str) -> Judged:
+    return Judged(account, document_of(write), detail, half_of(write))
 
 
 def _noun(write: CreateWrite | EndWrite) -> str:

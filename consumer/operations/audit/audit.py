@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 
-from consumer.contract.record import Position, Record, TopicPartition
+from consumer.contract.record import Record, TopicPartition
 from consumer.errors import ExitCode, PreconditionError, SettingsError, TransientError
 from consumer.observe.logging import configure_logging
+from consumer.operations.audit.emitted import EmittedList, open_list
 from consumer.operations.audit.judging import RecordJudge
 from consumer.operations.audit.letters import LettersOnDisk
 from consumer.operations.audit.problems import Problems
 from consumer.operations.audit.report import Report, disagreeing, print_report
+from consumer.operations.consumed import consumed_by_group
 from consumer.operations.replay.on_disk import scratch_database
 from consumer.operations.replay.progress import shown_progress
-from consumer.operations.replay.request import Request
+from consumer.operations.replay.request import Request, check_selection
 from consumer.operations.replay.selection import select, selector_of
 from consumer.settings import Settings
 from consumer.state.retention import Retention
 from consumer.state.writes import EndWrite
 from consumer.store.opening import open_store
 from consumer.store.reading import open_session_reader
-from consumer.stream.groups import describe_group
 from consumer.stream.range_reader import RangeReader, open_range_reader
 from consumer.stream.ranges import OffsetRange, offsets_of
 from consumer.stream.selector import Selector
-from consumer.stream.topics import open_admin
 
 BATCHES_AT_ONCE = 3
 
@@ -44,17 +42,30 @@ class AuditRequest:
     as_json: bool = False
 
 
+class UnwrittenError(SettingsError):
+    """The list of problems could not be written; ``report`` is what was found all the same."""
+
+    def __init__(self, error: SettingsError, report: Report) -> None:
+        """Say what the failed write said."""
+        super().__init__(str(error))
+        self.report = report
+
+
 async def audit(settings: Settings, request: AuditRequest, retention: Retention | None) -> ExitCode:
     """Audit, print the report; ``FOUND`` as exit code where anything is missing or altered.
 
     Raises ``PreconditionError`` where a server does not answer, ``SettingsError`` where the
-    list of problems cannot be written.
+    selection contradicts itself or the list of problems cannot be written.
     """
+    check_selection(request.selection)
     configure_logging(settings)
     try:
         report = await audited(settings, request, retention)
     except TransientError as error:
         raise PreconditionError(f"a server does not answer ({error})") from error
+    except UnwrittenError as error:
+        print_report(error.report, as_json=request.as_json)
+        raise
     print_report(report, as_json=request.as_json)
     return ExitCode.FOUND if report.found else ExitCode.DONE
 
@@ -62,10 +73,15 @@ async def audit(settings: Settings, request: AuditRequest, retention: Retention 
 async def audited(
     settings: Settings, request: AuditRequest, retention: Retention | None = None
 ) -> Report:
-    """Audit and return what was found. Raises ``TransientError`` where a server is away."""
+    """Audit and return what was found.
+
+    Raises ``TransientError`` where a server is away, ``SettingsError`` where the list of
+    problems cannot be opened, ``UnwrittenError`` where it cannot be written in the end.
+    """
     async with AsyncExitStack() as stack:
+        emitted = None if request.emit is None else stack.enter_context(open_list(request.emit))
         auditor = await _prepare(settings, stack, retention)
-        return await auditor.run(request)
+        return await auditor.run(request.selection, emitted)
 
 
 async def _prepare(
@@ -97,31 +113,34 @@ class _Auditor:
         self._problems = problems
         self._done = 0
 
-    async def run(self, request: AuditRequest) -> Report:
+    async def run(self, selection: Request, emitted: EmittedList | None) -> Report:
         begun = asyncio.get_running_loop().time()
-        topics = request.selection.topics or self._settings.kafka.topics
-        selected = await select(self._reader, request.selection, topics, datetime.now(UTC))
+        topics = selection.topics or self._settings.kafka.topics
+        selected = await select(self._reader, selection, topics, datetime.now(UTC))
         ranges, unread = await self._consumed(selected.ranges)
         await self._letters.load(self._reader, self._settings.dead_letters.topic)
         total = offsets_of(ranges)
         async with shown_progress("auditing", total, lambda: self._done):
-            await self._read(ranges, selector_of(request.selection, None))
+            await self._read(ranges, selector_of(selection, None))
         self._problems.settle_suspects()
         async with open_session_reader(self._settings.mongo) as sessions:
             disagreeing_sessions = await disagreeing(self._problems, sessions)
-        if request.emit is not None:
-            _emit(request.emit, self._problems)
         seconds = asyncio.get_running_loop().time() - begun
-        return Report.of(self._problems, self._letters.count, unread, disagreeing_sessions, seconds)
+        report = Report.of(
+            self._problems, self._letters.count, unread, disagreeing_sessions, seconds
+        )
+        if emitted is not None:
+            try:
+                emitted.write(self._problems.listed())
+            except SettingsError as error:
+                raise UnwrittenError(error, report) from error
+        return report
 
     async def _consumed(self, ranges: Sequence[OffsetRange]) -> tuple[list[OffsetRange], int]:
         """Leave out what the group has not committed yet: nothing has to account for it."""
-        async with open_admin(self._settings.kafka) as admin:
-            group = await describe_group(admin, self._settings.kafka.group_id)
-        if not group.offsets:
-            return list(ranges), 0
+        consumed = await consumed_by_group(self._settings.kafka)
         cut = [
-            replace(part, end=max(part.first, min(part.end, group.offsets.get(part.partition, 0))))
+            replace(part, end=max(part.first, consumed.end(part.partition, part.end)))
             for part in ranges
         ]
         return cut, offsets_of(ranges) - offsets_of(cut)
@@ -158,22 +177,3 @@ async def _one_less(running: set[asyncio.Task[None]]) -> set[asyncio.Task[None]]
     for task in done:
         task.result()
     return left
-
-
-def _emit(name: str, problems: Problems) -> None:
-    """Write what ``consumer replay --file`` takes. Raises ``SettingsError`` where it cannot be."""
-    try:
-        with Path(name).open("w", encoding="ascii") as file:
-            for problem in problems.listed():
-                topic, partition, offset = Position(*problem.position)
-                line = {
-                    "topic": topic,
-                    "partition": partition,
-                    "offset": offset,
-                    "problem": problem.account.value,
-                    "document": problem.document,
-                    "detail": problem.detail,
-                }
-                file.write(json.dumps(line) + "\n")
-    except OSError as error:
-        raise SettingsError(f"--emit {name} cannot be written ({error.strerror})") from error

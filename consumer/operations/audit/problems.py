@@ -15,8 +15,9 @@ _SUSPECTS = (
     "SELECT topic, part, count(*) FROM problems WHERE account = 'suspect' GROUP BY topic, part"
 )
 _SUSPECTS_OF_ALTERED = (
-    "SELECT topic, part, count(*) FROM problems WHERE account = 'suspect' AND document IN "
-    "(SELECT document FROM problems WHERE account = 'altered') GROUP BY topic, part"
+    "SELECT topic, part, count(*) FROM problems "
+    "WHERE account = 'suspect' AND (document, half) IN "
+    "(SELECT document, half FROM problems WHERE account = 'altered') GROUP BY topic, part"
 )
 
 LISTED = (Account.MISSING, Account.ALTERED, Account.SUSPECT, Account.UNKNOWN)
@@ -41,7 +42,7 @@ class Problems:
         self._counts: dict[TopicPartition, Counter[Account]] = {}
         database.execute(
             "CREATE TABLE problems (topic TEXT, part INT, place INT, account TEXT, "
-            "document TEXT, detail TEXT, PRIMARY KEY (topic, part, place)) WITHOUT ROWID"
+            "document TEXT, detail TEXT, half TEXT, PRIMARY KEY (topic, part, place)) WITHOUT ROWID"
         )
         database.execute("CREATE TABLE ended (session TEXT PRIMARY KEY) WITHOUT ROWID")
 
@@ -53,10 +54,11 @@ class Problems:
             counts[judged.account] += 1
             if judged.account in LISTED:
                 document = json.dumps(judged.document) if judged.document else None
-                rows.append((*position, judged.account.value, document, judged.detail))
+                place = (*position, judged.account.value)
+                rows.append((*place, document, judged.detail, judged.half))
         if rows:
             self._database.execute("BEGIN")
-            self._database.executemany("INSERT INTO problems VALUES (?, ?, ?, ?, ?, ?)", rows)
+            self._database.executemany("INSERT INTO problems VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
             self._database.execute("COMMIT")
 
     def ended(self, session_ids: Iterable[str]) -> None:
@@ -83,13 +85,13 @@ class Problems:
     def settle_suspects(self) -> None:
         """Decide the conflicts without a letter.
 
-        Where the document is altered, it is the altered content that the copy differs from:
-        the one problem is counted once. Elsewhere the dead letter is missing.
+        Where the same half of the document is altered, it is the altered content that the
+        copy differs from: the one problem is counted once. Elsewhere the dead letter is missing.
         """
         self._recount(_SUSPECTS_OF_ALTERED, Account.ALTERED)
         self._database.execute(
-            "DELETE FROM problems WHERE account = 'suspect' AND document IN "
-            "(SELECT document FROM problems WHERE account = 'altered')"
+            "DELETE FROM problems WHERE account = 'suspect' AND (document, half) IN "
+            "(SELECT document, half FROM problems WHERE account = 'altered')"
         )
         self._recount(_SUSPECTS, Account.MISSING)
         self._database.execute("UPDATE problems SET account = 'missing' WHERE account = 'suspect'")
@@ -115,8 +117,8 @@ class Problems:
     def listed(self, limit: int = -1) -> Iterator[Problem]:
         """Yield what is missing or altered by position, at most ``limit`` records."""
         rows = self._database.execute(
-            "SELECT * FROM problems WHERE account IN ('missing', 'altered') "
-            "ORDER BY topic, part, place LIMIT ?",
+            "SELECT topic, part, place, account, document, detail FROM problems "
+            "WHERE account IN ('missing', 'altered') ORDER BY topic, part, place LIMIT ?",
             (limit,),
         )
         for topic, part, place, account, document, detail in rows:

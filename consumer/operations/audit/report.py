@@ -21,7 +21,7 @@ SHOWN = 20
 
 SESSIONS_AT_ONCE = 500
 
-COLUMNS = tuple(account for account in Account if account is not Account.SUSPECT)
+COLUMNS = tuple(account for account in Account if account not in {Account.SUSPECT, Account.UNREAD})
 
 
 @dataclass(frozen=True, slots=True)

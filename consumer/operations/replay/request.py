@@ -14,6 +14,8 @@ NO_LETTERS = "none"
 
 STANDARD_INPUT = "-"
 
+_NO_SESSION_ID = "is not the id of a session: it must be text, and not empty"
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -59,6 +61,22 @@ def check_request(request: Request, settings: Settings) -> None:
         raise SettingsError("\n".join(complaints))
 
 
+def check_selection(request: Request) -> None:
+    """Refuse a selection that contradicts itself; where nothing is selected, all is meant.
+
+    Raises ``SettingsError`` with a line for each.
+    """
+    complaints = list(_contradictions(request))
+    if complaints:
+        raise SettingsError("\n".join(complaints))
+
+
+def check_session_id(session_id: str) -> None:
+    """Refuse an argument that cannot be the id of a session. Raises ``SettingsError``."""
+    if not _is_session_id(session_id):
+        raise SettingsError(f"SESSION_ID {_NO_SESSION_ID}")
+
+
 def _complaints(request: Request, settings: Settings) -> Iterable[str]:
     yield from _complaints_of_selection(request)
     if request.repair and request.file is None:
@@ -81,16 +99,20 @@ def _complaints_of_selection(request: Request) -> Iterable[str]:
             yield "--all goes with no other selection"
     elif not request.selects:
         yield "nothing is selected: say which part of the topics to replay, or --all"
-    if any(not session or not _is_text(session) for session in request.sessions):
-        yield "--session is not the id of a session: it must be text, and not empty"
+    yield from _contradictions(request)
+
+
+def _contradictions(request: Request) -> Iterable[str]:
+    if not all(map(_is_session_id, request.sessions)):
+        yield f"--session {_NO_SESSION_ID}"
     first, end = request.from_offset, request.to_offset
     if first is not None and end is not None and first >= end:
         yield f"--from-offset {first} is not below --to-offset {end}"
 
 
-def _is_text(argument: str) -> bool:
-    """Tell whether the bytes of an argument were UTF-8; the others come as surrogates."""
-    return not any("\ud800" <= char <= "\udfff" for char in argument)
+def _is_session_id(argument: str) -> bool:
+    """Tell whether there is text; bytes that are not UTF-8 come as surrogates."""
+    return bool(argument) and not any("\ud800" <= char <= "\udfff" for char in argument)
 
 
 def selection_facts(request: Request, settings: Settings, digest: str | None) -> dict[str, object]:

@@ -13,12 +13,14 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from pymongo import MongoClient
 
+from consumer.errors import SettingsError
 from consumer.operations.audit.accounts import Account
 from consumer.operations.audit.audit import AuditRequest, audited
+from consumer.operations.audit.audit import audit as audit_command
 from consumer.operations.audit.report import Report
 from consumer.operations.replay.request import Request
 from consumer.state.outcomes import Outcome
-from tests.builders import completed, created, encoded, event
+from tests.builders import completed, created, encoded, event, failed
 from tests.integration.replay.conftest import Log
 from tests.integration.replay.logs import documents, home_of
 
@@ -136,6 +138,50 @@ async def test_a_copy_of_a_record_whose_document_was_altered_is_no_second_proble
     report = await audit(empty_log, emit=found)
     assert report.documents == {Account.MISSING: 0, Account.ALTERED: 1}
     assert [json.loads(line)["offset"] for line in found.read_text().splitlines()] == [0]
+
+
+@pytest.mark.parametrize(
+    ("said", "altered", "conflict"),
+    [
+        (
+            [created("s"), created("s", language="de"), failed("s", reason="lost")],
+            {"reason": "forged"},
+            1,
+        ),
+        (
+            [created("s"), failed("s", reason="lost"), completed("s")],
+            {"language": "forged"},
+            2,
+        ),
+    ],
+    ids=["creation", "end"],
+)
+async def test_a_conflict_of_one_half_of_a_session_is_not_explained_by_the_other_one_altered(
+    empty_log: Log, tmp_path: Path, said: list[dict[str, Any]], altered: Any, conflict: int
+) -> None:
+    home = home_of("s")
+    await empty_log.publish(
+        *[(empty_log.topics[0], home, b"s", encoded(message)) for message in said]
+    )
+    await empty_log.replay(Request(everything=True, letters=False))
+    with MongoClient[dict[str, Any]](empty_log.uri) as client:
+        client[f"{empty_log.name}-a"].conversation_sessions.update_one({}, {"$set": altered})
+    found = tmp_path / "problems.ndjson"
+    report = await audit(empty_log, emit=found)
+    assert (report.total[Account.MISSING], report.total[Account.ALTERED]) == (1, 1)
+    listed = [json.loads(line) for line in found.read_text().splitlines()]
+    assert {one["offset"] for one in listed if one["problem"] == "missing"} == {conflict}
+    assert {tuple(one["document"]) for one in listed} == {("session", "s")}
+
+
+async def test_a_list_that_cannot_be_written_in_the_end_does_not_take_the_report_with_it(
+    empty_log: Log, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await empty_log.publish((empty_log.topics[0], home_of("s"), b"s", encoded(created("s"))))
+    request = AuditRequest(Request(), "/dev/full", as_json=True)
+    with pytest.raises(SettingsError, match="--emit /dev/full cannot be written"):
+        await audit_command(empty_log.settings(), request, None)
+    assert json.loads(capsys.readouterr().out)["total"]["missing"] == 1
 
 
 async def test_sessions_that_have_fewer_events_than_they_say_are_listed(empty_log: Log) -> None:

@@ -107,6 +107,39 @@ async def test_a_session_nobody_knows_is_exit_code_1(empty_log: Log) -> None:
     assert await explain(empty_log.settings(), request, None, as_json=True) is ExitCode.FOUND
 
 
+async def test_a_record_that_the_group_has_not_read_yet_is_unread_and_not_missing(
+    empty_log: Log, capsys: Captured
+) -> None:
+    topic, home = empty_log.topics[0], home_of("s")
+    await empty_log.publish((topic, home, b"s", encoded(created("s"))))
+    await empty_log.replay(Request(everything=True))
+    later = [event("s", "e"), created("s", language="de"), created("s")]
+    values = [*map(encoded, later), b"not JSON"]
+    await empty_log.publish(*[(topic, home, b"s", value) for value in values])
+    await commit(empty_log, TopicPartition(topic, home), 2)
+    capsys.readouterr()
+    request = Request(sessions=("s",))
+    await explain(empty_log.settings(), request, None, as_json=True)
+    records = json.loads(capsys.readouterr().out)["records"]
+    outcomes = ["applied", "missing", "unread", "duplicate", "unread"]
+    assert [one["outcome"] for one in records] == outcomes
+    await explain(empty_log.settings(), request, None, as_json=False)
+    assert "the group has not read it yet" in capsys.readouterr().out
+
+
+async def commit(log: Log, place: TopicPartition, offset: int) -> None:
+    """Commit for the group, without a member in it afterwards."""
+    member = AIOKafkaConsumer(
+        bootstrap_servers=log.servers, group_id=log.name, enable_auto_commit=False
+    )
+    await member.start()
+    try:
+        member.assign([place])
+        await member.commit({place: offset})
+    finally:
+        await member.stop()
+
+
 # --- status -----------------------------------------------------------------------------
 
 
