@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 
-from consumer.errors import ExitCode
+from consumer.errors import ExitCode, SettingsError
 from consumer.settings import load_settings
 from producer_tools.checking import Problem
 from producer_tools.chitchat import chitchat_messages
@@ -97,8 +97,10 @@ def run_generate(
 ) -> ExitCode:
     """Generate to the brokers, or to standard output where there is no ``to``.
 
-    Raises ``BrokersError``.
+    Raises ``BrokersError``, and ``SettingsError`` where ``expect`` cannot be written.
     """
+    if expect is not None:
+        _write_expected(expect, "")  # else it would be found out after everything was sent
     tally = Tally()
     messages = generate(plan, tally)
     if to is None:
@@ -110,8 +112,15 @@ def run_generate(
     if expect is None:
         complain(end_state)
     else:
-        expect.write_text(end_state + "\n", encoding="utf-8")
+        _write_expected(expect, end_state + "\n")
     return ExitCode.DONE
+
+
+def _write_expected(expect: Path, text: str) -> None:
+    try:
+        expect.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"--expect {expect} cannot be written ({error.strerror})") from error
 
 
 def run_load_chitchat(

@@ -28,7 +28,11 @@ def to_json(document: Mapping[str, Any]) -> str:
 
 
 def _plain(value: object) -> object:
-    return timestamp(value) if isinstance(value, datetime) else str(value)
+    if isinstance(value, datetime):
+        return timestamp(value)
+    # The driver takes an object with a name like $ref for a reference; to us it is an object.
+    as_document = getattr(value, "as_doc", None)
+    return as_document() if as_document is not None else str(value)
 
 
 def console() -> Console:

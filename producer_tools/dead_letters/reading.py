@@ -45,8 +45,8 @@ async def letter_ranges(reader: Reader, topic: str, selection: Selection) -> lis
     """Return where the selected letters lie: at least there, perhaps others among them."""
     bounds = EVERYTHING
     if selection.since is not None:
-        earliest = selection.since - CLOCKS_APART
-        bounds = Bounds(from_ms=max(0, int(earliest.timestamp() * 1000)))
+        earliest = selection.since.timestamp() - CLOCKS_APART.total_seconds()
+        bounds = Bounds(from_ms=max(0, int(earliest * 1000)))
     ranges = await reader.ranges(await reader.partitions_of([topic]), bounds)
     if not selection.places:
         return ranges

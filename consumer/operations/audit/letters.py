@@ -58,12 +58,14 @@ class LettersOnDisk:
         """Return what is known of a record's dead letter.
 
         A letter is younger than its record, so that letters of a record that is younger than
-        the oldest letter left cannot have expired.
+        the oldest letter left cannot have expired. Where none has expired, no record's has,
+        whatever its time; a record without one may be of any time.
         """
         found = self._database.execute(
             "SELECT reason FROM letters WHERE topic = ? AND part = ? AND place = ?", position
         ).fetchone()
         if found is None:
-            return Letter(None, expired=timestamp_ms < self._complete_from_ms)
+            some_are_gone = self._complete_from_ms > 0
+            return Letter(None, expired=some_are_gone and timestamp_ms < self._complete_from_ms)
         reason = Reason.UNDECODABLE if found[0] == _PRESENT else Reason(found[0])
         return Letter(reason, expired=False)

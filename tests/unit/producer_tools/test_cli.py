@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from consumer.errors import SettingsError
 from producer_tools.cli import app
 
 RUNNER = CliRunner()
@@ -86,3 +87,10 @@ def test_generated_messages_can_be_published_as_they_are(tmp_path: Path) -> None
     file.write_bytes(made.stdout_bytes)
     result = RUNNER.invoke(app, ["publish", str(file), "--json", *NOBODY])
     assert json.loads(result.stdout)["rejected"] == json.loads(made.stderr)["malformed"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a file that is full")
+def test_an_end_state_that_cannot_be_written_is_one_line() -> None:
+    result = RUNNER.invoke(app, ["generate", "--sessions", "1", "--expect", "/dev/full"])
+    assert isinstance(result.exception, SettingsError)
+    assert str(result.exception).startswith("--expect /dev/full cannot be written (")
