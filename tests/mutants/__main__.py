@@ -19,6 +19,7 @@ from tests.mutants import (
     of_membership,
     of_mongodb,
     of_processes,
+    of_schedules,
     of_surroundings,
     of_the_client,
     of_the_contract,
@@ -55,6 +56,7 @@ ALL: Sequence[Mutant] = [
         *of_input.MUTANTS,
         *of_surroundings.MUTANTS,
         *of_processes.MUTANTS,
+        *of_schedules.MUTANTS,
     )
 ]
 

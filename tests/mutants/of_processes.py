@@ -10,6 +10,19 @@ _DATABASE = "tests/faults/test_database.py::"
 
 MUTANTS = (
     Mutant(
+        "a stop lets the poll go on",
+        "F6",
+        "consumer/engine/runner.py",
+        "            for task in (polling, *waiting):\n",
+        "            for task in waiting:\n",
+        (
+            "tests/faults/test_brokers.py::"
+            "test_f6_a_stop_in_the_middle_of_a_rebalance_with_a_dead_broker_keeps_its_deadline",
+        ),
+        "a rebalance that does not end would keep the process until somebody kills it",
+        servers=True,
+    ),
+    Mutant(
         "a database that does not answer ends the process",
         "F29 F31 F33",
         "consumer/store/failures.py",
