@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Protocol, TypeVar, assert_never
 
 from consumer.contract.dead_letter import DeadLetter
@@ -33,6 +34,11 @@ T = TypeVar("T")
 
 DECODED_AT_ONCE = 200
 """Records decoded between two turns of the event loop, so that heartbeats stay in time."""
+
+LETTERS_AT_ONCE = 100
+LETTER_BYTES_AT_ONCE = 4 * 1024 * 1024
+"""A portion of dead letters is acknowledged within one request's time or sent again whole; a
+batch of thousands could for ever be sent again from its beginning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +155,10 @@ class Pipeline:
             raise Abandoned
         letters = self._judge(batch, results, mismatches, report)
         begun = clock()
-        if letters:
-            await self._persist(batch, Stage.DEAD_LETTERS, lambda: self._dead_letters.send(letters))
+        for portion in portions(letters):
+            await self._persist(
+                batch, Stage.DEAD_LETTERS, partial(self._dead_letters.send, portion)
+            )
         report.seconds[Stage.DEAD_LETTERS] = clock() - begun
         return report
 
@@ -194,6 +202,10 @@ class Pipeline:
             try:
                 done = await step()
             except TransientError as error:
+                if batch.ended.is_set():
+                    # Told now, it would be taken for trouble of the assignment that has begun,
+                    # whose batches may never meet any and so never take it back.
+                    raise Abandoned from error
                 attempt += 1
                 delay = self._backoff.delay(attempt, self._chance())
                 self._observer.retrying(stage, error, attempt, delay)
@@ -240,6 +252,23 @@ class Pipeline:
                 report.reasons[result.rejected.reason] += 1
                 self._observer.rejected(record, result.rejected)
         return report
+
+
+def portions(letters: Sequence[DeadLetter]) -> Iterator[Sequence[DeadLetter]]:
+    """Cut letters, in their order, into what is sent at once; one letter at least."""
+    portion: list[DeadLetter] = []
+    size = 0
+    for letter in letters:
+        bytes_of_it = len(letter.value or b"")
+        if portion and (
+            len(portion) == LETTERS_AT_ONCE or size + bytes_of_it > LETTER_BYTES_AT_ONCE
+        ):
+            yield portion
+            portion, size = [], 0
+        portion.append(letter)
+        size += bytes_of_it
+    if portion:
+        yield portion
 
 
 def _known(result: Result | None) -> Result:

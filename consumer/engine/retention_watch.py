@@ -68,6 +68,7 @@ class RetentionWatch:
         """Compare where idle partitions stand with where their logs begin."""
         waiting = self._unread.idle_positions()
         if not waiting:
+            self._recovered()
             return
         try:
             beginnings = await self._logs.beginnings(list(waiting))
@@ -75,11 +76,14 @@ class RetentionWatch:
             self._failures += 1
             self._observer.retrying(Stage.POLL, error, self._failures, INTERVAL)
             return
-        if self._failures:
-            # Nobody else would take back what was said: polling itself may not have failed.
-            self._observer.recovered(Stage.POLL, self._failures)
-            self._failures = 0
+        self._recovered()
         for partition, offset in self._unread.idle_positions().items():
             beginning = beginnings.get(partition, 0)
             if waiting.get(partition) == offset and beginning > offset:
                 self._unread.cross(Gap(partition, offset, beginning))
+
+    def _recovered(self) -> None:
+        """Take back what was said: nobody else would, since polling itself may not have failed."""
+        if self._failures:
+            self._observer.recovered(Stage.POLL, self._failures)
+            self._failures = 0

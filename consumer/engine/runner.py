@@ -244,6 +244,7 @@ class Runner:
     def _accept(self, polled: Polled) -> None:
         for gap in polled.gaps:
             self._meet_gap(gap)
+            self.unread.skip(gap)
         for partition, start in polled.starts.items():
             self.ledger.seed(partition, start.offset, start.committed)
         for reset in polled.resets:

@@ -61,11 +61,17 @@ class Unread:
             if self._ledger.clean(partition) and not self._assignment.busy(partition)
         }
 
+    def skip(self, gap: Gap) -> None:
+        """Let the ledger stand behind a gap that was told, so that it is not found once more."""
+        partition = gap.partition
+        if partition in self._ledger and self._ledger.clean(partition):
+            self._ledger.skip_to(partition, max(gap.end, self._ledger.taken(partition)))
+
     def cross(self, gap: Gap) -> None:
         """Go on behind records that are gone.
 
         Raises ``IncidentError`` where the settings say to stop.
         """
         self._meet_gap(gap)
-        self._ledger.skip_to(gap.partition, gap.end)
+        self.skip(gap)
         self._source.seek(gap.partition, gap.end)

@@ -56,6 +56,7 @@ class EngineObserver:
         self._held: set[TopicPartition] = set()
         self._unreadable: set[TopicPartition] = set()
         self._unreachable: frozenset[TopicPartition] = frozenset()
+        self._stalled = False
 
     # --- records --------------------------------------------------------------
 
@@ -276,13 +277,18 @@ class EngineObserver:
             )
 
     def stalled(self, seconds: float) -> None:
-        """See ``Observer``."""
-        if self._health.liveness().reasons.get(STALLED) is None:
-            self._log.error("stalled", seconds=round(seconds, 1))
-        self._health.unhealthy(STALLED, f"lag and no progress for {seconds:.0f} s")
+        """See ``Observer``. Where its cause is known a restart would not help, and only harm."""
+        self._health.healthy(STALLED)
+        causes = sorted(self._health.readiness().reasons)
+        if not self._stalled:
+            self._log.error("stalled", seconds=round(seconds, 1), causes=causes)
+        self._stalled = True
+        if not causes:
+            self._health.unhealthy(STALLED, f"lag and no progress for {seconds:.0f} s")
 
     def progressing(self) -> None:
         """See ``Observer``."""
+        self._stalled = False
         self._health.healthy(STALLED)
         self._log.info("progressing")
 

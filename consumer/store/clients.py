@@ -6,7 +6,10 @@ methods, so that everything above this file is written once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Mapping
 from typing import Any, assert_never
 
 from bson.codec_options import CodecOptions
@@ -35,6 +38,9 @@ ACKNOWLEDGED = WriteConcern(w="majority", j=True)
 
 JUDGED = ReadConcern("majority")
 """What is judged must not be rolled back later."""
+
+CLOSE_SECONDS = 2.0
+"""What ending the sessions on the server may take; it drops them by itself later."""
 
 APP_NAME = "conversation-consumer"
 
@@ -71,11 +77,50 @@ def open_client(settings: MongoSettings, app_name: str = APP_NAME) -> Client:
 
 
 async def close_client(client: Client) -> None:
-    """Close all connections."""
+    """Close all connections, or leave them to the end of the process.
+
+    Both drivers end their sessions on the server first, and wait half a minute for one that is
+    away: longer than whoever stops the process may wait. Motor does so on the caller's thread.
+    """
     if isinstance(client, AsyncMongoClient):
-        await client.close()
+        closing: asyncio.Future[None] = asyncio.ensure_future(client.close())
     else:
-        client.close()
+        closing = _on_a_thread(client.close)
+    closing.add_done_callback(_consume)
+    await asyncio.wait([closing], timeout=CLOSE_SECONDS)
+
+
+def _on_a_thread(call: Callable[[], object]) -> asyncio.Future[None]:
+    """Call it on a thread that the end of the process does not wait for."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def tell(error: BaseException | None) -> None:
+        if done.done():
+            return
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+    def run() -> None:
+        error: BaseException | None = None
+        try:
+            call()
+        except Exception as raised:  # noqa: BLE001 -- handed to whoever waits
+            error = raised
+        # The loop may be closed by then: nobody waits any more.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(tell, error)
+
+    threading.Thread(target=run, name="mongo-close", daemon=True).start()
+    return done
+
+
+def _consume(closing: asyncio.Future[None]) -> None:
+    """Take the exception of a client that fails while it closes; nothing depends on it."""
+    if not closing.cancelled():
+        closing.exception()
 
 
 def database_of(client: Client, settings: MongoSettings) -> Database:

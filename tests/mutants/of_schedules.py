@@ -21,13 +21,10 @@ MUTANTS = (
         "a batch is given up at the first trouble of the database",
         "F31",
         "consumer/engine/pipeline.py",
-        """            except TransientError as error:
-                attempt += 1
-""",
-        """            except TransientError as error:
-                if stage is Stage.APPLY:
+        "                delay = self._backoff.delay(attempt, self._chance())\n",
+        """                if stage is Stage.APPLY:
                     raise Abandoned from error
-                attempt += 1
+                delay = self._backoff.delay(attempt, self._chance())
 """,
         (),
         "its records stay taken and are never written: the partition stands still",

@@ -10,6 +10,60 @@ _LEDGER = "tests/unit/stream/test_ledger.py::"
 
 MUTANTS = (
     Mutant(
+        "an outage is a reason to restart",
+        "F21 F31",
+        "consumer/observe/observer.py",
+        "        if not causes:\n",
+        "        if True:\n",
+        (
+            "tests/unit/observe/test_observer.py::"
+            "test_a_stall_with_a_known_cause_is_told_and_is_no_reason_to_restart",
+        ),
+        "every instance would be restarted again and again while the database is away",
+    ),
+    Mutant(
+        "a batch of an older assignment tells of its trouble",
+        "F7 F11",
+        "consumer/engine/pipeline.py",
+        """                if batch.ended.is_set():
+                    # Told""",
+        """                if False:
+                    # Told""",
+        (_PIPELINE + "test_what_fails_after_its_assignment_ended_is_no_trouble_of_the_new_one",),
+        "nobody would take it back, and the instance would stay unready",
+    ),
+    Mutant(
+        "closing waits for a database that is away",
+        "F5",
+        "consumer/store/clients.py",
+        "    await asyncio.wait([closing], timeout=CLOSE_SECONDS)\n",
+        "    await asyncio.wait([closing], timeout=6.0)\n",
+        ("tests/unit/store/test_clients.py::test_closing_pymongo_takes_no_longer_than_it_may",),
+        "a stop would take half a minute longer than it may",
+    ),
+    Mutant(
+        "all dead letters of a batch must arrive at once",
+        "F39",
+        "consumer/engine/pipeline.py",
+        "        for portion in portions(letters):\n",
+        "        for portion in [letters] if letters else []:\n",
+        (
+            _PIPELINE + "test_large_dead_letters_go_in_smaller_portions",
+            _PIPELINE
+            + "test_many_dead_letters_go_in_portions_and_none_that_was_acknowledged_goes_again",
+        ),
+        "thousands that do not fit into one request's time would be sent again for ever",
+    ),
+    Mutant(
+        "a gap that is told is found once more",
+        "F23",
+        "consumer/engine/runner.py",
+        "            self.unread.skip(gap)\n",
+        "",
+        (_RUNNER + "test_a_gap_without_a_record_behind_it_is_told_once_and_passed_over",),
+        "lost records would be counted twice",
+    ),
+    Mutant(
         "commit before write",
         "F1",
         "consumer/engine/batches.py",
@@ -161,8 +215,11 @@ MUTANTS = (
         "dead letters are not awaited",
         "F39",
         "consumer/engine/pipeline.py",
-        "            await self._persist(batch, Stage.DEAD_LETTERS, lambda: self._dead_letters.send(letters))\n",
-        "            asyncio.ensure_future(self._dead_letters.send(letters))  # noqa: RUF006\n",
+        """            await self._persist(
+                batch, Stage.DEAD_LETTERS, partial(self._dead_letters.send, portion)
+            )
+""",
+        "            asyncio.ensure_future(self._dead_letters.send(portion))  # noqa: RUF006\n",
         (
             _PIPELINE + "test_dead_letters_that_cannot_be_sent_are_tried_until_they_are",
             "tests/faults/kafka/test_faults_f_surroundings.py::"

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from consumer.contract.dead_letter import DeadLetter
 from consumer.contract.key_policy import KeyPolicy
 from consumer.contract.record import Record
 from consumer.contract.rejection import Reason, Rejected
-from consumer.engine.pipeline import Abandoned, Batch, LetterWriter, RecordPlanner
+from consumer.engine.pipeline import (
+    LETTER_BYTES_AT_ONCE,
+    LETTERS_AT_ONCE,
+    Abandoned,
+    Batch,
+    LetterWriter,
+    RecordPlanner,
+)
 from consumer.errors import PreconditionError, TransientError
 from consumer.ports import BatchReport, Stage
 from consumer.state.outcomes import Outcome, Result
@@ -161,6 +170,37 @@ async def test_dead_letters_that_cannot_be_sent_are_tried_until_they_are() -> No
 
 
 @in_virtual_time
+async def test_many_dead_letters_go_in_portions_and_none_that_was_acknowledged_goes_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = Engine()
+    send, portions = engine.letters.send, list[int]()
+
+    async def failing_once(letters: Sequence[DeadLetter]) -> None:
+        portions.append(len(letters))
+        if len(portions) == 2:
+            raise TransientError("KafkaTimeoutError")
+        await send(letters)
+
+    monkeypatch.setattr(engine.letters, "send", failing_once)
+    count = 2 * LETTERS_AT_ONCE + 1
+    await engine.pipeline.process(batch(records(P0, 0, count, value=BAD)))
+    assert [sent.origin.offset for sent in engine.letters.sent] == list(range(count))
+    assert portions == [LETTERS_AT_ONCE, LETTERS_AT_ONCE, LETTERS_AT_ONCE, 1]
+
+
+@in_virtual_time
+async def test_large_dead_letters_go_in_smaller_portions() -> None:
+    engine = Engine()
+    conflict = Rejected(Reason.CONFLICT, "the stored event differs in payload")
+    engine.store.result = Result(Outcome.CONFLICT, conflict)
+    large = bytes(LETTER_BYTES_AT_ONCE // 2)
+    await engine.pipeline.process(batch(records(P0, 0, 3, value=large)))
+    assert len(engine.letters.sent) == 3
+    assert engine.letters.attempts == 2
+
+
+@in_virtual_time
 async def test_what_no_retry_can_help_is_raised() -> None:
     engine = Engine()
     engine.store.errors.append(PreconditionError("another unique index"))
@@ -183,6 +223,21 @@ async def test_a_batch_stops_waiting_the_moment_its_assignment_ends() -> None:
     with pytest.raises(Abandoned):
         await processing
     assert asyncio.get_running_loop().time() == ended
+
+
+@in_virtual_time
+async def test_what_fails_after_its_assignment_ended_is_no_trouble_of_the_new_one() -> None:
+    engine = Engine()
+    engine.store.gate.clear()
+    engine.store.errors.append(OUTAGE)
+    one = batch(records(P0, 0))
+    processing = asyncio.ensure_future(engine.pipeline.process(one))
+    await asyncio.sleep(1.0)
+    one.ended.set()
+    engine.store.gate.set()
+    with pytest.raises(Abandoned):
+        await processing
+    assert engine.observer.retries == []
 
 
 @in_virtual_time

@@ -11,7 +11,7 @@ from consumer.engine.assignment import Assignment
 from consumer.engine.retention_watch import RetentionWatch
 from consumer.engine.unread import Unread
 from consumer.errors import IncidentError, TransientError
-from consumer.ports import Gap
+from consumer.ports import Gap, Stage
 from consumer.stream.ledger import Ledger
 from tests.builders import EVENTS, STAMPED_MS, event, record
 from tests.fakes.observer import RecordingObserver
@@ -133,3 +133,13 @@ async def test_brokers_that_do_not_answer_are_asked_again_later() -> None:
     scene.log.away = True
     await scene.watch.notice_gaps()
     assert [cause.cause for _, cause, _, _ in scene.observer.retries] == ["away"]
+
+
+async def test_trouble_that_it_told_of_is_taken_back_also_where_nothing_is_idle_any_more() -> None:
+    scene = Scene()
+    scene.log.away = True
+    await scene.watch.notice_gaps()
+    scene.ledger.take(P0, 10, 20)
+    scene.assignment.occupy([P0])
+    await scene.watch.notice_gaps()
+    assert scene.observer.recoveries == [(Stage.POLL, 1)]

@@ -153,6 +153,17 @@ async def test_a_gap_is_told_and_passed_over() -> None:
 
 
 @in_virtual_time
+async def test_a_gap_without_a_record_behind_it_is_told_once_and_passed_over() -> None:
+    engine = Engine()
+    engine.source.scripts.append(Polled(gaps=[Gap(P0, 0, 7)]))
+    await engine.start(P0)
+    await asyncio.sleep(2.0)
+    assert engine.observer.gaps == [Gap(P0, 0, 7)]
+    assert engine.runner.unread.idle_positions() == {P0: 7}
+    assert engine.source.commits == [{P0: 7}]
+
+
+@in_virtual_time
 async def test_a_gap_ends_the_run_where_the_settings_say_so() -> None:
     engine = Engine(stop_on_gap=True)
     engine.source.scripts.append(Polled({P0: records(P0, 7)}, gaps=[Gap(P0, 0, 7)]))

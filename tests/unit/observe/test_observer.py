@@ -229,6 +229,24 @@ def test_a_stall_is_one_line_and_makes_unhealthy_until_work_moves(watched: Watch
     assert [entry["event"] for entry in entries] == ["stalled", "progressing"]
 
 
+def test_a_stall_with_a_known_cause_is_told_and_is_no_reason_to_restart(watched: Watched) -> None:
+    outage = TransientError("AutoReconnect")
+    with capture_logs() as entries:
+        watched.observer.retrying(Stage.APPLY, outage, 1, 1.0)
+        watched.observer.stalled(120.0)
+        watched.observer.stalled(121.0)
+    assert [entry["event"] for entry in entries] == ["retrying", "stalled"]
+    assert watched.health.liveness().good
+    assert watched.reasons == {"apply"}
+    with capture_logs():
+        watched.observer.recovered(Stage.APPLY, 1)
+        watched.observer.stalled(122.0)
+        assert not watched.health.liveness().good
+        watched.observer.retrying(Stage.APPLY, outage, 1, 1.0)
+        watched.observer.stalled(123.0)
+    assert watched.health.liveness().good
+
+
 def test_an_abandoned_batch_counts_its_records(watched: Watched) -> None:
     with capture_logs() as entries:
         watched.observer.abandoned(EVENTS, 17)
