@@ -18,6 +18,7 @@ pytestmark = pytest.mark.real_kafka
 
 SESSIONS = 400
 ATTEMPTS = 4
+STALL_AFTER = 3.0
 MAY_GROW = 50 * 1024 * 1024
 
 
@@ -33,7 +34,12 @@ async def test_f31_while_the_database_is_away_the_group_and_memory_stay_and_noth
     messages = small_set(seed, SESSIONS)
     sent = await site.publish(islice(messages, SESSIONS * 10))
     service = await distant_fleet.start(
-        serves=True, settings={"mongo.timeout": 2.0, "engine.max_poll_records": 200}
+        serves=True,
+        settings={
+            "mongo.timeout": 2.0,
+            "engine.max_poll_records": 200,
+            "engine.stall_after": STALL_AFTER,
+        },
     )
     await distant_fleet.said(service, "batch_settled")
     leave(mongodb_proxy)
@@ -41,6 +47,7 @@ async def test_f31_while_the_database_is_away_the_group_and_memory_stay_and_noth
     before = service.resident_bytes()
     sent += await site.publish(messages)
     await distant_fleet.said(service, "retrying", stage="apply", attempt=ATTEMPTS)
+    await distant_fleet.said(service, "stalled")
     ready, alive = [json.loads(await service.get(path)) for path in ("/readyz", "/livez")]
     assert (ready["ok"], alive["ok"]) == (False, True)
     assert "apply" in ready["reasons"]

@@ -10,6 +10,19 @@ _DATABASE = "tests/faults/test_database.py::"
 
 MUTANTS = (
     Mutant(
+        "what stands still is restarted whatever its cause",
+        "F31",
+        "consumer/observe/observer.py",
+        "        if not causes:\n",
+        "        if True:\n",
+        (
+            "tests/e2e/test_outage.py::"
+            "test_f31_while_the_database_is_away_the_group_and_memory_stay_and_nothing_is_given_up",
+        ),
+        "every instance would be restarted again and again while the database is away",
+        servers=True,
+    ),
+    Mutant(
         "a stop lets the poll go on",
         "F6",
         "consumer/engine/runner.py",
