@@ -86,16 +86,18 @@ MUTANTS = (
         servers=True,
     ),
     Mutant(
-        "reading begins at the oldest record",
+        "the offset of the last record is committed",
         "F3",
-        "consumer/stream/starts.py",
-        "            start = beginning if offset is None else max(offset, beginning)\n",
-        "            start = beginning\n",
+        "consumer/stream/source.py",
+        "        self._commit = asyncio.ensure_future(self._client.commit(dict(offsets)))\n",
+        """        behind = {partition: offset - 1 for partition, offset in offsets.items()}
+        self._commit = asyncio.ensure_future(self._client.commit(behind))
+""",
         (
-            _CRASHES
-            + "test_f3_after_the_brokers_committed_and_before_the_consumer_knew_nothing_is_read_again",
+            "tests/faults/test_crashes.py::test_f3_after_the_brokers_committed_"
+            "and_before_the_consumer_knew_nothing_is_read_again",
         ),
-        "every start would read the whole log",
+        "every start would read the last record again, and no group would ever catch up",
         servers=True,
     ),
     Mutant(
