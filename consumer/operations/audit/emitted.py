@@ -48,15 +48,7 @@ def open_list(name: str) -> Iterator[EmittedList]:
 
 
 def _line(problem: Problem) -> str:
-    facts = {
-        "topic": problem.position.topic,
-        "partition": problem.position.partition,
-        "offset": problem.position.offset,
-        "problem": problem.account.value,
-        "document": problem.document,
-        "detail": problem.detail,
-    }
-    return json.dumps(facts) + "\n"
+    return json.dumps(problem.facts()) + "\n"
 
 
 def _refusal(name: str, error: OSError) -> SettingsError:

@@ -32,6 +32,17 @@ class Problem:
     document: Identity | None
     detail: str
 
+    def facts(self) -> dict[str, object]:
+        """Return it as JSON has it, in a report as in the list for a replay."""
+        return {
+            "topic": self.position.topic,
+            "partition": self.position.partition,
+            "offset": self.position.offset,
+            "problem": self.account.value,
+            "document": self.document,
+            "detail": self.detail,
+        }
+
 
 class Problems:
     """Counts by partition; problems, and the sessions that say how many events they have."""

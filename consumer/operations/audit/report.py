@@ -122,17 +122,7 @@ def _facts(report: Report) -> dict[str, object]:
             }
             for partition, counts in sorted(report.counts.items())
         ],
-        "problems": [
-            {
-                "topic": problem.position.topic,
-                "partition": problem.position.partition,
-                "offset": problem.position.offset,
-                "problem": problem.account.value,
-                "document": problem.document,
-                "detail": problem.detail,
-            }
-            for problem in report.problems
-        ],
+        "problems": [problem.facts() for problem in report.problems],
         "eventCountDisagrees": {
             "sessions": report.disagreements.total,
             "first": [
