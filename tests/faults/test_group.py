@@ -7,31 +7,21 @@ import signal
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 
-from consumer.contract.record import TopicPartition
 from consumer.errors import ExitCode
 from producer_tools.conversations import small_set
 from tests.builders import event
-from tests.e2e.accounts import account_problems, coverage_problems, settled_spans
 from tests.e2e.processes import Fleet
 from tests.e2e.sites import Site
+from tests.faults.exact import assert_exact
 from tests.faults.kafka.frames import Frames
 from tests.faults.mongodb_proxy import MongodbProxy
 from tests.faults.proxy import Proxy, Way
-from tests.model import Sent, problems
+from tests.model import problems
 
 pytestmark = pytest.mark.real_kafka
 
 SESSIONS = 60
 SMALL = {"engine.max_poll_records": 100}
-
-
-async def assert_exact(site: Site, sent: list[Sent], fleet: Fleet) -> None:
-    assert problems(sent, *await site.documents(), []) == []
-    assert await site.dead_letters() == []
-    assert await site.lag() == 0
-    assert account_problems(fleet.services) == []
-    ends = {TopicPartition(*p): end for p, end in (await site.ends(site.events)).items()}
-    assert coverage_problems(settled_spans(fleet.services), ends) == []
 
 
 async def test_f7_a_member_that_stood_still_past_its_session_does_no_harm_when_it_goes_on(

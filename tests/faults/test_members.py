@@ -6,13 +6,12 @@ import asyncio
 
 import pytest
 
-from consumer.contract.record import TopicPartition
 from consumer.errors import ExitCode
 from producer_tools.conversations import small_set
-from tests.e2e.accounts import account_problems, coverage_problems, settled_spans
 from tests.e2e.processes import Fleet
 from tests.e2e.sites import Site
-from tests.model import Sent, problems
+from tests.faults.exact import assert_exact
+from tests.model import Sent
 
 pytestmark = [pytest.mark.real_kafka, pytest.mark.slow]
 
@@ -23,15 +22,10 @@ MEMBERS = 3
 SMALL = {"engine.max_poll_records": 50}
 
 
-async def assert_exact(site: Site, sent: list[Sent], fleet: Fleet) -> None:
+async def assert_caught_up_and_exact(site: Site, sent: list[Sent], fleet: Fleet) -> None:
     last = await fleet.start("--exit-when-caught-up")
     assert await fleet.ended(last, seconds=60) == ExitCode.DONE
-    assert problems(sent, *await site.documents(), []) == []
-    assert await site.dead_letters() == []
-    assert await site.lag() == 0
-    assert account_problems(fleet.services) == []
-    ends = {TopicPartition(*p): end for p, end in (await site.ends(site.events)).items()}
-    assert coverage_problems(settled_spans(fleet.services), ends) == []
+    await assert_exact(site, sent, fleet)
 
 
 async def publish_in_portions(site: Site, seed: int, sent: list[Sent]) -> None:
@@ -59,7 +53,7 @@ async def test_f9_members_that_come_and_go_hold_up_the_others_and_lose_nothing(
         )
     await publishing
     assert await fleet.stopped(stays) == ExitCode.DONE
-    await assert_exact(site, sent, fleet)
+    await assert_caught_up_and_exact(site, sent, fleet)
 
 
 async def test_f10_a_group_whose_members_are_replaced_one_by_one_catches_up(
@@ -78,4 +72,4 @@ async def test_f10_a_group_whose_members_are_replaced_one_by_one_catches_up(
     await publishing
     for service in new:
         assert await fleet.stopped(service) == ExitCode.DONE
-    await assert_exact(site, sent, fleet)
+    await assert_caught_up_and_exact(site, sent, fleet)
