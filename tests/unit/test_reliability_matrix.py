@@ -23,7 +23,8 @@ NAMED = sorted(set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", DOCUMENT + DESIGN)
 
 def test_every_row_stands_there_once() -> None:
     found = Counter(re.findall(r"^\| ([ABF]\d+) \|", DOCUMENT, re.MULTILINE))
-    assert found == Counter(ROWS)
+    assert set(ROWS) <= found.keys()
+    assert found.most_common(1)[0][1] == 1
 
 
 @pytest.mark.parametrize(("row", "name"), re.findall(ROW_AND_TEST, DOCUMENT, re.MULTILINE))
