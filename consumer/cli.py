@@ -16,6 +16,7 @@ import typer
 from consumer import __version__
 from consumer.contract.messages import Kind
 from consumer.errors import ConsumerError
+from consumer.printable import printable_line
 from consumer.settings import Settings, load_settings
 
 app = typer.Typer(
@@ -397,6 +398,6 @@ def main() -> None:
     try:
         app()
     except ConsumerError as error:
-        for line in str(error).splitlines():
-            sys.stderr.write(f"consumer: {line}\n")
+        for line in str(error).split("\n"):
+            sys.stderr.write(printable_line(f"consumer: {line}") + "\n")
         sys.exit(error.exit_code)

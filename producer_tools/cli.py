@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from consumer.errors import ConsumerError
+from producer_tools.console import complain
 from producer_tools.dead_letters.app import dead_letters_app
 from producer_tools.generate import Plan
 from producer_tools.options import (
@@ -200,6 +201,6 @@ def main() -> None:
     try:
         app()
     except ConsumerError as error:
-        for line in str(error).splitlines():
-            sys.stderr.write(f"producer-tools: {line}\n")
+        for line in str(error).split("\n"):
+            complain(f"producer-tools: {line}")
         sys.exit(error.exit_code)

@@ -21,12 +21,14 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from consumer.printable import printable_line
+
 Advance = Callable[[int], None]
 
 
 def complain(text: str) -> None:
-    """Write one line to standard error, as it is."""
-    sys.stderr.write(text + "\n")
+    """Write one line to standard error, escaped where it quotes what a terminal would obey."""
+    sys.stderr.write(printable_line(text) + "\n")
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 
 import structlog
@@ -10,14 +9,10 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from consumer.observe.failures import describe_failure
 from consumer.observe.redaction import Redactor
+from consumer.printable import printable_line
 
 FIRST = ("timestamp", "level", "event")
 FAILURE = "failure"
-
-# What moves a terminal's cursor, ends a line, turns text around or cannot be written at all.
-_UNPRINTABLE = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
-)
 
 
 def processors(redactor: Redactor) -> list[Processor]:
@@ -49,19 +44,17 @@ def renderer(*, readable: bool, colors: bool) -> Processor:
 
     def render(logger: WrappedLogger, method: str, event: EventDict) -> str:
         failure = event.pop(FAILURE, None)
-        printable = {
-            name: _printable(value) if isinstance(value, str) else value
+        escaped = {
+            name: printable_line(value) if isinstance(value, str) else value
             for name, value in event.items()
         }
-        line = console(logger, method, printable)
-        return line if failure is None else f"{line}\n{failure}"
+        line = console(logger, method, escaped)
+        if failure is None:
+            return line
+        return "\n".join([line, *map(printable_line, failure.split("\n"))])
 
     return render
 
 
 def _in_order(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     return {name: event[name] for name in FIRST if name in event} | dict(event)
-
-
-def _printable(text: str) -> str:
-    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

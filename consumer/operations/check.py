@@ -13,6 +13,7 @@ from rich.text import Text
 from consumer.errors import ConsumerError, ExitCode, PreconditionError
 from consumer.findings import Finding, Status
 from consumer.operations.console import console
+from consumer.printable import printable_line
 from consumer.settings import Settings
 from consumer.store.opening import open_store
 from consumer.stream.codecs import check_codecs
@@ -87,9 +88,12 @@ def _print(findings: Sequence[Finding]) -> None:
     table = Table("", "precondition", "found", box=None, pad_edge=False)
     for finding in findings:
         table.add_row(
-            Text(finding.status, STYLES[finding.status]), finding.name, Text(finding.detail)
+            Text(finding.status, STYLES[finding.status]),
+            Text(printable_line(finding.name)),
+            Text(printable_line(finding.detail)),
         )
     out.print(table)
     for finding in findings:
         if finding.cure and finding.status is not Status.OK:
-            out.print(Text.assemble(f"\n{finding.name}: ", (finding.cure, "bold")))
+            name, cure = printable_line(finding.name), printable_line(finding.cure)
+            out.print(Text.assemble(f"\n{name}: ", (cure, "bold")))

@@ -3,18 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 from rich.console import Console
-
-CONTROL = {code: f"\\x{code:02x}" for code in [*range(0x20), *range(0x7F, 0xA0)]}
-
-
-def printable(text: str) -> str:
-    """Make stored text safe for a terminal: control characters and lone surrogates escaped."""
-    return text.translate(CONTROL).encode("utf-8", "backslashreplace").decode()
 
 
 def timestamp(moment: datetime) -> str:
@@ -22,9 +13,9 @@ def timestamp(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def to_json(document: Mapping[str, Any]) -> str:
-    """Return one line of JSON for a stored document; times as RFC 3339, ids as text."""
-    return json.dumps(document, default=_plain, ensure_ascii=True)
+def to_json(content: object) -> str:
+    """Return one line of JSON, in ASCII, for something stored; times as RFC 3339, ids as text."""
+    return json.dumps(content, default=_plain, ensure_ascii=True)
 
 
 def _plain(value: object) -> object:

@@ -20,7 +20,7 @@ from consumer.errors import ExitCode, PreconditionError, TransientError
 from consumer.operations.audit.accounts import unread
 from consumer.operations.audit.judging import JudgedRecord, RecordJudge
 from consumer.operations.audit.letters import LettersOnDisk
-from consumer.operations.console import console, printable, to_json
+from consumer.operations.console import console, to_json
 from consumer.operations.consumed import consumed_by_group
 from consumer.operations.replay.filters import MessageFilter
 from consumer.operations.replay.on_disk import scratch_database
@@ -28,6 +28,7 @@ from consumer.operations.replay.progress import shown_progress
 from consumer.operations.replay.request import Request, check_session_id
 from consumer.operations.replay.selection import select
 from consumer.operations.show import event_line
+from consumer.printable import printable
 from consumer.settings import Settings
 from consumer.state.retention import Retention
 from consumer.state.writes import CreateWrite, EndWrite, EventWrite
@@ -163,7 +164,7 @@ def _stamp(record: Record) -> str:
 
 
 def _place(topic: str, partition: int, offset: int) -> str:
-    return f"{topic}-{partition} @ {offset}"
+    return f"{printable(topic)}-{partition} @ {offset}"
 
 
 def _facts(found: Explained) -> dict[str, object]:
@@ -201,7 +202,7 @@ def _facts(found: Explained) -> dict[str, object]:
 
 async def _print(found: Explained, reader: SessionReader) -> None:
     out = console()
-    homes = ", ".join(f"{home.topic}-{home.partition}" for home in found.homes)
+    homes = ", ".join(f"{printable(home.topic)}-{home.partition}" for home in found.homes)
     out.print(Text(f"session {printable(found.session_id)}, its key leads to {homes}\n"))
     table = Table("record", "stamped", "kind", "outcome", "", box=None, pad_edge=False)
     for each in found.records:
@@ -223,7 +224,7 @@ async def _print(found: Explained, reader: SessionReader) -> None:
                 f"(from {_place(*info.origin)}, attempt {info.attempt})"
             )
         )
-    session = printable(to_json(found.session)) if found.session else "no session document"
+    session = to_json(found.session) if found.session else "no session document"
     out.print(Text(f"\n{session}\n{found.events} events stored"))
     async for event in reader.events(found.session_id):
         out.print(event_line(event))

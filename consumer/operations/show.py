@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
 from consumer.errors import ExitCode, PreconditionError, TransientError
-from consumer.operations.console import console, printable, timestamp, to_json
+from consumer.operations.console import console, timestamp, to_json
 from consumer.operations.replay.request import check_session_id
+from consumer.printable import printable
 from consumer.settings import Settings
 from consumer.store.reading import SessionReader, open_session_reader
 
@@ -65,25 +67,42 @@ def _head(session_id: str, session: Mapping[str, Any] | None, count: int) -> lis
     for name, value in (session or {}).items():
         if name in {"_id", "sessionId", "createdFrom", "endedFrom"}:
             continue
-        facts[name] = timestamp(value) if hasattr(value, "astimezone") else printable(str(value))
+        facts[printable(name)] = _fact(value)
     for name in ("createdFrom", "endedFrom"):
         origin = (session or {}).get(name)
         if origin:
-            facts[name] = f"{origin['topic']}-{origin['partition']} @ {origin['offset']}"
+            facts[name] = _origin(origin)
     declared = (session or {}).get("eventCount")
-    facts["events"] = f"{count}" if declared in {None, count} else f"{count} of {declared}"
+    whole = declared is None or declared == count
+    facts["events"] = f"{count}" if whole else f"{count} of {_fact(declared)}"
     return [Text.assemble((f"{name:>12}  ", "dim"), value) for name, value in facts.items()]
+
+
+def _fact(value: object) -> str:
+    """Return a stored value as text; what is no text as JSON, which escapes by itself."""
+    if isinstance(value, datetime):
+        return timestamp(value)
+    return printable(value) if isinstance(value, str) else to_json(value)
+
+
+def _origin(origin: object) -> str:
+    """Return the place of a record; whoever else wrote the document may have put anything there."""
+    match origin:
+        case {"topic": str(topic), "partition": int(partition), "offset": int(offset)}:
+            return f"{printable(topic)}-{partition} @ {offset}"
+        case _:
+            return to_json(origin)
 
 
 def event_line(event: Mapping[str, Any]) -> Text:
     """Return one event as a line of a transcript."""
     payload = event.get("payload", {})
     said = payload.get("text") if isinstance(payload, Mapping) else None
-    text = said if isinstance(said, str) else to_json({"payload": payload})
+    text = printable(said) if isinstance(said, str) else to_json({"payload": payload})
     kind = SPEAKERS.get(event.get("type", ""), "?")
     style = {"user": "cyan", "bot": "green"}.get(kind, "yellow")
     return Text.assemble(
-        (timestamp(event["timestamp"]), "dim"), "  ", (f"{kind:>6}", style), "  ", printable(text)
+        (timestamp(event["timestamp"]), "dim"), "  ", (f"{kind:>6}", style), "  ", text
     )
 
 

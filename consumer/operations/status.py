@@ -18,6 +18,7 @@ from rich.text import Text
 from consumer.contract.record import TopicPartition
 from consumer.errors import ExitCode, PreconditionError, TransientError
 from consumer.operations.console import console
+from consumer.printable import printable
 from consumer.settings import Settings
 from consumer.stream.groups import Group, describe_group
 from consumer.stream.range_reader import RangeReader, open_range_reader
@@ -177,7 +178,8 @@ def _table(status: GroupStatus) -> RenderableType:
     rate = "?" if status.rate is None else f"{status.rate:,.0f}/s"
     left = f", {_duration(status.seconds_left)} left" if status.lag and status.rate else ""
     head = Text(
-        f"{status.group}: {status.state or 'unknown'}, {status.members} members, "
+        f"{printable(status.group)}: {printable(status.state) or 'unknown'}, "
+        f"{status.members} members, "
         f"lag {status.lag:,}, {rate}{left}"
     )
     table = Table(box=None, pad_edge=False)
@@ -187,8 +189,8 @@ def _table(status: GroupStatus) -> RenderableType:
         table.add_column(name, justify="right")
     for part in status.partitions:
         table.add_row(
-            f"{part.topic}-{part.partition}",
-            part.member or "-",
+            Text(f"{printable(part.topic)}-{part.partition}"),
+            Text(printable(part.member or "-")),
             "-" if part.committed is None else str(part.committed),
             str(part.end),
             f"{part.lag:,}",

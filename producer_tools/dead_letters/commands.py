@@ -20,11 +20,11 @@ from producer_tools.dead_letters.outgoing import Destination
 from producer_tools.dead_letters.pacing import Pacer
 from producer_tools.dead_letters.presenting import (
     list_letter,
+    place,
     rehearse,
     show_groups,
     show_letter,
 )
-from producer_tools.dead_letters.printable import place
 from producer_tools.dead_letters.redrive import Redrive, Tally, utc_now
 from producer_tools.dead_letters.selection import Selection
 from producer_tools.dead_letters.topics import PARKING_CONFIGS, STATE_CONFIGS, ensure

@@ -14,13 +14,13 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from consumer.contract.record import Headers
+from consumer.contract.record import Headers, Position
 from consumer.contract.rfc3339 import format_time, time_from_ms
+from consumer.printable import printable
 from producer_tools.dead_letters.fate import Fate
 from producer_tools.dead_letters.grouping import Group, GroupKey, Groups
 from producer_tools.dead_letters.judging import ToSend
 from producer_tools.dead_letters.letter import Letter, Unreadable
-from producer_tools.dead_letters.printable import place, printable
 from producer_tools.dead_letters.selection import UNREADABLE
 
 SHOWN_BYTES: Final = 4096
@@ -40,6 +40,11 @@ def write_json(content: object) -> None:
 def write_line(*columns: str) -> None:
     """Write one line to standard output, its columns separated by tabs."""
     sys.stdout.write("\t".join(columns) + "\n")
+
+
+def place(position: Position) -> str:
+    """Return ``TOPIC:PARTITION:OFFSET``, as the options take it."""
+    return f"{printable(position.topic)}:{position.partition}:{position.offset}"
 
 
 def fate_text(fate: Fate | None) -> str:
@@ -143,7 +148,7 @@ def list_letter(
             printable(letter.detail),
         ]
     else:
-        columns += ["", "", "", UNREADABLE, letter.problem]
+        columns += ["", "", "", UNREADABLE, printable(letter.problem)]
     write_line(*columns, *([printable(letter.record.key)] if keys else []))
 
 
@@ -190,7 +195,7 @@ def _headers_table(headers: Headers) -> Table:
 
 def _facts(letter: Letter | Unreadable, fate: Fate | None) -> list[tuple[str, str]]:
     if isinstance(letter, Unreadable):
-        return [("state", fate_text(fate)), ("unreadable", letter.problem)]
+        return [("state", fate_text(fate)), ("unreadable", printable(letter.problem))]
     time = time_from_ms(letter.timestamp_ms)
     return [
         ("state", fate_text(fate)),
@@ -259,7 +264,7 @@ def rehearse(to_send: ToSend, *, as_json: bool) -> None:
         f"{letter.position.partition}:{letter.position.offset}",
         f"would be {to_send.fate.value}",
         place(letter.origin),
-        f"to {record.topic}",
+        f"to {printable(record.topic)}",
         f"attempt {letter.attempt}",
         letter.reason,
         f"{record.bytes} bytes",

@@ -24,6 +24,7 @@ from tests.mutants import (
     of_the_client,
     of_the_contract,
     of_the_engine,
+    of_tools,
 )
 from tests.mutants.mutant import Mutant, StaleMutantError
 from tests.mutants.trees import Tree, Verdict, trees
@@ -55,6 +56,7 @@ ALL: Sequence[Mutant] = [
         *of_the_contract.MUTANTS,
         *of_input.MUTANTS,
         *of_surroundings.MUTANTS,
+        *of_tools.MUTANTS,
         *of_processes.MUTANTS,
         *of_schedules.MUTANTS,
     )

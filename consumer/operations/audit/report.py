@@ -13,7 +13,8 @@ from rich.text import Text
 from consumer.contract.record import TopicPartition
 from consumer.operations.audit.accounts import Account
 from consumer.operations.audit.problems import Problem, Problems
-from consumer.operations.console import console, printable
+from consumer.operations.console import console
+from consumer.printable import printable
 from consumer.store.reading import SessionReader
 
 SHOWN = 20
@@ -139,14 +140,15 @@ def _print_tables(report: Report) -> None:
     for account in COLUMNS:
         table.add_column(account.value, justify="right")
     for partition, counts in sorted(report.counts.items()):
-        table.add_row(f"{partition.topic}-{partition.partition}", *_cells(counts))
+        table.add_row(f"{printable(partition.topic)}-{partition.partition}", *_cells(counts))
     table.add_section()
     table.add_row("total", *_cells(report.total))
     out.print(table)
     for problem in report.problems:
-        place = f"{problem.position.topic}-{problem.position.partition} @ {problem.position.offset}"
+        at = problem.position
+        place = f"{printable(at.topic)}-{at.partition} @ {at.offset}"
         about = " ".join(map(printable, problem.document or ()))
-        out.print(Text(f"{problem.account}: {place}: {about}: {problem.detail}"))
+        out.print(Text(f"{problem.account}: {place}: {about}: {printable(problem.detail)}"))
     out.print(Text("\n".join(_remarks(report))))
 
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from consumer.contract.record import TopicPartition
-from consumer.operations.console import console, printable
+from consumer.operations.console import console
 from consumer.operations.replay.tally import Ends, Tally
+from consumer.printable import printable
 from consumer.state.outcomes import Outcome
 from consumer.stream.ranges import OffsetRange
 

@@ -66,7 +66,7 @@ async def test_what_was_said_cannot_steer_the_terminal(empty_log: Log, capsys: C
     await empty_log.publish((empty_log.topics[1], home_of("s"), b"s", encoded(nasty)))
     await empty_log.replay(Request(everything=True))
     await show_session(empty_log.settings(), "s", as_json=False)
-    assert "\\x1b[2Jgone\\x0anext" in capsys.readouterr().out
+    assert "\\x1b[2Jgone\\nnext" in capsys.readouterr().out
 
 
 async def test_a_database_that_is_away_is_one_line(empty_log: Log) -> None:

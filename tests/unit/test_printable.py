@@ -1,0 +1,218 @@
+"""What came from outside, on a terminal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from consumer.cli import main as consumer_main
+from consumer.contract.dead_letter_headers import origin_of
+from consumer.contract.record import Headers, Position, Record, TopicPartition
+from consumer.contract.rejection import Reason
+from consumer.errors import PreconditionError
+from consumer.findings import Finding, Status
+from consumer.operations import check, explain, show, status
+from consumer.operations.audit import report as audit_report
+from consumer.operations.audit.accounts import Account, Judged
+from consumer.operations.audit.judging import JudgedRecord
+from consumer.operations.audit.problems import Problem
+from consumer.operations.console import console
+from consumer.operations.replay import report as replay_report
+from consumer.operations.replay.tally import Ends, Tally
+from consumer.printable import printable, printable_line
+from consumer.state.writes import EventWrite
+from consumer.stream.ranges import OffsetRange
+from producer_tools.cli import main as tools_main
+from producer_tools.console import complain
+from producer_tools.dead_letters import presenting
+from producer_tools.dead_letters.fate import Fate
+from producer_tools.dead_letters.grouping import Groups
+from producer_tools.dead_letters.judging import ToSend
+from producer_tools.dead_letters.letter import Letter, read_letter
+from producer_tools.dead_letters.outgoing import OutgoingRecord
+
+
+@pytest.mark.parametrize(
+    ("content", "shown"),
+    [
+        (None, "null"),
+        (b"", ""),
+        ("Grüße 你好 🙂".encode(), "Grüße 你好 🙂"),
+        (b"\x1b[2J\x07", r"\x1b[2J\x07"),
+        (b"a\nb\r\tc\\", r"a\nb\r\tc\\"),
+        (b"\xff\xfe", r"\xff\xfe"),
+        (b"\\xff", r"\\xff"),
+        ("\x9b31m", r"\u009b31m"),
+        ("\u202eabc\u2028", r"\u202eabc\u2028"),
+        ("\ud800", r"\ud800"),
+    ],
+)
+def test_what_is_not_plainly_visible_is_escaped(content: bytes | str | None, shown: str) -> None:
+    assert printable(content) == shown
+
+
+def test_a_long_content_says_how_much_more_there_is() -> None:
+    assert printable(b"x" * 5000, limit=3) == "xxx… (4,997 more)"
+
+
+@given(st.binary())
+def test_whatever_is_shown_is_one_printable_line(content: bytes) -> None:
+    assert printable(content).isprintable()
+
+
+@given(st.binary(), st.binary())
+@example(b"\x80", "\x80".encode())
+@example(b"\\x80", b"\x80")
+def test_different_bytes_look_different(one: bytes, other: bytes) -> None:
+    assert (printable(one) == printable(other)) == (one == other)
+
+
+@given(st.text())
+def test_what_has_been_escaped_stays_as_it_is_inside_a_line_of_ours(text: str) -> None:
+    assert printable_line(printable(text)) == printable(text)
+
+
+HOSTILE = "a\x1b]0;b\x07\x1b[2J\r\n\t\x9b31m\u202e\u2066\u2028\u200b\ud800c\\[red]"
+"""Moves the cursor, ends the line, turns the text around, hides, and cannot be written."""
+HOSTILE_BYTES = HOSTILE.encode(errors="surrogatepass")
+PLACE = Position(HOSTILE, 0, 7)
+PARTITION = TopicPartition(HOSTILE, 0)
+AT = datetime(2026, 3, 4, 10, tzinfo=UTC)
+EVENT = {"type": HOSTILE, "payload": {"text": HOSTILE}, "timestamp": AT}
+SESSION = {
+    "sessionId": HOSTILE,
+    "status": HOSTILE,
+    HOSTILE: HOSTILE,
+    "metadata": {HOSTILE: [HOSTILE]},
+    "createdFrom": {"topic": HOSTILE, "partition": 0, "offset": 1},
+    "endedFrom": {"topic": HOSTILE},
+    "eventCount": HOSTILE,
+}
+HEADERS: Headers = (
+    ("dlq-topic", b"x\x1b]0;pwned\x07\x1b[2J\ny\xff"),
+    ("dlq-partition", b"0"),
+    ("dlq-offset", b"1"),
+    ("dlq-timestamp", b"5"),
+    ("dlq-detail", HOSTILE_BYTES),
+    ("dlq-reason", HOSTILE_BYTES),
+    ("dlq-failed-at", b"2026-03-04T10:00:00Z"),
+    (HOSTILE, HOSTILE_BYTES),
+)
+RECORD = Record(*PLACE, 5, HOSTILE_BYTES, HOSTILE_BYTES, HEADERS)
+
+
+class Reader:
+    """Hands out what someone else has stored."""
+
+    async def session(self, _: str) -> Mapping[str, Any]:
+        return SESSION
+
+    async def count_events(self, _: str) -> int:
+        return 2
+
+    async def events(self, _: str) -> AsyncIterator[Mapping[str, Any]]:
+        yield EVENT
+        yield EVENT | {"payload": {HOSTILE: HOSTILE}}
+
+
+async def _explain() -> None:
+    info = origin_of(HEADERS)
+    assert info is not None
+    write = EventWrite(HOSTILE, HOSTILE, PLACE, None)  # type: ignore[arg-type]  # not printed
+    records = [JudgedRecord(RECORD, write, Judged(Account.MISSING, None, HOSTILE))]
+    found = explain.Explained(HOSTILE, [PARTITION], records, [(RECORD, info)], SESSION, 1)
+    await explain._print(found, Reader())  # type: ignore[arg-type]
+
+
+async def _show() -> None:
+    await show._print_text(Reader(), HOSTILE, console())  # type: ignore[arg-type]
+
+
+async def _status() -> None:
+    part = status.PartitionStatus(HOSTILE, 0, HOSTILE, 0, 1, 2, 1, None, None, 0)
+    status._print(status.GroupStatus(HOSTILE, HOSTILE, 1, 1, None, None, [part]), as_json=False)
+
+
+async def _check() -> None:
+    check._print([Finding(HOSTILE, Status.FAILED, HOSTILE, HOSTILE)])
+
+
+async def _audit() -> None:
+    problem = Problem(PLACE, Account.MISSING, ("event", HOSTILE, HOSTILE), HOSTILE)
+    disagreement = audit_report.Disagreement(HOSTILE, 1, 2)
+    counts = {PARTITION: Counter({Account.MISSING: 1})}
+    documents = {Account.MISSING: 1, Account.ALTERED: 0}
+    disagreements = audit_report.Disagreements(1, [disagreement])
+    audit_report._print_tables(
+        audit_report.Report(counts, documents, [problem], 0, 0, disagreements, 1.0)
+    )
+
+
+async def _replay() -> None:
+    tally = Tally({PARTITION: Ends(reasons=Counter({Reason.INVALID: 1}))})
+    ranges = [OffsetRange(PARTITION, 0, 2)]
+    replay_report.print_report(
+        replay_report.Report(False, True, ranges, {}, tally, 1.0, HOSTILE), as_json=False
+    )
+
+
+def _letter() -> Letter:
+    letter = read_letter(RECORD)
+    assert isinstance(letter, Letter)
+    return letter
+
+
+async def _list() -> None:
+    groups = Groups()
+    groups.add(_letter(), None, copy=False)
+    presenting.show_groups(groups, fates=True, as_json=False)
+    unreadable = read_letter(Record(*PLACE, 5, HOSTILE_BYTES, HOSTILE_BYTES))
+    for letter in (_letter(), unreadable):
+        presenting.list_letter(letter, None, keys=True, as_json=False)
+        presenting.show_letter(letter, None, full=True, as_json=False)
+
+
+async def _rehearse() -> None:
+    record = OutgoingRecord(HOSTILE, None, None, HOSTILE_BYTES, None, HEADERS)
+    presenting.rehearse(ToSend(_letter(), record, Fate.REDRIVEN), as_json=False)
+
+
+async def _complain() -> None:
+    complain(f"a file called {HOSTILE}: wrong")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [_explain, _show, _status, _check, _audit, _replay, _list, _rehearse, _complain],
+)
+async def test_f84_no_command_prints_raw_what_came_from_outside(
+    command: Callable[[], Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    await command()
+    printed = "".join(capsys.readouterr())
+    assert "\\x1b]0;" in printed
+    assert "\\u202e" in printed
+    raw = {char for char in printed if not char.isprintable()} - {"\n", "\t"}
+    assert raw == set()
+
+
+@pytest.mark.parametrize("main", [consumer_main, tools_main])
+def test_f84_an_error_that_quotes_a_broker_is_printed_escaped(
+    main: Callable[[], None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise PreconditionError(f"Kafka says {HOSTILE}\nand more")
+
+    monkeypatch.setattr(f"{main.__module__}.app", fail)
+    with pytest.raises(SystemExit) as exited:
+        main()
+    assert exited.value.code == 3
+    printed = capsys.readouterr().err
+    assert "\\x1b]0;" in printed
+    assert {char for char in printed if not char.isprintable()} == {"\n"}
