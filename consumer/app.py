@@ -225,6 +225,15 @@ async def _run(settings: Settings, writer: LogWriter, *, until_caught_up: bool) 
     observer = EngineObserver(metrics, health)
     stop = asyncio.Event()
     signals.stop_on_signal(stop, lambda number: get_logger().info("stopping", signal=number.name))
+    runner: Runner | None = None
+
+    def resume() -> None:
+        if runner is None:
+            get_logger().warning("nothing_to_resume")
+        else:
+            runner.resume()
+
+    signals.resume_on_signal(resume)
     get_logger().info("starting", version=__version__, group=settings.kafka.group_id)
     async with AsyncExitStack() as stack:
         stack.enter_context(serve(settings.http, health, metrics))
@@ -238,7 +247,6 @@ async def _run(settings: Settings, writer: LogWriter, *, until_caught_up: bool) 
             if ends is None:
                 return ExitCode.DONE
         runner = build_runner(settings, parts, observer)
-        signals.resume_on_signal(runner.resume)
         watchdog = Watchdog(
             source=parts.source,
             ledger=runner.ledger,

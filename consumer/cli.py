@@ -7,6 +7,7 @@ and an optional part is needed only by whoever asks for it.
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
@@ -395,6 +396,8 @@ def demo(
 
 def main() -> None:
     """Run a command; an error of ours is its message, on standard error, and its exit code."""
+    # Until ``run`` says what it does: nothing is held yet, and its default kills the process.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     try:
         app()
     except ConsumerError as error:

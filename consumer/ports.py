@@ -182,12 +182,25 @@ class PartitionReport:
     key_mismatches: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Why the breaker holds a partition: nothing from ``offset`` on is settled.
+
+    ``share`` of its latest records would be dead-lettered; ``reasons`` counts those of the batch
+    that tripped the breaker.
+    """
+
+    offset: int
+    share: float
+    reasons: Mapping[Reason, int]
+
+
 @dataclass(slots=True)
 class BatchReport:
     """What became of one batch. Durations in seconds."""
 
     partitions: dict[TopicPartition, PartitionReport] = field(default_factory=dict)
-    held: dict[TopicPartition, float] = field(default_factory=dict)
+    held: dict[TopicPartition, Hold] = field(default_factory=dict)
     seconds: dict[Stage, float] = field(default_factory=dict)
 
 
@@ -199,7 +212,7 @@ class Observer(Protocol):
         ...
 
     def rejected(self, record: Record, rejected: Rejected) -> None:
-        """A record is about to be dead-lettered."""
+        """A record is about to be dead-lettered, or would be if its partition were not held."""
         ...
 
     def abandoned(self, partition: TopicPartition, records: int) -> None:
@@ -242,8 +255,8 @@ class Observer(Protocol):
         """The partition can be read again."""
         ...
 
-    def held(self, partition: TopicPartition, share: float) -> None:
-        """The dead-letter breaker holds the partition: too large a share would be dead-lettered."""
+    def held(self, partition: TopicPartition, hold: Hold) -> None:
+        """The dead-letter breaker holds the partition until an operator lets it go on."""
         ...
 
     def resumed(self, partitions: Collection[TopicPartition]) -> None:

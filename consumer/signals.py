@@ -20,8 +20,18 @@ def stop_on_signal(
 
 
 def resume_on_signal(resume: Callable[[], None]) -> None:
-    """Call ``resume`` at every SIGUSR1."""
-    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, resume)
+    """Call ``resume`` in the running loop at every SIGUSR1; ignore the signal once that has ended.
+
+    A handler of the loop's own would end with the loop, and what is left then is the signal's
+    default: it would kill a process that has just been asked to stop.
+    """
+    loop = asyncio.get_running_loop()
+
+    def received(_number: int, _frame: object) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(resume)
+
+    signal.signal(signal.SIGUSR1, received)
 
 
 def _first(

@@ -97,12 +97,12 @@ class Batches:
     def _settle(
         self, batch: Batch, spans: Mapping[TopicPartition, Span], report: BatchReport
     ) -> None:
-        for partition, share in report.held.items():
+        for partition, hold in report.held.items():
             span = spans[partition]
             if self._ledger.give_back(span):
                 self._source.seek(partition, span.first)
                 self._assignment.hold(partition)
-                self._observer.held(partition, share)
+                self._observer.held(partition, hold)
             else:
                 self._observer.abandoned(partition, len(batch.records[partition]))
         for partition in list(report.partitions):

@@ -34,8 +34,16 @@ class _Window:
     dead: int = 0
     bypassed: bool = False
 
+    @property
+    def full(self) -> bool:
+        return len(self.flags) == self.flags.maxlen
+
+    @property
+    def share(self) -> float:
+        return self.dead / len(self.flags)
+
     def push(self, *, flag: bool) -> None:
-        if len(self.flags) == self.flags.maxlen:
+        if self.full:
             self.dead -= self.flags[0]
         self.flags.append(flag)
         self.dead += flag
@@ -51,31 +59,32 @@ class Breaker:
     def tripped_by(self, partition: TopicPartition, flags: Sequence[bool]) -> float | None:
         """Return the share that trips the breaker within the batch, else None and remember it.
 
-        A batch that trips leaves no trace in the window: it is given back and judged again.
+        A batch that trips leaves no trace in the window: it is given back and judged again. Of
+        a partition that was let pass each batch passes whole, or the one that was given back
+        could trip it for ever; it is armed again behind a batch that leaves a full and healthy
+        window.
         """
         window = self._windows.get(partition) or _Window(deque(maxlen=self.limits.window))
         if not window.dead and not any(flags):
             # The usual case, and the hot path: nothing bad in sight.
             window.flags.extend(flags)
-            window.bypassed = window.bypassed and len(window.flags) < self.limits.minimum
+            window.bypassed = window.bypassed and not window.full
             self._windows[partition] = window
             return None
         after = _Window(window.flags.copy(), window.dead, window.bypassed)
         for flag in flags:
             after.push(flag=flag)
-            share = after.dead / len(after.flags)
-            if len(after.flags) < self.limits.minimum:
+            if after.bypassed or len(after.flags) < self.limits.minimum:
                 continue
-            if share <= self.limits.share:
-                # A window that an operator let pass is armed again once it is healthy.
-                after.bypassed = False
-            elif not after.bypassed:
-                return share
+            if after.share > self.limits.share:
+                return after.share
+        if after.full and after.share <= self.limits.share:
+            after.bypassed = False
         self._windows[partition] = after
         return None
 
     def resume(self, partitions: Collection[TopicPartition]) -> None:
-        """Let the partitions pass until their windows are healthy again."""
+        """Let the partitions pass until a batch leaves their windows full and healthy."""
         for partition in partitions:
             window = self._windows.setdefault(partition, _Window(deque(maxlen=self.limits.window)))
             window.bypassed = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +14,7 @@ from consumer.contract.dead_letter import DeadLetter
 from consumer.contract.decode import Decoded, Tombstone, decode
 from consumer.contract.key_policy import KeyPolicy
 from consumer.contract.record import Record, TopicPartition
-from consumer.contract.rejection import Rejected
+from consumer.contract.rejection import Reason, Rejected
 from consumer.engine.breaker import Breaker
 from consumer.engine.retry import Backoff
 from consumer.errors import TransientError
@@ -21,6 +22,7 @@ from consumer.ports import (
     Application,
     BatchReport,
     DeadLetters,
+    Hold,
     Observer,
     PartitionReport,
     Stage,
@@ -229,7 +231,7 @@ class Pipeline:
             flags = [result.rejected is not None for result in ended]
             share = self._breaker.tripped_by(partition, flags)
             if share is not None:
-                report.held[partition] = share
+                report.held[partition] = self._hold(records, ended, share)
             else:
                 report.partitions[partition] = self._report(records, ended)
                 report.partitions[partition].key_mismatches = sum(
@@ -242,6 +244,16 @@ class Pipeline:
                 ]
             start += len(records)
         return letters
+
+    def _hold(self, records: Sequence[Record], ended: Sequence[Result], share: float) -> Hold:
+        """Tell the first record of each reason: whoever is to let them pass must know them."""
+        reasons: Counter[Reason] = Counter()
+        for record, result in zip(records, ended, strict=True):
+            if result.rejected is not None:
+                if result.rejected.reason not in reasons:
+                    self._observer.rejected(record, result.rejected)
+                reasons[result.rejected.reason] += 1
+        return Hold(records[0].offset, share, reasons)
 
     def _report(self, records: Sequence[Record], ended: Sequence[Result]) -> PartitionReport:
         report = PartitionReport(records[0].offset, records[-1].offset + 1)

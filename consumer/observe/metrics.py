@@ -110,6 +110,12 @@ class Metrics:
         self._held = self._gauge(
             "partitions_held", "Partitions held because too many of their records were rejected."
         )
+        self._held_now: set[TopicPartition] = set()
+        self._held_since = self._gauge(
+            "partition_held_since_timestamp_seconds",
+            "Unix time since which a partition is held; absent while it is not.",
+            _BY_PARTITION,
+        )
         self._unreadable = self._gauge("partitions_unreadable", "Partitions that cannot be read.")
         self._in_flight = self._gauge("batches_in_flight", "Batches that are being written.")
         self._loop_lag = self._gauge(
@@ -182,7 +188,7 @@ class Metrics:
         self._lag.clear()
         self._expiry.clear()
         self._behind_transaction.clear()
-        self._held.set(0)
+        self.resumed(frozenset(self._held_now))
         self._unreadable.set(0)
 
     def lost(self, partition: TopicPartition, records: int) -> None:
@@ -207,9 +213,18 @@ class Metrics:
         """Set in how many seconds the oldest unread record may be deleted."""
         self._expiry.labels(*_labels(partition)).set(seconds)
 
-    def held(self, partitions: int) -> None:
-        """Set how many partitions the dead-letter breaker holds."""
-        self._held.set(partitions)
+    def held(self, partition: TopicPartition, since: float) -> None:
+        """Set since when, in Unix time, the dead-letter breaker holds the partition."""
+        self._held_since.labels(*_labels(partition)).set(since)
+        self._held_now.add(partition)
+        self._held.set(len(self._held_now))
+
+    def resumed(self, partitions: Collection[TopicPartition]) -> None:
+        """Take back that these partitions are held."""
+        for partition in self._held_now.intersection(partitions):
+            self._held_since.remove(*_labels(partition))
+        self._held_now.difference_update(partitions)
+        self._held.set(len(self._held_now))
 
     def unreadable(self, partitions: int) -> None:
         """Set how many partitions cannot be read."""

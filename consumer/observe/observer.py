@@ -5,17 +5,19 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
+from datetime import UTC, datetime
 
 from structlog.typing import FilteringBoundLogger
 
 from consumer.contract.record import Record, TopicPartition
 from consumer.contract.rejection import Reason, Rejected
+from consumer.contract.rfc3339 import format_time
 from consumer.errors import TransientError
 from consumer.observe.health import STARTING, Health
 from consumer.observe.logging import get_logger
 from consumer.observe.metrics import Metrics
 from consumer.observe.repeats import Repeats
-from consumer.ports import BatchReport, Gap, Reset, Stage
+from consumer.ports import BatchReport, Gap, Hold, Reset, Stage
 from consumer.state.outcomes import Outcome
 
 REJECTED_INTERVAL = 1.0
@@ -35,6 +37,10 @@ UNREADABLE = "unreadable:"
 UNREACHABLE = "unreachable"
 
 
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
 class EngineObserver:
     """Implements ``consumer.ports.Observer``. Decides nothing, and never raises."""
 
@@ -45,15 +51,16 @@ class EngineObserver:
         *,
         log: FilteringBoundLogger | None = None,
         clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = _utc_now,
     ) -> None:
         """``clock`` is monotonic, in seconds."""
         self._metrics = metrics
         self._health = health
         self._log = get_logger() if log is None else log
         self._clock = clock
+        self._now = now
         self._rejections: Repeats[tuple[TopicPartition, Reason], None] = Repeats(REJECTED_INTERVAL)
         self._activities: Repeats[str, None] = Repeats(ACTIVITY_INTERVAL)
-        self._held: set[TopicPartition] = set()
         self._unreadable: set[TopicPartition] = set()
         self._unreachable: frozenset[TopicPartition] = frozenset()
         self._stalled = False
@@ -165,7 +172,6 @@ class EngineObserver:
         self._log.info("partitions_revoked", drained=drained, lost=lost)
 
     def _forget_partitions(self) -> None:
-        self._held.clear()
         self._unreadable.clear()
         self._health.ready_where(HELD)
         self._health.ready_where(UNREADABLE)
@@ -215,18 +221,27 @@ class EngineObserver:
         self._health.ready(UNREADABLE + _name(partition))
         self._log.info("partition_readable", partition=_name(partition))
 
-    def held(self, partition: TopicPartition, share: float) -> None:
+    def held(self, partition: TopicPartition, hold: Hold) -> None:
         """See ``Observer``."""
-        name = _name(partition)
-        self._held.add(partition)
-        self._metrics.held(len(self._held))
-        self._health.not_ready(HELD + name, f"{share:.0%} of its records were rejected")
-        self._log.error("partition_held", partition=name, share=round(share, 3))
+        name, since = _name(partition), self._now()
+        self._metrics.held(partition, since.timestamp())
+        reasons = ", ".join(f"{reason} {count}" for reason, count in hold.reasons.items())
+        self._health.not_ready(
+            HELD + name,
+            f"since {format_time(since)} at offset {hold.offset}: {hold.share:.0%} of its latest "
+            f"records would be dead-lettered ({reasons})",
+        )
+        self._log.error(
+            "partition_held",
+            partition=name,
+            offset=hold.offset,
+            share=round(hold.share, 3),
+            reasons=dict(hold.reasons),
+        )
 
     def resumed(self, partitions: Collection[TopicPartition]) -> None:
         """See ``Observer``."""
-        self._held.difference_update(partitions)
-        self._metrics.held(len(self._held))
+        self._metrics.resumed(partitions)
         for partition in partitions:
             self._health.ready(HELD + _name(partition))
         self._log.warning("partitions_resumed", partitions=sorted(map(_name, partitions)))

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from consumer.contract.record import Record, TopicPartition
 from consumer.contract.rejection import Rejected
 from consumer.errors import TransientError
-from consumer.ports import BatchReport, Gap, Reset, Stage
+from consumer.ports import BatchReport, Gap, Hold, Reset, Stage
 from consumer.state.outcomes import Outcome
 
 
@@ -29,7 +29,7 @@ class RecordingObserver:
         self.resets: list[Reset] = []
         self.unreadables: list[tuple[TopicPartition, TransientError, int]] = []
         self.readables: list[TopicPartition] = []
-        self.holds: list[tuple[TopicPartition, float]] = []
+        self.holds: list[tuple[TopicPartition, Hold]] = []
         self.resumptions: list[frozenset[TopicPartition]] = []
         self.lags: dict[TopicPartition, int] = {}
         self.unreachables: list[dict[TopicPartition, str]] = []
@@ -91,8 +91,8 @@ class RecordingObserver:
     def readable(self, partition: TopicPartition) -> None:
         self.readables.append(partition)
 
-    def held(self, partition: TopicPartition, share: float) -> None:
-        self.holds.append((partition, share))
+    def held(self, partition: TopicPartition, hold: Hold) -> None:
+        self.holds.append((partition, hold))
 
     def resumed(self, partitions: Collection[TopicPartition]) -> None:
         self.resumptions.append(frozenset(partitions))

@@ -212,6 +212,50 @@ MUTANTS = (
         "one wrong setting would empty a topic into the dead-letter topic",
     ),
     Mutant(
+        "the breaker is armed again inside a batch",
+        "F57",
+        "consumer/engine/breaker.py",
+        """            if after.bypassed or len(after.flags) < self.limits.minimum:
+                continue
+            if after.share > self.limits.share:
+""",
+        """            if len(after.flags) < self.limits.minimum:
+                continue
+            if after.share <= self.limits.share:
+                after.bypassed = False
+            elif not after.bypassed:
+""",
+        (
+            "tests/unit/engine/test_breaker.py::"
+            "test_f57_a_batch_that_was_let_pass_passes_whole_whatever_it_holds",
+            "tests/unit/engine/test_breaker.py::test_f57_whatever_was_held_passes_once_it_is_let",
+        ),
+        "no signal would release a partition whose held batch is good for a moment",
+    ),
+    Mutant(
+        "nobody is told why a partition is held",
+        "F57",
+        "consumer/engine/pipeline.py",
+        """                if result.rejected.reason not in reasons:
+                    self._observer.rejected(record, result.rejected)
+""",
+        "",
+        (_PIPELINE + "test_a_partition_over_the_breakers_share_is_held_and_the_others_go_on",),
+        "whoever is to let the records pass could not know what is wrong with them",
+    ),
+    Mutant(
+        "nothing answers the signal to resume while the servers are waited for",
+        "F57",
+        "consumer/app.py",
+        "    signals.resume_on_signal(resume)\n",
+        "    del resume\n",
+        (
+            "tests/unit/test_signals.py::"
+            "test_f57_sigusr1_while_the_consumer_waits_for_its_servers_is_told_and_ends_nothing",
+        ),
+        "whoever sends it would not learn that nothing was held yet",
+    ),
+    Mutant(
         "dead letters are not awaited",
         "F39",
         "consumer/engine/pipeline.py",

@@ -64,3 +64,43 @@ def test_the_second_ends_the_process_at_once_even_where_it_is_stuck(
         assert said(process) == "SIGTERM"
         process.send_signal(second)
         assert process.wait(timeout=5) == ExitCode.SECOND_SIGNAL
+
+
+RESUMABLE = """
+import asyncio, os, signal
+from consumer.signals import resume_on_signal
+
+async def main():
+    resumed = asyncio.Event()
+    resume_on_signal(resumed.set)
+    os.kill(os.getpid(), signal.SIGUSR1)
+    await resumed.wait()
+
+asyncio.run(main())
+os.kill(os.getpid(), signal.SIGUSR1)
+print("alive", flush=True)
+"""
+
+
+def test_f57_sigusr1_resumes_while_the_loop_runs_and_kills_nobody_once_it_has_ended() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", RESUMABLE], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "alive\n"), done.stderr
+
+
+def test_f57_sigusr1_while_the_consumer_waits_for_its_servers_is_told_and_ends_nothing() -> None:
+    unanswered = ("kafka.bootstrap_servers=127.0.0.1:9", "engine.startup_timeout=5")
+    command = [sys.executable, "-m", "consumer", "run", "--set", "log.format=json"]
+    for assignment in unanswered:
+        command += ["--set", assignment]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            assert any("waiting_for_server" in line for line in process.stderr)
+            process.send_signal(signal.SIGUSR1)
+            assert any("nothing_to_resume" in line for line in process.stderr)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=20) == ExitCode.DONE
+        finally:
+            process.kill()

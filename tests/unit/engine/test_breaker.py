@@ -1,5 +1,9 @@
 """When a partition is held rather than emptied into the dead-letter topic."""
 
+import random
+
+import pytest
+
 from consumer.contract.record import TopicPartition
 from consumer.engine.breaker import Breaker, BreakerLimits
 
@@ -58,3 +62,36 @@ def test_a_resumed_partition_passes_until_it_is_healthy_and_is_then_armed_again(
 
 def test_a_share_of_one_never_trips_it() -> None:
     assert breaker(share=1.0).tripped_by(P0, [True] * 5000) is None
+
+
+def test_f57_a_batch_that_was_let_pass_passes_whole_whatever_it_holds() -> None:
+    flags = [True] * 120 + [False] * 120 + [True] * 400
+    subject = breaker()
+    assert subject.tripped_by(P0, flags) is not None
+    subject.resume([P0])
+    assert subject.tripped_by(P0, flags) is None
+
+
+@pytest.mark.parametrize("bad", [0.5, 0.52, 0.55, 0.58, 0.62, 0.7])
+def test_f57_whatever_was_held_passes_once_it_is_let(bad: float) -> None:
+    chance = random.Random(57)
+    held = 0
+    for _ in range(100):
+        subject = breaker()
+        flags = [chance.random() < bad for _ in range(2000)]
+        if subject.tripped_by(P0, flags) is None:
+            continue
+        held += 1
+        subject.resume([P0])
+        assert subject.tripped_by(P0, flags) is None
+    assert held
+
+
+def test_f57_it_is_armed_again_at_the_end_of_a_batch_and_by_a_full_window_only() -> None:
+    subject = breaker(window=200)
+    assert subject.tripped_by(P0, [True] * 150) is not None
+    subject.resume([P0])
+    assert subject.tripped_by(P0, [False, True] * 75) is None
+    assert subject.tripped_by(P0, [True] * 40) is None, "half good, but of too few records"
+    assert subject.tripped_by(P0, [False] * 200) is None
+    assert subject.tripped_by(P0, [True] * 101) is not None

@@ -22,7 +22,7 @@ from consumer.engine.pipeline import (
     RecordPlanner,
 )
 from consumer.errors import PreconditionError, TransientError
-from consumer.ports import BatchReport, Stage
+from consumer.ports import BatchReport, Hold, Stage
 from consumer.state.outcomes import Outcome, Result
 from consumer.state.retention import Retention
 from consumer.state.writes import CreateWrite, EventWrite, Write
@@ -279,10 +279,13 @@ async def test_a_partition_over_the_breakers_share_is_held_and_the_others_go_on(
     bad = records(P0, 0, 3, BAD)
     mixed = [*records(P1, 0, 3), *records(P1, 3, value=BAD)]
     report = await engine.pipeline.process(batch(bad, mixed))
-    assert report.held == {P0: 1.0}
+    assert report.held == {P0: Hold(0, 1.0, {Reason.INVALID: 3})}
     assert outcomes(report) == {P1: {Outcome.APPLIED: 3, Outcome.DEAD_LETTERED: 1}}
     assert [sent.origin for sent in engine.letters.sent] == [mixed[3].position]
-    assert engine.observer.rejections == [(mixed[3], Rejected(Reason.INVALID, "bad"))]
+    assert engine.observer.rejections == [
+        (bad[0], Rejected(Reason.INVALID, "bad")),
+        (mixed[3], Rejected(Reason.INVALID, "bad")),
+    ]
 
 
 # --- planning a record -------------------------------------------------------------------------

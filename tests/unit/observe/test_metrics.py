@@ -61,13 +61,15 @@ def test_what_is_measured_of_partitions_is_forgotten_with_the_assignment() -> No
     metrics.assigned([EVENTS])
     metrics.lag(EVENTS, 42)
     metrics.oldest_unread_expires(EVENTS, 3600.0)
-    metrics.held(1)
+    metrics.held(EVENTS, 1_700_000_000.0)
     metrics.unreadable(1)
     assert metrics.sample("consumer_lag_records", **WHERE) == 42
     assert metrics.sample("consumer_oldest_unread_expires_seconds", **WHERE) == 3600
     assert metrics.sample("consumer_partitions_assigned") == 1
+    assert metrics.sample("consumer_partitions_held") == 1
     metrics.revoked(lost=False)
     assert metrics.sample("consumer_lag_records", **WHERE) is None
+    assert metrics.sample("consumer_partition_held_since_timestamp_seconds", **WHERE) is None
     assert metrics.sample("consumer_oldest_unread_expires_seconds", **WHERE) is None
     assert metrics.sample("consumer_partitions_assigned") == 0
     assert metrics.sample("consumer_partitions_held") == 0

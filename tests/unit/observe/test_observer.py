@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import UTC, datetime
 
 import pytest
 import structlog
@@ -15,12 +16,14 @@ from consumer.errors import TransientError
 from consumer.observe.health import Health
 from consumer.observe.metrics import Metrics
 from consumer.observe.observer import EngineObserver
-from consumer.ports import BatchReport, Gap, Observer, PartitionReport, Reset, Stage
+from consumer.ports import BatchReport, Gap, Hold, Observer, PartitionReport, Reset, Stage
 from consumer.state.outcomes import Outcome
 
 SESSIONS = TopicPartition("conversation.sessions", 0)
 EVENTS = TopicPartition("conversation.events", 3)
 WHERE = {"topic": "conversation.events", "partition": "3"}
+NOW = datetime(2026, 3, 4, 10, tzinfo=UTC)
+HOLD = Hold(120, 0.875, {Reason.UNDECODABLE: 600, Reason.INVALID: 100})
 LOST = TransientError("NetworkTimeout", "after 10 s")
 
 
@@ -39,7 +42,11 @@ class Watched:
         self.health = Health()
         self.clock = Clock()
         self.observer = EngineObserver(
-            self.metrics, self.health, log=structlog.get_logger(), clock=self.clock
+            self.metrics,
+            self.health,
+            log=structlog.get_logger(),
+            clock=self.clock,
+            now=lambda: NOW,
         )
 
     @property
@@ -99,7 +106,7 @@ def test_a_batch_is_one_line_with_counts_durations_and_offsets(watched: Watched)
 
 def test_a_batch_of_which_nothing_was_settled_is_no_line(watched: Watched) -> None:
     with capture_logs() as entries:
-        watched.observer.settled(BatchReport(held={EVENTS: 0.9}))
+        watched.observer.settled(BatchReport(held={EVENTS: HOLD}))
     assert entries == []
 
 
@@ -170,7 +177,7 @@ def test_a_commit_that_succeeds_takes_back_that_one_failed(watched: Watched) -> 
 def test_a_rebalance_makes_unready_until_the_next_assignment_and_forgets_all_trouble(
     watched: Watched,
 ) -> None:
-    watched.observer.held(EVENTS, share=0.9)
+    watched.observer.held(EVENTS, HOLD)
     watched.observer.unreadable(SESSIONS, LOST, attempt=1)
     watched.observer.retrying(Stage.APPLY, LOST, attempt=1, delay=0.1)
     assert watched.reasons == {
@@ -187,15 +194,30 @@ def test_a_rebalance_makes_unready_until_the_next_assignment_and_forgets_all_tro
     assert watched.metrics.sample("consumer_partitions_assigned") == 1
 
 
-def test_a_held_partition_is_shown_until_it_is_resumed(watched: Watched) -> None:
-    watched.observer.held(EVENTS, share=0.875)
-    assert watched.health.readiness().reasons == {
-        "held:conversation.events-3": "88% of its records were rejected"
+def test_f57_a_held_partition_says_since_when_where_and_why_until_it_is_resumed(
+    watched: Watched,
+) -> None:
+    with capture_logs() as entries:
+        watched.observer.held(EVENTS, HOLD)
+    assert one(entries) == {
+        "event": "partition_held",
+        "log_level": "error",
+        "partition": "conversation.events-3",
+        "offset": 120,
+        "share": 0.875,
+        "reasons": {"undecodable": 600, "invalid": 100},
     }
+    assert watched.health.readiness().reasons == {
+        "held:conversation.events-3": "since 2026-03-04T10:00:00.000Z at offset 120: 88% of its "
+        "latest records would be dead-lettered (undecodable 600, invalid 100)"
+    }
+    since = "consumer_partition_held_since_timestamp_seconds"
     assert watched.metrics.sample("consumer_partitions_held") == 1
+    assert watched.metrics.sample(since, **WHERE) == NOW.timestamp()
     watched.observer.resumed([EVENTS])
     assert watched.reasons == set()
     assert watched.metrics.sample("consumer_partitions_held") == 0
+    assert watched.metrics.sample(since, **WHERE) is None
 
 
 def test_an_unreadable_partition_is_shown_until_it_can_be_read(watched: Watched) -> None:
