@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, OffsetAndMetadata
 from aiokafka import TopicPartition as ClientPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
@@ -24,6 +24,7 @@ from consumer.stream.client_repairs import (
     count_fetch_as_ended,
     refuse_offset_fetch_errors,
 )
+from consumer.stream.committed import Committed
 from consumer.stream.connection import connection_options
 from consumer.stream.decompression import limit_decompression
 from consumer.stream.fetch_results import (
@@ -33,6 +34,7 @@ from consumer.stream.fetch_results import (
     use_bounded_results,
 )
 from consumer.stream.kafka_errors import kafka_errors
+from consumer.stream.topic_ids import TopicIds, topic_ids
 
 UNASSIGNED = ClientPartition("", -1)
 """Polling a partition that is never assigned proves liveness and drains nothing."""
@@ -111,8 +113,15 @@ class GroupClient(Protocol):
 
     async def committed(
         self, partitions: Collection[TopicPartition]
-    ) -> Mapping[TopicPartition, int | None]:
+    ) -> Mapping[TopicPartition, Committed | None]:
         """The group's committed offsets; None means that nothing is, never that it is unknown."""
+        ...
+
+    async def topic_ids(self, topics: Collection[str]) -> TopicIds:
+        """The ids of those topics that exist; None for each where the broker has no ids.
+
+        Raises ``TransientError``.
+        """
         ...
 
     async def beginnings(
@@ -125,8 +134,8 @@ class GroupClient(Protocol):
         """The offsets behind the last stable records."""
         ...
 
-    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Commit explicit offsets. Raises ``TransientError`` when refused."""
+    async def commit(self, offsets: Mapping[TopicPartition, Committed]) -> None:
+        """Commit explicit offsets and their metadata. Raises ``TransientError`` when refused."""
         ...
 
     async def close(self) -> None:
@@ -289,16 +298,20 @@ class AiokafkaClient:
 
     async def committed(
         self, partitions: Collection[TopicPartition]
-    ) -> Mapping[TopicPartition, int | None]:
+    ) -> Mapping[TopicPartition, Committed | None]:
         """See ``GroupClient``."""
         targets = [ClientPartition(*partition) for partition in partitions]
         with kafka_errors("offset_fetch"):
             fetched = await self._consumer._coordinator.fetch_committed_offsets(targets)  # noqa: SLF001
             # -- the public committed() asks for one partition a request
         return {
-            TopicPartition(*target): fetched[target].offset if target in fetched else None
+            TopicPartition(*target): Committed(*fetched[target]) if target in fetched else None
             for target in targets
         }
+
+    async def topic_ids(self, topics: Collection[str]) -> TopicIds:
+        """See ``GroupClient``."""
+        return await topic_ids(self._consumer._client, topics)  # noqa: SLF001 -- nothing public asks
 
     async def beginnings(
         self, partitions: Collection[TopicPartition]
@@ -318,14 +331,17 @@ class AiokafkaClient:
             )
         return {TopicPartition(*partition): int(offset) for partition, offset in found.items()}
 
-    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+    async def commit(self, offsets: Mapping[TopicPartition, Committed]) -> None:
         """See ``GroupClient``."""
         if self._consumer._coordinator.generation < 0:  # noqa: SLF001 -- outside the group a
             # commit goes out unfenced, and an empty group accepts it: a zombie would rewind
             raise TransientError("not_a_member", "commit refused")
         with kafka_errors("commit"):
             await self._consumer.commit(
-                {ClientPartition(*partition): offset for partition, offset in offsets.items()}
+                {
+                    ClientPartition(*partition): OffsetAndMetadata(kept.offset, kept.metadata)
+                    for partition, kept in offsets.items()
+                }
             )
 
     async def close(self) -> None:

@@ -21,6 +21,7 @@ from consumer.stream.client import (
     PartitionsError,
     RebalanceCallbacks,
 )
+from consumer.stream.committed import Committed
 from consumer.stream.exchange import answered
 from consumer.stream.isolation import Isolation
 from consumer.stream.starts import Found, StartingPoints
@@ -161,7 +162,8 @@ class KafkaSource:
         if self._commit is not None and not self._commit.done():
             raise TransientError("commit_pending", "an earlier commit has no answer yet")
         # The client retries without a limit and shields its request from cancellation.
-        self._commit = asyncio.ensure_future(self._client.commit(dict(offsets)))
+        kept = {partition: Committed(offset) for partition, offset in offsets.items()}
+        self._commit = asyncio.ensure_future(self._client.commit(kept))
         await answered(self._commit, "commit", self._request_timeout)
 
     async def committed(
@@ -169,7 +171,8 @@ class KafkaSource:
     ) -> Mapping[TopicPartition, int | None]:
         """See ``Source``."""
         client = await self._opened()
-        return await answered(client.committed(partitions), "committed", self._request_timeout)
+        found = await answered(client.committed(partitions), "committed", self._request_timeout)
+        return {p: None if kept is None else kept.offset for p, kept in found.items()}
 
     async def beginnings(
         self, partitions: Collection[TopicPartition]

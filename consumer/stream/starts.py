@@ -10,6 +10,7 @@ from consumer.contract.record import TopicPartition
 from consumer.errors import TransientError
 from consumer.ports import Gap, Start
 from consumer.stream.client import GroupClient
+from consumer.stream.committed import Committed
 from consumer.stream.exchange import answered
 
 PATIENCE = 1.0
@@ -31,7 +32,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    committed: int | None
+    committed: Committed | None
     beginning: asyncio.Task[int]
 
 
@@ -86,7 +87,7 @@ class StartingPoints:
             except TransientError as error:
                 found.failed[partition] = error
                 continue
-            offset = question.committed
+            offset = None if question.committed is None else question.committed.offset
             if offset is not None and offset < beginning:
                 found.gaps.append(Gap(partition, offset, beginning))
             start = beginning if offset is None else max(offset, beginning)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -82,6 +82,8 @@ class Broker:
         }
         self.offline: set[TopicPartition] = set()
         """Partitions without a leader: nobody can read them, or say where they begin."""
+        self.has_topic_ids = True
+        """Whether topics have ids, as they have since Kafka 2.8."""
         self._watchers: list[asyncio.Future[None]] = []
 
     @property
@@ -128,6 +130,14 @@ class Broker:
                 return Fetched(good, log.end, position, corrupt=True)
         next_offset = log.end if whole else records[-1].offset + 1
         return Fetched(records, log.end, next_offset)
+
+    def topic_ids(self, topics: Collection[str]) -> dict[str, str | None]:
+        """Return the ids of the topics that exist."""
+        return {
+            partition.topic: f"{partition.topic}#{log.number}" if self.has_topic_ids else None
+            for partition, log in self.logs.items()
+            if partition.topic in topics
+        }
 
     def beginnings(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
         """Return where the logs begin."""

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from consumer.contract.record import TopicPartition
+from consumer.stream.committed import Committed
 
 T = TypeVar("T")
 
@@ -77,6 +78,7 @@ class Group:
         self.members: dict[str, Member] = {}
         self.assignment: dict[str, list[TopicPartition]] = {}
         self.offsets: dict[TopicPartition, int] = {}
+        self.metadata: dict[TopicPartition, str] = {}
         self.on_commit: Callable[[Mapping[TopicPartition, int]], None] | None = None
 
     # --- requests ---------------------------------------------------------------
@@ -118,19 +120,30 @@ class Group:
         if self.state is State.PREPARING:
             raise RefusedError(Code.REBALANCE_IN_PROGRESS)
 
-    def commit(self, name: str, generation: int, offsets: Mapping[TopicPartition, int]) -> None:
+    def commit(
+        self, name: str, generation: int, offsets: Mapping[TopicPartition, Committed]
+    ) -> None:
         """Store offsets of the present generation."""
         self._fenced(name, generation)
         if self.state is State.COMPLETING:
             raise RefusedError(Code.REBALANCE_IN_PROGRESS)
-        self.offsets.update(offsets)
+        committed = {partition: kept.offset for partition, kept in offsets.items()}
+        self.offsets.update(committed)
+        self.metadata.update({partition: kept.metadata for partition, kept in offsets.items()})
         if self.on_commit is not None:
-            self.on_commit(offsets)
+            self.on_commit(committed)
 
-    def committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int | None]:
+    def committed(
+        self, partitions: Iterable[TopicPartition]
+    ) -> dict[TopicPartition, Committed | None]:
         """Return what is committed, None where nothing is."""
         self._check_available()
-        return {partition: self.offsets.get(partition) for partition in partitions}
+        return {
+            partition: Committed(self.offsets[partition], self.metadata.get(partition, ""))
+            if partition in self.offsets
+            else None
+            for partition in partitions
+        }
 
     def leave(self, name: str) -> None:
         """Take a member out at once."""
@@ -140,6 +153,7 @@ class Group:
     def forget(self, partition: TopicPartition) -> None:
         """Forget a partition's offset, as is done when its topic is deleted."""
         self.offsets.pop(partition, None)
+        self.metadata.pop(partition, None)
 
     # --- the coordinator itself ---------------------------------------------------
 

@@ -89,8 +89,8 @@ MUTANTS = (
         "the offset of the last record is committed",
         "F3",
         "consumer/stream/source.py",
-        "        self._commit = asyncio.ensure_future(self._client.commit(dict(offsets)))\n",
-        """        behind = {partition: offset - 1 for partition, offset in offsets.items()}
+        "        self._commit = asyncio.ensure_future(self._client.commit(kept))\n",
+        """        behind = {p: Committed(k.offset - 1, k.metadata) for p, k in kept.items()}
         self._commit = asyncio.ensure_future(self._client.commit(behind))
 """,
         (

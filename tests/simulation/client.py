@@ -23,6 +23,8 @@ from consumer.stream.client import (
     PartitionsError,
     RebalanceCallbacks,
 )
+from consumer.stream.committed import Committed
+from consumer.stream.topic_ids import TopicIds
 from tests.fakes.broker import Broker, Fetched
 from tests.fakes.group import Code, Group, RefusedError
 from tests.simulation.loop import SimulationLoop
@@ -179,18 +181,29 @@ class SimulatedClient:
 
     async def committed(
         self, partitions: Collection[TopicPartition]
-    ) -> Mapping[TopicPartition, int | None]:
+    ) -> Mapping[TopicPartition, Committed | None]:
         """See ``GroupClient``."""
         wanted = list(partitions)
         while True:
             try:
-                found: Mapping[TopicPartition, int | None] = await self._ask_group(
+                found: Mapping[TopicPartition, Committed | None] = await self._ask_group(
                     lambda: self._cluster.group.committed(wanted)
                 )
             except (LostError, RefusedError):
                 await asyncio.sleep(RETRY_BACKOFF)
             else:
                 return found
+
+    async def topic_ids(self, topics: Collection[str]) -> TopicIds:
+        """See ``GroupClient``."""
+        wanted = list(topics)
+        try:
+            found: TopicIds = await self._cluster.network.call(
+                self._links.data, lambda: self._cluster.broker.topic_ids(wanted)
+            )
+        except LostError:
+            raise TransientError("KafkaTimeoutError", "topic_ids failed") from None
+        return found
 
     async def beginnings(
         self, partitions: Collection[TopicPartition]
@@ -219,7 +232,7 @@ class SimulatedClient:
             raise TransientError("KafkaTimeoutError", "list_offsets failed") from None
         return found
 
-    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+    async def commit(self, offsets: Mapping[TopicPartition, Committed]) -> None:
         """See ``GroupClient``."""
         if self._generation < 0:
             raise TransientError("not_a_member", "commit refused")

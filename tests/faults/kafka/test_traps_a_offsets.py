@@ -10,6 +10,7 @@ import pytest
 from consumer.contract.record import TopicPartition
 from consumer.errors import TransientError
 from consumer.ports import Start
+from consumer.stream.committed import Committed
 from consumer.stream.ledger import Ledger, LedgerError
 from tests.faults.kafka.clusters import mocked
 from tests.faults.kafka.frames import Api
@@ -59,7 +60,7 @@ async def test_a10_a_member_that_was_made_to_leave_commits_nothing() -> None:
             await reader.source.commit({ONE: 10})
             # Nobody polls any more, so the client leaves the group by itself.
             await eventually(lambda: reader.consumer._coordinator.generation < 0)
-            committing = reader.client.commit({ONE: 3})
+            committing = reader.client.commit({ONE: Committed(3)})
             with pytest.raises(TransientError, match="not_a_member"):
                 await committing
             assert await reader.source.committed([ONE]) == {ONE: 10}

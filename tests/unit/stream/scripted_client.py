@@ -9,7 +9,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from consumer.contract.record import Record, TopicPartition
 from consumer.errors import TransientError
 from consumer.stream.client import RebalanceCallbacks
+from consumer.stream.committed import Committed
 from consumer.stream.source import KafkaSource
+from consumer.stream.topic_ids import TopicIds
 from tests import builders
 
 P0 = TopicPartition(builders.EVENTS, 0)
@@ -40,6 +42,10 @@ class ScriptedClient:
         self.sought: list[tuple[TopicPartition, int]] = []
         self.positions: dict[TopicPartition, int] = {}
         self.offsets: dict[TopicPartition, int] = {}
+        self.metadata: dict[TopicPartition, str] = {}
+        self.ids: dict[str, str | None] = dict.fromkeys((builders.EVENTS, builders.SESSIONS))
+        """The topics that exist; None: the broker has no ids."""
+        self.ids_error: TransientError | None = None
         self.log_starts: dict[TopicPartition, int] = {}
         self.committed_error: TransientError | None = None
         self.beginnings_error: TransientError | None = None
@@ -91,11 +97,22 @@ class ScriptedClient:
 
     async def committed(
         self, partitions: Collection[TopicPartition]
-    ) -> Mapping[TopicPartition, int | None]:
+    ) -> Mapping[TopicPartition, Committed | None]:
         await self._before_answer()
         if self.committed_error is not None:
             raise self.committed_error
-        return {partition: self.offsets.get(partition) for partition in partitions}
+        return {
+            partition: Committed(self.offsets[partition], self.metadata.get(partition, ""))
+            if partition in self.offsets
+            else None
+            for partition in partitions
+        }
+
+    async def topic_ids(self, topics: Collection[str]) -> TopicIds:
+        await asyncio.sleep(0)
+        if self.ids_error is not None:
+            raise self.ids_error
+        return {topic: self.ids[topic] for topic in topics if topic in self.ids}
 
     async def beginnings(
         self, partitions: Collection[TopicPartition]
@@ -116,9 +133,10 @@ class ScriptedClient:
     async def ends(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
         raise NotImplementedError
 
-    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+    async def commit(self, offsets: Mapping[TopicPartition, Committed]) -> None:
         await self.commit_gate.wait()
-        self.commits.append(dict(offsets))
+        self.commits.append({partition: kept.offset for partition, kept in offsets.items()})
+        self.metadata |= {partition: kept.metadata for partition, kept in offsets.items()}
 
     async def close(self) -> None:
         await self.close_gate.wait()
