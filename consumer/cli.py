@@ -305,8 +305,9 @@ def audit(
 ) -> None:
     """Prove for every record that MongoDB or the dead-letter topic accounts for it.
 
-    Reads all that the group has committed, or the part selected. Exit 1 if anything is missing
-    or altered.
+    Reads all that the group has committed, or the part selected. Exit 1 if anything is missing,
+    altered, repeated (several documents of one identity), or unknown: a record that can have
+    left nothing but a dead letter, from a time whose letters have expired.
     """
     from consumer.operations.replay.request import Request
 

@@ -87,7 +87,7 @@ async def _explained(
         sessions = await stack.enter_async_context(open_session_reader(settings.mongo))
         # Asked before anything is looked up: what was committed by then has left its trace.
         consumed = await consumed_by_group(settings.kafka)
-        index = LettersOnDisk(database)
+        index = LettersOnDisk(database, settings.kafka.group_id)
         await index.load(reader, settings.dead_letters.topic)
         judge = RecordJudge(store.collections, index, retention)
         topics = request.topics or settings.kafka.topics

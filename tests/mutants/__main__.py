@@ -21,6 +21,7 @@ from tests.mutants import (
     of_processes,
     of_schedules,
     of_surroundings,
+    of_the_audit,
     of_the_client,
     of_the_contract,
     of_the_engine,
@@ -57,6 +58,7 @@ ALL: Sequence[Mutant] = [
         *of_input.MUTANTS,
         *of_surroundings.MUTANTS,
         *of_tools.MUTANTS,
+        *of_the_audit.MUTANTS,
         *of_processes.MUTANTS,
         *of_schedules.MUTANTS,
     )

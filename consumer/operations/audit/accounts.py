@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import assert_never
@@ -31,9 +31,10 @@ class Half(StrEnum):
 class Account(StrEnum):
     """What was found for a record.
 
-    ``suspect`` is settled at the end: a conflict without its dead letter is missing, unless
-    the document it differs from turns out to be altered. ``unread`` is what the group has not
-    committed: an audit leaves it out.
+    ``repeated``: more than one document has its identity. ``unknown``: all it can have left is
+    a dead letter, and letters of its time have expired. ``suspect`` is settled at the end: a
+    conflict without its dead letter is missing, unless the document it differs from turns out
+    to be altered. ``unread`` is what the group has not committed: an audit leaves it out.
     """
 
     APPLIED = "applied"
@@ -43,6 +44,7 @@ class Account(StrEnum):
     SKIPPED = "skipped"
     MISSING = "missing"
     ALTERED = "altered"
+    REPEATED = "repeated"
     UNKNOWN = "unknown"
     SUSPECT = "suspect"
     UNREAD = "unread"
@@ -65,12 +67,18 @@ APPLIED = Judged(Account.APPLIED)
 DUPLICATE = Judged(Account.DUPLICATE)
 SKIPPED = Judged(Account.SKIPPED)
 
+FINDINGS = (Account.MISSING, Account.ALTERED, Account.REPEATED, Account.UNKNOWN)
+"""What an audit is there to find: each is listed, and ends the command with exit code 1."""
+
+NOT_SAID = frozenset({"expireAt"})
+"""What no record says: it follows from a setting, which may have changed since."""
+
 _TRACELESS = (Account.MISSING, Account.UNKNOWN, Account.SUSPECT)
 
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """The dead letter of a record: its reason, None where there is no letter.
+    """The dead letter of a record: its reason, None where there is no letter of its group.
 
     ``expired``: letters of the record's time may have been deleted, so absence says nothing.
     """
@@ -121,61 +129,74 @@ def half_of(write: Write) -> Half:
 
 def stored(
     write: Write,
-    document: Stored | None,
-    session: Stored | None,
+    documents: Sequence[Stored],
+    sessions: Sequence[Stored],
     letter: Letter,
 ) -> Judged:
-    """Judge a record by the document that should hold it, and an event by its session too."""
-    if document is None:
+    """Judge a record by the document that should hold it, and an event by its session too.
+
+    ``documents`` are all that have its identity, ``sessions`` all of its session.
+    """
+    if not documents:
         return _without(write, letter, "the document is not there")
+    if len(documents) > 1:
+        return _about(write, Account.REPEATED, f"{len(documents)} documents have this identity")
+    (document,) = documents
     if isinstance(write, EventWrite) and same_but_for_id(write.content, document):
         # By far the most, and byte for byte: nothing has to be decoded.
-        return _with_session(write, session, APPLIED)
+        return _with_session(write, sessions, APPLIED)
     if not isinstance(write, EventWrite) and guard_of(write).holds(document):
         if _came_from(write, document):
             return _about(write, Account.ALTERED, f"{_noun(write)} taken back")
         return _without(write, letter, f"{_noun(write)} is not in it")
-    return _compared(write, document, session, letter)
+    return _compared(write, document, sessions, letter)
 
 
 def _compared(
     write: Write,
     document: Stored,
-    session: Stored | None,
+    sessions: Sequence[Stored],
     letter: Letter,
 ) -> Judged:
     own = _came_from(write, document)
     if own:
-        fields = differing_fields(write.content, document, write.content.keys())
-        if fields and letter.reason is not Reason.CONFLICT:
-            return _about(write, Account.ALTERED, f"changed: {', '.join(fields)}")
+        # Whatever its letters say: a replay over an altered document leaves one of a conflict.
+        fields = differing_fields(write.content, document, write.content.keys() - NOT_SAID)
+        if fields:
+            return _about(write, Account.ALTERED, f"changed: {', '.join(sorted(fields))}")
     result = judge(write, document)
     match result.outcome:
-        case Outcome.CONFLICT if letter.reason is None and not letter.expired:
-            return _about(write, Account.SUSPECT, "conflicts, and no dead letter is there")
-        case Outcome.CONFLICT:
+        case Outcome.CONFLICT if letter.reason is not None:
             return Judged(letter.account())
+        case Outcome.CONFLICT:
+            account = Account.UNKNOWN if letter.expired else Account.SUSPECT
+            return _about(write, account, "conflicts, and no dead letter is there")
         case _:
-            return _with_session(write, session, APPLIED if own else DUPLICATE)
+            return _with_session(write, sessions, APPLIED if own else DUPLICATE)
 
 
-def _with_session(write: Write, session: Stored | None, found: Judged) -> Judged:
-    """An event's session must be there and know that it has events."""
+def _with_session(write: Write, sessions: Sequence[Stored], found: Judged) -> Judged:
+    """An event's session must be there, once, and know that it has events."""
     if not isinstance(write, EventWrite):
         return found
-    status = None if session is None else status_of(session.get("status"))
-    if status in PAST_INITIATED:
+    session = ("session", write.session_id)
+    if len(sessions) > 1:
+        return Judged(Account.REPEATED, session, f"{len(sessions)} documents have this identity")
+    if sessions and status_of(sessions[0].get("status")) in PAST_INITIATED:
         return found
-    detail = "its session is not there" if session is None else "its session has not begun"
-    return Judged(Account.MISSING, ("session", write.session_id), detail)
+    detail = "its session has not begun" if sessions else "its session is not there"
+    return Judged(Account.MISSING, session, detail)
 
 
 def _without(write: Write, letter: Letter, detail: str) -> Judged:
-    if letter.reason is not None:
-        return Judged(letter.account())
-    # A letter that has expired may have been the whole trace of the record.
-    account = Account.UNKNOWN if letter.expired else Account.MISSING
-    return _about(write, account, detail)
+    """Judge a record that decodes and is not stored.
+
+    A letter accounts for it where it was refused for good. One of a conflict does not: what
+    the record conflicted with should be there. Nor does one that may have expired.
+    """
+    if letter.reason is None or letter.reason is Reason.CONFLICT:
+        return _about(write, Account.MISSING, detail)
+    return Judged(letter.account())
 
 
 def unread(write: Write | Rejected | None, found: Judged) -> Judged:
@@ -228,7 +249,10 @@ def by_event(
     expected = {body_of(write.content): write for write in writes}
     for document in documents:
         write = expected.get(body_of(document))
-        if write is None:
-            yield (document["sessionId"], document["eventId"]), document
-        else:
+        if write is not None:
             yield (write.session_id, write.event_id), document
+            continue
+        session_id, event_id = document["sessionId"], document["eventId"]
+        # An array that holds the id is found by it, and is another one all the same.
+        if isinstance(session_id, str) and isinstance(event_id, str):
+            yield (session_id, event_id), document

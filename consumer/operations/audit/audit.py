@@ -90,7 +90,7 @@ async def _prepare(
     database = stack.enter_context(scratch_database())
     reader = await stack.enter_async_context(open_range_reader(settings.kafka))
     store = await stack.enter_async_context(open_store(settings.mongo))
-    letters = LettersOnDisk(database)
+    letters = LettersOnDisk(database, settings.kafka.group_id)
     judge = RecordJudge(store.collections, letters, retention)
     return _Auditor(settings, reader, letters, judge, Problems(database))
 

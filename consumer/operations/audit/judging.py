@@ -81,20 +81,21 @@ class RecordJudge:
         self,
         record: Record,
         write: Write | Rejected | None,
-        events: Mapping[tuple[str, str], Stored],
-        sessions: Mapping[str, Stored],
+        events: Mapping[tuple[str, str], Sequence[Stored]],
+        sessions: Mapping[str, Sequence[Stored]],
     ) -> Judged:
         if write is None:
             return SKIPPED
         letter = self._letters.of(record.position, record.timestamp_ms)
         if isinstance(write, Rejected):
             return rejected(letter)
-        session = sessions.get(write.session_id)
+        session = sessions.get(write.session_id, ())
         if isinstance(write, EventWrite):
-            return stored(write, events.get((write.session_id, write.event_id)), session, letter)
+            key = write.session_id, write.event_id
+            return stored(write, events.get(key, ()), session, letter)
         return stored(write, session, session, letter)
 
-    async def _events(self, writes: Iterable[Write]) -> dict[tuple[str, str], Stored]:
+    async def _events(self, writes: Iterable[Write]) -> dict[tuple[str, str], list[Stored]]:
         async def find(session_id: str, asked: Sequence[EventWrite]) -> Found:
             async with self._finds:
                 event_ids = list({write.event_id for write in asked})
@@ -106,13 +107,19 @@ class RecordJudge:
             for session_id, asked in events_of(writes).items()
             for start in range(0, len(asked), MAX_IN_ONE_FIND)
         ]
-        return {key: document for found in await asyncio.gather(*parts) for key, document in found}
+        documents: dict[tuple[str, str], list[Stored]] = {}
+        for found in await asyncio.gather(*parts):
+            for key, document in found:
+                documents.setdefault(key, []).append(document)
+        return documents
 
-    async def _sessions(self, session_ids: set[str]) -> dict[str, Stored]:
+    async def _sessions(self, session_ids: set[str]) -> dict[str, list[Stored]]:
         wanted = list(session_ids)
-        found: dict[str, Stored] = {}
+        found: dict[str, list[Stored]] = {}
         for start in range(0, len(wanted), MAX_IN_ONE_FIND):
             part = wanted[start : start + MAX_IN_ONE_FIND]
             for document in await self._collections.find_sessions(part):
-                found[document["sessionId"]] = document
+                session_id = document["sessionId"]
+                if isinstance(session_id, str):
+                    found.setdefault(session_id, []).append(document)
         return found

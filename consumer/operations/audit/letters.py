@@ -1,4 +1,4 @@
-"""The dead letters, indexed on disk by the record they are about."""
+"""The dead letters of the group, indexed on disk by the record they are about."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ _PRESENT = "present"
 
 
 class LettersOnDisk:
-    """Which records have a dead letter, and from when on that is known for certain."""
+    """Which records have a dead letter, and from when on that is known for certain.
 
-    def __init__(self, database: sqlite3.Connection) -> None:
+    Only letters of ``group`` count: another one's say what another database holds.
+    """
+
+    def __init__(self, database: sqlite3.Connection, group: str) -> None:
         """Keep the index in ``database``."""
         self._database = database
+        self._group = group
         self._complete_from_ms = 0
         self.count = 0
         database.execute(
@@ -47,7 +51,7 @@ class LettersOnDisk:
         rows = []
         for record in records:
             info = origin_of(record.headers)
-            if info is not None:
+            if info is not None and info.group == self._group:
                 rows.append((*info.origin, info.reason or _PRESENT))
         self.count += len(rows)
         self._database.execute("BEGIN")

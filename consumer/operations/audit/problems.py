@@ -9,18 +9,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from consumer.contract.record import Position, TopicPartition
-from consumer.operations.audit.accounts import Account, Identity, Judged
+from consumer.operations.audit.accounts import FINDINGS, Account, Identity, Judged
 
-_SUSPECTS = (
-    "SELECT topic, part, count(*) FROM problems WHERE account = 'suspect' GROUP BY topic, part"
-)
-_SUSPECTS_OF_ALTERED = (
-    "SELECT topic, part, count(*) FROM problems "
-    "WHERE account = 'suspect' AND (document, half) IN "
-    "(SELECT document, half FROM problems WHERE account = 'altered') GROUP BY topic, part"
+_OF_ALTERED = (
+    "account = ? AND (document, half) IN "
+    "(SELECT document, half FROM problems WHERE account = 'altered')"
 )
 
-LISTED = (Account.MISSING, Account.ALTERED, Account.SUSPECT, Account.UNKNOWN)
+LISTED = (*FINDINGS, Account.SUSPECT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,23 +90,25 @@ class Problems:
             yield [row[0] for row in rows]
 
     def settle_suspects(self) -> None:
-        """Decide the conflicts without a letter.
+        """Decide the conflicts without a letter, whether or not it may have expired.
 
         Where the same half of the document is altered, it is the altered content that the
         copy differs from: the one problem is counted once. Elsewhere the dead letter is missing.
         """
-        self._recount(_SUSPECTS_OF_ALTERED, Account.ALTERED)
-        self._database.execute(
-            "DELETE FROM problems WHERE account = 'suspect' AND (document, half) IN "
-            "(SELECT document, half FROM problems WHERE account = 'altered')"
-        )
-        self._recount(_SUSPECTS, Account.MISSING)
+        for account in (Account.SUSPECT, Account.UNKNOWN):
+            self._recount(_OF_ALTERED, account, Account.ALTERED)
+            self._database.execute(f"DELETE FROM problems WHERE {_OF_ALTERED}", (account.value,))  # noqa: S608 -- a constant
+        self._recount("account = ?", Account.SUSPECT, Account.MISSING)
         self._database.execute("UPDATE problems SET account = 'missing' WHERE account = 'suspect'")
 
-    def _recount(self, query: str, account: Account) -> None:
-        for topic, part, count in self._database.execute(query).fetchall():
+    def _recount(self, condition: str, was: Account, account: Account) -> None:
+        found = self._database.execute(
+            f"SELECT topic, part, count(*) FROM problems WHERE {condition} GROUP BY topic, part",  # noqa: S608 -- a constant
+            (was.value,),
+        )
+        for topic, part, count in found.fetchall():
             counts = self._counts[TopicPartition(topic, part)]
-            counts[Account.SUSPECT] -= count
+            counts[was] -= count
             counts[account] += count
 
     @property
@@ -126,10 +124,10 @@ class Problems:
         return int(found[0])
 
     def listed(self, limit: int = -1) -> Iterator[Problem]:
-        """Yield what is missing or altered by position, at most ``limit`` records."""
+        """Yield what was found by position, at most ``limit`` records."""
         rows = self._database.execute(
             "SELECT topic, part, place, account, document, detail FROM problems "
-            "WHERE account IN ('missing', 'altered') ORDER BY topic, part, place LIMIT ?",
+            "WHERE account <> 'suspect' ORDER BY topic, part, place LIMIT ?",
             (limit,),
         )
         for topic, part, place, account, document, detail in rows:

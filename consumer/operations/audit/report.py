@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from consumer.contract.record import TopicPartition
-from consumer.operations.audit.accounts import Account
+from consumer.operations.audit.accounts import FINDINGS, Account
 from consumer.operations.audit.problems import Problem, Problems
 from consumer.operations.console import console
 from consumer.printable import printable
@@ -63,10 +63,9 @@ class Report:
         seconds: float,
     ) -> Report:
         """Collect the result of an audit; ``unread``: offsets the group has not committed."""
-        kinds = (Account.MISSING, Account.ALTERED)
         return Report(
             problems.counts,
-            {kind: problems.documents(kind) for kind in kinds},
+            {kind: problems.documents(kind) for kind in FINDINGS},
             list(problems.listed(SHOWN)),
             letters,
             unread,
@@ -81,8 +80,8 @@ class Report:
 
     @property
     def found(self) -> bool:
-        """Whether anything is missing or altered."""
-        return any(self.total[kind] for kind in (Account.MISSING, Account.ALTERED))
+        """Whether there is anything that an audit is there to find."""
+        return any(self.total[kind] for kind in FINDINGS)
 
 
 async def disagreeing(problems: Problems, sessions: SessionReader) -> Disagreements:
@@ -153,15 +152,24 @@ def _print_tables(report: Report) -> None:
 
 
 def _cells(counts: Counter[Account]) -> list[Text]:
-    bad = {Account.MISSING, Account.ALTERED}
-    return [Text(f"{counts[a]:,}", "bold red" if a in bad and counts[a] else "") for a in COLUMNS]
+    return [
+        Text(f"{counts[a]:,}", "bold red" if a in FINDINGS and counts[a] else "") for a in COLUMNS
+    ]
 
 
 def _remarks(report: Report) -> list[str]:
-    missing, altered = report.documents[Account.MISSING], report.documents[Account.ALTERED]
+    missing, altered, repeated = (
+        report.documents[kind] for kind in (Account.MISSING, Account.ALTERED, Account.REPEATED)
+    )
     rate = report.total.total() / report.seconds if report.seconds else 0
     records = f"{report.total.total():,} records in {report.seconds:.1f} s ({rate:,.0f}/s)"
-    lines = [f"{missing} documents missing, {altered} altered; {records}"]
+    lines = [f"{missing} documents missing, {altered} altered, {repeated} repeated; {records}"]
+    unknown = report.total[Account.UNKNOWN]
+    if unknown:
+        lines.append(
+            f"{unknown} records can have left nothing but a dead letter, and letters of their time "
+            "have expired: a replay of the emitted list sends them again"
+        )
     if report.unread:
         lines.append(f"{report.unread:,} offsets left out: the group has not read them yet")
     lines += [

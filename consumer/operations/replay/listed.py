@@ -28,10 +28,12 @@ Int64 = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class Problem(StrEnum):
-    """What an audit found of a record's document."""
+    """What an audit found of a record's document. ``unknown`` is a dead letter to send again."""
 
     MISSING = "missing"
     ALTERED = "altered"
+    REPEATED = "repeated"
+    UNKNOWN = "unknown"
 
 
 class _Line(BaseModel):
@@ -49,7 +51,8 @@ class ListedRecords:
     """``Selector`` of the records that a file lists; kept on disk, sorted by position.
 
     Of a record that is listed twice, ``altered`` counts. Without ``repair`` the altered ones
-    are not wanted: applied, they could only conflict.
+    are not wanted: applied, they could only conflict. Nor are those whose document is there
+    more than once: nothing can be applied to one of them. ``repeated`` counts their lines.
     """
 
     def __init__(self, database: sqlite3.Connection, *, repair: bool) -> None:
@@ -57,6 +60,7 @@ class ListedRecords:
         self._database = database
         self._repair = repair
         self.digest = ""
+        self.repeated = 0
         database.execute(
             "CREATE TABLE listed (topic TEXT, part INT, place INT, altered INT, "
             "PRIMARY KEY (topic, part, place)) WITHOUT ROWID"
@@ -65,7 +69,7 @@ class ListedRecords:
     def load(self, file: BinaryIO, name: str) -> None:
         """Read the whole file. Raises ``SettingsError`` with the number of a line that is wrong."""
         digest = hashlib.sha256()
-        rows = _rows(_lines(file, digest, name), name)
+        rows = self._wanted(_rows(_lines(file, digest, name), name))
         self._database.execute("BEGIN")
         while chunk := list(islice(rows, ROWS_AT_ONCE)):
             self._database.executemany(
@@ -79,6 +83,14 @@ class ListedRecords:
             self._database.execute("DELETE FROM listed WHERE altered")
         self._database.execute("COMMIT")
         self.digest = digest.hexdigest()
+
+    def _wanted(self, lines: Iterable[_Line]) -> Iterator[tuple[str, int, int, bool]]:
+        for line in lines:
+            if line.problem is Problem.REPEATED:
+                self.repeated += 1
+            else:
+                altered = line.problem is Problem.ALTERED
+                yield line.topic, line.partition, line.offset, altered
 
     @property
     def left_out(self) -> int:
@@ -149,17 +161,16 @@ def _lines(file: BinaryIO, digest: hashlib._Hash, name: str) -> Iterator[bytes]:
         yield line
 
 
-def _rows(lines: Iterable[bytes], name: str) -> Iterator[tuple[str, int, int, bool]]:
+def _rows(lines: Iterable[bytes], name: str) -> Iterator[_Line]:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            listed = _Line.model_validate_json(line)
+            yield _Line.model_validate_json(line)
         except ValidationError as error:
             fields = sorted({str(found["loc"][0]) for found in error.errors() if found["loc"]})
             said = f"wrong or missing: {', '.join(fields)}" if fields else "not a JSON object"
             raise SettingsError(f"--file {name}, line {number}: {said}") from None
-        yield listed.topic, listed.partition, listed.offset, listed.problem is Problem.ALTERED
 
 
 @contextmanager

@@ -110,6 +110,7 @@ async def _run(
         dead_letters=letters,
         restored=opened.restoring.restored if opened.restoring else 0,
         left_out=opened.listed.left_out if opened.listed else 0,
+        repeated=opened.listed.repeated if opened.listed else 0,
         not_found=_not_found(opened, left, tally, complete=complete),
         by_session=bool(request.sessions),
     )

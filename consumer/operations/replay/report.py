@@ -43,6 +43,8 @@ class Report:
     """Altered documents that were put back; they count as applied."""
     left_out: int = 0
     """Altered documents that were listed, and not asked to be put back."""
+    repeated: int = 0
+    """Listed records whose document is there more than once: no replay can mend that."""
     not_found: int = 0
     """Listed records that the log does not hold any more."""
     by_session: bool = False
@@ -66,6 +68,7 @@ def _facts(report: Report) -> dict[str, object]:
         "dead_letter_topic": report.dead_letters,
         "restored": report.restored,
         "altered_left_out": report.left_out,
+        "repeated_left_out": report.repeated,
         "listed_not_found": report.not_found,
         "deleted_unread": report.tally.deleted_unread,
         "seconds": round(report.seconds, 3),
@@ -126,6 +129,11 @@ def _remarks(report: Report, total: Ends) -> Iterable[str]:
         yield f"{_of(report.restored, 'altered document')} {put_back}"
     if report.left_out:
         yield f"{_of(report.left_out, 'altered document')} left as found: --repair restores them"
+    if report.repeated:
+        yield (
+            f"{_of(report.repeated, 'listed record')} left out whose document is there more than "
+            "once: delete all but one of each by hand"
+        )
     if report.not_found:
         yield f"{_of(report.not_found, 'listed record')} not in the topics any more"
     if report.tally.deleted_unread:

@@ -119,3 +119,12 @@ def test_the_digest_tells_lists_apart() -> None:
 def test_a_file_that_is_not_there_is_an_error_of_one_line(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot be read"), opened_list(str(tmp_path / "no")):
         pass
+
+
+def test_what_is_unknown_is_sent_again_and_what_is_repeated_is_left_as_it_is() -> None:
+    lines = (line(1, "unknown"), line(2, "repeated"), line(3))
+    for repair in (False, True):
+        for listed in load(*lines, repair=repair):
+            assert wanted(listed) == [1, 3]
+            assert listed.repeated == 1
+            assert listed.left_out == 0
