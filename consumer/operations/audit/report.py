@@ -159,7 +159,8 @@ def _cells(counts: Counter[Account]) -> list[Text]:
 
 def _remarks(report: Report) -> list[str]:
     missing, altered, repeated = (
-        report.documents[kind] for kind in (Account.MISSING, Account.ALTERED, Account.REPEATED)
+        report.documents.get(kind, 0)
+        for kind in (Account.MISSING, Account.ALTERED, Account.REPEATED)
     )
     rate = report.total.total() / report.seconds if report.seconds else 0
     records = f"{report.total.total():,} records in {report.seconds:.1f} s ({rate:,.0f}/s)"
