@@ -56,10 +56,10 @@ def producer_options(kafka: KafkaSettings, letters: DeadLetterSettings) -> dict[
 
 def open_producer(kafka: KafkaSettings, letters: DeadLetterSettings) -> LetterProducer:
     """Return a producer that is not started yet."""
-    return _AnyRecordProducer(**producer_options(kafka, letters))
+    return AnyRecordProducer(**producer_options(kafka, letters))
 
 
-class _AnyRecordProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka ships no types
+class AnyRecordProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka ships no types
     """Sends what aiokafka refuses with an assertion: a record with neither key nor value."""
 
     async def send(
@@ -67,24 +67,23 @@ class _AnyRecordProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka sh
         topic: str,
         value: bytes | None = None,
         key: bytes | None = None,
-        *,
+        partition: int | None = None,
+        timestamp_ms: int | None = None,
         headers: Sequence[tuple[str, bytes | None]] | None = None,
     ) -> asyncio.Future[Any]:
-        """See ``LetterProducer``."""
-        if key is None and value is None:
-            return await self._send_empty(topic, list(headers or ()))
-        sent: asyncio.Future[Any] = await super().send(topic, value, key, headers=headers)
-        return sent
-
-    async def _send_empty(
-        self, topic: str, headers: Sequence[tuple[str, bytes | None]]
-    ) -> asyncio.Future[Any]:
+        """Queue a record; the future is done when the brokers have acknowledged it."""
+        if key is not None or value is not None:
+            sent: asyncio.Future[Any] = await super().send(
+                topic, value, key, partition, timestamp_ms, headers
+            )
+            return sent
         batch = self.create_batch()
-        batch.append(timestamp=None, key=None, value=None, headers=headers)
-        partitions = sorted(await self.partitions_for(topic))
-        # Without a key any partition will do; letters are rare, and these the rarest of them.
-        sent: asyncio.Future[Any] = await self.send_batch(batch, topic, partition=partitions[0])
-        return sent
+        batch.append(timestamp=timestamp_ms, key=None, value=None, headers=list(headers or ()))
+        if partition is None:
+            # Without a key any partition will do; such records are rare.
+            partition = min(await self.partitions_for(topic))
+        alone: asyncio.Future[Any] = await self.send_batch(batch, topic, partition=partition)
+        return alone
 
 
 class KafkaDeadLetters:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
 from consumer.errors import ExitCode
 from consumer.settings import Settings
+from producer_tools.brokers import BrokersError
 from producer_tools.console import complain, show
 from producer_tools.dead_letters.desk import Desk, open_desk, say
-from producer_tools.dead_letters.discard import Discard
+from producer_tools.dead_letters.discard import Discard, DiscardTally
+from producer_tools.dead_letters.fate import state_topic
 from producer_tools.dead_letters.grouping import Groups
-from producer_tools.dead_letters.judging import Judge, Policy, Refused, ToSend
+from producer_tools.dead_letters.judging import Judge, Left, Policy, Refused, ToSend
 from producer_tools.dead_letters.kafka_outbox import KafkaOutbox, open_outbox
 from producer_tools.dead_letters.letter import Letter, Unreadable
 from producer_tools.dead_letters.outgoing import Destination
@@ -27,7 +29,7 @@ from producer_tools.dead_letters.presenting import (
 )
 from producer_tools.dead_letters.redrive import Redrive, Tally, utc_now
 from producer_tools.dead_letters.selection import Selection
-from producer_tools.dead_letters.topics import PARKING_CONFIGS, STATE_CONFIGS, ensure
+from producer_tools.dead_letters.topics import STATE_CONFIGS, ensure, parking_configs
 from producer_tools.dead_letters.transform import Transform
 
 
@@ -40,6 +42,12 @@ class Work:
     parked: bool = False
     dealt_with: bool = False
     as_json: bool = False
+
+    @property
+    def state_topic(self) -> str:
+        """The topic that remembers what became of these letters."""
+        letters = self.settings.dead_letters
+        return state_topic(letters.parking_topic if self.parked else letters.topic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +150,12 @@ async def _redrive(work: Work, options: RedriveOptions) -> ExitCode:
         ):
             await _prepared(desk, work, options, outbox, tally).run(batches)
     except asyncio.CancelledError:
-        say("interrupted; what was sent is remembered")
+        say("interrupted")
         _show_tally(tally, work, options)
+        raise
+    except BrokersError:
+        if tally.selected:
+            _show_tally(tally, work, options)
         raise
     _show_tally(tally, work, options)
     return ExitCode.FOUND if tally.refused else ExitCode.DONE
@@ -159,6 +171,11 @@ async def _outbox(desk: Desk, *, rehearsal: bool) -> AsyncIterator[KafkaOutbox |
     if desk.state_topic not in desk.topics:
         partitions = desk.topics[desk.letters_topic].partitions
         await ensure(kafka, desk.state_topic, partitions, STATE_CONFIGS, say)
+    elif "cleanup.policy" not in desk.topics[desk.state_topic].configs:
+        say(
+            f"the brokers do not tell whether {desk.state_topic} is compacted (no grant for "
+            "DESCRIBE_CONFIGS?): one that deletes would forget what was done"
+        )
     async with open_outbox(kafka, letters, say) as outbox:
         yield outbox
 
@@ -170,16 +187,19 @@ def _prepared(
 
     async def ready_to_park() -> None:
         if letters.parking_topic not in desk.topics:
-            partitions = desk.topics[desk.letters_topic].partitions
-            await ensure(kafka, letters.parking_topic, partitions, PARKING_CONFIGS, say)
+            described = desk.topics[desk.letters_topic]
+            configs = parking_configs(described, letters.max_request_bytes)
+            await ensure(kafka, letters.parking_topic, described.partitions, configs, say)
 
+    destinations = {
+        name: Destination.from_configs(name, topic.partitions, topic.configs)
+        for name, topic in desk.topics.items()
+        if name in kafka.topics
+    }
+    _warn_of_unknown_retention(destinations.values())
     policy = Policy(
         topics=frozenset(kafka.topics),
-        destinations={
-            name: Destination.from_configs(name, topic.partitions, topic.configs)
-            for name, topic in desk.topics.items()
-            if name in kafka.topics
-        },
+        destinations=destinations,
         parking_topic=None if desk.parked else letters.parking_topic,
         max_attempts=options.max_attempts,
         key_policy=kafka.key_policy,
@@ -199,6 +219,16 @@ def _prepared(
     )
 
 
+def _warn_of_unknown_retention(destinations: Iterable[Destination]) -> None:
+    unknown = sorted(one.name for one in destinations if not one.retention_known)
+    if unknown:
+        say(
+            f"the brokers do not tell how long they keep records of {', '.join(unknown)} (no grant "
+            "for DESCRIBE_CONFIGS?): records go there with the time of now, since an old timestamp "
+            "might have them deleted before they are read; the header redrive-timestamp-ms keeps it"
+        )
+
+
 def _show_tally(tally: Tally, work: Work, options: RedriveOptions) -> None:
     sent = {fate.value: count for fate, count in tally.fates.items()}
     refused = {f"refused_{cause.value}": count for cause, count in tally.refused.items()}
@@ -216,6 +246,21 @@ def _show_tally(tally: Tally, work: Work, options: RedriveOptions) -> None:
             f"sent with the time of now: {tally.clock:,}, whose own timestamp their topic would "
             "refuse or soon delete; the header redrive-timestamp-ms keeps it"
         )
+    if tally.unconfirmed:
+        say(
+            f"sent without an answer: {tally.unconfirmed:,}, which may have arrived; the same "
+            "command sends them again"
+        )
+    if tally.unremembered:
+        say(
+            f"sent and not remembered: {tally.unremembered:,}, because {work.state_topic} did not "
+            "acknowledge their marks; the same command sends them again"
+        )
+    if tally.left[Left.UNKNOWN]:
+        say(
+            f"left alone: {tally.left[Left.UNKNOWN]:,}, whose mark in {work.state_topic} this "
+            "version does not know; --all takes them too"
+        )
     if tally.limit_reached:
         rest = "" if options.again else "; the same command without it sends the rest"
         say(f"stopped at --limit {options.limit}{rest}")
@@ -227,17 +272,33 @@ def run_discard(work: Work, because: str, *, rehearsal: bool) -> ExitCode:
 
 
 async def _discard(work: Work, because: str, *, rehearsal: bool) -> ExitCode:
-    async with (
-        open_desk(work.settings, parked=work.parked) as desk,
-        _outbox(desk, rehearsal=rehearsal) as outbox,
-        aclosing(desk.letters(work.selection, "discarding")) as batches,
-    ):
-        discard = Discard(desk.memory, outbox, desk.state_topic, because, work.dealt_with, utc_now)
-        tally = await discard.run(batches)
+    tally = DiscardTally()
+    try:
+        async with (
+            open_desk(work.settings, parked=work.parked) as desk,
+            _outbox(desk, rehearsal=rehearsal) as outbox,
+            aclosing(desk.letters(work.selection, "discarding")) as batches,
+        ):
+            await Discard(
+                desk.memory, outbox, desk.state_topic, because, work.dealt_with, utc_now, tally
+            ).run(batches)
+    except (asyncio.CancelledError, BrokersError):
+        if tally.selected:
+            _show_discarded(tally, work, rehearsal=rehearsal)
+        raise
+    _show_discarded(tally, work, rehearsal=rehearsal)
+    return ExitCode.DONE
+
+
+def _show_discarded(tally: DiscardTally, work: Work, *, rehearsal: bool) -> None:
     counts = {
         "would_be_discarded" if rehearsal else "discarded": tally.discarded,
         "copies": tally.copies,
         "dealt_with_before": tally.dealt_with_before,
     }
     show("Dead letters", counts, as_json=work.as_json)
-    return ExitCode.DONE
+    if tally.unconfirmed:
+        say(
+            f"marked without an answer: {tally.unconfirmed:,}, which may count as discarded; the "
+            "same command marks the rest"
+        )

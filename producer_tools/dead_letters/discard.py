@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from producer_tools.dead_letters.fate import Fate, FateEntry
@@ -14,9 +14,14 @@ from producer_tools.dead_letters.outbox import Outbox, record_fates
 
 @dataclass(slots=True)
 class DiscardTally:
-    """What became of the letters that were selected."""
+    """What became of the letters that were selected.
 
+    ``unconfirmed``: whether the state topic has their marks is not known.
+    """
+
+    selected: int = 0
     discarded: int = 0
+    unconfirmed: int = 0
     copies: int = 0
     dealt_with_before: int = 0
 
@@ -31,14 +36,18 @@ class Discard:
     because: str
     dealt_with: bool
     now: Callable[[], datetime]
+    tally: DiscardTally = field(default_factory=DiscardTally)
 
     async def run(self, batches: AsyncIterator[Sequence[Letter | Unreadable]]) -> DiscardTally:
         """Discard every letter of the batches. Raises ``NotSentError``."""
-        tally = DiscardTally()
+        tally = self.tally
         async for letters in batches:
+            tally.selected += len(letters)
             entries = [entry for letter in letters if (entry := self._entry(letter, tally))]
+            tally.unconfirmed = len(entries)
             if self.outbox is not None:
                 await record_fates(self.outbox, self.state_topic, entries)
+            tally.unconfirmed = 0
             tally.discarded += len(entries)
         return tally
 

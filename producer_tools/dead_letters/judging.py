@@ -20,6 +20,7 @@ class Left(StrEnum):
     REDRIVEN = "redriven_before"
     PARKED = "parked_before"
     DISCARDED = "discarded_before"
+    UNKNOWN = "unknown_state"
     COPY = "copies"
     SKIPPED = "skipped_by_transform"
 
@@ -109,6 +110,8 @@ class Judge:
                 return None if policy.again or policy.dealt_with else Left.PARKED
             case Fate.DISCARDED:
                 return None if policy.dealt_with else Left.DISCARDED
+            case Fate.UNKNOWN:
+                return None if policy.dealt_with else Left.UNKNOWN
 
     def _unknown_topic(self, topic: str) -> Refused | None:
         if topic not in self._policy.topics:

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
     InvalidTimestampError,
@@ -21,7 +20,7 @@ from aiokafka.errors import (
 
 from consumer.contract.record import Position
 from consumer.settings import DeadLetterSettings, KafkaSettings
-from consumer.stream.dead_letters import producer_options
+from consumer.stream.dead_letters import AnyRecordProducer, producer_options
 from producer_tools.brokers import CLIENT_ID, explained
 from producer_tools.dead_letters.outbox import Answer, TurnedDown, Unanswered
 from producer_tools.dead_letters.outgoing import OutgoingRecord
@@ -40,11 +39,7 @@ _WITHOUT_PRODUCER_IDS: Final = (
 """What a start fails with where the brokers serve no idempotent producer."""
 
 
-class _EmptyRecordError(KafkaError):  # type: ignore[misc]  # aiokafka ships no types
-    """The client sends no record that has neither key nor value, though the brokers take it."""
-
-
-_ABOUT_ONE_RECORD: Final = (*_TOO_LARGE, InvalidTimestampError, _EmptyRecordError)
+_ABOUT_ONE_RECORD: Final = (*_TOO_LARGE, InvalidTimestampError)
 """What is against one record; all others of its batch may be refused with it."""
 
 
@@ -93,7 +88,7 @@ class KafkaOutbox:
             for index, record in enumerate(records):
                 if not isinstance(results[index], Position):
                     results[index] = await self._send_alone(record)
-        return [_answer(result) for result in results]
+        return [_answer(record, result) for record, result in zip(records, results, strict=True)]
 
     async def _send_alone(self, record: OutgoingRecord) -> Position | BaseException:
         (result,) = await self._send_together([record])
@@ -130,8 +125,6 @@ class KafkaOutbox:
         return [_result(entry) for entry in queued]
 
     async def _queue(self, record: OutgoingRecord) -> asyncio.Future[Any]:
-        if record.key is None and record.value is None:
-            raise _EmptyRecordError
         if self._producer is None:
             self._producer = await self._open_producer()
         return await self._producer.send(
@@ -166,16 +159,17 @@ def _result(entry: asyncio.Future[Any] | BaseException) -> Position | BaseExcept
     return Position(metadata.topic, metadata.partition, metadata.offset)
 
 
-def _answer(result: Position | BaseException) -> Answer:
+def _answer(record: OutgoingRecord, result: Position | BaseException) -> Answer:
     match result:
         case Position():
             return result
         case MessageSizeTooLargeError() | RecordListTooLargeError():
-            return TurnedDown("larger than its topic takes")
+            return TurnedDown(
+                f"larger than topic {record.topic} (max.message.bytes) or this command "
+                "(dead_letters.max_request_bytes) takes"
+            )
         case InvalidTimestampError():
             return TurnedDown("its timestamp is refused")
-        case _EmptyRecordError():
-            return TurnedDown("it has neither key nor value, and the client sends no such record")
         case _:
             return Unanswered(result)
 
@@ -222,7 +216,7 @@ async def open_outbox(
 
 
 async def _started(options: dict[str, Any]) -> Producer:
-    producer = AIOKafkaProducer(**options)
+    producer = AnyRecordProducer(**options)
     try:
         await producer.start()
     except BaseException:

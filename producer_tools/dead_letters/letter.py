@@ -14,7 +14,7 @@ from consumer.contract.dead_letter_headers import (
 )
 from consumer.contract.record import Headers, Position, Record
 from consumer.contract.rfc3339 import time_from_ms
-from producer_tools.dead_letters.fate import letter_key, origin_key
+from producer_tools.dead_letters.fate import digest_of, letter_key, origin_key
 
 UNKNOWN: Final = "unknown"
 """Stands for a reason that this version does not know."""
@@ -76,7 +76,11 @@ class Letter:
     @property
     def state_key(self) -> bytes:
         """What tells this failure from all others, and is the same for its copies."""
-        return origin_key(self.origin, self.timestamp_ms)
+        record = self.record
+        # What is ours says where, when and why it failed, and copies differ in it.
+        foreign = tuple(header for header in record.headers if header[0] not in NAMES)
+        digest = digest_of(record.key, record.value, foreign)
+        return origin_key(self.origin, self.timestamp_ms, self.attempt, digest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +103,9 @@ class Unreadable:
     @property
     def state_key(self) -> bytes:
         """What tells this letter from all others."""
-        return letter_key(self.position)
+        record = self.record
+        digest = digest_of(record.key, record.value, record.headers)
+        return letter_key(self.position, record.timestamp_ms, digest)
 
 
 def read_letter(record: Record) -> Letter | Unreadable:

@@ -15,7 +15,6 @@ WITHOUT_TIME: Final = -1
 """The timestamp of a record that has none; the broker takes it as it is."""
 
 _HOUR_MS: Final = 3_600_000
-_DAY_MS: Final = 24 * _HOUR_MS
 _FOR_EVER: Final = -1
 
 
@@ -42,8 +41,9 @@ class Destination:
 
     Records are deleted by their timestamps. One that comes back a year later with its first
     timestamp would be gone within minutes, perhaps before it was read, so it goes with the
-    clock's, and ``redrive-timestamp-ms`` keeps the first. ``retention_ms`` is None for ever;
-    ``ahead_ms`` is how far in the future a timestamp may lie before the broker refuses it.
+    clock's, and ``redrive-timestamp-ms`` keeps the first. ``retention_ms`` is None for ever,
+    ``retention_known`` whether the brokers tell it: where they do not, no timestamp is known to
+    survive. ``ahead_ms`` is how far in the future a timestamp may lie before the broker refuses it.
     """
 
     name: str
@@ -51,11 +51,16 @@ class Destination:
     retention_ms: int | None
     ahead_ms: int = _HOUR_MS
     behind_ms: int | None = None
+    retention_known: bool = True
 
     @classmethod
     def from_configs(cls, name: str, partitions: int, configs: Mapping[str, str]) -> Destination:
-        """Read the topic's settings; Kafka's defaults stand for those a broker does not tell."""
-        retention = int(configs.get("retention.ms", 7 * _DAY_MS))
+        """Read the topic's settings, as far as the brokers tell them.
+
+        How far a timestamp may be off they say by refusing it, so that Kafka's defaults do for
+        that. They say nothing when they delete.
+        """
+        retention = int(configs.get("retention.ms", _FOR_EVER))
         behind = int(configs.get("message.timestamp.before.max.ms", 2**63 - 1))
         return cls(
             name,
@@ -63,6 +68,7 @@ class Destination:
             None if retention == _FOR_EVER else retention,
             int(configs.get("message.timestamp.after.max.ms", _HOUR_MS)),
             behind,
+            "retention.ms" in configs,
         )
 
     def takes(self, timestamp_ms: int, now_ms: int) -> bool:
@@ -75,7 +81,8 @@ class Destination:
         age = now_ms - timestamp_ms
         too_old = self.retention_ms is not None and age > self.retention_ms // 2
         refused = self.behind_ms is not None and age > self.behind_ms
-        return timestamp_ms >= 0 and -age <= self.ahead_ms and not too_old and not refused
+        known = self.retention_known
+        return known and timestamp_ms >= 0 and -age <= self.ahead_ms and not (too_old or refused)
 
 
 def redriven_headers(letter: Letter, came_with: Headers) -> Headers:

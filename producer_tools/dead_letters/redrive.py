@@ -50,13 +50,19 @@ class Narrator(Protocol):
 
 @dataclass(slots=True)
 class Tally:
-    """What became of the letters that were selected. ``clock``: sent with the clock's time."""
+    """What became of the letters that were selected. ``clock``: sent with the clock's time.
+
+    ``unconfirmed``: sent, and whether the brokers have them is not known. ``unremembered``:
+    sent and acknowledged, without a mark that the state topic has acknowledged.
+    """
 
     selected: int = 0
     fates: Counter[Fate] = field(default_factory=Counter)
     left: Counter[Left] = field(default_factory=Counter)
     refused: Counter[Cause] = field(default_factory=Counter)
     clock: int = 0
+    unconfirmed: int = 0
+    unremembered: int = 0
     limit_reached: bool = False
 
 
@@ -174,10 +180,13 @@ class Redrive:
                 case TurnedDown(detail=detail):
                     self._refuse(letter, Refused(Cause.BROKER, detail))
                 case Unanswered():
+                    self.tally.unconfirmed += 1
                     unanswered = unanswered or answer
                 case _:
                     assert_never(answer)
+        self.tally.unremembered += len(entries)
         await record_fates(outbox, self.state_topic, entries)
+        self.tally.unremembered -= len(entries)
         if unanswered is not None:
             raise NotSentError(str(unanswered.error)) from unanswered.error
 

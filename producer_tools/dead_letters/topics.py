@@ -9,6 +9,7 @@ from aiokafka.admin import NewTopic
 from aiokafka.errors import NoError, TopicAlreadyExistsError, for_code
 
 from consumer.settings import KafkaSettings
+from consumer.stream.dead_letters import RECORD_OVERHEAD
 from consumer.stream.topics import TopicDescription, open_admin
 from producer_tools.brokers import BrokersError, explained
 
@@ -17,8 +18,15 @@ Say = Callable[[str], None]
 STATE_CONFIGS: Final = {"cleanup.policy": "compact"}
 """One entry a letter is kept, and for ever."""
 
-PARKING_CONFIGS: Final = {"retention.ms": "-1"}
-"""Parked letters wait for people, however long that takes."""
+
+def parking_configs(letters: TopicDescription, max_request_bytes: int) -> Mapping[str, str]:
+    """Return the settings of a topic that takes every letter of ``letters``, and keeps it.
+
+    Parked letters wait for people, however long that takes. Where the brokers do not tell how
+    large a letter may be, it is ``max_request_bytes``, the most that the consumer sends.
+    """
+    largest = letters.max_message_bytes or max_request_bytes + RECORD_OVERHEAD
+    return {"retention.ms": "-1", "max.message.bytes": str(largest)}
 
 
 async def describe(kafka: KafkaSettings, names: Iterable[str]) -> Mapping[str, TopicDescription]:

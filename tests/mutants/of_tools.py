@@ -6,7 +6,111 @@ from tests.mutants.mutant import Mutant
 
 _PRINTED = "tests/unit/test_printable.py::"
 
+_LETTERS = "tests/unit/producer_tools/dead_letters/"
+
 MUTANTS = (
+    Mutant(
+        "a retention that the brokers do not tell is thought to be seven days",
+        "F79",
+        "producer_tools/dead_letters/outgoing.py",
+        '            "retention.ms" in configs,\n',
+        "            True,\n",
+        (
+            _LETTERS + "test_outgoing.py::"
+            "test_f79_where_the_brokers_do_not_tell_their_retention_the_clocks_time_is_sent",
+        ),
+        "a topic that keeps less deletes the records before they are read, marked as sent",
+    ),
+    Mutant(
+        "the parking topic takes what any topic takes",
+        "F85",
+        "producer_tools/dead_letters/topics.py",
+        'return {"retention.ms": "-1", "max.message.bytes": str(largest)}',
+        'return {"retention.ms": "-1"}',
+        (
+            _LETTERS + "test_topics.py::"
+            "test_f85_the_parking_topic_takes_whatever_the_dead_letter_topic_holds",
+        ),
+        "a large letter could never be parked and would come back for ever",
+    ),
+    Mutant(
+        "a letter is known by its place and time alone",
+        "F85",
+        "producer_tools/dead_letters/letter.py",
+        "        digest = digest_of(record.key, record.value, foreign)\n",
+        '        digest = digest_of(None, None, ()) if foreign is None else ""\n',
+        (
+            _LETTERS + "test_letter.py::"
+            "test_f85_letters_without_a_timestamp_are_told_apart_by_what_they_hold",
+        ),
+        "of a topic made anew, a letter without a timestamp would count as sent unseen",
+    ),
+    Mutant(
+        "an unreadable letter is known by its place alone",
+        "F85",
+        "producer_tools/dead_letters/letter.py",
+        "        return letter_key(self.position, record.timestamp_ms, digest)\n",
+        "        return letter_key(self.position, 0, digest[:0])\n",
+        (
+            _LETTERS + "test_letter.py::"
+            "test_f85_unreadable_letters_at_one_place_of_a_topic_made_anew_are_two",
+        ),
+        "a letter that nobody has seen would count as discarded",
+    ),
+    Mutant(
+        "a state that this version does not know is none",
+        "F85",
+        "producer_tools/dead_letters/judging.py",
+        "return None if policy.dealt_with else Left.UNKNOWN",
+        "return None",
+        (
+            _LETTERS + "test_redrive.py::"
+            "test_f85_a_letter_whose_state_is_of_a_later_version_is_left_and_counted",
+        ),
+        "what a later version has dealt with would be sent again",
+    ),
+    Mutant(
+        "what was sent and not remembered is not counted",
+        "F85",
+        "producer_tools/dead_letters/redrive.py",
+        "        self.tally.unremembered += len(entries)\n",
+        "",
+        (
+            _LETTERS + "test_redrive.py::"
+            "test_f85_a_redrive_that_the_brokers_stop_counts_what_it_did",
+        ),
+        "nobody would know what the next redrive sends a second time",
+    ),
+    Mutant(
+        "a redrive goes to the partition of the key before the repair",
+        "F90",
+        "producer_tools/dead_letters/outgoing.py",
+        "    if content.key is None:\n",
+        "    if letter.key is None:\n",
+        (
+            _LETTERS + "test_outgoing.py::"
+            "test_f90_the_key_that_a_transform_gives_decides_the_partition",
+        ),
+        "a session would lie in two partitions of one topic",
+    ),
+    Mutant(
+        "a letter that only says how large it was counts as whole",
+        "F90",
+        "consumer/contract/dead_letter_headers.py",
+        "frozenset({TRUNCATED, SIZE, SHA256})",
+        "frozenset({TRUNCATED, SHA256})",
+        (_LETTERS + "test_letter.py::test_f90_any_one_trace_of_a_cut_makes_a_letter_truncated",),
+        "half a message would be sent back as a whole one",
+    ),
+    Mutant(
+        "a letter that only tells its digest counts as whole",
+        "F90",
+        "consumer/contract/dead_letter_headers.py",
+        "frozenset({TRUNCATED, SIZE, SHA256})",
+        "frozenset({TRUNCATED, SIZE})",
+        (_LETTERS + "test_letter.py::test_f90_any_one_trace_of_a_cut_makes_a_letter_truncated",),
+        "half a message would be sent back as a whole one",
+    ),
     Mutant(
         "directional controls count as plainly visible",
         "F84",

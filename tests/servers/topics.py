@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
 from aiokafka.admin import NewTopic
@@ -24,4 +25,8 @@ async def create_topics(
     topics = [NewTopic(name, partitions, -1, {}, topic_configs) for name in names]
     async with open_admin(settings) as admin:
         reply = await admin.raw.create_topics(topics)
-    assert {entry[1] for entry in reply.topic_errors} == {0}, reply
+        assert {entry[1] for entry in reply.topic_errors} == {0}, reply
+        # A broker answers before it has heard of the topic itself.
+        async with asyncio.timeout(20):
+            while not set(names) <= set(await admin.raw.list_topics()):  # noqa: ASYNC110 -- brokers tell nobody
+                await asyncio.sleep(0.05)

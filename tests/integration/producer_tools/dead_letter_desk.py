@@ -181,7 +181,7 @@ class Desk:
             )
             for record, why in rejected
         ]
-        settings = DeadLetterSettings(idempotent=False)
+        settings = DeadLetterSettings(idempotent=False, max_request_bytes=max_bytes)
 
         async def send() -> None:
             sender = KafkaDeadLetters(

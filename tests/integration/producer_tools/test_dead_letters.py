@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from consumer.contract.key_policy import KeyPolicy
 from consumer.contract.messages import EventRecorded
 from consumer.contract.record import Record
 from consumer.contract.rejection import Reason, Rejected
+from consumer.stream.topics import Admin
 from producer_tools.dead_letters import kafka_outbox
 from producer_tools.dead_letters.outbox import Answer, Unanswered
 from producer_tools.dead_letters.outgoing import OutgoingRecord
@@ -64,6 +67,23 @@ def test_a_redriven_record_keeps_its_first_time_and_its_second_redrive_sends_not
     assert (again.code, again.result["redriven"]) == (0, 0)
     assert again.result["redriven_before"] == 1
     assert len(desk.read(desk.events)) == 2
+
+
+def test_f79_where_the_brokers_tell_no_retention_a_letter_goes_back_with_the_time_of_now(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def not_granted(_: Admin, names: Sequence[str]) -> dict[str, dict[str, str]]:
+        return {}
+
+    monkeypatch.setattr(Admin, "_configs", not_granted)
+    desk.reject(3)
+    ran = desk.run("redrive", "--json")
+    assert (ran.code, ran.result["redriven"]) == (0, 3)
+    assert f"do not tell how long they keep records of {desk.events} (no grant for" in ran.err
+    sent = desk.read(desk.events)
+    assert all(abs(record.timestamp_ms - time.time() * 1000) < 3_600_000 for record in sent)
+    kept = {dict(record.headers)["redrive-timestamp-ms"] for record in sent}
+    assert kept == {str(STAMPED_MS + number).encode() for number in range(3)}
 
 
 def test_a_record_older_than_its_topics_retention_goes_back_with_the_time_of_now(
@@ -127,6 +147,23 @@ def test_what_never_succeeds_is_parked_after_its_attempts_and_ends_there(desk: D
     assert len(desk.read(desk.events)) == 4
 
 
+def test_f85_a_large_letter_is_parked_in_the_topic_that_is_made_for_it(
+    kafka_bootstrap_servers: str, unique_name: str
+) -> None:
+    desk = Desk(kafka_bootstrap_servers, unique_name)
+    desk.environment["CONSUMER_DEAD_LETTERS__MAX_REQUEST_BYTES"] = "2000000"
+    large = {"max.message.bytes": "2097152"}
+    asyncio.run(create_topics(desk.servers, desk.events, partitions=1))
+    asyncio.run(create_topics(desk.servers, desk.letters, configs=large, partitions=1))
+    noise = random.Random(1).randbytes(1_400_000)
+    record = Record(desk.events, 0, 7, STAMPED_MS, b"k", noise, (("dlq-attempt", b"8"),))
+    desk.dead_letter((record, Rejected(Reason.UNDECODABLE, "")), max_bytes=2_000_000)
+    ran = desk.run("redrive", "--json")
+    assert (ran.code, ran.result) == (0, {"redriven": 0, "parked": 1})
+    ((parked,), (letter,)) = desk.read(desk.parking), desk.read(desk.letters)
+    assert parked.value == letter.value == noise
+
+
 # --- sending again, and not again -----------------------------------------------------------
 
 
@@ -171,6 +208,8 @@ def test_a_crash_before_the_state_is_written_repeats_what_was_in_flight_and_no_m
         crashed = desk.run("redrive")
     assert crashed.code == 3
     assert "crashed" in crashed.err
+    assert crashed.out == "redriven: 400\n"
+    assert "sent and not remembered: 200" in crashed.err
     assert len(desk.read(desk.events)) == 400
     assert desk.run("redrive", "--json").result["redriven"] == 250
     values = [record.value for record in desk.read(desk.events)]
@@ -183,6 +222,16 @@ def test_copies_of_a_letter_are_listed_as_such_and_sent_once(desk: Desk) -> None
     (group,) = desk.run("list", "--json").result["groups"]
     assert (group["letters"], group["copies"]) == (6, 4)
     assert desk.run("redrive", "--json").result == {"redriven": 2, "copies": 4}
+
+
+def test_a_record_with_neither_key_nor_value_goes_back_to_its_partition(desk: Desk) -> None:
+    headers = (("ce_specversion", b"1.0"), ("ce_id", b"1"))
+    empty = Record(desk.events, 2, 0, STAMPED_MS, None, None, headers)
+    desk.dead_letter((empty, Rejected(Reason.INVALID, "data: null")))
+    assert desk.run("redrive", "--json").result == {"redriven": 1}
+    (record,) = desk.read(desk.events)
+    assert (record.partition, record.key, record.value) == (2, None, None)
+    assert (record.timestamp_ms, record.headers[:2]) == (STAMPED_MS, headers)
 
 
 def test_letters_of_a_null_key_go_back_to_their_partition(desk: Desk) -> None:
@@ -333,5 +382,5 @@ def test_the_state_topic_is_created_compacted_and_that_is_said(desk: Desk) -> No
     ran = desk.run("redrive")
     assert f"created the topic {desk.state} (3 partitions, cleanup.policy=compact)" in ran.err
     (entry,) = desk.read(desk.state)
-    assert json.loads(entry.key or b"") == [desk.events, 0, 0, STAMPED_MS]
+    assert json.loads(entry.key or b"")[:5] == [desk.events, 0, 0, STAMPED_MS, 1]
     assert json.loads(entry.value or b"")["state"] == "redriven"

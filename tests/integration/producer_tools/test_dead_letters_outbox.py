@@ -38,14 +38,18 @@ async def test_one_record_in_a_batch_may_be_refused_and_the_others_arrive(
         OutgoingRecord(topic, None, ahead, b"k", b"from the future", HEADERS),
         OutgoingRecord(topic, None, 2, b"k", noise, HEADERS),
         OutgoingRecord(topic, None, -1, None, b"without time and key", HEADERS),
+        OutgoingRecord(topic, 0, 3, None, None, HEADERS),
     ]
     kafka = KafkaSettings(bootstrap_servers=(kafka_bootstrap_servers,))
     async with open_outbox(kafka, DeadLetterSettings(), lambda _: None) as outbox:
         answers = await outbox.send(records)
-    assert [type(answer) for answer in answers] == [Position, Position, TurnedDown, Position]
+    assert [type(answer) for answer in answers] == [
+        *[Position, Position, TurnedDown, Position, Position]
+    ]
     arrived = await asyncio.to_thread(Desk(kafka_bootstrap_servers, topic).read, topic)
     times = {record.value: record.timestamp_ms for record in arrived}
-    assert set(times) == {b"old", b"from the future", b"without time and key"}
-    assert [record.headers for record in arrived] == [HEADERS] * 3
+    assert set(times) == {b"old", b"from the future", b"without time and key", None}
+    assert [record.headers for record in arrived] == [HEADERS] * 4
     assert (times[b"old"], times[b"without time and key"]) == (1, -1)
+    assert times[None] == 3
     assert abs(times[b"from the future"] - time.time() * 1000) < 3_600_000

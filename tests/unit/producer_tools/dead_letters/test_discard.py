@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
+from consumer.contract.record import Position
 from producer_tools.dead_letters.discard import Discard
 from producer_tools.dead_letters.fate import Fate
 from producer_tools.dead_letters.memory import Memory
-from tests.unit.producer_tools.dead_letters.builders import NOW, STATE, FakeOutbox, LetterLog
+from producer_tools.dead_letters.outbox import NotSentError, Unanswered
+from tests.unit.producer_tools.dead_letters.builders import (
+    EVENTS,
+    NOW,
+    STATE,
+    FakeOutbox,
+    LetterLog,
+)
 
 
 def a_discard(memory: Memory, outbox: FakeOutbox | None, *, dealt_with: bool = False) -> Discard:
@@ -34,6 +44,18 @@ async def test_what_was_redriven_is_no_more_discarded_unless_all_is_asked_for(
     left = await a_discard(memory, FakeOutbox()).run(log.batches())
     marked = await a_discard(memory, FakeOutbox(), dealt_with=True).run(log.batches())
     assert (left.dealt_with_before, marked.discarded) == (1, 1)
+
+
+async def test_f85_a_discard_that_the_brokers_stop_says_what_it_did(memory: Memory) -> None:
+    outbox, log = FakeOutbox(), LetterLog()
+    for offset in range(3):
+        log.add(origin=Position(EVENTS, 0, offset))
+    outbox.answer = lambda _: Unanswered(OSError("gone")) if outbox.sent(STATE) else None
+    discard = a_discard(memory, outbox)
+    with pytest.raises(NotSentError):
+        await discard.run(log.batches(size=1))
+    tally = discard.tally
+    assert (tally.selected, tally.discarded, tally.unconfirmed) == (2, 1, 1)
 
 
 async def test_a_rehearsal_marks_nothing(memory: Memory) -> None:

@@ -126,12 +126,3 @@ async def test_once_the_brokers_are_gone_no_more_records_are_queued() -> None:
     answers = await script.send("a", "b", "c", "d")
     assert [type(answer) for answer in answers] == [Position, Unanswered, Unanswered, Unanswered]
     assert script.queued == [b"a", b"b"]
-
-
-async def test_a_record_with_neither_key_nor_value_is_turned_down_alone() -> None:
-    script = Script()
-    outbox = KafkaOutbox(script.open, TIMEOUT)
-    empty = OutgoingRecord("topic", None, None, None, None, ())
-    answers = await outbox.send([record("a"), empty, record("b")])
-    assert [type(answer) for answer in answers] == [Position, TurnedDown, Position]
-    await outbox.close()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from consumer.contract.record import Headers, Position
@@ -12,6 +15,7 @@ from tests.unit.producer_tools.dead_letters.builders import (
     FAILED_AT,
     LETTERS,
     NOW,
+    NOW_MS,
     STAMPED_MS,
     LetterLog,
     a_letter,
@@ -91,3 +95,46 @@ def test_copies_of_one_failure_share_a_key_and_other_failures_have_others() -> N
     }
     assert first not in others
     assert len(others) == 4
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"key": b"s-2"},
+        {"key": None},
+        {"value": b"{}"},
+        {"value": None},
+        {"headers": (("ce_id", b"2"),)},
+        {"headers": (("ce_id", None),)},
+        {"attempt": 2},
+    ],
+)
+def test_f85_letters_without_a_timestamp_are_told_apart_by_what_they_hold(
+    other: dict[str, Any],
+) -> None:
+    log = LetterLog()
+    record: dict[str, Any] = {"timestamp_ms": -1, "headers": (("ce_id", b"1"),)}
+    first = log.add(**record)
+    copy = log.add(**record, failed_at=NOW, detail="said otherwise by another version")
+    assert copy.state_key == first.state_key
+    assert log.add(**record | other).state_key != first.state_key
+
+
+def test_f85_unreadable_letters_at_one_place_of_a_topic_made_anew_are_two() -> None:
+    old, new = (LetterLog().append(b"k", value, ()) for value in (b"rubbish", b"new and unread"))
+    assert read_letter(old).state_key != read_letter(new).state_key
+    assert read_letter(old).state_key == read_letter(old).state_key
+    stamped = replace(old, timestamp_ms=NOW_MS + 1)
+    assert read_letter(stamped).state_key != read_letter(old).state_key
+
+
+@pytest.mark.parametrize("header", ["dlq-truncated", "dlq-size", "dlq-sha256"])
+@pytest.mark.parametrize("value", [b"5000", b"", None])
+def test_f90_any_one_trace_of_a_cut_makes_a_letter_truncated(
+    header: str, value: bytes | None
+) -> None:
+    whole = a_letter()
+    headers = (*whole.record.headers, (header, value))
+    letter = read_letter(LetterLog().append(whole.key, whole.record.value, headers))
+    assert isinstance(letter, Letter)
+    assert letter.truncated

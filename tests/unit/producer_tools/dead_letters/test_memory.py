@@ -11,7 +11,7 @@ from producer_tools.dead_letters.fate import Fate, FateEntry, fate_of, origin_ke
 from producer_tools.dead_letters.memory import Memory
 from tests.unit.producer_tools.dead_letters.builders import EVENTS, LETTERS, NOW, STAMPED_MS
 
-KEY = origin_key(Position(EVENTS, 0, 1), STAMPED_MS)
+KEY = origin_key(Position(EVENTS, 0, 1), STAMPED_MS, 1, "d")
 
 
 def test_the_last_entry_of_a_key_counts(memory: Memory) -> None:
@@ -35,7 +35,7 @@ def test_having_met_a_letter_is_no_fate(memory: Memory) -> None:
 
 def test_the_index_does_not_lie_in_memory(memory: Memory) -> None:
     for number in range(20_000):
-        memory.meet(origin_key(Position(EVENTS, 0, number), STAMPED_MS))
+        memory.meet(origin_key(Position(EVENTS, 0, number), STAMPED_MS, 1, "d"))
     pages = memory._database.execute("PRAGMA page_count").fetchone()[0]
     cached_kib = -memory._database.execute("PRAGMA cache_size").fetchone()[0]
     assert memory._database.execute("PRAGMA database_list").fetchone()[2] == ""
@@ -56,11 +56,13 @@ def test_an_entry_says_what_was_done_and_can_be_read_again(fate: Fate) -> None:
         "to": [EVENTS, 0, 9],
         "because": "a “test”",
     }
-    assert json.loads(entry.key) == [EVENTS, 0, 1, STAMPED_MS]
+    assert json.loads(entry.key) == [EVENTS, 0, 1, STAMPED_MS, 1, "d"]
 
 
 @pytest.mark.parametrize(
     "value", [b"", b"\xff", b"[]", b"{}", b'{"state":"lost"}', b'{"state":{}}', b"[" * 100_000]
 )
-def test_what_is_no_entry_of_ours_is_no_fate(value: bytes) -> None:
-    assert fate_of(value) is None
+def test_f85_an_entry_that_this_version_cannot_read_still_says_that_the_letter_was_dealt_with(
+    value: bytes,
+) -> None:
+    assert fate_of(value) is Fate.UNKNOWN

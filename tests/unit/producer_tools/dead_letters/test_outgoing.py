@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -122,11 +123,22 @@ def test_a_timestamp_that_would_not_survive_is_left_to_its_header(
     assert record.headers[-1] == ("redrive-timestamp-ms", str(timestamp_ms).encode())
 
 
-def test_kafkas_defaults_stand_for_what_a_broker_does_not_tell() -> None:
-    told_nothing = Destination.from_configs(EVENTS, 6, {})
-    assert told_nothing.takes(NOW_MS - 3 * DAY_MS, NOW_MS)
-    assert not told_nothing.takes(NOW_MS - 4 * DAY_MS, NOW_MS)
-    assert not told_nothing.takes(NOW_MS + 2 * 3_600_000, NOW_MS)
+@pytest.mark.parametrize("timestamp_ms", [0, STAMPED_MS, NOW_MS - 1, NOW_MS, NOW_MS + 60_000])
+def test_f79_where_the_brokers_do_not_tell_their_retention_the_clocks_time_is_sent(
+    timestamp_ms: int,
+) -> None:
+    told_nothing = Destination.from_configs(EVENTS, 6, {"cleanup.policy": "delete"})
+    letter = a_letter(timestamp_ms=timestamp_ms)
+    record = redriven(letter, letter.failed, told_nothing, NOW_MS)
+    assert record.timestamp_ms is None
+    assert record.headers[-1] == ("redrive-timestamp-ms", str(timestamp_ms).encode())
+
+
+def test_kafkas_defaults_stand_for_limits_that_a_broker_does_not_tell_and_would_enforce() -> None:
+    told_retention = Destination.from_configs(EVENTS, 6, {"retention.ms": str(7 * DAY_MS)})
+    assert told_retention.takes(NOW_MS - 3 * DAY_MS, NOW_MS)
+    assert not told_retention.takes(NOW_MS - 4 * DAY_MS, NOW_MS)
+    assert not told_retention.takes(NOW_MS + 2 * 3_600_000, NOW_MS)
 
 
 def test_a_topic_that_keeps_records_for_ever_keeps_any_past_time() -> None:
@@ -150,6 +162,16 @@ def test_headers_that_a_transform_puts_in_cannot_forge_ours() -> None:
         ("dlq-attempt", b"1"),
         ("redrive-timestamp-ms", str(STAMPED_MS).encode()),
     )
+
+
+@pytest.mark.parametrize("old_key", [b"old", None])
+def test_f90_the_key_that_a_transform_gives_decides_the_partition(old_key: bytes | None) -> None:
+    letter = a_letter(key=old_key, origin=Position(EVENTS, 4, 7))
+    rekeyed = replace(letter.failed, key=b"new")
+    record = redriven(letter, rekeyed, destination(), NOW_MS)
+    assert (record.key, record.partition) == (b"new", None)
+    unkeyed = redriven(letter, replace(letter.failed, key=None), destination(), NOW_MS)
+    assert (unkeyed.key, unkeyed.partition) == (None, 4)
 
 
 @pytest.mark.parametrize("value", [None, b""])

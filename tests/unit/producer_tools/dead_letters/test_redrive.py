@@ -242,6 +242,35 @@ async def test_what_was_acknowledged_before_the_brokers_fell_silent_is_remembere
     assert len(outbox.sent(STATE)) == len(outbox.sent()) == 4
 
 
+async def test_f85_a_redrive_that_the_brokers_stop_counts_what_it_did(memory: Memory) -> None:
+    def fall_silent(record: OutgoingRecord) -> Answer | None:
+        if record.topic == STATE and outbox.sent(STATE):
+            return Unanswered(OSError("gone"))
+        return Unanswered(OSError("late")) if record.value == event(eventId="e-3") else None
+
+    outbox = FakeOutbox(answer=fall_silent)
+    redrive = a_redrive(memory, outbox, window=1)
+    redrive.window = 2
+    with pytest.raises(NotSentError):
+        await redrive.run(five().batches())
+    tally = redrive.tally
+    assert (tally.fates, tally.unconfirmed, tally.unremembered) == ({Fate.REDRIVEN: 2}, 0, 2)
+
+
+async def test_f85_a_letter_whose_state_is_of_a_later_version_is_left_and_counted(
+    memory: Memory,
+) -> None:
+    outbox, log = FakeOutbox(), LetterLog()
+    letter = log.add()
+    memory.remember([(letter.state_key, Fate.REDRIVEN), (letter.state_key, Fate.UNKNOWN)])
+    redrive = a_redrive(memory, outbox, again=True)
+    await redrive.run(log.batches())
+    assert (outbox.sent(), redrive.tally.left) == ([], {Left.UNKNOWN: 1})
+    everything = a_redrive(memory, outbox, dealt_with=True)
+    await everything.run(log.batches())
+    assert len(outbox.sent()) == 1
+
+
 @pytest.mark.parametrize("crash_at", range(4))
 async def test_a_crash_between_sending_and_remembering_repeats_one_window_at_most(
     crash_at: int,

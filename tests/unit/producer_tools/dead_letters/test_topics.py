@@ -45,6 +45,16 @@ async def test_a_created_topic_is_said_with_its_settings(asked: SimpleNamespace)
     assert said == [f"created the topic {STATE} (6 partitions, cleanup.policy=compact)"]
 
 
+@pytest.mark.parametrize(
+    ("told", "largest"), [({"max.message.bytes": "2097152"}, "2097152"), ({}, "1065536")]
+)
+def test_f85_the_parking_topic_takes_whatever_the_dead_letter_topic_holds(
+    told: dict[str, str], largest: str
+) -> None:
+    configs = topics.parking_configs(TopicDescription("letters", 3, 1, told), 1_000_000)
+    assert configs == {"retention.ms": "-1", "max.message.bytes": largest}
+
+
 async def test_a_topic_that_another_has_just_created_will_do(asked: SimpleNamespace) -> None:
     asked.code, said = EXISTS, list[str]()
     await topics.ensure(KAFKA, STATE, 6, topics.STATE_CONFIGS, said.append)
