@@ -52,6 +52,11 @@ test: $(VENV)/test ## All tests, on servers of their own where no others are nam
 	@echo "==> Running the tests"
 	@$(RUN) pytest $(ARGS)
 
+.PHONY: coverage
+coverage: $(VENV)/dev ## Which lines of the product the tests run
+	@echo "==> Measuring coverage"
+	@$(RUN) pytest --quiet --cov --cov-report=term:skip-covered $(ARGS)
+
 .PHONY: lint
 lint: $(VENV)/dev ## Style, import walls, and whether the settings' tables are in step
 	@echo "==> ruff"
