@@ -1,5 +1,22 @@
-"""``python -m consumer`` is the command ``consumer``."""
+"""The command ``consumer``, also as ``python -m consumer``. Signals come before everything else."""
 
-from consumer.cli import main
+from __future__ import annotations
 
-main()
+import sys
+
+from consumer import signals
+
+
+def main() -> None:
+    """Answer signals from here on, then load the command line and run it."""
+    serves = sys.argv[1:2] == ["run"]
+    signals.answer_early(serves=serves)
+    from consumer import cli  # noqa: PLC0415 -- it takes a second, in which a signal may come
+
+    if not serves:
+        signals.interrupt_as_python_does()
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

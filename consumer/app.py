@@ -27,7 +27,7 @@ from consumer.errors import ConsumerError, ExitCode, PreconditionError, Transien
 from consumer.findings import Finding, Status
 from consumer.observe.health import Health
 from consumer.observe.http import serve
-from consumer.observe.logging import configure_logging, get_logger
+from consumer.observe.logging import configure_logging, get_logger, tell_end
 from consumer.observe.metrics import Metrics
 from consumer.observe.observer import EngineObserver
 from consumer.observe.writer import LogWriter
@@ -80,27 +80,37 @@ def planner_of(settings: Settings) -> RecordPlanner:
     )
 
 
-async def until_answered(what: str, ask: Callable[[], Awaitable[T]], settings: Settings) -> T:
-    """Ask until there is an answer, at most ``engine.startup_timeout`` seconds.
+def patience_of(settings: Settings) -> float:
+    """Return until when, by the loop's clock, a start that begins now waits for all its servers."""
+    return asyncio.get_running_loop().time() + settings.engine.startup_timeout
 
-    Raises ``PreconditionError`` when the time is over.
+
+async def until_answered(
+    what: str,
+    ask: Callable[[], Awaitable[T]],
+    settings: Settings,
+    deadline: float | None = None,
+) -> T:
+    """Ask until there is an answer or the ``deadline``, see ``patience_of``, has come.
+
+    Raises ``PreconditionError`` when the time is over, also in the middle of an attempt.
     """
     backoff = Backoff(settings.engine.backoff_initial, min(settings.engine.backoff_max, 2.0))
-    clock = asyncio.get_running_loop().time
-    deadline = clock() + settings.engine.startup_timeout
-    attempt = 0
-    while True:
-        try:
-            return await ask()
-        except TransientError as error:
-            attempt += 1
-            if clock() >= deadline:
-                raise PreconditionError(
-                    f"{what} did not answer within {settings.engine.startup_timeout:g} s "
-                    f"({error}); consumer check says more"
-                ) from error
-            get_logger().warning("waiting_for_server", server=what, cause=error.cause)
-            await asyncio.sleep(backoff.delay(attempt, random.random()))  # noqa: S311 -- jitter
+    attempt, said = 0, "it says nothing"
+    try:
+        async with asyncio.timeout_at(patience_of(settings) if deadline is None else deadline):
+            while True:
+                try:
+                    return await ask()
+                except TransientError as error:
+                    attempt, said = attempt + 1, str(error)
+                    get_logger().warning("waiting_for_server", server=what, cause=error.cause)
+                await asyncio.sleep(backoff.delay(attempt, random.random()))  # noqa: S311 -- jitter
+    except TimeoutError as error:
+        raise PreconditionError(
+            f"{what} did not answer within {settings.engine.startup_timeout:g} s "
+            f"({said}); consumer check says more"
+        ) from error
 
 
 def refuse(findings: list[Finding]) -> None:
@@ -133,14 +143,15 @@ async def opened(settings: Settings, observer: EngineObserver) -> AsyncIterator[
     Raises ``PreconditionError`` naming each precondition that fails, with its cure.
     """
     check_codecs()
-    topics = await until_answered("Kafka", lambda: described_topics(settings), settings)
+    deadline = patience_of(settings)
+    topics = await until_answered("Kafka", lambda: described_topics(settings), settings, deadline)
     refuse(topic_findings(settings.kafka, settings.dead_letters, topics))
     closing = settings.engine.drain_deadline * CLOSE_SHARE
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(
             open_store(settings.mongo, observer.activity_refused)
         )
-        await until_answered("MongoDB", store.prepare, settings)
+        await until_answered("MongoDB", store.prepare, settings, deadline)
         letters = KafkaDeadLetters(
             partial(open_producer, settings.kafka, settings.dead_letters),
             settings.dead_letters.topic,
@@ -203,20 +214,22 @@ async def ends_of(settings: Settings) -> Mapping[TopicPartition, int]:
 async def run_consumer(settings: Settings, *, until_caught_up: bool) -> ExitCode:
     """Consume until a signal, or until the ends found at start are committed.
 
-    Returns how the process ends; raises a ``ConsumerError`` that carries its exit code.
+    Returns how the process ends; raises a ``ConsumerError`` that carries its exit code, where
+    it has not been logged.
     """
     writer = configure_logging(settings)
     try:
         return await _run(settings, writer, until_caught_up=until_caught_up)
-    except TaskDiedError:
+    except TaskDiedError as error:
         get_logger().critical("died", exc_info=True)
-        raise
-    except ConsumerError:
-        raise
-    except Exception as error:
+        return tell_end(error, settings.log)
+    except ConsumerError as error:
+        return tell_end(error, settings.log)
+    except Exception as error:  # noqa: BLE001 -- see below
         # A defect. Python's own traceback would quote data, and its exit code be that of a check.
         get_logger().critical("died", exc_info=True)
-        raise TaskDiedError(f"ended by {type(error).__name__}; the log says where") from error
+        died = TaskDiedError(f"ended by {type(error).__name__}; the log says where")
+        return tell_end(died, settings.log)
 
 
 async def _run(settings: Settings, writer: LogWriter, *, until_caught_up: bool) -> ExitCode:

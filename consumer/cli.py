@@ -7,17 +7,14 @@ and an optional part is needed only by whoever asks for it.
 from __future__ import annotations
 
 import asyncio
-import signal
-import sys
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any
 
 import typer
 
-from consumer import __version__
+from consumer import __version__, signals
 from consumer.contract.messages import Kind
-from consumer.errors import ConsumerError
-from consumer.printable import printable_line
 from consumer.settings import Settings, load_settings
 
 app = typer.Typer(
@@ -70,7 +67,16 @@ def settings_from(assignments: list[str] | None, **options: object) -> Settings:
 
 def finish(work: Callable[[], Coroutine[Any, Any, int]]) -> None:
     """Run a command to its exit code."""
-    raise typer.Exit(asyncio.run(work()))
+
+    async def without_threads() -> int:
+        try:
+            return await work()
+        finally:
+            # The loop waits for its threads when it closes, and one that looks up a name may
+            # take minutes. ``signals.leave`` ends the process without them.
+            asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+
+    raise typer.Exit(asyncio.run(without_threads()))
 
 
 @app.callback(invoke_without_command=True)
@@ -396,12 +402,5 @@ def demo(
 
 
 def main() -> None:
-    """Run a command; an error of ours is its message, on standard error, and its exit code."""
-    # Until ``run`` says what it does: nothing is held yet, and its default kills the process.
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    try:
-        app()
-    except ConsumerError as error:
-        for line in str(error).split("\n"):
-            sys.stderr.write(printable_line(f"consumer: {line}") + "\n")
-        sys.exit(error.exit_code)
+    """Run a command to the end of the process."""
+    signals.run_command(app, "consumer")

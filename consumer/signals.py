@@ -1,22 +1,68 @@
-"""Signals: the first asks for a drain, the second ends the process at once."""
+"""How a process is asked to end, and how it ends: signals, its last words, its exit code.
+
+Imports next to nothing: it is the first that a command loads.
+"""
 
 from __future__ import annotations
 
-import asyncio
+import atexit
+import contextlib
+import io
 import os
 import signal
+import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from consumer.errors import ExitCode
+from consumer.errors import ConsumerError, ExitCode
+from consumer.printable import printable_line
+
+if TYPE_CHECKING:
+    import asyncio
+
+LAST_WORDS_DEADLINE = 2.0
+"""Seconds that the end of a process waits for whoever reads its standard error."""
+
+BY_SIGNAL = 128
+"""Plus the signal's number: how a process says that it was ended by one."""
+
+_ENDING = (signal.SIGTERM, signal.SIGINT)
+
+
+def answer_early(*, serves: bool) -> None:
+    """Answer the signals that end a process, until a command answers them itself.
+
+    To be called before anything large is imported. The first process of a container has no
+    default for signals, so one that is not handled yet would be lost, and any other process
+    would die of it. Nothing has begun, so nothing is to be finished: where the command
+    ``serves`` the process ends with 0 as after every stop, else as one that a signal ended.
+    """
+
+    def end(number: int, _frame: object) -> NoReturn:
+        os._exit(ExitCode.DONE if serves else BY_SIGNAL + number)
+
+    for number in _ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, end)
+    if serves:  # else it would end the process while there is nothing to resume yet
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+
+def interrupt_as_python_does() -> None:
+    """Let SIGINT raise ``KeyboardInterrupt`` from now on, unless it is ignored."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def stop_on_signal(
     stop: asyncio.Event, announce: Callable[[signal.Signals], None] | None = None
 ) -> None:
     """Set ``stop`` at the first SIGTERM or SIGINT, and ``announce`` it; the second ends it all."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, _first, number, stop, announce)
+    import asyncio  # noqa: PLC0415 -- large, and not needed before a loop runs
+
+    loop = asyncio.get_running_loop()
+    for number in _ENDING:
+        loop.add_signal_handler(number, _first, loop, number, stop, announce)
 
 
 def resume_on_signal(resume: Callable[[], None]) -> None:
@@ -25,6 +71,8 @@ def resume_on_signal(resume: Callable[[], None]) -> None:
     A handler of the loop's own would end with the loop, and what is left then is the signal's
     default: it would kill a process that has just been asked to stop.
     """
+    import asyncio  # noqa: PLC0415 -- as above
+
     loop = asyncio.get_running_loop()
 
     def received(_number: int, _frame: object) -> None:
@@ -35,14 +83,15 @@ def resume_on_signal(resume: Callable[[], None]) -> None:
 
 
 def _first(
+    loop: asyncio.AbstractEventLoop,
     number: signal.Signals,
     stop: asyncio.Event,
     announce: Callable[[signal.Signals], None] | None,
 ) -> None:
     stop.set()
-    for other in (signal.SIGTERM, signal.SIGINT):
+    for other in _ENDING:
         # Outside the loop: the second signal must work even where the loop is stuck.
-        asyncio.get_running_loop().remove_signal_handler(other)
+        loop.remove_signal_handler(other)
         signal.signal(other, _second)
     if announce is not None:
         announce(number)
@@ -50,3 +99,63 @@ def _first(
 
 def _second(_number: int, _frame: object) -> NoReturn:
     os._exit(ExitCode.SECOND_SIGNAL)
+
+
+def run_command(app: Callable[..., object], name: str) -> NoReturn:
+    """Run the command line of ``app`` to the end of the process.
+
+    An error of ours is its message and its exit code; any other is a defect, told without what
+    it may quote. Python would give a defect the exit code of a check that found something.
+    """
+    try:
+        ended = app(standalone_mode=False)
+    except ConsumerError as error:
+        leave(error.exit_code, "\n".join(_lines(error, name)))
+    except Exception as error:  # noqa: BLE001 -- the last who can say what it was
+        leave(*_last_words(error, name))
+    leave(ended if isinstance(ended, int) else ExitCode.DONE)
+
+
+def _lines(error: Exception, name: str) -> list[str]:
+    return [printable_line(f"{name}: {line}") for line in str(error).split("\n")]
+
+
+def _last_words(error: Exception, name: str) -> tuple[int, str]:
+    """Return the exit code and the text for an error that is none of ours."""
+    if hasattr(error, "format_message"):  # of the library that reads the options
+        from typer.rich_utils import rich_format_error  # noqa: PLC0415 -- as above
+
+        with contextlib.redirect_stderr(io.StringIO()) as said:
+            rich_format_error(error)  # type: ignore[arg-type]  # see above
+        return ExitCode.USAGE, said.getvalue()
+    if isinstance(error, OSError):  # a disk that is full, a file that may not be read
+        return ExitCode.PRECONDITION, "\n".join(_lines(error, name))
+    if isinstance(error, RuntimeError) and type(error).__name__ == "Abort":
+        return ExitCode.FOUND, f"{name}: given up"
+    from consumer.observe.failures import describe_failure  # noqa: PLC0415 -- as above
+
+    return ExitCode.TASK_DIED, f"{name}: a defect ended it\n{describe_failure(error)}"
+
+
+def leave(code: int, words: str = "") -> NoReturn:
+    """Say ``words`` on standard error and end the process with ``code``, whatever becomes of them.
+
+    Python's own end would wait for a pipe that nobody reads and for threads that look up a
+    name, and end with a code of its own where standard error is closed.
+    """
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        pass  # its reader has seen enough
+    except (OSError, ValueError) as error:
+        code = code or ExitCode.PRECONDITION  # what the command was asked for is not there
+        words = words or f"standard output cannot be written: {error}"
+    if words:
+        from consumer.observe.writer import STANDARD_ERROR, LogWriter, own_copy  # noqa: PLC0415 -- as above
+
+        writer = LogWriter(own_copy(STANDARD_ERROR))
+        writer.write(words.removesuffix("\n"))
+        writer.close(LAST_WORDS_DEADLINE)
+    atexit._run_exitfuncs()  # noqa: SLF001 -- the log is flushed there; nothing public runs them
+    os._exit(code)

@@ -1,5 +1,18 @@
-"""``python -m producer_tools`` is the command ``producer-tools``."""
+"""The command ``producer-tools``, also as ``python -m producer_tools``."""
 
-from producer_tools.cli import main
+from __future__ import annotations
 
-main()
+from consumer import signals
+
+
+def main() -> None:
+    """Answer signals from here on, then load the command line and run it."""
+    signals.answer_early(serves=False)
+    from producer_tools import cli  # noqa: PLC0415 -- it takes a second, in which a signal may come
+
+    signals.interrupt_as_python_does()
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from consumer.errors import ConsumerError
-from producer_tools.console import complain
+from consumer import signals
 from producer_tools.dead_letters.app import dead_letters_app
 from producer_tools.generate import Plan
 from producer_tools.options import (
@@ -198,9 +196,4 @@ def main() -> None:
     # What the client logs is told by our own messages, once.
     logging.getLogger("aiokafka").addHandler(logging.NullHandler())
     logging.getLogger("aiokafka").propagate = False
-    try:
-        app()
-    except ConsumerError as error:
-        for line in str(error).split("\n"):
-            complain(f"producer-tools: {line}")
-        sys.exit(error.exit_code)
+    signals.run_command(app, "producer-tools")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from rich.console import Console
 from rich.progress import (
@@ -27,8 +27,12 @@ Advance = Callable[[int], None]
 
 
 def complain(text: str) -> None:
-    """Write one line to standard error, escaped where it quotes what a terminal would obey."""
-    sys.stderr.write(printable_line(text) + "\n")
+    """Write one line to standard error, escaped where it quotes what a terminal would obey.
+
+    Where nobody takes it, the work goes on.
+    """
+    with suppress(OSError):
+        sys.stderr.write(printable_line(text) + "\n")
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import logging
 import math
 import os
@@ -11,16 +10,15 @@ import sys
 
 import structlog
 
+from consumer.errors import ConsumerError, ExitCode
 from consumer.observe.libraries import LibraryHandler, route_libraries
 from consumer.observe.redaction import Redactor, known_secrets
 from consumer.observe.rendering import processors, renderer
-from consumer.observe.writer import LogWriter
+from consumer.observe.writer import STANDARD_ERROR, LogWriter, own_copy
 from consumer.settings import LogFormat, LogLevel, LogSettings, Settings
 
 FLUSH_DEADLINE = 2.0
 """Seconds that the end of the process waits for a reader of the log."""
-
-STANDARD_ERROR = 2
 
 
 def configure_logging(settings: Settings, *, descriptor: int = STANDARD_ERROR) -> LogWriter:
@@ -29,7 +27,7 @@ def configure_logging(settings: Settings, *, descriptor: int = STANDARD_ERROR) -
     Called once, by the command. Returns the writer, which counts the lines that could
     not be written; it is flushed when the process ends.
     """
-    own = _own_copy(descriptor)
+    own = own_copy(descriptor)
     writer = LogWriter(own)
     terminal = os.isatty(own)
     steps = [
@@ -59,15 +57,15 @@ def get_logger() -> structlog.typing.FilteringBoundLogger:
     return logger
 
 
-def _own_copy(descriptor: int) -> int:
-    """Copy the descriptor, so that no later socket can get its number when others close it.
+def tell_end(error: ConsumerError, settings: LogSettings) -> ExitCode:
+    """Log why the process ends, and return the exit code, where the log is for machines.
 
-    One that was closed before we started may be a socket already: nothing is written then.
+    Raises ``error`` again where people read it: the command line tells it in plain words.
     """
-    if descriptor != STANDARD_ERROR or sys.stderr is not None:
-        with contextlib.suppress(OSError):
-            return os.dup(descriptor)
-    return os.open(os.devnull, os.O_WRONLY)
+    if _readable(settings, terminal=sys.stderr is not None and sys.stderr.isatty()):
+        raise error
+    get_logger().critical("ended", end="error", exit_code=int(error.exit_code), message=str(error))
+    return error.exit_code
 
 
 def _readable(settings: LogSettings, *, terminal: bool) -> bool:

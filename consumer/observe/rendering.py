@@ -13,6 +13,8 @@ from consumer.printable import printable_line
 
 FIRST = ("timestamp", "level", "event")
 FAILURE = "failure"
+MESSAGE = "message"
+"""Our own words, with a cure at their end: they quote nothing that is long, and are not cut."""
 
 
 def processors(redactor: Redactor) -> list[Processor]:
@@ -27,12 +29,17 @@ def processors(redactor: Redactor) -> list[Processor]:
         return event
 
     def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-        return {
-            name: value if name == FAILURE else redactor.value(value, name)
-            for name, value in event.items()
-        }
+        return {name: _redacted(redactor, name, value) for name, value in event.items()}
 
     return [failure, redact, structlog.processors.TimeStamper(fmt="iso", utc=True), _in_order]
+
+
+def _redacted(redactor: Redactor, name: str, value: object) -> object:
+    if name == FAILURE:  # it is clean already
+        return value
+    if name == MESSAGE and isinstance(value, str):
+        return redactor.text(value)
+    return redactor.value(value, name)
 
 
 def renderer(*, readable: bool, colors: bool) -> Processor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -13,6 +14,20 @@ MOST_WAITING = 10_000
 
 TICK = 1.0
 """Seconds between two looks at what is due while nothing is written."""
+
+
+STANDARD_ERROR = 2
+
+
+def own_copy(descriptor: int) -> int:
+    """Copy the descriptor, so that no later socket can get its number when others close it.
+
+    One that was closed before we started may be a socket already: nothing is written then.
+    """
+    if descriptor != STANDARD_ERROR or sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            return os.dup(descriptor)
+    return os.open(os.devnull, os.O_WRONLY)
 
 
 class LogWriter:

@@ -155,7 +155,7 @@ class EngineSettings(Group):
     drain_deadline: Seconds = 20.0
     """How long a stop waits for what is in flight; keep the container's grace period longer."""
     startup_timeout: Seconds = 60.0
-    """How long to wait at start for the brokers and the database."""
+    """How long to wait at start for the brokers and the database, both together."""
     backoff_initial: Seconds = 0.1
     """The first pause before a batch is tried again; each further one doubles, with jitter."""
     backoff_max: Seconds = 30.0

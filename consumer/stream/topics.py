@@ -22,6 +22,9 @@ from consumer.settings import KafkaSettings
 from consumer.stream.connection import connection_options
 from consumer.stream.kafka_errors import kafka_errors
 
+CLOSE_TIMEOUT = 2.0
+"""Seconds that closing the client may take; nothing that was asked depends on it."""
+
 
 @dataclass(frozen=True, slots=True)
 class TopicDescription:
@@ -141,4 +144,4 @@ async def open_admin(kafka: KafkaSettings) -> AsyncIterator[Admin]:
             raise TransientError(type(error).__name__, "no broker answers") from error
         yield Admin(client)
     finally:
-        await asyncio.wait([asyncio.ensure_future(client.close())], timeout=kafka.request_timeout)
+        await asyncio.wait([asyncio.ensure_future(client.close())], timeout=CLOSE_TIMEOUT)

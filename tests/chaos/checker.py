@@ -99,7 +99,8 @@ def complaints(services: Iterable[Service]) -> list[str]:
     for service in services:
         found += [f"{service.name}: {words}" for words in service.words]
         for line in service.lines:
-            odd = line["event"] == "died" or line.get("logger") in {"asyncio", "py.warnings"}
+            odd = line["event"] == "died" or line.get("end") == "error"
+            odd = odd or line.get("logger") in {"asyncio", "py.warnings"}
             if odd:
                 found.append(f"{service.name}: {line}")
     return found

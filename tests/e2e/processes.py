@@ -72,6 +72,13 @@ class Service:
         return [one for one in self.lines if one["event"] == event and wanted <= one.items()]
 
     @property
+    def why(self) -> str:
+        """Its last words: why it ended, in its log or besides."""
+        return "\n".join(
+            [*self.words, *(line["message"] for line in self.said("ended", end="error"))]
+        )
+
+    @property
     def partitions(self) -> frozenset[str]:
         """What it holds: the last assignment, nothing if it was revoked since."""
         for line in reversed(self.lines):

@@ -57,7 +57,7 @@ async def test_2_when_a_setting_is_wrong(
 ) -> None:
     service = await fleet.start(settings=settings)
     assert await fleet.ended(service) == ExitCode.USAGE
-    assert words in "\n".join(service.words)
+    assert words in service.why
 
 
 async def test_2_when_an_option_is_unknown(fleet: Fleet) -> None:
@@ -67,7 +67,7 @@ async def test_2_when_an_option_is_unknown(fleet: Fleet) -> None:
 async def test_3_when_a_topic_is_missing(site: Site, fleet: Fleet) -> None:
     service = await fleet.start(settings={"kafka.topics": f"{site.events},{site.name}.missing"})
     assert await fleet.ended(service) == ExitCode.PRECONDITION
-    assert f"{site.name}.missing" in "\n".join(service.words)
+    assert f"{site.name}.missing" in service.why
     assert not service.said("partitions_assigned")
 
 
@@ -83,7 +83,7 @@ async def test_3_when_a_server_does_not_answer_in_time(
 ) -> None:
     service = await fleet.start(settings={"engine.startup_timeout": 1.0, **address})
     assert await fleet.ended(service) == ExitCode.PRECONDITION
-    assert any(line.startswith(f"consumer: {server} did not answer") for line in service.words)
+    assert service.why.startswith(f"{server} did not answer")
 
 
 async def test_3_when_the_port_of_its_metrics_is_taken(fleet: Fleet) -> None:
@@ -91,7 +91,7 @@ async def test_3_when_the_port_of_its_metrics_is_taken(fleet: Fleet) -> None:
         port = taken.getsockname()[1]
         service = await fleet.start(settings={"http.host": LOOPBACK, "http.port": port})
         assert await fleet.ended(service) == ExitCode.PRECONDITION
-    assert "http.port" in "\n".join(service.words)
+    assert "http.port" in service.why
 
 
 async def test_4_when_records_were_deleted_unread_and_the_settings_say_to_stop(

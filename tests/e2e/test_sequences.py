@@ -122,7 +122,7 @@ async def test_f35_c33_without_the_unique_index_nothing_is_consumed(
         before = await site.digests()
         service = await fleet.start()
         assert await fleet.ended(service) == ExitCode.PRECONDITION
-        said = "\n".join(service.words)
+        said = service.why
         assert "conversation_events" in said
         assert cause in said
         assert "s-c33" not in said
@@ -143,7 +143,7 @@ async def test_c36_a_dead_letter_topic_that_is_consumed_is_refused(
         settings={"kafka.topics": f"{site.sessions},{site.events},{letters}"}
     )
     assert await fleet.ended(service) == ExitCode.USAGE
-    said = "\n".join(service.words)
+    said = service.why
     assert "kafka.topics" in said
     assert "dead_letters.topic" in said
 

@@ -78,7 +78,8 @@ async def test_f5_sigterm_without_a_database_ends_at_the_deadline_and_commits_on
     await distant_fleet.said(service, "retrying", stage="apply")
     begun = asyncio.get_running_loop().time()
     assert await distant_fleet.stopped(service, seconds=GRACE_SECONDS) == ExitCode.DEADLINE
-    assert 3.0 <= asyncio.get_running_loop().time() - begun < 10.0
+    # A part of the deadline is kept for closing.
+    assert 2.0 <= asyncio.get_running_loop().time() - begun < 10.0
 
     stored, done = positions(*await site.documents()), below(await site.committed())
     assert done <= stored
@@ -113,7 +114,8 @@ async def test_sigterm_while_a_dead_letter_is_not_acknowledged_ends_at_the_deadl
         await produce.met.wait()
     begun = asyncio.get_running_loop().time()
     assert await distant_fleet.stopped(service, seconds=GRACE_SECONDS) == ExitCode.DEADLINE
-    assert 3.0 <= asyncio.get_running_loop().time() - begun < 10.0
+    # A part of the deadline is kept for closing.
+    assert 2.0 <= asyncio.get_running_loop().time() - begun < 10.0
     assert await site.committed() == {}
 
 

@@ -102,4 +102,4 @@ async def test_f25_topics_of_different_numbers_of_partitions_are_refused(
     await admin.close()
     service = await fleet.start()
     assert await fleet.ended(service) == ExitCode.PRECONDITION
-    assert "partition counts" in "\n".join(service.words)
+    assert "partition counts" in service.why

@@ -7,6 +7,7 @@ from tests.mutants.mutant import Mutant
 _INPUT = "tests/faults/kafka/test_bad_input_b.py::"
 _FETCHING = "tests/faults/kafka/test_traps_a_fetching.py::"
 _SURROUNDINGS = "tests/faults/kafka/test_faults_f_surroundings.py::"
+_ENDS = "tests/unit/test_beginning_and_end.py::"
 
 MUTANTS = (
     Mutant(
@@ -55,8 +56,8 @@ MUTANTS = (
         "the log's writer dies of what it cannot write",
         "F43",
         "consumer/observe/writer.py",
-        "        with contextlib.suppress(OSError):\n",
-        "        with contextlib.suppress(BlockingIOError):\n",
+        "        with contextlib.suppress(OSError):\n            while data:\n",
+        "        with contextlib.suppress(BlockingIOError):\n            while data:\n",
         (_SURROUNDINGS + "test_f43_a_log_that_cannot_be_written_does_not_stop_the_consumer",),
         "after a full disk nothing would be logged any more",
     ),
@@ -71,5 +72,41 @@ MUTANTS = (
             + "test_f44_a_port_that_is_in_use_ends_the_start_before_anything_is_connected",
         ),
         "whoever started it would read a traceback instead of a setting's name",
+    ),
+    Mutant(
+        "signals are answered once the command line is loaded",
+        "F62",
+        "consumer/__main__.py",
+        "    signals.answer_early(serves=serves)\n    from consumer import cli  # noqa: PLC0415 -- it takes a second, in which a signal may come\n",
+        "    from consumer import cli  # noqa: PLC0415\n\n    signals.answer_early(serves=serves)\n",
+        (
+            _ENDS
+            + "test_f62_a_run_that_is_asked_to_stop_while_it_loads_ends_with_0_at_once[module-15]",
+        ),
+        "a stop in the first second is lost in a container, and elsewhere kills with -15",
+    ),
+    Mutant(
+        "an attempt at the start takes as long as it likes",
+        "F62",
+        "consumer/app.py",
+        "asyncio.timeout_at(patience_of(settings) if deadline is None else deadline)",
+        "asyncio.timeout_at(None)",
+        (
+            _ENDS
+            + "test_f62_a_server_that_says_nothing_is_waited_for_no_longer_than_a_start_may_take",
+        ),
+        "a start that may take two seconds takes fourteen",
+    ),
+    Mutant(
+        "last words are written where the process waits for them",
+        "F82",
+        "consumer/signals.py",
+        '        writer.write(words.removesuffix("\\n"))\n',
+        "        sys.stderr.write(words)\n        sys.stderr.flush()\n",
+        (
+            _ENDS
+            + "test_f82_nobody_who_does_not_read_its_last_words_changes_how_a_process_ends[nobody_reads-consumer check --set nope=1]",
+        ),
+        "a process that has failed lives on, and no orchestrator starts another",
     ),
 )

@@ -1,0 +1,218 @@
+"""Whole processes at their first and last moments: signals while they load, last words."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from consumer.app import described_topics, until_answered
+from consumer.errors import ExitCode, PreconditionError
+from consumer.settings import load_settings
+from consumer.store.opening import open_store
+
+ROOT = Path(__file__).parents[2]
+MODULE = (sys.executable, "-m", "consumer")
+IN_THE_IMAGE = (sys.executable, str(ROOT / "deploy/bin/consumer"))
+TOOLS = (sys.executable, "-m", "producer_tools")
+
+SLOW = """
+import sys, time
+
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name in ("consumer.cli", "producer_tools.cli"):
+            print("loading", flush=True)
+            time.sleep(60)
+
+sys.meta_path.insert(0, Slow())
+"""
+"""Python runs this before anything else: the command line takes a minute to load."""
+
+SMALL_PIPE = 4096
+
+
+@contextmanager
+def loading(tmp_path: Path, command: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
+    """Give the process while it imports what it needs."""
+    (tmp_path / "sitecustomize.py").write_text(SLOW)
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "loading\n"
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("command", [MODULE, IN_THE_IMAGE], ids=["module", "image"])
+def test_f62_a_run_that_is_asked_to_stop_while_it_loads_ends_with_0_at_once(
+    tmp_path: Path, command: Sequence[str], number: signal.Signals
+) -> None:
+    with loading(tmp_path, [*command, "run"]) as process:
+        process.send_signal(signal.SIGUSR1)  # there is nothing to resume yet
+        process.send_signal(number)
+        assert process.wait(timeout=10) == ExitCode.DONE
+
+
+@pytest.mark.parametrize("command", [(*MODULE, "audit"), (*TOOLS, "generate")])
+def test_f62_another_command_ends_then_as_one_that_a_signal_ended(
+    tmp_path: Path, command: Sequence[str]
+) -> None:
+    with loading(tmp_path, command) as process:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == 128 + signal.SIGTERM
+
+
+def test_f62_the_first_process_of_a_container_hears_a_signal_too(tmp_path: Path) -> None:
+    first = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child")
+    if subprocess.run([*first, "true"], check=False, stderr=subprocess.DEVNULL).returncode:
+        pytest.skip("this machine lets nobody make a namespace of processes")
+    with loading(tmp_path, [*first, *MODULE, "run"]) as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+        os.kill(int(children), signal.SIGTERM)
+        assert process.wait(timeout=10) == ExitCode.DONE
+
+
+@contextmanager
+def nobody_reads() -> Iterator[int]:
+    """Give the writing end of a pipe that is full, and whose reader never reads."""
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, SMALL_PIPE)
+    os.write(writing, b"x" * SMALL_PIPE)
+    try:
+        yield writing
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+@contextmanager
+def reader_is_gone() -> Iterator[int]:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        yield writing
+    finally:
+        os.close(writing)
+
+
+def ended(
+    command: Sequence[str],
+    stderr: int,
+    stdout: int = subprocess.DEVNULL,
+    environment: Mapping[str, str] | None = None,
+) -> int:
+    inherited = {name: text for name, text in os.environ.items() if not name.startswith("CONSUMER")}
+    return subprocess.run(
+        command,
+        check=False,
+        stdout=stdout,
+        stderr=stderr,
+        env={**inherited, **(environment or {})},
+        cwd=ROOT,
+        timeout=30,
+    ).returncode
+
+
+WRONG = (
+    (*MODULE, "check", "--set", "nope=1"),
+    (*MODULE, "check", "--no-such-option"),
+    (*TOOLS, "publish", "no-such-file"),
+)
+
+
+@pytest.mark.parametrize("command", WRONG, ids=lambda command: " ".join(command[2:]))
+@pytest.mark.parametrize("stderr", [nobody_reads, reader_is_gone])
+def test_f82_nobody_who_does_not_read_its_last_words_changes_how_a_process_ends(
+    command: Sequence[str], stderr: type
+) -> None:
+    with stderr() as descriptor:
+        assert ended(command, descriptor) == ExitCode.USAGE
+
+
+def test_f82_the_tools_do_not_die_of_a_warning_that_nobody_takes(tmp_path: Path) -> None:
+    file = tmp_path / "wrong.ndjson"
+    file.write_text("nonsense\n")
+    with reader_is_gone() as descriptor:
+        command = (*TOOLS, "publish", str(file), "--bootstrap-servers", "127.0.0.1:1")
+        assert ended(command, descriptor) == ExitCode.FOUND
+
+
+def test_f82_a_result_that_cannot_be_written_is_no_success() -> None:
+    with Path("/dev/full").open("wb") as full:
+        code = ended((*MODULE, "--version"), subprocess.DEVNULL, full.fileno())
+    assert code == ExitCode.PRECONDITION
+
+
+DEFECT = """
+import sys
+from consumer import cli
+
+def broken(*_, **__):
+    raise ZeroDivisionError("sess-secret")
+
+cli.settings_from = broken
+sys.argv = ["consumer", "check"]
+cli.main()
+"""
+
+
+def test_f82_a_defect_is_told_without_quoting_data_and_is_no_finding() -> None:
+    done = subprocess.run(
+        (sys.executable, "-c", DEFECT), check=False, capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == ExitCode.TASK_DIED
+    assert "ZeroDivisionError" in done.stderr
+    assert "in broken" in done.stderr
+    assert "sess-secret" not in done.stderr
+
+
+def test_f97_the_line_that_says_why_a_run_ends_is_json_where_the_log_is() -> None:
+    command = (*MODULE, "run", "--set", "log.format=json", "--set", "engine.startup_timeout=0.1")
+    done = subprocess.run(
+        (*command, "--bootstrap-servers", "127.0.0.1:1"),
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert done.returncode == ExitCode.PRECONDITION
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    (ended,) = [line for line in lines if line["event"] == "ended"]
+    assert ended["exit_code"] == ExitCode.PRECONDITION
+    assert ended["message"].startswith("Kafka did not answer within 0.1 s")
+
+
+async def test_f62_a_server_that_says_nothing_is_waited_for_no_longer_than_a_start_may_take() -> (
+    None
+):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        settings = load_settings(
+            {
+                "kafka.bootstrap_servers": f"127.0.0.1:{port}",
+                "mongo.uri": f"mongodb://127.0.0.1:{port}",
+                "engine.startup_timeout": 0.3,
+            }
+        )
+        async with asyncio.timeout(5):
+            with pytest.raises(PreconditionError, match=r"Kafka did not answer within 0\.3 s"):
+                await until_answered("Kafka", lambda: described_topics(settings), settings)
+            async with open_store(settings.mongo) as store:
+                with pytest.raises(PreconditionError, match=r"MongoDB did not answer within 0\.3"):
+                    await until_answered("MongoDB", store.prepare, settings)
