@@ -102,7 +102,12 @@ def _second(_number: int, _frame: object) -> NoReturn:
 
 
 def run_command(app: Callable[..., object], name: str) -> NoReturn:
-    """Run the command line of ``app`` to the end of the process.
+    """Run the command line of ``app`` to the end of the process."""
+    leave(*outcome_of(app, name))
+
+
+def outcome_of(app: Callable[..., object], name: str) -> tuple[int, str]:
+    """Run the command line of ``app``; return its exit code and its last words.
 
     An error of ours is its message and its exit code; any other is a defect, told without what
     it may quote. Python would give a defect the exit code of a check that found something.
@@ -110,10 +115,10 @@ def run_command(app: Callable[..., object], name: str) -> NoReturn:
     try:
         ended = app(standalone_mode=False)
     except ConsumerError as error:
-        leave(error.exit_code, "\n".join(_lines(error, name)))
+        return error.exit_code, "\n".join(_lines(error, name))
     except Exception as error:  # noqa: BLE001 -- the last who can say what it was
-        leave(*_last_words(error, name))
-    leave(ended if isinstance(ended, int) else ExitCode.DONE)
+        return _last_words(error, name)
+    return ended if isinstance(ended, int) else ExitCode.DONE, ""
 
 
 def _lines(error: Exception, name: str) -> list[str]:

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from consumer.cli import main as consumer_main
 from consumer.contract.dead_letter_headers import origin_of
 from consumer.contract.record import Headers, Position, Record, TopicPartition
 from consumer.contract.rejection import Reason
@@ -26,9 +25,9 @@ from consumer.operations.console import console
 from consumer.operations.replay import report as replay_report
 from consumer.operations.replay.tally import Ends, Tally
 from consumer.printable import printable, printable_line
+from consumer.signals import outcome_of
 from consumer.state.writes import EventWrite
 from consumer.stream.ranges import OffsetRange
-from producer_tools.cli import main as tools_main
 from producer_tools.console import complain
 from producer_tools.dead_letters import presenting
 from producer_tools.dead_letters.fate import Fate
@@ -202,17 +201,12 @@ async def test_f84_no_command_prints_raw_what_came_from_outside(
     assert raw == set()
 
 
-@pytest.mark.parametrize("main", [consumer_main, tools_main])
-def test_f84_an_error_that_quotes_a_broker_is_printed_escaped(
-    main: Callable[[], None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def fail() -> None:
+@pytest.mark.parametrize("name", ["consumer", "producer-tools"])
+def test_f84_an_error_that_quotes_a_broker_is_printed_escaped(name: str) -> None:
+    def fail(**_: object) -> None:
         raise PreconditionError(f"Kafka says {HOSTILE}\nand more")
 
-    monkeypatch.setattr(f"{main.__module__}.app", fail)
-    with pytest.raises(SystemExit) as exited:
-        main()
-    assert exited.value.code == 3
-    printed = capsys.readouterr().err
+    code, printed = outcome_of(fail, name)
+    assert code == 3
     assert "\\x1b]0;" in printed
     assert {char for char in printed if not char.isprintable()} == {"\n"}

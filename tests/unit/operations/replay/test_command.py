@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from consumer import cli
+from consumer import cli, signals
 from consumer.contract.messages import Kind
 from consumer.errors import ExitCode
 from consumer.operations.replay import replay as module
@@ -69,22 +69,20 @@ def test_none_stands_for_no_dead_letters(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_without_a_selection_the_command_ends_at_once_in_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("sys.argv", ["consumer", "replay", "--dry-run"])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert ended.value.code == ExitCode.USAGE
-    (line,) = capsys.readouterr().err.splitlines()
+    code, words = signals.outcome_of(cli.app, "consumer")
+    assert code == ExitCode.USAGE
+    (line,) = words.splitlines()
     assert line.startswith("consumer: nothing is selected")
 
 
 def test_dead_letters_cannot_go_where_records_are_read(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     arguments = ["consumer", "replay", "--all", "--dead-letters", "conversation.events"]
     monkeypatch.setattr("sys.argv", arguments)
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert ended.value.code == ExitCode.USAGE
-    assert "conversation.events" in capsys.readouterr().err
+    code, words = signals.outcome_of(cli.app, "consumer")
+    assert code == ExitCode.USAGE
+    assert "conversation.events" in words
