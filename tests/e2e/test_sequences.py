@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -158,3 +159,24 @@ async def test_c36_a_letter_that_is_copied_back_by_hand_fails_once_more_for_each
     assert (await caught_up(fleet)).outcomes() == {Outcome.DEAD_LETTERED: 3}
     infos = [origin_of(one.headers) for one in await site.dead_letters()]
     assert sorted(info.attempt for info in infos if info is not None) == [1, 2, 2, 2]
+
+
+@pytest.mark.parametrize("mirror_first", [False, True], ids=["original first", "mirror first"])
+async def test_c47_what_a_mirror_brings_again_is_a_duplicate_whichever_is_read_first(
+    site: Site, fleet: Fleet, *, mirror_first: bool
+) -> None:
+    lines = load_case("C47")
+    original = [replace(one, topic=site.events) for one in lines[:4]]
+    mirror = [replace(one, topic=site.sessions) for one in lines[4:]]
+    first, second = (mirror, original) if mirror_first else (original, mirror)
+    again = len(first) - 4  # the mirror holds one event twice, with another stamp
+
+    await site.send(first)
+    expected = Counter({Outcome.APPLIED: 4, Outcome.DUPLICATE: again})
+    assert (await caught_up(fleet)).outcomes() == +expected
+    before = await site.digests()
+
+    await site.send(second)
+    assert (await caught_up(fleet)).outcomes() == {Outcome.DUPLICATE: len(second)}
+    assert await site.digests() == before
+    assert await site.dead_letters() == []
