@@ -32,6 +32,22 @@ def last_header(headers: Headers, wanted: str) -> bytes | None:
     return next((value for name, value in reversed(headers) if name == wanted), None)
 
 
+HEADER_OVERHEAD = 128
+"""Bytes that a header takes in memory besides its name and value."""
+
+
+def size_of(key: bytes | None, value: bytes | None, headers: Headers) -> int:
+    """Return about how many bytes a record takes in memory: what every bound on bytes counts.
+
+    Headers weigh, too: a producer can put as much into them as into a value, or so many of them
+    that they take far more in memory than they took on their way.
+    """
+    size = len(key or b"") + len(value or b"")
+    for name, content in headers:
+        size += len(name) + len(content or b"") + HEADER_OVERHEAD
+    return size
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """One record as the broker delivered it: undecoded bytes.
@@ -52,6 +68,11 @@ class Record:
     def topic_partition(self) -> TopicPartition:
         """The partition this record was read from."""
         return TopicPartition(self.topic, self.partition)
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes in memory, see ``size_of``."""
+        return size_of(self.key, self.value, self.headers)
 
     @property
     def position(self) -> Position:

@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar, assert_never
 from consumer.contract.dead_letter import DeadLetter
 from consumer.contract.decode import Decoded, Tombstone, decode
 from consumer.contract.key_policy import KeyPolicy
-from consumer.contract.record import Record, TopicPartition
+from consumer.contract.record import Record, TopicPartition, size_of
 from consumer.contract.rejection import Reason, Rejected
 from consumer.engine.breaker import Breaker
 from consumer.engine.retry import Backoff
@@ -271,7 +271,7 @@ def portions(letters: Sequence[DeadLetter]) -> Iterator[Sequence[DeadLetter]]:
     portion: list[DeadLetter] = []
     size = 0
     for letter in letters:
-        bytes_of_it = len(letter.value or b"")
+        bytes_of_it = size_of(letter.key, letter.value, letter.headers)
         if portion and (
             len(portion) == LETTERS_AT_ONCE or size + bytes_of_it > LETTER_BYTES_AT_ONCE
         ):

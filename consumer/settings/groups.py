@@ -147,7 +147,7 @@ class EngineSettings(Group):
     max_poll_records: Count = 2000
     """The most records of one poll."""
     max_batch_bytes: Bytes = 32 * 1024 * 1024
-    """The most bytes of values in one batch."""
+    """The most bytes of keys, values and headers in one batch; one record at least."""
     batches_in_flight: Count = 3
     """How many batches, each of other partitions, are being written at once."""
     commit_interval: Seconds = 1.0

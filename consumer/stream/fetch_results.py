@@ -14,6 +14,8 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer import fetcher
 from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
 
+from consumer.contract.record import size_of
+
 
 class UnreadableBatchError(Exception):
     """A batch cannot be decoded. ``cause``: the class name of what is wrong."""
@@ -85,7 +87,7 @@ class BoundedFetchResult(FetchResult):  # type: ignore[misc]  # aiokafka ships n
         try:
             for record in self._partition_records:
                 taken.append(record)
-                room -= record.serialized_value_size + record.serialized_key_size
+                room -= size_of(record.key, record.value, record.headers)
                 if room <= 0 or len(taken) == max_records:
                     break
             else:

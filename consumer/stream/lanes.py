@@ -77,7 +77,7 @@ class Cursor:
             records = [record for record in records if record.offset < end]
         wanted = list(filter(wants, records))
         self.buffer.extend(wanted)
-        self.buffered_bytes += sum(map(size_of, wanted))
+        self.buffered_bytes += sum(record.size for record in wanted)
 
     @property
     def finished(self) -> bool:
@@ -117,7 +117,7 @@ class Cursor:
             if record.offset >= limit:
                 break
             count += 1
-            room -= size_of(record)
+            room -= record.size
             if room <= 0 or count == portion.records:
                 return Available(count, whole=False)
         return Available(count, whole=True)
@@ -126,7 +126,7 @@ class Cursor:
         """Take so many of the records that are available for the portion."""
         border = min(self.scanned + portion.partition_offsets, self.part.end)
         taken = [self.buffer.popleft() for _ in range(count)]
-        self.buffered_bytes -= sum(map(size_of, taken))
+        self.buffered_bytes -= sum(record.size for record in taken)
         if taken:
             if self.committed >= self.handed:
                 self.pending = taken[0].offset
@@ -136,11 +136,6 @@ class Cursor:
             # elsewhere because a fetch happened to reach further.
             self.scanned = border
         return taken
-
-
-def size_of(record: Record) -> int:
-    """Return the bytes of a record's value and key."""
-    return len(record.value or b"") + len(record.key or b"")
 
 
 @dataclass(slots=True, eq=False)

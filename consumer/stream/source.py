@@ -342,7 +342,7 @@ class KafkaSource:
         for partition, records in fetched.items():
             count = 0
             for record in records:
-                size = len(record.value or b"") + len(record.key or b"")
+                size = record.size
                 if size > room and (taken or count):
                     room = -1
                     break

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from consumer.contract.dead_letter_headers import ATTEMPT, NAMES
-from consumer.contract.record import Headers
+from consumer.contract.record import Headers, size_of
 from consumer.contract.record_time import REDRIVE_TIMESTAMP
 from producer_tools.dead_letters.letter import FailedRecord, Letter
 
@@ -32,7 +32,7 @@ class OutgoingRecord:
     @property
     def bytes(self) -> int:
         """About how much memory it takes while it is on its way."""
-        return len(self.key or b"") + len(self.value or b"")
+        return size_of(self.key, self.value, self.headers)
 
 
 @dataclass(frozen=True, slots=True)

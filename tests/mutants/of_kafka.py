@@ -11,6 +11,22 @@ _TRAPS = "tests/faults/kafka/"
 
 MUTANTS = (
     Mutant(
+        "headers count for nothing",
+        "F70",
+        "consumer/contract/record.py",
+        '        size += len(name) + len(content or b"") + HEADER_OVERHEAD\n',
+        "        del name, content\n",
+        (
+            "tests/unit/stream/test_fetch_results.py::"
+            "test_f70_headers_count_for_what_one_fetch_hands_out",
+            "tests/unit/stream/test_source.py::test_f70_headers_count_for_what_a_batch_may_have",
+            "tests/unit/stream/test_lanes.py::test_f70_headers_count_for_a_portion_too",
+            "tests/unit/engine/test_pipeline.py::"
+            "test_f70_dead_letters_with_heavy_headers_go_in_smaller_portions",
+        ),
+        "a few kilobytes that compress well would take all the memory there is",
+    ),
+    Mutant(
         "auto_offset_reset latest",
         "A1 F24",
         "consumer/stream/client.py",

@@ -53,7 +53,7 @@ def planned(record: Record) -> tuple[Write | Result, bool]:
 
 
 def letter(record: Record, rejected: Rejected) -> DeadLetter:
-    return DeadLetter(record.key, record.value, (), record.position)
+    return DeadLetter(record.key, record.value, record.headers, record.position)
 
 
 Script = Polled | Exception | Callable[[], Polled]

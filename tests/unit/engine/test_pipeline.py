@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -198,6 +199,16 @@ async def test_large_dead_letters_go_in_smaller_portions() -> None:
     await engine.pipeline.process(batch(records(P0, 0, 3, value=large)))
     assert len(engine.letters.sent) == 3
     assert engine.letters.attempts == 2
+
+
+@in_virtual_time
+async def test_f70_dead_letters_with_heavy_headers_go_in_smaller_portions() -> None:
+    engine = Engine()
+    heavy = (("h", bytes(LETTER_BYTES_AT_ONCE // 2)),)
+    one = batch([replace(bad, headers=heavy) for bad in records(P0, 0, 3, value=BAD)])
+    await engine.pipeline.process(one)
+    assert len(engine.letters.sent) == 3
+    assert engine.letters.attempts == 3
 
 
 @in_virtual_time

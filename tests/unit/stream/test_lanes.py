@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from random import Random
 
@@ -86,6 +87,16 @@ def test_a_record_larger_than_a_portion_goes_alone() -> None:
     one = cursor()
     fill(one, range(2), size=50_000)
     assert offsets(Lane([one]).take(PORTION)[one.part.partition]) == [0]
+
+
+def test_f70_headers_count_for_a_portion_too() -> None:
+    one = cursor()
+    heavy = [
+        replace(record, headers=(("h", b"x" * 4_000),))
+        for record in records(one.part.partition, range(5))
+    ]
+    one.accept(heavy, everything)
+    assert offsets(Lane([one]).take(PORTION)[one.part.partition]) == [0, 1, 2]
 
 
 def test_records_beyond_the_end_of_a_range_are_left_out() -> None:

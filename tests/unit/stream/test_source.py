@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -445,6 +446,16 @@ async def test_one_record_is_handed_out_however_large_it_is() -> None:
     large = records(P0, 10, 11, value=b"0123456789")
     client.fetches.append({P0: large})
     assert (await setting.source.poll([P0], 100, 0.1)).records == {P0: large[:1]}
+    assert client.sought == [(P0, 11)]
+
+
+@in_virtual_time
+async def test_f70_headers_count_for_what_a_batch_may_have() -> None:
+    setting = Setting(max_batch_bytes=1000)
+    client = await setting.reading(P0)
+    heavy = [replace(one, headers=(("h", b"x" * 400),)) for one in records(P0, 10, 11, 12)]
+    client.fetches.append({P0: heavy})
+    assert (await setting.source.poll([P0], 100, 0.1)).records == {P0: heavy[:1]}
     assert client.sought == [(P0, 11)]
 
 

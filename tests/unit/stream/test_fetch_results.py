@@ -1,0 +1,57 @@
+"""What was fetched of a partition is handed out bounded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiokafka import TopicPartition as ClientPartition
+from aiokafka.consumer.fetcher import READ_COMMITTED
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
+
+from consumer.stream.fetch_results import BoundedFetchResult, NamedPartitionRecords, begin_fetch
+
+P0 = ClientPartition("t", 0)
+HEADER = b"h" * 100_000
+
+
+class Assigned:
+    """The client's assignment, as far as a fetch result asks for it."""
+
+    def state_value(self, _: ClientPartition) -> Assigned:
+        return self
+
+    def consumed_to(self, position: int) -> None:
+        self.position = position
+
+
+class Result(BoundedFetchResult):
+    def check_assignment(self, _: Any) -> bool:
+        return True
+
+
+def fetched(records: int) -> Result:
+    """What a fetch brings of records that are small but for their headers."""
+    builder = DefaultRecordBatchBuilder(
+        magic=2,
+        compression_type=0,
+        is_transactional=0,
+        producer_id=-1,
+        producer_epoch=-1,
+        base_sequence=-1,
+        batch_size=2**30,
+    )
+    for offset in range(records):
+        builder.append(offset, 1, b"k", b"{}", [("trace", HEADER)])
+    content = MemoryRecords(bytes(builder.build()))
+    parts = NamedPartitionRecords(P0, content, [], 0, None, None, True, READ_COMMITTED)
+    return Result(P0, assignment=Assigned(), partition_records=parts, backoff=0)
+
+
+def test_f70_headers_count_for_what_one_fetch_hands_out(monkeypatch: Any) -> None:
+    monkeypatch.setattr(BoundedFetchResult, "max_bytes", 10 * len(HEADER))
+    begin_fetch()
+    result = fetched(100)
+    assert len(result.getall(2000)) == 10
+    begin_fetch()
+    assert result.getall(2000)[0].offset == 10, "what had no room comes next"
