@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Any, Final
 
-from consumer.contract.json_text import NotAnObjectError, parse_object
+from consumer.contract.json_text import NotAnObjectError, TooManyPartsError, parse_object
 from consumer.contract.messages import Kind
 from consumer.contract.record import Headers
 
@@ -87,7 +87,7 @@ def mode_of(headers: Headers) -> Mode:
 def read_binary(headers: Headers, value: bytes | None) -> CloudEvent:
     """Read the attributes from the headers and the data from the value.
 
-    Raises ``NotAnObjectError`` where the value is not null and not a JSON object.
+    Raises what ``parse_object`` does where the value is not null.
     """
     attributes: dict[str, object] = {}
     for header, encoded in headers:
@@ -102,7 +102,7 @@ def read_binary(headers: Headers, value: bytes | None) -> CloudEvent:
 def read_structured(value: bytes | None) -> CloudEvent:
     """Read attributes and data from the value; ``ce_`` headers beside it count for nothing.
 
-    Raises ``NotAnObjectError`` where the value, or what its Base64 says, is not a JSON object.
+    Raises what ``parse_object`` does, of the value and of what its Base64 says.
     """
     envelope = {} if value is None else parse_object(value)
     return _cloud_event(envelope, _data(envelope))
@@ -160,5 +160,5 @@ def _data(envelope: Mapping[str, Any]) -> object:
         return Unusable.NOT_BASE64
     try:
         return parse_object(decoded)
-    except NotAnObjectError as error:
-        raise NotAnObjectError(f"data_base64: {error}") from None
+    except (NotAnObjectError, TooManyPartsError) as error:
+        raise type(error)(f"data_base64: {error}") from None

@@ -22,7 +22,7 @@ from consumer.contract.cloudevents import (
     read_structured,
     split_type,
 )
-from consumer.contract.json_text import NotAnObjectError, parse_object
+from consumer.contract.json_text import NotAnObjectError, TooManyPartsError, parse_object
 from consumer.contract.key_policy import KeyPolicy
 from consumer.contract.messages import (
     SCHEMA_VERSION,
@@ -40,6 +40,11 @@ from consumer.contract.rejection import Reason, Rejected
 from consumer.contract.rfc3339 import EPOCH, parse_time, time_from_ms
 
 
+MAX_VALUE_BYTES: Final = 32 * 1024 * 1024
+"""The largest value that is read unless something else is asked for: twice what a document may
+take, since a text takes up to that in JSON where its letters are escaped or Base64."""
+
+
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """A message that is right in itself. ``key_mismatch``: the key is not its sessionId."""
@@ -53,8 +58,18 @@ class Tombstone:
     """A null value outside of CloudEvents: nothing is said, and nothing is deleted for it."""
 
 
-def decode(record: Record, key_policy: KeyPolicy) -> Decoded | Tombstone | Rejected:
-    """Return what the record says. Of several reasons to refuse it, the first in their order."""
+def decode(
+    record: Record, key_policy: KeyPolicy, max_value_bytes: int = MAX_VALUE_BYTES
+) -> Decoded | Tombstone | Rejected:
+    """Return what the record says. Of several reasons to refuse it, the first in their order.
+
+    A value of more than ``max_value_bytes`` is refused unread, whatever it says.
+    """
+    if record.value is not None and len(record.value) > max_value_bytes:
+        return Rejected(
+            Reason.UNSTORABLE,
+            f"value: {len(record.value)} bytes, more than the {max_value_bytes} that are read",
+        )
     mode = mode_of(record.headers) if record.headers else Mode.BARE
     if record.value is None and mode is Mode.BARE:
         return Tombstone()
@@ -122,6 +137,8 @@ def _opened(record: Record, mode: Mode) -> _Opened:
                 assert_never(mode)
     except NotAnObjectError as error:
         raise _RefusedError(Reason.UNDECODABLE, str(error)) from None
+    except TooManyPartsError as error:
+        raise _RefusedError(Reason.UNSTORABLE, str(error)) from None
     return _Opened(event.type, event.data if isinstance(event.data, dict) else None, event)
 
 

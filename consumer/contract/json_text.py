@@ -1,8 +1,10 @@
 """Bytes to one JSON object: strict about form, indifferent to depth and length.
 
-What has the form of JSON is never refused here, however deep a value or long a number is:
+What has the form of JSON is not refused here, however deep a value or long a number is:
 it may stand in a field that nobody reads. It is replaced by a value that no field of the
-contract takes and BSON cannot hold, so that whoever wants to store it has to refuse it.
+contract takes and BSON cannot hold, so that whoever wants to store it has to refuse it. Only
+what has more parts than a document can hold is refused unread: each takes far more memory than
+its few bytes, and all of them are there before it is known which are wanted.
 """
 
 from __future__ import annotations
@@ -22,6 +24,10 @@ from consumer.contract.json_form import (
 
 class NotAnObjectError(ValueError):
     """The bytes are not one JSON object in UTF-8. The text never quotes them."""
+
+
+class TooManyPartsError(ValueError):
+    """The bytes hold more arrays, objects and members than any document can."""
 
 
 class Unstorable(Enum):
@@ -47,6 +53,24 @@ MAX_FRACTION_CHARACTERS: Final = 1000
 LONG: Final = 64 * 1024
 """From so many characters on the collector of garbage stands back while a text is parsed."""
 
+MAX_DOCUMENT_BYTES: Final = 16 * 1024 * 1024
+"""What MongoDB stores at most as one document."""
+
+_FRAME_BYTES: Final = 5
+"""The least that an array, an object or a text takes in BSON: its length and its end."""
+
+_NUMBER_BYTES: Final = 4
+
+_ELEMENT_BYTES: Final = 2
+"""The least that a member takes besides: its type and the end of its name. An item's has a digit."""
+
+_PARTS: Final = bytes(set(range(256)) - set(b'[{,:"tfn'))
+"""What tells nothing of the parts outside of strings; a literal is known by its first letter."""
+
+_A_STRING: Final = b"s"
+
+_AT_ONCE: Final = 1024 * 1024
+
 DEEPEST_FIELD: Final = 2
 """The level of the deepest object whose fields are read: an envelope's data."""
 
@@ -56,8 +80,10 @@ def parse_object(data: bytes) -> dict[str, Any]:
 
     Of a name that stands twice the last one counts. Integers are exact or, where they are
     beyond any use, ``BEYOND_INT64``; floats may be infinite; parts may be ``Unstorable``.
-    Raises ``NotAnObjectError`` and nothing else.
+    Raises ``NotAnObjectError``, ``TooManyPartsError`` and nothing else.
     """
+    if _has_too_many_parts(data):
+        raise TooManyPartsError("more parts than a document can hold")
     try:
         text = data.decode()
     except UnicodeDecodeError:
@@ -72,6 +98,38 @@ def parse_object(data: bytes) -> dict[str, Any]:
     finally:
         if pause:
             gc.enable()
+
+
+def _has_too_many_parts(data: bytes) -> bool:
+    """Tell, at memory speed, whether the parts alone would take more than a document may."""
+    if len(data) * _FRAME_BYTES <= MAX_DOCUMENT_BYTES:
+        return False
+    unescaped = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+    # Of most strings nothing but the quotes is left.
+    parts = unescaped.translate(None, _PARTS).replace(b'""', _A_STRING)
+    least, inside = 0, 0
+    for start in range(0, len(parts), _AT_ONCE):
+        pieces = parts[start : start + _AT_ONCE].split(b'"')
+        least += _least_bytes(_A_STRING.join(pieces[inside::2]))
+        inside = (inside + len(pieces) - 1) % 2
+    return least > MAX_DOCUMENT_BYTES
+
+
+def _least_bytes(parts: bytes) -> int:
+    """Return the least that BSON takes for these parts, of which each string is one letter."""
+    containers = parts.count(b"[") + parts.count(b"{")
+    members = parts.count(b":")
+    texts = max(parts.count(_A_STRING) - members, 0)
+    literals = parts.count(b"t") + parts.count(b"f") + parts.count(b"n")
+    elements = parts.count(b",") + parts.count(b"{" + _A_STRING)
+    numbers = max(elements - containers - texts - literals, 0)
+    items = max(elements - members, 0)
+    return (
+        _FRAME_BYTES * (containers + texts)
+        + _NUMBER_BYTES * numbers
+        + _ELEMENT_BYTES * elements
+        + items
+    )
 
 
 def _parse(text: str) -> dict[str, Any]:

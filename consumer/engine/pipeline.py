@@ -11,7 +11,7 @@ from functools import partial
 from typing import Protocol, TypeVar, assert_never
 
 from consumer.contract.dead_letter import DeadLetter
-from consumer.contract.decode import Decoded, Tombstone, decode
+from consumer.contract.decode import MAX_VALUE_BYTES, Decoded, Tombstone, decode
 from consumer.contract.key_policy import KeyPolicy
 from consumer.contract.record import Record, TopicPartition, size_of
 from consumer.contract.rejection import Reason, Rejected
@@ -35,7 +35,9 @@ from consumer.state.writes import Expired, Write, plan
 T = TypeVar("T")
 
 DECODED_AT_ONCE = 200
-"""Records decoded between two turns of the event loop, so that heartbeats stay in time."""
+DECODED_BYTES_AT_ONCE = 1024 * 1024
+"""Records, and bytes of values, decoded between two turns of the event loop, so that heartbeats
+stay in time; one record at least."""
 
 LETTERS_AT_ONCE = 100
 LETTER_BYTES_AT_ONCE = 4 * 1024 * 1024
@@ -70,10 +72,11 @@ class RecordPlanner:
     key_policy: KeyPolicy
     retention: Retention | None
     now: Callable[[], datetime]
+    max_value_bytes: int = MAX_VALUE_BYTES
 
     def __call__(self, record: Record) -> tuple[Write | Result, bool]:
         """See ``Planner``."""
-        decoded = decode(record, self.key_policy)
+        decoded = decode(record, self.key_policy, self.max_value_bytes)
         match decoded:
             case Rejected():
                 return Result(Outcome.DEAD_LETTERED, decoded), False
@@ -170,11 +173,15 @@ class Pipeline:
         results: list[Result | None] = []
         writes: list[tuple[int, Write]] = []
         mismatches: set[int] = set()
+        records_since, bytes_since = 0, 0
         for records in batch.records.values():
             for record in records:
-                index = len(results)
-                if index % DECODED_AT_ONCE == DECODED_AT_ONCE - 1:
+                if records_since == DECODED_AT_ONCE or bytes_since > DECODED_BYTES_AT_ONCE:
+                    records_since, bytes_since = 0, 0
                     await asyncio.sleep(0)
+                records_since += 1
+                bytes_since += len(record.value or b"")
+                index = len(results)
                 planned, mismatch = self._planner(record)
                 if mismatch:
                     mismatches.add(index)
