@@ -76,7 +76,10 @@ def retention_of(settings: Settings) -> Retention | None:
 def planner_of(settings: Settings) -> RecordPlanner:
     """Return what decodes and plans a record under the policies of the settings."""
     return RecordPlanner(
-        settings.kafka.key_policy, retention_of(settings), lambda: datetime.now(UTC)
+        settings.kafka.key_policy,
+        retention_of(settings),
+        lambda: datetime.now(UTC),
+        settings.kafka.max_value_bytes,
     )
 
 

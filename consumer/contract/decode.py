@@ -39,7 +39,6 @@ from consumer.contract.record_time import effective_timestamp_ms
 from consumer.contract.rejection import Reason, Rejected
 from consumer.contract.rfc3339 import EPOCH, parse_time, time_from_ms
 
-
 MAX_VALUE_BYTES: Final = 32 * 1024 * 1024
 """The largest value that is read unless something else is asked for: twice what a document may
 take, since a text takes up to that in JSON where its letters are escaped or Base64."""

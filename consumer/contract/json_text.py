@@ -62,7 +62,7 @@ _FRAME_BYTES: Final = 5
 _NUMBER_BYTES: Final = 4
 
 _ELEMENT_BYTES: Final = 2
-"""The least that a member takes besides: its type and the end of its name. An item's has a digit."""
+"""The least that a member takes besides: its type and the end of its name. Items' have a digit."""
 
 _PARTS: Final = bytes(set(range(256)) - set(b'[{,:"tfn'))
 """What tells nothing of the parts outside of strings; a literal is known by its first letter."""
@@ -102,8 +102,17 @@ def parse_object(data: bytes) -> dict[str, Any]:
 
 def _has_too_many_parts(data: bytes) -> bool:
     """Tell, at memory speed, whether the parts alone would take more than a document may."""
-    if len(data) * _FRAME_BYTES <= MAX_DOCUMENT_BYTES:
-        return False
+    return (
+        len(data) * _FRAME_BYTES > MAX_DOCUMENT_BYTES
+        and least_bson_bytes(data) > MAX_DOCUMENT_BYTES
+    )
+
+
+def least_bson_bytes(data: bytes) -> int:
+    """Return what the parts of JSON take at the very least as BSON, none of the names and values.
+
+    Counted without reading it: what the reading costs is in question.
+    """
     unescaped = data.replace(b"\\\\", b"").replace(b'\\"', b"")
     # Of most strings nothing but the quotes is left.
     parts = unescaped.translate(None, _PARTS).replace(b'""', _A_STRING)
@@ -112,7 +121,7 @@ def _has_too_many_parts(data: bytes) -> bool:
         pieces = parts[start : start + _AT_ONCE].split(b'"')
         least += _least_bytes(_A_STRING.join(pieces[inside::2]))
         inside = (inside + len(pieces) - 1) % 2
-    return least > MAX_DOCUMENT_BYTES
+    return least
 
 
 def _least_bytes(parts: bytes) -> int:

@@ -89,7 +89,7 @@ async def _explained(
         consumed = await consumed_by_group(settings.kafka)
         index = LettersOnDisk(database, settings.kafka.group_id)
         await index.load(reader, settings.dead_letters.topic)
-        judge = RecordJudge(store.collections, index, retention)
+        judge = RecordJudge(store.collections, index, retention, settings.kafka.max_value_bytes)
         topics = request.topics or settings.kafka.topics
         selected = await select(reader, request, topics, datetime.now(UTC))
         records = await _records(reader, selected.ranges, request.sessions, judge)

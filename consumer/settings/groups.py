@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, SecretStr
 
+from consumer.contract.decode import MAX_VALUE_BYTES
 from consumer.contract.key_policy import KeyPolicy
 from consumer.settings.values import (
     Bytes,
@@ -95,6 +96,8 @@ class KafkaSettings(Group):
     """The most that one fetch brings in all."""
     max_decompressed_bytes: Bytes = 64 * 1024 * 1024
     """The most that a batch may unpack to; a partition stops at a larger one, others go on."""
+    max_value_bytes: Bytes = MAX_VALUE_BYTES
+    """The largest value that is read as JSON; a larger one is dead-lettered unread."""
 
 
 class DeadLetterSettings(Group):

@@ -14,9 +14,6 @@ from bson.errors import BSONError
 
 from consumer.contract.rejection import Reason, Rejected
 
-MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
-"""What MongoDB stores at most as one document."""
-
 MAX_LEVELS = 100
 """How deep a document may be, with the document itself as the first level."""
 

@@ -8,6 +8,7 @@ from typing import Any, assert_never
 
 from bson.raw_bson import RawBSONDocument
 
+from consumer.contract.json_text import MAX_DOCUMENT_BYTES
 from consumer.contract.messages import (
     EventRecorded,
     Message,
@@ -20,7 +21,7 @@ from consumer.contract.rejection import Rejected
 from consumer.state.bson_content import SERVER_ID_BYTES, raw_document
 from consumer.state.retention import Retention, record_time
 from consumer.state.sessions import Status
-from consumer.state.storable import MAX_DOCUMENT_BYTES, encode
+from consumer.state.storable import encode
 
 MAX_EVENT_BYTES = MAX_DOCUMENT_BYTES - SERVER_ID_BYTES
 

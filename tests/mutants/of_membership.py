@@ -101,10 +101,10 @@ MUTANTS = (
         "a batch is decoded in one go",
         "A9",
         "consumer/engine/pipeline.py",
-        """                if index % DECODED_AT_ONCE == DECODED_AT_ONCE - 1:
+        """                    records_since, bytes_since = 0, 0
                     await asyncio.sleep(0)
 """,
-        "",
+        "                    pass\n",
         (_TRAPS + "test_a9_decoding_a_large_batch_leaves_the_event_loop_room_for_heartbeats",),
         "heartbeats would be late, and the membership over",
     ),

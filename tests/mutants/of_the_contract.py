@@ -10,6 +10,54 @@ _INPUT = "tests/faults/input/test_bad_input_b.py::"
 
 MUTANTS = (
     Mutant(
+        "a value is read however many parts it has",
+        "F71",
+        "consumer/contract/json_text.py",
+        "    if _has_too_many_parts(data):\n",
+        "    if False:\n",
+        (
+            "tests/unit/contract/test_decode.py::"
+            "test_f71_more_parts_than_a_document_can_hold_are_unstorable",
+        ),
+        "a record that compresses into a megabyte would take gigabytes to be refused",
+    ),
+    Mutant(
+        "what stands in texts counts as parts of a document",
+        "F71",
+        "consumer/contract/json_text.py",
+        "        least += _least_bytes(_A_STRING.join(pieces[inside::2]))\n",
+        "        least += _least_bytes(_A_STRING.join(pieces))\n",
+        (
+            "tests/unit/contract/test_json_text.py::"
+            "test_f71_what_a_large_text_holds_is_no_part_of_a_document",
+        ),
+        "a long text that quotes JSON could not be stored",
+    ),
+    Mutant(
+        "a value is read however large it is",
+        "F71",
+        "consumer/contract/decode.py",
+        "    if record.value is not None and len(record.value) > max_value_bytes:\n",
+        "    if False:\n",
+        (
+            "tests/unit/contract/test_decode.py::"
+            "test_f71_a_value_larger_than_may_be_read_is_refused_unread",
+        ),
+        "a setting that is to save memory would save none",
+    ),
+    Mutant(
+        "only the number of records gives the event loop its turn",
+        "F71",
+        "consumer/engine/pipeline.py",
+        " or bytes_since > DECODED_BYTES_AT_ONCE:\n",
+        ":\n",
+        (
+            "tests/unit/engine/test_pipeline.py::"
+            "test_f71_decoding_large_records_leaves_the_event_loop_a_turn_between_them",
+        ),
+        "two hundred records of a megabyte would be decoded without a heartbeat",
+    ),
+    Mutant(
         "the time is taken from the clock",
         "B15 B22 F2",
         "consumer/contract/decode.py",

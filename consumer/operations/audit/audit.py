@@ -91,7 +91,7 @@ async def _prepare(
     reader = await stack.enter_async_context(open_range_reader(settings.kafka))
     store = await stack.enter_async_context(open_store(settings.mongo))
     letters = LettersOnDisk(database, settings.kafka.group_id)
-    judge = RecordJudge(store.collections, letters, retention)
+    judge = RecordJudge(store.collections, letters, retention, settings.kafka.max_value_bytes)
     return _Auditor(settings, reader, letters, judge, Problems(database))
 
 

@@ -44,12 +44,17 @@ class RecordJudge:
     """Judges records by the documents and dead letters that are there now."""
 
     def __init__(
-        self, collections: Collections, letters: LettersOnDisk, retention: Retention | None
+        self,
+        collections: Collections,
+        letters: LettersOnDisk,
+        retention: Retention | None,
+        max_value_bytes: int,
     ) -> None:
-        """``letters`` must have been loaded."""
+        """``letters`` must have been loaded; ``max_value_bytes`` is the setting."""
         self._collections = collections
         self._letters = letters
         self._retention = retention
+        self._max_value_bytes = max_value_bytes
         self._finds = asyncio.Semaphore(FINDS_AT_ONCE)
 
     async def judged(self, records: Sequence[Record]) -> list[JudgedRecord]:
@@ -66,7 +71,7 @@ class RecordJudge:
     def _planned(self, record: Record) -> Write | Rejected | None:
         """Return what the record writes; None: nothing, by policy."""
         # A key that differs was dead-lettered or not, as the policy was then: both are fine.
-        decoded = decode(record, KeyPolicy.WARN)
+        decoded = decode(record, KeyPolicy.WARN, self._max_value_bytes)
         match decoded:
             case Rejected():
                 return decoded

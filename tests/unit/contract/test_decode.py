@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,18 +18,20 @@ from consumer.contract.messages import (
     SessionCreated,
     SessionFailed,
 )
-from consumer.contract.record import Headers
+from consumer.contract.record import Headers, Record
 from consumer.contract.rejection import Reason, Rejected
 from tests.unit.contract.builders import (
     COMPLETED,
     CREATED,
     EVENT,
     FAILED,
+    binary,
     decoded,
     reason,
     record,
     refusal,
     short,
+    structured,
     without,
 )
 
@@ -265,3 +269,28 @@ def test_neither_many_headers_nor_a_large_value_decide_over_a_message() -> None:
     message = decoded(record(large, headers=headers))
     assert isinstance(message, EventRecorded)
     assert message.payload == large["payload"]
+
+
+def test_f71_a_value_larger_than_may_be_read_is_refused_unread() -> None:
+    large = record(EVENT, key=b"s")
+    size = len(large.value or b"")
+    assert isinstance(decode(large, KeyPolicy.WARN, max_value_bytes=size), Decoded)
+    refused = decode(large, KeyPolicy.WARN, max_value_bytes=size - 1)
+    said = f"value: {size} bytes, more than the {size - 1} that are read"
+    assert refused == Rejected(Reason.UNSTORABLE, said)
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        record,
+        binary,
+        lambda value: structured(data=None, data_base64=b64encode(value).decode()),
+    ],
+    ids=["bare", "binary", "base64"],
+)
+def test_f71_more_parts_than_a_document_can_hold_are_unstorable(
+    wrapped: Callable[[bytes], Record],
+) -> None:
+    value = b'{"a":[' + b"[]," * (2 * 1024 * 1024) + b"0]}"
+    assert refusal(wrapped(value)).reason is Reason.UNSTORABLE

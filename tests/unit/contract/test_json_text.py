@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import tracemalloc
+from random import Random
 from typing import Any
 
+import bson
 import pytest
 
 from consumer.contract.json_text import (
     BEYOND_INT64,
+    MAX_DOCUMENT_BYTES,
     MAX_FRACTION_CHARACTERS,
     MAX_INTEGER_CHARACTERS,
     NotAnObjectError,
+    TooManyPartsError,
     Unstorable,
+    least_bson_bytes,
     parse_object,
 )
 from tests.unit.contract.builders import short
@@ -140,3 +147,49 @@ def test_the_length_of_a_number_does_not_excuse_its_form() -> None:
     for literal in ("0" * 5000, "1" * 5000 + ".", "--" + "1" * 5000, "1" * 5000 + "e"):
         with pytest.raises(NotAnObjectError):
             member(literal)
+
+
+@pytest.mark.parametrize(
+    "item",
+    ["[]", "{}", "[{}]", '{"":0}', '{"":{"":0}}', '""', '","', '"\\"[\\\\"', "0", "null", "1.5"],
+)
+def test_f71_more_parts_than_a_document_can_hold_are_refused_unread(item: str) -> None:
+    data = f'{{"a":[{f"{item}," * (16 * MAX_DOCUMENT_BYTES // 10 // len(item))}0]}}'.encode()
+    tracemalloc.start()
+    try:
+        with pytest.raises(TooManyPartsError):
+            parse_object(data)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 3 * len(data) + 2**26, "what is not read takes no more than a few copies"
+
+
+def test_f71_what_a_large_text_holds_is_no_part_of_a_document() -> None:
+    text = '[{"a":0},' * (MAX_DOCUMENT_BYTES // 8)
+    assert parse_object(json.dumps({"text": text}).encode()) == {"text": text}
+
+
+def any_value(rng: Random, depth: int) -> Any:
+    match rng.randrange(9 if depth else 6):
+        case 0:
+            return rng.choice((None, True, False))
+        case 1:
+            return rng.randrange(-(2**40), 2**40)
+        case 2:
+            return rng.random()
+        case 3 | 4 | 5:
+            return "".join(rng.choices('[]{},:"\\tfns é', k=rng.randrange(5)))
+        case 6:
+            return [any_value(rng, depth - 1) for _ in range(rng.randrange(5))]
+        case _:
+            names = ("", "a", ',"', "\\", "[{:", "é")
+            return {rng.choice(names): any_value(rng, depth - 1) for _ in range(rng.randrange(4))}
+
+
+def test_f71_what_a_document_can_hold_is_never_taken_for_too_much(rng: Random) -> None:
+    for _ in range(2_000):
+        document = {"a": any_value(rng, 4)}
+        ascii_only = rng.random() < 0.5
+        data = json.dumps(document, ensure_ascii=ascii_only).encode()
+        assert 0 < least_bson_bytes(data) <= len(bson.encode(document)), data

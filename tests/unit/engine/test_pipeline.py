@@ -15,6 +15,7 @@ from consumer.contract.key_policy import KeyPolicy
 from consumer.contract.record import Record
 from consumer.contract.rejection import Reason, Rejected
 from consumer.engine.pipeline import (
+    DECODED_BYTES_AT_ONCE,
     LETTER_BYTES_AT_ONCE,
     LETTERS_AT_ONCE,
     Abandoned,
@@ -217,6 +218,32 @@ async def test_what_no_retry_can_help_is_raised() -> None:
     engine.store.errors.append(PreconditionError("another unique index"))
     with pytest.raises(PreconditionError):
         await engine.pipeline.process(batch(records(P0, 0)))
+
+
+@in_virtual_time
+async def test_f71_decoding_large_records_leaves_the_event_loop_a_turn_between_them() -> None:
+    engine = Engine()
+    turns = 0
+
+    async def beat() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    seen: list[int] = []
+    plan = engine.pipeline._planner
+
+    def noting(record: Record) -> tuple[Write | Result, bool]:
+        seen.append(turns)
+        return plan(record)
+
+    engine.pipeline._planner = noting
+    beating = asyncio.ensure_future(beat())
+    large = bytes(DECODED_BYTES_AT_ONCE + 1)
+    await engine.pipeline.process(batch(records(P0, 0, 5, value=large)))
+    beating.cancel()
+    assert len(set(seen)) == 5
 
 
 # --- the assignment ends ---------------------------------------------------------------------

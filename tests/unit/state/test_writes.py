@@ -9,11 +9,10 @@ import pytest
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 
-from consumer.contract.json_text import BEYOND_INT64, Unstorable
+from consumer.contract.json_text import BEYOND_INT64, MAX_DOCUMENT_BYTES, Unstorable
 from consumer.contract.rejection import Reason, Rejected
 from consumer.state.bson_content import SERVER_ID_BYTES
 from consumer.state.retention import Retention
-from consumer.state.storable import MAX_DOCUMENT_BYTES
 from consumer.state.writes import MAX_CREATE_BYTES, MAX_END_BYTES, EventWrite, Expired, plan
 
 from .builders import (

@@ -13,7 +13,7 @@ import pytest
 from bson.raw_bson import RawBSONDocument
 
 from consumer.contract.dead_letter import dead_letter
-from consumer.contract.decode import Decoded, decode
+from consumer.contract.decode import MAX_VALUE_BYTES, Decoded, decode
 from consumer.contract.key_policy import KeyPolicy
 from consumer.contract.record import Record, TopicPartition
 from consumer.contract.rejection import Reason, Rejected
@@ -94,7 +94,7 @@ class Case:
         await self.letters.load(topic, "letters")
 
     async def audited(self, *records: Record, retention: Retention | None = None) -> Report:
-        judge = RecordJudge(self.collections, self.letters, retention)
+        judge = RecordJudge(self.collections, self.letters, retention, MAX_VALUE_BYTES)
         found = await judge.judged(records)
         self.problems.add(
             TopicPartition(EVENTS, 0), ((each.record.position, each.judged) for each in found)
