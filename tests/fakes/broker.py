@@ -1,4 +1,4 @@
-"""The topics of a Kafka cluster in memory: logs with holes, retention and bad batches."""
+"""The topics of a Kafka cluster in memory: logs with holes, transactions, deletion, bad batches."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 from bisect import bisect_left
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 
 from consumer.contract.record import Headers, Record, TopicPartition
 
@@ -23,6 +22,13 @@ class Log:
     offsets: list[int] = field(default_factory=list)
     corrupt: int | None = None
     """From this offset on the records cannot be decoded."""
+    open_from: int | None = None
+    """Where an open transaction begins: nothing from there on is handed out."""
+
+    @property
+    def stable(self) -> int:
+        """The last stable offset, up to which the log can be read."""
+        return self.end if self.open_from is None else self.open_from
 
     def append(
         self,
@@ -43,16 +49,20 @@ class Log:
         """Use offsets up without a record, as markers and aborted transactions do."""
         self.end += offsets
 
+    def abort(self, offsets: Collection[int]) -> None:
+        """Let records be aborted: they use their offsets up, and nobody ever reads them."""
+        self.records = [record for record in self.records if record.offset not in offsets]
+        self.offsets = [record.offset for record in self.records]
+
     def delete_until(self, offset: int) -> None:
-        """Delete the records below ``offset``, as retention does."""
-        self.start = min(max(self.start, offset), self.end)
+        """Delete what is below ``offset``, as retention does: nothing of an open transaction."""
+        self.start = min(max(self.start, offset), self.stable)
         gone = bisect_left(self.offsets, self.start)
         del self.records[:gone], self.offsets[:gone]
 
-    def read(self, offset: int, most: int) -> list[Record]:
-        """Return records from ``offset`` on."""
-        first = bisect_left(self.offsets, offset)
-        return list(islice(self.records, first, first + most))
+    def read(self, offset: int, end: int) -> list[Record]:
+        """Return the records from ``offset`` to ``end`` (exclusive)."""
+        return self.records[bisect_left(self.offsets, offset) : bisect_left(self.offsets, end)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +75,7 @@ class Fetched:
 
     records: list[Record]
     end: int
+    stable: int
     next_offset: int
     reset_to: int | None = None
     corrupt: bool = False
@@ -103,16 +114,17 @@ class Broker:
                 watcher.set_result(None)
 
     def has_news(self, positions: Mapping[TopicPartition, int]) -> bool:
-        """Whether a fetch from these positions would not find itself at the logs' ends."""
+        """Whether a fetch from these positions would find something, or itself out of range."""
         return any(
-            partition not in self.offline and self.logs[partition].end != position
+            partition not in self.offline and not log.stable <= position <= log.end
             for partition, position in positions.items()
+            for log in (self.logs[partition],)
         )
 
     def fetch(
         self, positions: Mapping[TopicPartition, int], most: int
     ) -> dict[TopicPartition, Fetched]:
-        """Return what stands at the positions, at most so many records of each."""
+        """Return what stands at the positions, at most so many offsets of each."""
         return {
             partition: self._fetch(self.logs[partition], position, most)
             for partition, position in positions.items()
@@ -121,15 +133,13 @@ class Broker:
 
     def _fetch(self, log: Log, position: int, most: int) -> Fetched:
         if not log.start <= position <= log.end:
-            return Fetched([], log.end, position, reset_to=log.start)
-        records = log.read(position, most)
-        whole = len(records) < most
-        if log.corrupt is not None:
+            return Fetched([], log.end, log.stable, position, reset_to=log.start)
+        end = max(position, min(log.stable, position + most))
+        records = log.read(position, end)
+        if log.corrupt is not None and records and records[-1].offset >= log.corrupt:
             good = [record for record in records if record.offset < log.corrupt]
-            if len(good) < len(records):
-                return Fetched(good, log.end, position, corrupt=True)
-        next_offset = log.end if whole else records[-1].offset + 1
-        return Fetched(records, log.end, next_offset)
+            return Fetched(good, log.end, log.stable, position, corrupt=True)
+        return Fetched(records, log.end, log.stable, end)
 
     def topic_ids(self, topics: Collection[str]) -> dict[str, str | None]:
         """Return the ids of the topics that exist."""
@@ -144,8 +154,8 @@ class Broker:
         return {partition: self.logs[partition].start for partition in partitions}
 
     def ends(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
-        """Return where the logs end."""
-        return {partition: self.logs[partition].end for partition in partitions}
+        """Return up to where the logs can be read."""
+        return {partition: self.logs[partition].stable for partition in partitions}
 
     def make_anew(self, topic: str) -> None:
         """Delete a topic and make it again, empty."""

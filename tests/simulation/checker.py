@@ -121,9 +121,9 @@ class Checker:
     def check_counts(self, process: Process) -> None:
         """Every delivery has ended in exactly one counted outcome, or was abandoned."""
         for partition, planned in process.planner.planned.items():
-            outcomes = process.observer.outcomes_by_partition().get(partition)
+            outcomes = process.witness.told.outcomes_by_partition().get(partition)
             settled = 0 if outcomes is None else outcomes.total()
-            abandoned = process.observer.abandoned_records[partition]
+            abandoned = process.witness.told.abandoned_records[partition]
             if planned != settled + abandoned:
                 self.found.append(
                     f"{process.host.name} {partition}: {planned} planned, "

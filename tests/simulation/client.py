@@ -1,8 +1,7 @@
 """A member of the group that behaves as aiokafka 0.14 does, its traps included.
 
-It prefetches; an error in a fetch throws away what was drained before it; a fetch hangs while
-the group rebalances; a commit is tried again for ever and goes out in whatever generation the
-member has by then; partitions begin where the client thinks, until somebody seeks.
+A fetch hangs while the group rebalances; a commit is tried again for ever and goes out in
+whatever generation the member has by then. How it fetches: ``tests/simulation/fetcher.py``.
 """
 
 from __future__ import annotations
@@ -10,36 +9,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from random import Random
 from typing import Any
 
 from consumer.contract.record import Record, TopicPartition
 from consumer.errors import TransientError
-from consumer.stream.client import (
-    ClientLostError,
-    MembershipError,
-    PartitionsError,
-    RebalanceCallbacks,
-)
+from consumer.stream.client import ClientLostError, MembershipError, RebalanceCallbacks
 from consumer.stream.committed import Committed
 from consumer.stream.topic_ids import TopicIds
-from tests.fakes.broker import Broker, Fetched
-from tests.fakes.group import Code, Group, RefusedError
+from tests.fakes.group import Code, RefusedError
+from tests.simulation.fetcher import RETRY_BACKOFF, Assignment, ClientFaults, Cluster, Fetcher
 from tests.simulation.loop import SimulationLoop
-from tests.simulation.network import Link, LostError, Network
-
-RETRY_BACKOFF = 0.1
-MOST_OF_ONE_PARTITION = 50
-
-
-@dataclass(frozen=True, slots=True)
-class ClientTimes:
-    """In seconds; as the settings name them."""
-
-    heartbeat_interval: float
-    max_poll_interval: float
+from tests.simulation.network import Link, LostError
 
 
 @dataclass(slots=True)
@@ -50,39 +33,12 @@ class Links:
     group: Link
 
 
-@dataclass(slots=True)
-class Cluster:
-    """What a client talks to."""
+@dataclass(frozen=True, slots=True)
+class ClientTimes:
+    """In seconds; as the settings name them."""
 
-    broker: Broker
-    group: Group
-    network: Network
-
-
-@dataclass(slots=True)
-class ClientFaults:
-    """What is wrong with the clients of one process just now."""
-
-    coordination_dead: bool = False
-    heartbeat_poisoned: bool = False
-    group_errors: int = 0
-    fetch_errors: int = 0
-
-
-@dataclass(slots=True)
-class _Buffer:
-    records: list[Record]
-    next_offset: int
-    corrupt: bool = False
-
-
-@dataclass(slots=True)
-class _Assignment:
-    """What one generation gave. ``positions``: where to fetch next, None before that is known."""
-
-    positions: dict[TopicPartition, int | None]
-    buffers: dict[TopicPartition, _Buffer] = field(default_factory=dict)
-    ends: dict[TopicPartition, int] = field(default_factory=dict)
+    heartbeat_interval: float
+    max_poll_interval: float
 
 
 class SimulatedClient:
@@ -103,12 +59,9 @@ class SimulatedClient:
         self._callbacks = callbacks
         self._times = times
         self._faults = faults
-        self._chance = chance
-        self._names_failures = chance.random() < 0.7
-        """Whether it says which partition cannot be read, and loses nothing by it."""
+        self._fetcher = Fetcher(self._loop, cluster, links.data, faults, chance)
         self._generation = -1
         self._member = ""
-        self._assignment: _Assignment | None = None
         self._reassigning = True
         self._prepared = False
         self._heartbeating = False
@@ -120,8 +73,6 @@ class SimulatedClient:
         """How many commits have no answer yet."""
         self._polling = 0
         self._polled_at = self._loop.time()
-        self._in_flight: asyncio.Future[Any] | None = None
-        self._news: asyncio.Future[None] | None = None
         self._tasks = [
             asyncio.ensure_future(self._coordinate()),
             asyncio.ensure_future(self._beat()),
@@ -131,22 +82,21 @@ class SimulatedClient:
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
         """See ``GroupClient``."""
-        assignment = self._assignment
-        if assignment is not None and partition in assignment.positions:
-            assignment.positions[partition] = offset
-            assignment.buffers.pop(partition, None)
+        self._fetcher.seek(partition, offset)
 
     def position(self, partition: TopicPartition) -> int | None:
         """See ``GroupClient``."""
-        return None if self._assignment is None else self._assignment.positions.get(partition)
+        return self._fetcher.position(partition)
 
     def highwater(self, partition: TopicPartition) -> int | None:
         """See ``GroupClient``."""
-        return None if self._assignment is None else self._assignment.ends.get(partition)
+        seen = self._fetcher.seen(partition)
+        return None if seen is None else seen.end
 
     def last_stable(self, partition: TopicPartition) -> int | None:
-        """See ``GroupClient``. There are no transactions here."""
-        return self.highwater(partition)
+        """See ``GroupClient``."""
+        seen = self._fetcher.seen(partition)
+        return None if seen is None else seen.stable
 
     def unreachable(self) -> Mapping[TopicPartition, str]:
         """See ``GroupClient``. What cannot be reached is not told here."""
@@ -156,25 +106,22 @@ class SimulatedClient:
         self, partitions: Collection[TopicPartition], max_records: int, timeout: float
     ) -> Mapping[TopicPartition, Sequence[Record]]:
         """See ``GroupClient``."""
-        self._check_membership()
         self._polling += 1
         try:
             deadline = self._loop.time() + timeout
             while True:
+                # Who waits is told when the coordination ends.
+                self._check_membership()
                 if self._reassigning:
                     # Without a limit, as the real one waits.
                     self._assigned.clear()
                     await self._assigned.wait()
-                    self._check_membership()
                     continue
-                drained = self._drain(partitions, max_records)
+                drained = self._fetcher.drain(partitions, max_records)
                 left = deadline - self._loop.time()
                 if drained or left <= 0:
                     return drained
-                self._request()
-                self._news = self._loop.create_future()
-                self._cluster.broker.watch(self._news)
-                await asyncio.wait([self._news], timeout=left)
+                await self._fetcher.wait(left)
         finally:
             self._polling -= 1
             self._polled_at = self._loop.time()
@@ -236,7 +183,7 @@ class SimulatedClient:
         """See ``GroupClient``."""
         if self._generation < 0:
             raise TransientError("not_a_member", "commit refused")
-        assignment = self._assignment
+        assignment = self._fetcher.assignment
         if assignment is None or any(p not in assignment.positions for p in offsets):
             raise TransientError("IllegalStateError", "commit failed")
         while True:
@@ -277,8 +224,7 @@ class SimulatedClient:
         self._faults.coordination_dead = True
         self._tasks[0].cancel()
         self._assigned.set()
-
-    # --- fetching -------------------------------------------------------------------
+        self._fetcher.wake()
 
     def _check_membership(self) -> None:
         if self._faults.coordination_dead:
@@ -288,103 +234,6 @@ class SimulatedClient:
         if self._faults.group_errors:
             self._faults.group_errors -= 1
             raise MembershipError("KafkaError", "group coordination failed")
-
-    def _drain(
-        self, partitions: Collection[TopicPartition], max_records: int
-    ) -> dict[TopicPartition, list[Record]]:
-        """Take what was prefetched; an error on the way loses what was already taken."""
-        drained: dict[TopicPartition, list[Record]] = {}
-        assignment = self._assignment
-        if assignment is None:
-            return drained
-        failed: dict[TopicPartition, TransientError] = {}
-        for partition in [p for p in assignment.buffers if p in partitions]:
-            buffer = assignment.buffers[partition]
-            taken, rest = buffer.records[:max_records], buffer.records[max_records:]
-            if not rest and buffer.corrupt and not (self._names_failures and taken):
-                del assignment.buffers[partition]
-                failed[partition] = TransientError("CorruptRecordException", "fetch failed")
-                if self._names_failures:
-                    continue
-                raise failed[partition]
-            if rest:
-                buffer.records = rest
-                assignment.positions[partition] = rest[0].offset
-            else:
-                del assignment.buffers[partition]
-                assignment.positions[partition] = (
-                    taken[-1].offset + 1 if buffer.corrupt else buffer.next_offset
-                )
-            if taken:
-                drained[partition] = taken
-                max_records -= len(taken)
-            if max_records <= 0:
-                break
-        if failed and not drained:
-            raise PartitionsError(failed)
-        if drained and self._faults.fetch_errors:
-            self._faults.fetch_errors -= 1
-            raise TransientError("UnsupportedCodecError", "fetch failed")
-        return drained
-
-    def _request(self) -> None:
-        """Prefetch for all partitions without a buffer, one request at a time."""
-        assignment = self._assignment
-        if assignment is None or self._in_flight is not None:
-            return
-        for partition, position in assignment.positions.items():
-            if position is None:
-                # A client may take an OffsetFetch error for "nothing committed".
-                offset = self._cluster.group.offsets.get(partition)
-                log = self._cluster.broker.logs[partition]
-                fooled = offset is None or self._chance.random() < 0.5
-                assignment.positions[partition] = log.start if fooled else offset
-        positions = {
-            partition: position
-            for partition, position in assignment.positions.items()
-            if position is not None and partition not in assignment.buffers
-        }
-        broker = self._cluster.broker
-        if not broker.has_news(positions):
-            return
-        self._in_flight = self._cluster.network.call(
-            self._links.data, lambda: broker.fetch(positions, MOST_OF_ONE_PARTITION)
-        )
-        self._in_flight.add_done_callback(partial(self._received, assignment, positions))
-
-    def _received(
-        self,
-        assignment: _Assignment,
-        positions: Mapping[TopicPartition, int],
-        answer: asyncio.Future[dict[TopicPartition, Fetched]],
-    ) -> None:
-        if answer.cancelled():
-            return
-        if answer.exception() is not None:
-            self._loop.call_later(RETRY_BACKOFF, self._fetch_again)
-            return
-        self._in_flight = None
-        for partition, fetched in answer.result().items():
-            if assignment.positions.get(partition) != positions[partition]:
-                continue
-            assignment.ends[partition] = fetched.end
-            if fetched.reset_to is not None:
-                assignment.positions[partition] = fetched.reset_to
-            elif fetched.records or fetched.corrupt:
-                assignment.buffers[partition] = _Buffer(
-                    fetched.records, fetched.next_offset, fetched.corrupt
-                )
-            else:
-                assignment.positions[partition] = fetched.next_offset
-        self._wake()
-
-    def _fetch_again(self) -> None:
-        self._in_flight = None
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._news is not None and not self._news.done():
-            self._news.set_result(None)
 
     # --- the group --------------------------------------------------------------------
 
@@ -433,7 +282,10 @@ class SimulatedClient:
                 await _in_own_task(self._callbacks.on_revoked())
                 self._prepared = True
             self._heartbeating = False
-            if self._assignment is not None and self._idle() >= self._times.max_poll_interval:
+            if (
+                self._fetcher.assignment is not None
+                and self._idle() >= self._times.max_poll_interval
+            ):
                 await asyncio.sleep(RETRY_BACKOFF)
                 continue
             partitions = await self._join()
@@ -442,11 +294,11 @@ class SimulatedClient:
                 continue
             self._rejoin.clear()
             self._prepared = False
-            self._assignment = _Assignment(dict.fromkeys(partitions))
+            self._fetcher.assignment = Assignment(dict.fromkeys(partitions))
             self._reassigning = False
             self._heartbeating = True
             self._assigned.set()
-            self._wake()
+            self._fetcher.wake()
             await asyncio.sleep(0)
             await _in_own_task(self._callbacks.on_assigned(partitions))
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 from aiokafka.errors import KafkaTimeoutError
 
@@ -25,6 +25,7 @@ from consumer.engine.runner import Limits, RunEnd, Runner
 from consumer.engine.supervise import supervise
 from consumer.engine.watchdog import Watchdog
 from consumer.errors import TransientError
+from consumer.ports import Observer
 from consumer.state.outcomes import Result
 from consumer.state.writes import Write
 from consumer.store.mongo_store import MongoStore
@@ -32,20 +33,18 @@ from consumer.stream.client import GroupClient, RebalanceCallbacks
 from consumer.stream.dead_letters import KafkaDeadLetters, LetterProducer
 from consumer.stream.source import KafkaSource
 from tests import builders
-from tests.fakes.observer import RecordingObserver
 from tests.fakes.producer import MemoryProducer, SentRecord
-from tests.simulation.client import (
-    ClientFaults,
-    ClientTimes,
-    Cluster,
-    Links,
-    SimulatedClient,
-)
+from tests.simulation.client import ClientTimes, Links, SimulatedClient
+from tests.simulation.fetcher import ClientFaults, Cluster
 from tests.simulation.loop import Host
 from tests.simulation.network import Link, LostError
 from tests.simulation.store import Database, SimulatedCollections
+from tests.simulation.witness import Witness
 
 FAILED_AT = datetime(2026, 3, 4, 12, tzinfo=UTC)
+
+
+NEVER_HELD = BreakerLimits(1.0, 100, 100)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +71,7 @@ class Shape:
     max_batch_bytes: int
     batches_in_flight: int
     commit_interval: float
+    breaker: BreakerLimits = NEVER_HELD
 
 
 @dataclass(slots=True)
@@ -123,16 +123,17 @@ class CountingPlanner:
 class Process:
     """A consumer from its start to its end, whichever way it ends."""
 
-    def __init__(
-        self, host: Host, around: Surroundings, observer: RecordingObserver, paths: Ways
-    ) -> None:
+    def __init__(self, host: Host, around: Surroundings, witness: Witness, paths: Ways) -> None:
         self.host = host
-        self.observer = observer
+        self.witness = witness
+        self.observer = cast("Observer", witness)
         self.ways = paths
         self.faults = ClientFaults()
         self.client: SimulatedClient | None = None
         self.source: KafkaSource | None = None
         self.end: RunEnd | None = None
+        self.released: dict[TopicPartition, tuple[int, int]] = {}
+        """Epoch and offset at which an operator let a held partition go on."""
         self.task: asyncio.Task[None] | None = None
         self._around = around
         self.planner = CountingPlanner(RecordPlanner(KeyPolicy.WARN, None, lambda: FAILED_AT))
@@ -185,8 +186,7 @@ class Process:
         store = MongoStore(
             SimulatedCollections(around.database, around.cluster.network, self.ways.store)
         )
-        # A share of 1 never holds: what is held needs a person to go on.
-        breaker = Breaker(BreakerLimits(1.0, 100, 100))
+        breaker = Breaker(shape.breaker)
         backoff = Backoff(times.backoff_initial, times.backoff_max)
         pipeline = Pipeline(
             planner=self.planner,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from random import Random
 
+from consumer.engine.breaker import BreakerLimits
 from consumer.engine.runner import RunEnd
 from tests.simulation.nemesis import ACTIVE, Fault, plan, strike
 from tests.simulation.process import Shape
@@ -31,6 +32,7 @@ def build(seed: int | str, *, tracing: bool = False) -> World:
         max_batch_bytes=chance.choice((150, 1_000_000)),
         batches_in_flight=chance.randint(1, 3),
         commit_interval=chance.choice((0.2, 1.0)),
+        breaker=BreakerLimits(chance.choice((1.0, 0.3)), window=10, minimum=4),
     )
     return World(
         seed,
@@ -62,6 +64,7 @@ async def _story(world: World, chance: Random, faults: list[Fault]) -> None:
         await _end_when_caught_up(world, members=chance.randint(1, 2))
         world.start()
     await world.caught_up()
+    await world.ready()
     await world.finish()
 
 

@@ -5,24 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import Any
 
-from consumer.contract.record import Record, TopicPartition
-from consumer.contract.rejection import Rejected
+from consumer.contract.record import TopicPartition
 from consumer.engine.runner import RunEnd
-from consumer.errors import TransientError
-from consumer.ports import BatchReport, Gap, Reset, Stage
 from tests import builders
 from tests.fakes.broker import Broker
 from tests.fakes.group import Group
-from tests.fakes.observer import RecordingObserver
 from tests.simulation.checker import Checker
-from tests.simulation.client import Cluster
+from tests.simulation.fetcher import Cluster
 from tests.simulation.loop import new_loop
 from tests.simulation.network import Link, Network
 from tests.simulation.process import Process, Shape, Surroundings, Times, Ways, ways
 from tests.simulation.store import Database
+from tests.simulation.witness import QUIET, Witness, told
 from tests.simulation.workload import Workload
 
 BOUND = 60.0
@@ -31,65 +29,6 @@ BOUND = 60.0
 
 class Violation(AssertionError):  # noqa: N818 -- what was found, not an error of the simulation
     """Something that must hold does not."""
-
-
-class WitnessingObserver(RecordingObserver):
-    """Keeps what a process reports, and tells the world at once."""
-
-    def __init__(self, world: World, name: str) -> None:
-        super().__init__()
-        self._world = world
-        self._name = name
-
-    def _log(self, text: str) -> None:
-        self._world.log(self._name, text)
-
-    def settled(self, report: BatchReport) -> None:
-        super().settled(report)
-        for partition, part in report.partitions.items():
-            outcomes = {outcome.value: count for outcome, count in part.outcomes.items()}
-            self._log(f"settled {_name(partition)} {part.first}..{part.end} {outcomes}")
-
-    def rejected(self, record: Record, rejected: Rejected) -> None:
-        super().rejected(record, rejected)
-        self._log(f"rejected {record.position} {rejected.reason}")
-
-    def abandoned(self, partition: TopicPartition, records: int) -> None:
-        super().abandoned(partition, records)
-        self._log(f"abandoned {records} of {_name(partition)}")
-
-    def retrying(self, stage: Stage, error: TransientError, attempt: int, delay: float) -> None:
-        super().retrying(stage, error, attempt, delay)
-        self._log(f"retrying {stage}: {error}, attempt {attempt}")
-
-    def assigned(self, partitions: Collection[TopicPartition], epoch: int) -> None:
-        super().assigned(partitions, epoch)
-        self._log(f"assigned {sorted(map(_name, partitions))} in epoch {epoch}")
-
-    def revoked(self, *, drained: bool, lost: bool) -> None:
-        super().revoked(drained=drained, lost=lost)
-        self._log(f"revoked, drained: {drained}, lost: {lost}")
-
-    def committed(self, offsets: Mapping[TopicPartition, int], seconds: float) -> None:
-        super().committed(offsets, seconds)
-        self._log(f"committed { {_name(p): offset for p, offset in offsets.items()} }")
-
-    def gap(self, gap: Gap) -> None:
-        super().gap(gap)
-        self._world.checker.gap(gap)
-        self._log(f"gap {_name(gap.partition)} {gap.first}..{gap.end}")
-
-    def reset(self, reset: Reset) -> None:
-        super().reset(reset)
-        self._log(f"reset {_name(reset.partition)} {reset.expected} -> {reset.found}")
-
-    def unreadable(self, partition: TopicPartition, error: TransientError, attempt: int) -> None:
-        super().unreadable(partition, error, attempt)
-        self._log(f"unreadable {_name(partition)}: {error}, attempt {attempt}")
-
-    def readable(self, partition: TopicPartition) -> None:
-        super().readable(partition)
-        self._log(f"readable {_name(partition)}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -152,10 +91,42 @@ class World:
             Random(f"{seed} clients"),
         )
         self.processes: list[Process] = []
+        self._chance = Random(f"{seed} operator")
         self._conditions: list[Condition] = []
         self._productions = 0
         self._tracing = tracing
         self.trace: list[tuple[float, str, str]] = []
+
+    def told(
+        self, process: Process, what: str, args: tuple[Any, ...], named: Mapping[str, Any]
+    ) -> None:
+        """A process reports something."""
+        if self._tracing and what not in QUIET:
+            self.log(process.host.name, told(what, args, named))
+        match what:
+            case "gap":
+                self.checker.gap(args[0])
+            case "held":
+                self._held(process, args[0])
+            case "resumed":
+                self._resumed(process, args[0])
+
+    def _held(self, process: Process, partition: TopicPartition) -> None:
+        """Let an operator release the partition in a while; nothing else ever would."""
+        ledger = process.runner.ledger
+        here = (ledger.epoch, ledger.committable(partition))
+        if process.released.pop(partition, None) == here:
+            self.checker.found.append(f"{process.host.name} {partition}: held right after release")
+        self.loop.in_world(self._chance.uniform(0.5, 5.0), self._release, process)
+
+    def _release(self, process: Process) -> None:
+        if process.running and process.end is None:
+            self.loop.on_host(process.host, process.runner.resume)
+
+    def _resumed(self, process: Process, partitions: Collection[TopicPartition]) -> None:
+        ledger = process.runner.ledger
+        for partition in partitions:
+            process.released[partition] = (ledger.epoch, ledger.committable(partition))
 
     def log(self, who: str, what: str) -> None:
         """Note what happened, where the schedule is asked for."""
@@ -214,7 +185,9 @@ class World:
     def start(self, until: Mapping[TopicPartition, int] | None = None) -> Process:
         """Start a new process."""
         host = self.loop.add_host(f"p{len(self.processes) + 1}")
-        process = Process(host, self._around, WitnessingObserver(self, host.name), ways(self.times))
+        witness = Witness(self.loop.time, self.checker.found.append, host.name)
+        process = Process(host, self._around, witness, ways(self.times))
+        witness.on_call = partial(self.told, process)
         for condition in self._conditions:
             condition.apply(process)
         self.processes.append(process)
@@ -303,6 +276,24 @@ class World:
                 )
             await asyncio.sleep(0.25)
 
+    async def ready(self, bound: float = BOUND) -> None:
+        """Wait until every process says that it is ready; a violation where it takes longer."""
+        deadline = self.loop.time() + bound
+        while unready := {
+            process.host.name: reasons
+            for process in self.running
+            if (
+                reasons := [
+                    r
+                    for r in process.witness.health.readiness().reasons
+                    if not r.startswith("unreadable:")
+                ]
+            )
+        }:
+            if self.loop.time() > deadline:
+                raise Violation(f"not ready {bound:.0f} s after it was healed: {unready}")
+            await asyncio.sleep(0.25)
+
     async def finish(self) -> None:
         """Stop everybody and look at what is left."""
         idle = [process for process in self.running if not process.stop.is_set()]
@@ -317,7 +308,3 @@ class World:
             if process.host.alive and process.end is not None:
                 self.checker.check_counts(process)
         self.checker.check_documents()
-
-
-def _name(partition: TopicPartition) -> str:
-    return f"{partition.topic.rpartition('.')[2]}-{partition.partition}"
