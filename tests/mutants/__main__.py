@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -70,7 +70,8 @@ JOBS = 2
 def main() -> int:
     """Judge the mutants that are asked for; 1 where one of them is not noticed, or is stale."""
     options = _options()
-    mutants = _chosen(options.names)
+    kept = REGRESSIONS if options.schedules and not options.names else ()
+    mutants = _chosen(options.names or list(kept))
     if options.list:
         print(table(mutants))
         return 0
@@ -84,6 +85,8 @@ def main() -> int:
         tempfile.TemporaryDirectory(prefix="mutants-") as directory,
         trees(Path(directory), options.jobs) as copies,
     ):
+        if options.schedules:
+            return 0 if _find_schedules(mutants, copies, options.schedules) else 1
         return 0 if _judge(mutants, copies) else 1
 
 
@@ -91,6 +94,12 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="only those with this in the name")
     parser.add_argument("--list", action="store_true", help="print them, and plant none")
+    parser.add_argument(
+        "--schedules",
+        type=int,
+        metavar="SEEDS",
+        help="find the first simulated schedule that shows each, of so many",
+    )
     parser.add_argument("--jobs", type=int, default=JOBS, help="so many at once")
     return parser.parse_args()
 
@@ -122,12 +131,8 @@ def _judge(mutants: Sequence[Mutant], copies: Sequence[Tree]) -> bool:
         print("these tests must be green before any mistake is planted")
         return False
     print(f"{len(tests)} tests are green without mutants, {time.monotonic() - begun:.0f} s")
-    free: SimpleQueue[Tree] = SimpleQueue()
-    for tree in copies:
-        free.put(tree)
 
-    def judge(mutant: Mutant) -> bool:
-        tree = free.get()
+    def judge(mutant: Mutant, tree: Tree) -> bool:
         try:
             verdict = tree.judge(mutant)
             if verdict.unmoved:
@@ -137,13 +142,44 @@ def _judge(mutants: Sequence[Mutant], copies: Sequence[Tree]) -> bool:
         except StaleMutantError as stale:
             print(f"STALE     {stale}", flush=True)
             return False
+
+    noticed = _each(mutants, copies, judge)
+    print(f"{noticed} of {len(mutants)} mutants noticed, {time.monotonic() - begun:.0f} s")
+    return noticed == len(mutants)
+
+
+def _find_schedules(mutants: Sequence[Mutant], copies: Sequence[Tree], seeds: int) -> bool:
+    """Print what ``REGRESSIONS`` must say; False where no schedule shows one that it names."""
+
+    def find(mutant: Mutant, tree: Tree) -> bool:
+        try:
+            seed = tree.first_schedule(mutant, seeds)
+        except StaleMutantError as stale:
+            print(f"STALE     {stale}", flush=True)
+            return False
+        print(f'    "{mutant.name}": {seed},', flush=True)
+        return seed is not None or mutant.name not in REGRESSIONS
+
+    return _each(mutants, copies, find) == len(mutants)
+
+
+def _each(
+    mutants: Sequence[Mutant], copies: Sequence[Tree], judge: Callable[[Mutant, Tree], bool]
+) -> int:
+    """Let each mutant be judged in a copy of its own; return how many came off well."""
+    free: SimpleQueue[Tree] = SimpleQueue()
+    for tree in copies:
+        free.put(tree)
+
+    def in_a_copy(mutant: Mutant) -> bool:
+        tree = free.get()
+        try:
+            return judge(mutant, tree)
         finally:
             free.put(tree)
 
     with ThreadPoolExecutor(len(copies)) as workers:
-        noticed = sum(workers.map(judge, mutants))
-    print(f"{noticed} of {len(mutants)} mutants noticed, {time.monotonic() - begun:.0f} s")
-    return noticed == len(mutants)
+        return sum(workers.map(in_a_copy, mutants))
 
 
 def _told(verdict: Verdict) -> bool:

@@ -72,26 +72,46 @@ class Tree:
         red = tuple(_RED.findall(done.stdout))
         return Ran(done.returncode, red, (done.stdout + done.stderr)[-3000:])
 
-    def judge(self, mutant: Mutant) -> Verdict:
-        """Plant the mutant, run its tests, and undo it. Raises ``StaleMutantError``."""
+    @contextmanager
+    def _planted(self, mutant: Mutant) -> Iterator[None]:
+        """Plant the mutant, and undo it in the end. Raises ``StaleMutantError``."""
         path = self.root / mutant.file
         stat = path.stat() if path.exists() else None
         text = mutant.plant(self.root)
-        begun = time.monotonic()
         try:
             # What is compiled already is known by its time: this one must differ.
             os.utime(path, (0, 0))
-            ran = self.run(mutant.tests, changed=True)
+            yield
         finally:
             path.write_text(text, encoding="utf-8")
             if stat is not None:
                 os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+    def judge(self, mutant: Mutant) -> Verdict:
+        """Plant the mutant and run its tests. Raises ``StaleMutantError``."""
+        begun = time.monotonic()
+        with self._planted(mutant):
+            ran = self.run(mutant.tests, changed=True)
         unmoved = mutant.tests
         if ran.code == TESTS_FAILED:
             unmoved = tuple(
                 test for test in mutant.tests if not any(red.startswith(test) for red in ran.red)
             )
         return Verdict(mutant, unmoved, time.monotonic() - begun, ran.output)
+
+    def first_schedule(self, mutant: Mutant, seeds: int) -> int | None:
+        """Return the seed of the first simulated schedule of ``seeds`` that shows the mutant."""
+        with self._planted(mutant):
+            done = subprocess.run(
+                [sys.executable, "-m", "tests.simulation", "--seeds", str(seeds)],
+                cwd=self.root,
+                env={**os.environ, "PYTHONPATH": str(self.root), "PYTHONDONTWRITEBYTECODE": "1"},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        found = re.search(r"^seed (\d+) breaks a rule", done.stdout, re.MULTILINE)
+        return None if found is None else int(found[1])
 
 
 @contextmanager

@@ -23,13 +23,22 @@ class LostError(Exception):
 
 @dataclass(slots=True)
 class Link:
-    """The way from one host to one server. Shares are of requests, durations in seconds."""
+    """The way from one host to one server. Shares are of requests, durations in seconds.
+
+    ``slowest`` may be longer than the sender waits: then the request is carried out when he has
+    given up, and perhaps asked again. ``again``: requests that are carried out twice.
+    """
 
     request_timeout: float
     loss: float = 0.0
     slow: float = 0.0
     slowest: float = 0.5
     cut: bool = False
+    again: float = 0.0
+
+
+AGAIN_WITHIN = 8.0
+"""Seconds after which a request that is carried out twice has been so."""
 
 
 class Network:
@@ -54,6 +63,10 @@ class Network:
         if lost_request:
             loop.in_world(self._patience(link), _fail, answer)
             return answer
+        if link.slow and link.slowest > link.request_timeout:
+            loop.in_world(link.request_timeout, _fail, answer)
+        if link.again and self._chance.random() < link.again:
+            loop.in_world(self._chance.random() * AGAIN_WITHIN, self._arrive, link, action, answer)
         loop.in_world(self._delay(link), self._arrive, link, action, answer)
         return answer
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from random import Random
 from typing import Any, cast
 
-from aiokafka.errors import KafkaTimeoutError
+from aiokafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
 
-from consumer.contract.dead_letter import DeadLetter, dead_letter
+from consumer.contract.dead_letter import (
+    DeadLetter,
+    dead_letter,
+    serialized_size,
+    shortened,
+)
 from consumer.contract.key_policy import KeyPolicy
 from consumer.contract.record import Record, TopicPartition
 from consumer.contract.rejection import Rejected
@@ -25,13 +30,13 @@ from consumer.engine.runner import Limits, RunEnd, Runner
 from consumer.engine.supervise import supervise
 from consumer.engine.watchdog import Watchdog
 from consumer.errors import TransientError
-from consumer.ports import Observer
+from consumer.ports import Gap, Observer, Polled
 from consumer.state.outcomes import Result
 from consumer.state.writes import Write
 from consumer.store.mongo_store import MongoStore
 from consumer.stream.client import GroupClient, RebalanceCallbacks
 from consumer.stream.dead_letters import KafkaDeadLetters, LetterProducer
-from consumer.stream.source import KafkaSource
+from consumer.stream.source import KafkaSource, OpenClient
 from tests import builders
 from tests.fakes.producer import MemoryProducer, SentRecord
 from tests.simulation.client import ClientTimes, Links, SimulatedClient
@@ -75,12 +80,26 @@ class Shape:
 
 
 @dataclass(slots=True)
+class LetterTopic:
+    """Takes dead letters of at most ``limit`` bytes."""
+
+    take: Callable[[SentRecord], None]
+    limit: int = 1024 * 1024
+
+    def append(self, sent: SentRecord) -> None:
+        """Keep a letter. Raises ``MessageSizeTooLargeError``."""
+        if serialized_size(sent.key, sent.value, sent.headers) > self.limit:
+            raise MessageSizeTooLargeError
+        self.take(sent)
+
+
+@dataclass(slots=True)
 class Surroundings:
     """What all processes share."""
 
     cluster: Cluster
     database: Database
-    take_letter: Callable[[SentRecord], None]
+    letters: LetterTopic
     report: Callable[[str], None]
     """Told what does not hold."""
     times: Times
@@ -120,6 +139,35 @@ class CountingPlanner:
         return self.planner(record)
 
 
+class WitnessedSource(KafkaSource):
+    """Looks at how much one poll brings."""
+
+    def __init__(self, open_client: OpenClient, around: Surroundings) -> None:
+        self._report = around.report
+        self._bound = around.shape.max_batch_bytes
+        self._gaps: Sequence[Gap] = ()
+        super().__init__(
+            open_client,
+            request_timeout=around.times.request_timeout,
+            max_batch_bytes=self._bound,
+        )
+
+    async def poll(
+        self, partitions: Collection[TopicPartition], max_records: int, timeout: float
+    ) -> Polled:
+        """See ``Source``."""
+        polled = await super().poll(partitions, max_records, timeout)
+        weights = [_weight(record) for taken in polled.records.values() for record in taken]
+        if len(weights) > 1 and sum(weights) > self._bound:
+            self._report(f"{len(weights)} records of {sum(weights)} bytes in one poll")
+        self._gaps = polled.gaps
+        return polled
+
+    def passed(self, gap: Gap) -> bool:
+        """Tell whether everything in a gap had been read, or passed over, before it was told."""
+        return gap not in self._gaps and self.end_reached(gap.partition, gap.end)
+
+
 class Process:
     """A consumer from its start to its end, whichever way it ends."""
 
@@ -130,7 +178,7 @@ class Process:
         self.ways = paths
         self.faults = ClientFaults()
         self.client: SimulatedClient | None = None
-        self.source: KafkaSource | None = None
+        self.source: WitnessedSource | None = None
         self.end: RunEnd | None = None
         self.released: dict[TopicPartition, tuple[int, int]] = {}
         """Epoch and offset at which an operator let a held partition go on."""
@@ -150,13 +198,12 @@ class Process:
 
     async def _main(self, until: Mapping[TopicPartition, int] | None) -> None:
         around, times = self._around, self._around.times
-        self.source = source = KafkaSource(
-            self._open_client,
-            request_timeout=times.request_timeout,
-            max_batch_bytes=around.shape.max_batch_bytes,
-        )
+        self.source = source = WitnessedSource(self._open_client, around)
         letters = KafkaDeadLetters(
-            self._open_producer, builders.LETTERS, _as_it_is, timeout=times.request_timeout
+            self._open_producer,
+            builders.LETTERS,
+            lambda letter: shortened(letter, around.letters.limit),
+            timeout=times.request_timeout,
         )
         self.runner = self._wire(source, letters)
         try:
@@ -252,14 +299,22 @@ class Process:
         def answered(answer: asyncio.Future[Any]) -> None:
             if acknowledged.done() or answer.cancelled():
                 acknowledged.cancel()
-            elif answer.exception() is not None:
+            elif isinstance(error := answer.exception(), MessageSizeTooLargeError):
+                acknowledged.set_exception(error)
+            elif error is not None:
                 acknowledged.set_exception(KafkaTimeoutError())
             else:
                 acknowledged.set_result(None)
 
-        answer = around.cluster.network.call(self.ways.letters, partial(around.take_letter, sent))
+        answer = around.cluster.network.call(
+            self.ways.letters, partial(around.letters.append, sent)
+        )
         answer.add_done_callback(answered)
         return acknowledged
+
+
+def _weight(record: Record) -> int:
+    return len(record.key or b"") + len(record.value or b"")
 
 
 def _letter(record: Record, rejected: Rejected) -> DeadLetter:
@@ -271,7 +326,3 @@ def _letter(record: Record, rejected: Rejected) -> DeadLetter:
         consumer_version="0",
         max_bytes=1024 * 1024,
     )
-
-
-def _as_it_is(letter: DeadLetter) -> DeadLetter:
-    return letter

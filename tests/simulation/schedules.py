@@ -7,7 +7,8 @@ from random import Random
 
 from consumer.engine.breaker import BreakerLimits
 from consumer.engine.runner import RunEnd
-from tests.simulation.nemesis import ACTIVE, Fault, plan, strike
+from tests.simulation.faults import Fault
+from tests.simulation.nemesis import ACTIVE, plan, strike
 from tests.simulation.process import Shape
 from tests.simulation.world import BOUND, Violation, World
 
@@ -29,7 +30,7 @@ def build(seed: int | str, *, tracing: bool = False) -> World:
     chance = Random(f"{seed} shape")
     shape = Shape(
         max_poll_records=chance.choice((1, 3, 10, 50)),
-        max_batch_bytes=chance.choice((150, 1_000_000)),
+        max_batch_bytes=chance.choice((150, 2_000, 1_000_000)),
         batches_in_flight=chance.randint(1, 3),
         commit_interval=chance.choice((0.2, 1.0)),
         breaker=BreakerLimits(chance.choice((1.0, 0.3)), window=10, minimum=4),

@@ -8,7 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-from tests.simulation.nemesis import KINDS, THEMES, plan
+from tests.simulation.faults import KINDS
+from tests.simulation.nemesis import THEMES, plan
 from tests.simulation.schedules import build, live, run_schedule
 
 SECONDS = 15.0

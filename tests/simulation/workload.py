@@ -1,12 +1,16 @@
-"""What producers send: few sessions, much said twice, some of it contradicting, some of it bad."""
+"""What producers send: few sessions, much said twice, some of it contradicting, some of it bad.
+
+Some of it in transactions, and some with headers that weigh more than what it says.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 from typing import Any
 
-from consumer.contract.record import Position, TopicPartition
+from consumer.contract.record import Position, Record, TopicPartition
 from consumer.contract.rejection import Reason
 from tests import builders
 from tests.fakes.broker import Broker, Log
@@ -30,6 +34,8 @@ BAD_RECORDS: tuple[tuple[bytes, Reason], ...] = (
     ),
 )
 
+HEADER_BYTES = (*[0] * 8, 10, 200, 3000)
+
 
 class Workload:
     """Appends records to the logs and remembers what each one says."""
@@ -40,6 +46,7 @@ class Workload:
         self._sessions = [f"s{number}" for number in range(sessions)]
         self._said: list[dict[str, Any]] = []
         self.sent: dict[Slot, Sent] = {}
+        self.records: dict[Slot, Record] = {}
 
     def produce(self, records: int) -> None:
         """Send so many records."""
@@ -47,21 +54,42 @@ class Workload:
             self._produce_one()
         self._broker.changed()
 
-    def _produce_one(self) -> None:
+    def transact(self, records: int) -> Callable[[], None]:
+        """Send so many records in a transaction; return what ends it, one way or the other."""
+        log = self._any_log()
+        if log.open_from is not None:
+            return lambda: None
+        log.open_from = first = log.end
+        for _ in range(records):
+            self._produce_one(log)
+        offsets = range(first, log.end)
+
+        def end() -> None:
+            log.open_from = None
+            log.leave_hole()
+            if self._chance.random() < 0.6:
+                log.abort(offsets)
+                for offset in offsets:
+                    self.sent.pop((log.partition, log.number, offset), None)
+            self._broker.changed()
+
+        return end
+
+    def _produce_one(self, into: Log | None = None) -> None:
         chance = self._chance
         draw = chance.random()
         if draw < 0.05:
             value, reason = chance.choice(BAD_RECORDS)
-            self._append(self._any_log(), value, b"s0", reason)
+            self._append(into or self._any_log(), value, b"s0", reason)
             return
         if draw < 0.08:
-            self._append(self._any_log(), None, b"s0", None)
+            self._append(into or self._any_log(), None, b"s0", None)
             return
         if draw < 0.12:
-            self._any_log().leave_hole(chance.randint(1, 3))
+            (into or self._any_log()).leave_hole(chance.randint(1, 3))
             return
         message = chance.choice(self._said) if self._said and draw < 0.35 else self._say()
-        log = self._log_of(message)
+        log = into or self._log_of(message)
         key = str(message["sessionId"]).encode()
         self._append(log, builders.encoded(message), key, message)
 
@@ -100,7 +128,10 @@ class Workload:
         self, log: Log, value: bytes | None, key: bytes, says: dict[str, Any] | Reason | None
     ) -> None:
         stamp = builders.STAMPED_MS + len(self.sent)
-        record = log.append(value, key, stamp)
+        weight = self._chance.choice(HEADER_BYTES)
+        headers = (("trace", b"t" * weight),) if weight else ()
+        record = log.append(value, key, stamp, headers)
+        self.records[log.partition, log.number, record.offset] = record
         refused = isinstance(says, dict) and REFUSED_MARK in str(says.get("payload"))
         self.sent[log.partition, log.number, record.offset] = Sent(
             Position(record.topic, record.partition, record.offset),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -18,7 +18,7 @@ from tests.simulation.checker import Checker
 from tests.simulation.fetcher import Cluster
 from tests.simulation.loop import new_loop
 from tests.simulation.network import Link, Network
-from tests.simulation.process import Process, Shape, Surroundings, Times, Ways, ways
+from tests.simulation.process import LetterTopic, Process, Shape, Surroundings, Times, ways
 from tests.simulation.store import Database
 from tests.simulation.witness import QUIET, Witness, told
 from tests.simulation.workload import Workload
@@ -31,22 +31,22 @@ class Violation(AssertionError):  # noqa: N818 -- what was found, not an error o
     """Something that must hold does not."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Condition:
-    """What is wrong with one kind of link."""
+    """What is wrong with one kind of link, by the name that ``Ways`` has for it."""
 
-    choose: Callable[[Ways], Link]
+    link: str
     troubles: Mapping[str, float | bool]
 
     def apply(self, process: Process) -> None:
         """Let it begin for a process."""
-        link = self.choose(process.ways)
+        link = getattr(process.ways, self.link)
         for name, value in self.troubles.items():
             setattr(link, name, value)
 
     def lift(self, process: Process) -> None:
         """Let it be over for a process."""
-        link = self.choose(process.ways)
+        link = getattr(process.ways, self.link)
         usual = Link(link.request_timeout)
         for name in self.troubles:
             setattr(link, name, getattr(usual, name))
@@ -81,10 +81,11 @@ class World:
         self.workload = Workload(self.broker, Random(f"{seed} workload"), sessions=sessions)
         self.checker = Checker(self.broker, self.database.memory, self.workload)
         self.group.on_commit = self.checker.committed
+        self.letters = LetterTopic(self.checker.letter)
         self._around = Surroundings(
             Cluster(self.broker, self.group, self.network),
             self.database,
-            self.checker.letter,
+            self.letters,
             self.checker.found.append,
             times,
             shape,
@@ -105,7 +106,8 @@ class World:
             self.log(process.host.name, told(what, args, named))
         match what:
             case "gap":
-                self.checker.gap(args[0])
+                source = process.source
+                self.checker.gap(args[0], passed=source is not None and source.passed(args[0]))
             case "held":
                 self._held(process, args[0])
             case "resumed":
