@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -30,7 +30,7 @@ from consumer.engine.runner import Limits, RunEnd, Runner
 from consumer.engine.supervise import supervise
 from consumer.engine.watchdog import Watchdog
 from consumer.errors import TransientError
-from consumer.ports import Gap, Observer, Polled
+from consumer.ports import Observer, Polled
 from consumer.state.outcomes import Result
 from consumer.state.writes import Write
 from consumer.store.mongo_store import MongoStore
@@ -145,7 +145,6 @@ class WitnessedSource(KafkaSource):
     def __init__(self, open_client: OpenClient, around: Surroundings) -> None:
         self._report = around.report
         self._bound = around.shape.max_batch_bytes
-        self._gaps: Sequence[Gap] = ()
         super().__init__(
             open_client,
             request_timeout=around.times.request_timeout,
@@ -160,12 +159,7 @@ class WitnessedSource(KafkaSource):
         weights = [_weight(record) for taken in polled.records.values() for record in taken]
         if len(weights) > 1 and sum(weights) > self._bound:
             self._report(f"{len(weights)} records of {sum(weights)} bytes in one poll")
-        self._gaps = polled.gaps
         return polled
-
-    def passed(self, gap: Gap) -> bool:
-        """Tell whether everything in a gap had been read, or passed over, before it was told."""
-        return gap not in self._gaps and self.end_reached(gap.partition, gap.end)
 
 
 class Process:

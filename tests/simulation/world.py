@@ -11,6 +11,7 @@ from typing import Any
 
 from consumer.contract.record import TopicPartition
 from consumer.engine.runner import RunEnd
+from consumer.observe.observer import UNREADABLE
 from tests import builders
 from tests.fakes.broker import Broker
 from tests.fakes.group import Group
@@ -106,8 +107,7 @@ class World:
             self.log(process.host.name, told(what, args, named))
         match what:
             case "gap":
-                source = process.source
-                self.checker.gap(args[0], passed=source is not None and source.passed(args[0]))
+                self.checker.gap(args[0])
             case "held":
                 self._held(process, args[0])
             case "resumed":
@@ -282,15 +282,7 @@ class World:
         """Wait until every process says that it is ready; a violation where it takes longer."""
         deadline = self.loop.time() + bound
         while unready := {
-            process.host.name: reasons
-            for process in self.running
-            if (
-                reasons := [
-                    r
-                    for r in process.witness.health.readiness().reasons
-                    if not r.startswith("unreadable:")
-                ]
-            )
+            process.host.name: reasons for process in self.running if (reasons := _reasons(process))
         }:
             if self.loop.time() > deadline:
                 raise Violation(f"not ready {bound:.0f} s after it was healed: {unready}")
@@ -310,3 +302,9 @@ class World:
             if process.host.alive and process.end is not None:
                 self.checker.check_counts(process)
         self.checker.check_documents()
+
+
+def _reasons(process: Process) -> list[str]:
+    """Return why a process is not ready. A partition may be idle since it could not be read."""
+    reasons = process.witness.health.readiness().reasons
+    return [reason for reason in reasons if not reason.startswith(UNREADABLE)]
