@@ -2,7 +2,8 @@
 
 ConsumerError
 ├── TransientError       retried for ever with backoff: nothing counts as done
-│   └── TimedOutError    ... and a bulk that times out twice is sent in halves
+│   ├── TimedOutError    ... and a bulk that times out twice is sent in halves
+│   └── UndecodableError ... one batch of a partition; a reader of ranges goes on behind it
 ├── SettingsError        exit 2: a wrong setting, one line says what to change
 ├── PreconditionError    exit 3: servers, topics, indexes or grants are not as needed
 └── IncidentError        exit 4: an incident that the settings say to stop for
@@ -54,6 +55,20 @@ class TransientError(ConsumerError):
 
 class TimedOutError(TransientError):
     """A command did not fit its deadline; it may or may not have been carried out."""
+
+
+class UndecodableError(TransientError):
+    """A batch of a partition cannot be decoded: not now, and hardly ever.
+
+    It has the offsets ``first`` to ``end`` (exclusive); None where its end cannot be told.
+    """
+
+    def __init__(self, cause: str, first: int, end: int | None) -> None:
+        """Name what is wrong, by the decoder's error, and where."""
+        where = f"offset {first} and on" if end is None else f"offsets {first} to {end - 1}"
+        super().__init__(cause, f"{where} cannot be read")
+        self.first = first
+        self.end = end
 
 
 class SettingsError(ConsumerError):

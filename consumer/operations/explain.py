@@ -50,6 +50,8 @@ class Explained:
     letters: Sequence[tuple[Record, DeadLetterInfo]]
     session: Mapping[str, Any] | None
     events: int
+    not_read: Sequence[str] = ()
+    """What of the topics could not be read: it may have records of the session, too."""
 
 
 async def explain(
@@ -57,7 +59,8 @@ async def explain(
 ) -> ExitCode:
     """Print what the log, the store and the dead-letter topic hold of the request's one session.
 
-    ``FOUND`` as exit code where nothing is known of it anywhere. Raises
+    ``FOUND`` as exit code where nothing is known of it anywhere, or where part of the topics
+    cannot be read. Raises
     ``PreconditionError`` where a server does not answer, ``SettingsError`` for what cannot
     be the id of a session.
     """
@@ -73,7 +76,7 @@ async def explain(
         async with open_session_reader(settings.mongo) as reader:
             await _print(found, reader)
     known = found.records or found.letters or found.events or found.session is not None
-    return ExitCode.DONE if known else ExitCode.FOUND
+    return ExitCode.DONE if known and not found.not_read else ExitCode.FOUND
 
 
 async def _explained(
@@ -106,6 +109,7 @@ async def _explained(
             letters,
             await sessions.session(session_id),
             await sessions.count_events(session_id),
+            [str(part) for part in reader.spoilt],
         )
 
 
@@ -197,6 +201,7 @@ def _facts(found: Explained) -> dict[str, object]:
         ],
         "session": json.loads(to_json(found.session)) if found.session else None,
         "storedEvents": found.events,
+        "notRead": list(found.not_read),
     }
 
 
@@ -215,6 +220,8 @@ async def _print(found: Explained, reader: SessionReader) -> None:
             Text(printable(each.judged.detail)),
         )
     out.print(table)
+    for line in found.not_read:
+        out.print(Text(printable(line)))
     out.print(Text(f"\n{len(found.letters)} dead letters"))
     for record, info in found.letters:
         out.print(

@@ -56,6 +56,13 @@ class GroupStatus:
     rate: float | None
     seconds_left: float | None
     partitions: Sequence[PartitionStatus]
+    unread: Sequence[str] = ()
+    """Where the first unread record could not be read, so that its age is not known."""
+
+    @property
+    def found(self) -> bool:
+        """Whether unread records are gone, or cannot be read."""
+        return bool(self.unread) or any(part.lost for part in self.partitions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +76,8 @@ class _Sample:
 async def show_status(settings: Settings, *, watch: bool, as_json: bool) -> ExitCode:
     """Print the group's state, once or again and again until interrupted.
 
-    Exit code ``FOUND`` where unread records are gone. Raises ``PreconditionError`` where the
-    brokers do not answer or a topic is missing.
+    Exit code ``FOUND`` where unread records are gone, or cannot be read. Raises
+    ``PreconditionError`` where the brokers do not answer or a topic is missing.
     """
     try:
         async with open_admin(settings.kafka) as admin, open_range_reader(settings.kafka) as reader:
@@ -81,7 +88,7 @@ async def show_status(settings: Settings, *, watch: bool, as_json: bool) -> Exit
                 await asyncio.sleep(INTERVAL if status.lag else 0)
                 status, _ = await _look(settings, admin, reader, topics, before)
                 _print(status, as_json=as_json)
-                return ExitCode.FOUND if any(p.lost for p in status.partitions) else ExitCode.DONE
+                return ExitCode.FOUND if status.found else ExitCode.DONE
             with Live(console=console(), auto_refresh=False) as live:
                 while True:
                     status, before = await _look(settings, admin, reader, topics, before)
@@ -101,6 +108,7 @@ async def _look(
     partitions = await reader.partitions_of(settings.kafka.topics)
     group = await describe_group(admin, settings.kafka.group_id)
     beginnings, ends = await reader.beginnings(partitions), await reader.ends(partitions)
+    reader.unread.clear()
     stamps = await _oldest_unread(reader, group, beginnings, ends)
     owners = {owned: m.host for m in group.members for owned in m.partitions}
     found = [
@@ -116,10 +124,11 @@ async def _look(
     left = lag / rate if rate else None
     return (
         GroupStatus(
-            settings.kafka.group_id, group.state, len(group.members), lag, rate, left, found
+            settings.kafka.group_id, group.state, len(group.members), lag, rate, left, found,
+            [str(part) for part in reader.spoilt],
         ),
         sample if before is None or sample.at - before.at >= INTERVAL else before,
-    )
+    )  # fmt: skip
 
 
 def _rate(before: _Sample | None, now: _Sample) -> float | None:
@@ -198,7 +207,7 @@ def _table(status: GroupStatus) -> RenderableType:
             _duration(part.retention_margin),
             Text(str(part.lost), "bold red") if part.lost else Text("0"),
         )
-    return Rows(head, Text(), table)
+    return Rows(head, Text(), table, *(Text(printable(line)) for line in status.unread))
 
 
 def _duration(seconds: float | None) -> str:

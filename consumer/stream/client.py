@@ -16,7 +16,7 @@ from aiokafka import TopicPartition as ClientPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
 from consumer.contract.record import Record, TopicPartition
-from consumer.errors import TransientError
+from consumer.errors import TransientError, UndecodableError
 from consumer.settings import KafkaSettings
 from consumer.stream.client_repairs import (
     FETCH_ERROR_PAUSE,
@@ -280,8 +280,7 @@ class AiokafkaClient:
                 failed[TopicPartition(*target)] = TransientError(cause, "fetch refused")
             bad = self._undecodable.pop(target, None)
             if bad is not None:
-                detail = f"offsets {bad.first} to {bad.end - 1} cannot be read"
-                failed[TopicPartition(*target)] = TransientError(bad.cause, detail)
+                failed[TopicPartition(*target)] = UndecodableError(bad.cause, bad.first, bad.end)
         if failed:
             raise PartitionsError(failed)
 

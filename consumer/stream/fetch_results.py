@@ -20,9 +20,9 @@ from consumer.contract.record import size_of
 class UnreadableBatchError(Exception):
     """A batch cannot be decoded. ``cause``: the class name of what is wrong."""
 
-    def __init__(self, cause: str, first: int, end: int) -> None:
-        """The batch has the offsets ``first`` to ``end`` (exclusive)."""
-        super().__init__(f"offsets {first} to {end - 1} cannot be read ({cause})")
+    def __init__(self, cause: str, first: int, end: int | None) -> None:
+        """The batch has the offsets ``first`` to ``end`` (exclusive); None: not to be told."""
+        super().__init__(f"the batch at offset {first} cannot be read ({cause})")
         self.cause = cause
         self.first = first
         self.end = end
@@ -61,8 +61,9 @@ class NamedPartitionRecords(PartitionRecords):  # type: ignore[misc]  # aiokafka
         except Exception as error:
             # Any class may come out of it: a codec's, a CRC's, an assertion.
             first = self.next_fetch_offset
-            end = max(getattr(self._records.last, "next_offset", 0), first + 1)
-            raise UnreadableBatchError(type(error).__name__, first, end) from error
+            end = getattr(self._records.last, "next_offset", 0)
+            known = end if end > first else None
+            raise UnreadableBatchError(type(error).__name__, first, known) from error
 
 
 class BoundedFetchResult(FetchResult):  # type: ignore[misc]  # aiokafka ships no types

@@ -8,7 +8,7 @@ so that a dry run and the run behind it meet the same records in the same order.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from consumer.contract.record import Record, TopicPartition
@@ -39,7 +39,8 @@ class Available:
 class Cursor:
     """How far reading of one range is.
 
-    ``fetched``: the next offset to fetch; ``exhausted``: fetched to the end.
+    ``fetched``: the next offset to fetch; ``exhausted``: fetched to the end; ``failing``: the
+    last attempt to fetch has failed.
     ``scanned``: everything below is handed out, or was not wanted. The buffer holds what is
     wanted of the records between the two.
     ``handed``: the end of what was handed out. ``pending``: where it began, since the last time
@@ -53,6 +54,7 @@ class Cursor:
     pending: int = 0
     committed: int = 0
     exhausted: bool = False
+    failing: bool = False
     buffer: deque[Record] = field(default_factory=deque)
     buffered_bytes: int = 0
 
@@ -154,6 +156,10 @@ class Lane:
         """Whether nothing is left to hand out."""
         return all(cursor.finished for cursor in self.cursors)
 
+    def set_aside(self, idle: Collection[TopicPartition]) -> bool:
+        """Tell whether a partition that cannot be read is left alone for a while: not ``idle``."""
+        return any(cursor.failing and cursor.part.partition not in idle for cursor in self.cursors)
+
     def wanting(self, portion: Portion) -> list[Cursor]:
         """Return the cursors of which more must be fetched before the next portion is known."""
         return [cursor for cursor in self.cursors if not cursor.ready(portion)]
@@ -191,10 +197,15 @@ def lanes_of(cursors: Iterable[Cursor], most: int) -> list[Lane]:
     return [Lane(members) for members in lanes]
 
 
-def next_unfinished(lanes: Sequence[Lane], turn: int) -> int | None:
-    """Return whose turn it is, from ``turn`` on; None where all are finished."""
+def next_unfinished(
+    lanes: Sequence[Lane], turn: int, idle: Collection[TopicPartition]
+) -> int | None:
+    """Return whose turn it is, from ``turn`` on; None where there is none.
+
+    A lane that waits for a partition which cannot be read is passed over, or none would go on.
+    """
     for step in range(len(lanes)):
         place = (turn + step) % len(lanes)
-        if not lanes[place].finished:
+        if not lanes[place].finished and not lanes[place].set_aside(idle):
             return place
     return None

@@ -18,11 +18,22 @@ from aiokafka.partitioner import murmur2
 from consumer.contract.record import Record, TopicPartition
 from consumer.errors import PreconditionError, TransientError
 from consumer.settings import KafkaSettings
-from consumer.stream.client import AiokafkaClient
+from consumer.stream.client import AiokafkaClient, PartitionsError
 from consumer.stream.connection import connection_options
 from consumer.stream.decompression import limit_decompression
 from consumer.stream.fetch_results import use_bounded_results
-from consumer.stream.ranges import EVERYTHING, Bounds, LogExtent, OffsetRange, ranges_within
+from consumer.stream.range_fetcher import Passed, passed_over
+from consumer.stream.ranges import (
+    BEGAN_ANEW,
+    DELETED,
+    EVERYTHING,
+    Bounds,
+    FailingPartitions,
+    LogExtent,
+    OffsetRange,
+    UnreadRange,
+    ranges_within,
+)
 from consumer.stream.topics import open_admin
 
 POLL = 0.5
@@ -96,10 +107,16 @@ class RangeReader:
     """What the tools ask of topics. One ``read`` at a time; use ``open_range_reader``."""
 
     def __init__(self, client: RangeClient, kafka: KafkaSettings) -> None:
-        """Wrap a started client."""
+        """Wrap a started client. ``unread``: what every ``read`` so far had to leave out."""
         self.client = client
+        self.unread: list[UnreadRange] = []
         self._kafka = kafka
         self._counts: dict[str, int] = {}
+
+    @property
+    def spoilt(self) -> list[UnreadRange]:
+        """What of ``unread`` is there and cannot be read; not what retention has deleted."""
+        return [part for part in self.unread if part.cause != DELETED]
 
     async def partitions_of(self, topics: Iterable[str]) -> list[TopicPartition]:
         """Return the partitions of each topic. Raises ``PreconditionError`` for a missing one.
@@ -169,15 +186,28 @@ class RangeReader:
     ) -> AsyncIterator[tuple[TopicPartition, Sequence[Record]]]:
         """Yield the records of all ranges, each partition's in order, partitions interleaved.
 
-        At most ``max_records`` at a time. A partition that cannot be read is tried again for
-        ``patience`` seconds without any progress; then ``TransientError`` is raised.
+        At most ``max_records`` at a time. What cannot be read of a partition, or was deleted
+        meanwhile, is left out and named in ``unread``; the other partitions go on. Raises
+        ``TransientError`` where nothing comes of any for ``patience`` seconds.
         """
-        reading = RangesInReading(self.client, ranges)
+        reading = RangesInReading(self.client, ranges, patience)
         clock = asyncio.get_running_loop().time
         deadline, pause = clock() + patience, FIRST_PAUSE
         while reading.left:
+            ready = reading.ready(clock())
+            if not ready:
+                await asyncio.sleep(FIRST_PAUSE)
+                continue
             try:
-                fetched = await self.client.fetch(list(reading.left), max_records, POLL)
+                fetched = await self.client.fetch(ready, max_records, POLL)
+                passed = await passed_over(
+                    self.client,
+                    {partition: reading.left[partition] for partition in ready},
+                    fetched,
+                )
+            except PartitionsError as error:
+                self.unread += reading.failed(error.failed, clock())
+                continue
             except TransientError:
                 if clock() >= deadline:
                     raise
@@ -186,10 +216,12 @@ class RangeReader:
                 pause = min(pause * 2, LONGEST_PAUSE)
                 continue
             for partition, records in fetched.items():
-                within = reading.taken(partition, records)
-                if within:
+                within = reading.within(partition, records)
+                if within and partition not in passed.began_anew:
                     yield partition, within
-            if reading.moved():
+            moved, unread = reading.moved(passed)
+            self.unread += unread
+            if moved:
                 deadline, pause = clock() + patience, FIRST_PAUSE
             elif clock() >= deadline:
                 raise TransientError("no_records", f"nothing was fetched for {patience:g} s")
@@ -198,46 +230,79 @@ class RangeReader:
 class RangesInReading:
     """Where reading stands in each range. ``left``: how far, for each that is not at its end."""
 
-    def __init__(self, client: RangeClient, ranges: Iterable[OffsetRange]) -> None:
+    def __init__(self, client: RangeClient, ranges: Iterable[OffsetRange], patience: float) -> None:
         """Assign the client every range that is not empty."""
         parts = [part for part in ranges if part.offsets]
         self._client = client
+        self._failing = FailingPartitions(patience)
+        self._again_at: dict[TopicPartition, float] = {}
         self._ends = {part.partition: part.end for part in parts}
-        self._next = {part.partition: part.first for part in parts}
-        self.left = dict(self._next)
+        self.left = {part.partition: part.first for part in parts}
         if parts:
-            client.assign(self._next)
+            client.assign(self.left)
 
-    def taken(self, partition: TopicPartition, records: Sequence[Record]) -> Sequence[Record]:
-        """Note what was fetched; return what of it lies in the range."""
-        self._next[partition] = records[-1].offset + 1
+    def ready(self, now: float) -> list[TopicPartition]:
+        """Return the partitions to fetch: those that failed a moment ago are left alone."""
+        return [partition for partition in self.left if self._again_at.get(partition, 0.0) <= now]
+
+    def within(self, partition: TopicPartition, records: Sequence[Record]) -> Sequence[Record]:
+        """Return what of the records lies in the range."""
         end = self._ends[partition]
         if records[-1].offset < end:
             return records
         return [record for record in records if record.offset < end]
 
-    def moved(self) -> bool:
-        """Follow the client after a good fetch; tell whether any partition has advanced.
-
-        Its position may be further than the last record: transaction markers and what was
-        aborted have offsets, too.
-        """
+    def moved(self, passed: Passed) -> tuple[bool, list[UnreadRange]]:
+        """Follow a good fetch; tell whether any partition has advanced, and what it left out."""
+        unread = [
+            UnreadRange(gap.partition, gap.first, min(gap.end, self._ends[gap.partition]), DELETED)
+            for gap in passed.deleted
+        ]
+        unread += [
+            UnreadRange(partition, self.left[partition], self._ends[partition], BEGAN_ANEW)
+            for partition in passed.began_anew
+        ]
         moved = False
-        for partition in list(self.left):
-            position = self._client.position(partition) or 0
-            seen = max(position, self._next[partition])
-            moved = moved or seen > self.left[partition]
-            if seen >= self._ends[partition]:
-                del self.left[partition]
-                self._client.pause(partition)
+        for partition, reached in passed.reached.items():
+            if partition in passed.began_anew:
+                self._go_on(partition, self._ends[partition])
+            elif reached > self.left[partition]:
+                self._failing.succeeded(partition)
+                self._go_on(partition, reached)
             else:
-                self.left[partition] = seen
-        return moved
+                continue
+            moved = True
+        return moved, unread
+
+    def failed(
+        self, failed: Mapping[TopicPartition, TransientError], now: float
+    ) -> list[UnreadRange]:
+        """Leave partitions alone for a moment; return what of them is given up."""
+        unread: list[UnreadRange] = []
+        for partition, error in failed.items():
+            left = OffsetRange(partition, self.left[partition], self._ends[partition])
+            given_up = self._failing.failed(left, error, now)
+            if given_up is None:
+                doubled = FIRST_PAUSE * 2 ** (self._failing.attempts(partition) - 1)
+                self._again_at[partition] = now + min(doubled, LONGEST_PAUSE)
+                continue
+            unread.append(given_up)
+            self._again_at.pop(partition, None)
+            self._go_on(partition, given_up.end)
+            if partition in self.left:
+                self._client.seek(partition, given_up.end)
+        return unread
+
+    def _go_on(self, partition: TopicPartition, offset: int) -> None:
+        self.left[partition] = offset
+        if offset >= self._ends[partition]:
+            del self.left[partition]
+            self._client.pause(partition)
 
     def seek_back(self) -> None:
         """Read again what a failed fetch had taken already: the client has dropped it."""
-        for partition in self.left:
-            self._client.seek(partition, self._next[partition])
+        for partition, offset in self.left.items():
+            self._client.seek(partition, offset)
 
 
 @asynccontextmanager

@@ -10,16 +10,24 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from consumer.contract.record import Record, TopicPartition
-from consumer.errors import IncidentError, TransientError
+from consumer.errors import TransientError
 from consumer.ports import AssignmentListener, Gap, Polled, Start
+from consumer.stream.client import PartitionsError
 from consumer.stream.lanes import (
     Cursor,
     Portion,
     lanes_of,
     next_unfinished,
 )
-from consumer.stream.range_fetcher import RangeFetcher
-from consumer.stream.ranges import OffsetRange
+from consumer.stream.range_fetcher import Passed, RangeFetcher, passed_over
+from consumer.stream.ranges import (
+    BEGAN_ANEW,
+    DELETED,
+    ENDS_BEFORE,
+    FailingPartitions,
+    OffsetRange,
+    UnreadRange,
+)
 from consumer.stream.selector import Selector
 from consumer.stream.throttle import Throttle
 
@@ -34,6 +42,9 @@ OFFSETS_PER_RECORD = 4
 KEEP_INTERVAL = 1.0
 """Seconds between two reports of progress that no commit brings."""
 
+
+END_PATIENCE = 10.0
+"""Seconds for which a log may end before its range: a new leader learns the end a little later."""
 
 Keep = Callable[[Mapping[TopicPartition, int]], None]
 """Not awaited: a cancelled write could go on behind a later one, and undo it."""
@@ -57,6 +68,7 @@ class RangeSource:
 
         With as many lanes as batches, all would wait whenever the one whose turn it is takes
         longer than the others. ``keep`` is told from where each range would have to be read again.
+        ``unread`` grows by what of the ranges cannot be read, ever.
         """
         self._client = client
         self._cursors = {part.partition: Cursor(part) for part in ranges if part.offsets}
@@ -69,6 +81,9 @@ class RangeSource:
         self._kept_at = 0.0
         self._turn = 0
         self._listener: AssignmentListener | None = None
+        self._failing = FailingPartitions()
+        self.unread: list[UnreadRange] = []
+        self._gaps: list[Gap] = []
         self._assigned = False
         self._started = False
 
@@ -99,7 +114,7 @@ class RangeSource:
     async def poll(
         self, partitions: Collection[TopicPartition], max_records: int, timeout: float
     ) -> Polled:
-        """See ``Source``. Raises ``IncidentError`` where a topic was made again meanwhile."""
+        """See ``Source``."""
         if not self._assigned:
             await self._assign()
             return Polled()
@@ -117,7 +132,7 @@ class RangeSource:
         deadline = clock() + timeout
         while True:
             polled = await self._step(frozenset(partitions), portion, deadline)
-            if polled.records or polled.gaps or clock() >= deadline:
+            if polled.records or polled.gaps or polled.failed or clock() >= deadline:
                 return polled
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
@@ -175,16 +190,22 @@ class RangeSource:
         self, idle: frozenset[TopicPartition], portion: Portion, deadline: float
     ) -> Polled:
         """Bring the lane whose turn it is one step further; wait where there is none."""
+        gaps = self._gaps_due()
+        if gaps:
+            return Polled(gaps=gaps)
         now = asyncio.get_running_loop().time()
         left = max(deadline - now, 0)
-        place = next_unfinished(self._lanes, self._turn)
+        place = next_unfinished(self._lanes, self._turn, idle)
         if place is None:
             await asyncio.sleep(left)
             return Polled()
         lane = self._lanes[place]
         wanting = lane.wanting(portion)
         if wanting:
-            return Polled(gaps=await self._fetch(wanting, portion, left))
+            polled = await self._fetch(wanting, portion, left)
+            if polled.failed:
+                self._turn = place + 1
+            return polled
         if not lane.partitions <= idle:
             # Its last batch is in flight. Another lane must not overtake it: the order in
             # which batches begin is part of what a dry run predicts.
@@ -203,34 +224,98 @@ class RangeSource:
             await asyncio.sleep(0)
         return Polled(taken)
 
-    async def _fetch(
-        self, cursors: Sequence[Cursor], portion: Portion, timeout: float
-    ) -> Sequence[Gap]:
+    async def _fetch(self, cursors: Sequence[Cursor], portion: Portion, timeout: float) -> Polled:
         reading = [cursor for cursor in cursors if not self._skipped_to_end(cursor)]
         if not reading:
-            return ()
+            return Polled()
+        expected = {cursor.part.partition: cursor.fetched for cursor in reading}
         try:
-            fetched = await self._client.fetch(
-                [cursor.part.partition for cursor in reading], portion.records, timeout
-            )
-            gaps = await self._gaps(fetched)
+            fetched = await self._client.fetch(list(expected), portion.records, timeout)
+            passed = await passed_over(self._client, expected, fetched)
+        except PartitionsError as error:
+            return Polled(failed=self._failed(error.failed))
         except TransientError:
             # What a failed fetch had taken already is dropped by the client, or by us.
-            for cursor in reading:
-                self._client.seek(cursor.part.partition, cursor.fetched)
+            for partition, offset in expected.items():
+                self._client.seek(partition, offset)
             raise
         for cursor in reading:
-            self._advance(cursor, fetched.get(cursor.part.partition))
-        return gaps
+            self._advance(cursor, fetched.get(cursor.part.partition), passed)
+        self._gaps += [gap for gap in passed.deleted if self._lost(gap)]
+        return Polled()
 
-    def _advance(self, cursor: Cursor, records: Sequence[Record] | None) -> None:
+    def _advance(self, cursor: Cursor, records: Sequence[Record] | None, passed: Passed) -> None:
+        partition, due = cursor.part.partition, cursor.fetched
+        if partition in passed.began_anew:
+            self._leave(UnreadRange(partition, due, cursor.part.end, BEGAN_ANEW))
+            return
+        reached = passed.reached[partition]
+        if reached > due:
+            self._failing.succeeded(partition)
+            cursor.failing = False
+        else:
+            self._look_for_the_end(cursor)
         if records:
             cursor.accept(records, self._selector.wants)
-        # The position may be further with no record there: transaction markers.
-        position = self._client.position(cursor.part.partition) or 0
-        cursor.fetched = max(cursor.fetched, position)
+        cursor.fetched = max(cursor.fetched, reached)
         if cursor.fetched >= cursor.part.end:
             self._exhaust(cursor)
+
+    def _look_for_the_end(self, cursor: Cursor) -> None:
+        """Wait no longer than a moment for records behind the end of a log."""
+        log_end = self._client.highwater(cursor.part.partition)
+        if log_end is not None and log_end < cursor.part.end and log_end <= cursor.fetched:
+            self._failed({cursor.part.partition: TransientError(ENDS_BEFORE)}, END_PATIENCE)
+
+    def _failed(
+        self, failed: Mapping[TopicPartition, TransientError], patience: float | None = None
+    ) -> dict[TopicPartition, TransientError]:
+        """Give up what cannot be read; return the partitions that are to be tried again."""
+        now = asyncio.get_running_loop().time()
+        again: dict[TopicPartition, TransientError] = {}
+        for partition, error in failed.items():
+            cursor = self._cursors[partition]
+            left = OffsetRange(partition, cursor.fetched, cursor.part.end)
+            given_up = self._failing.failed(left, error, now, patience)
+            cursor.failing = given_up is None
+            if given_up is None:
+                again[partition] = error
+            else:
+                self._leave(given_up)
+        return again
+
+    def _leave(self, unread: UnreadRange) -> None:
+        """Go on behind what cannot be read."""
+        if unread not in self.unread:
+            self.unread.append(unread)
+        cursor = self._cursors[unread.partition]
+        cursor.fetched = unread.end
+        if unread.end >= cursor.part.end:
+            self._exhaust(cursor)
+        else:
+            self._client.seek(unread.partition, unread.end)
+
+    def _gaps_due(self) -> list[Gap]:
+        """Return, once, the gaps before which nothing is left: the engine goes on behind them."""
+        due: list[Gap] = []
+        for gap in list(self._gaps):
+            buffer = self._cursors[gap.partition].buffer
+            if not buffer or buffer[0].offset >= gap.end:
+                self._gaps.remove(gap)
+                due.append(gap)
+        return due
+
+    def _lost(self, gap: Gap) -> bool:
+        """Note what was deleted before it could be read; tell whether any of it was wanted."""
+        cursor = self._cursors[gap.partition]
+        end = min(gap.end, cursor.part.end)
+        wanted = self._selector.next_wanted(gap.partition, gap.first)
+        if wanted is None or wanted >= end:
+            return False
+        unread = UnreadRange(gap.partition, gap.first, end, DELETED)
+        if unread not in self.unread:
+            self.unread.append(unread)
+        return True
 
     def _skipped_to_end(self, cursor: Cursor) -> bool:
         """Seek over what is certainly not wanted; tell whether that is all the rest."""
@@ -247,27 +332,3 @@ class RangeSource:
     def _exhaust(self, cursor: Cursor) -> None:
         cursor.exhausted = True
         self._client.pause(cursor.part.partition)
-
-    async def _gaps(self, fetched: Mapping[TopicPartition, Sequence[Record]]) -> list[Gap]:
-        """Tell a hole that retention made from one that transactions leave.
-
-        Raises ``IncidentError`` where records came from before the place that was asked for.
-        """
-        jumped: dict[TopicPartition, int] = {}
-        for partition, records in fetched.items():
-            expected, found = self._cursors[partition].fetched, records[0].offset
-            if found < expected:
-                raise IncidentError(
-                    f"{partition.topic}-{partition.partition} was made again while it was read: "
-                    f"offset {found} came where {expected} was due"
-                )
-            if found > expected:
-                jumped[partition] = found
-        if not jumped:
-            return []
-        beginnings = await self._client.beginnings(list(jumped))
-        gaps = [
-            Gap(partition, self._cursors[partition].fetched, min(beginnings[partition], found))
-            for partition, found in jumped.items()
-        ]
-        return [gap for gap in gaps if gap.records > 0]

@@ -6,6 +6,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from consumer.contract.record import TopicPartition
+from consumer.errors import TransientError, UndecodableError
+
+DECODING_ATTEMPTS = 3
+"""So often a batch that cannot be decoded is fetched: it may have been spoilt on its way."""
+
+PATIENCE = 60.0
+"""Seconds for which a partition that cannot be read is tried again."""
+
+DELETED = "deleted"
+BEGAN_ANEW = "log_began_anew"
+ENDS_BEFORE = "log_ends_before"
+"""What ``UnreadRange.cause`` may say, beside the names of what clients and decoders raise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +32,70 @@ class OffsetRange:
     def offsets(self) -> int:
         """How many offsets it covers: at most so many records."""
         return max(self.end - self.first, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadRange:
+    """The offsets ``first`` to ``end`` (exclusive) of a range, which were not read, and why.
+
+    Deleted ones are counted as a whole: what of them held no record cannot be told any more.
+    """
+
+    partition: TopicPartition
+    first: int
+    end: int
+    cause: str
+
+    @property
+    def offsets(self) -> int:
+        """How many offsets it covers: at most so many records."""
+        return self.end - self.first
+
+    def __str__(self) -> str:
+        """Say it as a report does."""
+        topic, number = self.partition
+        return f"{topic}-{number}: offsets {self.first} to {self.end - 1} not read ({self.cause})"
+
+
+class FailingPartitions:
+    """Decides how long a partition that cannot be read is tried again. Pure."""
+
+    def __init__(self, patience: float = PATIENCE) -> None:
+        """``patience`` in seconds, for what may pass by itself."""
+        self._patience = patience
+        self._since: dict[TopicPartition, float] = {}
+        self._attempts: dict[TopicPartition, int] = {}
+
+    def __contains__(self, partition: TopicPartition) -> bool:
+        """Whether the last attempt to read it has failed."""
+        return partition in self._attempts
+
+    def failed(
+        self, left: OffsetRange, error: TransientError, now: float, patience: float | None = None
+    ) -> UnreadRange | None:
+        """Note a failure; return what is given up of the offsets that are left, None: nothing."""
+        partition = left.partition
+        self._since.setdefault(partition, now)
+        self._attempts[partition] = self._attempts.get(partition, 0) + 1
+        first, end = left.first, left.end
+        if isinstance(error, UndecodableError):
+            if self._attempts[partition] < DECODING_ATTEMPTS:
+                return None
+            first = max(first, error.first)
+            end = end if error.end is None else min(end, error.end)
+        elif now - self._since[partition] < (self._patience if patience is None else patience):
+            return None
+        self.succeeded(partition)
+        return UnreadRange(partition, first, end, error.cause)
+
+    def attempts(self, partition: TopicPartition) -> int:
+        """Return how often it has failed in a row."""
+        return self._attempts.get(partition, 0)
+
+    def succeeded(self, partition: TopicPartition) -> None:
+        """Forget its failures: it can be read, or is not read any more."""
+        self._since.pop(partition, None)
+        self._attempts.pop(partition, None)
 
 
 @dataclass(frozen=True, slots=True)

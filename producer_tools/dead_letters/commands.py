@@ -88,7 +88,7 @@ async def _list(work: Work, *, each: bool, keys: bool) -> ExitCode:
         say(f"{hidden:,} letters more have been dealt with; --all lists them too")
     elif not groups.letters:
         say("no such dead letters")
-    return ExitCode.DONE
+    return desk.exit_code()
 
 
 def run_show(work: Work, *, limit: int, full: bool) -> ExitCode:
@@ -106,13 +106,13 @@ async def _show(work: Work, *, limit: int, full: bool) -> ExitCode:
             for letter in letters:
                 if shown == limit:
                     say(f"there may be more than these {limit:,}; --limit shows more")
-                    return ExitCode.DONE
+                    return desk.exit_code()
                 fate = desk.memory.fate(letter.state_key)
                 show_letter(letter, fate, full=full, as_json=work.as_json)
                 shown += 1
     if not shown:
         say("no such dead letters")
-    return ExitCode.DONE if shown else ExitCode.FOUND
+    return desk.exit_code(ExitCode.DONE if shown else ExitCode.FOUND)
 
 
 class _Narrator:
@@ -158,7 +158,7 @@ async def _redrive(work: Work, options: RedriveOptions) -> ExitCode:
             _show_tally(tally, work, options)
         raise
     _show_tally(tally, work, options)
-    return ExitCode.FOUND if tally.refused else ExitCode.DONE
+    return desk.exit_code(ExitCode.FOUND if tally.refused else ExitCode.DONE)
 
 
 @asynccontextmanager
@@ -287,7 +287,7 @@ async def _discard(work: Work, because: str, *, rehearsal: bool) -> ExitCode:
             _show_discarded(tally, work, rehearsal=rehearsal)
         raise
     _show_discarded(tally, work, rehearsal=rehearsal)
-    return ExitCode.DONE
+    return desk.exit_code()
 
 
 def _show_discarded(tally: DiscardTally, work: Work, *, rehearsal: bool) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from consumer.errors import ExitCode
 from consumer.settings import Settings
 from consumer.stream.range_reader import RangeReader, open_range_reader
 from consumer.stream.ranges import offsets_of
@@ -40,6 +41,12 @@ class Desk:
     def parked(self) -> bool:
         """Whether the letters are those that were parked."""
         return self.letters_topic == self.settings.dead_letters.parking_topic
+
+    def exit_code(self, otherwise: ExitCode = ExitCode.DONE) -> ExitCode:
+        """Name what could not be read: where there is any, the command ends with ``FOUND``."""
+        for part in self.reader.spoilt:
+            say(str(part))
+        return ExitCode.FOUND if self.reader.spoilt else otherwise
 
     @property
     def state_topic(self) -> str:

@@ -25,6 +25,7 @@ from tests.mutants import (
     of_the_client,
     of_the_contract,
     of_the_engine,
+    of_the_ranges,
     of_tools,
 )
 from tests.mutants.mutant import Mutant, StaleMutantError
@@ -61,6 +62,7 @@ ALL: Sequence[Mutant] = [
         *of_the_audit.MUTANTS,
         *of_processes.MUTANTS,
         *of_schedules.MUTANTS,
+        *of_the_ranges.MUTANTS,
     )
 ]
 

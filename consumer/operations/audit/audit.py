@@ -119,6 +119,9 @@ class _Auditor:
         selected = await select(self._reader, selection, topics, datetime.now(UTC))
         ranges, unread = await self._consumed(selected.ranges)
         await self._letters.load(self._reader, self._settings.dead_letters.topic)
+        # Letters that expire meanwhile are no finding; records that nobody could look at are.
+        not_read = list(self._reader.spoilt)
+        self._reader.unread.clear()
         total = offsets_of(ranges)
         async with shown_progress("auditing", total, lambda: self._done):
             await self._read(ranges, selector_of(selection, None))
@@ -127,7 +130,12 @@ class _Auditor:
             disagreeing_sessions = await disagreeing(self._problems, sessions)
         seconds = asyncio.get_running_loop().time() - begun
         report = Report.of(
-            self._problems, self._letters.count, unread, disagreeing_sessions, seconds
+            self._problems,
+            self._letters.count,
+            unread,
+            disagreeing_sessions,
+            seconds,
+            [*not_read, *self._reader.unread],
         )
         if emitted is not None:
             try:

@@ -16,6 +16,7 @@ from consumer.operations.audit.problems import Problem, Problems
 from consumer.operations.console import console
 from consumer.printable import printable
 from consumer.store.reading import SessionReader
+from consumer.stream.ranges import UnreadRange
 
 SHOWN = 20
 """Problems and sessions that the report names; the list that is emitted has them all."""
@@ -53,6 +54,8 @@ class Report:
     unread: int
     disagreements: Disagreements
     seconds: float
+    not_read: Sequence[UnreadRange] = ()
+    """What of the topics could not be read, or was deleted meanwhile: nobody knows of it."""
 
     @staticmethod
     def of(
@@ -61,6 +64,7 @@ class Report:
         unread: int,
         disagreements: Disagreements,
         seconds: float,
+        not_read: Sequence[UnreadRange] = (),
     ) -> Report:
         """Collect the result of an audit; ``unread``: offsets the group has not committed."""
         return Report(
@@ -71,6 +75,7 @@ class Report:
             unread,
             disagreements,
             seconds,
+            not_read,
         )
 
     @property
@@ -80,8 +85,8 @@ class Report:
 
     @property
     def found(self) -> bool:
-        """Whether there is anything that an audit is there to find."""
-        return any(self.total[kind] for kind in FINDINGS)
+        """Whether there is anything that an audit is there to find, or could not look at."""
+        return bool(self.not_read) or any(self.total[kind] for kind in FINDINGS)
 
 
 async def disagreeing(problems: Problems, sessions: SessionReader) -> Disagreements:
@@ -121,6 +126,16 @@ def _facts(report: Report) -> dict[str, object]:
                 **{account.value: counts[account] for account in COLUMNS},
             }
             for partition, counts in sorted(report.counts.items())
+        ],
+        "notRead": [
+            {
+                "topic": part.partition.topic,
+                "partition": part.partition.partition,
+                "first": part.first,
+                "end": part.end,
+                "cause": part.cause,
+            }
+            for part in report.not_read
         ],
         "problems": [problem.facts() for problem in report.problems],
         "eventCountDisagrees": {
@@ -171,6 +186,7 @@ def _remarks(report: Report) -> list[str]:
             f"{unknown} records can have left nothing but a dead letter, and letters of their time "
             "have expired: a replay of the emitted list sends them again"
         )
+    lines += [printable(str(part)) for part in report.not_read]
     if report.unread:
         lines.append(f"{report.unread:,} offsets left out: the group has not read them yet")
     lines += [

@@ -10,7 +10,7 @@ from consumer.observe.health import Health
 from consumer.observe.metrics import Metrics
 from consumer.observe.observer import EngineObserver
 from consumer.operations.replay.tally import Tally
-from consumer.ports import BatchReport, Gap
+from consumer.ports import BatchReport
 
 
 class ReplayObserver(EngineObserver):
@@ -27,11 +27,6 @@ class ReplayObserver(EngineObserver):
 
     def rejected(self, record: Record, rejected: Rejected) -> None:
         """See ``Observer``: the report has the reasons, the dead letters have the rest."""
-
-    def gap(self, gap: Gap) -> None:
-        """See ``Observer``."""
-        self._tally.lose(gap)
-        super().gap(gap)
 
     def assigned(self, partitions: Collection[TopicPartition], epoch: int) -> None:
         """See ``Observer``: there is no group."""

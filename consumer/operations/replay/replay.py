@@ -44,8 +44,9 @@ NEVER_HOLDS = BreakerLimits(share=1.0, window=1, minimum=1)
 async def replay(settings: Settings, request: Request) -> ExitCode:
     """Replay what is asked for, and print how it ended.
 
-    ``FOUND`` as exit code where listed records are gone, ``DEADLINE`` where it was
-    interrupted. Raises a ``ConsumerError`` that carries its exit code.
+    ``FOUND`` as exit code where part of the ranges could not be read or listed records are
+    gone, ``DEADLINE`` where it was interrupted. Raises a ``ConsumerError`` that carries its
+    exit code.
     """
     check_request(request, settings)
     configure_logging(settings)
@@ -55,9 +56,7 @@ async def replay(settings: Settings, request: Request) -> ExitCode:
     if report is None:
         return ExitCode.DEADLINE
     print_report(report, as_json=request.as_json)
-    if not report.complete:
-        return ExitCode.DEADLINE
-    return ExitCode.FOUND if report.not_found else ExitCode.DONE
+    return report.exit_code
 
 
 async def carried_out(settings: Settings, request: Request, stop: asyncio.Event) -> Report | None:
@@ -98,11 +97,11 @@ async def _run(
         get_logger().info("replay_ended", end=end.value)
         drained = end is not RunEnd.DEADLINE
     positions = dict(whole.positions) | dict(source.positions)
-    complete = drained and all(positions[part.partition] >= part.end for part in whole.ranges)
+    finished = drained and all(positions[part.partition] >= part.end for part in whole.ranges)
     letters = settings.dead_letters.topic if request.letters and not request.dry_run else None
     return Report(
         dry_run=request.dry_run,
-        complete=complete,
+        finished=finished,
         ranges=whole.ranges,
         positions=positions,
         tally=tally,
@@ -111,8 +110,9 @@ async def _run(
         restored=opened.restoring.restored if opened.restoring else 0,
         left_out=opened.listed.left_out if opened.listed else 0,
         repeated=opened.listed.repeated if opened.listed else 0,
-        not_found=_not_found(opened, left, tally, complete=complete),
+        not_found=_not_found(opened, left, tally, finished=finished),
         by_session=bool(request.sessions),
+        unread=[*whole.unread, *source.unread],
     )
 
 
@@ -134,9 +134,10 @@ def _source(
 
     def keep(positions: Mapping[TopicPartition, int]) -> None:
         if state is not None:
-            state.save(Progress(whole.ranges, dict(whole.positions) | dict(positions)))
+            unread = [*whole.unread, *source.unread]
+            state.save(Progress(whole.ranges, dict(whole.positions) | dict(positions), unread))
 
-    return RangeSource(
+    source = RangeSource(
         opened.reader.client,
         left,
         lanes=LANES_PER_WORKER * _workers(settings, request),
@@ -145,6 +146,7 @@ def _source(
         throttle=Throttle(request.rate),
         keep=keep,
     )
+    return source
 
 
 def _workers(settings: Settings, request: Request) -> int:
@@ -194,9 +196,9 @@ def _done(ranges: Sequence[OffsetRange], positions: Mapping[TopicPartition, int]
 
 
 def _not_found(
-    opened: Prepared, left: Sequence[OffsetRange], tally: Tally, *, complete: bool
+    opened: Prepared, left: Sequence[OffsetRange], tally: Tally, *, finished: bool
 ) -> int:
     """Return how many listed records did not come: out of the logs, or in a hole of them."""
-    if opened.listed is None or not complete:
+    if opened.listed is None or not finished:
         return opened.gone
     return opened.gone + sum(map(opened.listed.wanted_in, left)) - tally.total.records

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from consumer.contract.record import TopicPartition
+from consumer.errors import ExitCode
 from consumer.operations.console import console
 from consumer.operations.replay.tally import Ends, Tally
 from consumer.printable import printable
 from consumer.state.outcomes import Outcome
-from consumer.stream.ranges import OffsetRange
+from consumer.stream.ranges import DELETED, OffsetRange, UnreadRange
 
 DONE = {
     "applied": (Outcome.APPLIED,),
@@ -29,10 +30,13 @@ WOULD_BE = {"would insert": DONE["applied"]} | {
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The result of a replay. ``positions``: up to where each range is done."""
+    """The result of a replay. ``positions``: up to where each range is done.
+
+    ``finished``: nothing is left to do; ``unread``: what could not be read of the ranges.
+    """
 
     dry_run: bool
-    complete: bool
+    finished: bool
     ranges: Sequence[OffsetRange]
     positions: Mapping[TopicPartition, int]
     tally: Tally
@@ -49,6 +53,24 @@ class Report:
     """Listed records that the log does not hold any more."""
     by_session: bool = False
     """Only the partitions were read that sessions' ids lead to."""
+    unread: Sequence[UnreadRange] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every offset of the ranges was read, or never had a record to be read."""
+        return self.finished and not self.unread
+
+    @property
+    def deleted_unread(self) -> int:
+        """Offsets that the brokers deleted before they were read."""
+        return sum(part.offsets for part in self.unread if part.cause == DELETED)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """How the command ends."""
+        if not self.finished:
+            return ExitCode.DEADLINE
+        return ExitCode.FOUND if self.unread or self.not_found else ExitCode.DONE
 
 
 def print_report(report: Report, *, as_json: bool) -> None:
@@ -70,7 +92,17 @@ def _facts(report: Report) -> dict[str, object]:
         "altered_left_out": report.left_out,
         "repeated_left_out": report.repeated,
         "listed_not_found": report.not_found,
-        "deleted_unread": report.tally.deleted_unread,
+        "deleted_unread": report.deleted_unread,
+        "unread": [
+            {
+                "topic": part.partition.topic,
+                "partition": part.partition.partition,
+                "first": part.first,
+                "end": part.end,
+                "cause": part.cause,
+            }
+            for part in report.unread
+        ],
         "seconds": round(report.seconds, 3),
         "partitions": [
             {
@@ -136,9 +168,10 @@ def _remarks(report: Report, total: Ends) -> Iterable[str]:
         )
     if report.not_found:
         yield f"{_of(report.not_found, 'listed record')} not in the topics any more"
-    if report.tally.deleted_unread:
-        lost = _of(report.tally.deleted_unread, "offset")
+    if report.deleted_unread:
+        lost = _of(report.deleted_unread, "offset")
         yield f"{lost} deleted by the brokers before they could be read"
+    yield from (printable(str(part)) for part in report.unread)
     if total.key_mismatches:
         yield f"{_of(total.key_mismatches, 'record')} with another key than the sessionId"
     if report.by_session:
@@ -146,7 +179,7 @@ def _remarks(report: Report, total: Ends) -> Iterable[str]:
             "only the partitions were read that the sessions' ids lead to: records under other "
             "keys may lie elsewhere"
         )
-    if not report.complete:
+    if not report.finished:
         left = sum(
             part.end - report.positions.get(part.partition, part.first) for part in report.ranges
         )

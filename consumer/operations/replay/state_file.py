@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from consumer.contract.record import TopicPartition
 from consumer.errors import SettingsError
-from consumer.stream.ranges import OffsetRange
+from consumer.stream.ranges import OffsetRange, UnreadRange
 
-FORMAT = 1
+FORMAT = 2
 
 
 class _Part(BaseModel):
@@ -28,20 +28,35 @@ class _Part(BaseModel):
     end: int = Field(ge=0)
 
 
+class _Unread(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    topic: str
+    partition: int = Field(ge=0)
+    first: int = Field(ge=0)
+    end: int = Field(ge=0)
+    cause: str
+
+
 class _State(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     format: int
     selection: dict[str, Any]
     ranges: list[_Part]
+    unread: list[_Unread]
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A replay's ranges as they were at its start, and from where each is to be read on."""
+    """A replay's ranges as they were at its start, and from where each is to be read on.
+
+    ``unread``: what below that could not be read.
+    """
 
     ranges: Sequence[OffsetRange]
     positions: Mapping[TopicPartition, int]
+    unread: Sequence[UnreadRange] = ()
 
 
 class StateFile:
@@ -74,6 +89,10 @@ class StateFile:
         return Progress(
             [OffsetRange(partition, part.first, part.end) for partition, part in placed.items()],
             {partition: part.next for partition, part in placed.items()},
+            [
+                UnreadRange(TopicPartition(one.topic, one.partition), one.first, one.end, one.cause)
+                for one in state.unread
+            ],
         )
 
     def _read(self) -> _State | None:
@@ -110,6 +129,16 @@ class StateFile:
                     end=part.end,
                 )
                 for part in progress.ranges
+            ],
+            unread=[
+                _Unread(
+                    topic=part.partition.topic,
+                    partition=part.partition.partition,
+                    first=part.first,
+                    end=part.end,
+                    cause=part.cause,
+                )
+                for part in progress.unread
             ],
         )
         try:

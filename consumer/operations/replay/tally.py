@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from consumer.contract.record import TopicPartition
 from consumer.contract.rejection import Reason
-from consumer.ports import BatchReport, Gap
+from consumer.ports import BatchReport
 from consumer.state.outcomes import Outcome
 
 
@@ -31,8 +31,6 @@ class Tally:
     """Counts, in memory that grows with the partitions alone."""
 
     partitions: dict[TopicPartition, Ends] = field(default_factory=dict)
-    deleted_unread: int = 0
-    """Offsets that the brokers deleted before they were read."""
 
     def add(self, report: BatchReport) -> None:
         """Count a settled batch."""
@@ -41,10 +39,6 @@ class Tally:
             ends.outcomes.update(part.outcomes)
             ends.reasons.update(part.reasons)
             ends.key_mismatches += part.key_mismatches
-
-    def lose(self, gap: Gap) -> None:
-        """Count what was deleted unread."""
-        self.deleted_unread += gap.records
 
     @property
     def total(self) -> Ends:

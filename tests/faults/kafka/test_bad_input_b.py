@@ -11,7 +11,9 @@ import cramjam
 import pytest
 from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 
-from consumer.contract.record import Headers
+from consumer.contract.record import Headers, TopicPartition
+from consumer.stream.range_reader import open_range_reader
+from consumer.stream.ranges import OffsetRange, UnreadRange
 from tests import builders
 from tests.faults.kafka import batches
 from tests.faults.kafka.batches import (
@@ -85,6 +87,28 @@ async def test_b19_a_batch_that_cannot_be_decoded_stops_its_partition_and_no_oth
             bad.end()
             await reader.until_read({TWO: 20})
             assert reader.offsets(TWO) == list(range(20))
+
+
+@pytest.mark.parametrize(
+    ("change", "cause", "end"),
+    [
+        pytest.param(flipped, "CorruptRecordException", 15, id="a bad checksum"),
+        pytest.param(marked(5), "UnsupportedCodecError", 15, id="codec 5"),
+        pytest.param(of_no_length, "CorruptRecordException", 20, id="a batch of no length"),
+    ],
+)
+async def test_f59_readers_of_ranges_go_on_behind_a_batch_that_cannot_be_decoded(
+    change: Change, cause: str, end: int
+) -> None:
+    async with mocked(2, records=20, batches=4) as (_, frames):
+        frames.edit(Api.FETCH, replacing(TWO, 10, change))
+        found: dict[TopicPartition, list[int]] = {ONE: [], TWO: []}
+        async with open_range_reader(quick(frames.bootstrap_servers)) as reader:
+            ranges = [OffsetRange(ONE, 0, 20), OffsetRange(TWO, 0, 20)]
+            async for partition, records in reader.read(ranges):
+                found[partition] += [record.offset for record in records]
+            assert found == {ONE: list(range(20)), TWO: [*range(10), *range(end, 20)]}
+            assert reader.unread == [UnreadRange(TWO, 10, end, cause)]
 
 
 def bomb(unpacked: int) -> bytes:

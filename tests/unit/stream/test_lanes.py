@@ -142,9 +142,17 @@ def test_there_are_no_more_lanes_than_partition_numbers() -> None:
 
 def test_lanes_take_turns_and_finished_ones_are_passed_over() -> None:
     lanes = [Lane([cursor()]), Lane([cursor(end=0)]), Lane([cursor()])]
-    assert [next_unfinished(lanes, turn) for turn in range(4)] == [0, 2, 2, 0]
-    assert next_unfinished([lanes[1]], 0) is None
-    assert next_unfinished([], 0) is None
+    assert [next_unfinished(lanes, turn, ()) for turn in range(4)] == [0, 2, 2, 0]
+    assert next_unfinished([lanes[1]], 0, ()) is None
+    assert next_unfinished([], 0, ()) is None
+
+
+def test_f59_a_lane_that_waits_for_an_unreadable_partition_keeps_no_other_from_its_turn() -> None:
+    failing = cursor()
+    failing.failing = True
+    lanes = [Lane([failing]), Lane([cursor(1)])]
+    assert next_unfinished(lanes, 0, [TopicPartition("t", 1)]) == 1
+    assert next_unfinished(lanes, 0, [failing.part.partition]) == 0
 
 
 def test_what_was_looked_at_and_not_wanted_counts_as_done() -> None:

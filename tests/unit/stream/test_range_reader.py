@@ -8,11 +8,12 @@ from collections.abc import Collection, Mapping, Sequence
 import pytest
 
 from consumer.contract.record import Record, TopicPartition
-from consumer.errors import TransientError
+from consumer.errors import TransientError, UndecodableError
 from consumer.settings import KafkaSettings
 from consumer.stream import range_reader
+from consumer.stream.client import PartitionsError
 from consumer.stream.range_reader import RangeClient, RangeReader
-from consumer.stream.ranges import OffsetRange
+from consumer.stream.ranges import DELETED, OffsetRange, UnreadRange
 
 P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
 
@@ -20,9 +21,20 @@ P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
 class FakeClient(RangeClient):
     """Two partitions of a hundred records; fetches fail as often as they are told to."""
 
-    def __init__(self, failures: int = 0, *, silent: bool = False) -> None:
+    def __init__(
+        self,
+        failures: int = 0,
+        *,
+        silent: bool = False,
+        undecodable: range = range(0),
+        end_is_told: bool = True,
+        beginning: int = 0,
+    ) -> None:
         self.failures = failures
         self.silent = silent
+        self.undecodable = undecodable
+        self.end_is_told = end_is_told
+        self.beginning = beginning
         self.positions: dict[TopicPartition, int] = {}
         self.paused: set[TopicPartition] = set()
 
@@ -47,7 +59,17 @@ class FakeClient(RangeClient):
         found: dict[TopicPartition, Sequence[Record]] = {}
         for partition in partitions:
             first = self.positions[partition]
-            taken = range(first, min(first + max_records, 100))
+            if first < self.beginning:
+                # Out of range: the client asks where the log begins, and the poll is over.
+                self.positions[partition] = self.beginning
+                continue
+            end = first + max_records
+            if partition == P0 and first in self.undecodable:
+                known = self.undecodable.stop if self.end_is_told else None
+                raise PartitionsError({P0: UndecodableError("CorruptRecord", first, known)})
+            if partition == P0 and first < self.undecodable.start:
+                end = min(end, self.undecodable.start)
+            taken = range(first, min(end, 100))
             self.positions[partition] = taken.stop
             if taken:
                 found[partition] = [Record(*partition, n, 0, None, None) for n in taken]
@@ -55,6 +77,11 @@ class FakeClient(RangeClient):
             self.failures -= 1
             raise TransientError("CorruptRecord")
         return found
+
+    async def beginnings(
+        self, partitions: Collection[TopicPartition]
+    ) -> Mapping[TopicPartition, int]:
+        return dict.fromkeys(partitions, self.beginning)
 
 
 async def read(client: FakeClient, *ranges: OffsetRange) -> dict[TopicPartition, list[int]]:
@@ -97,3 +124,36 @@ async def test_nothing_is_read_of_empty_ranges() -> None:
     client = FakeClient(silent=True)
     assert await read(client, OffsetRange(P0, 5, 5)) == {}
     assert client.positions == {}
+
+
+async def unread_of(client: FakeClient, *ranges: OffsetRange) -> list[UnreadRange]:
+    reader = RangeReader(client, KafkaSettings())
+    async for _ in reader.read(ranges, max_records=7):
+        pass
+    return reader.unread
+
+
+async def test_f59_a_batch_that_cannot_be_decoded_keeps_nobody_from_the_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(range_reader, "FIRST_PAUSE", 0.001)
+    ranges = (OffsetRange(P0, 0, 100), OffsetRange(P1, 0, 100))
+    found = await read(FakeClient(undecodable=range(10, 17)), *ranges)
+    assert found == {P0: [*range(10), *range(17, 100)], P1: list(range(100))}
+    unread = await unread_of(FakeClient(undecodable=range(10, 17)), *ranges)
+    assert unread == [UnreadRange(P0, 10, 17, "CorruptRecord")]
+
+
+async def test_f59_a_batch_whose_end_cannot_be_told_costs_the_rest_of_its_partition(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(range_reader, "FIRST_PAUSE", 0.001)
+    client = FakeClient(undecodable=range(10, 17), end_is_told=False)
+    ranges = (OffsetRange(P0, 0, 90), OffsetRange(P1, 0, 100))
+    assert await unread_of(client, *ranges) == [UnreadRange(P0, 10, 90, "CorruptRecord")]
+
+
+async def test_f48_what_is_deleted_while_it_is_read_is_named() -> None:
+    client = FakeClient(beginning=30)
+    unread = await unread_of(client, OffsetRange(P0, 5, 100), OffsetRange(P1, 30, 100))
+    assert unread == [UnreadRange(P0, 5, 30, DELETED)]

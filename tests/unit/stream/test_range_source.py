@@ -9,10 +9,19 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import pytest
 
 from consumer.contract.record import Record, TopicPartition
-from consumer.errors import IncidentError, TransientError
+from consumer.errors import TransientError, UndecodableError
 from consumer.ports import Gap, Start
+from consumer.stream import range_source
+from consumer.stream.client import PartitionsError
 from consumer.stream.range_source import WORTH_A_SEEK, RangeSource
-from consumer.stream.ranges import OffsetRange
+from consumer.stream.ranges import (
+    BEGAN_ANEW,
+    DECODING_ATTEMPTS,
+    DELETED,
+    ENDS_BEFORE,
+    OffsetRange,
+    UnreadRange,
+)
 from consumer.stream.selector import AllRecords, Selector
 from consumer.stream.throttle import Throttle
 
@@ -40,6 +49,11 @@ class FakeClient:
         self.fetched = 0
         self.trouble: list[TransientError] = []
         self.trouble_with_beginnings: list[TransientError] = []
+        self.moves_on_in_silence = False
+        self.resetting: set[TopicPartition] = set()
+        self.undecodable: dict[TopicPartition, range] = {}
+        self.refused: dict[TopicPartition, TransientError] = {}
+        self.fetches = 0
 
     def assign(self, positions: Mapping[TopicPartition, int]) -> None:
         self.positions = dict(positions)
@@ -52,7 +66,7 @@ class FakeClient:
         self.paused.append(partition)
 
     def position(self, partition: TopicPartition) -> int | None:
-        return self.positions.get(partition)
+        return None if partition in self.resetting else self.positions.get(partition)
 
     def highwater(self, partition: TopicPartition) -> int | None:
         return self.ends[partition]
@@ -61,11 +75,22 @@ class FakeClient:
         self, partitions: Collection[TopicPartition], max_records: int, timeout: float
     ) -> Mapping[TopicPartition, Sequence[Record]]:
         await asyncio.sleep(0)
+        self.fetches += 1
+        self._fail(partitions)
         found: dict[TopicPartition, Sequence[Record]] = {}
         for partition in partitions:
             log, position = self.log[partition], self.positions[partition]
+            if self.moves_on_in_silence and position < self.beginning:
+                # Out of range: the client asks where the log begins, and the poll is over.
+                if partition in self.resetting:
+                    self.positions[partition] = self.beginning
+                self.resetting ^= {partition}
+                continue
             first = bisect_left(log, position, key=lambda record: record.offset)
             records = log[first : first + max_records]
+            bad = self.undecodable.get(partition, range(0))
+            if bad and position < bad.start:
+                records = [record for record in records if record.offset < bad.start]
             if records:
                 self.positions[partition] = records[-1].offset + 1
                 self.fetched += len(records)
@@ -76,6 +101,17 @@ class FakeClient:
             # As the real one: what was taken before the error came is gone.
             raise self.trouble.pop(0)
         return found
+
+    def _fail(self, partitions: Collection[TopicPartition]) -> None:
+        failed: dict[TopicPartition, TransientError] = {}
+        for partition in partitions:
+            bad = self.undecodable.get(partition, range(0))
+            if self.positions[partition] in bad:
+                failed[partition] = UndecodableError("CorruptRecord", bad.start, bad.stop)
+            elif partition in self.refused:
+                failed[partition] = self.refused[partition]
+        if failed:
+            raise PartitionsError(failed)
 
     async def beginnings(
         self, partitions: Collection[TopicPartition]
@@ -130,6 +166,7 @@ class Reading:
     ) -> None:
         self.kept: list[dict[TopicPartition, int]] = []
         self.gaps: list[Gap] = []
+        self.failed: list[TransientError] = []
         self.source = RangeSource(
             client,
             ranges,
@@ -155,10 +192,14 @@ class Reading:
         partitions = list(self.source.ends) if idle is None else idle
         polled = await self.source.poll(partitions, 10, timeout)
         self.gaps += polled.gaps
+        self.failed += polled.failed.values()
         return {p.partition: [r.offset for r in some] for p, some in polled.records.items()}
 
     async def all(self) -> dict[int, list[int]]:
         await self.begin()
+        return await self.rest()
+
+    async def rest(self) -> dict[int, list[int]]:
         found: dict[int, list[int]] = {}
         while not all(self.source.end_reached(p, end) for p, end in self.source.ends.items()):
             for number, offsets in (await self.poll(timeout=AT_ONCE)).items():
@@ -233,12 +274,100 @@ async def test_records_are_kept_when_it_cannot_be_asked_what_made_a_hole() -> No
 
 
 async def test_a_topic_that_was_made_again_is_not_read_on() -> None:
-    client = FakeClient({P0: range(40)})
-    reading = Reading(client, OffsetRange(P0, 20, 40))
+    client = FakeClient({P0: range(40), P1: range(40)})
+    reading = Reading(client, OffsetRange(P0, 20, 40), OffsetRange(P1, 0, 40), lanes=2)
     await reading.begin()
     client.positions[P0] = 0
-    with pytest.raises(IncidentError, match="made again"):
-        await reading.poll()
+    assert await reading.rest() == {1: list(range(40))}
+    assert reading.source.unread == [UnreadRange(P0, 20, 40, BEGAN_ANEW)]
+
+
+@pytest.mark.parametrize("beginning", [40, 60])
+async def test_f48_what_is_deleted_is_told_though_no_record_comes_to_tell_of_it(
+    beginning: int,
+) -> None:
+    client = FakeClient({P0: range(60)})
+    client.beginning, client.moves_on_in_silence = beginning, True
+    reading = Reading(client, OffsetRange(P0, 5, 60))
+    assert await reading.all() == ({0: list(range(40, 60))} if beginning == 40 else {})
+    assert reading.gaps == [Gap(P0, 5, beginning)]
+    assert reading.source.unread == [UnreadRange(P0, 5, beginning, DELETED)]
+
+
+async def test_f48_a_gap_is_told_when_all_records_before_it_are_handed_out() -> None:
+    client = FakeClient({P0: range(7)})
+    reading = Reading(client, OffsetRange(P0, 0, 60))
+    await reading.begin()
+    assert await reading.poll(timeout=AT_ONCE) == {}
+    client.log[P0] = [Record(*P0, offset, 0, b"k", b"v") for offset in range(40, 60)]
+    client.ends[P0], client.beginning, client.moves_on_in_silence = 60, 40, True
+    assert await reading.poll() == {0: [*range(7), 40, 41, 42]}
+    assert reading.gaps == []
+    assert await reading.rest() == {0: list(range(43, 60))}
+    assert reading.gaps == [Gap(P0, 7, 40)]
+
+
+async def test_f48_of_deleted_offsets_only_those_of_the_range_are_missed() -> None:
+    client = FakeClient({P0: range(60)})
+    client.beginning, client.moves_on_in_silence = 60, True
+    reading = Reading(client, OffsetRange(P0, 5, 20))
+    assert await reading.all() == {}
+    assert reading.source.unread == [UnreadRange(P0, 5, 20, DELETED)]
+
+
+async def test_f48_what_nobody_wanted_is_not_missed() -> None:
+    client = FakeClient({P0: range(60)})
+    client.beginning, client.moves_on_in_silence = 40, True
+    reading = Reading(client, OffsetRange(P0, 0, 60), selector=Only([50], tells=True))
+    assert await reading.all() == {0: [50]}
+    assert (reading.gaps, reading.source.unread) == ([], [])
+
+
+async def test_f80_a_log_that_ends_before_its_range_ends_the_reading(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(range_source, "END_PATIENCE", 0.0)
+    client = FakeClient({P0: range(30)})
+    reading = Reading(client, OffsetRange(P0, 10, 50))
+    assert await reading.all() == {0: list(range(10, 30))}
+    assert reading.source.unread == [UnreadRange(P0, 30, 50, ENDS_BEFORE)]
+
+
+async def test_f59_a_batch_that_cannot_be_decoded_is_named_and_read_over() -> None:
+    client = FakeClient({P0: range(40), P1: range(40)})
+    client.undecodable[P0] = range(10, 17)
+    reading = Reading(client, OffsetRange(P0, 0, 40), OffsetRange(P1, 0, 40), lanes=2)
+    good = [*range(10), *range(17, 40)]
+    assert await reading.all() == {0: good, 1: list(range(40))}
+    assert reading.source.unread == [UnreadRange(P0, 10, 17, "CorruptRecord")]
+    assert [error.cause for error in reading.failed] == ["CorruptRecord"] * (DECODING_ATTEMPTS - 1)
+
+
+async def test_f59_a_batch_that_was_spoilt_on_its_way_is_read_after_all() -> None:
+    client = FakeClient({P0: range(40)})
+    client.undecodable[P0] = range(10, 17)
+    reading = Reading(client, OffsetRange(P0, 0, 40))
+    await reading.begin()
+    found = (await reading.poll()).get(0, [])
+    while not reading.failed:
+        found += (await reading.poll(timeout=AT_ONCE)).get(0, [])
+    client.undecodable.clear()
+    assert found + (await reading.rest())[0] == list(range(40))
+    assert reading.source.unread == []
+
+
+async def test_f59_a_partition_that_is_refused_keeps_no_other_from_being_read() -> None:
+    client = FakeClient({P0: range(40), P1: range(40)})
+    client.refused[P0] = TransientError("KafkaStorageError")
+    reading = Reading(client, OffsetRange(P0, 0, 40), OffsetRange(P1, 0, 40), lanes=2)
+    await reading.begin()
+    found: list[int] = []
+    while not reading.source.end_reached(P1, 40):
+        # As the engine does: what has failed is left alone for a while.
+        idle = [P1] if reading.failed else None
+        found += (await reading.poll(idle, timeout=AT_ONCE)).get(1, [])
+    assert found == list(range(40))
+    assert reading.source.unread == []
 
 
 async def test_what_is_not_wanted_is_left_out_and_its_progress_kept() -> None:

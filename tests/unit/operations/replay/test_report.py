@@ -10,11 +10,12 @@ import pytest
 
 from consumer.contract.record import TopicPartition
 from consumer.contract.rejection import Reason
+from consumer.errors import ExitCode
 from consumer.operations.replay.report import Report, print_report
 from consumer.operations.replay.tally import Tally
-from consumer.ports import BatchReport, Gap, PartitionReport
+from consumer.ports import BatchReport, PartitionReport
 from consumer.state.outcomes import Outcome
-from consumer.stream.ranges import OffsetRange
+from consumer.stream.ranges import DELETED, OffsetRange, UnreadRange
 
 P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
 
@@ -33,19 +34,19 @@ def tally() -> Tally:
     part = PartitionReport(0, 10, Counter(outcomes), Counter(reasons), key_mismatches=1)
     counted.add(BatchReport({P0: part}))
     counted.add(BatchReport({P1: PartitionReport(0, 1, Counter({Outcome.APPLIED: 1}))}))
-    counted.lose(Gap(P1, 5, 8))
     return counted
 
 
 def report(**changed: Any) -> Report:
     facts: dict[str, Any] = {
         "dry_run": False,
-        "complete": True,
+        "finished": True,
         "ranges": [OffsetRange(P0, 0, 2_000), OffsetRange(P1, 5, 9)],
         "positions": {P0: 2_000, P1: 9},
         "tally": tally(),
         "seconds": 2.0,
         "dead_letters": "letters",
+        "unread": [UnreadRange(P1, 5, 8, DELETED)],
     }
     return Report(**(facts | changed))
 
@@ -65,6 +66,7 @@ def test_the_table_has_a_line_for_each_partition_and_their_sum(
     assert ["total", "", "1,021", "1,001", "5", "4", "5", "6"] in rows
     assert "sent to letters, by reason: conflict 4, invalid 5" in said
     assert "3 offsets deleted by the brokers" in said
+    assert "t-1: offsets 5 to 7 not read (deleted)" in said
     assert "1,021 records in 2.0 s, 510 a second" in said
 
 
@@ -77,8 +79,26 @@ def test_a_dry_run_speaks_of_what_would_be(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_an_interruption_says_how_much_is_left(capsys: pytest.CaptureFixture[str]) -> None:
-    said = printed(capsys, report(complete=False, positions={P0: 1_500}))
+    said = printed(capsys, report(finished=False, positions={P0: 1_500}))
     assert "interrupted: 504 offsets left" in said
+
+
+@pytest.mark.parametrize(
+    ("facts", "code"),
+    [
+        ({"unread": []}, ExitCode.DONE),
+        ({"unread": [], "not_found": 1}, ExitCode.FOUND),
+        ({"unread": [UnreadRange(P0, 5, 6, DELETED)]}, ExitCode.FOUND),
+        ({"unread": [UnreadRange(P0, 5, 6, "CorruptRecordException")]}, ExitCode.FOUND),
+        ({"finished": False, "not_found": 1}, ExitCode.DEADLINE),
+    ],
+)
+def test_f48_f90_a_replay_that_has_not_got_all_of_it_does_not_end_well(
+    facts: dict[str, Any], code: ExitCode
+) -> None:
+    one = report(**facts)
+    assert one.exit_code is code
+    assert one.complete is (one.finished and not facts.get("unread"))
 
 
 def test_what_could_not_be_done_is_said(capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,6 +123,10 @@ def test_json_has_every_outcome_by_name_in_one_line(capsys: pytest.CaptureFixtur
         "skipped": 6,
     }
     assert found["reasons"] == {"conflict": 4, "invalid": 5}
+    assert (found["complete"], found["deleted_unread"]) == (False, 3)
+    assert found["unread"] == [
+        {"topic": "t", "partition": 1, "first": 5, "end": 8, "cause": "deleted"}
+    ]
     assert found["partitions"][1] == {
         "topic": "t",
         "partition": 1,

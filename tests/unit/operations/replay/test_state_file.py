@@ -11,10 +11,11 @@ import pytest
 from consumer.contract.record import TopicPartition
 from consumer.errors import SettingsError
 from consumer.operations.replay.state_file import Progress, StateFile
-from consumer.stream.ranges import OffsetRange
+from consumer.stream.ranges import OffsetRange, UnreadRange
 
 P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
-PROGRESS = Progress([OffsetRange(P0, 5, 50), OffsetRange(P1, 0, 9)], {P0: 20, P1: 0})
+UNREAD = [UnreadRange(P0, 7, 9, "deleted")]
+PROGRESS = Progress([OffsetRange(P0, 5, 50), OffsetRange(P1, 0, 9)], {P0: 20, P1: 0}, UNREAD)
 SELECTION: dict[str, object] = {"--topic": ["t"], "--session": [], "--from-offset": None}
 
 
@@ -58,7 +59,7 @@ def test_a_file_that_is_none_of_ours_is_refused_and_kept(tmp_path: Path, text: s
 def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "state"
     StateFile(path, SELECTION).save(PROGRESS)
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 1}))
     with pytest.raises(SettingsError, match="another version"):
         StateFile(path, SELECTION).load()
 

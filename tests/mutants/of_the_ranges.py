@@ -1,0 +1,72 @@
+"""Mistakes of whatever reads parts of topics outside of the group: replay, audit, explain, status."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+_SOURCE = "tests/unit/stream/test_range_source.py::"
+_READER = "tests/unit/stream/test_range_reader.py::"
+_REPORT = "tests/unit/operations/replay/test_report.py::"
+
+MUTANTS = (
+    Mutant(
+        "a position that jumps is followed in silence",
+        "F48",
+        "consumer/stream/range_fetcher.py",
+        "if begun[partition] > due]",
+        "if partition in fetched and begun[partition] > due]",
+        (
+            _SOURCE + "test_f48_what_is_deleted_is_told_though_no_record_comes_to_tell_of_it[40]",
+            _READER + "test_f48_what_is_deleted_while_it_is_read_is_named",
+        ),
+        "a replay that retention overtook would say that it has read everything",
+    ),
+    Mutant(
+        "a gap is told before what lies before it",
+        "F48",
+        "consumer/stream/range_source.py",
+        "if not buffer or buffer[0].offset >= gap.end:",
+        "if True:",
+        (_SOURCE + "test_f48_a_gap_is_told_when_all_records_before_it_are_handed_out",),
+        "the engine would stand behind records that are still to come, and end of it",
+    ),
+    Mutant(
+        "a replay with holes ends well",
+        "F48",
+        "consumer/operations/replay/report.py",
+        "return ExitCode.FOUND if self.unread or self.not_found else",
+        "return ExitCode.FOUND if self.not_found else",
+        (_REPORT + "test_f48_f90_a_replay_that_has_not_got_all_of_it_does_not_end_well[facts2-1]",),
+        "whoever rebuilds a database by a script would take it for whole",
+    ),
+    Mutant(
+        "a replay ends well though listed records are gone",
+        "F90",
+        "consumer/operations/replay/report.py",
+        "return ExitCode.FOUND if self.unread or self.not_found else",
+        "return ExitCode.FOUND if self.unread else",
+        (_REPORT + "test_f48_f90_a_replay_that_has_not_got_all_of_it_does_not_end_well[facts1-1]",),
+        "what an audit has found missing would be thought to be back",
+    ),
+    Mutant(
+        "a batch that cannot be decoded is trouble of all ranges",
+        "F59",
+        "consumer/stream/range_source.py",
+        "        except PartitionsError as error:\n"
+        "            return Polled(failed=self._failed(error.failed))\n",
+        "",
+        (_SOURCE + "test_f59_a_batch_that_cannot_be_decoded_is_named_and_read_over",),
+        "a replay would read nothing of healthy partitions",
+    ),
+    Mutant(
+        "a batch that cannot be decoded ends all reading",
+        "F59",
+        "consumer/stream/range_reader.py",
+        "            except PartitionsError as error:\n"
+        "                self.unread += reading.failed(error.failed, clock())\n"
+        "                continue\n",
+        "",
+        (_READER + "test_f59_a_batch_that_cannot_be_decoded_keeps_nobody_from_the_rest",),
+        "status, explain, audit and dead-letters would hang for a minute and give up",
+    ),
+)
