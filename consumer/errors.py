@@ -2,7 +2,7 @@
 
 ConsumerError
 ├── TransientError       retried for ever with backoff: nothing counts as done
-│   ├── TimedOutError    ... and a bulk that times out twice is sent in halves
+│   ├── TimedOutError    ... and commands are halved, and grow again slowly
 │   └── UndecodableError ... one batch of a partition; a reader of ranges goes on behind it
 ├── SettingsError        exit 2: a wrong setting, one line says what to change
 ├── PreconditionError    exit 3: servers, topics, indexes or grants are not as needed

@@ -13,7 +13,7 @@ from bson.raw_bson import RawBSONDocument
 
 from consumer.contract.rejection import Rejected
 from consumer.state.outcomes import Outcome, Result
-from consumer.state.verdict import REDELIVERED, judge
+from consumer.state.verdict import REDELIVERED, conflict, judge
 from consumer.state.writes import EventWrite, Write
 
 APPLIED = Result(Outcome.APPLIED)
@@ -55,6 +55,15 @@ class Batch:
             result = APPLIED
         self._settle(index, result, stored)
         return result
+
+    def foreign(self, index: int, field: str) -> None:
+        """What is stored in this record's place holds a value of another writer for good.
+
+        Neither the record nor those of its identity can be written over it.
+        """
+        del self._pending[index]
+        for one in (index, *self._waiting.pop(index, ())):
+            self._results[one] = conflict(self.writes[one], (field,))
 
     def refused(self, index: int, rejected: Rejected) -> None:
         """The store refuses this record for good; the next of its identity takes its place."""

@@ -44,6 +44,9 @@ def judge(write: Write, stored: RawBSONDocument) -> Result:
     """
     if isinstance(write, EventWrite) and same_but_for_id(write.content, stored):
         return REDELIVERED
+    foreign = _foreign_ids(write, stored)
+    if foreign:
+        return conflict(write, foreign)
     content = _content_of(write)
     fields = content.fields
     if content.time is not None and not (
@@ -52,8 +55,15 @@ def judge(write: Write, stored: RawBSONDocument) -> Result:
         fields = (*fields, content.time)
     differing = differing_fields(write.content, stored, fields)
     if differing:
-        return _conflict(write, differing)
+        return conflict(write, differing)
     return REDELIVERED if _came_from(stored, content, write.position) else DUPLICATE
+
+
+def judged_fields(write: Write) -> tuple[str, ...]:
+    """Return the fields of a document by which ``judge`` judges a write."""
+    content = _content_of(write)
+    time = () if content.time is None else (content.time,)
+    return (*content.fields, *time, content.origin)
 
 
 def _content_of(write: Write) -> Content:
@@ -68,7 +78,19 @@ def _content_of(write: Write) -> Content:
             assert_never(write)
 
 
-def _conflict(write: Write, differing: tuple[str, ...]) -> Result:
+def _foreign_ids(write: Write, stored: RawBSONDocument) -> tuple[str, ...]:
+    """Return the ids that another writer stored in another shape.
+
+    A unique index takes an array for each of its elements, so that it stands in our place.
+    """
+    ids = {"sessionId": write.session_id}
+    if isinstance(write, EventWrite):
+        ids["eventId"] = write.event_id
+    return tuple(name for name, value in ids.items() if stored.get(name, value) != value)
+
+
+def conflict(write: Write, differing: tuple[str, ...]) -> Result:
+    """Return how a record ends whose place is taken by a document that differs in these."""
     noun = "event" if isinstance(write, EventWrite) else "session"
     detail = f"the stored {noun} differs in {', '.join(differing)}"
     return Result(Outcome.CONFLICT, Rejected(Reason.CONFLICT, detail))

@@ -12,6 +12,8 @@ from consumer.state.outcomes import Result
 from consumer.state.writes import EndWrite, EventWrite, Write
 from consumer.store.activities import Activities
 from consumer.store.collections import EVENT_KEY, SESSION_KEY, BulkReply, Collections
+from consumer.store.lane import Lanes
+from consumer.store.lookup import LookUp
 from consumer.store.question import Question
 from consumer.store.sender import Sender
 from consumer.store.session_memory import SessionMemory
@@ -35,18 +37,22 @@ class StoreApplication:
         writes: Sequence[Write],
         collections: Collections,
         memory: SessionMemory,
+        lanes: Lanes,
         on_activity_refused: Callable[[str], None],
     ) -> None:
-        """``on_activity_refused`` is told why an activity write was refused for good."""
+        """``lanes``: how much a command carries, learnt from the batches before.
+
+        ``on_activity_refused`` is told why an activity write was refused for good.
+        """
         self._collections = collections
         self._batch = Batch(writes)
         self._activities = Activities(writes, memory)
         self._settlement = Settlement(self._batch, self._activities, memory, on_activity_refused)
-        self._question = Question(collections, self._settlement)
+        self._question = Question(LookUp(collections, lanes), self._settlement)
         self._events: dict[int, Statement[EventWrite]] = {}
         self._sessions: dict[int, Statement[SessionWrite]] = {}
-        self._event_sender = Sender(self._insert, EVENT_KEY)
-        self._session_sender = Sender(self._upsert, SESSION_KEY)
+        self._event_sender = Sender(self._insert, EVENT_KEY, lanes.inserts)
+        self._session_sender = Sender(self._upsert, SESSION_KEY, lanes.upserts)
 
     async def attempt(self) -> Sequence[Result]:
         """Apply the whole batch once; one result for each write, in their order.
@@ -54,8 +60,6 @@ class StoreApplication:
         Raises ``TransientError``: nothing of the batch counts as done, call again after a pause.
         Raises ``PreconditionError``: a unique index is not the one the design relies on.
         """
-        for statement in self._sessions.values():
-            statement.lost_races = 0
         while self._batch.pending or self._activities.left():
             troubles = await self._round()
             if troubles:

@@ -5,7 +5,7 @@ Implemented over both drivers, and in memory for tests. None of them decides any
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -59,7 +59,8 @@ class Collections(Protocol):
 
     Every method raises ``TransientError`` (``TimedOutError`` where a deadline passed,
     ``RefusedError`` where the content was refused) when a command as a whole had no
-    answer: it may or may not have been carried out, in part or in full.
+    answer: it may or may not have been carried out, in part or in full. Finds hold no more
+    documents than one reply of the server's.
     """
 
     async def insert_events(self, documents: Sequence[RawBSONDocument]) -> BulkReply:
@@ -70,12 +71,14 @@ class Collections(Protocol):
         """Upsert, unordered; failures by the position in ``updates``."""
         ...
 
-    async def find_events(
+    def find_events(
         self, session_id: str, event_ids: Sequence[str]
-    ) -> Sequence[RawBSONDocument]:
-        """Return these events of one session, from the primary, as a majority has them."""
+    ) -> AsyncIterator[RawBSONDocument]:
+        """Yield these events of one session, from the primary, as a majority has them."""
         ...
 
-    async def find_sessions(self, session_ids: Sequence[str]) -> Sequence[RawBSONDocument]:
-        """Return these sessions, likewise."""
+    def find_sessions(
+        self, session_ids: Sequence[str], fields: Collection[str] | None = None
+    ) -> AsyncIterator[RawBSONDocument]:
+        """Yield these sessions, likewise; ``fields`` besides their id, None: whole documents."""
         ...

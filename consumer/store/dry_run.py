@@ -6,10 +6,9 @@ record would have written in their place.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from typing import Protocol
 
 from bson.raw_bson import RawBSONDocument
 
@@ -20,11 +19,7 @@ from consumer.state.outcomes import Result
 from consumer.state.verdict import judge
 from consumer.state.writes import EventWrite, Write
 from consumer.store.collections import Collections
-
-T = TypeVar("T")
-
-MAX_IN_ONE_FIND = 500
-FINDS_AT_ONCE = 8
+from consumer.store.lookup import Asked, LookUp, judged_session_fields
 
 Identity = tuple[str, ...]
 """What may be there once: an event, a session's creation, a session's end."""
@@ -78,97 +73,76 @@ class DryApplication:
         Raises ``TransientError``: nothing is remembered then, call again after a pause.
         """
         if self._results is None:
-            taken = await taken_places(self._writes, self._collections, self._memory)
-            results, applied = predict(self._writes, taken)
+            remembered, judged = await remembered_or_judged(
+                self._writes, self._collections, self._memory
+            )
+            results, applied = predict(self._writes, remembered, judged)
             await self._memory.remember(applied)
             self._results = results
         return self._results
 
 
 def predict(
-    writes: Sequence[Write], taken: Mapping[Identity, RawBSONDocument]
+    writes: Sequence[Write],
+    remembered: Mapping[Identity, RawBSONDocument],
+    judged: Mapping[int, Result],
 ) -> tuple[list[Result], dict[Identity, bytes]]:
     """Return how each write would end, and the contents that would be new. Pure.
 
+    ``remembered`` would have been written earlier; ``judged`` holds results by what is stored.
     One after the other is the same as all at once: of one identity the first is applied and
     the others are judged by it, and writes of different identities commute.
     """
     results: list[Result] = []
-    applied: dict[Identity, RawBSONDocument] = {}
-    for write in writes:
-        stored = applied.get(write.identity)
-        if stored is None:
-            stored = taken.get(write.identity)
-        if stored is None:
-            applied[write.identity] = write.content
-            results.append(APPLIED)
-        else:
+    taken = dict(remembered)
+    applied: dict[Identity, bytes] = {}
+    for index, write in enumerate(writes):
+        stored = taken.get(write.identity)
+        if stored is not None:
             results.append(judge(write, stored))
-    return results, {identity: bytes(content.raw) for identity, content in applied.items()}
+        elif index in judged:
+            results.append(judged[index])
+        else:
+            taken[write.identity] = write.content
+            applied[write.identity] = bytes(write.content.raw)
+            results.append(APPLIED)
+    return results, applied
 
 
-async def taken_places(
+async def remembered_or_judged(
     writes: Sequence[Write], collections: Collections, memory: Memory
-) -> dict[Identity, RawBSONDocument]:
-    """Return what stands in the place of each write's identity, where anything does.
+) -> tuple[dict[Identity, RawBSONDocument], dict[int, Result]]:
+    """Return what is remembered of the writes' identities, and the results by what is stored.
 
+    A stored document is judged and let go, so that no batch holds them all.
     Raises ``TransientError``.
     """
-    first_of = {write.identity: write for write in reversed(writes)}
-    remembered = await memory.recall(first_of)
-    taken = {identity: raw_document(content) for identity, content in remembered.items()}
-    asked = [write for identity, write in first_of.items() if identity not in taken]
-    stored = await asyncio.gather(
-        _stored_events([write for write in asked if isinstance(write, EventWrite)], collections),
-        _stored_sessions(
-            [write for write in asked if not isinstance(write, EventWrite)], collections
-        ),
-    )
-    return taken | stored[0] | stored[1]
+    remembered = await memory.recall({write.identity for write in writes})
+    judged: dict[int, Result] = {}
+    asked = [
+        asking(write, partial(_judged, judged, index, write))
+        for index, write in enumerate(writes)
+        if write.identity not in remembered
+    ]
+    troubles = await LookUp(collections).ask(asked)
+    if troubles:
+        raise troubles[0]
+    return {identity: raw_document(content) for identity, content in remembered.items()}, judged
 
 
-async def _stored_events(
-    writes: Sequence[EventWrite], collections: Collections
-) -> dict[Identity, RawBSONDocument]:
-    by_session: dict[str, list[EventWrite]] = {}
-    for write in writes:
-        by_session.setdefault(write.session_id, []).append(write)
-    found: dict[Identity, RawBSONDocument] = {}
-    finds = iter([(session, part) for session, own in by_session.items() for part in _parts(own)])
-
-    async def work_off() -> None:
-        for session_id, part in finds:
-            identities = {write.event_id: write.identity for write in part}
-            for document in await collections.find_events(session_id, list(identities)):
-                found[identities[document["eventId"]]] = document
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(FINDS_AT_ONCE):
-            group.create_task(work_off())
-    return found
+def asking(write: Write, tell: Callable[[RawBSONDocument | None], None]) -> Asked:
+    """Ask for what a write is judged by."""
+    fields = () if isinstance(write, EventWrite) else judged_session_fields(write)
+    return Asked(write, tell, fields)
 
 
-async def _stored_sessions(
-    writes: Sequence[Write], collections: Collections
-) -> dict[Identity, RawBSONDocument]:
-    by_session: dict[str, list[Write]] = {}
-    for write in writes:
-        by_session.setdefault(write.session_id, []).append(write)
-    found: dict[Identity, RawBSONDocument] = {}
-    for part in _parts(by_session):
-        for document in await collections.find_sessions(part):
-            for write in by_session[document["sessionId"]]:
-                if _is_taken(write, document):
-                    found[write.identity] = document
-    return found
-
-
-def _is_taken(write: Write, session: RawBSONDocument) -> bool:
+def is_taken(write: Write, stored: RawBSONDocument) -> bool:
     """A session may be there without its creation, or without its end: a stub, an open one."""
-    return not isinstance(write, EventWrite) and not guard_of(write).holds(session)
+    return isinstance(write, EventWrite) or not guard_of(write).holds(stored)
 
 
-def _parts(items: Iterable[T]) -> Iterator[list[T]]:
-    waiting = iter(items)
-    while part := list(islice(waiting, MAX_IN_ONE_FIND)):
-        yield part
+def _judged(
+    results: dict[int, Result], index: int, write: Write, stored: RawBSONDocument | None
+) -> None:
+    if stored is not None and is_taken(write, stored):
+        results[index] = judge(write, stored)

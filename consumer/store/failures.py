@@ -23,6 +23,7 @@ from pymongo.errors import (
     PyMongoError,
     ServerSelectionTimeoutError,
     WaitQueueTimeoutError,
+    WriteConcernError,
 )
 
 from consumer.errors import ConsumerError, PreconditionError, TimedOutError, TransientError
@@ -46,11 +47,13 @@ _DUPLICATE = frozenset({11000, 11001, 12582})
 
 _TIMED_OUT = {
     50: "MaxTimeMSExpired",
-    64: "WriteConcernTimeout",
     89: "NetworkTimeout",
     202: "NetworkInterfaceExceededTimeLimit",
     262: "ExceededTimeLimit",
 }
+
+_MAJORITY_AWAY = {64: "WriteConcernTimeout"}
+"""A smaller command would wait as long for the majority."""
 
 PERMANENT = {
     # Only what the statements' fixed shape leaves to the record: its values. A code that a
@@ -63,7 +66,11 @@ PERMANENT = {
     121: "DocumentValidationFailure",
     171: "CannotIndexParallelArrays",  # an operator's own index on fields of the payload
     10334: "BSONObjectTooLarge",
-    16755: "GeoKeys",  # an operator's own geo index
+    13026: "GeoPointNotNumbers",  # an operator's own 2d index
+    13027: "GeoPointOutOfBounds",  # likewise
+    13068: "GeoPointOneCoordinate",  # likewise
+    16732: "TextTooManyTerms",  # an operator's own text index: over 400,000 in one document
+    16755: "GeoKeys",  # an operator's own 2dsphere index
     16766: "HashedArray",  # an operator's own hashed index
     17261: "TextLanguageType",  # an operator's own text index reads our field `language`
     17262: "TextLanguageUnsupported",  # likewise, with a value that is no language to it
@@ -85,7 +92,8 @@ def classify(code: int) -> CodeClass:
 
 def code_name(code: int) -> str:
     """Return a short stable word for a code, for logs, metrics and dead letters."""
-    return PERMANENT.get(code) or _TIMED_OUT.get(code) or f"code_{code}"
+    names = PERMANENT | _TIMED_OUT | _MAJORITY_AWAY
+    return names.get(code) or f"code_{code}"
 
 
 def translate(error: Exception) -> ConsumerError:
@@ -95,6 +103,8 @@ def translate(error: Exception) -> ConsumerError:
     """
     cause = type(error).__name__
     match error:
+        case WriteConcernError():
+            return TransientError(cause)
         case OperationFailure():
             return _command_failure(error)
         case InvalidDocument() | InvalidStringData():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any
 
 from bson.raw_bson import RawBSONDocument
@@ -14,7 +14,8 @@ from consumer.errors import TransientError
 from consumer.settings.groups import MongoSettings
 from consumer.state.bson_content import RAW
 from consumer.state.guards import SessionUpdate
-from consumer.store.clients import Client, Collection, collection_of, database_of
+from consumer.store.clients import Client, collection_of, database_of
+from consumer.store.clients import Collection as MongoCollection
 from consumer.store.collections import BulkReply, WriteFailure
 from consumer.store.failures import translated
 
@@ -42,21 +43,26 @@ class MongoCollections:
             [UpdateOne(update.filter, update.update, upsert=True) for update in updates],
         )
 
-    async def find_events(
+    def find_events(
         self, session_id: str, event_ids: Sequence[str]
-    ) -> Sequence[RawBSONDocument]:
-        """Return these events of one session."""
+    ) -> AsyncIterator[RawBSONDocument]:
+        """Yield these events of one session."""
         condition = {"sessionId": session_id, "eventId": {"$in": list(event_ids)}}
-        return await _find(self._stored_events, condition, len(event_ids))
+        return _find(self._stored_events, condition, None, len(event_ids))
 
-    async def find_sessions(self, session_ids: Sequence[str]) -> Sequence[RawBSONDocument]:
-        """Return these sessions."""
+    def find_sessions(
+        self, session_ids: Sequence[str], fields: Collection[str] | None = None
+    ) -> AsyncIterator[RawBSONDocument]:
+        """Yield these sessions, ``fields`` of them."""
         condition = {"sessionId": {"$in": list(session_ids)}}
-        return await _find(self._stored_sessions, condition, len(session_ids))
+        projection = (
+            None if fields is None else {"_id": 0, "sessionId": 1, **dict.fromkeys(fields, 1)}
+        )
+        return _find(self._stored_sessions, condition, projection, len(session_ids))
 
 
 async def _bulk(
-    collection: Collection, statements: Sequence[InsertOne[Any]] | Sequence[UpdateOne]
+    collection: MongoCollection, statements: Sequence[InsertOne[Any]] | Sequence[UpdateOne]
 ) -> BulkReply:
     """Send one unordered bulk and read its answer by index."""
     with translated():
@@ -96,10 +102,13 @@ def _check_accounted(details: Mapping[str, Any], sent: int, failed: int) -> None
 
 
 async def _find(
-    collection: Collection, condition: Mapping[str, Any], expected: int
-) -> Sequence[RawBSONDocument]:
+    collection: MongoCollection,
+    condition: Mapping[str, Any],
+    projection: Mapping[str, int] | None,
+    expected: int,
+) -> AsyncIterator[RawBSONDocument]:
     with translated():
         # One more than can be there, so that the first answer closes the cursor.
-        cursor = collection.find(condition, batch_size=expected + 1)
-        found: list[RawBSONDocument] = await cursor.to_list(None)
-    return found
+        cursor = collection.find(condition, projection, batch_size=expected + 1)
+        async for document in cursor:
+            yield document

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from consumer.state.writes import Write
 from consumer.store.application import StoreApplication
 from consumer.store.collections import Collections
+from consumer.store.lane import Lanes
 from consumer.store.session_memory import SessionMemory
 
 
@@ -29,6 +30,7 @@ class MongoStore:
         """
         self._collections = collections
         self._memory = SessionMemory() if memory is None else memory
+        self._lanes = Lanes()
         self._on_activity_refused = on_activity_refused
 
     @property
@@ -38,7 +40,9 @@ class MongoStore:
 
     def begin(self, writes: Sequence[Write]) -> StoreApplication:
         """Start applying ``writes``, in offset order within each partition. No I/O yet."""
-        return StoreApplication(writes, self._collections, self._memory, self._on_activity_refused)
+        return StoreApplication(
+            writes, self._collections, self._memory, self._lanes, self._on_activity_refused
+        )
 
     def forget(self) -> None:
         """Forget what is remembered of sessions: documents may have gone meanwhile."""

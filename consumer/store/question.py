@@ -1,37 +1,28 @@
-"""The question after duplicate keys: reads the documents in doubt and has each one judged.
-
-Few commands, several at once, none of them unbounded. What a find brought is judged before
-its place is taken by the next, so that only a few answers are held at once.
-"""
+"""The question after duplicate keys: reads the documents in doubt and has each one judged."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
-from consumer.errors import ConsumerError, TimedOutError
+from bson.raw_bson import RawBSONDocument
+
+from consumer.errors import ConsumerError
 from consumer.state.guards import SessionWrite
 from consumer.state.writes import EventWrite
-from consumer.store.collections import Collections
-from consumer.store.lane import Lane
+from consumer.store.lookup import Asked, LookUp, judged_session_fields
 from consumer.store.settlement import Settlement
-from consumer.store.statements import Statement
+from consumer.store.statements import Statement, W
 
-MAX_IN_ONE_FIND = 500
-FINDS_AT_ONCE = 8
-
-Find = Callable[[], Awaitable[Sequence[ConsumerError]]]
+Judge = Callable[[Statement[W], RawBSONDocument | None], Sequence[ConsumerError]]
 
 
 class Question:
-    """Asked again and again over the attempts of one batch; smaller where finds time out."""
+    """Asked again and again over the attempts of one batch."""
 
-    def __init__(self, collections: Collections, settlement: Settlement) -> None:
-        """Read from ``collections``, have ``settlement`` judge."""
-        self._collections = collections
+    def __init__(self, lookup: LookUp, settlement: Settlement) -> None:
+        """Read by ``lookup``, have ``settlement`` judge."""
+        self._lookup = lookup
         self._settlement = settlement
-        self._event_lane = Lane(MAX_IN_ONE_FIND)
-        self._session_lane = Lane(MAX_IN_ONE_FIND)
 
     async def ask(
         self,
@@ -39,95 +30,32 @@ class Question:
         sessions: Sequence[Statement[SessionWrite]],
     ) -> list[ConsumerError]:
         """Settle what can be judged; return what went wrong."""
-        finds: list[Find] = []
-        for session_id, asked in _events_by_session(events).items():
-            finds += [
-                self._events(session_id, part, asked) for part in self._event_lane.cut(list(asked))
-            ]
-        by_session = _by_session(sessions)
-        finds += [
-            self._sessions(part, by_session) for part in self._session_lane.cut(list(by_session))
+        troubles: list[ConsumerError] = []
+        asked = [
+            Asked(one.write, _judging(one, self._settlement.event_found, troubles))
+            for one in events
         ]
-        return await _run_bounded(finds)
-
-    def _events(
-        self,
-        session_id: str,
-        event_ids: Sequence[str],
-        asked: Mapping[str, Statement[EventWrite]],
-    ) -> Find:
-        async def find() -> Sequence[ConsumerError]:
-            try:
-                found = await self._collections.find_events(session_id, event_ids)
-            except TimedOutError:
-                self._event_lane.timed_out(len(event_ids))
-                raise
-            stored = {document["eventId"]: document for document in found}
-            return [
-                trouble
-                for event_id in event_ids
-                for trouble in self._settlement.event_found(asked[event_id], stored.get(event_id))
-            ]
-
-        return find
-
-    def _sessions(
-        self,
-        session_ids: Sequence[str],
-        asked: Mapping[str, Sequence[Statement[SessionWrite]]],
-    ) -> Find:
-        async def find() -> Sequence[ConsumerError]:
-            try:
-                found = await self._collections.find_sessions(session_ids)
-            except TimedOutError:
-                self._session_lane.timed_out(len(session_ids))
-                raise
-            stored = {document["sessionId"]: document for document in found}
-            return [
-                trouble
-                for session_id in session_ids
-                for statement in asked[session_id]
-                for trouble in self._settlement.session_found(statement, stored.get(session_id))
-            ]
-
-        return find
+        asked += [
+            Asked(
+                one.write,
+                _judging(one, self._settlement.session_found, troubles),
+                judged_session_fields(one.write),
+            )
+            for one in sessions
+        ]
+        return troubles + await self._lookup.ask(asked)
 
 
-def _events_by_session(
-    statements: Sequence[Statement[EventWrite]],
-) -> dict[str, dict[str, Statement[EventWrite]]]:
-    grouped: dict[str, dict[str, Statement[EventWrite]]] = {}
-    for statement in statements:
-        write = statement.write
-        grouped.setdefault(write.session_id, {})[write.event_id] = statement
-    return grouped
+def _judging(
+    statement: Statement[W], judge: Judge[W], troubles: list[ConsumerError]
+) -> Callable[[RawBSONDocument | None], None]:
+    """Return what judges a statement by the first document that is found in its place."""
+    judged = False
 
+    def tell(document: RawBSONDocument | None) -> None:
+        nonlocal judged
+        if not judged:
+            judged = True
+            troubles.extend(judge(statement, document))
 
-def _by_session(
-    statements: Sequence[Statement[SessionWrite]],
-) -> dict[str, list[Statement[SessionWrite]]]:
-    grouped: dict[str, list[Statement[SessionWrite]]] = {}
-    for statement in statements:
-        grouped.setdefault(statement.write.session_id, []).append(statement)
-    return grouped
-
-
-async def _run_bounded(finds: Sequence[Find]) -> list[ConsumerError]:
-    """Run the finds, a few at once; after one had no answer no further one is started."""
-    troubles: list[ConsumerError] = []
-    waiting: Iterator[Find] = iter(finds)
-    broken = False
-
-    async def work_off() -> None:
-        nonlocal broken
-        for find in waiting:
-            try:
-                troubles.extend(await find())
-            except ConsumerError as error:
-                troubles.append(error)
-                broken = True
-            if broken:
-                return
-
-    await asyncio.gather(*(work_off() for _ in range(min(FINDS_AT_ONCE, len(finds)))))
-    return troubles
+    return tell

@@ -15,12 +15,14 @@ from consumer.contract.record import Position
 from consumer.ports import Application, Store
 from consumer.settings.groups import MongoSettings
 from consumer.state.batch import APPLIED
+from consumer.state.bson_content import raw_document
 from consumer.state.outcomes import Outcome, Result
 from consumer.state.writes import CreateWrite, EndWrite, EventWrite, Write
 from consumer.store.clients import Client, collection_of, database_of
 from consumer.store.collections import Collections
-from consumer.store.dry_run import Memory, taken_places
+from consumer.store.dry_run import Memory, asking, is_taken
 from consumer.store.failures import translated
+from consumer.store.lookup import LookUp
 
 MET_ITS_OWN_PLACE = frozenset({Outcome.CONFLICT, Outcome.REDELIVERED})
 """How a record ends whose document has been altered: in what counts as content, or beside it."""
@@ -139,9 +141,21 @@ class DryRestorer:
 
     async def restore(self, write: Write) -> bool:
         """See ``Restorer``."""
-        taken = await taken_places([write], self._collections, self._memory)
-        stored = taken.get(write.identity)
-        if stored is None or not _came_from(stored, write):
+        came: list[bool] = []
+
+        def tell(stored: RawBSONDocument | None) -> None:
+            came.append(
+                stored is not None and is_taken(write, stored) and _came_from(stored, write)
+            )
+
+        remembered = await self._memory.recall([write.identity])
+        if write.identity in remembered:
+            tell(raw_document(remembered[write.identity]))
+        else:
+            troubles = await LookUp(self._collections).ask([asking(write, tell)])
+            if troubles:
+                raise troubles[0]
+        if not any(came):
             return False
         await self._memory.remember({write.identity: bytes(write.content.raw)})
         return True

@@ -17,7 +17,7 @@ from consumer.store.session_memory import SessionMemory
 from consumer.store.statements import Receipt, Statement
 
 MAX_LOST_RACES = 5
-"""How often in one attempt a session write may lose to a concurrent one before it backs off."""
+"""How often a session write may lose to a concurrent one before it backs off."""
 
 
 class Settlement:
@@ -81,7 +81,7 @@ class Settlement:
             return [_vanished()]
         write = statement.write
         if guard_of(write).holds(stored):
-            return _lost_race(statement)
+            return self._lost_race(statement, stored)
         status = status_of(stored.get("status"))
         if isinstance(write, ActivityWrite) or statement.met_stored:
             self._activities.met(write.session_id, status)
@@ -92,15 +92,31 @@ class Settlement:
             self._batch.found(_index(statement), stored, own_possible=statement.own_possible)
         return ()
 
+    def _lost_race(
+        self, statement: Statement[SessionWrite], stored: RawBSONDocument
+    ) -> Sequence[ConsumerError]:
+        """Let the same guarded upsert be sent again: a concurrent one was first to insert.
 
-def _lost_race(statement: Statement[SessionWrite]) -> Sequence[ConsumerError]:
-    """Let the same guarded upsert be sent again: a concurrent one inserted the document first."""
-    # It was not this write that was met, so what is met later may well be.
-    statement.met_stored = False
-    statement.lost_races += 1
-    if statement.lost_races > MAX_LOST_RACES:
-        return [TransientError("lost_race")]
-    return ()
+        Where it is refused again and again beside a document that stays as it is, there was
+        no race: another writer stored what only the server's comparison takes for a status or
+        a start (an array with one in it, BSON's undefined).
+        """
+        # It was not this write that was met, so what is met later may well be.
+        statement.met_stored = False
+        statement.raced_with.append(hash(bytes(stored.raw)))
+        if len(statement.raced_with) <= MAX_LOST_RACES:
+            return ()
+        changed = len(set(statement.raced_with)) > 1
+        statement.raced_with.clear()
+        if changed:
+            return [TransientError("lost_race")]
+        write = statement.write
+        if isinstance(write, ActivityWrite):
+            self._activities.settle(write.session_id)
+            self._on_activity_refused("ForeignDocument")
+        else:
+            self._batch.foreign(_index(statement), guard_of(write).field)
+        return ()
 
 
 def _vanished() -> TransientError:

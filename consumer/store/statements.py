@@ -21,6 +21,9 @@ class Statement(Generic[W]):
 
     ``own_possible``: this delivery may have written it already, unheard. It stays false
     where the first answer of all was a clean duplicate key: then somebody else was first.
+    ``troubles``: how often it failed where others were answered well; ``unanswered``: how
+    often a command of it alone had no answer. ``raced_with``: hashes of the documents for
+    which its guard holds and that it was refused beside.
     """
 
     write: W
@@ -28,7 +31,8 @@ class Statement(Generic[W]):
     sent: bool = False
     met_stored: bool = False
     troubles: int = 0
-    lost_races: int = 0
+    unanswered: int = 0
+    raced_with: list[int] = field(default_factory=list)
 
     @property
     def own_possible(self) -> bool:
@@ -36,9 +40,14 @@ class Statement(Generic[W]):
         return not self.met_stored
 
     @property
-    def alone(self) -> bool:
-        """Whether it keeps failing and is to travel alone."""
-        return self.troubles >= TRIES_BEFORE_ALONE
+    def goes_alone(self) -> bool:
+        """Whether it travels in a command of its own, behind the others."""
+        return self.unanswered > 0 or self.troubles >= TRIES_BEFORE_ALONE
+
+    @property
+    def named(self) -> int | None:
+        """Its record's place in the batch, once it is the one that keeps failing."""
+        return self.index if self.troubles >= TRIES_BEFORE_ALONE else None
 
 
 @dataclass(slots=True, eq=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -16,6 +16,7 @@ from consumer.errors import ConsumerError
 from consumer.state.bson_content import raw_document
 from consumer.state.guards import SessionUpdate
 from consumer.store.collections import EVENT_KEY, SESSION_KEY, BulkReply, WriteFailure
+from consumer.store.lookup import ids_in
 
 DUPLICATE_KEY = 11000
 
@@ -61,6 +62,12 @@ def answer_lost(error: ConsumerError) -> Fault:
     return Fault(error=error)
 
 
+def projected(session: Mapping[str, Any], fields: Collection[str] | None) -> RawBSONDocument:
+    """Return a session as a find yields it."""
+    asked = session if fields is None else {"sessionId", *fields}
+    return raw_document(bson.encode({name: session[name] for name in session if name in asked}))
+
+
 class MemoryCollections:
     """Implements ``Collections`` with the unique indexes of the design.
 
@@ -91,27 +98,36 @@ class MemoryCollections:
 
     async def find_events(
         self, session_id: str, event_ids: Sequence[str]
-    ) -> Sequence[RawBSONDocument]:
+    ) -> AsyncIterator[RawBSONDocument]:
         fault = await self._begin(Command.FIND_EVENTS, len(event_ids))
         keys = [] if fault.hidden else [(session_id, event_id) for event_id in event_ids]
-        return [self.events[key] for key in keys if key in self.events]
+        # One document of another writer can stand in several places.
+        found = {id(self.events[key]): self.events[key] for key in keys if key in self.events}
+        for document in found.values():
+            yield document
 
-    async def find_sessions(self, session_ids: Sequence[str]) -> Sequence[RawBSONDocument]:
+    async def find_sessions(
+        self, session_ids: Sequence[str], fields: Collection[str] | None = None
+    ) -> AsyncIterator[RawBSONDocument]:
         fault = await self._begin(Command.FIND_SESSIONS, len(session_ids))
         keys = () if fault.hidden else session_ids
-        return [
-            raw_document(bson.encode(self.sessions[key])) for key in keys if key in self.sessions
-        ]
+        found = {id(self.sessions[key]): self.sessions[key] for key in keys if key in self.sessions}
+        for session in found.values():
+            yield projected(session, fields)
 
     def put_event(self, document: Mapping[str, Any]) -> None:
-        """Store an event as somebody else would have."""
+        """Store an event as somebody else would have: an array as id takes several places."""
         raw = raw_document(bson.encode(document))
-        self.events[(raw["sessionId"], raw["eventId"])] = raw
+        for session_id in ids_in(raw["sessionId"]):
+            for event_id in ids_in(raw["eventId"]):
+                self.events[(session_id, event_id)] = raw
 
     def put_session(self, document: Mapping[str, Any]) -> None:
-        """Store a session as somebody else would have."""
+        """Store a session likewise."""
         raw = raw_document(bson.encode(document))
-        self.sessions[raw["sessionId"]] = dict(raw.items())
+        session = dict(raw.items())
+        for session_id in ids_in(session["sessionId"]):
+            self.sessions[session_id] = session
 
     async def _begin(self, command: Command, size: int) -> Fault:
         """Let others run, then find out what goes wrong; finds raise here."""
@@ -174,15 +190,19 @@ class MemoryCollections:
 
 
 def _matches(stored: Mapping[str, Any], condition: Mapping[str, Any]) -> bool:
-    """Evaluate the few kinds of condition that the guards are made of."""
+    """Evaluate the few kinds of condition that the guards are made of.
+
+    As the server does: an array has every value that is in it.
+    """
     for name, wanted in condition.items():
         value = stored.get(name)
+        values = [*value, value] if isinstance(value, list) else [value]
         if isinstance(wanted, Mapping):
             (operator, operands), *others = wanted.items()
             if operator != "$nin" or others:
                 raise NotImplementedError(f"the memory knows no {operator}")
-            if value in operands:
+            if any(one in operands for one in values):
                 return False
-        elif value != wanted:
+        elif wanted not in values:
             return False
     return True

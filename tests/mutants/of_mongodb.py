@@ -10,6 +10,7 @@ _ANSWERS = "tests/adapters/store/test_answers.py::"
 _SESSIONS = "tests/adapters/store/test_sessions.py::"
 _INDEXES = "tests/adapters/store/test_readiness.py::TestIndexes::"
 _VERDICT = "tests/unit/state/test_verdict.py::"
+_LOOKUP = "tests/unit/store/test_lookup.py::"
 _ANY_ORDER = "tests/adapters/store/test_any_order.py::"
 
 MUTANTS = (
@@ -106,10 +107,11 @@ MUTANTS = (
         "the same position proves the same record",
         "B17",
         "consumer/state/verdict.py",
-        "    content = _content_of(write)\n",
+        "    content = _content_of(write)\n    fields = content.fields\n",
         """    content = _content_of(write)
     if _came_from(stored, content, write.position):
         return REDELIVERED
+    fields = content.fields
 """,
         (_VERDICT + "test_other_content_is_a_conflict_even_at_the_same_position",),
         "a topic that was made anew has the same positions with other content",
@@ -213,7 +215,7 @@ MUTANTS = (
         "F36",
         "consumer/store/settlement.py",
         """        if guard_of(write).holds(stored):
-            return _lost_race(statement)
+            return self._lost_race(statement, stored)
 """,
         "",
         (_SESSIONS + "TestLostRaces::test_the_same_write_is_sent_again_and_applied",),
@@ -264,5 +266,132 @@ MUTANTS = (
             "tests/adapters/store/test_failures.py::test_not_even_the_chain_of_causes_quotes_a_document",
         ),
         "they quote conversations, and a log is read by more people than those",
+    ),
+    Mutant(
+        "every batch begins with commands of the full size",
+        "F65",
+        "consumer/store/mongo_store.py",
+        "            writes, self._collections, self._memory, self._lanes, self._on_activity_refused\n",
+        "            writes, self._collections, self._memory, Lanes(), self._on_activity_refused\n",
+        (_FAULTS + "TestTimeouts::test_f65_the_next_batch_begins_with_what_has_fitted",),
+        "a database that is slow would be asked for too much by every batch anew",
+    ),
+    Mutant(
+        "commands stay small for ever",
+        "F65",
+        "consumer/store/lane.py",
+        "        if size >= self.limit:\n",
+        "        if False:\n",
+        (_FAULTS + "TestTimeouts::test_f65_commands_grow_again_when_the_database_is_fast_again",),
+        "one outage would leave an instance slow until it is started again",
+    ),
+    Mutant(
+        "sessions are read whole",
+        "F69",
+        "consumer/store/lookup.py",
+        "            documents = self._collections.find_sessions(list(part), sorted(fields))\n",
+        "            documents = self._collections.find_sessions(list(part), [*fields, 'metadata'])\n",
+        (_LOOKUP + "test_f69_the_sessions_of_many_events_are_read_without_what_they_hold",),
+        "a few hundred events would bring their sessions' metadata into memory",
+    ),
+    Mutant(
+        "a find asks for five hundred whatever they weigh",
+        "F69",
+        "consumer/store/lookup.py",
+        " or expected + weight > EXPECTED_BYTES",
+        "",
+        (
+            _LOOKUP + "test_f69_what_one_find_is_expected_to_bring_is_bounded",
+            _LOOKUP + "test_f69_events_are_bounded_by_their_bytes_too",
+        ),
+        "a redelivered batch of large records would be in memory twice and more",
+    ),
+    Mutant(
+        "the failure of a shard is the record's own",
+        "F75",
+        "consumer/store/sender.py",
+        """        if len(statements) == 1:
+            _blame(statements[0], command, receipt)
+            index = statements[0].named
+""",
+        """        for statement in statements:
+            statement.troubles += 1
+            index = statement.named
+""",
+        (
+            _FAULTS + "TestThrottling::"
+            "test_f75_trouble_of_the_whole_command_multiplies_no_commands_and_accuses_nobody",
+            _FAULTS + "TestThrottling::"
+            "test_f75_the_failure_of_one_shard_is_of_all_its_statements_and_of_none",
+        ),
+        "each retry would send a command for each record",
+    ),
+    Mutant(
+        "a majority that is away makes commands smaller",
+        "F75",
+        "consumer/store/sender.py",
+        '            receipt.troubles.append(TransientError("write_concern", code_name(code)))\n',
+        """            self._lane.timed_out(len(command))
+            receipt.troubles.append(TransientError("write_concern", code_name(code)))
+""",
+        (_FAULTS + "TestTimeouts::test_f75_a_majority_that_is_away_halves_nothing",),
+        "a small command waits as long for the majority as a large one",
+    ),
+    Mutant(
+        "what a 2d index cannot take is trouble that passes",
+        "F76",
+        "consumer/store/failures.py",
+        '    13027: "GeoPointOutOfBounds",  # likewise\n',
+        "",
+        (
+            "tests/adapters/store/test_failures.py::"
+            "test_f76_what_an_operators_own_index_cannot_take_of_one_record_is_refused_for_good",
+        ),
+        "one record would hold its partition for ever",
+    ),
+    Mutant(
+        "an event may fill a document to the last byte",
+        "F76",
+        "consumer/state/writes.py",
+        "MAX_EVENT_BYTES = MAX_DOCUMENT_BYTES - SERVER_ID_BYTES\n",
+        "MAX_EVENT_BYTES = MAX_DOCUMENT_BYTES\n",
+        ("tests/unit/store/test_sizes.py::test_f76_nothing_over_the_limit_is_ever_sent",),
+        "the server adds an id, and refuses what is too large with a code that says nothing",
+    ),
+    Mutant(
+        "every id that is stored is taken for text",
+        "F77",
+        "consumer/store/lookup.py",
+        "                for taken in ids_in(document.get(self.key)):\n",
+        "                for taken in (document[self.key],):\n",
+        (
+            _FAULTS + "TestForeignDocuments::"
+            "test_f77_an_array_as_id_takes_the_place_of_each_of_its_elements",
+        ),
+        "an array of another writer's would end the process",
+    ),
+    Mutant(
+        "an array with the same content is the same event",
+        "F77",
+        "consumer/state/verdict.py",
+        "    foreign = _foreign_ids(write, stored)\n",
+        "    foreign: tuple[str, ...] = ()\n",
+        (
+            _FAULTS + "TestForeignDocuments::"
+            "test_f77_an_array_as_id_takes_the_place_of_each_of_its_elements",
+        ),
+        "an event that cannot be found by its id would count as stored",
+    ),
+    Mutant(
+        "every race is run until it is won",
+        "F77",
+        "consumer/store/settlement.py",
+        "        changed = len(set(statement.raced_with)) > 1\n",
+        "        changed = True\n",
+        (
+            _FAULTS + "TestForeignDocuments::"
+            "test_f77_a_status_that_only_the_server_takes_for_one_is_no_race_without_end",
+        ),
+        "one foreign document would hold its partition for ever",
     ),
 )

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-import bson
 from bson.raw_bson import RawBSONDocument
 
 from consumer.errors import TimedOutError, TransientError
-from consumer.state.bson_content import raw_document
 from consumer.state.guards import SessionUpdate
 from consumer.store.collections import SESSION_KEY, BulkReply, WriteFailure
-from tests.fakes.collections import DUPLICATE_KEY, MemoryCollections
+from tests.fakes.collections import DUPLICATE_KEY, MemoryCollections, projected
 from tests.simulation.loop import SimulationLoop
 from tests.simulation.network import Link, LostError, Network
 
@@ -153,10 +151,12 @@ class Database:
         keys = [(session_id, event_id) for event_id in event_ids if self._sees()]
         return [self.memory.events[key] for key in keys if key in self.memory.events]
 
-    def find_sessions(self, session_ids: Sequence[str]) -> Sequence[RawBSONDocument]:
+    def find_sessions(
+        self, session_ids: Sequence[str], fields: Collection[str] | None
+    ) -> Sequence[RawBSONDocument]:
         """Answer with these sessions."""
         return [
-            raw_document(bson.encode(self.memory.sessions[session_id]))
+            projected(self.memory.sessions[session_id], fields)
             for session_id in session_ids
             if session_id in self.memory.sessions and self._sees()
         ]
@@ -197,19 +197,17 @@ class SimulatedCollections:
 
     async def find_events(
         self, session_id: str, event_ids: Sequence[str]
-    ) -> Sequence[RawBSONDocument]:
+    ) -> AsyncIterator[RawBSONDocument]:
         """See ``Collections``."""
-        found: Sequence[RawBSONDocument] = await self._ask(
-            lambda: self._database.find_events(session_id, event_ids)
-        )
-        return found
+        for found in await self._ask(lambda: self._database.find_events(session_id, event_ids)):
+            yield found
 
-    async def find_sessions(self, session_ids: Sequence[str]) -> Sequence[RawBSONDocument]:
+    async def find_sessions(
+        self, session_ids: Sequence[str], fields: Collection[str] | None = None
+    ) -> AsyncIterator[RawBSONDocument]:
         """See ``Collections``."""
-        found: Sequence[RawBSONDocument] = await self._ask(
-            lambda: self._database.find_sessions(session_ids)
-        )
-        return found
+        for found in await self._ask(lambda: self._database.find_sessions(session_ids, fields)):
+            yield found
 
     async def _ask(self, action: Callable[[], Any]) -> Any:
         try:

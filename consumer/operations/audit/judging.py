@@ -104,7 +104,8 @@ class RecordJudge:
         async def find(session_id: str, asked: Sequence[EventWrite]) -> Found:
             async with self._finds:
                 event_ids = list({write.event_id for write in asked})
-                documents = await self._collections.find_events(session_id, event_ids)
+                found = self._collections.find_events(session_id, event_ids)
+                documents = [document async for document in found]
             return by_event(asked, documents)
 
         parts = [
@@ -123,7 +124,7 @@ class RecordJudge:
         found: dict[str, list[Stored]] = {}
         for start in range(0, len(wanted), MAX_IN_ONE_FIND):
             part = wanted[start : start + MAX_IN_ONE_FIND]
-            for document in await self._collections.find_sessions(part):
+            async for document in self._collections.find_sessions(part):
                 session_id = document["sessionId"]
                 if isinstance(session_id, str):
                     found.setdefault(session_id, []).append(document)

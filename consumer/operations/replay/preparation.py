@@ -116,6 +116,12 @@ class _NoLetters:
         """See ``DeadLetters``."""
 
 
+async def _reached(collections: MongoCollections) -> None:
+    """Return once the database answers. Raises ``TransientError``."""
+    async for _ in collections.find_sessions(()):
+        pass
+
+
 async def _store(
     settings: Settings, request: Request, listed: ListedRecords | None, stack: AsyncExitStack
 ) -> tuple[Store, RestoringStore | None]:
@@ -124,7 +130,7 @@ async def _store(
     if request.dry_run:
         # No index is made or asked for: a database may be tried that is not there yet.
         collections = MongoCollections(opened.client, settings.mongo)
-        await until_answered("MongoDB", lambda: collections.find_sessions(()), settings)
+        await until_answered("MongoDB", lambda: _reached(collections), settings)
         memory = Remembered(stack.enter_context(scratch_database()))
         store = DryStore(collections, memory)
     else:

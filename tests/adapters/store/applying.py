@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
 import bson
+from bson.raw_bson import RawBSONDocument
 
 from consumer.errors import TransientError
 from consumer.state.outcomes import Outcome, Result
@@ -15,6 +16,11 @@ from consumer.store.collections import Collections
 from consumer.store.mongo_store import MongoStore
 
 PROVENANCE = ("_id", "from", "createdFrom", "endedFrom")
+
+
+async def found_by(documents: AsyncIterator[RawBSONDocument]) -> list[RawBSONDocument]:
+    """Return all that a find yields."""
+    return [document async for document in documents]
 
 
 async def apply(store: MongoStore, writes: Sequence[Write]) -> Sequence[Result]:
@@ -48,10 +54,10 @@ async def state(
     found_sessions = {}
     found_events = {}
     for start in range(0, len(session_ids), 500):
-        for raw in await collections.find_sessions(session_ids[start : start + 500]):
+        for raw in await found_by(collections.find_sessions(session_ids[start : start + 500])):
             found_sessions[raw["sessionId"]] = _plain(bytes(raw.raw), without)
     for session_id in session_ids:
-        for raw in await collections.find_events(session_id, event_ids):
+        for raw in await found_by(collections.find_events(session_id, event_ids)):
             found_events[(session_id, raw["eventId"])] = _plain(bytes(raw.raw), without)
     return found_sessions, found_events
 

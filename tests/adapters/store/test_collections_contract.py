@@ -24,6 +24,8 @@ from tests.unit.state.builders import (
     failed,
 )
 
+from .applying import found_by
+
 DUPLICATE_KEY = 11000
 
 
@@ -49,7 +51,7 @@ async def test_an_event_is_stored_as_the_bytes_it_was_sent(collections: Collecti
     written = event_write(event("s", "e", {"z": 1, "a": {"$date": "x"}, "b": [1.0, -0.0]}))
     reply = await collections.insert_events([written.content])
     assert reply == BulkReply()
-    (stored,) = await collections.find_events("s", ["e"])
+    (stored,) = await found_by(collections.find_events("s", ["e"]))
     assert stored["payload"].raw == written.content["payload"].raw
     assert content([stored]) == content([written.content])
 
@@ -65,8 +67,8 @@ async def test_names_that_mean_something_elsewhere_are_stored_inert(
     )
     assert await collections.insert_events([written.content]) == BulkReply()
     assert await upsert(collections, created_with) == BulkReply()
-    (found,) = await collections.find_events("s", ["e"])
-    (session,) = await collections.find_sessions(["s"])
+    (found,) = await found_by(collections.find_events("s", ["e"]))
+    (session,) = await found_by(collections.find_sessions(["s"]))
     assert same_value(found["payload"], written.content["payload"])
     assert same_value(session["metadata"], written.content["payload"])
 
@@ -80,22 +82,22 @@ async def test_events_whose_place_is_taken_are_told_by_index_and_key(
     taken = (DUPLICATE_KEY, EVENT_KEY)
     assert keys(reply) == {0: taken, 2: taken, 3: taken}
     assert reply.write_concern_code is None
-    found = await collections.find_events("s", ["a", "b", "c", "missing"])
+    found = await found_by(collections.find_events("s", ["a", "b", "c", "missing"]))
     assert sorted(document["eventId"] for document in found) == ["a", "b", "c"]
 
 
 async def test_events_are_found_in_their_own_session_only(collections: Collections) -> None:
     await collections.insert_events([event_write(event(name, "e")).content for name in "st"])
-    (found,) = await collections.find_events("s", ["e"])
+    (found,) = await found_by(collections.find_events("s", ["e"]))
     assert found["sessionId"] == "s"
-    assert list(await collections.find_events("u", ["e"])) == []
+    assert list(await found_by(collections.find_events("u", ["e"]))) == []
 
 
 async def test_ids_are_compared_byte_by_byte(collections: Collections) -> None:
     names = ["e", "E", " e", "é", "e\u0301", "e\n", "$e", "e.e"]
     reply = await collections.insert_events([event_write(event("s", n)).content for n in names])
     assert reply == BulkReply()
-    found = await collections.find_events("s", names)
+    found = await found_by(collections.find_events("s", names))
     assert sorted(document["eventId"] for document in found) == sorted(names)
 
 
@@ -104,7 +106,7 @@ async def test_an_upsert_creates_and_then_its_guard_rejects_it(collections: Coll
     assert await upsert(collections, written) == BulkReply()
     reply = await upsert(collections, written)
     assert keys(reply) == {0: (DUPLICATE_KEY, SESSION_KEY)}
-    (stored,) = await collections.find_sessions(["s"])
+    (stored,) = await found_by(collections.find_sessions(["s"]))
     assert content([stored]) == [
         {"sessionId": "s", "status": "initiated", **content([written.content])[0]}
     ]
@@ -115,7 +117,7 @@ async def test_an_update_only_adds_the_fields_of_its_kind(collections: Collectio
     await upsert(collections, end)
     await upsert(collections, create)
     assert keys(await upsert(collections, ActivityWrite("s"))) == {0: (DUPLICATE_KEY, SESSION_KEY)}
-    (stored,) = await collections.find_sessions(["s"])
+    (stored,) = await found_by(collections.find_sessions(["s"]))
     assert content([stored]) == [
         {"sessionId": "s", **content([create.content])[0], **content([end.content])[0]}
     ]
@@ -135,7 +137,7 @@ async def test_failures_of_upserts_are_told_by_index(collections: Collections) -
     )
     rejected = (DUPLICATE_KEY, SESSION_KEY)
     assert keys(reply) == {1: rejected, 2: rejected, 6: rejected}
-    found = await collections.find_sessions(["a", "b", "c", "missing"])
+    found = await found_by(collections.find_sessions(["a", "b", "c", "missing"]))
     assert {document["sessionId"]: document["status"] for document in found} == {
         "a": "initiated",
         "b": "failed",
@@ -148,7 +150,7 @@ async def test_a_session_known_by_its_events_only_does_not_keep_its_creation_out
 ) -> None:
     await upsert(collections, ActivityWrite("s"))
     assert await upsert(collections, create_write(created("s"))) == BulkReply()
-    (stored,) = await collections.find_sessions(["s"])
+    (stored,) = await found_by(collections.find_sessions(["s"]))
     assert stored["status"] == "active"
 
 
@@ -167,7 +169,7 @@ async def test_the_latest_expiry_stands_in_whatever_order_it_comes(
             second,
         )
         await upsert(collections, end)
-    found = content(await collections.find_sessions(["s", "t"]))
+    found = content(await found_by(collections.find_sessions(["s", "t"])))
     assert [document["expireAt"] for document in found] == [late.replace(tzinfo=None)] * 2
 
 
@@ -179,13 +181,13 @@ async def test_a_document_with_a_hundred_levels_is_stored(collections: Collectio
     assert await collections.insert_events([written.content]) == BulkReply()
     create = create_write(created("s", metadata=payload))
     assert await upsert(collections, create) == BulkReply()
-    assert content(await collections.find_sessions(["s"]))[0]["metadata"] == payload
+    assert content(await found_by(collections.find_sessions(["s"])))[0]["metadata"] == payload
 
 
 async def test_more_documents_than_one_answer_holds_are_found(collections: Collections) -> None:
     names = [f"e{number}" for number in range(450)]
     await collections.insert_events([event_write(event("s", name)).content for name in names])
-    found = await collections.find_events("s", names)
+    found = await found_by(collections.find_events("s", names))
     assert sorted(document["eventId"] for document in found) == sorted(names)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import bson
 import pytest
 
 from consumer.contract.rejection import Reason, Rejected
@@ -13,6 +14,7 @@ from consumer.state.outcomes import Outcome, Result
 from consumer.state.writes import Write
 from consumer.store.collections import EVENT_KEY, RefusedError, WriteFailure
 from consumer.store.mongo_store import MongoStore
+from consumer.store.settlement import MAX_LOST_RACES
 from tests.fakes.collections import (
     Command,
     Fault,
@@ -168,18 +170,46 @@ class TestThrottling:
     async def test_it_does_not_hold_up_the_others_in_its_command(
         self, collections: MemoryCollections, store: MongoStore
     ) -> None:
-        collections.script(INSERT, *[Fault(failures={0: BUSY, 1: BUSY})] * 2)
-        collections.script(INSERT, Fault(failures={0: BUSY, 1: BUSY}))
-        application = store.begin(events(2))
-        for _ in range(3):
-            with pytest.raises(TransientError):
+        never = WriteFailure(987654)
+
+        def poisoned(command: Command, size: int) -> Fault | None:
+            return Fault(failures={size - 1: never}) if command is INSERT else None
+
+        collections = MemoryCollections(poisoned)
+        application = MongoStore(collections).begin(events(4))
+        for _ in range(5):
+            with pytest.raises(TransientError, match="code_987654"):
                 await application.attempt()
-        collections.script(INSERT, Fault(failures={0: BUSY}), Fault())
-        with pytest.raises(TransientError) as caught:
-            await application.attempt()
-        assert caught.value.index == 0
-        assert ended(await application.attempt()) == [APPLIED, APPLIED]
-        assert collections.sizes(INSERT) == [2, 2, 2, 1, 1, 1]
+        assert collections.sizes(INSERT) == [4, 1, 1, 1, 1]
+        assert len(collections.events) == 3
+
+    @pytest.mark.parametrize("code", [91, 112, 189, 365, 10107, 16500])
+    async def test_f75_trouble_of_the_whole_command_multiplies_no_commands_and_accuses_nobody(
+        self, collections: MemoryCollections, store: MongoStore, code: int
+    ) -> None:
+        for_each = Fault(failures=dict.fromkeys(range(2000), WriteFailure(code)))
+        collections.script(INSERT, *[for_each] * 6)
+        application = store.begin(events(2000))
+        for _ in range(6):
+            with pytest.raises(TransientError, match=f"code_{code}") as caught:
+                await application.attempt()
+            assert caught.value.index is None
+        assert ended(await application.attempt()) == [APPLIED] * 2000
+        assert collections.sizes(INSERT) == [2000] * 7
+
+    async def test_f75_the_failure_of_one_shard_is_of_all_its_statements_and_of_none(
+        self, collections: MemoryCollections, store: MongoStore
+    ) -> None:
+        half = dict.fromkeys(range(0, 200, 2), WriteFailure(189))
+        collections.script(INSERT, Fault(failures=half))
+        collections.script(INSERT, *[Fault(failures=dict.fromkeys(range(100), BUSY))] * 5)
+        application = store.begin(events(200))
+        for _ in range(6):
+            with pytest.raises(TransientError) as caught:
+                await application.attempt()
+            assert caught.value.index is None
+        assert ended(await application.attempt()) == [APPLIED] * 200
+        assert collections.sizes(INSERT) == [200, *[100] * 6]
 
 
 class TestWriteConcern:
@@ -231,7 +261,7 @@ class TestWriteConcern:
 class TestTimeouts:
     """A bulk that does not fit its deadline."""
 
-    async def test_every_second_one_halves_the_commands_down_to_one_record(
+    async def test_each_one_halves_the_commands_down_to_one_record(
         self, collections: MemoryCollections, store: MongoStore
     ) -> None:
         def slow(command: Command, size: int) -> Fault | None:
@@ -239,64 +269,122 @@ class TestTimeouts:
 
         collections = MemoryCollections(slow)
         application = MongoStore(collections).begin(events(8))
-        for _ in range(6):
+        for _ in range(3):
             with pytest.raises(TimedOutError):
                 await application.attempt()
-        assert ended(await application.attempt()) == [APPLIED] * 8
-        assert collections.sizes(INSERT) == [8, 8, 4, 4, 2, 2] + [1] * 8
+        await persist(application)
+        assert collections.sizes(INSERT)[:5] == [8, 4, 2, 1, 2]
+        assert len(collections.events) == 8
+
+    async def test_f65_the_next_batch_begins_with_what_has_fitted(
+        self, collections: MemoryCollections, store: MongoStore
+    ) -> None:
+        def slow(command: Command, size: int) -> Fault | None:
+            # Carried out, but too late to be heard: what a slow server does.
+            return answer_lost(TOO_SLOW) if command is INSERT and size > 100 else None
+
+        collections = MemoryCollections(slow)
+        store = MongoStore(collections)
+        lost = 0
+        for batch in range(10):
+            names = [write(event(f"s{batch}", f"e{n}"), n) for n in range(400)]
+            application = store.begin(names)
+            for _ in range(50):
+                try:
+                    await application.attempt()
+                    break
+                except TimedOutError:
+                    lost += 1
+        sizes = collections.sizes(INSERT)
+        assert sizes[:4] == [400, 200, 100, 106]
+        assert lost <= 10, "a batch in which everything is sent too large fails more often"
+        assert len(collections.events) == 4000
+
+    async def test_f65_commands_grow_again_when_the_database_is_fast_again(
+        self, collections: MemoryCollections, store: MongoStore
+    ) -> None:
+        collections.script(INSERT, *[not_carried_out(TOO_SLOW)] * 9)
+        await persist(store.begin(events(400)))
+        for batch in range(60):
+            names = [write(event(f"s{batch}", f"e{n}"), n) for n in range(400)]
+            assert ended(await store.begin(names).attempt()) == [APPLIED] * 400
+        assert collections.sizes(INSERT)[9] == 1
+        assert collections.sizes(INSERT)[-1] == 400
 
     async def test_what_fits_stays_done_and_only_the_rest_is_sent_again(
         self, collections: MemoryCollections, store: MongoStore
     ) -> None:
-        collections.script(
-            INSERT, *[not_carried_out(TOO_SLOW)] * 2, Fault(), not_carried_out(TOO_SLOW)
-        )
+        collections.script(INSERT, not_carried_out(TOO_SLOW), Fault(), not_carried_out(TOO_SLOW))
         assert ended(await persist(store.begin(events(4)))) == [APPLIED] * 4
-        assert collections.sizes(INSERT) == [4, 4, 2, 2, 2]
+        assert collections.sizes(INSERT) == [4, 2, 2, 1, 1]
 
-    async def test_one_record_that_never_fits_is_named(
+    async def test_one_record_that_never_fits_is_named_once_the_others_are_stored(
         self, collections: MemoryCollections, store: MongoStore
     ) -> None:
-        collections.script(INSERT, *[not_carried_out(TOO_SLOW)] * 3)
-        application = store.begin([*events(2)])
+        never = events(2)[0]
+
+        def slow(command: Command, size: int) -> Fault | None:
+            held = size > 1 or len(collections.events) == 1 or not collections.sizes(INSERT)[2:]
+            return not_carried_out(TOO_SLOW) if command is INSERT and held else None
+
+        collections = MemoryCollections(slow)
+        application = MongoStore(collections).begin([never, *events(2)[1:]])
         named = []
-        for _ in range(3):
+        for _ in range(6):
             with pytest.raises(TimedOutError) as caught:
                 await application.attempt()
             named.append(caught.value.index)
-        assert named == [None, None, 0]
+        assert named == [None, None, None, None, 0, 0]
+        assert list(collections.events) == [("s", "e1")]
+
+    async def test_an_outage_accuses_no_record_however_small_its_commands_became(
+        self, collections: MemoryCollections, store: MongoStore
+    ) -> None:
+        collections.script(INSERT, *[not_carried_out(TOO_SLOW)] * 20)
+        application = store.begin(events(4))
+        for _ in range(20):
+            with pytest.raises(TimedOutError) as caught:
+                await application.attempt()
+            assert caught.value.index is None
+        assert ended(await application.attempt()) == [APPLIED] * 4
 
     async def test_events_and_sessions_are_halved_each_for_themselves(
         self, collections: MemoryCollections, store: MongoStore
     ) -> None:
-        collections.script(UPDATE, *[not_carried_out(TOO_SLOW)] * 2)
+        collections.script(UPDATE, not_carried_out(TOO_SLOW))
         sessions = [write(created(f"s{n}"), n) for n in range(4)]
         await persist(store.begin([*sessions, write(event("s0"), 4), write(event("s0", "f"), 5)]))
         assert collections.sizes(INSERT) == [2]
-        assert collections.sizes(UPDATE) == [5, 5, 2, 2, 1]
+        assert collections.sizes(UPDATE) == [5, 2, 3]
 
     async def test_reading_is_halved_too(
         self, collections: MemoryCollections, store: MongoStore
     ) -> None:
         await outcomes(store, *events(8))
-        collections.script(FIND_EVENTS, *[Fault(TOO_SLOW)] * 2)
+        collections.script(FIND_EVENTS, Fault(TOO_SLOW))
         assert ended(await persist(store.begin(events(8)))) == [REDELIVERED] * 8
-        assert collections.sizes(FIND_EVENTS) == [8, 8, 4, 4]
+        assert collections.sizes(FIND_EVENTS) == [8, 4, 4]
 
     async def test_a_deadline_that_passed_in_the_middle_of_a_bulk_is_one_too(
         self, collections: MemoryCollections, store: MongoStore
     ) -> None:
         late = WriteFailure(50)
-        collections.script(INSERT, *[Fault(failures=dict.fromkeys(range(4), late))] * 2)
+        collections.script(INSERT, Fault(failures=dict.fromkeys(range(4), late)))
         assert ended(await persist(store.begin(events(4)))) == [APPLIED] * 4
-        assert collections.sizes(INSERT) == [4, 4, 2, 2]
+        assert collections.sizes(INSERT) == [4, 2, 2]
 
-    async def test_a_timed_out_write_concern_is_one_too(
-        self, collections: MemoryCollections, store: MongoStore
+    @pytest.mark.parametrize("code", [50, 64])
+    async def test_f75_a_majority_that_is_away_halves_nothing(
+        self, collections: MemoryCollections, store: MongoStore, code: int
     ) -> None:
-        collections.script(INSERT, *[Fault(write_concern_code=64)] * 2)
-        assert ended(await persist(store.begin(events(4)))) == [APPLIED] * 4
-        assert collections.sizes(INSERT) == [4, 4, 2, 2]
+        collections.script(INSERT, *[Fault(write_concern_code=code)] * 22)
+        application = store.begin(events(4))
+        for _ in range(22):
+            with pytest.raises(TransientError, match="write_concern") as caught:
+                await application.attempt()
+            assert caught.value.index is None
+        assert ended(await application.attempt()) == [APPLIED] * 4
+        assert collections.sizes(INSERT) == [4] * 23
 
 
 class TestOtherIndexes:
@@ -350,6 +438,57 @@ class TestDeletion:
         await outcomes(store, write(event(), 1))
         collections.script(FIND_EVENTS, Fault(meanwhile=lambda them: them.events.clear()))
         assert ended(await persist(store.begin([write(event(), 2)]))) == [APPLIED]
+
+
+class TestForeignDocuments:
+    """What another writer has stored in our collections."""
+
+    async def test_f77_an_array_as_id_takes_the_place_of_each_of_its_elements(
+        self, collections: MemoryCollections, store: MongoStore
+    ) -> None:
+        ours = write(event("s", "e1"))
+        foreign = {**bson.decode(ours.content.raw), "eventId": ["e1", "e2", 7]}
+        collections.put_event(foreign)
+        collections.put_event({"sessionId": ["s", "t"], "eventId": "e3"})
+        results = await store.begin(events(5)).attempt()
+        assert ended(results) == [APPLIED, CONFLICT, CONFLICT, CONFLICT, APPLIED]
+        details = [result.rejected.detail for result in results if result.rejected]
+        assert details == [
+            "the stored event differs in eventId",
+            "the stored event differs in eventId",
+            "the stored event differs in sessionId",
+        ]
+        assert collections.sizes(FIND_EVENTS) == [3]
+
+    @pytest.mark.parametrize("message", [created("s"), completed("s"), failed("s")])
+    async def test_f77_a_session_whose_id_is_an_array_is_a_conflict(
+        self, collections: MemoryCollections, store: MongoStore, message: Any
+    ) -> None:
+        collections.put_session({"sessionId": ["s"], "status": "completed", "startedAt": 1})
+        assert ended(await store.begin([write(message)]).attempt()) == [CONFLICT]
+
+    @pytest.mark.parametrize(
+        ("message", "status"),
+        [(completed("s"), ["completed"]), (failed("s"), ["active", "failed"])],
+    )
+    async def test_f77_a_status_that_only_the_server_takes_for_one_is_no_race_without_end(
+        self, collections: MemoryCollections, store: MongoStore, message: Any, status: list[str]
+    ) -> None:
+        collections.put_session({"sessionId": "s", "status": status})
+        copies = [write(message, 1), write(message, 2)]
+        (first, second) = await store.begin(copies).attempt()
+        assert [first.outcome, second.outcome] == [CONFLICT, CONFLICT]
+        assert first.rejected == Rejected(Reason.CONFLICT, "the stored session differs in status")
+        assert collections.sizes(UPDATE) == [1] * (MAX_LOST_RACES + 1)
+
+    async def test_f77_an_activity_beside_such_a_status_is_told_and_costs_no_record(
+        self, collections: MemoryCollections
+    ) -> None:
+        refused: list[str] = []
+        store = MongoStore(collections, on_activity_refused=refused.append)
+        collections.put_session({"sessionId": "s", "status": ["active"]})
+        assert ended(await store.begin(events(2)).attempt()) == [APPLIED, APPLIED]
+        assert refused == ["ForeignDocument"]
 
 
 class TestRefusals:

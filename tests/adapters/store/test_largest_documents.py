@@ -11,7 +11,7 @@ from consumer.state.writes import MAX_CREATE_BYTES, MAX_END_BYTES, MAX_EVENT_BYT
 from consumer.store.mongo_store import MongoStore
 from tests.unit.state.builders import created, event, failed, write
 
-from .applying import outcomes
+from .applying import found_by, outcomes
 from .conftest import Server
 
 SESSION_ID = "\U0001f600" * 256
@@ -38,6 +38,6 @@ async def test_the_largest_creation_and_end_are_stored_in_either_order(
     ]
     for one in reversed(both) if end_first else both:
         assert await outcomes(MongoStore(prepared.collections()), one) == [Outcome.APPLIED]
-    (stored,) = await prepared.collections().find_sessions([SESSION_ID])
+    (stored,) = await found_by(prepared.collections().find_sessions([SESSION_ID]))
     assert len(stored["metadata"]["t"]) == SPARE_CREATE
     assert len(stored["reason"]) == SPARE_END

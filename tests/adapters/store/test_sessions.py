@@ -111,7 +111,8 @@ class TestLostRaces:
     async def test_losing_again_and_again_backs_off_and_then_goes_on(
         self, collections: MemoryCollections, store: MongoStore
     ) -> None:
-        losses = [lost_race("active")] * (MAX_LOST_RACES + 1 + MAX_LOST_RACES)
+        statuses = ["active", "initiated"] * MAX_LOST_RACES
+        losses = [lost_race(status) for status in [*statuses, "active"]]
         collections.script(UPDATE, *losses)
         application = store.begin([write(created())])
         with pytest.raises(TransientError, match="lost_race"):

@@ -1,0 +1,55 @@
+"""Nothing over MongoDB's limit is ever sent: its answer to that is no code of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bson
+import pytest
+
+from consumer.contract.rejection import Rejected
+from consumer.state.bson_content import SERVER_ID_BYTES
+from consumer.state.guards import update_of
+from consumer.state.storable import MAX_DOCUMENT_BYTES
+from consumer.state.writes import (
+    MAX_CREATE_BYTES,
+    MAX_END_BYTES,
+    MAX_EVENT_BYTES,
+    EventWrite,
+    plan,
+)
+from tests.unit.state.builders import created, event, failed, record, write
+
+LONGEST_ID = "\U0001f600" * 256
+
+
+def around(message: Any, most: int) -> range:
+    """Lengths of text around the one with which a write is as large as it may be."""
+    spare = most - len(write(message("")).content.raw)
+    return range(spare - 2, spare + 3)
+
+
+@pytest.mark.parametrize("session_id", ["s", LONGEST_ID])
+@pytest.mark.parametrize("kind", ["event", "creation", "end"])
+def test_f76_nothing_over_the_limit_is_ever_sent(session_id: str, kind: str) -> None:
+    make, most = {
+        "event": (lambda text: event(session_id, "e", {"t": text}), MAX_EVENT_BYTES),
+        "creation": (lambda text: created(session_id, metadata={"t": text}), MAX_CREATE_BYTES),
+        "end": (lambda text: failed(session_id, reason=text), MAX_END_BYTES),
+    }[kind]
+    planned = [plan(make("x" * length), record(0)) for length in around(make, most)]
+    refused = [isinstance(one, Rejected) for one in planned]
+    assert refused == [False, False, False, True, True]
+    for one in planned:
+        if isinstance(one, EventWrite):
+            assert len(one.content.raw) + SERVER_ID_BYTES <= MAX_DOCUMENT_BYTES
+        elif not isinstance(one, Rejected):
+            sent = bson.encode({"q": update_of(one).filter, "u": update_of(one).update})
+            assert len(sent) <= MAX_DOCUMENT_BYTES
+
+
+def test_f76_a_creation_and_an_end_as_large_as_may_be_fit_one_document() -> None:
+    frame = bson.encode(
+        {"_id": bson.ObjectId(), "sessionId": LONGEST_ID, "expireAt": 1, "status": "initiated"}
+    )
+    assert MAX_CREATE_BYTES + MAX_END_BYTES + len(frame) <= MAX_DOCUMENT_BYTES
