@@ -143,11 +143,11 @@ class Foreign(MemoryCollections):
 @pytest.mark.parametrize("ids", [["e0", "e1"], ["e1", 7, ["e0"]]])
 async def test_an_array_takes_the_places_of_its_elements(ids: list[object]) -> None:
     told: list[str] = []
-    asked = [
-        Asked(
-            write(event("s", name)), lambda found, name=name: told.append(f"{name} {bool(found)}")
-        )
-        for name in ("e0", "e1", "e2")
-    ]
+
+    def tell(name: str, found: RawBSONDocument | None) -> None:
+        told.append(f"{name} {found is not None}")
+
+    names = ("e0", "e1", "e2")
+    asked = [Asked(write(event("s", name)), partial(tell, name)) for name in names]
     assert await LookUp(Foreign({"sessionId": "s", "eventId": ids})).ask(asked) == []
-    assert sorted(told) == [f"{name} {name in ids}" for name in ("e0", "e1", "e2")]
+    assert sorted(told) == [f"{name} {name in ids}" for name in names]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -225,11 +225,17 @@ class WithoutIndex(MemoryCollections):
 
     async def find_events(
         self, session_id: str, event_ids: Sequence[str]
-    ) -> Sequence[RawBSONDocument]:
-        return [*await super().find_events(session_id, event_ids)] * 2
+    ) -> AsyncIterator[RawBSONDocument]:
+        async for document in super().find_events(session_id, event_ids):
+            yield document
+            yield document
 
-    async def find_sessions(self, session_ids: Sequence[str]) -> Sequence[RawBSONDocument]:
-        return [*await super().find_sessions(session_ids)] * 2
+    async def find_sessions(
+        self, session_ids: Sequence[str], fields: Collection[str] | None = None
+    ) -> AsyncIterator[RawBSONDocument]:
+        async for document in super().find_sessions(session_ids, fields):
+            yield document
+            yield document
 
 
 async def test_f56_two_documents_of_one_identity_are_found_and_emitted(case: Case) -> None:
