@@ -122,7 +122,7 @@ def outcome_of(app: Callable[..., object], name: str) -> tuple[int, str]:
 
 
 def _lines(error: Exception, name: str) -> list[str]:
-    return [printable_line(f"{name}: {line}") for line in str(error).split("\n")]
+    return [printable_line(f"{name}: {line}") for line in str(error).split("\n") if line]
 
 
 def _last_words(error: Exception, name: str) -> tuple[int, str]:

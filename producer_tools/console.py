@@ -6,6 +6,7 @@ Results go to standard output. Progress, warnings and complaints go to standard 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -21,9 +22,46 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from consumer.errors import ConsumerError, ExitCode, PreconditionError
 from consumer.printable import printable_line
 
 Advance = Callable[[int], None]
+
+
+class OutputError(PreconditionError):
+    """Standard output cannot be written, such as to a disk that is full."""
+
+
+class OutputClosedError(ConsumerError):
+    """Whoever read standard output has seen enough; nothing is to be said about it."""
+
+    exit_code = ExitCode.DONE
+
+
+@contextmanager
+def written() -> Iterator[None]:
+    """Say in our own words why standard output cannot be written.
+
+    Raises ``OutputError`` or ``OutputClosedError``.
+    """
+    try:
+        yield
+    except OSError as error:
+        # What is buffered would be tried again, and complained of, when the process ends.
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
+        if isinstance(error, BrokenPipeError):
+            raise OutputClosedError from error
+        raise OutputError(f"standard output cannot be written ({error.strerror})") from error
+
+
+def write(text: str, *, flush: bool = False) -> None:
+    """Write to standard output. Raises ``OutputError`` and ``OutputClosedError``."""
+    with written():
+        sys.stdout.write(text)
+        if flush:
+            sys.stdout.flush()
 
 
 def complain(text: str) -> None:
@@ -63,9 +101,17 @@ def _ignore(_: int) -> None:
 
 
 def show(title: str, results: Mapping[str, object], *, as_json: bool) -> None:
-    """Write results: one JSON object, or a table on a terminal, or a plain line each."""
+    """Write results: one JSON object, or a table on a terminal, or a plain line each.
+
+    Where nobody reads them any more that is no matter: the exit code says how it went.
+    """
+    with suppress(OutputClosedError):
+        _show(title, results, as_json=as_json)
+
+
+def _show(title: str, results: Mapping[str, object], *, as_json: bool) -> None:
     if as_json:
-        sys.stdout.write(json.dumps(results) + "\n")
+        write(json.dumps(results) + "\n", flush=True)
         return
     console = Console()
     rows = {name.replace("_", " "): _text(value) for name, value in results.items()}
@@ -75,9 +121,10 @@ def show(title: str, results: Mapping[str, object], *, as_json: bool) -> None:
         table.add_column(justify="right")
         for name, text in rows.items():
             table.add_row(name, text)
-        console.print(table)
+        with written():
+            console.print(table)
     else:
-        sys.stdout.writelines(f"{name}: {text}\n" for name, text in rows.items())
+        write("".join(f"{name}: {text}\n" for name, text in rows.items()), flush=True)
 
 
 def _text(value: object) -> str:

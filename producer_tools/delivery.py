@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Callable, Iterable
 from typing import BinaryIO, Final, Protocol
 
 from producer_tools.outgoing import Outgoing
+from producer_tools.pacing import Pacer
 
 Advance = Callable[[int], None]
 
 _PROGRESS_EVERY: Final = 500
-_SHORTEST_PAUSE: Final = 0.005
-"""Seconds. A shorter sleep costs more than it paces."""
 
 
 class Sink(Protocol):
@@ -31,10 +28,12 @@ class LineSink:
         """``flush_each``: whoever reads the stream sees each line at once."""
         self._stream = stream
         self._flush_each = flush_each
+        self.written = 0
 
     async def send(self, outgoing: Outgoing) -> None:
         """Write the line. Raises ``BrokenPipeError`` when nobody reads any more."""
         self._stream.write(outgoing.value + b"\n")
+        self.written += 1
         if self._flush_each:
             self._stream.flush()
 
@@ -54,14 +53,12 @@ async def deliver(
 
     ``advance`` is told every now and then how many more have been handed over.
     """
-    began, sent, told = time.monotonic(), 0, 0
+    sent, told, pacer = 0, 0, Pacer(rate)
     for outgoing in messages:
-        if rate is not None:
-            ahead = began + sent / rate - time.monotonic()
-            if ahead > _SHORTEST_PAUSE:
-                advance(sent - told)
-                told = sent
-                await asyncio.sleep(ahead)
+        if pacer.pause() > 0:
+            advance(sent - told)
+            told = sent
+        await pacer.turn()
         await sink.send(outgoing)
         sent += 1
         if sent - told >= _PROGRESS_EVERY:

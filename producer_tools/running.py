@@ -6,17 +6,19 @@ import asyncio
 import json
 import os
 import random
+import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 
-from consumer.errors import ExitCode, SettingsError
+from consumer.errors import ConsumerError, ExitCode, SettingsError
 from consumer.settings import load_settings
 from producer_tools.checking import Problem
 from producer_tools.chitchat import chitchat_messages
-from producer_tools.console import complain, progress, show
+from producer_tools.console import complain, progress, show, written
 from producer_tools.conversations import Message
 from producer_tools.delivery import LineSink, deliver
 from producer_tools.end_state import Tally
@@ -24,7 +26,7 @@ from producer_tools.generate import Plan, generate
 from producer_tools.lines import Line
 from producer_tools.outgoing import Outgoing, Topics, encode_message
 from producer_tools.publishing import Publication, check_all, publish, rereadable
-from producer_tools.sender import open_sender
+from producer_tools.sender import Sender, open_sender
 from producer_tools.target import Target
 
 
@@ -50,6 +52,8 @@ def _warn(text: str) -> None:
 def run_publish(file: Path, to: Target, *, skip_invalid: bool, as_json: bool) -> ExitCode:
     """Publish ``file`` (``-``: standard input). Raises ``BrokersError``."""
     if str(file) == "-":
+        if sys.stdin is None:
+            raise SettingsError("standard input is closed; give a file, or something to read")
         return asyncio.run(_publish("<stdin>", 0, to, skip_invalid=skip_invalid, as_json=as_json))
     with file.open("rb", buffering=0) as opened:
         descriptor = opened.fileno()
@@ -64,28 +68,45 @@ async def _publish(
     def report(line: Line, problem: Problem) -> None:
         complain(f"{name}:{line.number}: {problem.reason}: {problem.detail}")
 
-    publication = Publication(descriptor, to, skip_invalid, report, _warn)
+    publication = Publication(name, descriptor, to, skip_invalid, report, _warn)
     counts, began = publication.counts, time.monotonic()
-    try:
+    with _told_how_far(lambda: (counts.acknowledged, counts.unanswered)):
         await _check_and_publish(publication)
-    except asyncio.CancelledError:
-        _warn(f"interrupted; {counts.acknowledged:,} messages were published")
-        raise
     result = {"published": counts.acknowledged, "rejected": counts.rejected}
     _show(result, began, as_json=as_json)
     return ExitCode.FOUND if counts.rejected else ExitCode.DONE
 
 
+@contextmanager
+def _told_how_far(counts: Callable[[], tuple[int, int]]) -> Iterator[None]:
+    """Where the body is interrupted, or the brokers stop it, say what had been done by then.
+
+    ``counts`` returns how many messages were acknowledged, and how many were sent without.
+    """
+    try:
+        yield
+    except (asyncio.CancelledError, ConsumerError) as error:
+        acknowledged, unanswered = counts()
+        interrupted = isinstance(error, asyncio.CancelledError)
+        if interrupted or acknowledged or unanswered:
+            also = f"; {unanswered:,} more were sent and may be there" if unanswered else ""
+            before = "interrupted; " if interrupted else ""
+            _warn(f"{before}{acknowledged:,} messages were acknowledged by the brokers{also}")
+        raise
+
+
 async def _check_and_publish(publication: Publication) -> None:
     descriptor, skip_invalid = publication.descriptor, publication.skip_invalid
-    size = os.fstat(descriptor).st_size if rereadable(descriptor) else None
+    # Standard input may be a file that another has read in part: its rest is the input.
+    start = os.lseek(descriptor, 0, os.SEEK_CUR) if rereadable(descriptor) else 0
+    size = os.fstat(descriptor).st_size - start if rereadable(descriptor) else None
     if size is not None and not skip_invalid:
         with progress("checking", size) as advance:
             good = await check_all(publication, advance)
         if not good:
             _warn("nothing was published; --skip-invalid publishes the good lines")
             return
-        os.lseek(descriptor, 0, os.SEEK_SET)
+        os.lseek(descriptor, start, os.SEEK_SET)
     with progress("publishing", size) as advance:
         await publish(publication, advance)
     if (line := publication.counts.stopped_at) is not None:
@@ -99,26 +120,58 @@ def run_generate(
 
     Raises ``BrokersError``, and ``SettingsError`` where ``expect`` cannot be written.
     """
-    if expect is not None:
-        _write_expected(expect, "")  # else it would be found out after everything was sent
     tally = Tally()
     messages = generate(plan, tally)
-    if to is None:
-        if not asyncio.run(_write_lines(messages, rate)):
-            return ExitCode.DONE
-    else:
-        asyncio.run(_deliver("generating", messages, to, tally=tally, rate=rate, as_json=as_json))
-    end_state = json.dumps(tally.end_state())
-    if expect is None:
-        complain(end_state)
-    else:
-        _write_expected(expect, end_state + "\n")
+    with _expected(expect) as expected:
+        if to is None:
+            asyncio.run(_write_lines(messages, rate))
+        else:
+            asyncio.run(
+                _deliver("generating", messages, to, tally=tally, rate=rate, as_json=as_json)
+            )
+        expected.append(json.dumps(tally.end_state()))
     return ExitCode.DONE
 
 
-def _write_expected(expect: Path, text: str) -> None:
+@contextmanager
+def _expected(expect: Path | None) -> Iterator[list[str]]:
+    """Write the lines that the body appends, as a whole at its end, or nothing where it raises.
+
+    That the file can be written is found out before the body has sent anything.
+    """
+    lines: list[str] = []
+    if expect is None:
+        yield lines
+        for line in lines:
+            complain(line)
+        return
+    target = expect.resolve()  # what a link leads to is replaced, not the link
+    if target.exists() and not target.is_file():
+        yield lines  # a pipe or a device has no old content to keep
+        with _writing(expect):
+            target.write_text(_text(lines), encoding="utf-8")
+        return
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        expect.write_text(text, encoding="utf-8")
+        with _writing(expect), draft.open("x"):
+            if target.exists():
+                shutil.copymode(target, draft)
+        yield lines
+        with _writing(expect):
+            draft.write_text(_text(lines), encoding="utf-8")
+            draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _text(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+@contextmanager
+def _writing(expect: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise SettingsError(f"--expect {expect} cannot be written ({error.strerror})") from error
 
@@ -143,17 +196,16 @@ def _encoded(messages: Iterable[Message], tally: Tally) -> Iterator[Outgoing]:
         yield encode_message(message)
 
 
-async def _write_lines(messages: Iterable[Outgoing], rate: float | None) -> bool:
-    """Write to standard output; return False where its reader has seen enough."""
-    stream = sys.stdout.buffer
+async def _write_lines(messages: Iterable[Outgoing], rate: float | None) -> None:
+    """Write to standard output. Raises ``OutputError`` and ``OutputClosedError``."""
+    sink = LineSink(sys.stdout.buffer, flush_each=rate is not None)
     try:
-        await deliver(messages, LineSink(stream, flush_each=rate is not None), rate=rate)
-        stream.flush()
-    except BrokenPipeError:
-        # Python flushes once more at its exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        return False
-    return True
+        with written():
+            await deliver(messages, sink, rate=rate)
+            sys.stdout.buffer.flush()
+    except asyncio.CancelledError:
+        _warn(f"interrupted; {sink.written:,} lines were written")
+        raise
 
 
 async def _deliver(
@@ -166,7 +218,11 @@ async def _deliver(
     as_json: bool,
 ) -> None:
     began = time.monotonic()
-    with progress(what) as advance:
+    sender: Sender | None = None
+    with (
+        _told_how_far(lambda: (sender.acknowledged, sender.unanswered) if sender else (0, 0)),
+        progress(what) as advance,
+    ):
         async with open_sender(to, _warn) as sender:
             await deliver(messages, sender, rate=rate, advance=advance)
             await sender.drain()

@@ -61,7 +61,13 @@ class Sender:
         self._producer = producer
         self._topics = topics
         self._failure: BaseException | None = None
+        self._queued = 0
         self.acknowledged = 0
+
+    @property
+    def unanswered(self) -> int:
+        """How many records were sent that the brokers have not acknowledged; they may be there."""
+        return self._queued - self.acknowledged
 
     async def send(self, outgoing: Outgoing) -> None:
         """Hand the record to the client, waiting while the brokers are behind.
@@ -76,6 +82,7 @@ class Sender:
             )
         except KafkaError as error:
             raise self._undelivered(error) from error
+        self._queued += 1
         future.add_done_callback(self._settled)
 
     async def drain(self) -> None:
@@ -97,14 +104,16 @@ class Sender:
 
     def _undelivered(self, error: BaseException) -> BrokersError:
         return BrokersError(
-            f"not everything was delivered: {describe(error)}; {self.acknowledged:,} messages were "
-            "acknowledged. Sending all of them again is safe: what is stored already is recognised"
+            f"not everything was delivered: {describe(error)}. Sending all of it again is safe: "
+            "what is stored already is recognised"
         )
 
 
 @asynccontextmanager
 async def open_sender(target: Target, warn: Warn) -> AsyncIterator[Sender]:
     """Open a sender; at the end everything is acknowledged, unless the body raised.
+
+    Then what is on its way is waited for, too, and ``acknowledged`` counts it.
 
     ``warn`` gets one line where the brokers cannot serve an idempotent producer.
     Raises ``BrokersError``, also for a topic that does not exist.
@@ -152,3 +161,5 @@ async def _stopped(producer: AIOKafkaProducer) -> None:
     except (TimeoutError, KafkaTimeoutError):
         # What was not acknowledged has been reported, or the user has interrupted.
         await producer.client.close()
+    # The futures' callbacks run in the next turn of the loop.
+    await asyncio.sleep(0)

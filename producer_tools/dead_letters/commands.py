@@ -19,7 +19,6 @@ from producer_tools.dead_letters.judging import Judge, Left, Policy, Refused, To
 from producer_tools.dead_letters.kafka_outbox import KafkaOutbox, open_outbox
 from producer_tools.dead_letters.letter import Letter, Unreadable
 from producer_tools.dead_letters.outgoing import Destination
-from producer_tools.dead_letters.pacing import Pacer
 from producer_tools.dead_letters.presenting import (
     list_letter,
     place,
@@ -31,6 +30,7 @@ from producer_tools.dead_letters.redrive import Redrive, Tally, utc_now
 from producer_tools.dead_letters.selection import Selection
 from producer_tools.dead_letters.topics import STATE_CONFIGS, ensure, parking_configs
 from producer_tools.dead_letters.transform import Transform
+from producer_tools.pacing import Pacer
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import sys
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
@@ -17,6 +16,7 @@ from rich.text import Text
 from consumer.contract.record import Headers, Position
 from consumer.contract.rfc3339 import format_time, time_from_ms
 from consumer.printable import printable
+from producer_tools.console import write, written
 from producer_tools.dead_letters.fate import Fate
 from producer_tools.dead_letters.grouping import Group, GroupKey, Groups
 from producer_tools.dead_letters.judging import ToSend
@@ -34,12 +34,12 @@ _SELDOM: Final = frozenset({"copies", "truncated"})
 
 def write_json(content: object) -> None:
     """Write one line of JSON to standard output."""
-    sys.stdout.write(json.dumps(content) + "\n")
+    write(json.dumps(content) + "\n")
 
 
 def write_line(*columns: str) -> None:
     """Write one line to standard output, its columns separated by tabs."""
-    sys.stdout.write("\t".join(columns) + "\n")
+    write("\t".join(columns) + "\n")
 
 
 def place(position: Position) -> str:
@@ -67,7 +67,8 @@ def show_groups(groups: Groups, *, fates: bool, as_json: bool) -> None:
     rows = [[*([fate_text(key.fate)] if fates else []), *_row(key, group)] for key, group in groups]
     console = Console()
     if console.is_terminal:
-        console.print(_table(columns, rows, groups))
+        with written():
+            console.print(_table(columns, rows, groups))
     elif rows:
         write_line(*columns)
         for row in rows:
@@ -175,8 +176,9 @@ def show_letter(
         table.add_column(overflow="fold")
         for name, text in rows:
             table.add_row(Text(name), Text(text))
-        console.print(table)
-        console.print(_headers_table(record.headers))
+        with written():
+            console.print(table)
+            console.print(_headers_table(record.headers))
         return
     write_line(place(record.position))
     for name, text in rows:

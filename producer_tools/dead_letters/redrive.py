@@ -27,7 +27,7 @@ from producer_tools.dead_letters.outbox import (
     Unanswered,
     record_fates,
 )
-from producer_tools.dead_letters.pacing import Pacer
+from producer_tools.pacing import Pacer
 
 WINDOW = 200
 """The most records in flight: so many a crash may send again."""

@@ -6,9 +6,69 @@ from tests.mutants.mutant import Mutant
 
 _PRINTED = "tests/unit/test_printable.py::"
 
+_TOOLS = "tests/unit/producer_tools/"
 _LETTERS = "tests/unit/producer_tools/dead_letters/"
 
 MUTANTS = (
+    Mutant(
+        "what a file on standard input has before it is published too",
+        "F86",
+        "producer_tools/running.py",
+        "os.lseek(descriptor, start, os.SEEK_SET)",
+        "os.lseek(descriptor, 0, os.SEEK_SET)",
+        (
+            _TOOLS + "test_publishing.py::"
+            "test_f86_of_a_file_that_was_read_in_part_only_the_rest_is_published",
+        ),
+        "lines that another has dealt with would be published, and others in their place lost",
+    ),
+    Mutant(
+        "an interrupt counts what was acknowledged when it came",
+        "F86",
+        "producer_tools/publishing.py",
+        "            await _send_lines(sender, publication, advance)\n            await sender.drain()\n    finally:\n",
+        "            await _send_lines(sender, publication, advance)\n            await sender.drain()\n    except BaseException:\n        sender = None\n        raise\n    finally:\n",
+        (
+            _TOOLS + "test_publishing.py::"
+            "test_f86_an_interrupt_counts_what_is_acknowledged_while_the_sender_closes",
+        ),
+        "a user would not know how many messages the topics have",
+    ),
+    Mutant(
+        "after a stall everything that was missed is made up for",
+        "F86",
+        "producer_tools/pacing.py",
+        "MADE_UP_FOR: Final = 0.1\n",
+        "MADE_UP_FOR: Final = 60.0\n",
+        (
+            _TOOLS + "test_pacing.py::"
+            "test_f86_after_a_stall_the_turns_come_no_faster_than_the_rate",
+            _TOOLS + "test_delivery.py::"
+            "test_f86_after_a_stall_of_the_brokers_the_messages_come_no_faster_than_the_rate",
+        ),
+        "whoever asked for a rate to spare others would hit them with a burst",
+    ),
+    Mutant(
+        "the expected end state is written over the old one at once",
+        "F86",
+        "producer_tools/running.py",
+        '    draft = target.with_name(f".{target.name}.{os.getpid()}")\n',
+        "    draft = target\n    draft.unlink(missing_ok=True)\n",
+        (
+            _TOOLS + "test_cli.py::"
+            "test_f86_the_expected_end_state_stays_as_it_was_where_the_messages_were_not_all_written",
+        ),
+        "a check would compare with half a file, or with none",
+    ),
+    Mutant(
+        "a full disk is an error of nobody",
+        "F86",
+        "producer_tools/console.py",
+        "    except OSError as error:\n        # What is buffered",
+        "    except ZeroDivisionError as error:\n        # What is buffered",
+        (_TOOLS + "test_cli.py::test_f86_a_full_disk_is_one_line_and_a_code_of_its_own",),
+        "a script would take a traceback and exit code 1 for wrong messages",
+    ),
     Mutant(
         "a retention that the brokers do not tell is thought to be seven days",
         "F79",

@@ -70,6 +70,30 @@ class Topics:
         """Return the first ``count`` records, and any that are fetched along with them."""
         return asyncio.run(self._read(topic, count))
 
+    def count(self, expected: int) -> int:
+        """Return how many records both topics have, waiting for those that are expected."""
+        return asyncio.run(self._count(expected))
+
+    async def _count(self, expected: int) -> int:
+        client = AIOKafkaConsumer(
+            bootstrap_servers=self.bootstrap_servers, auto_offset_reset="earliest"
+        )
+        await client.start()
+        try:
+            names = (self.sessions, self.events)
+            client.assign(
+                [TopicPartition(n, number) for n in names for number in range(PARTITIONS)]
+            )
+            found, more = 0, 1
+            async with asyncio.timeout(20):
+                while found < expected or more:
+                    fetched = await client.getmany(timeout_ms=500)
+                    more = sum(map(len, fetched.values()))
+                    found += more
+            return found
+        finally:
+            await client.stop()
+
     async def _read(self, topic: str, count: int) -> Sequence[Published]:
         client = AIOKafkaConsumer(
             bootstrap_servers=self.bootstrap_servers, auto_offset_reset="earliest"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
 import subprocess
 import sys
 import time
@@ -42,7 +44,8 @@ def test_each_line_becomes_a_record_of_the_same_bytes_under_its_session(
     events = [event(f"session-{number % 40}", f"event-{number}") for number in range(200)]
     file.write_text("\n".join([*sessions, "", *events]))
     ran = topics.run("publish", str(file), "--json")
-    assert (ran.code, ran.err) == (0, "") or "no idempotent producer" in ran.err
+    assert ran.code == 0
+    assert ran.err == "" or "no idempotent producer" in ran.err
     assert (ran.result["published"], ran.result["rejected"]) == (240, 0)
     for topic, lines in ((topics.sessions, sessions), (topics.events, events)):
         records = topics.read(topic, len(lines))
@@ -98,6 +101,36 @@ def test_a_stream_is_published_while_it_is_still_open(topics: Topics) -> None:
         assert topics.read(topics.sessions, 1)[0].key == b"a"
         running.communicate()
     assert running.returncode == 0
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["publish", "-"], ["generate", "--sessions=5000", "--rate=500", "--to=kafka"]],
+    ids=["publish", "generate"],
+)
+def test_f86_an_interrupt_says_exactly_how_many_messages_the_topics_have(
+    topics: Topics, command: list[str]
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "producer_tools", *command, *topics.options],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as running:
+        assert running.stdin is not None
+        running.stdin.write(b"\n".join(created(f"{n}").encode() for n in range(500)) + b"\n")
+        running.stdin.flush()
+        topics.read(topics.sessions, 1)
+        running.send_signal(signal.SIGINT)
+        running.stdin.close()
+        assert running.wait(30) == 130
+        assert running.stderr is not None
+        said = running.stderr.read().decode().splitlines()[-1]
+    found = re.fullmatch(r".*interrupted; ([\d,]+) messages were acknowledged by the brokers", said)
+    assert found, said
+    count = int(found[1].replace(",", ""))
+    assert count > 0
+    assert topics.count(count) == count
 
 
 def test_records_are_stamped_by_the_clock_and_not_by_what_they_say(

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -89,7 +95,105 @@ def test_generated_messages_can_be_published_as_they_are(tmp_path: Path) -> None
     assert json.loads(result.stdout)["rejected"] == json.loads(made.stderr)["malformed"]
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a file that is full")
+TOOLS = [sys.executable, "-m", "producer_tools"]
+FULL = Path("/dev/full")
+needs_a_full_disk = pytest.mark.skipif(
+    not FULL.exists(), reason="only Linux has a file that is full"
+)
+
+
+def run(arguments: Sequence[str], **how: Any) -> subprocess.CompletedProcess[str]:
+    how = {"stdout": subprocess.PIPE} | how
+    return subprocess.run(
+        [*TOOLS, *arguments], stderr=subprocess.PIPE, text=True, check=False, timeout=60, **how
+    )
+
+
+def wrong_lines(tmp_path: Path) -> str:
+    file = tmp_path / "messages.ndjson"
+    file.write_text("nonsense\n")
+    return str(file)
+
+
+@needs_a_full_disk
+def test_f86_a_full_disk_is_one_line_and_a_code_of_its_own(tmp_path: Path) -> None:
+    said = "producer-tools: standard output cannot be written (No space left on device)"
+    for arguments in (["generate", "--sessions=1"], ["publish", wrong_lines(tmp_path), *NOBODY]):
+        with FULL.open("w") as full:
+            ran = run(arguments, stdout=full)
+        assert ran.returncode == 3
+        assert ran.stderr.splitlines()[-1] == said
+        assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_f86_the_exit_code_holds_where_nobody_reads_the_result(
+    tmp_path: Path, unbuffered: str
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    arguments = ["publish", wrong_lines(tmp_path), "--json", *NOBODY]
+    ran = run(arguments, stdout=writing, env=os.environ | {"PYTHONUNBUFFERED": unbuffered})
+    os.close(writing)
+    assert ran.returncode == 1
+    assert ran.stderr.splitlines()[-1].startswith("producer-tools: nothing was published")
+
+
+def test_f86_a_closed_standard_input_is_one_line() -> None:
+    ran = run(["publish", "-", *NOBODY], preexec_fn=lambda: os.close(0))
+    said = "producer-tools: standard input is closed; give a file, or something to read\n"
+    assert (ran.returncode, ran.stderr) == (2, said)
+
+
+def test_f86_a_closed_standard_output_is_no_reason_to_fail() -> None:
+    ran = run(["generate", "--sessions=1"], preexec_fn=lambda: os.close(1))
+    assert (ran.returncode, json.loads(ran.stderr)["sessions"]) == (0, 1)
+
+
+@needs_a_full_disk
+def test_f86_the_expected_end_state_stays_as_it_was_where_the_messages_were_not_all_written(
+    tmp_path: Path,
+) -> None:
+    expect = tmp_path / "expect.json"
+    expect.write_text("old")
+    with FULL.open("w") as full:
+        assert run(["generate", f"--expect={expect}"], stdout=full).returncode == 3
+    assert expect.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [expect]
+
+
+def test_f86_an_interrupted_generation_says_what_was_written_and_leaves_the_old_end_state(
+    tmp_path: Path,
+) -> None:
+    expect = tmp_path / "expect.json"
+    expect.write_text("old")
+    command = [*TOOLS, "generate", "--rate=0.01", f"--expect={expect}"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stdout is not None
+        assert json.loads(running.stdout.readline())["type"] == "session.created"
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=30)
+    assert running.returncode == 130
+    assert said == "producer-tools: interrupted; 1 lines were written\n"
+    assert expect.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [expect]
+
+
+def test_f86_the_end_state_replaces_what_a_link_leads_to(tmp_path: Path) -> None:
+    expect, link = tmp_path / "expect.json", tmp_path / "link"
+    expect.write_text("old")
+    expect.chmod(0o640)
+    link.symlink_to(expect.name)
+    result = RUNNER.invoke(app, ["generate", "--sessions=5", f"--expect={link}"])
+    assert result.exit_code == 0
+    assert link.is_symlink()
+    assert json.loads(expect.read_text())["sessions"] == 5
+    assert expect.stat().st_mode & 0o777 == 0o640
+
+
+@needs_a_full_disk
 def test_an_end_state_that_cannot_be_written_is_one_line() -> None:
     result = RUNNER.invoke(app, ["generate", "--sessions", "1", "--expect", "/dev/full"])
     assert isinstance(result.exception, SettingsError)

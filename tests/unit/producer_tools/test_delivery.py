@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
 from producer_tools import delivery
 from producer_tools.delivery import LineSink, deliver
 from producer_tools.outgoing import Outgoing, Stream
+from producer_tools.pacing import Pacer
 
 
 def messages(count: int) -> Iterator[Outgoing]:
@@ -34,8 +36,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(delivery, "time", clock)
-    monkeypatch.setattr(delivery, "asyncio", clock)
+    paced = partial(Pacer, clock=clock.monotonic, sleep=clock.sleep)
+    monkeypatch.setattr(delivery, "Pacer", paced)
     return clock
 
 
@@ -49,6 +51,23 @@ async def test_a_rate_spreads_the_messages_evenly(clock: Clock) -> None:
     stream = io.BytesIO()
     await deliver(messages(11), LineSink(stream, flush_each=True), rate=10)
     assert clock.slept == pytest.approx([0.1] * 10)
+
+
+async def test_f86_after_a_stall_of_the_brokers_the_messages_come_no_faster_than_the_rate(
+    clock: Clock,
+) -> None:
+    times: list[float] = []
+
+    class Stalling:
+        async def send(self, _: Outgoing) -> None:
+            times.append(clock.now)
+            if len(times) == 100:
+                clock.now += 5.0
+
+    await deliver(messages(300), Stalling(), rate=100)
+    stalled_until = times[100]
+    assert stalled_until - times[99] == pytest.approx(5.0)
+    assert sum(1 for time in times[100:] if time < stalled_until + 1) <= 111
 
 
 async def test_a_high_rate_is_kept_on_average_without_tiny_sleeps(clock: Clock) -> None:

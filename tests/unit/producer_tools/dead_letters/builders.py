@@ -16,8 +16,8 @@ from producer_tools.dead_letters.letter import Letter, Unreadable, read_letter
 from producer_tools.dead_letters.memory import Memory
 from producer_tools.dead_letters.outbox import Answer, Outbox
 from producer_tools.dead_letters.outgoing import Destination, OutgoingRecord
-from producer_tools.dead_letters.pacing import Pacer
 from producer_tools.dead_letters.redrive import Redrive
+from producer_tools.pacing import Pacer
 
 EVENTS = "conversation.events"
 LETTERS = "conversation.dead-letters"

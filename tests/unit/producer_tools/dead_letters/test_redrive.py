@@ -15,7 +15,7 @@ from producer_tools.dead_letters.letter import FailedRecord
 from producer_tools.dead_letters.memory import Memory, open_memory
 from producer_tools.dead_letters.outbox import Answer, NotSentError, TurnedDown, Unanswered
 from producer_tools.dead_letters.outgoing import OutgoingRecord
-from producer_tools.dead_letters.pacing import Pacer
+from producer_tools.pacing import Pacer
 from tests.unit.producer_tools.dead_letters.builders import (
     EVENTS,
     PARKING,

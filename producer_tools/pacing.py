@@ -10,8 +10,11 @@ from typing import Final
 SHORTEST_PAUSE: Final = 0.005
 """Seconds. A shorter sleep costs more than it paces."""
 
-MADE_UP_FOR: Final = 1.0
-"""Seconds. What was missed within them is made up for; more would come in a rush."""
+MADE_UP_FOR: Final = 0.1
+"""Seconds. What was missed within them is made up for: sleeping and sending are not exact.
+
+After a stall there is no more to make up for, or all of it would come in a rush.
+"""
 
 
 class Pacer:

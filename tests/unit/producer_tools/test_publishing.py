@@ -1,0 +1,153 @@
+"""What a publication counts, and where it begins, over a sender that is none."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from consumer.errors import SettingsError
+from consumer.settings import KafkaSettings
+from producer_tools import publishing, running, sender
+from producer_tools.brokers import BrokersError
+from producer_tools.end_state import Tally
+from producer_tools.outgoing import Outgoing, encode_message
+from producer_tools.target import Target
+
+GOOD = b'{"type":"session.created","sessionId":"s%d","language":"en"}\n'
+TARGET = Target(KafkaSettings())
+
+
+class Producer:
+    """Acknowledges what it was given when it is stopped, and not before; ``keeps`` it never."""
+
+    def __init__(self) -> None:
+        self.futures: list[asyncio.Future[None]] = []
+        self.keys: list[bytes] = []
+        self.reached = asyncio.Event()
+        self.keeps = 0
+
+    async def send(self, _topic: str, _value: bytes, key: bytes) -> asyncio.Future[None]:
+        self.keys.append(key)
+        self.futures.append(asyncio.get_running_loop().create_future())
+        if len(self.futures) == 3:
+            self.reached.set()
+        return self.futures[-1]
+
+    async def flush(self) -> None:
+        await asyncio.wait(self.futures)
+
+    async def stop(self) -> None:
+        for future in self.futures[self.keeps :]:
+            future.set_result(None)
+
+
+@pytest.fixture
+def producer(monkeypatch: pytest.MonkeyPatch) -> Producer:
+    made = Producer()
+
+    async def nothing(*_: object) -> None:
+        return None
+
+    async def started(*_: object) -> Producer:
+        return made
+
+    monkeypatch.setattr(sender, "require_topics", nothing)
+    monkeypatch.setattr(sender, "_started", started)
+    return made
+
+
+@pytest.fixture
+def stream() -> Iterator[int]:
+    """Three good lines from someone who has not finished."""
+    reading, writing = os.pipe()
+    os.write(writing, b"".join(GOOD % number for number in range(3)))
+    yield reading
+    os.close(writing)
+    os.close(reading)
+
+
+@pytest.mark.parametrize(
+    ("keeps", "said"),
+    [
+        (0, "interrupted; 3 messages were acknowledged by the brokers\n"),
+        (1, "interrupted; 2 messages were acknowledged by the brokers; 1 more were sent and may"),
+    ],
+)
+async def test_f86_an_interrupt_counts_what_is_acknowledged_while_the_sender_closes(
+    producer: Producer, stream: int, keeps: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    producer.keeps = keeps
+    publish = running._publish("<stdin>", stream, TARGET, skip_invalid=False, as_json=False)
+    running_ = asyncio.ensure_future(publish)
+    await producer.reached.wait()
+    running_.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running_
+    assert f"producer-tools: {said}" in capsys.readouterr().err
+
+
+async def test_f86_an_interrupted_loading_says_what_was_acknowledged(
+    producer: Producer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def messages() -> Iterator[Outgoing]:
+        yield from (encode_message({"type": "x", "sessionId": "s"}) for _ in range(3))
+        asyncio.get_running_loop().call_soon(loading.cancel)
+
+    deliver = running._deliver("loading", messages(), TARGET, tally=Tally(), as_json=False)
+    loading = asyncio.ensure_future(deliver)
+    with pytest.raises(asyncio.CancelledError):
+        await loading
+    assert "interrupted; 3 messages were acknowledged" in capsys.readouterr().err
+
+
+async def test_f86_what_the_brokers_stop_says_how_far_it_came(
+    monkeypatch: pytest.MonkeyPatch, stream: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Stopped(sender.Sender):
+        async def send(self, outgoing: Outgoing) -> None:
+            await super().send(outgoing)
+            raise BrokersError("gone")
+
+    @asynccontextmanager
+    async def open_sender(*_: object) -> AsyncIterator[Stopped]:
+        yield Stopped(Producer(), TARGET.topics)
+
+    monkeypatch.setattr(publishing, "open_sender", open_sender)
+    with pytest.raises(BrokersError):
+        await running._publish("<stdin>", stream, TARGET, skip_invalid=False, as_json=False)
+    said = capsys.readouterr().err
+    assert "0 messages were acknowledged by the brokers; 1 more were sent and may be there" in said
+
+
+@pytest.mark.parametrize("skip_invalid", [False, True])
+async def test_f86_of_a_file_that_was_read_in_part_only_the_rest_is_published(
+    producer: Producer, tmp_path: Path, skip_invalid: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def acknowledged(_topic: str, _value: bytes, key: bytes) -> asyncio.Future[None]:
+        producer.keys.append(key)
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        future.set_result(None)
+        producer.futures.append(future)
+        producer.keeps += 1
+        return future
+
+    monkeypatch.setattr(producer, "send", acknowledged)
+    file = tmp_path / "lines"
+    file.write_bytes(b"read by another\n" + GOOD % 1 + GOOD % 2)
+    with file.open("rb", buffering=0) as opened:
+        opened.readline()
+        descriptor = opened.fileno()
+        await running._publish("-", descriptor, TARGET, skip_invalid=skip_invalid, as_json=True)
+    assert producer.keys == [b"s1", b"s2"]
+
+
+async def test_f86_input_that_cannot_be_read_is_named(producer: Producer, tmp_path: Path) -> None:
+    with (tmp_path / "written").open("wb") as opened, pytest.raises(SettingsError) as raised:
+        await running._publish("<stdin>", opened.fileno(), TARGET, skip_invalid=True, as_json=False)
+    assert str(raised.value) == "<stdin> cannot be read (Bad file descriptor)"
+    assert producer.keys == []
