@@ -67,17 +67,32 @@ def letter_builder(settings: Settings) -> Callable[[Record, Rejected], DeadLette
     return build
 
 
-def retention_of(settings: Settings) -> Retention | None:
+def retention_of(settings: Settings, topics: Mapping[str, TopicDescription]) -> Retention | None:
     """Return how long documents are kept, None for ever."""
     days = settings.mongo.retention_days
-    return None if days is None else Retention(timedelta(days=days))
+    if days is None:
+        return None
+    oldest = {name: topic.oldest_possible for name, topic in topics.items()}
+    told = {name: age for name, age in oldest.items() if age is not None}
+    return Retention(timedelta(days=days), told)
 
 
-def planner_of(settings: Settings) -> RecordPlanner:
+async def asked_retention(settings: Settings) -> Retention | None:
+    """Return how long documents are kept; where that is limited, the brokers are asked.
+
+    Raises ``PreconditionError`` where they do not answer in time.
+    """
+    if settings.mongo.retention_days is None:
+        return None
+    topics = await until_answered("Kafka", lambda: described_topics(settings), settings)
+    return retention_of(settings, topics)
+
+
+def planner_of(settings: Settings, retention: Retention | None) -> RecordPlanner:
     """Return what decodes and plans a record under the policies of the settings."""
     return RecordPlanner(
         settings.kafka.key_policy,
-        retention_of(settings),
+        retention,
         lambda: datetime.now(UTC),
         settings.kafka.max_value_bytes,
     )
@@ -148,7 +163,8 @@ async def opened(settings: Settings, observer: EngineObserver) -> AsyncIterator[
     check_codecs()
     deadline = patience_of(settings)
     topics = await until_answered("Kafka", lambda: described_topics(settings), settings, deadline)
-    refuse(topic_findings(settings.kafka, settings.dead_letters, topics))
+    expiring = settings.mongo.retention_days is not None
+    refuse(topic_findings(settings.kafka, settings.dead_letters, topics, expiring=expiring))
     closing = settings.engine.drain_deadline * CLOSE_SHARE
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(
@@ -180,7 +196,7 @@ def build_runner(settings: Settings, parts: Parts, observer: EngineObserver) -> 
     backoff = Backoff(engine.backoff_initial, engine.backoff_max)
     chance = random.random
     pipeline = Pipeline(
-        planner=planner_of(settings),
+        planner=planner_of(settings, retention_of(settings, parts.topics)),
         store=parts.store,
         dead_letters=parts.dead_letters,
         letter=letter_builder(settings),

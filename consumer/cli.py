@@ -327,13 +327,15 @@ def audit(
         to_time=to_time,
         sessions=tuple(sessions or ()),
     )
-    from consumer.app import retention_of
+    from consumer.app import asked_retention
     from consumer.operations.audit.audit import AuditRequest
     from consumer.operations.audit.audit import audit as audit_part
 
-    finish(
-        lambda: audit_part(settings, AuditRequest(selection, emit, as_json), retention_of(settings))
-    )
+    async def audited() -> int:
+        request = AuditRequest(selection, emit, as_json)
+        return await audit_part(settings, request, await asked_retention(settings))
+
+    finish(audited)
 
 
 @app.command()
@@ -360,10 +362,14 @@ def explain(
 
     settings = settings_from(assignments, servers=servers, group=group, uri=uri, database=database)
     selection = Request(sessions=(session_id,), from_time=from_time)
-    from consumer.app import retention_of
+    from consumer.app import asked_retention
     from consumer.operations.explain import explain as explain_session
 
-    finish(lambda: explain_session(settings, selection, retention_of(settings), as_json=as_json))
+    async def explained() -> int:
+        retention = await asked_retention(settings)
+        return await explain_session(settings, selection, retention, as_json=as_json)
+
+    finish(explained)
 
 
 @app.command()

@@ -12,7 +12,7 @@ from consumer.contract.dead_letter import DeadLetter
 from consumer.contract.record import Record, TopicPartition
 from consumer.contract.rejection import Reason, Rejected
 from consumer.errors import TransientError
-from consumer.state.outcomes import Outcome, Result
+from consumer.state.outcomes import Mark, Outcome, Result
 from consumer.state.writes import Write
 
 
@@ -179,7 +179,7 @@ class PartitionReport:
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     reasons: Counter[Reason] = field(default_factory=Counter)
     late: int = 0
-    key_mismatches: int = 0
+    marks: Counter[Mark] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)

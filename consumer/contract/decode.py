@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final, assert_never
 
 from pydantic import ValidationError
@@ -34,10 +33,10 @@ from consumer.contract.messages import (
     SessionCreated,
     SessionFailed,
 )
-from consumer.contract.record import NO_TIMESTAMP, Record
-from consumer.contract.record_time import effective_timestamp_ms
+from consumer.contract.record import Record
+from consumer.contract.record_time import record_time
 from consumer.contract.rejection import Reason, Rejected
-from consumer.contract.rfc3339 import EPOCH, parse_time, time_from_ms
+from consumer.contract.rfc3339 import EPOCH, parse_time
 
 MAX_VALUE_BYTES: Final = 32 * 1024 * 1024
 """The largest value that is read unless something else is asked for: twice what a document may
@@ -226,7 +225,7 @@ def _read_time(
     if written is None and event is not None and event.time is not None:
         source, written = "time", event.time
     if written is None:
-        instant = _record_time(record)
+        instant = record_time(record)
         problem = "missing, and the record has no usable timestamp"
     else:
         instant = parse_time(written) if isinstance(written, str) else None
@@ -236,13 +235,6 @@ def _read_time(
     # A stand-in, so that the other fields are looked at too.
     fields[name] = instant or EPOCH
     fields["time_defaulted"] = written is None
-
-
-def _record_time(record: Record) -> datetime | None:
-    milliseconds = effective_timestamp_ms(record)
-    if milliseconds is None or milliseconds == NO_TIMESTAMP:
-        return None
-    return time_from_ms(milliseconds)
 
 
 def _validated(

@@ -28,9 +28,9 @@ from consumer.ports import (
     Stage,
     Store,
 )
-from consumer.state.outcomes import Outcome, Result
-from consumer.state.retention import Retention
-from consumer.state.writes import Expired, Write, plan
+from consumer.state.outcomes import NO_MARK, Mark, Outcome, Result
+from consumer.state.retention import FOR_EVER, Retention
+from consumer.state.writes import Write, plan
 
 T = TypeVar("T")
 
@@ -60,8 +60,8 @@ class Abandoned(Exception):  # noqa: N818 -- not an error: the records have anot
 class Planner(Protocol):
     """What is done with one record before any I/O."""
 
-    def __call__(self, record: Record) -> tuple[Write | Result, bool]:
-        """Return the write, or the outcome where there is none, and whether the key differs."""
+    def __call__(self, record: Record) -> tuple[Write | Result, Mark]:
+        """Return the write, or the outcome where there is none, and what is to be counted."""
         ...
 
 
@@ -74,29 +74,32 @@ class RecordPlanner:
     now: Callable[[], datetime]
     max_value_bytes: int = MAX_VALUE_BYTES
 
-    def __call__(self, record: Record) -> tuple[Write | Result, bool]:
+    def __call__(self, record: Record) -> tuple[Write | Result, Mark]:
         """See ``Planner``."""
         decoded = decode(record, self.key_policy, self.max_value_bytes)
         match decoded:
             case Rejected():
-                return Result(Outcome.DEAD_LETTERED, decoded), False
+                return Result(Outcome.DEAD_LETTERED, decoded), NO_MARK
             case Tombstone():
-                return Result(Outcome.SKIPPED), False
+                return Result(Outcome.SKIPPED), NO_MARK
             case Decoded():
-                return self._planned(decoded, record), decoded.key_mismatch
+                return self._planned(decoded, record)
             case _:
                 assert_never(decoded)
 
-    def _planned(self, decoded: Decoded, record: Record) -> Write | Result:
-        oldest = self.retention.oldest_kept(self.now()) if self.retention else None
-        planned = plan(decoded.message, record, self.retention, oldest)
-        match planned:
-            case Rejected():
-                return Result(Outcome.DEAD_LETTERED, planned)
-            case Expired():
-                return Result(Outcome.SKIPPED)
-            case _:
-                return planned
+    def _planned(self, decoded: Decoded, record: Record) -> tuple[Write | Result, Mark]:
+        marks = Mark.KEY_MISMATCH if decoded.key_mismatch else NO_MARK
+        lifetime = FOR_EVER
+        if self.retention is not None:
+            lifetime = self.retention.lifetime(record, self.now())
+        if lifetime.over:
+            return Result(Outcome.SKIPPED), marks | Mark.EXPIRED
+        if lifetime.doubtful:
+            marks |= Mark.DOUBTFUL_TIMESTAMP
+        planned = plan(decoded.message, record, lifetime.expire_at)
+        if isinstance(planned, Rejected):
+            return Result(Outcome.DEAD_LETTERED, planned), marks
+        return planned, marks
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,14 +154,14 @@ class Pipeline:
         clock = asyncio.get_running_loop().time
         report = BatchReport()
         begun = clock()
-        results, writes, mismatches = await self._plan(batch)
+        results, writes, marks = await self._plan(batch)
         report.seconds[Stage.DECODE] = clock() - begun
         begun = clock()
         await self._apply(batch, results, writes)
         report.seconds[Stage.APPLY] = clock() - begun
         if batch.ended.is_set():
             raise Abandoned
-        letters = self._judge(batch, results, mismatches, report)
+        letters = self._judge(batch, results, marks, report)
         begun = clock()
         for portion in portions(letters):
             await self._persist(
@@ -169,10 +172,10 @@ class Pipeline:
 
     async def _plan(
         self, batch: Batch
-    ) -> tuple[list[Result | None], list[tuple[int, Write]], set[int]]:
+    ) -> tuple[list[Result | None], list[tuple[int, Write]], dict[int, Mark]]:
         results: list[Result | None] = []
         writes: list[tuple[int, Write]] = []
-        mismatches: set[int] = set()
+        marks: dict[int, Mark] = {}
         records_since, bytes_since = 0, 0
         for records in batch.records.values():
             for record in records:
@@ -182,15 +185,15 @@ class Pipeline:
                 records_since += 1
                 bytes_since += len(record.value or b"")
                 index = len(results)
-                planned, mismatch = self._planner(record)
-                if mismatch:
-                    mismatches.add(index)
+                planned, mark = self._planner(record)
+                if mark:
+                    marks[index] = mark
                 if isinstance(planned, Result):
                     results.append(planned)
                 else:
                     results.append(None)
                     writes.append((index, planned))
-        return results, writes, mismatches
+        return results, writes, marks
 
     async def _apply(
         self, batch: Batch, results: list[Result | None], writes: list[tuple[int, Write]]
@@ -228,7 +231,7 @@ class Pipeline:
         self,
         batch: Batch,
         results: Sequence[Result | None],
-        mismatches: set[int],
+        marks: Mapping[int, Mark],
         report: BatchReport,
     ) -> list[DeadLetter]:
         letters: list[DeadLetter] = []
@@ -240,10 +243,9 @@ class Pipeline:
             if share is not None:
                 report.held[partition] = self._hold(records, ended, share)
             else:
-                report.partitions[partition] = self._report(records, ended)
-                report.partitions[partition].key_mismatches = sum(
-                    index in mismatches for index in range(start, start + len(records))
-                )
+                report.partitions[partition] = part = self._report(records, ended)
+                for index in range(start, start + len(records)) if marks else ():
+                    part.marks.update(marks.get(index, NO_MARK))
                 letters += [
                     self._letter(record, result.rejected)
                     for record, result in zip(records, ended, strict=True)

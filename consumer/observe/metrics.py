@@ -21,6 +21,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from consumer import __version__
 from consumer.contract.record import TopicPartition
 from consumer.ports import PartitionReport, Stage
+from consumer.state.outcomes import Mark
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -65,9 +66,21 @@ class Metrics:
         self._late = self._counter(
             "late_events", "Events of sessions that had ended, stored all the same.", _BY_PARTITION
         )
-        self._key_mismatches = self._counter(
-            "key_mismatches", "Records whose key is not their sessionId.", _BY_PARTITION
-        )
+        self._marks = {
+            Mark.KEY_MISMATCH: self._counter(
+                "key_mismatches", "Records whose key is not their sessionId.", _BY_PARTITION
+            ),
+            Mark.EXPIRED: self._counter(
+                "records_expired",
+                "Records skipped because they are older than mongo.retention_days allow.",
+                _BY_PARTITION,
+            ),
+            Mark.DOUBTFUL_TIMESTAMP: self._counter(
+                "doubtful_timestamps",
+                "Records whose timestamp cannot be right, so that they never expire.",
+                _BY_PARTITION,
+            ),
+        }
         self._dead_letters = self._counter(
             "dead_letters", "Records settled by a dead letter, by reason.", ("reason",)
         )
@@ -144,8 +157,8 @@ class Metrics:
             self._dead_letters.labels(reason).inc(count)
         if report.late:
             self._late.labels(*where).inc(report.late)
-        if report.key_mismatches:
-            self._key_mismatches.labels(*where).inc(report.key_mismatches)
+        for mark, count in report.marks.items():
+            self._marks[mark].labels(*where).inc(count)
 
     def activity_refused(self, cause: str) -> None:
         """Count an activity write that the database refused for good."""

@@ -18,7 +18,7 @@ from consumer.observe.logging import get_logger
 from consumer.observe.metrics import Metrics
 from consumer.observe.repeats import Repeats
 from consumer.ports import BatchReport, Gap, Hold, Reset, Stage
-from consumer.state.outcomes import Outcome
+from consumer.state.outcomes import Mark, Outcome
 
 REJECTED_INTERVAL = 1.0
 """Seconds in which the rejections of a partition for one reason are one line: the dead-letter
@@ -29,6 +29,13 @@ ACTIVITY_INTERVAL = 10.0
 
 SHORT_MARGIN = 0.1
 """The share of the topic's retention below which unread records are in danger."""
+
+MARKS = {
+    Mark.KEY_MISMATCH: "key_mismatches",
+    Mark.EXPIRED: "expired",
+    Mark.DOUBTFUL_TIMESTAMP: "doubtful_timestamps",
+}
+"""How the line of a batch names what is counted beside the outcomes."""
 
 ASSIGNMENT = "assignment"
 STALLED = "stalled"
@@ -69,12 +76,12 @@ class EngineObserver:
 
     def settled(self, report: BatchReport) -> None:
         """See ``Observer``: the canonical line of a batch, and its counts."""
-        outcomes, late, key_mismatches = Counter[Outcome](), 0, 0
+        outcomes, late, marks = Counter[Outcome](), 0, Counter[Mark]()
         for partition, part in report.partitions.items():
             self._metrics.settled(partition, part)
             outcomes.update(part.outcomes)
             late += part.late
-            key_mismatches += part.key_mismatches
+            marks.update(part.marks)
         for stage, seconds in report.seconds.items():
             self._metrics.took(stage, seconds)
         if not report.partitions:
@@ -82,7 +89,8 @@ class EngineObserver:
         facts: dict[str, object] = {
             "records": outcomes.total(),
             **{outcome.value: count for outcome, count in outcomes.items() if count},
-            **{name: n for name, n in (("late", late), ("key_mismatches", key_mismatches)) if n},
+            **({"late": late} if late else {}),
+            **{name: marks[mark] for mark, name in MARKS.items() if marks[mark]},
             "seconds": {stage.value: round(s, 4) for stage, s in report.seconds.items()},
             "offsets": {_name(p): [part.first, part.end] for p, part in report.partitions.items()},
         }

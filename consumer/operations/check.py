@@ -57,7 +57,12 @@ async def _kafka(settings: Settings) -> Sequence[Finding]:
         reached = Finding("Kafka", Status.OK, f"reached by {settings.kafka.bootstrap_servers[0]}")
         return [
             reached,
-            *topic_findings(settings.kafka, settings.dead_letters, topics),
+            *topic_findings(
+                settings.kafka,
+                settings.dead_letters,
+                topics,
+                expiring=settings.mongo.retention_days is not None,
+            ),
             *await group_findings(settings, admin, topics),
         ]
 

@@ -14,8 +14,9 @@ from rich.text import Text
 
 from consumer.contract.dead_letter_headers import DeadLetterInfo, origin_of
 from consumer.contract.record import Record, TopicPartition
+from consumer.contract.record_time import usable_time
 from consumer.contract.rejection import Rejected
-from consumer.contract.rfc3339 import format_time, time_from_ms
+from consumer.contract.rfc3339 import format_time
 from consumer.errors import ExitCode, PreconditionError, TransientError
 from consumer.operations.audit.accounts import unread
 from consumer.operations.audit.judging import JudgedRecord, RecordJudge
@@ -163,7 +164,7 @@ def _kind(each: JudgedRecord) -> str:
 
 
 def _stamp(record: Record) -> str:
-    stamped = time_from_ms(record.timestamp_ms) if record.timestamp_ms >= 0 else None
+    stamped = usable_time(record.timestamp_ms)
     return format_time(stamped) if stamped else str(record.timestamp_ms)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Flag, StrEnum, auto
 
 from consumer.contract.rejection import Rejected
 
@@ -17,6 +17,20 @@ class Outcome(StrEnum):
     CONFLICT = "conflict"
     DEAD_LETTERED = "dead_lettered"
     SKIPPED = "skipped"
+
+
+class Mark(Flag):
+    """What is counted beside a record's outcome, and changes nothing about it."""
+
+    KEY_MISMATCH = auto()
+    """The key is not the sessionId."""
+    EXPIRED = auto()
+    """Skipped because its document would expire at once."""
+    DOUBTFUL_TIMESTAMP = auto()
+    """Its timestamp cannot be right, so that it decided nothing about how long it is kept."""
+
+
+NO_MARK = Mark(0)
 
 
 @dataclass(frozen=True, slots=True)

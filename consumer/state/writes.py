@@ -19,7 +19,6 @@ from consumer.contract.messages import (
 from consumer.contract.record import Position, Record
 from consumer.contract.rejection import Rejected
 from consumer.state.bson_content import SERVER_ID_BYTES, raw_document
-from consumer.state.retention import Retention, record_time
 from consumer.state.sessions import Status
 from consumer.state.storable import encode
 
@@ -93,28 +92,12 @@ class ActivityWrite:
     expire_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Expired:
-    """The record is older than what is kept; it writes nothing."""
-
-
-def plan(
-    message: Message,
-    record: Record,
-    retention: Retention | None = None,
-    oldest_kept: datetime | None = None,
-) -> Write | Rejected | Expired:
+def plan(message: Message, record: Record, expire_at: datetime | None = None) -> Write | Rejected:
     """Return what ``message`` writes, or why it cannot be stored.
 
-    ``retention`` and ``oldest_kept`` (``retention.oldest_kept`` of the present moment) stand
-    only where documents expire. The same record always writes the same bytes.
+    The same record always writes the same bytes, but for ``expire_at`` where its timestamp was in
+    doubt at first.
     """
-    expire_at = None
-    if retention is not None:
-        stamped = record_time(record)
-        if oldest_kept is not None and stamped is not None and stamped < oldest_kept:
-            return Expired()
-        expire_at = retention.expiry(stamped)
     match message:
         case EventRecorded():
             return _event(message, record, expire_at)

@@ -25,9 +25,16 @@ def _create_command(kafka: KafkaSettings, topic: str, *options: str) -> str:
 
 
 def topic_findings(
-    kafka: KafkaSettings, letters: DeadLetterSettings, topics: Mapping[str, TopicDescription]
+    kafka: KafkaSettings,
+    letters: DeadLetterSettings,
+    topics: Mapping[str, TopicDescription],
+    *,
+    expiring: bool = False,
 ) -> list[Finding]:
-    """Judge the subscribed topics and the dead-letter topic by their descriptions."""
+    """Judge the subscribed topics and the dead-letter topic by their descriptions.
+
+    ``expiring``: documents expire by the timestamps of their records.
+    """
     findings = [
         Finding(f"topic {name}", Status.OK, f"{topics[name].partitions} partitions")
         if name in topics
@@ -39,6 +46,7 @@ def topic_findings(
     findings += [_not_compacted(topic) for topic in present]
     findings += _replicated(present)
     findings += _durable(present)
+    findings += _stamped_by_producers(present) if expiring else []
     findings.append(_dead_letter_topic(kafka, letters, topics, present))
     return findings
 
@@ -112,6 +120,22 @@ def _durable(present: list[TopicDescription]) -> list[Finding]:
             name = f"in-sync replicas of {topic.name}"
             findings.append(Finding(name, Status.WARNING, detail, alter + "min.insync.replicas=2"))
     return findings
+
+
+def _stamped_by_producers(present: list[TopicDescription]) -> list[Finding]:
+    """Warn where the clocks of producers decide when documents are deleted."""
+    return [
+        Finding(
+            f"timestamps of {topic.name}",
+            Status.WARNING,
+            "message.timestamp.type is CreateTime, and mongo.retention_days counts from there: a "
+            "producer whose clock is behind has its documents deleted early, or never written",
+            f"kafka-configs.sh --alter --entity-type topics --entity-name {topic.name} "
+            "--add-config message.timestamp.type=LogAppendTime",
+        )
+        for topic in present
+        if topic.configs.get("message.timestamp.type", "CreateTime") == "CreateTime"
+    ]
 
 
 def _dead_letter_topic(

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -51,6 +52,21 @@ class TopicDescription:
         """How long records are kept, None for ever or where the broker does not tell."""
         value = int(self.configs.get("retention.ms", "-1"))
         return value if value >= 0 else None
+
+    @property
+    def oldest_possible(self) -> timedelta | None:
+        """How old a record can be that the topic still has, None where nothing tells.
+
+        A record is deleted with its segment, which takes others for ``segment.ms`` before it is
+        closed, and which the broker looks at now and then.
+        """
+        segment_ms = self.configs.get("segment.ms")
+        if self.retention_ms is None or segment_ms is None:
+            return None
+        try:
+            return timedelta(days=1, milliseconds=self.retention_ms + int(segment_ms))
+        except OverflowError:
+            return None
 
 
 class Admin:

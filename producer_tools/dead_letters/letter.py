@@ -13,7 +13,7 @@ from consumer.contract.dead_letter_headers import (
     origin_of,
 )
 from consumer.contract.record import Headers, Position, Record
-from consumer.contract.rfc3339 import time_from_ms
+from consumer.contract.record_time import usable_time
 from producer_tools.dead_letters.fate import digest_of, letter_key, origin_key
 
 UNKNOWN: Final = "unknown"
@@ -98,7 +98,7 @@ class Unreadable:
     @property
     def sent_at(self) -> datetime | None:
         """When it came to the dead-letter topic, None where its timestamp does not tell."""
-        return time_from_ms(self.record.timestamp_ms) if self.record.timestamp_ms >= 0 else None
+        return usable_time(self.record.timestamp_ms)
 
     @property
     def state_key(self) -> bytes:
@@ -115,7 +115,7 @@ def read_letter(record: Record) -> Letter | Unreadable:
         return Unreadable(record, "its headers name no origin")
     if info.timestamp_ms is None:
         return Unreadable(record, "its header dlq-timestamp cannot be read")
-    failed_at = info.failed_at or time_from_ms(record.timestamp_ms)
+    failed_at = info.failed_at or usable_time(record.timestamp_ms)
     if failed_at is None:
         return Unreadable(record, "its header dlq-failed-at cannot be read")
     return _letter(record, info, info.timestamp_ms, failed_at)

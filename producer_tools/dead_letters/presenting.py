@@ -14,7 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from consumer.contract.record import Headers, Position
-from consumer.contract.rfc3339 import format_time, time_from_ms
+from consumer.contract.record_time import usable_time
+from consumer.contract.rfc3339 import format_time
 from consumer.printable import printable
 from producer_tools.console import write, written
 from producer_tools.dead_letters.fate import Fate
@@ -198,7 +199,7 @@ def _headers_table(headers: Headers) -> Table:
 def _facts(letter: Letter | Unreadable, fate: Fate | None) -> list[tuple[str, str]]:
     if isinstance(letter, Unreadable):
         return [("state", fate_text(fate)), ("unreadable", printable(letter.problem))]
-    time = time_from_ms(letter.timestamp_ms)
+    time = usable_time(letter.timestamp_ms)
     return [
         ("state", fate_text(fate)),
         ("reason", f"{letter.reason}: {printable(letter.detail)}"),

@@ -25,9 +25,9 @@ from consumer.contract.record import Headers, Record
 from consumer.contract.rejection import Reason, Rejected
 from consumer.contract.rfc3339 import parse_time
 from consumer.state.bson_content import RAW
-from consumer.state.retention import Retention
+from consumer.state.retention import FOR_EVER, Retention
 from consumer.state.verdict import REDELIVERED, judge
-from consumer.state.writes import Expired, Write, plan
+from consumer.state.writes import Write, plan
 
 CANARY = "hush"
 """Stands in values of the inputs, and must never stand in the detail of a rejection."""
@@ -79,12 +79,11 @@ def processed(one: Input) -> tuple[str, Write | None, Rejected | None, DeadLette
     if isinstance(found, Rejected):
         end, rejected = found.reason.value, found
     elif not isinstance(found, Tombstone):
-        retention = RETENTION if one.expires else None
-        oldest = RETENTION.oldest_kept(FAILED_AT) if one.expires else None
-        planned = plan(found.message, record, retention, oldest)
+        lifetime = RETENTION.lifetime(record, FAILED_AT) if one.expires else FOR_EVER
+        planned = plan(found.message, record, lifetime.expire_at)
         if isinstance(planned, Rejected):
             end, rejected = planned.reason.value, planned
-        elif isinstance(planned, Expired):
+        elif lifetime.over:
             end = "expired"
         else:
             end, write = type(planned).__name__, planned

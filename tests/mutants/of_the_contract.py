@@ -10,6 +10,55 @@ _INPUT = "tests/faults/input/test_bad_input_b.py::"
 
 MUTANTS = (
     Mutant(
+        "only -1 is no timestamp",
+        "F51 B22",
+        "consumer/contract/record_time.py",
+        "    if timestamp_ms is None or timestamp_ms < 0:\n",
+        "    if timestamp_ms is None or timestamp_ms == -1:\n",
+        (
+            _CONTRACT + "test_decode_times.py::"
+            "test_f51_without_any_usable_time_a_message_is_invalid",
+            _CONTRACT + "test_record_time.py::"
+            "test_f51_a_usable_timestamp_lies_between_the_epoch_and_the_year_9999",
+        ),
+        "what was never stamped would be stored as of 1969, or of the year 1",
+    ),
+    Mutant(
+        "seconds are believed to be milliseconds",
+        "F50",
+        "consumer/state/retention.py",
+        "        if stamped is None or stamped < FIRST_TIME or",
+        "        if stamped is None or",
+        (
+            "tests/unit/state/test_retention.py::"
+            "test_f50_a_timestamp_that_cannot_be_right_decides_nothing",
+            "tests/unit/engine/test_pipeline.py::"
+            "test_f50_a_record_whose_timestamp_cannot_be_right_is_stored_and_counted",
+        ),
+        "all that a producer with a wrong clock says would be thrown away without a word",
+    ),
+    Mutant(
+        "a record may be older than its topic keeps any",
+        "F50",
+        "consumer/state/retention.py",
+        "        if age is not None and now - stamped > age and not is_redriven(record):\n",
+        "        if False:\n",
+        (
+            "tests/unit/state/test_retention.py::"
+            "test_f50_a_record_is_not_as_old_as_its_topic_would_have_deleted_it",
+        ),
+        "all that a producer whose clock is behind says would be thrown away without a word",
+    ),
+    Mutant(
+        "what is skipped for its age looks like a tombstone",
+        "F50",
+        "consumer/engine/pipeline.py",
+        "            return Result(Outcome.SKIPPED), marks | Mark.EXPIRED\n",
+        "            return Result(Outcome.SKIPPED), marks\n",
+        ("tests/unit/engine/test_pipeline.py::test_a_record_older_than_what_is_kept_is_skipped",),
+        "nobody would see that a backlog is older than what is kept",
+    ),
+    Mutant(
         "a value is read however many parts it has",
         "F71",
         "consumer/contract/json_text.py",
@@ -61,8 +110,9 @@ MUTANTS = (
         "the time is taken from the clock",
         "B15 B22 F2",
         "consumer/contract/decode.py",
-        "    milliseconds = effective_timestamp_ms(record)\n",
-        '    milliseconds = __import__("time").time_ns() // 1_000_000\n',
+        "        instant = record_time(record)\n",
+        '        instant = __import__("consumer.contract.rfc3339").contract.rfc3339.time_from_ms(\n'
+        '            __import__("time").time_ns() // 1_000_000\n        )\n',
         (
             _CONTRACT + "test_decode_times.py::test_a_missing_time_is_that_of_the_record",
             "tests/faults/kafka/test_bad_input_b.py::"

@@ -31,7 +31,7 @@ from consumer.engine.supervise import supervise
 from consumer.engine.watchdog import Watchdog
 from consumer.errors import TransientError
 from consumer.ports import Observer, Polled
-from consumer.state.outcomes import Result
+from consumer.state.outcomes import Mark, Result
 from consumer.state.writes import Write
 from consumer.store.mongo_store import MongoStore
 from consumer.stream.client import GroupClient, RebalanceCallbacks
@@ -133,7 +133,7 @@ class CountingPlanner:
     planner: RecordPlanner
     planned: Counter[TopicPartition] = field(default_factory=Counter)
 
-    def __call__(self, record: Record) -> tuple[Write | Result, bool]:
+    def __call__(self, record: Record) -> tuple[Write | Result, Mark]:
         """See ``Planner``."""
         self.planned[record.topic_partition] += 1
         return self.planner(record)

@@ -21,8 +21,8 @@ from consumer.operations.audit.accounts import (
 )
 from consumer.operations.audit.letters import LettersOnDisk
 from consumer.state.bson_content import Stored
-from consumer.state.retention import Retention
-from consumer.state.writes import EventWrite, Expired, Write, plan
+from consumer.state.retention import FOR_EVER, Retention
+from consumer.state.writes import EventWrite, Write, plan
 from consumer.store.collections import Collections
 
 FINDS_AT_ONCE = 8
@@ -78,9 +78,12 @@ class RecordJudge:
             case Tombstone():
                 return None
             case Decoded():
-                oldest = self._retention.oldest_kept(datetime.now(UTC)) if self._retention else None
-                planned = plan(decoded.message, record, self._retention, oldest)
-                return None if isinstance(planned, Expired) else planned
+                lifetime = FOR_EVER
+                if self._retention is not None:
+                    lifetime = self._retention.lifetime(record, datetime.now(UTC))
+                if lifetime.over:
+                    return None
+                return plan(decoded.message, record, lifetime.expire_at)
 
     def _judged(
         self,

@@ -9,12 +9,14 @@ from contextlib import AsyncExitStack
 
 from consumer import signals
 from consumer.app import (
+    asked_retention,
     letter_builder,
     planner_of,
     unless_stopped,
 )
 from consumer.contract.record import TopicPartition
 from consumer.engine.breaker import Breaker, BreakerLimits
+from consumer.engine.pipeline import Planner
 from consumer.engine.retry import Backoff
 from consumer.engine.runner import Limits, RunEnd, Runner
 from consumer.errors import ExitCode
@@ -86,7 +88,8 @@ async def _run(
     _announce(settings, request, left)
     drained = True
     if source.ends:
-        runner = _runner(settings, request, opened, source, tally)
+        planner = planner_of(settings, await asked_retention(settings))
+        runner = _runner(settings, request, opened, source, tally, planner)
         async with shown_progress(
             "dry run" if request.dry_run else "replay",
             offsets_of(whole.ranges),
@@ -155,7 +158,12 @@ def _workers(settings: Settings, request: Request) -> int:
 
 
 def _runner(
-    settings: Settings, request: Request, opened: Prepared, source: RangeSource, tally: Tally
+    settings: Settings,
+    request: Request,
+    opened: Prepared,
+    source: RangeSource,
+    tally: Tally,
+    planner: Planner,
 ) -> Runner:
     engine = settings.engine
     observer = ReplayObserver(tally)
@@ -163,7 +171,7 @@ def _runner(
     backoff = Backoff(engine.backoff_initial, engine.backoff_max)
     store = OrderedStore(opened.store)
     pipeline = OrderedPipeline(
-        planner=planner_of(settings),
+        planner=planner,
         store=store,
         dead_letters=opened.dead_letters,
         letter=letter_builder(settings),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from consumer.contract.record import TopicPartition
 from consumer.contract.rejection import Reason
 from consumer.ports import BatchReport
-from consumer.state.outcomes import Outcome
+from consumer.state.outcomes import Mark, Outcome
 
 
 @dataclass(slots=True)
@@ -38,7 +38,7 @@ class Tally:
             ends = self.partitions.setdefault(partition, Ends())
             ends.outcomes.update(part.outcomes)
             ends.reasons.update(part.reasons)
-            ends.key_mismatches += part.key_mismatches
+            ends.key_mismatches += part.marks[Mark.KEY_MISMATCH]
 
     @property
     def total(self) -> Ends:

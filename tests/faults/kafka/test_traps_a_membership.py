@@ -17,7 +17,7 @@ from consumer.engine.retry import Backoff
 from consumer.engine.runner import RunEnd
 from consumer.errors import SettingsError
 from consumer.settings import DeadLetterSettings, KafkaSettings, embedded_profile, load_settings
-from consumer.state.outcomes import Outcome, Result
+from consumer.state.outcomes import NO_MARK, Mark, Outcome, Result
 from consumer.stream.client import _consumer_options
 from consumer.stream.preconditions import topic_findings
 from consumer.stream.topics import TopicDescription
@@ -190,10 +190,10 @@ async def test_a9_decoding_a_large_batch_leaves_the_event_loop_room_for_heartbea
     turns: list[int] = []
     decoded = 0
 
-    def planner(record: Record) -> tuple[Result, bool]:
+    def planner(record: Record) -> tuple[Result, Mark]:
         nonlocal decoded
         decoded += 1
-        return Result(Outcome.SKIPPED), False
+        return Result(Outcome.SKIPPED), NO_MARK
 
     async def beat() -> None:
         while True:

@@ -71,8 +71,11 @@ def test_a_time_that_cannot_be_read_is_never_replaced(
 
 
 @pytest.mark.parametrize(("fields", "name", "attribute"), TIME_FIELDS)
-@pytest.mark.parametrize("unusable", [-1, 253402300800000, 1772618400000000, -62135596800001])
-def test_without_any_usable_time_a_message_is_invalid(
+@pytest.mark.parametrize(
+    "unusable",
+    [-1, -2, -62135596800000, -62135596800001, -(2**63), 253402300800000, 1772618400000000],
+)
+def test_f51_without_any_usable_time_a_message_is_invalid(
     fields: dict[str, Any], name: str, attribute: str, unusable: int
 ) -> None:
     refused = refusal(record(without(fields, name), timestamp_ms=unusable))
@@ -96,7 +99,7 @@ def test_a_record_that_was_sent_back_keeps_its_first_time() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [None, b"", b"soon", b"-1", b"253402300800000", b"\xff"], ids=short
+    "value", [None, b"", b"soon", b"-1", b"-2", b"253402300800000", b"\xff"], ids=short
 )
 def test_a_first_time_that_cannot_be_used_is_never_replaced(value: bytes | None) -> None:
     headers = redriven(value)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from consumer.contract.record import Headers
-from consumer.contract.record_time import REDRIVE_TIMESTAMP, effective_timestamp_ms
+from consumer.contract.record_time import REDRIVE_TIMESTAMP, effective_timestamp_ms, usable_time
 from tests.unit.contract.builders import STAMPED_MS, record
 
 
@@ -52,3 +54,24 @@ def test_a_first_timestamp_that_cannot_be_read_leaves_none(value: bytes | None) 
 def test_two_first_timestamps_leave_none() -> None:
     assert effective(b"5", b"6") is None
     assert effective(b"5", None) is None
+
+
+@pytest.mark.parametrize(
+    ("timestamp_ms", "instant"),
+    [
+        (None, None),
+        (-1, None),
+        (-2, None),
+        (-62135596800000, None),
+        (-(2**63), None),
+        (0, datetime(1970, 1, 1, tzinfo=UTC)),
+        (STAMPED_MS, datetime(2026, 3, 4, 10, tzinfo=UTC)),
+        (253402300799999, datetime(9999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC)),
+        (253402300800000, None),
+        (2**63 - 1, None),
+    ],
+)
+def test_f51_a_usable_timestamp_lies_between_the_epoch_and_the_year_9999(
+    timestamp_ms: int | None, instant: datetime | None
+) -> None:
+    assert usable_time(timestamp_ms) == instant

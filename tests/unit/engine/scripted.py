@@ -15,7 +15,7 @@ from consumer.engine.retry import Backoff
 from consumer.engine.runner import Limits, RunEnd, Runner
 from consumer.errors import ConsumerError, TransientError
 from consumer.ports import AssignmentListener, Polled, Start
-from consumer.state.outcomes import Outcome, Result
+from consumer.state.outcomes import NO_MARK, Mark, Outcome, Result
 from consumer.state.writes import Write
 from tests import builders
 from tests.fakes.observer import RecordingObserver
@@ -44,12 +44,12 @@ def brought(partition: TopicPartition, first: int, count: int = 1, value: bytes 
     return Polled({partition: records(partition, first, count, value)})
 
 
-def planned(record: Record) -> tuple[Write | Result, bool]:
+def planned(record: Record) -> tuple[Write | Result, Mark]:
     """Implements ``Planner`` without a contract: the value says what becomes of the record."""
     if record.value == BAD:
-        return Result(Outcome.DEAD_LETTERED, Rejected(Reason.INVALID, "bad")), False
+        return Result(Outcome.DEAD_LETTERED, Rejected(Reason.INVALID, "bad")), NO_MARK
     write = event_write(event(event_id=f"{record.partition}-{record.offset}"), record)
-    return write, record.value == DIFFERENT_KEY
+    return write, Mark.KEY_MISMATCH if record.value == DIFFERENT_KEY else NO_MARK
 
 
 def letter(record: Record, rejected: Rejected) -> DeadLetter:

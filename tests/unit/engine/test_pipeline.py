@@ -25,7 +25,7 @@ from consumer.engine.pipeline import (
 )
 from consumer.errors import PreconditionError, TransientError
 from consumer.ports import BatchReport, Hold, Stage
-from consumer.state.outcomes import Outcome, Result
+from consumer.state.outcomes import NO_MARK, Mark, Outcome, Result
 from consumer.state.retention import Retention
 from consumer.state.writes import CreateWrite, EventWrite, Write
 from tests import builders
@@ -88,8 +88,8 @@ async def test_late_records_and_other_keys_are_counted_beside_the_outcomes() -> 
     engine.store.result = Result(Outcome.APPLIED, late=True)
     mixed = [*records(P0, 0), *records(P0, 1, 2, value=DIFFERENT_KEY)]
     report = await engine.pipeline.process(batch(mixed, records(P1, 0, value=DIFFERENT_KEY)))
-    assert (report.partitions[P0].late, report.partitions[P0].key_mismatches) == (3, 2)
-    assert (report.partitions[P1].late, report.partitions[P1].key_mismatches) == (1, 1)
+    assert (report.partitions[P0].late, report.partitions[P0].marks[Mark.KEY_MISMATCH]) == (3, 2)
+    assert (report.partitions[P1].late, report.partitions[P1].marks[Mark.KEY_MISMATCH]) == (1, 1)
 
 
 @in_virtual_time
@@ -133,7 +133,7 @@ async def test_a_large_batch_lets_others_run_while_it_is_decoded() -> None:
 async def test_a_store_that_answers_for_too_few_loses_nothing_in_silence() -> None:
     engine = Engine()
 
-    def forgetful(record: Record) -> tuple[Write | Result, bool]:
+    def forgetful(record: Record) -> tuple[Write | Result, Mark]:
         write, mismatch = planned(record)
         return write, mismatch
 
@@ -234,7 +234,7 @@ async def test_f71_decoding_large_records_leaves_the_event_loop_a_turn_between_t
     seen: list[int] = []
     plan = engine.pipeline._planner
 
-    def noting(record: Record) -> tuple[Write | Result, bool]:
+    def noting(record: Record) -> tuple[Write | Result, Mark]:
         seen.append(turns)
         return plan(record)
 
@@ -356,7 +356,7 @@ def test_a_message_that_cannot_be_stored_is_dead_lettered() -> None:
 
 
 def test_a_tombstone_is_skipped() -> None:
-    assert planner()(builders.record(None)) == (Result(Outcome.SKIPPED), False)
+    assert planner()(builders.record(None)) == (Result(Outcome.SKIPPED), NO_MARK)
 
 
 @pytest.mark.parametrize(
@@ -364,18 +364,28 @@ def test_a_tombstone_is_skipped() -> None:
     [(KeyPolicy.WARN, EventWrite), (KeyPolicy.DEAD_LETTER, Result)],
 )
 def test_another_key_is_counted_or_refused(policy: KeyPolicy, expected: type) -> None:
-    write, mismatch = planner(policy)(builders.record(builders.event("s"), key=b"other"))
+    write, marks = planner(policy)(builders.record(builders.event("s"), key=b"other"))
     assert isinstance(write, expected)
-    assert mismatch is (policy is KeyPolicy.WARN)
+    assert marks is (Mark.KEY_MISMATCH if policy is KeyPolicy.WARN else NO_MARK)
 
 
 def test_a_record_older_than_what_is_kept_is_skipped() -> None:
     keeping = planner(keep=timedelta(days=30))
     old = int((NOW - timedelta(days=40)).timestamp() * 1000)
-    assert keeping(builders.record(builders.event(), timestamp_ms=old))[0] == Result(
-        Outcome.SKIPPED
-    )
+    skipped = keeping(builders.record(builders.event(), timestamp_ms=old))
+    assert skipped == (Result(Outcome.SKIPPED), Mark.EXPIRED), "and told apart from a tombstone"
     assert isinstance(keeping(builders.record(builders.event()))[0], EventWrite)
+
+
+def test_f50_a_record_whose_timestamp_cannot_be_right_is_stored_and_counted() -> None:
+    keeping = planner(keep=timedelta(days=30))
+    seconds = int(NOW.timestamp())
+    write, marks = keeping(builders.record(builders.event(), timestamp_ms=seconds, key=b"other"))
+    assert isinstance(write, EventWrite)
+    assert write.expire_at is None
+    assert marks == Mark.DOUBTFUL_TIMESTAMP | Mark.KEY_MISMATCH
+    write, marks = planner()(builders.record(builders.event(), timestamp_ms=seconds))
+    assert marks == NO_MARK, "where nothing expires it decides nothing anyway"
 
 
 def test_a_letter_is_stamped_with_the_time_of_the_failure() -> None:

@@ -8,7 +8,7 @@ from consumer.contract.record import TopicPartition
 from consumer.contract.rejection import Reason
 from consumer.observe.metrics import Metrics
 from consumer.ports import PartitionReport, Stage
-from consumer.state.outcomes import Outcome
+from consumer.state.outcomes import Mark, Outcome
 
 EVENTS = TopicPartition("conversation.events", 3)
 WHERE = {"topic": "conversation.events", "partition": "3"}
@@ -22,7 +22,7 @@ def test_records_are_counted_by_partition_and_outcome() -> None:
         outcomes=Counter({Outcome.APPLIED: 7, Outcome.CONFLICT: 1, Outcome.DEAD_LETTERED: 2}),
         reasons=Counter({Reason.CONFLICT: 1, Reason.INVALID: 2}),
         late=3,
-        key_mismatches=4,
+        marks=Counter({Mark.KEY_MISMATCH: 4, Mark.EXPIRED: 2, Mark.DOUBTFUL_TIMESTAMP: 1}),
     )
     metrics.settled(EVENTS, report)
     metrics.settled(EVENTS, report)
@@ -31,6 +31,8 @@ def test_records_are_counted_by_partition_and_outcome() -> None:
     assert metrics.sample("consumer_dead_letters_total", reason="invalid") == 4
     assert metrics.sample("consumer_late_events_total", **WHERE) == 6
     assert metrics.sample("consumer_key_mismatches_total", **WHERE) == 8
+    assert metrics.sample("consumer_records_expired_total", **WHERE) == 4
+    assert metrics.sample("consumer_doubtful_timestamps_total", **WHERE) == 2
 
 
 def test_trouble_is_counted_by_its_kind() -> None:

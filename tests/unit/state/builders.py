@@ -15,8 +15,7 @@ from consumer.contract.messages import (
 )
 from consumer.contract.record import Record
 from consumer.contract.rejection import Rejected
-from consumer.state.retention import Retention
-from consumer.state.writes import CreateWrite, EndWrite, EventWrite, Expired, Write, plan
+from consumer.state.writes import CreateWrite, EndWrite, EventWrite, Write, plan
 
 SESSIONS = "conversation.sessions"
 EVENTS = "conversation.events"
@@ -102,10 +101,10 @@ def failed(
     )
 
 
-def write(message: Message, source: Record | int = 0, retention: Retention | None = None) -> Write:
+def write(message: Message, source: Record | int = 0, expire_at: datetime | None = None) -> Write:
     """What a message writes, as the record at an offset or as a given one."""
-    planned = plan(message, record(source) if isinstance(source, int) else source, retention)
-    assert not isinstance(planned, Rejected | Expired), planned
+    planned = plan(message, record(source) if isinstance(source, int) else source, expire_at)
+    assert not isinstance(planned, Rejected), planned
     return planned
 
 

@@ -9,7 +9,6 @@ import pytest
 
 from consumer.state.bson_content import raw_document
 from consumer.state.guards import SessionWrite, guard_of, update_of
-from consumer.state.retention import Retention
 from consumer.state.writes import ActivityWrite, CreateWrite
 from tests.fakes.collections import _matches
 
@@ -92,7 +91,7 @@ def test_no_write_says_more_when_it_is_said_twice(guarded: SessionWrite) -> None
 
 
 def test_the_latest_expiry_of_all_writes_stands() -> None:
-    kept = write(created(), 0, Retention(timedelta(days=3)))
+    kept = write(created(), 0, STAMPED + timedelta(days=3))
     assert isinstance(kept, CreateWrite)
     assert update_of(kept).update["$max"] == {"expireAt": STAMPED + timedelta(days=3)}
     assert "$max" not in update_of(CREATE).update

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from typing import Any
 
 import bson
@@ -12,13 +11,11 @@ from bson.raw_bson import RawBSONDocument
 from consumer.contract.json_text import BEYOND_INT64, MAX_DOCUMENT_BYTES, Unstorable
 from consumer.contract.rejection import Reason, Rejected
 from consumer.state.bson_content import SERVER_ID_BYTES
-from consumer.state.retention import Retention
-from consumer.state.writes import MAX_CREATE_BYTES, MAX_END_BYTES, EventWrite, Expired, plan
+from consumer.state.writes import MAX_CREATE_BYTES, MAX_END_BYTES, EventWrite, plan
 
 from .builders import (
     SESSIONS,
     STAMPED,
-    STAMPED_MS,
     at,
     completed,
     create_write,
@@ -91,8 +88,7 @@ def test_a_time_taken_from_the_record_is_marked_as_such(written: EventWrite, ori
 
 
 def test_the_same_record_always_writes_the_same_bytes() -> None:
-    retention = Retention(timedelta(days=30))
-    one, other = (write(event(), record(5), retention) for _ in range(2))
+    one, other = (write(event(), record(5), STAMPED) for _ in range(2))
     assert one.content.raw == other.content.raw
 
 
@@ -160,49 +156,18 @@ def test_the_largest_creation_and_the_largest_end_fit_into_one_document() -> Non
         assert isinstance(plan(message, record()), Rejected)
 
 
+EXPIRY = STAMPED + timedelta(days=30)
+
+
 def test_documents_expire_only_where_a_retention_is_set() -> None:
     assert "expireAt" not in event_write(event()).content
     assert event_write(event()).expire_at is None
-    kept = write(event(), record(), Retention(timedelta(days=30)))
-    assert kept.expire_at == STAMPED + timedelta(days=30)
-    assert decoded(kept.content)["expireAt"] == STAMPED + timedelta(days=30)
+    kept = write(event(), record(), EXPIRY)
+    assert kept.expire_at == EXPIRY
+    assert decoded(kept.content)["expireAt"] == EXPIRY
 
 
 def test_the_expiry_of_a_session_is_no_part_of_its_content() -> None:
-    kept = write(created(), record(), Retention(timedelta(days=30)))
-    assert kept.expire_at == STAMPED + timedelta(days=30)
+    kept = write(created(), record(), EXPIRY)
+    assert kept.expire_at == EXPIRY
     assert "expireAt" not in kept.content
-
-
-def test_a_record_older_than_the_retention_less_a_day_writes_nothing() -> None:
-    retention = Retention(timedelta(days=30))
-    now = STAMPED + timedelta(days=29)
-    oldest = retention.oldest_kept(now)
-    assert oldest == STAMPED
-    assert isinstance(plan(event(), record(), retention, oldest), EventWrite)
-    older = record(timestamp_ms=STAMPED_MS - 1)
-    assert plan(event(), older, retention, oldest) == Expired()
-
-
-@pytest.mark.parametrize("timestamp_ms", [-1, -5, 2**62, 253402300800000, 1772618400000 * 1000])
-def test_a_record_without_a_usable_timestamp_is_kept_for_ever(timestamp_ms: int) -> None:
-    retention = Retention(timedelta(days=30))
-    oldest = retention.oldest_kept(datetime(2026, 1, 1, tzinfo=UTC))
-    planned = plan(event(), record(timestamp_ms=timestamp_ms), retention, oldest)
-    assert isinstance(planned, EventWrite)
-    assert planned.expire_at is None
-
-
-def test_an_expiry_beyond_the_last_year_is_none() -> None:
-    last = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
-    assert Retention(timedelta(days=30)).expiry(last) is None
-
-
-def test_a_record_that_was_sent_back_expires_by_its_first_timestamp() -> None:
-    retention = Retention(timedelta(days=30))
-    stamp = ("redrive-timestamp-ms", str(STAMPED_MS).encode())
-    sent_back = replace(record(timestamp_ms=STAMPED_MS + 10**10), headers=(stamp,))
-    kept = write(event(), sent_back, retention)
-    assert kept.expire_at == STAMPED + timedelta(days=30)
-    later = retention.oldest_kept(STAMPED + timedelta(days=30))
-    assert plan(event(), sent_back, retention, later) == Expired()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 import pytest
@@ -16,7 +17,10 @@ from aiokafka.errors import (
 )
 
 from consumer.errors import PreconditionError, TransientError
-from consumer.stream.topics import Admin
+from consumer.findings import Status
+from consumer.settings import DeadLetterSettings, KafkaSettings
+from consumer.stream.preconditions import topic_findings
+from consumer.stream.topics import Admin, TopicDescription
 
 
 class Configs(NamedTuple):
@@ -106,3 +110,34 @@ async def test_a_topic_cannot_be_created_while_no_broker_answers() -> None:
 async def test_a_refused_creation_says_why() -> None:
     with pytest.raises(PreconditionError, match="LeaderNotAvailableError"):
         await Admin(Client(topic_error=LeaderNotAvailableError.errno)).create("new", 3)
+
+
+@pytest.mark.parametrize(
+    ("configs", "oldest"),
+    [
+        ({"retention.ms": "604800000", "segment.ms": "604800000"}, timedelta(days=15)),
+        ({"retention.ms": "-1", "segment.ms": "604800000"}, None),
+        ({"retention.ms": str(2**63 - 1), "segment.ms": "604800000"}, None),
+        ({"retention.ms": "604800000"}, None),
+        ({}, None),
+    ],
+)
+def test_f50_how_old_a_record_can_be_that_a_topic_still_has(
+    configs: dict[str, str], oldest: timedelta | None
+) -> None:
+    assert TopicDescription("t", 6, 3, configs).oldest_possible == oldest
+
+
+@pytest.mark.parametrize("told", [{}, {"message.timestamp.type": "CreateTime"}])
+def test_f50_topics_that_producers_stamp_are_warned_of_where_documents_expire(
+    told: dict[str, str],
+) -> None:
+    def warned(configs: dict[str, str], *, expiring: bool) -> set[str]:
+        topics = {name: TopicDescription(name, 6, 3, configs) for name in ("t", "l")}
+        kafka, letters = KafkaSettings(topics=("t",)), DeadLetterSettings(topic="l")
+        findings = topic_findings(kafka, letters, topics, expiring=expiring)
+        return {one.name for one in findings if one.status is Status.WARNING}
+
+    assert warned(told, expiring=True) == {"timestamps of t"}
+    assert warned(told, expiring=False) == set()
+    assert warned({"message.timestamp.type": "LogAppendTime"}, expiring=True) == set()

@@ -23,8 +23,8 @@ from consumer.operations.audit.letters import LettersOnDisk
 from consumer.operations.audit.problems import Problems
 from consumer.operations.audit.report import Disagreements, Report
 from consumer.state.bson_content import raw_document
-from consumer.state.retention import Retention
-from consumer.state.writes import Expired, plan
+from consumer.state.retention import FOR_EVER, Retention
+from consumer.state.writes import plan
 from consumer.store.mongo_store import MongoStore
 from consumer.stream.range_reader import RangeReader
 from consumer.stream.ranges import OffsetRange
@@ -83,8 +83,9 @@ class Case:
         for one in records:
             decoded = decode(one, KeyPolicy.WARN)
             assert isinstance(decoded, Decoded)
-            write = plan(decoded.message, one, retention)
-            assert not isinstance(write, Rejected | Expired)
+            lifetime = retention.lifetime(one, datetime.now(UTC)) if retention else FOR_EVER
+            write = plan(decoded.message, one, lifetime.expire_at)
+            assert not isinstance(write, Rejected)
             writes.append(write)
         await apply(MongoStore(self.collections), writes)
 

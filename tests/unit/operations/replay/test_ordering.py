@@ -13,7 +13,7 @@ from consumer.operations.replay.observer import ReplayObserver
 from consumer.operations.replay.ordering import OrderedPipeline, OrderedStore
 from consumer.operations.replay.tally import Tally
 from consumer.state.batch import APPLIED
-from consumer.state.outcomes import Outcome, Result
+from consumer.state.outcomes import NO_MARK, Mark, Outcome, Result
 from consumer.state.writes import Write
 from tests.unit.state.builders import event, write
 
@@ -62,11 +62,11 @@ class Letters:
         pass
 
 
-def planned(record: Record) -> tuple[Write | Result, bool]:
+def planned(record: Record) -> tuple[Write | Result, Mark]:
     """The key says which session the record is of; without one it is skipped."""
     if record.key is None:
-        return Result(Outcome.SKIPPED), False
-    return write(event(record.key.decode(), f"e{record.offset}"), record), False
+        return Result(Outcome.SKIPPED), NO_MARK
+    return write(event(record.key.decode(), f"e{record.offset}"), record), NO_MARK
 
 
 def pipeline(store: HeldStore) -> OrderedPipeline:

@@ -14,7 +14,7 @@ from consumer.errors import ExitCode
 from consumer.operations.replay.report import Report, print_report
 from consumer.operations.replay.tally import Tally
 from consumer.ports import BatchReport, PartitionReport
-from consumer.state.outcomes import Outcome
+from consumer.state.outcomes import Mark, Outcome
 from consumer.stream.ranges import DELETED, OffsetRange, UnreadRange
 
 P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
@@ -31,7 +31,9 @@ def tally() -> Tally:
         Outcome.SKIPPED: 6,
     }
     reasons = {Reason.CONFLICT: 4, Reason.INVALID: 5}
-    part = PartitionReport(0, 10, Counter(outcomes), Counter(reasons), key_mismatches=1)
+    part = PartitionReport(
+        0, 10, Counter(outcomes), Counter(reasons), marks=Counter({Mark.KEY_MISMATCH: 1})
+    )
     counted.add(BatchReport({P0: part}))
     counted.add(BatchReport({P1: PartitionReport(0, 1, Counter({Outcome.APPLIED: 1}))}))
     return counted
