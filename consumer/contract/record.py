@@ -23,6 +23,9 @@ class Position(NamedTuple):
 
 Headers = tuple[tuple[str, bytes | None], ...]
 
+HEADER_NAME_ERRORS = "surrogateescape"
+"""How bytes of a header's name that are no UTF-8 stand in the text, and come out of it again."""
+
 NO_TIMESTAMP = -1
 """What Kafka says where the producer or an old message format gave no timestamp."""
 
@@ -53,7 +56,8 @@ class Record:
     """One record as the broker delivered it: undecoded bytes.
 
     ``timestamp_ms`` is the record's timestamp in milliseconds since the epoch, or
-    ``NO_TIMESTAMP``. Headers keep their order, repetitions and nulls.
+    ``NO_TIMESTAMP``. Headers keep their order, repetitions and nulls, and their names every byte:
+    see ``HEADER_NAME_ERRORS``.
     """
 
     topic: str

@@ -8,8 +8,11 @@ from typing import Any, Protocol
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
 from consumer.contract.dead_letter import DeadLetter
+from consumer.contract.record import HEADER_NAME_ERRORS
 from consumer.errors import TransientError
 from consumer.settings import DeadLetterSettings, KafkaSettings
 from consumer.stream.connection import connection_options
@@ -59,8 +62,24 @@ def open_producer(kafka: KafkaSettings, letters: DeadLetterSettings) -> LetterPr
     return AnyRecordProducer(**producer_options(kafka, letters))
 
 
+class _Name(str):
+    """The name of a header, which becomes the bytes again that it was read from."""
+
+    __slots__ = ()
+
+    def encode(self, *_: str) -> bytes:
+        return super().encode("utf-8", HEADER_NAME_ERRORS)
+
+
+def _is_utf8(name: str) -> bool:
+    return not any("\ud800" <= char <= "\udfff" for char in name)
+
+
 class AnyRecordProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka ships no types
-    """Sends what aiokafka refuses with an assertion: a record with neither key nor value."""
+    """Sends what aiokafka refuses.
+
+    That is a record with neither key nor value, and one with a header whose name is no UTF-8.
+    """
 
     async def send(
         self,
@@ -72,18 +91,43 @@ class AnyRecordProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka shi
         headers: Sequence[tuple[str, bytes | None]] | None = None,
     ) -> asyncio.Future[Any]:
         """Queue a record; the future is done when the brokers have acknowledged it."""
-        if key is not None or value is not None:
+        odd = any(not _is_utf8(name) for name, _ in headers or ())
+        if not odd and (key is not None or value is not None):
             sent: asyncio.Future[Any] = await super().send(
                 topic, value, key, partition, timestamp_ms, headers
             )
             return sent
-        batch = self.create_batch()
-        batch.append(timestamp=timestamp_ms, key=None, value=None, headers=list(headers or ()))
+        batch = self._any_names_batch() if odd else self.create_batch()
+        named = [(_Name(name) if odd else name, content) for name, content in headers or ()]
+        batch.append(timestamp=timestamp_ms, key=key, value=value, headers=named)
+        # Known by now, or the partition could not be chosen.
+        partitions = await self.partitions_for(topic)
         if partition is None:
             # Without a key any partition will do; such records are rare.
-            partition = min(await self.partitions_for(topic))
+            partition = (
+                min(partitions)
+                if key is None
+                else self._partition(topic, None, key, value, key, value)
+            )
         alone: asyncio.Future[Any] = await self.send_batch(batch, topic, partition=partition)
         return alone
+
+    def _any_names_batch(self) -> BatchBuilder:
+        """Return a batch whose builder is the client's one in Python: that in C takes text only."""
+        batch = self.create_batch()
+        accumulator = self._message_accumulator
+        builder = _DefaultRecordBatchBuilderPy(
+            magic=2,
+            compression_type=accumulator._compression_type,  # noqa: SLF001 -- as the client does
+            is_transactional=0,
+            producer_id=-1,
+            producer_epoch=-1,
+            base_sequence=0,
+            batch_size=accumulator._batch_size,  # noqa: SLF001 -- as above
+        )
+        batch._builder = builder  # noqa: SLF001 -- as above
+        batch._set_producer_state = builder.set_producer_state  # noqa: SLF001 -- as above
+        return batch
 
 
 class KafkaDeadLetters:

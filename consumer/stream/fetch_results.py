@@ -6,6 +6,7 @@ fetch of a few megabytes may become as many records as memory holds.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
@@ -13,8 +14,14 @@ from weakref import WeakKeyDictionary
 from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer import fetcher
 from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
+from aiokafka.record.default_records import _DefaultRecordBatchPy
+from aiokafka.record.memory_records import MemoryRecords
 
-from consumer.contract.record import size_of
+from consumer.contract.record import HEADER_NAME_ERRORS, size_of
+
+_LENGTH = struct.Struct(">i")
+_LENGTH_AT = struct.calcsize(">q")
+"""Every format of batches says its length there, of what follows it."""
 
 
 class UnreadableBatchError(Exception):
@@ -28,37 +35,81 @@ class UnreadableBatchError(Exception):
         self.end = end
 
 
-class _Batches:
-    """The client's ``MemoryRecords``, which remember what was last taken from them."""
+class _Bytes(bytearray):
+    """Bytes whose parts become text whatever they are."""
 
-    def __init__(self, batches: Any) -> None:  # noqa: ANN401 -- aiokafka ships no types
-        self._batches = batches
+    def __getitem__(self, key: Any) -> Any:  # noqa: ANN401 -- an index or a slice
+        part = super().__getitem__(key)
+        return _Bytes(part) if isinstance(key, slice) else part
+
+    def decode(self, *_: str) -> str:
+        return super().decode("utf-8", HEADER_NAME_ERRORS)
+
+
+class _AnyNamesBatch(_DefaultRecordBatchPy):  # type: ignore[misc]  # aiokafka ships no types
+    """A batch of which the client decodes nothing but headers' names, and that always."""
+
+    _buffer: bytearray
+
+    def _maybe_uncompress(self) -> None:
+        super()._maybe_uncompress()
+        self._buffer = _Bytes(self._buffer)
+
+
+class Batches:
+    """The client's ``MemoryRecords``, which can give once more what was last taken from them."""
+
+    def __init__(self, content: bytes) -> None:
+        """Take the batches as they came."""
+        self._content = content
+        self._batches = MemoryRecords(content)
+        self._first = self._end = 0
+        self._again: Any = None
         self.last: Any = None
 
+    def size_in_bytes(self) -> int:
+        """Return how much there is."""
+        return len(self._content)
+
     def has_next(self) -> bool:
-        more: bool = self._batches.has_next()
-        return more
+        """Whether another batch is there whole."""
+        return self._again is not None or self._batches.has_next()
 
     def next_batch(self) -> Any:  # noqa: ANN401 -- aiokafka ships no types
-        self.last = None
-        self.last = self._batches.next_batch()
+        """Return the next batch. Raises where it is none."""
+        self.last, self._again = self._again, None
+        if self.last is None:
+            self.last = self._batches.next_batch()
+            self._first = self._end
+            (length,) = _LENGTH.unpack_from(self._content, self._first + _LENGTH_AT)
+            self._end = self._first + _LENGTH_AT + _LENGTH.size + length
         return self.last
+
+    def repeat(self) -> bool:
+        """Give the last batch once more, with any names of headers; False where it had them."""
+        if self.last is None or isinstance(self.last, _AnyNamesBatch):
+            return False
+        self._again = _AnyNamesBatch(self._content[self._first : self._end])
+        return True
 
 
 class NamedPartitionRecords(PartitionRecords):  # type: ignore[misc]  # aiokafka ships no types
-    """Says which batch cannot be read."""
+    """Says which batch cannot be read. Over ``Batches``."""
 
-    def __init__(self, tp: Any, records: Any, *others: Any) -> None:  # noqa: ANN401 -- as above
-        """Take what aiokafka gives its own class."""
-        super().__init__(tp, _Batches(records), *others)
+    _records: Batches
+    _records_iterator: Any
 
-    def __next__(self) -> Any:  # noqa: ANN401 -- as above
+    def __next__(self) -> Any:  # noqa: ANN401 -- aiokafka ships no types
         """Return the next record. Raises ``UnreadableBatchError``."""
         try:
             return next(self._records_iterator)
         except StopIteration:
             raise
         except Exception as error:
+            if isinstance(error, UnicodeDecodeError) and self._records.repeat():
+                # Nothing but the name of a header is decoded, and it is not worth a partition.
+                self._records_iterator = self._unpack_records()
+                return next(self)
             # Any class may come out of it: a codec's, a CRC's, an assertion.
             first = self.next_fetch_offset
             end = getattr(self._records.last, "next_offset", 0)
@@ -112,6 +163,7 @@ class BoundedFetchResult(FetchResult):  # type: ignore[misc]  # aiokafka ships n
 def use_bounded_results(max_bytes: int) -> None:
     """Let every consumer of this process hand out its records so."""
     BoundedFetchResult.max_bytes = max_bytes
+    fetcher.MemoryRecords = Batches
     fetcher.PartitionRecords = NamedPartitionRecords
     fetcher.FetchResult = BoundedFetchResult
 

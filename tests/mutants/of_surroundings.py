@@ -18,7 +18,8 @@ MUTANTS = (
         "",
         (
             _FETCHING + "test_a2_what_stands_before_a_batch_that_cannot_be_decoded_is_read",
-            _INPUT + "test_b21_a_header_whose_name_is_not_utf_8_stops_its_partition_and_no_other",
+            _INPUT
+            + "test_b21_f59_a_header_whose_name_is_not_utf_8_costs_nothing_and_its_letter_has_it[0]",
         ),
         "one batch that cannot be decoded takes with it what was fetched beside it",
     ),

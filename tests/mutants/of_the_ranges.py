@@ -6,6 +6,8 @@ from tests.mutants.mutant import Mutant
 
 _SOURCE = "tests/unit/stream/test_range_source.py::"
 _READER = "tests/unit/stream/test_range_reader.py::"
+_INPUT = "tests/faults/kafka/test_bad_input_b.py::"
+_CLUSTER = "tests/faults/kafka/test_traps_a_cluster.py::"
 _REPORT = "tests/unit/operations/replay/test_report.py::"
 
 MUTANTS = (
@@ -68,5 +70,29 @@ MUTANTS = (
         "",
         (_READER + "test_f59_a_batch_that_cannot_be_decoded_keeps_nobody_from_the_rest",),
         "status, explain, audit and dead-letters would hang for a minute and give up",
+    ),
+    Mutant(
+        "a header's name is worth a partition",
+        "B21 F59",
+        "consumer/stream/fetch_results.py",
+        "if isinstance(error, UnicodeDecodeError) and self._records.repeat():",
+        "if False:",
+        (
+            _INPUT
+            + "test_b21_f59_a_header_whose_name_is_not_utf_8_costs_nothing_and_its_letter_has_it[0]",
+        ),
+        "one Latin-1 name stops a partition until somebody skips the batch by hand",
+    ),
+    Mutant(
+        "a letter's odd names are replaced",
+        "F59",
+        "consumer/stream/dead_letters.py",
+        'return super().encode("utf-8", HEADER_NAME_ERRORS)',
+        'return super().encode("utf-8", "replace")',
+        (
+            _CLUSTER + "test_f59_a_letter_gives_the_bytes_of_a_header_s_name_back_as_they_came"
+            "[None-value]",
+        ),
+        "a redriven record is not the one that failed",
     ),
 )

@@ -176,18 +176,30 @@ async def test_b21_odd_headers_are_read_as_they_are(headers: Headers) -> None:
             assert reader.records[ONE][0].headers == headers
 
 
-async def test_b21_a_header_whose_name_is_not_utf_8_stops_its_partition_and_no_other() -> None:
+ODD_NAME = b"\xff\xfe\xfd\xfc".decode(errors="surrogateescape")
+
+
+def with_an_odd_name(codec: int) -> bytes:
+    """Five records, none of which can be decoded; the third has a header with an odd name."""
     named = batch([(b"key", b"value", (("name", b"x"),))] * 5)
     third = named.replace(b"name", b"NAME", 2).replace(b"name", b"\xff\xfe\xfd\xfc", 1)
-    async with mocked(2, records=5) as (_, frames):
-        frames.edit(Api.FETCH, replacing(TWO, 0, lambda _: checked(third)))
-        async with reading(quick(frames.bootstrap_servers)) as reader:
-            await reader.until_read({ONE: 5, TWO: 2})
-            await reader.until(lambda: len(reader.failed) >= 2)
-            assert set(reader.causes(TWO)) == {"UnicodeDecodeError"}
-            assert reader.offsets(TWO) == [0, 1]
-            _, error = reader.failed[0]
-            assert error.detail == "offsets 2 to 4 cannot be read"
+    head, content = third[: batches.CONTENT_AT], third[batches.CONTENT_AT :]
+    return marked(codec)(head + (bytes(cramjam.gzip.compress(content)) if codec else content))
+
+
+@pytest.mark.parametrize("codec", [0, CODECS["gzip"]])
+async def test_b21_f59_a_header_whose_name_is_not_utf_8_costs_nothing_and_its_letter_has_it(
+    codec: int,
+) -> None:
+    letters = Letters()
+    async with mocked(1, records=5) as (_, frames):
+        frames.edit(Api.FETCH, replacing(ONE, 0, lambda _: with_an_odd_name(codec)))
+        async with running(quick(frames.bootstrap_servers), letters=letters) as member:
+            await member.until(lambda: member.committed == {ONE: 5})
+            assert [letter.origin.offset for letter in letters.sent] == list(range(5))
+            names = [letter.headers[0][0] for letter in letters.sent]
+            assert names == ["NAME", "NAME", ODD_NAME, "name", "name"]
+            assert member.seen.unreadables == []
 
 
 def event(number: int, said: str, **fields: Any) -> bytes:

@@ -219,6 +219,34 @@ async def test_a28_whatever_key_and_value_a_letter_has_it_is_sent_as_it_is(
     assert [(one.key, one.value, one.headers) for one in found] == [(key, value, HEADERS)]
 
 
+ODD_NAMES = (("caf\udce9", b"x"), ("\udcff", None), ("plain", b"y"))
+
+
+@pytest.mark.parametrize(("key", "value"), [(b"key", b"value"), (None, b"value"), (None, None)])
+async def test_f59_a_letter_gives_the_bytes_of_a_header_s_name_back_as_they_came(
+    key: bytes | None, value: bytes | None
+) -> None:
+    with mock_cluster({LETTERS: 3}) as cluster:
+        letter = DeadLetter(key, value, ODD_NAMES, Position(TOPIC, 0, 7))
+        found = await sent(cluster.bootstrap_servers, LETTERS, letter)
+        plain = await sent(
+            cluster.bootstrap_servers, LETTERS, DeadLetter(key, value, HEADERS, letter.origin)
+        )
+    assert [(one.key, one.value, one.headers) for one in found] == [(key, value, ODD_NAMES)]
+    if key is not None:
+        assert {one.partition for one in plain} == {one.partition for one in found}
+
+
+@pytest.mark.real_kafka
+async def test_f59_a_real_broker_takes_a_letter_with_such_a_header(
+    kafka_bootstrap_servers: str, unique_name: str
+) -> None:
+    await create_topics(kafka_bootstrap_servers, unique_name, partitions=3)
+    letter = DeadLetter(b"key", b"value", ODD_NAMES, Position(TOPIC, 0, 7))
+    found = await sent(kafka_bootstrap_servers, unique_name, letter)
+    assert [(one.key, one.value, one.headers) for one in found] == [(b"key", b"value", ODD_NAMES)]
+
+
 @pytest.mark.real_kafka
 async def test_a28_a_letter_with_neither_key_nor_value_is_taken_by_a_real_broker(
     kafka_bootstrap_servers: str, unique_name: str

@@ -7,9 +7,13 @@ from typing import Any
 from aiokafka import TopicPartition as ClientPartition
 from aiokafka.consumer.fetcher import READ_COMMITTED
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
-from aiokafka.record.memory_records import MemoryRecords
 
-from consumer.stream.fetch_results import BoundedFetchResult, NamedPartitionRecords, begin_fetch
+from consumer.stream.fetch_results import (
+    Batches,
+    BoundedFetchResult,
+    NamedPartitionRecords,
+    begin_fetch,
+)
 
 P0 = ClientPartition("t", 0)
 HEADER = b"h" * 100_000
@@ -43,7 +47,7 @@ def fetched(records: int) -> Result:
     )
     for offset in range(records):
         builder.append(offset, 1, b"k", b"{}", [("trace", HEADER)])
-    content = MemoryRecords(bytes(builder.build()))
+    content = Batches(bytes(builder.build()))
     parts = NamedPartitionRecords(P0, content, [], 0, None, None, True, READ_COMMITTED)
     return Result(P0, assignment=Assigned(), partition_records=parts, backoff=0)
 
