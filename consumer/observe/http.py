@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
 
 from consumer.errors import PreconditionError
 from consumer.observe.health import Health, Verdict
@@ -78,6 +79,11 @@ def _server_class(host: str) -> type[ThreadingHTTPServer]:
         address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         daemon_threads = True
         block_on_close = False
+
+        def server_bind(self) -> None:
+            """Listen, and ask no resolver for a name: it may keep silent, and nobody needs it."""
+            TCPServer.server_bind(self)
+            self.server_name, self.server_port = host, int(self.server_address[1])
 
         def handle_error(self, *_: object) -> None:
             """Say nothing: a probe that hangs up is no event."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any, assert_never
@@ -42,6 +43,9 @@ JUDGED = ReadConcern("majority")
 CLOSE_SECONDS = 2.0
 """What ending the sessions on the server may take; it drops them by itself later."""
 
+DEFAULT_PORT = 27017
+_PORT = re.compile(r":[0-9]+$")
+
 APP_NAME = "conversation-consumer"
 
 
@@ -74,6 +78,21 @@ def open_client(settings: MongoSettings, app_name: str = APP_NAME) -> Client:
         raise SettingsError(
             f"mongo.uri: not a connection string the driver accepts ({type(error).__name__})"
         ) from None
+
+
+def servers_of(uri: str) -> str:
+    """Return the servers that a URI names, one way to say it for one set of them, and no secret.
+
+    Nothing is resolved: of a ``mongodb+srv`` URI it is the name that the records are looked up by.
+    """
+    scheme, _, rest = uri.partition("://")
+    named = re.split("[/?]", rest, maxsplit=1)[0].rpartition("@")[2].lower()
+    if scheme == "mongodb+srv":
+        return f"{scheme}://{named}"
+    servers = (
+        host if _PORT.search(host) else f"{host}:{DEFAULT_PORT}" for host in named.split(",")
+    )
+    return ",".join(sorted(set(servers)))
 
 
 async def close_client(client: Client) -> None:

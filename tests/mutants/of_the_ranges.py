@@ -8,6 +8,11 @@ _SOURCE = "tests/unit/stream/test_range_source.py::"
 _READER = "tests/unit/stream/test_range_reader.py::"
 _INPUT = "tests/faults/kafka/test_bad_input_b.py::"
 _CLUSTER = "tests/faults/kafka/test_traps_a_cluster.py::"
+_REQUEST = (
+    "tests/unit/operations/replay/test_request.py::"
+    "test_f63_f90_a_state_file_belongs_to_the_servers_and_the_collections_it_was_written_for"
+)
+_STATE = "tests/unit/operations/replay/test_state_file.py::"
 _REPORT = "tests/unit/operations/replay/test_report.py::"
 
 MUTANTS = (
@@ -70,6 +75,72 @@ MUTANTS = (
         "",
         (_READER + "test_f59_a_batch_that_cannot_be_decoded_keeps_nobody_from_the_rest",),
         "status, explain, audit and dead-letters would hang for a minute and give up",
+    ),
+    Mutant(
+        "a state file is for any server",
+        "F63",
+        "consumer/operations/replay/request.py",
+        '        "--mongo-uri": servers_of(settings.mongo.uri.get_secret_value()),\n',
+        "",
+        (_REQUEST + "[elsewhere0---mongo-uri]",),
+        "everything would count as done in a database that has nothing of it",
+    ),
+    Mutant(
+        "a state file is for any database",
+        "F63 F90",
+        "consumer/operations/replay/request.py",
+        '        "--database": settings.mongo.database,\n',
+        "",
+        (_REQUEST + "[elsewhere1---database]",),
+        "everything would count as done in a database that has nothing of it",
+    ),
+    Mutant(
+        "a state file is for any log of the name",
+        "F80",
+        "consumer/operations/replay/state_file.py",
+        "        if made_anew:\n",
+        "        if False:\n",
+        (_STATE + "test_f80_a_state_of_another_log_is_refused",),
+        "of a topic that was made again the first records would be read by nobody",
+    ),
+    Mutant(
+        "an end that cannot be reached is waited for",
+        "F80",
+        "consumer/stream/range_source.py",
+        "            self._look_for_the_end(cursor)\n",
+        "            pass\n",
+        (_SOURCE + "test_f80_a_log_that_ends_before_its_range_ends_the_reading",),
+        "a replay would go on for ever, at no record a second",
+    ),
+    Mutant(
+        "a state file takes the place of a link",
+        "F88",
+        "consumer/operations/replay/state_file.py",
+        "    path = path.resolve()\n",
+        "",
+        (_STATE + "test_f88_a_link_stays_and_what_it_points_to_is_replaced[True]",),
+        "the progress would not be where whoever made the link looks for it",
+    ),
+    Mutant(
+        "what is kept for a while has a name",
+        "F88",
+        "consumer/operations/replay/on_disk.py",
+        'sqlite3.connect("", ',
+        'sqlite3.connect(__import__("tempfile").mkdtemp() + "/scratch", ',
+        (
+            "tests/unit/operations/replay/test_on_disk.py::"
+            "test_f88_a_process_that_is_killed_leaves_nothing_of_what_people_said",
+        ),
+        "what people said would lie on a disk that nobody looks at, for ever",
+    ),
+    Mutant(
+        "the port for health asks a resolver",
+        "F88",
+        "consumer/observe/http.py",
+        "            TCPServer.server_bind(self)\n",
+        "            super().server_bind()\n",
+        ("tests/unit/observe/test_http.py::test_f88_a_resolver_that_keeps_silent_holds_nobody_up",),
+        "a name service that keeps silent would hold up every start",
     ),
     Mutant(
         "a header's name is worth a partition",

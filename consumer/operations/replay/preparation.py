@@ -25,6 +25,7 @@ from consumer.store.opening import open_store
 from consumer.store.restoring import DryRestorer, MongoRestorer, RestoringStore
 from consumer.stream.dead_letters import KafkaDeadLetters, open_producer
 from consumer.stream.range_reader import RangeReader, open_range_reader
+from consumer.stream.topic_ids import TopicIds
 
 LISTED_FETCH_BYTES = 256 * 1024
 """What one fetch brings of a partition when single records are looked for."""
@@ -35,6 +36,7 @@ class Prepared:
     """Everything open, and what is to be read."""
 
     reader: RangeReader
+    topic_ids: TopicIds
     whole: Progress
     gone: int
     listed: ListedRecords | None
@@ -61,16 +63,18 @@ async def prepared(settings: Settings, request: Request, stack: AsyncExitStack) 
         "Kafka", lambda: _select(settings, request, reader, listed, now), settings
     )
     whole = Progress(selected.ranges, {part.partition: part.first for part in selected.ranges})
+    topics = sorted({part.partition.topic for part in selected.ranges})
+    ids = await until_answered("Kafka", lambda: reader.client.topic_ids(topics), settings)
     state = None
     if request.state is not None:
-        facts = selection_facts(request, settings, listed.digest if listed else None)
-        state = StateFile(Path(request.state), facts)
+        facts = selection_facts(request, settings, listed.digest if listed else None, ids)
+        state = StateFile(Path(request.state), facts, ids)
         whole = state.load() or whole
         # At once: that it cannot be written must not turn out after the first hour.
         state.save(whole)
     letters = await _letters(settings, request, reader, stack)
     store, restoring = await _store(settings, request, listed, stack)
-    return Prepared(reader, whole, selected.gone, listed, store, restoring, letters, state)
+    return Prepared(reader, ids, whole, selected.gone, listed, store, restoring, letters, state)
 
 
 def _load_list(request: Request, stack: AsyncExitStack) -> ListedRecords:

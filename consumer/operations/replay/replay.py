@@ -19,7 +19,7 @@ from consumer.engine.breaker import Breaker, BreakerLimits
 from consumer.engine.pipeline import Planner
 from consumer.engine.retry import Backoff
 from consumer.engine.runner import Limits, RunEnd, Runner
-from consumer.errors import ExitCode
+from consumer.errors import ExitCode, TransientError
 from consumer.observe.logging import configure_logging, get_logger
 from consumer.operations.replay.observer import ReplayObserver
 from consumer.operations.replay.ordering import OrderedPipeline, OrderedStore
@@ -33,7 +33,7 @@ from consumer.operations.replay.tally import Tally
 from consumer.settings import OnGap, Settings
 from consumer.stream.codecs import check_codecs
 from consumer.stream.range_source import RangeSource
-from consumer.stream.ranges import OffsetRange, offsets_of
+from consumer.stream.ranges import BEGAN_ANEW, OffsetRange, UnreadRange, offsets_of
 from consumer.stream.throttle import Throttle
 
 LANES_PER_WORKER = 2
@@ -115,8 +115,25 @@ async def _run(
         repeated=opened.listed.repeated if opened.listed else 0,
         not_found=_not_found(opened, left, tally, finished=finished),
         by_session=bool(request.sessions),
-        unread=[*whole.unread, *source.unread],
+        unread=[*whole.unread, *source.unread, *await _made_anew(opened, left)],
     )
+
+
+async def _made_anew(opened: Prepared, left: Sequence[OffsetRange]) -> list[UnreadRange]:
+    """Return what was read of topics that were made again meanwhile: nobody knows of which log."""
+    topics = sorted({part.partition.topic for part in left if part.offsets})
+    if not topics:
+        return []
+    try:
+        ids = await opened.reader.client.topic_ids(topics)
+    except TransientError:
+        # The brokers have gone since: what was read until then had the ids of the beginning.
+        return []
+    return [
+        UnreadRange(part.partition, part.first, part.end, BEGAN_ANEW)
+        for part in left
+        if part.offsets and ids.get(part.partition.topic) != opened.topic_ids[part.partition.topic]
+    ]
 
 
 def _announce(settings: Settings, request: Request, left: Sequence[OffsetRange]) -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from consumer.contract.messages import Kind
 from consumer.errors import SettingsError
 from consumer.settings import Settings
+from consumer.store.clients import servers_of
+from consumer.stream.topic_ids import TopicIds
 
 NO_LETTERS = "none"
 """The name that stands for no dead-letter topic at all."""
@@ -115,11 +117,19 @@ def _is_session_id(argument: str) -> bool:
     return bool(argument) and not any("\ud800" <= char <= "\udfff" for char in argument)
 
 
-def selection_facts(request: Request, settings: Settings, digest: str | None) -> dict[str, object]:
+def selection_facts(
+    request: Request,
+    settings: Settings,
+    digest: str | None,
+    topic_ids: TopicIds | None = None,
+) -> dict[str, object]:
     """Return what a state file must agree on with the command that goes on from it.
 
-    ``digest`` is the file's. Each name is the option to look at where they differ.
+    ``digest`` is the file's. Each name is the option to look at where they differ. Where every
+    topic has an id, that tells the brokers, however they are addressed.
     """
+    known = bool(topic_ids) and None not in (topic_ids or {}).values()
+    brokers = None if known else sorted(settings.kafka.bootstrap_servers)
     return {
         "--topic": sorted(request.topics or settings.kafka.topics),
         "--partition": sorted(request.partitions),
@@ -131,5 +141,9 @@ def selection_facts(request: Request, settings: Settings, digest: str | None) ->
         "--type": sorted(kind.value for kind in request.kinds),
         "--file": digest,
         "--repair": request.repair,
+        "--mongo-uri": servers_of(settings.mongo.uri.get_secret_value()),
         "--database": settings.mongo.database,
+        "mongo.sessions": settings.mongo.sessions,
+        "mongo.events": settings.mongo.events,
+        "--bootstrap-servers": brokers,
     }

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from consumer.contract.record import TopicPartition
 from consumer.errors import SettingsError
 from consumer.stream.ranges import OffsetRange, UnreadRange
+from consumer.stream.topic_ids import TopicIds
 
 FORMAT = 2
 
@@ -43,6 +44,7 @@ class _State(BaseModel):
 
     format: int
     selection: dict[str, Any]
+    topic_ids: dict[str, str]
     ranges: list[_Part]
     unread: list[_Unread]
 
@@ -62,15 +64,24 @@ class Progress:
 class StateFile:
     """One file for one selection. Written as a whole, or not at all."""
 
-    def __init__(self, path: Path, selection: Mapping[str, object]) -> None:
-        """``selection`` names what the file must agree on, by the options of the command."""
+    def __init__(
+        self, path: Path, selection: Mapping[str, object], topic_ids: TopicIds | None = None
+    ) -> None:
+        """``selection`` names what the file must agree on, by the options of the command.
+
+        ``topic_ids``: which logs the offsets are of, as far as the brokers have ids.
+        """
         self._path = path
+        self._topic_ids = {
+            topic: known for topic, known in (topic_ids or {}).items() if known is not None
+        }
         self._selection = json.loads(json.dumps(dict(selection)))
 
     def load(self) -> Progress | None:
         """Return the progress to go on from, None where there is no file yet.
 
-        Raises ``SettingsError`` where the file belongs to another selection, or is none of ours.
+        Raises ``SettingsError`` where the file belongs to another selection, to other servers or
+        to other logs, or is none of ours.
         """
         state = self._read()
         if state is None:
@@ -84,6 +95,16 @@ class StateFile:
             raise SettingsError(
                 f"--state {self._path} belongs to another replay ({', '.join(differing)} differs): "
                 "name another file, or repeat that command"
+            )
+        made_anew = sorted(
+            topic
+            for topic, known in state.topic_ids.items()
+            if self._topic_ids.get(topic, known) != known
+        )
+        if made_anew:
+            raise SettingsError(
+                f"--state {self._path} is of another log of {', '.join(made_anew)}, which was "
+                "deleted and made again since, or lies on other brokers: name another file"
             )
         placed = {TopicPartition(part.topic, part.partition): part for part in state.ranges}
         return Progress(
@@ -120,6 +141,7 @@ class StateFile:
         state = _State(
             format=FORMAT,
             selection=self._selection,
+            topic_ids=self._topic_ids,
             ranges=[
                 _Part(
                     topic=part.partition.topic,
@@ -150,7 +172,11 @@ class StateFile:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write beside the file and rename: a crash leaves the old state or the new one."""
+    """Write beside the file and rename: a crash leaves the old state or the new one.
+
+    Where the path is a link, what it points to is replaced, and the link stays.
+    """
+    path = path.resolve()
     beside = path.with_name(f"{path.name}.new")
     with beside.open("w", encoding="utf-8") as file:
         file.write(text)

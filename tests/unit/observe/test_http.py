@@ -99,3 +99,19 @@ def test_ipv6_can_be_listened_on(health: Health, metrics: Metrics) -> None:
     except PreconditionError:
         pytest.skip("this machine has no IPv6")
     server.close()
+
+
+def test_f88_a_resolver_that_keeps_silent_holds_nobody_up(
+    monkeypatch: pytest.MonkeyPatch, health: Health, metrics: Metrics
+) -> None:
+    asked: list[str] = []
+
+    def getfqdn(name: str = "") -> str:
+        asked.append(name)
+        return name
+
+    monkeypatch.setattr(socket, "getfqdn", getfqdn)
+    with serve(HttpSettings(host="127.0.0.1", port=0), health, metrics) as server:
+        assert server is not None
+        assert get(server, "/livez")[0] == 200
+    assert asked == []

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from consumer.settings.groups import MongoSettings
 from consumer.settings.values import Driver
 from consumer.store import clients
-from consumer.store.clients import close_client, open_client
+from consumer.store.clients import close_client, open_client, servers_of
 
 NOBODY = SecretStr("mongodb://127.0.0.1:9/?directConnection=true")
 
@@ -55,3 +55,18 @@ async def test_a_client_that_can_close_is_closed(driver: Driver) -> None:
     await close_client(client)
     with pytest.raises(Exception, match=r"[Cc]losed|Cannot use"):
         await client.admin.command("ping")
+
+
+@pytest.mark.parametrize(
+    ("uri", "servers"),
+    [
+        ("mongodb://host", "host:27017"),
+        ("mongodb://b:1,A,b:1/?replicaSet=r", "a:27017,b:1"),
+        ("mongodb://user:p%40ss@host:1/admin", "host:1"),
+        ("mongodb://user:p@ss@host?tls=true", "host:27017"),
+        ("mongodb://[::1]:1,[::2]/", "[::1]:1,[::2]:27017"),
+        ("mongodb+srv://user:pass@cluster.example.net/db?w=1", "mongodb+srv://cluster.example.net"),
+    ],
+)
+def test_f63_servers_are_named_in_one_way_and_without_a_secret(uri: str, servers: str) -> None:
+    assert servers_of(uri) == servers

@@ -201,9 +201,10 @@ class Reading:
 
     async def rest(self) -> dict[int, list[int]]:
         found: dict[int, list[int]] = {}
-        while not all(self.source.end_reached(p, end) for p, end in self.source.ends.items()):
-            for number, offsets in (await self.poll(timeout=AT_ONCE)).items():
-                found.setdefault(number, []).extend(offsets)
+        async with asyncio.timeout(10):
+            while not all(self.source.end_reached(p, end) for p, end in self.source.ends.items()):
+                for number, offsets in (await self.poll(timeout=AT_ONCE)).items():
+                    found.setdefault(number, []).extend(offsets)
         return found
 
 

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
-import pytest
-
 from consumer.operations.replay.on_disk import scratch_database
 from consumer.operations.replay.remembered import Remembered
 
@@ -26,11 +21,3 @@ async def test_ids_are_told_apart_wherever_they_are_cut() -> None:
         remembered = Remembered(database)
         await remembered.remember({("event", "a", "bc"): b"x"})
         assert await remembered.recall([("event", "ab", "c"), ("eventa", "bc")]) == {}
-
-
-def test_the_disk_is_left_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with scratch_database() as database:
-        database.execute("CREATE TABLE t (x)")
-        assert list(tmp_path.rglob("*.sqlite"))
-    assert list(tmp_path.iterdir()) == []

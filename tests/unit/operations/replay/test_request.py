@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from pydantic import SecretStr
 
 from consumer.contract.messages import Kind
 from consumer.errors import ExitCode, SettingsError
 from consumer.operations.replay.request import Request, check_request, selection_facts
-from consumer.settings import DeadLetterSettings, Settings
+from consumer.operations.replay.state_file import Progress, StateFile
+from consumer.settings import DeadLetterSettings, KafkaSettings, MongoSettings, Settings
 
 SETTINGS = Settings()
 
@@ -76,3 +80,46 @@ def test_options_that_select_the_same_agree_on_a_state_file() -> None:
 def test_the_topics_of_the_settings_are_part_of_the_selection() -> None:
     facts = selection_facts(Request(everything=True), SETTINGS, None)
     assert facts["--topic"] == ["conversation.events", "conversation.sessions"]
+
+
+WHERE = Settings(
+    mongo=MongoSettings(uri=SecretStr("mongodb://u:p@a:27017,b/?replicaSet=r"), database="one")
+)
+
+
+def mongo(**changed: object) -> Settings:
+    return WHERE.model_copy(update={"mongo": WHERE.mongo.model_copy(update=changed)})
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "named"),
+    [
+        (mongo(uri=SecretStr("mongodb://c:27017")), "--mongo-uri"),
+        (mongo(database="two"), "--database"),
+        (mongo(sessions="rebuilt_sessions"), "mongo.sessions"),
+        (mongo(events="rebuilt_events"), "mongo.events"),
+        (
+            WHERE.model_copy(update={"kafka": KafkaSettings(bootstrap_servers=("other:9092",))}),
+            "--bootstrap-servers",
+        ),
+    ],
+)
+def test_f63_f90_a_state_file_belongs_to_the_servers_and_the_collections_it_was_written_for(
+    elsewhere: Settings, named: str, tmp_path: Path
+) -> None:
+    request = Request(everything=True)
+    path = tmp_path / "state"
+    StateFile(path, selection_facts(request, WHERE, None)).save(Progress([], {}))
+    with pytest.raises(SettingsError, match=rf"\({named} differ"):
+        StateFile(path, selection_facts(request, elsewhere, None)).load()
+    assert "p@" not in path.read_text()
+
+
+def test_f63_the_same_servers_may_be_named_in_another_way() -> None:
+    request, ids = Request(everything=True), {"t": "id"}
+    one = selection_facts(request, WHERE, None, ids)
+    other = mongo(uri=SecretStr("mongodb://other:secret@B:27017,a:27017/admin?w=1")).model_copy(
+        update={"kafka": KafkaSettings(bootstrap_servers=("elsewhere:9092",))}
+    )
+    assert selection_facts(request, other, None, ids) == one
+    assert selection_facts(request, other, None, {"t": None}) != one

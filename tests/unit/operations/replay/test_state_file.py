@@ -95,3 +95,26 @@ def test_the_file_is_replaced_and_never_written_over(tmp_path: Path) -> None:
     file.save(Progress(PROGRESS.ranges, {P0: 50, P1: 9}))
     assert StateFile(older, SELECTION).load() == PROGRESS
     assert sorted(tmp_path.iterdir()) == [older, path]
+
+
+def test_f80_a_state_of_another_log_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    StateFile(path, SELECTION, {"t": "first", "u": None}).save(PROGRESS)
+    assert StateFile(path, SELECTION, {"t": "first", "u": "any"}).load() == PROGRESS
+    # A broker that does not tell ids, or a topic that was not read yet, says nothing.
+    assert StateFile(path, SELECTION, {"t": None}).load() == PROGRESS
+    with pytest.raises(SettingsError, match="another log of t, which was deleted and made again"):
+        StateFile(path, SELECTION, {"t": "second"}).load()
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_f88_a_link_stays_and_what_it_points_to_is_replaced(tmp_path: Path, there: bool) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    target, link = elsewhere / "state", tmp_path / "link"
+    if there:
+        StateFile(target, SELECTION).save(Progress(PROGRESS.ranges, {}))
+    link.symlink_to(target)
+    StateFile(link, SELECTION).save(PROGRESS)
+    assert link.is_symlink()
+    assert StateFile(target, SELECTION).load() == StateFile(link, SELECTION).load() == PROGRESS
