@@ -5,16 +5,17 @@ The topics themselves say what was sent: a send that was never acknowledged may 
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from consumer.contract.record import Headers, Position, Record, TopicPartition, last_header
 from consumer.contract.rejection import Reason
+from tests.chaos.history import History, Kept
 from tests.chaos.producer import NUMBER, SendLog
-from tests.e2e.accounts import account_problems, coverage_problems, settled_spans
+from tests.e2e.accounts import account_problems, coverage_problems
 from tests.e2e.processes import Service
-from tests.model import Document, Sent, problems
+from tests.model import Document, Sent, accounted_for, problems
 
 SHOWN = 20
 
@@ -41,13 +42,18 @@ def number_of(headers: Headers) -> int | None:
     return None if written is None else int(written)
 
 
-def sent_records(log: SendLog, records: Iterable[Record]) -> list[Sent]:
-    """Return what lies in the topics, with what its sender knows of it."""
+def sent_records(log: SendLog, records: Iterable[Record], history: History) -> list[Sent]:
+    """Return what lies in the topics, and what did, with what its sender knows of it."""
+    there = [Kept(record, history.log(record.topic), surely_read=True) for record in records]
     found = []
-    for record in records:
+    for kept in [*history.records, *there]:
+        record = kept.record
         number = number_of(record.headers)
         assert number is not None, record.position
-        found.append(Sent(record.position, record.timestamp_ms, log.sent[number].says))
+        says = log.sent[number].says
+        found.append(
+            Sent(record.position, record.timestamp_ms, says, kept.log, surely_read=kept.surely_read)
+        )
     return found
 
 
@@ -79,12 +85,46 @@ def check_documents(
     }
 
 
+def check_gaps(
+    verdict: Verdict,
+    history: History,
+    services: Sequence[Service],
+    sent: Sequence[Sent],
+    documents: tuple[list[Document], list[Document]],
+    letters: Sequence[tuple[Position, Reason]],
+) -> None:
+    """Compare what the consumers say was deleted unread with what was."""
+    sessions = {one["sessionId"]: one for one in documents[0]}
+    events = {(one["sessionId"], one["eventId"]): one for one in documents[1]}
+    reasons = defaultdict[Position, set[Reason]](set)
+    for position, reason in letters:
+        reasons[position].add(reason)
+
+    def is_accounted_for(one: Sent) -> bool:
+        message = one.says if isinstance(one.says, Mapping) else {}
+        session_id, event_id = message.get("sessionId"), message.get("eventId")
+        event = events.get((str(session_id), str(event_id)))
+        return accounted_for(one, sessions.get(session_id), event, reasons[one.position])
+
+    verdict.add("gaps", history.gap_problems(services, sent, is_accounted_for))
+    lost = [one for one in sent if not one.surely_read and not is_accounted_for(one)]
+    verdict.counts |= {
+        "records deleted": len(history.records),
+        "records deleted unread": len(lost),
+        "topics made again": sum(history.log(topic) for topic in {o.position.topic for o in sent}),
+        "dead letters expired": len(history.letters),
+    }
+
+
 def check_accounts(
-    verdict: Verdict, services: Sequence[Service], ends: Mapping[TopicPartition, int]
+    verdict: Verdict,
+    services: Sequence[Service],
+    ends: Mapping[TopicPartition, int],
+    history: History,
 ) -> None:
     """Compare what the consumers say they settled with what there was."""
     verdict.add("outcomes that do not add up", account_problems(services))
-    verdict.add("settled by nobody", coverage_problems(settled_spans(services), ends))
+    verdict.add("settled by nobody", coverage_problems(history.settled(services), ends))
     verdict.add("complaints in the logs", complaints(services))
     outcomes = sum((service.outcomes() for service in services), Counter[str]())
     verdict.counts |= {f"outcomes: {name}": count for name, count in sorted(outcomes.items())}

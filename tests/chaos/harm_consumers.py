@@ -37,7 +37,8 @@ async def kill_all(world: World, random: Random) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def _frozen(service: Service, seconds: float) -> AsyncIterator[str]:
+async def frozen(service: Service, seconds: float) -> AsyncIterator[str]:
+    """Let a consumer stand still for so long, and as long as the context lasts."""
     clock = asyncio.get_running_loop().time
     begun = clock()
     service.signal(signal.SIGSTOP)
@@ -50,13 +51,13 @@ async def _frozen(service: Service, seconds: float) -> AsyncIterator[str]:
 
 
 def freeze_one(world: World, random: Random) -> AbstractAsyncContextManager[str]:
-    return _frozen(world.crew.one(random), PAST_SESSION)
+    return frozen(world.crew.one(random), PAST_SESSION)
 
 
 @asynccontextmanager
 async def freeze_shortly(world: World, random: Random) -> AsyncIterator[str]:
     victim = world.crew.one(random)
-    async with _frozen(victim, WITHIN_SESSION):
+    async with frozen(victim, WITHIN_SESSION):
         pass
     yield victim.name
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from random import Random
 
-from tests.chaos import harm_brokers, harm_consumers, harm_database
+from tests.chaos import harm_brokers, harm_consumers, harm_database, harm_logs
 from tests.chaos.schedule import Fault
 from tests.chaos.world import World
 
@@ -32,6 +32,10 @@ DOINGS: Mapping[Fault, Doing] = {
     Fault.CUT_BROKERS: harm_brokers.cut_brokers,
     Fault.UNREACHABLE_BROKERS: harm_brokers.unreachable_brokers,
     Fault.UNREACHABLE_BROKERS_AT_LENGTH: harm_brokers.unreachable_brokers_at_length,
+    Fault.DELETE_CONSUMED: harm_logs.delete_consumed,
+    Fault.DELETE_UNREAD: harm_logs.delete_unread,
+    Fault.TOPIC_ANEW: harm_logs.make_topic_anew,
+    Fault.LETTERS_EXPIRE: harm_logs.expire_letters,
     Fault.KILL_DATABASE: harm_database.kill_database,
     Fault.FREEZE_DATABASE: harm_database.freeze_database,
     Fault.UNREACHABLE_DATABASE: harm_database.unreachable_database,

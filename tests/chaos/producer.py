@@ -31,11 +31,18 @@ class SendLog:
     sent: list[Said] = field(default_factory=list)
     acknowledged: dict[int, Position] = field(default_factory=dict)
     failed: int = 0
+    _forgotten: set[int] = field(default_factory=set)
+
+    def forget(self, topic: str) -> None:
+        """What was acknowledged so far lay in a topic that is no more."""
+        self._forgotten.update(n for n, at in self.acknowledged.items() if at.topic == topic)
 
     def ends(self) -> dict[TopicPartition, int]:
         """Up to where each partition is known to be filled."""
         ends: dict[TopicPartition, int] = {}
-        for position in self.acknowledged.values():
+        for number, position in self.acknowledged.items():
+            if number in self._forgotten:
+                continue
             partition = TopicPartition(position.topic, position.partition)
             ends[partition] = max(ends.get(partition, 0), position.offset + 1)
         return ends
@@ -57,16 +64,30 @@ class Producer:
         self._messages = messages
         self._rate = rate
         self._stopping = False
+        self._may_send = asyncio.Event()
+        self._may_send.set()
+        self._sending = asyncio.Lock()
         self.log = SendLog()
 
     async def run(self) -> None:
         """Send until ``stop``; then wait for the last acknowledgements."""
         while not self._stopping:
+            await self._may_send.wait()
             # After some errors an idempotent producer refuses everything: it is replaced.
             with suppress(KafkaError, OSError):
-                async with _producing(self._bootstrap_servers) as producer:
+                async with self._sending, _producing(self._bootstrap_servers) as producer:
                     await self._send_with(producer)
             await asyncio.sleep(PAUSE)
+
+    @asynccontextmanager
+    async def silent(self) -> AsyncIterator[None]:
+        """Send nothing for as long as the context lasts; whatever was sent has ended before it."""
+        self._may_send.clear()
+        try:
+            async with self._sending:
+                yield
+        finally:
+            self._may_send.set()
 
     def stop(self) -> None:
         self._stopping = True
@@ -75,7 +96,7 @@ class Producer:
         clock = asyncio.get_running_loop().time
         due = clock()
         failures = self.log.failed
-        while not self._stopping and self.log.failed == failures:
+        while not self._stopping and self._may_send.is_set() and self.log.failed == failures:
             due = max(due + TICK, clock() - 1.0)  # what could not be sent for long is not made up
             for _ in range(max(1, round(self._rate * TICK))):
                 await self._send(producer)

@@ -38,6 +38,10 @@ class Fault(StrEnum):
     CUT_BROKERS = "answers of the brokers are cut in the middle"
     UNREACHABLE_BROKERS = "no broker can be reached"
     UNREACHABLE_BROKERS_AT_LENGTH = "no broker can be reached for five minutes"
+    DELETE_CONSUMED = "what the group has read is deleted"
+    DELETE_UNREAD = "records are deleted that nobody has read"
+    TOPIC_ANEW = "a topic is deleted and made again"
+    LETTERS_EXPIRE = "dead letters expire"
     KILL_DATABASE = "the database is killed"
     FREEZE_DATABASE = "the database stands still"
     UNREACHABLE_DATABASE = "the database cannot be reached"
@@ -69,6 +73,11 @@ _OF_THE_BROKERS = {
     Fault.FREEZE_BROKER,
     Fault.RESTART_BROKER,
     Fault.LOSE_COORDINATOR,
+    # The logs are theirs: what is to be deleted must be readable before that.
+    Fault.DELETE_CONSUMED,
+    Fault.DELETE_UNREAD,
+    Fault.TOPIC_ANEW,
+    Fault.LETTERS_EXPIRE,
 }
 _OF_THE_KAFKA_NETWORK = {
     Fault.SILENT_BROKER,

@@ -21,6 +21,7 @@ from tests.chaos.checker import (
     number_of,
     sent_records,
 )
+from tests.chaos.history import History
 from tests.chaos.producer import NUMBER, SendLog
 from tests.chaos.workload import Said
 from tests.e2e.processes import Service
@@ -81,7 +82,7 @@ def problems_of(
     verdict = Verdict()
     sessions: list[Document] = [*stored[0]]
     events: list[Document] = [*stored[1]]
-    check_documents(verdict, sent_records(LOG, RECORDS), (sessions, events), letters)
+    check_documents(verdict, sent_records(LOG, RECORDS, History()), (sessions, events), letters)
     assert verdict.good == (not verdict.problems[KIND])
     return verdict.problems[KIND]
 
@@ -157,7 +158,7 @@ def settled(first: int, end: int, **outcomes: int) -> dict[str, Any]:
 
 def account(*services: Service, end: int = 10) -> Verdict:
     verdict = Verdict()
-    check_accounts(verdict, services, {PARTITION: end})
+    check_accounts(verdict, services, {PARTITION: end}, History())
     return verdict
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiokafka.admin import AIOKafkaAdminClient
@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError
 from consumer.contract.record import TopicPartition
 from producer_tools.outgoing import Stream
 from tests.chaos.crew import Crew
+from tests.chaos.history import History
 from tests.chaos.producer import Producer
 from tests.chaos.servers import Servers
 from tests.chaos.workload import workload
@@ -44,6 +45,12 @@ class World:
     fleet: Fleet
     crew: Crew
     producer: Producer
+    history: History = field(default_factory=History)
+
+    @property
+    def topics(self) -> tuple[str, str]:
+        """The topics that the consumers read."""
+        return self.site.sessions, self.site.events
 
     async def committed(self) -> Mapping[TopicPartition, int] | None:
         """What the group has committed; None while no broker can say."""
@@ -59,7 +66,9 @@ class World:
         finally:
             with suppress(KafkaError, OSError, TimeoutError):
                 await asyncio.wait_for(admin.close(), 5.0)
-        return {TopicPartition(*one): meta.offset for one, meta in found.items()}
+        return {
+            TopicPartition(*one): meta.offset for one, meta in found.items() if meta.offset >= 0
+        }
 
     async def coordinator(self) -> int | None:
         """Which broker coordinates the group, by its number; None while none says."""

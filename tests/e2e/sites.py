@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -70,10 +70,11 @@ class Site:
             "mongo.database": self.name,
         }
 
-    async def create_topics(self) -> None:
+    async def create_topics(self, *names: str) -> None:
+        """Create these topics, by default all of the place."""
         await create_topics(
             self.kafka,
-            *(self.sessions, self.events, self.letters),
+            *(names or (self.sessions, self.events, self.letters)),
             partitions=self.partitions,
             configs={"message.timestamp.after.max.ms": str(2**62)},
         )
@@ -196,23 +197,28 @@ class Site:
         """Every record of the dead-letter topic, by partition and offset."""
         return await self.records(self.letters)
 
-    async def records(self, *topics: str) -> list[Record]:
-        """Every record of the topics, by topic, partition and offset."""
+    async def records(self, *topics: str, within: Mapping[Any, int] | None = None) -> list[Record]:
+        """Every record of the topics, by topic, partition and offset.
+
+        ``within``: only those of these partitions, below these offsets.
+        """
         found: list[Record] = []
-        ends = {p: end for p, end in (await self.ends(*topics)).items() if end}
-        if not ends:
-            return found
+        ends = await self.ends(*topics)
+        if within is not None:
+            ends = {p: min(end, within[p]) for p, end in ends.items() if p in within}
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self.kafka, isolation_level="read_committed", enable_auto_commit=False
         )
         await consumer.start()
         try:
+            begin = await consumer.beginning_offsets(list(ends)) if ends else {}
+            ends = {partition: end for partition, end in ends.items() if begin[partition] < end}
             consumer.assign(list(ends))
             for partition in ends:
-                consumer.seek(partition, 0)
+                consumer.seek(partition, begin[partition])
             while ends:
-                for partition, items in (await consumer.getmany(timeout_ms=1000)).items():
-                    found += [_record(item) for item in items]
+                for partition, items in (await consumer.getmany(*ends, timeout_ms=1000)).items():
+                    found += [_record(item) for item in items if item.offset < ends[partition]]
                     if items[-1].offset + 1 >= ends[partition]:
                         del ends[partition]
         finally:
