@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from asyncio.subprocess import Process
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -21,11 +22,11 @@ from tests.chaos.checker import (
     number_of,
     sent_records,
 )
-from tests.chaos.history import History
+from tests.chaos.history import Deletion, History
 from tests.chaos.producer import NUMBER, SendLog
 from tests.chaos.workload import Said
 from tests.e2e.processes import Service
-from tests.model import Document
+from tests.model import Document, Sent
 
 KIND = "lost, invented, doubled or changed"
 CONFLICT = Position(EVENTS, 0, 1)
@@ -191,3 +192,65 @@ def test_a_record_without_exactly_one_outcome_is_found(lines: list[dict[str, Any
 )
 def test_what_no_consumer_should_say_is_found(odd: Service) -> None:
     assert not account(odd).good
+
+
+# --- what was deleted ---------------------------------------------------------------------
+
+UNREAD = Deletion(PARTITION, 4, 8)
+
+
+def history(*deletions: Deletion, until: int = 10) -> History:
+    made = History()
+    for deletion in deletions:
+        made.deleting([deletion], [Record("t", 0, at, 0, None, None) for at in range(until)])
+    return made
+
+
+def gap(first: int, end: int) -> Service:
+    return service(
+        {"event": "records_deleted_unread", "partition": "t-0", "first": first, "end": end}
+    )
+
+
+def gap_problems(made: History, *services: Service) -> list[str]:
+    sent = [
+        Sent(one.record.position, 0, {}, one.log, surely_read=one.surely_read)
+        for one in made.records
+    ]
+    return made.gap_problems(services, sent, lambda one: one.position.offset == 5)
+
+
+def test_what_was_deleted_unread_and_told_is_no_problem() -> None:
+    assert gap_problems(history(UNREAD), gap(4, 8)) == []
+    assert len(history(UNREAD).records) == UNREAD.end
+
+
+def test_what_was_deleted_unread_and_is_told_by_nobody_is_found_unless_it_is_stored() -> None:
+    assert len(gap_problems(history(UNREAD))) == 3
+    assert len(gap_problems(history(UNREAD), gap(6, 8))) == 1
+
+
+def test_a_group_that_has_committed_nothing_cannot_know_what_it_missed() -> None:
+    assert gap_problems(history(replace(UNREAD, unread=None))) == []
+
+
+def test_a_gap_where_everything_was_read_is_found() -> None:
+    assert gap_problems(history(replace(UNREAD, unread=8)), gap(7, 8))
+    assert gap_problems(history(), gap(7, 8))
+
+
+def test_a_log_that_began_anew_must_be_told_by_who_held_the_partition_and_goes_on() -> None:
+    before, after = {"event": "connected"}, {"event": "partitions_assigned"}
+    whole = history(replace(UNREAD, whole=True, heard={"p": 1}, holders=frozenset({"p"})))
+    told = {"event": "log_began_anew", "partition": "t-0"}
+    assert len(gap_problems(whole, service(before, after))) == 3
+    assert gap_problems(whole, service(before, after, told)) == []
+    assert gap_problems(whole, service(before)) == []
+
+
+def test_of_a_log_that_began_anew_only_what_was_settled_since_counts() -> None:
+    lines = settled(0, 8, applied=8), settled(0, 3, applied=3)
+    whole = history(replace(UNREAD, whole=True, heard={"p": 1}))
+    assert whole.settled([service(*lines)]) == {PARTITION: [(0, 3)]}
+    assert history(UNREAD).settled([service(lines[1])]) == {PARTITION: [(0, 3), (4, 8)]}
+    assert (whole.log("t"), history(UNREAD).log("t")) == (1, 0)
