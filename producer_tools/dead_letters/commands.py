@@ -148,6 +148,8 @@ async def _redrive(work: Work, options: RedriveOptions) -> ExitCode:
             _outbox(desk, rehearsal=options.rehearsal) as outbox,
             aclosing(desk.letters(work.selection, "redriving", quiet=options.rehearsal)) as batches,
         ):
+            if not (options.again or work.dealt_with):
+                desk.require_all_marks()
             await _prepared(desk, work, options, outbox, tally).run(batches)
     except asyncio.CancelledError:
         say("interrupted")

@@ -53,6 +53,15 @@ class Desk:
         """The topic that remembers what became of the letters."""
         return state_topic(self.letters_topic)
 
+    def require_all_marks(self) -> None:
+        """Refuse to go on where some of the marks cannot be read. Raises ``BrokersError``."""
+        missing = [part for part in self.reader.spoilt if part.partition.topic == self.state_topic]
+        if missing:
+            raise BrokersError(
+                f"{'; '.join(map(str, missing))}: which letters have been dealt with is not known, "
+                "and they would be sent once more; --again sends them all the same"
+            )
+
     async def letters(
         self, selection: Selection, what: str, *, quiet: bool = False
     ) -> AsyncGenerator[Sequence[Letter | Unreadable], None]:

@@ -198,4 +198,61 @@ MUTANTS = (
         (_PRINTED + "test_f84_no_command_prints_raw_what_came_from_outside[_complain]",),
         "the name of a file or a broker's answer could rewrite an operator's screen",
     ),
+    Mutant(
+        "an id of CloudEvents counts for more than the data's own eventId",
+        "F89",
+        "consumer/contract/decode.py",
+        'event is not None and fields.get("eventId") is None:',
+        "event is not None:",
+        (
+            "tests/unit/state/test_verdict.py::"
+            "test_f89_an_event_id_in_the_data_tells_two_sources_with_one_id_apart",
+        ),
+        "two sources with one id could not be told apart by anything",
+    ),
+    Mutant(
+        "white space around a secret of the environment is dropped",
+        "F90",
+        "consumer/settings/sources.py",
+        "text if row.secret else text.strip()",
+        "text.strip()",
+        (
+            "tests/unit/settings/test_loading.py::"
+            "test_f90_white_space_around_a_secret_of_the_environment_belongs_to_it",
+        ),
+        "a password that begins or ends with a blank would be refused by every server",
+    ),
+    Mutant(
+        "status tells of no lost records",
+        "F90",
+        "consumer/operations/status.py",
+        "    lost = 0 if committed is None else max(beginning - committed, 0)\n",
+        "    lost = 0\n",
+        (
+            "tests/unit/operations/test_status.py::"
+            "test_f90_what_was_deleted_before_the_group_had_read_it_is_told_and_found",
+        ),
+        "nobody would learn that records were deleted unread",
+    ),
+    Mutant(
+        "only addresses of IPv4 can be listened on",
+        "F90",
+        "consumer/observe/http.py",
+        'socket.AF_INET6 if ":" in host else socket.AF_INET',
+        "socket.AF_INET",
+        ("tests/unit/observe/test_http.py::test_f90_ipv6_can_be_listened_on",),
+        "in a cluster of IPv6 no probe would reach the service",
+    ),
+    Mutant(
+        "a redrive begins although some marks cannot be read",
+        "F85",
+        "producer_tools/dead_letters/desk.py",
+        "        if missing:\n            raise BrokersError(",
+        "        if not missing:\n            return\n        if self.parked:\n            raise BrokersError(",
+        (
+            "tests/unit/operations/test_not_read.py::"
+            "test_f85_a_redrive_does_not_begin_where_some_marks_cannot_be_read",
+        ),
+        "letters that were discarded would be sent back",
+    ),
 )

@@ -14,6 +14,7 @@ from consumer.operations.status import GroupStatus, _print
 from consumer.settings import KafkaSettings, Settings
 from consumer.stream.range_reader import RangeReader
 from consumer.stream.ranges import DELETED, UnreadRange
+from producer_tools.brokers import BrokersError
 from producer_tools.dead_letters.desk import Desk
 from producer_tools.dead_letters.memory import open_memory
 
@@ -58,3 +59,11 @@ def test_f59_a_command_about_dead_letters_names_what_it_could_not_look_at(
         assert desk.exit_code(otherwise) is ExitCode.FOUND
         assert SAID in capsys.readouterr().err
         assert Desk(Settings(), "letters", {}, reader(), memory).exit_code(otherwise) is otherwise
+
+
+def test_f85_a_redrive_does_not_begin_where_some_marks_cannot_be_read() -> None:
+    marks = UnreadRange(TopicPartition("letters.redriven", 3), 5, 9, "CorruptRecordException")
+    with open_memory() as memory:
+        Desk(Settings(), "letters", {}, reader(SPOILT), memory).require_all_marks()
+        with pytest.raises(BrokersError, match=r"redriven-3: offsets 5 to 8 not read .*--again"):
+            Desk(Settings(), "letters", {}, reader(SPOILT, marks), memory).require_all_marks()

@@ -87,6 +87,17 @@ def test_white_space_around_a_value_is_dropped(monkeypatch: pytest.MonkeyPatch) 
     assert settings.log.level is LogLevel.DEBUG
 
 
+def test_f90_white_space_around_a_secret_of_the_environment_belongs_to_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CONSUMER_KAFKA__SECURITY__PROTOCOL", "SASL_SSL")
+    monkeypatch.setenv("CONSUMER_KAFKA__SECURITY__USERNAME", "user")
+    monkeypatch.setenv("CONSUMER_KAFKA__SECURITY__PASSWORD", " a secret\t")
+    password = load_settings().kafka.security.password
+    assert password is not None
+    assert password.get_secret_value() == " a secret\t"
+
+
 def test_an_empty_variable_leaves_an_optional_setting_unset(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

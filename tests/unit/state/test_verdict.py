@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -8,12 +9,15 @@ import pytest
 from bson.int64 import Int64
 from bson.raw_bson import RawBSONDocument
 
+from consumer.contract.decode import Decoded, decode
+from consumer.contract.key_policy import KeyPolicy
 from consumer.contract.messages import EventType
+from consumer.contract.record import Record
 from consumer.contract.rejection import Reason
 from consumer.state.bson_content import raw_document
 from consumer.state.outcomes import Outcome, Result
 from consumer.state.verdict import judge
-from consumer.state.writes import Write
+from consumer.state.writes import EventWrite, Write, plan
 
 from .builders import SESSIONS, at, completed, created, event, failed, record, write
 
@@ -158,3 +162,37 @@ def test_null_metadata_of_another_writer_is_not_the_empty_object() -> None:
         bson.encode({"sessionId": "s", "language": "en", "startedAt": at(0), "metadata": None})
     )
     assert outcome(write(created(metadata={}), 1), stored) is Outcome.CONFLICT
+
+
+SOURCES = (b"/voice/gateway", b"/crm/notes")
+
+
+def of_source(source: bytes, text: str, **named: str) -> Write:
+    """What a CloudEvent with the id 1 writes, by its own source."""
+    headers = (
+        ("ce_specversion", b"1.0"),
+        ("ce_type", b"event.recorded"),
+        ("ce_source", source),
+        ("ce_id", b"1"),
+    )
+    data = {"sessionId": "s", "eventType": "system", "payload": {"text": text}, **named}
+    value = json.dumps(data).encode()
+    sent = Record("t", 0, SOURCES.index(source), 1_772_618_400_000, b"s", value, headers)
+    decoded = decode(sent, KeyPolicy.WARN)
+    assert isinstance(decoded, Decoded)
+    planned = plan(decoded.message, sent)
+    assert isinstance(planned, EventWrite)
+    return planned
+
+
+def test_f89_two_sources_that_use_one_id_in_a_session_conflict_and_none_is_lost_unsaid() -> None:
+    first, second = (of_source(source, repr(source)) for source in SOURCES)
+    assert first.identity == second.identity == ("event", "s", "1")
+    assert differing(judge(second, stored_by(first))) == "the stored event differs in payload"
+    same, again = (of_source(source, "the same") for source in SOURCES)
+    assert outcome(again, stored_by(same)) is Outcome.DUPLICATE
+
+
+def test_f89_an_event_id_in_the_data_tells_two_sources_with_one_id_apart() -> None:
+    first, second = (of_source(source, "", eventId=repr(source)) for source in SOURCES)
+    assert first.identity != second.identity

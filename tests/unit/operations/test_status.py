@@ -1,0 +1,79 @@
+"""What ``status`` finds, over brokers that answer by heart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from consumer.contract.record import Record, TopicPartition
+from consumer.errors import ExitCode
+from consumer.operations import status
+from consumer.settings import load_settings
+from consumer.stream.groups import Group
+from consumer.stream.ranges import UnreadRange
+from consumer.stream.topics import TopicDescription
+
+TOPIC = "t"
+BEGINNINGS = {0: 100, 1: 100, 2: 100}
+COMMITTED = {0: 40, 1: 100}
+
+
+class Brokers:
+    """Three partitions that begin at 100 and end there, too: deleted to their end."""
+
+    def __init__(self) -> None:
+        self.unread: list[UnreadRange] = []
+        self.spoilt: list[UnreadRange] = []
+
+    async def describe(self, _: Collection[str]) -> Mapping[str, TopicDescription]:
+        return {TOPIC: TopicDescription(TOPIC, len(BEGINNINGS), 1)}
+
+    async def partitions_of(self, _: Collection[str]) -> list[TopicPartition]:
+        return [TopicPartition(TOPIC, number) for number in BEGINNINGS]
+
+    async def beginnings(self, _: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+        return {TopicPartition(TOPIC, number): offset for number, offset in BEGINNINGS.items()}
+
+    ends = beginnings
+
+    async def read(self, *_: object, **__: object) -> AsyncIterator[tuple[Any, Sequence[Record]]]:
+        nothing: tuple[tuple[Any, Sequence[Record]], ...] = ()
+        for batch in nothing:
+            yield batch
+
+
+@asynccontextmanager
+async def opened(_: object) -> AsyncIterator[Brokers]:
+    yield Brokers()
+
+
+@pytest.mark.parametrize(
+    ("committed", "lost", "code"),
+    [
+        (COMMITTED, [60, 0, 0], ExitCode.FOUND),
+        ({0: 100, 1: 100, 2: 100}, [0, 0, 0], ExitCode.DONE),
+        ({}, [0, 0, 0], ExitCode.DONE),
+    ],
+)
+async def test_f90_what_was_deleted_before_the_group_had_read_it_is_told_and_found(
+    committed: Mapping[int, int],
+    lost: list[int],
+    code: ExitCode,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def describe_group(*_: object) -> Group:
+        offsets = {TopicPartition(TOPIC, number): at for number, at in committed.items()}
+        return Group("Stable", [], offsets)
+
+    monkeypatch.setattr(status, "open_admin", opened)
+    monkeypatch.setattr(status, "open_range_reader", opened)
+    monkeypatch.setattr(status, "describe_group", describe_group)
+    settings = load_settings({"kafka.topics": TOPIC})
+    assert await status.show_status(settings, watch=False, as_json=True) is code
+    found = json.loads(capsys.readouterr().out)
+    assert [part["lost"] for part in found["partitions"]] == lost
