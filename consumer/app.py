@@ -182,6 +182,8 @@ async def opened(settings: Settings, observer: EngineObserver) -> AsyncIterator[
             partial(open_client, settings.kafka),
             request_timeout=settings.kafka.request_timeout,
             max_batch_bytes=settings.engine.max_batch_bytes,
+            topics=settings.kafka.topics,
+            metadata_max_age=settings.kafka.metadata_max_age,
         )
         stack.push_async_callback(source.close, closing)
         yield Parts(topics, store, source, letters)

@@ -91,11 +91,15 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """The log began anew (topic made again, or truncated): ``expected`` fell to ``found``."""
+    """The log began anew (topic made again, or truncated): ``expected`` fell to ``found``.
+
+    ``unread``: at most so many records of the old log had not been read.
+    """
 
     partition: TopicPartition
     expected: int
     found: int
+    unread: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,18 @@ class Polled:
     gaps: Sequence[Gap] = ()
     resets: Sequence[Reset] = ()
     failed: Mapping[TopicPartition, TransientError] = field(default_factory=dict)
+    gone: Collection[TopicPartition] = ()
+    """Nothing of them may be committed: their log is no more, or not the one it was. What there
+    is of them now is told with their next start."""
+
+
+class GoneError(TransientError):
+    """Partitions were to be committed whose log is no more. The others can be."""
+
+    def __init__(self, partitions: Collection[TopicPartition]) -> None:
+        """Name them."""
+        super().__init__("log_gone", ", ".join(f"{t}-{p}" for t, p in sorted(partitions)))
+        self.partitions = partitions
 
 
 class Source(Protocol):
@@ -129,7 +145,7 @@ class Source(Protocol):
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Commit the offsets of the next records to read.
 
-        Raises ``TransientError`` when refused.
+        Raises ``TransientError`` when refused, ``GoneError`` where the rest may be tried at once.
         """
         ...
 
@@ -139,8 +155,11 @@ class Source(Protocol):
         """What the group has committed, whoever did it. Raises ``TransientError``."""
         ...
 
-    def end_reached(self, partition: TopicPartition, end: int) -> bool:
-        """Whether the client has read up to ``end``, be it only over transaction markers."""
+    def position(self, partition: TopicPartition) -> int | None:
+        """Return the offset that is read next: all records before it have been handed out.
+
+        It passes over markers and aborted records, too. None before there is a start.
+        """
         ...
 
     def highwater(self, partition: TopicPartition) -> int | None:
@@ -153,6 +172,10 @@ class Source(Protocol):
 
     def unreachable(self) -> Mapping[TopicPartition, str]:
         """Return the partitions whose leaders have not answered for some time, and why."""
+        ...
+
+    def missing_topics(self) -> Collection[str]:
+        """Return the subscribed topics that are not there, or of which nothing is read yet."""
         ...
 
     def listen(self, listener: AssignmentListener) -> None:
@@ -269,6 +292,10 @@ class Observer(Protocol):
 
     def unreachable(self, partitions: Mapping[TopicPartition, str]) -> None:
         """The leaders of these partitions, told again and again, do not answer; none: all do."""
+        ...
+
+    def missing_topics(self, topics: Collection[str]) -> None:
+        """Say, again and again, which topics are not there or not read by this group; none: all."""
         ...
 
     def behind_transaction(self, partition: TopicPartition, records: int) -> None:

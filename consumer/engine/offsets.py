@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from consumer.contract.record import TopicPartition
 from consumer.errors import TransientError
-from consumer.ports import Observer, Source, Stage
+from consumer.ports import GoneError, Observer, Source, Stage
 from consumer.stream.ledger import Ledger
 
 CATCH_UP_INTERVAL = 0.25
@@ -40,21 +40,27 @@ class Committer:
         A refused commit is tried again with the next one, or its records are redelivered.
         """
         async with self._one_at_a_time:
-            offsets, revision = self._ledger.uncommitted(), self._ledger.revision
-            if not offsets:
+            while True:
+                offsets, revision = self._ledger.uncommitted(), self._ledger.revision
+                if not offsets:
+                    self._recovered()
+                    return True
+                clock = asyncio.get_running_loop().time
+                begun = clock()
+                try:
+                    await self._source.commit(offsets)
+                except GoneError as error:
+                    # There is nothing to commit them to. The others must not wait for them.
+                    for partition in error.partitions:
+                        self._ledger.drop(partition)
+                    continue
+                except TransientError as error:
+                    self._refused(error, self._interval)
+                    return False
                 self._recovered()
+                self._ledger.mark_committed(offsets.items(), revision)
+                self._observer.committed(offsets, clock() - begun)
                 return True
-            clock = asyncio.get_running_loop().time
-            begun = clock()
-            try:
-                await self._source.commit(offsets)
-            except TransientError as error:
-                self._refused(error, self._interval)
-                return False
-            self._recovered()
-            self._ledger.mark_committed(offsets.items(), revision)
-            self._observer.committed(offsets, clock() - begun)
-            return True
 
     def _refused(self, error: TransientError, delay: float) -> None:
         self._refusals += 1
@@ -69,8 +75,6 @@ class Committer:
         """Return when the group has committed ``ends``, whoever of its members did it."""
         while True:
             await asyncio.sleep(CATCH_UP_INTERVAL)
-            for partition in list(self._ledger):
-                self._skip_markers(partition, ends.get(partition, 0))
             try:
                 committed = await self._source.committed(list(ends))
             except TransientError as error:
@@ -79,12 +83,3 @@ class Committer:
             self._recovered()
             if all((committed.get(partition) or 0) >= end for partition, end in ends.items()):
                 return
-
-    def _skip_markers(self, partition: TopicPartition, end: int) -> None:
-        """Transaction markers leave the last record's successor below the end of the log."""
-        if (
-            self._ledger.clean(partition)
-            and self._ledger.taken(partition) < end
-            and self._source.end_reached(partition, end)
-        ):
-            self._ledger.skip_to(partition, end)

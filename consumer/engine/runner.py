@@ -18,7 +18,7 @@ from consumer.engine.retry import Backoff
 from consumer.engine.supervise import TaskDiedError
 from consumer.engine.unread import Unread
 from consumer.errors import IncidentError, TransientError
-from consumer.ports import Gap, Observer, Polled, Source, Stage, Store
+from consumer.ports import Gap, Observer, Polled, Reset, Source, Stage, Store
 from consumer.stream.ledger import Ledger
 
 BUSY_POLL = 0.02
@@ -217,21 +217,32 @@ class Runner:
             if epoch != self.ledger.epoch:
                 # The source has forgotten the old assignment, too, and reads all this again.
                 continue
+            self._drop_gone(polled)
             if self._revoking:
                 self._decline(polled)
             else:
                 self._accept(polled)
+                for partition in idle:
+                    # So that what is committed does not stay before markers and aborted records.
+                    self.ledger.pass_to(partition, self._source.position(partition))
 
     async def _room(self) -> None:
         """Wait for a free place, proving liveness, so that an outage costs no membership."""
         while len(self._batches) >= self._limits.batches_in_flight:
             await self._batches.any_done(timeout=IDLE_POLL)
             if len(self._batches) >= self._limits.batches_in_flight:
+                epoch = self.ledger.epoch
                 try:
-                    await self._source.poll((), 1, 0.0)
+                    polled = await self._source.poll((), 1, 0.0)
+                    if epoch == self.ledger.epoch:
+                        self._drop_gone(polled)
                 except TransientError:
                     # The next poll that wants records meets the trouble again and reports it.
                     continue
+
+    def _drop_gone(self, polled: Polled) -> None:
+        for partition in polled.gone:
+            self.ledger.drop(partition)
 
     def _decline(self, polled: Polled) -> None:
         """Take no more while the assignment ends, and let the source not count it as taken."""
@@ -245,16 +256,15 @@ class Runner:
         for gap in polled.gaps:
             self._meet_gap(gap)
             self.unread.skip(gap)
+        for reset in polled.resets:
+            self._meet_reset(reset)
         for partition, start in polled.starts.items():
             self.ledger.seed(partition, start.offset, start.committed)
-        for reset in polled.resets:
-            self._observer.reset(reset)
-            self.ledger.seed(reset.partition, reset.found)
+            self._can_be_read(partition)
         for partition, error in polled.failed.items():
             self._set_aside(partition, error)
         for partition in polled.records:
-            if self._assignment.readable(partition):
-                self._observer.readable(partition)
+            self._can_be_read(partition)
         records = {partition: records for partition, records in polled.records.items() if records}
         if records:
             self._batches.begin(records, self._ended)
@@ -264,9 +274,23 @@ class Runner:
         self._observer.gap(gap)
         if self._limits.stop_on_gap:
             raise IncidentError(
-                f"{gap.partition.topic}-{gap.partition.partition}: offsets {gap.first} to "
-                f"{gap.end - 1} were deleted unread; kafka.on_gap=continue goes on without them"
+                f"{gap.partition.topic}-{gap.partition.partition}: at most {gap.records} records, "
+                f"offsets {gap.first} to {gap.end - 1}, were deleted unread; "
+                "kafka.on_gap=continue goes on without them"
             )
+
+    def _meet_reset(self, reset: Reset) -> None:
+        self._observer.reset(reset)
+        if reset.unread and self._limits.stop_on_gap:
+            raise IncidentError(
+                f"{reset.partition.topic}-{reset.partition.partition}: the topic was made again, "
+                f"and at most {reset.unread} records of the old one were unread; "
+                "kafka.on_gap=continue goes on without them"
+            )
+
+    def _can_be_read(self, partition: TopicPartition) -> None:
+        if self._assignment.readable(partition):
+            self._observer.readable(partition)
 
     def _set_aside(self, partition: TopicPartition, error: TransientError) -> None:
         attempt = self._assignment.failures(partition) + 1

@@ -48,10 +48,7 @@ class Unread:
         }
 
     def _lags(self, partition: TopicPartition) -> bool:
-        end = self._source.highwater(partition) or 0
-        if self._ledger.clean(partition) and self._source.end_reached(partition, end):
-            return False  # only transaction markers stand behind the last record
-        return end > self._ledger.committable(partition)
+        return (self._source.highwater(partition) or 0) > self._ledger.committable(partition)
 
     def idle_positions(self) -> Mapping[TopicPartition, int]:
         """Return the next offset of every partition with nothing in flight."""

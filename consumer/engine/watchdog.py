@@ -35,6 +35,7 @@ class Watchdog:
             await asyncio.sleep(INTERVAL)
             self._observer.loop_lag(clock() - due)
             self._observer.unreachable(self._source.unreachable())
+            self._observer.missing_topics(self._source.missing_topics())
             now = {p: self._ledger.committable(p) for p in self._ledger}
             behind = self._report_lag(now, clock())
             if now != seen or not behind:
@@ -56,12 +57,8 @@ class Watchdog:
             stable = self._source.last_stable(partition)
             stable = end if stable is None else min(stable, end)
             self._transactions.look(partition, stable, end, now)
-            readable = 0 if self._at_end(partition, stable) else max(stable - offset, 0)
+            readable = max(stable - offset, 0)
             self._observer.lag(partition, readable + end - stable)
             # What an open transaction holds back, no restart would bring.
             behind = behind or readable > 0
         return behind
-
-    def _at_end(self, partition: TopicPartition, end: int) -> bool:
-        """Whether nothing is left, be it that markers stand behind the last record."""
-        return self._ledger.clean(partition) and self._source.end_reached(partition, end)

@@ -130,6 +130,9 @@ class Metrics:
             _BY_PARTITION,
         )
         self._unreadable = self._gauge("partitions_unreadable", "Partitions that cannot be read.")
+        self._topics_missing = self._gauge(
+            "topics_missing", "Subscribed topics that are not there or not read by the group."
+        )
         self._in_flight = self._gauge("batches_in_flight", "Batches that are being written.")
         self._loop_lag = self._gauge(
             "event_loop_lag_seconds", "How late the event loop woke a task that was due."
@@ -238,6 +241,10 @@ class Metrics:
             self._held_since.remove(*_labels(partition))
         self._held_now.difference_update(partitions)
         self._held.set(len(self._held_now))
+
+    def topics_missing(self, topics: int) -> None:
+        """So many subscribed topics are not there, or not read by the group."""
+        self._topics_missing.set(topics)
 
     def unreadable(self, partitions: int) -> None:
         """Set how many partitions cannot be read."""

@@ -42,6 +42,7 @@ STALLED = "stalled"
 HELD = "held:"
 UNREADABLE = "unreadable:"
 UNREACHABLE = "unreachable"
+MISSING = "topics_missing"
 
 
 def _utc_now() -> datetime:
@@ -70,6 +71,7 @@ class EngineObserver:
         self._activities: Repeats[str, None] = Repeats(ACTIVITY_INTERVAL)
         self._unreadable: set[TopicPartition] = set()
         self._unreachable: frozenset[TopicPartition] = frozenset()
+        self._missing: frozenset[str] = frozenset()
         self._stalled = False
 
     # --- records --------------------------------------------------------------
@@ -194,17 +196,20 @@ class EngineObserver:
             partition=_name(gap.partition),
             first=gap.first,
             end=gap.end,
-            records=gap.records,
+            records_at_most=gap.records,
         )
 
     def reset(self, reset: Reset) -> None:
         """See ``Observer``."""
         self._metrics.reset(reset.partition)
+        if reset.unread:
+            self._metrics.lost(reset.partition, reset.unread)
         self._log.error(
             "log_began_anew",
             partition=_name(reset.partition),
             expected=reset.expected,
             found=reset.found,
+            unread_at_most=reset.unread,
         )
 
     def unreadable(self, partition: TopicPartition, error: TransientError, attempt: int) -> None:
@@ -263,6 +268,9 @@ class EngineObserver:
     def unreachable(self, partitions: Mapping[TopicPartition, str]) -> None:
         """See ``Observer``: a line for each change."""
         if partitions:
+            # The client goes on trying, and says nothing of it.
+            for cause in set(partitions.values()):
+                self._metrics.retried(Stage.POLL, cause)
             causes = ", ".join(sorted(set(partitions.values())))
             self._health.not_ready(UNREACHABLE, f"{len(partitions)} partitions: {causes}")
         else:
@@ -275,6 +283,21 @@ class EngineObserver:
             self._log.error("leaders_unreachable", partitions=named)
         else:
             self._log.info("leaders_reachable")
+
+    def missing_topics(self, topics: Collection[str]) -> None:
+        """See ``Observer``: a line for each change."""
+        self._metrics.topics_missing(len(topics))
+        if topics:
+            self._health.not_ready(MISSING, ", ".join(topics))
+        else:
+            self._health.ready(MISSING)
+        if frozenset(topics) == self._missing:
+            return
+        self._missing = frozenset(topics)
+        if topics:
+            self._log.error("topics_missing", topics=list(topics))
+        else:
+            self._log.info("topics_there")
 
     def behind_transaction(self, partition: TopicPartition, records: int) -> None:
         """See ``Observer``."""

@@ -90,6 +90,8 @@ class KafkaSettings(Group):
     """The pause between heartbeats."""
     max_poll_interval: Seconds = 300.0
     """After this long without a poll a member leaves the group."""
+    metadata_max_age: Seconds = 5.0
+    """After how long to ask again which topics there are, which they are, and how they are led."""
     max_partition_fetch_bytes: Bytes = 4 * 1024 * 1024
     """The most that one fetch brings of one partition, as compressed by the producer."""
     fetch_max_bytes: Bytes = 50 * 1024 * 1024
@@ -132,6 +134,8 @@ class MongoSettings(Group):
     """The collection of sessions."""
     events: CollectionName = "conversation_events"
     """The collection of events."""
+    moved_from: Annotated[Text | None, Optionally] = None
+    """The key of the place from which the documents were moved, as a refused start prints it."""
     driver: Driver = Driver.MOTOR
     """Which asyncio driver to use."""
     timeout: Seconds = 10.0

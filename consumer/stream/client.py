@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, OffsetAndMetadata
+from aiokafka import AIOKafkaConsumer, OffsetAndMetadata
 from aiokafka import TopicPartition as ClientPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
@@ -21,12 +21,16 @@ from consumer.settings import KafkaSettings
 from consumer.stream.client_repairs import (
     FETCH_ERROR_PAUSE,
     FetchErrors,
+    QuietListener,
     count_fetch_as_ended,
     refuse_offset_fetch_errors,
+    space_out_connecting,
+    try_each_commit_once,
 )
 from consumer.stream.committed import Committed
 from consumer.stream.connection import connection_options
 from consumer.stream.decompression import limit_decompression
+from consumer.stream.exchange import ignore_result
 from consumer.stream.fetch_results import (
     UnreadableBatchError,
     begin_fetch,
@@ -134,6 +138,10 @@ class GroupClient(Protocol):
         """The offsets behind the last stable records."""
         ...
 
+    def partition_counts(self) -> Mapping[str, int]:
+        """How many partitions each topic has, of those that the client knows of just now."""
+        ...
+
     async def commit(self, offsets: Mapping[TopicPartition, Committed]) -> None:
         """Commit explicit offsets and their metadata. Raises ``TransientError`` when refused."""
         ...
@@ -141,25 +149,6 @@ class GroupClient(Protocol):
     async def close(self) -> None:
         """Leave the group and disconnect."""
         ...
-
-
-class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
-    """Keeps exceptions out of the coordination task, which would swallow or die of them."""
-
-    def __init__(self, callbacks: RebalanceCallbacks) -> None:
-        self._callbacks = callbacks
-
-    async def on_partitions_revoked(
-        self,
-        revoked: Collection[ClientPartition],  # noqa: ARG002 -- always all: the protocol is eager
-    ) -> None:
-        # A CancelledError that escapes here ends aiokafka's coordination for ever, so the
-        # callback runs in a task of its own, of which only the end is awaited.
-        await asyncio.wait([asyncio.ensure_future(self._callbacks.on_revoked())])
-
-    async def on_partitions_assigned(self, assigned: Collection[ClientPartition]) -> None:
-        partitions = [TopicPartition(*partition) for partition in assigned]
-        await asyncio.wait([asyncio.ensure_future(self._callbacks.on_assigned(partitions))])
 
 
 def _consumer_options(kafka: KafkaSettings) -> dict[str, Any]:
@@ -175,6 +164,7 @@ def _consumer_options(kafka: KafkaSettings) -> dict[str, Any]:
         "session_timeout_ms": int(kafka.session_timeout * 1000),
         "heartbeat_interval_ms": int(kafka.heartbeat_interval * 1000),
         "rebalance_timeout_ms": int(kafka.rebalance_timeout * 1000),
+        "metadata_max_age_ms": int(kafka.metadata_max_age * 1000),
         "max_poll_interval_ms": int(kafka.max_poll_interval * 1000),
         "max_partition_fetch_bytes": kafka.max_partition_fetch_bytes,
         "fetch_max_bytes": kafka.fetch_max_bytes,
@@ -309,8 +299,19 @@ class AiokafkaClient:
         }
 
     async def topic_ids(self, topics: Collection[str]) -> TopicIds:
+        """See ``GroupClient``. The client itself is told to look where it knows otherwise."""
+        client = self._consumer._client  # noqa: SLF001 -- nothing public asks
+        found = await topic_ids(client, topics)
+        known = self.partition_counts()
+        if any((topic in known) is not (topic in found) for topic in topics):
+            client.force_metadata_update()
+        return found
+
+    def partition_counts(self) -> Mapping[str, int]:
         """See ``GroupClient``."""
-        return await topic_ids(self._consumer._client, topics)  # noqa: SLF001 -- nothing public asks
+        cluster = self._consumer._client.cluster  # noqa: SLF001 -- the public way waits
+        found = {topic: cluster.partitions_for_topic(topic) for topic in cluster.topics()}
+        return {topic: len(numbers) for topic, numbers in found.items() if numbers}
 
     async def beginnings(
         self, partitions: Collection[TopicPartition]
@@ -375,21 +376,17 @@ async def open_client(kafka: KafkaSettings, callbacks: RebalanceCallbacks) -> Gr
         with kafka_errors("connect"):
             await consumer.start()
         refuse_offset_fetch_errors(consumer)
+        try_each_commit_once(consumer)
+        space_out_connecting(consumer)
     except BaseException:
         await give_up(consumer)
         raise
-    consumer.subscribe(topics=list(kafka.topics), listener=_Listener(callbacks))
+    consumer.subscribe(topics=list(kafka.topics), listener=QuietListener(callbacks))
     return AiokafkaClient(consumer)
 
 
 async def give_up(consumer: AIOKafkaConsumer) -> None:
     """Stop a consumer that did not start; a silent broker must not hold up a shutdown."""
     stopping = asyncio.ensure_future(consumer.stop())
-    stopping.add_done_callback(_consume)
+    stopping.add_done_callback(ignore_result)
     await asyncio.wait([stopping], timeout=GIVE_UP_WAIT)
-
-
-def _consume(task: asyncio.Future[None]) -> None:
-    """Take the exception of a client that fails while it ends; nothing depends on it."""
-    if not task.cancelled():
-        task.exception()

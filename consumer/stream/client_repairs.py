@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 from aiokafka import TopicPartition as ClientPartition
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
@@ -26,14 +26,49 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.fetch import FetchRequest
 
+from consumer.contract.record import TopicPartition
+from consumer.errors import TransientError
+
+if TYPE_CHECKING:
+    from consumer.stream.client import RebalanceCallbacks
+
 FETCH_ERROR_PAUSE = 0.1
 """Seconds between two fetches of a broker that answers with errors."""
+
+CONNECT_PAUSE = 0.1
+LONGEST_CONNECT_PAUSE = 1.0
+"""Seconds between two attempts to connect to one broker; each further one doubles."""
+
+METADATA_PAUSE = 0.1
+"""Seconds between two questions for metadata."""
 
 _UNREMARKABLE = (NoError, OffsetOutOfRangeError, TopicAuthorizationFailedError)
 """What the client itself acts on or raises."""
 
 _ROUTING = (NotLeaderForPartitionError, UnknownTopicOrPartitionError)
 """What passes when the client has learnt who leads the partition."""
+
+
+class QuietListener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
+    """Keeps exceptions out of the coordination task, which would swallow or die of them."""
+
+    def __init__(self, callbacks: RebalanceCallbacks) -> None:
+        """Hand calls on to ``callbacks``."""
+        self._callbacks = callbacks
+
+    async def on_partitions_revoked(
+        self,
+        revoked: Collection[ClientPartition],  # noqa: ARG002 -- always all: the protocol is eager
+    ) -> None:
+        """All partitions are taken away."""
+        # A CancelledError that escapes here ends aiokafka's coordination for ever, so the
+        # callback runs in a task of its own, of which only the end is awaited.
+        await asyncio.wait([asyncio.ensure_future(self._callbacks.on_revoked())])
+
+    async def on_partitions_assigned(self, assigned: Collection[ClientPartition]) -> None:
+        """These partitions are given, and no others."""
+        partitions = [TopicPartition(*partition) for partition in assigned]
+        await asyncio.wait([asyncio.ensure_future(self._callbacks.on_assigned(partitions))])
 
 
 def refuse_offset_fetch_errors(consumer: AIOKafkaConsumer) -> None:
@@ -59,6 +94,64 @@ def refuse_offset_fetch_errors(consumer: AIOKafkaConsumer) -> None:
         raise GroupLoadInProgressError(f"OffsetFetch was refused with code {code}")
 
     coordinator._send_req = send_checked  # noqa: SLF001
+
+
+def try_each_commit_once(consumer: AIOKafkaConsumer) -> None:
+    """Let a refused commit say so, where the client would try it again for ever.
+
+    One offset of a topic that is no more would keep every later commit waiting behind it, and
+    a rebalance, too, until its time to drain is over.
+    """
+    coordinator = consumer._coordinator  # noqa: SLF001 -- see the module's docstring
+    send: Callable[..., Awaitable[None]] = coordinator._do_commit_offsets  # noqa: SLF001
+
+    async def send_once(assignment: Any, offsets: Any) -> None:  # noqa: ANN401 -- aiokafka ships
+        # no types
+        try:
+            await send(assignment, offsets)
+        except KafkaError as error:
+            if not error.retriable:
+                raise
+            raise TransientError(type(error).__name__, "commit refused") from error
+
+    coordinator._do_commit_offsets = send_once  # noqa: SLF001
+
+
+def space_out_connecting(consumer: AIOKafkaConsumer) -> None:
+    """Let no two attempts to connect to one broker, nor two questions for metadata, be close.
+
+    After every failed attempt the client asks for metadata at once, for which it connects; and
+    as long as a topic is missing, it asks as fast as the brokers answer.
+    """
+    client = consumer._client  # noqa: SLF001 -- see the module's docstring
+    connect: Callable[..., Awaitable[Any]] = client._get_conn  # noqa: SLF001
+    update: Callable[..., Awaitable[bool]] = client._metadata_update  # noqa: SLF001
+    failures: dict[Any, tuple[int, float]] = {}
+    updated_at = 0.0
+
+    async def connect_spaced(node_id: Any, **options: Any) -> Any:  # noqa: ANN401 -- as above
+        key = (node_id, options.get("group"))
+        count, retry_at = failures.get(key, (0, 0.0))
+        if time.monotonic() < retry_at:
+            return None
+        connection = await connect(node_id, **options)
+        if connection is None:
+            pause = min(CONNECT_PAUSE * 2.0 ** min(count, 10), LONGEST_CONNECT_PAUSE)
+            failures[key] = (count + 1, time.monotonic() + pause)
+        else:
+            failures.pop(key, None)
+        return connection
+
+    async def update_spaced(*facts: Any) -> bool:  # noqa: ANN401 -- as above
+        nonlocal updated_at
+        await asyncio.sleep(max(0.0, updated_at + METADATA_PAUSE - time.monotonic()))
+        try:
+            return await update(*facts)
+        finally:
+            updated_at = time.monotonic()
+
+    client._get_conn = connect_spaced  # noqa: SLF001
+    client._metadata_update = update_spaced  # noqa: SLF001
 
 
 class FetchErrors:

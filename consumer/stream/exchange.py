@@ -19,7 +19,7 @@ async def answered(request: Awaitable[T], action: str, timeout: float) -> T:
     Raises ``TransientError`` when the time is over, or when the request was given up.
     """
     task = asyncio.ensure_future(request)
-    task.add_done_callback(_consume)
+    task.add_done_callback(ignore_result)
     await asyncio.wait([task], timeout=timeout)
     if not task.done():
         raise TransientError("timeout", f"{action} had no answer")
@@ -28,7 +28,7 @@ async def answered(request: Awaitable[T], action: str, timeout: float) -> T:
     return task.result()
 
 
-def _consume(task: asyncio.Future[Any]) -> None:
+def ignore_result(task: asyncio.Future[Any]) -> None:
     """Take a late exception, so that it is not reported as never retrieved."""
     if not task.cancelled():
         task.exception()

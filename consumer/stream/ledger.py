@@ -80,6 +80,11 @@ class Ledger:
         self._entries[partition] = _Entry(offset, offset, committed)
         self._revision += 1
 
+    def drop(self, partition: TopicPartition) -> None:
+        """Forget a partition whose log is no more, and outdate its spans, until it begins again."""
+        self._entries.pop(partition, None)
+        self._revision += 1
+
     def __contains__(self, partition: object) -> bool:
         """Whether the partition has a starting point in this epoch."""
         return partition in self._entries
@@ -139,8 +144,14 @@ class Ledger:
         entry.taken = span.first
         return True
 
+    def pass_to(self, partition: TopicPartition, offset: int | None) -> None:
+        """Follow the reader over offsets without records, where nothing before is unsettled."""
+        entry = self._entries.get(partition)
+        if entry is not None and offset is not None and not entry.spans and offset > entry.taken:
+            entry.taken = entry.committable = offset
+
     def skip_to(self, partition: TopicPartition, offset: int) -> None:
-        """Move a clean partition over offsets without records (markers at the log's end)."""
+        """Move a clean partition over offsets whose records are gone."""
         entry = self._entries[partition]
         if entry.spans or offset < entry.taken:
             raise LedgerError(f"{partition}: cannot skip to {offset} from {entry.taken}")

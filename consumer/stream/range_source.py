@@ -153,9 +153,9 @@ class RangeSource:
         positions = self.positions
         return {partition: positions.get(partition) for partition in partitions}
 
-    def end_reached(self, partition: TopicPartition, end: int) -> bool:
+    def position(self, partition: TopicPartition) -> int | None:
         """See ``Source``."""
-        return self._cursors[partition].scanned >= end
+        return self._cursors[partition].scanned
 
     def highwater(self, partition: TopicPartition) -> int | None:
         """See ``Source``: reading ends at the range's end, so that is where it lags behind."""
@@ -169,6 +169,10 @@ class RangeSource:
     def unreachable(self) -> Mapping[TopicPartition, str]:
         """See ``Source``: whoever reads a range waits for it, and is told what fails."""
         return {}
+
+    def missing_topics(self) -> Collection[str]:
+        """See ``Source``: a topic that goes is an error of the fetch."""
+        return ()
 
     # --- how ------------------------------------------------------------------
 

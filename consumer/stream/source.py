@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 from consumer.contract.record import Record, TopicPartition
 from consumer.errors import TransientError
-from consumer.ports import AssignmentListener, Gap, Polled, Reset
+from consumer.ports import AssignmentListener, Gap, GoneError, Polled
 from consumer.stream.client import (
     ClientLostError,
     GroupClient,
@@ -21,13 +21,17 @@ from consumer.stream.client import (
     PartitionsError,
     RebalanceCallbacks,
 )
-from consumer.stream.committed import Committed
-from consumer.stream.exchange import answered
+from consumer.stream.committed import AcceptedTarget, Commits
+from consumer.stream.exchange import answered, ignore_result
 from consumer.stream.isolation import Isolation
-from consumer.stream.starts import Found, StartingPoints
+from consumer.stream.starts import Found, Reading, StartingPoints
+from consumer.stream.topic_ids import TopicWatch, other_logs
 
 FAILURES_UNTIL_REPLACED = 5
 """So often in a row the group may fail a poll before the client is replaced."""
+
+UNKNOWN_TOPIC = "UnknownTopicOrPartitionError"
+"""What a commit is refused with whose topic is no more."""
 
 ISOLATION_WAIT = 1.0
 """Seconds a suspected partition has, alone, to prove that it can be read."""
@@ -60,9 +64,18 @@ class KafkaSource:
         *,
         request_timeout: float,
         max_batch_bytes: int,
+        topics: Collection[str],
+        metadata_max_age: float,
+        accepted: AcceptedTarget | None = None,
     ) -> None:
-        """``request_timeout`` in seconds bounds every single exchange with the brokers."""
+        """``topics``: the subscribed ones, whose ids are asked for every ``metadata_max_age``.
+
+        ``accepted``: where the records are stored, to be committed beside each offset.
+        ``request_timeout`` bounds every single exchange with the brokers. In seconds.
+        """
         self._open_client = open_client
+        self._accepted = accepted or AcceptedTarget()
+        self._topics = TopicWatch(topics, metadata_max_age, request_timeout)
         self._request_timeout = request_timeout
         self._max_batch_bytes = max_batch_bytes
         self._listener: AssignmentListener | None = None
@@ -70,12 +83,14 @@ class KafkaSource:
         self._membership = _Membership(self)
         self._opening = asyncio.Lock()
         self._next: dict[TopicPartition, int] = {}
+        self._topic_ids: dict[TopicPartition, str | None] = {}
+        """The topic of which ``_next`` speaks."""
         self._assigned: frozenset[TopicPartition] = frozenset()
         self._generation = 0
-        self._starts = StartingPoints(request_timeout)
+        self._starts = StartingPoints(request_timeout, self._accepted)
         self._isolation = Isolation()
         self._group_failures = 0
-        self._commit: asyncio.Future[None] | None = None
+        self._commits = Commits(self._accepted.target, request_timeout)
 
     # --- what the client calls ------------------------------------------------
 
@@ -95,22 +110,24 @@ class KafkaSource:
             await self._listener.on_assigned(partitions)
 
     def _forget(self) -> None:
-        self._drop_commit()
+        self._commits.drop()
         self._generation += 1
+        self._give_up(list(self._next))
         self._assigned = frozenset()
-        self._next.clear()
         self._starts.forget()
+        self._topics.forget()
         self._isolation.forget()
 
-    def _drop_commit(self) -> None:
-        """Let a commit without an answer not be tried again.
-
-        The client would do so in whatever generation it has by then, and so undo what the next
-        owner of a partition has committed, or commit offsets of a log that is no more.
-        """
-        if self._commit is not None:
-            self._commit.cancel()
-            self._commit = None
+    def _give_up(
+        self, partitions: Collection[TopicPartition], *, in_doubt: bool = False
+    ) -> Collection[TopicPartition]:
+        """Hold on to no position of theirs: where reading goes on is looked up anew."""
+        for partition in partitions:
+            self._commits.drop()
+            offset, topic_id = self._next.pop(partition), self._topic_ids.pop(partition)
+            reading = Reading(offset, topic_id, self.highwater(partition) or offset, in_doubt)
+            self._starts.remember(partition, reading)
+        return partitions
 
     # --- what the engine calls ------------------------------------------------
 
@@ -132,6 +149,9 @@ class KafkaSource:
             if found:
                 # Told at once: a failure of the fetch must not swallow where reading began.
                 return self._begin(client, found)
+            gone = other_logs(self._topic_ids, self._topics.answer(client))
+            if gone:
+                return Polled(gone=self._give_up(gone))
             tried, on_trial = self._isolation.choose([p for p in partitions if p in self._next])
             wait = max(timeout, ISOLATION_WAIT) if on_trial else timeout
             fetched = await client.fetch(tried, max_records, wait)
@@ -156,15 +176,21 @@ class KafkaSource:
             self._client.seek(partition, offset)
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """See ``Source``. One commit at a time: a late one must not land behind a newer one."""
-        if self._client is None:
+        """See ``Source``."""
+        client, generation = self._client, self._generation
+        if client is None:
             raise TransientError("not_connected", "commit refused")
-        if self._commit is not None and not self._commit.done():
-            raise TransientError("commit_pending", "an earlier commit has no answer yet")
-        # The client retries without a limit and shields its request from cancellation.
-        kept = {partition: Committed(offset) for partition, offset in offsets.items()}
-        self._commit = asyncio.ensure_future(self._client.commit(kept))
-        await answered(self._commit, "commit", self._request_timeout)
+        try:
+            await self._commits.send(client, offsets, self._topic_ids)
+        except TransientError as error:
+            if error.cause != UNKNOWN_TOPIC:
+                raise
+            asking = client.topic_ids({partition.topic for partition in offsets})
+            ids = await answered(asking, "topic_ids", self._request_timeout)
+            gone = [p for p in other_logs(self._topic_ids, ids) if p in offsets]
+            if not gone or generation != self._generation:
+                raise
+            raise GoneError(self._give_up(gone)) from error
 
     async def committed(
         self, partitions: Collection[TopicPartition]
@@ -193,9 +219,15 @@ class KafkaSource:
         """See ``Source``."""
         return self._client.unreachable() if self._client is not None else {}
 
-    def end_reached(self, partition: TopicPartition, end: int) -> bool:
+    def missing_topics(self) -> Collection[str]:
         """See ``Source``."""
-        return self._next.get(partition, -1) >= end
+        if self._client is None:
+            return ()
+        return self._topics.missing(self._client.partition_counts(), self._assigned)
+
+    def position(self, partition: TopicPartition) -> int | None:
+        """See ``Source``."""
+        return self._next.get(partition)
 
     async def close(self, timeout: float) -> None:
         """Leave the group within ``timeout`` seconds, or drop the connection."""
@@ -229,7 +261,10 @@ class KafkaSource:
         self._membership.over = True
         self._forget()
         if client is not None:
-            await asyncio.wait([asyncio.ensure_future(_close(client))], timeout=timeout)
+            # Where it fails the membership ends by the session timeout instead.
+            closing = asyncio.ensure_future(client.close())
+            closing.add_done_callback(ignore_result)
+            await asyncio.wait([closing], timeout=timeout)
 
     # --- before a fetch -------------------------------------------------------
 
@@ -239,8 +274,11 @@ class KafkaSource:
     def _begin(self, client: GroupClient, found: Found) -> Polled:
         for partition, start in found.starts.items():
             self._next[partition] = start.offset
+            self._topic_ids[partition] = found.topic_ids[partition]
             client.seek(partition, start.offset)
-        return Polled(starts=found.starts, gaps=found.gaps, failed=found.failed)
+        return Polled(
+            starts=found.starts, gaps=found.gaps, resets=found.resets, failed=found.failed
+        )
 
     # --- after a fetch --------------------------------------------------------
 
@@ -271,37 +309,38 @@ class KafkaSource:
     ) -> Polled:
         proven = self._isolation.succeeded(tried)
         moved = self._moved(client, tried, fetched)
+        # A client goes back by itself where its position is beyond the log's end: the topic was
+        # made again, the log truncated, or the broker mistaken. The look-up tells which.
+        back = [partition for partition, found in moved.items() if found < self._next[partition]]
+        self._give_up(back, in_doubt=True)
+        tried = [partition for partition in tried if partition not in back]
+        fetched = {p: records for p, records in fetched.items() if p not in back}
+        moved = {p: found for p, found in moved.items() if p not in back}
         beginnings: Mapping[TopicPartition, int] = {}
-        ahead = [partition for partition, found in moved.items() if found > self._next[partition]]
-        if ahead:
+        if moved:
             expected_before = dict(self._next)
-            beginnings = await self._beginnings_or_none(client, ahead)
+            beginnings = await self._beginnings_or_none(client, list(moved))
             if generation != self._generation:
                 return Polled()
             # What was sought meanwhile is read from there; what had come of it is outdated.
-            stays = {p for p in tried if self._next[p] == expected_before[p]}
+            stays = {p for p in tried if self._next.get(p) == expected_before[p]}
             fetched = {p: records for p, records in fetched.items() if p in stays}
             moved = {p: found for p, found in moved.items() if p in stays}
         gaps: list[Gap] = []
-        resets: list[Reset] = []
         for partition, found in moved.items():
             expected = self._next[partition]
-            if found < expected:
-                resets.append(Reset(partition, expected, found))
-            elif partition not in beginnings:
+            if partition not in beginnings:
                 # A gap must not pass unseen: read it again when somebody can tell what it is.
                 client.seek(partition, expected)
                 fetched = {p: records for p, records in fetched.items() if p != partition}
                 continue
-            elif min(beginnings[partition], found) > expected:
+            if min(beginnings[partition], found) > expected:
                 gaps.append(Gap(partition, expected, min(beginnings[partition], found)))
             self._next[partition] = found
-        if resets:
-            self._drop_commit()
         taken = self._bounded(client, fetched)
         if proven is not None:
             taken.setdefault(proven, ())
-        return Polled(taken, gaps=gaps, resets=resets)
+        return Polled(taken, gaps=gaps, gone=back)
 
     def _moved(
         self,
@@ -357,11 +396,3 @@ class KafkaSource:
                 self._next[partition] = records[count].offset
                 client.seek(partition, records[count].offset)
         return taken
-
-
-async def _close(client: GroupClient) -> None:
-    try:
-        await client.close()
-    except TransientError:
-        # The membership ends by the session timeout instead; there is nothing left to save.
-        return

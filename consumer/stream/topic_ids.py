@@ -5,10 +5,12 @@ A topic that was deleted and made again has the same name and the same offsets, 
 
 from __future__ import annotations
 
+import asyncio
+import random
 from base64 import urlsafe_b64encode
 from collections.abc import Collection, Mapping
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiokafka.errors import (
     IncompatibleBrokerVersion,
@@ -30,7 +32,14 @@ from aiokafka.protocol.types import (
     TaggedFields,
 )
 
+from consumer.contract.record import TopicPartition
+from consumer.errors import TransientError
+from consumer.stream.committed import are_two
+from consumer.stream.exchange import answered
 from consumer.stream.kafka_errors import kafka_errors
+
+if TYPE_CHECKING:
+    from consumer.stream.client import GroupClient
 
 TopicIds = Mapping[str, str | None]
 """The id of each topic that exists, as Kafka's tools print it; None where the broker has no ids.
@@ -138,18 +147,94 @@ class TopicIdRequest(Request[MetadataRequestV12]):  # type: ignore[misc]  # as a
         return request_struct_class(named, False, False, {})  # noqa: FBT003 -- as in the schema
 
 
+class TopicWatch:
+    """Asks now and then which topics there are, beside the polls and never in their way."""
+
+    def __init__(self, topics: Collection[str], interval: float, timeout: float) -> None:
+        """``topics``: the subscribed ones. ``interval`` and ``timeout`` in seconds."""
+        self._topics = tuple(topics)
+        self._interval = interval
+        self._timeout = timeout
+        self._asking: asyncio.Task[TopicIds] | None = None
+        self._due = 0.0
+        self._there: Collection[str] | None = None
+
+    def answer(self, client: GroupClient) -> TopicIds | None:
+        """Return each answer once, and ask again when it is time."""
+        now = asyncio.get_running_loop().time()
+        if self._asking is None:
+            if now >= self._due:
+                self._asking = asyncio.ensure_future(self._ask(client))
+            return None
+        if not self._asking.done():
+            return None
+        asking, self._asking = self._asking, None
+        self._due = now + self._interval
+        try:
+            ids = asking.result()
+        except TransientError:
+            # Nothing is known then. What keeps brokers from answering is told by the polls.
+            return None
+        self._there = ids.keys()
+        return ids
+
+    async def _ask(self, client: GroupClient) -> TopicIds:
+        return await answered(client.topic_ids(self._topics), "topic_ids", self._timeout)
+
+    def forget(self) -> None:
+        """Take no answer to a question of before, and ask again at once."""
+        if self._asking is not None:
+            self._asking.cancel()
+        self._asking, self._due = None, 0.0
+
+    def missing(
+        self, counts: Mapping[str, int], assigned: Collection[TopicPartition]
+    ) -> Collection[str]:
+        """Return the subscribed topics that are not there or that the group does not read.
+
+        ``counts``: the partitions of each topic that the client knows of. A member is given the
+        same numbers of every topic; so one of which it has none, while it has some of a topic
+        that is no larger, is read by nobody yet.
+        """
+        if self._there is None:
+            return ()
+        ours = {partition.topic for partition in assigned}
+        return [
+            topic
+            for topic in self._topics
+            if topic not in self._there
+            or topic not in counts
+            or (topic not in ours and any(counts.get(o, 0) <= counts[topic] for o in ours))
+        ]
+
+
+def other_logs(
+    reading: Mapping[TopicPartition, str | None], ids: TopicIds | None
+) -> list[TopicPartition]:
+    """Return the partitions that are being read of a topic that is no more, or another one."""
+    return [
+        partition
+        for partition, topic_id in reading.items()
+        if ids is not None
+        if partition.topic not in ids or are_two(topic_id, ids[partition.topic])
+    ]
+
+
 async def topic_ids(client: Any, topics: Collection[str]) -> TopicIds:  # noqa: ANN401 -- aiokafka
     # ships no types
     """Ask any broker over the connections of an ``AIOKafkaClient``. Raises ``TransientError``."""
     with kafka_errors("topic_ids"):
-        node = client.get_random_node()
-        if node is None:
-            raise NodeNotReadyError("no broker is known")
-        try:
-            response = await client.send(node, TopicIdRequest(topics))
-        except (IncompatibleBrokerVersion, NotImplementedError):
-            return dict.fromkeys(topics)
-        return _ids(response)
+        nodes = [broker.nodeId for broker in client.cluster.brokers()]
+        random.shuffle(nodes)
+        trouble: Exception = NodeNotReadyError("no broker is known")
+        for node in nodes:
+            try:
+                return _ids(await client.send(node, TopicIdRequest(topics)))
+            except (IncompatibleBrokerVersion, NotImplementedError):
+                return dict.fromkeys(topics)
+            except (KafkaError, OSError) as error:
+                trouble = error
+        raise trouble
 
 
 def _ids(response: Any) -> TopicIds:  # noqa: ANN401 -- aiokafka ships no types

@@ -33,6 +33,8 @@ class RecordingObserver:
         self.resumptions: list[frozenset[TopicPartition]] = []
         self.lags: dict[TopicPartition, int] = {}
         self.unreachables: list[dict[TopicPartition, str]] = []
+        self.missing: tuple[str, ...] = ()
+        """The topics that were said to be missing last."""
         self.behind_transactions: dict[TopicPartition, int] = {}
         self.hanging_transactions: list[tuple[TopicPartition, int]] = []
         """Pairs of partition and first offset."""
@@ -105,6 +107,9 @@ class RecordingObserver:
 
     def unreachable(self, partitions: Mapping[TopicPartition, str]) -> None:
         self.unreachables.append(dict(partitions))
+
+    def missing_topics(self, topics: Collection[str]) -> None:
+        self.missing = tuple(topics)
 
     def behind_transaction(self, partition: TopicPartition, records: int) -> None:
         self.behind_transactions[partition] = records

@@ -84,10 +84,8 @@ MUTANTS = (
         "a partition is fetched where the client thinks",
         "A1 F16",
         "consumer/stream/source.py",
-        """            self._next[partition] = start.offset
-            client.seek(partition, start.offset)
-""",
-        "            self._next[partition] = start.offset\n",
+        "            client.seek(partition, start.offset)\n",
+        "",
         (_SOURCE + "test_a_partition_is_sought_before_its_first_fetch",),
         "the client takes a group in trouble for one that never committed",
     ),
@@ -121,8 +119,8 @@ MUTANTS = (
     Mutant(
         "a commit outlives its assignment",
         "A11 F14",
-        "consumer/stream/source.py",
-        "            self._commit.cancel()\n",
+        "consumer/stream/committed.py",
+        "            self._pending.cancel()\n",
         "            pass\n",
         (
             _SOURCE + "test_a_commit_without_an_answer_does_not_outlive_its_assignment",

@@ -39,7 +39,7 @@ MUTANTS = (
     Mutant(
         "a callback runs inside the client's coordination",
         "A5",
-        "consumer/stream/client.py",
+        "consumer/stream/client_repairs.py",
         "        await asyncio.wait([asyncio.ensure_future(self._callbacks.on_revoked())])\n",
         "        await self._callbacks.on_revoked()\n",
         (
@@ -130,8 +130,8 @@ MUTANTS = (
         "leaving has no deadline",
         "A17",
         "consumer/stream/source.py",
-        "            await asyncio.wait([asyncio.ensure_future(_close(client))], timeout=timeout)\n",
-        "            await asyncio.wait([asyncio.ensure_future(_close(client))])\n",
+        "            await asyncio.wait([closing], timeout=timeout)\n",
+        "            await asyncio.wait([closing])\n",
         (_TRAPS + "test_a17_leaving_takes_no_longer_than_it_may_when_no_broker_answers",),
         "a silent broker would hold a process until it is killed",
     ),

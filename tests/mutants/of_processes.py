@@ -88,10 +88,10 @@ MUTANTS = (
     Mutant(
         "the offset of the last record is committed",
         "F3",
-        "consumer/stream/source.py",
-        "        self._commit = asyncio.ensure_future(self._client.commit(kept))\n",
+        "consumer/stream/committed.py",
+        "        self._pending = asyncio.ensure_future(client.commit(kept))\n",
         """        behind = {p: Committed(k.offset - 1, k.metadata) for p, k in kept.items()}
-        self._commit = asyncio.ensure_future(self._client.commit(behind))
+        self._pending = asyncio.ensure_future(client.commit(behind))
 """,
         (
             "tests/faults/test_crashes.py::test_f3_after_the_brokers_committed_"

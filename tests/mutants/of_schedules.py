@@ -11,8 +11,8 @@ MUTANTS = (
     Mutant(
         "several commits at once",
         "A12",
-        "consumer/stream/source.py",
-        "        if self._commit is not None and not self._commit.done():\n",
+        "consumer/stream/committed.py",
+        "        if self._pending is not None and not self._pending.done():\n",
         "        if False:\n",
         (),
         "one that is late lands behind a newer one, and nobody commits again",

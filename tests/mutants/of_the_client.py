@@ -10,6 +10,9 @@ _CLUSTER = "tests/faults/kafka/test_traps_a_cluster.py::"
 _COMMITS = "tests/faults/kafka/test_faults_f_commits.py::"
 _BROKERS = "tests/faults/kafka/test_faults_f_brokers.py::"
 _LOG = "tests/faults/kafka/test_faults_f_log.py::"
+_IDS = "tests/unit/stream/test_topic_ids.py::"
+_RUNNER = "tests/unit/engine/test_runner.py::"
+_OFFSETS_OF = "tests/unit/engine/test_offsets.py::"
 _ACCESS = "tests/faults/kafka/test_faults_f_access.py::"
 
 MUTANTS = (
@@ -118,13 +121,10 @@ MUTANTS = (
         "a refused commit counts as done",
         "F13",
         "consumer/engine/offsets.py",
-        """                self._refused(error, self._interval)
-                return False
-            self._recovered()
-            self._ledger""",
-        """                self._refused(error, self._interval)
-            self._recovered()
-            self._ledger""",
+        """                    self._refused(error, self._interval)
+                    return False
+""",
+        "                    self._refused(error, self._interval)\n",
         (_COMMITS + "test_f13_a_commit_that_meets_a_coordinator_in_trouble_is_made_good",),
         "the group would stay behind for ever, and after a crash begin there",
     ),
@@ -224,9 +224,9 @@ MUTANTS = (
     Mutant(
         "a log that began anew is not told",
         "F23",
-        "consumer/stream/source.py",
-        "                resets.append(Reset(partition, expected, found))\n",
-        "                pass\n",
+        "consumer/stream/starts.py",
+        "            found.resets.append(Reset(partition, before.next, beginning))\n",
+        "",
         (_LOG + "test_f23_a_log_that_was_cut_back_is_read_from_its_beginning_and_said",),
         "the ledger would hold offsets of a log that is no more",
     ),
@@ -271,5 +271,124 @@ MUTANTS = (
         "            self._observer.lag(partition, readable)\n",
         (_LOG + "test_f28_what_an_open_transaction_holds_back_is_lag_and_no_stall",),
         "a partition that stands still would look like one that is read to its end",
+    ),
+    Mutant(
+        "a topic made again is taken for the old one",
+        "F47",
+        "consumer/stream/topic_ids.py",
+        "        if partition.topic not in ids or are_two(topic_id, ids[partition.topic])\n",
+        "        if partition.topic not in ids\n",
+        (
+            _IDS + "test_f47_a_topic_made_again_is_read_from_its_beginning_though_it_has_outgrown"
+            "_us",
+        ),
+        "its first records would never be read, and offsets beyond them committed",
+    ),
+    Mutant(
+        "an offset of another log is begun at",
+        "F47",
+        "consumer/stream/starts.py",
+        "        if was_read or (kept is not None and are_two(kept.belonging.topic_id, topic_id)):\n",
+        "        if was_read:\n",
+        (_IDS + "test_f47_a_topic_that_is_made_again_between_two_runs_is_read_from_its_beginning",),
+        "what a topic holds that was made again during a pause would be skipped",
+    ),
+    Mutant(
+        "what is in flight of a log that is no more is committed",
+        "F47",
+        "consumer/engine/runner.py",
+        "            self.ledger.drop(partition)\n",
+        "            del partition\n",
+        (_RUNNER + "test_f47_what_was_in_flight_of_a_log_that_is_no_more_is_not_committed",),
+        "offsets of the old log would be those of the new one",
+    ),
+    Mutant(
+        "a topic that nobody reads is no reason to be unready",
+        "F47",
+        "consumer/stream/topic_ids.py",
+        "            or (topic not in ours and any(counts.get(o, 0) <= counts[topic] for o in ours))\n",
+        "",
+        (_IDS + "test_f47_a_topic_is_missing_until_it_is_there_and_known_and_read",),
+        "an instance that has lost a topic would say that it is ready",
+    ),
+    Mutant(
+        "markers behind the last record are not committed",
+        "F49",
+        "consumer/engine/runner.py",
+        "                    self.ledger.pass_to(partition, self._source.position(partition))\n",
+        "                    del partition\n",
+        (
+            _RUNNER + "test_f49_what_is_passed_without_a_record_is_committed_and_no_gap_afterwards",
+            _RUNNER + "test_f60_passing_over_aborted_records_is_progress",
+        ),
+        "their deletion would count as lost records, and aborted stretches as a stall",
+    ),
+    Mutant(
+        "a client that goes back is followed",
+        "F52",
+        "consumer/stream/starts.py",
+        "            and (topic_id is None or (end is not None and end < max(before.next, offset or 0)))\n",
+        "",
+        (
+            _IDS + "test_f52_a_client_that_goes_back_in_the_same_log_goes_on_where_the_group_is",
+            _LOG + "test_f52_a_broker_that_is_mistaken_about_the_end_of_a_log_moves_nothing_down",
+        ),
+        "one mistaken broker would have a whole log read again",
+    ),
+    Mutant(
+        "commits follow a truncated log down",
+        "F52",
+        "consumer/stream/starts.py",
+        "Start(beginning, None if topic_id is None else offset)",
+        "Start(beginning, None)",
+        (
+            _IDS + "test_f52_a_log_that_was_truncated_is_read_again_and_committed_only_beyond"
+            "_the_old",
+        ),
+        "in one and the same log offsets would fall",
+    ),
+    Mutant(
+        "a partition that was looked up stays unreadable",
+        "F60",
+        "consumer/engine/runner.py",
+        """            self.ledger.seed(partition, start.offset, start.committed)
+            self._can_be_read(partition)
+""",
+        "            self.ledger.seed(partition, start.offset, start.committed)\n",
+        (_RUNNER + "test_f60_a_partition_that_was_looked_up_can_be_read_again_though_it_is_idle",),
+        "without a record the instance would be unready for ever",
+    ),
+    Mutant(
+        "a commit that is refused is tried for ever",
+        "F61",
+        "consumer/stream/client.py",
+        "        try_each_commit_once(consumer)\n",
+        "",
+        (
+            _COMMITS + "test_f61_a_commit_that_is_refused_is_told_at_once_and_keeps_nobody_waiting"
+            "[3]",
+        ),
+        "one topic that is deleted would halt the others until the time to drain is over",
+    ),
+    Mutant(
+        "a topic that is gone keeps the others from being committed",
+        "F61",
+        "consumer/engine/offsets.py",
+        "                    for partition in error.partitions:\n"
+        "                        self._ledger.drop(partition)\n"
+        "                    continue\n",
+        "                    self._refused(error, self._interval)\n"
+        "                    return False\n",
+        (_OFFSETS_OF + "test_f61_a_topic_that_is_gone_keeps_no_other_from_being_committed",),
+        "a stop would end at its deadline though all that can be committed is",
+    ),
+    Mutant(
+        "brokers that are away are connected to without a pause",
+        "F68",
+        "consumer/stream/client.py",
+        "        space_out_connecting(consumer)\n",
+        "",
+        (_BROKERS + "test_f68_without_any_broker_the_client_connects_seldom_and_it_is_counted",),
+        "an outage would be answered with a hundred connections a second, from each instance",
     ),
 )

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from aiokafka.admin import NewTopic
+from aiokafka import TopicPartition as ClientPartition
+from aiokafka.admin import NewTopic, RecordsToDelete
 
+from consumer.contract.record import TopicPartition
 from consumer.settings import KafkaSettings
 from consumer.stream.topics import open_admin
 
@@ -30,3 +32,32 @@ async def create_topics(
         async with asyncio.timeout(20):
             while not set(names) <= set(await admin.raw.list_topics()):  # noqa: ASYNC110 -- brokers tell nobody
                 await asyncio.sleep(0.05)
+
+
+async def delete_topic(bootstrap_servers: str, name: str) -> None:
+    """Delete a topic; return when the brokers have heard of it."""
+    settings = KafkaSettings(bootstrap_servers=tuple(bootstrap_servers.split(",")))
+    async with open_admin(settings) as admin:
+        await admin.raw.delete_topics([name])
+        async with asyncio.timeout(20):
+            while name in set(await admin.raw.list_topics()):  # noqa: ASYNC110 -- as above
+                await asyncio.sleep(0.05)
+
+
+async def make_again(bootstrap_servers: str, name: str) -> None:
+    """Delete a topic of one partition and make it again, as fast as the brokers allow."""
+    settings = KafkaSettings(bootstrap_servers=tuple(bootstrap_servers.split(",")))
+    async with open_admin(settings) as admin, asyncio.timeout(20):
+        await admin.raw.delete_topics([name])
+        codes = {-1}
+        while codes != {0}:
+            reply = await admin.raw.create_topics([NewTopic(name, 1, -1, {})])
+            codes = {entry[1] for entry in reply.topic_errors}
+
+
+async def delete_records(bootstrap_servers: str, partition: TopicPartition, end: int) -> None:
+    """Delete what lies before ``end``."""
+    settings = KafkaSettings(bootstrap_servers=tuple(bootstrap_servers.split(",")))
+    async with open_admin(settings) as admin:
+        target = ClientPartition(*partition)
+        await admin.raw.delete_records({target: RecordsToDelete(before_offset=end)})

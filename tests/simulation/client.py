@@ -7,6 +7,7 @@ whatever generation the member has by then. How it fetches: ``tests/simulation/f
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -151,6 +152,10 @@ class SimulatedClient:
         except LostError:
             raise TransientError("KafkaTimeoutError", "topic_ids failed") from None
         return found
+
+    def partition_counts(self) -> Mapping[str, int]:
+        """See ``GroupClient``. The metadata of these clients is never old."""
+        return Counter(partition.topic for partition in self._cluster.broker.partitions)
 
     async def beginnings(
         self, partitions: Collection[TopicPartition]

@@ -66,6 +66,7 @@ class Times:
     backoff_max: float = 2.0
     close_timeout: float = 1.0
     stall_after: float = 30.0
+    metadata_max_age: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +150,8 @@ class WitnessedSource(KafkaSource):
             open_client,
             request_timeout=around.times.request_timeout,
             max_batch_bytes=self._bound,
+            topics=(builders.SESSIONS, builders.EVENTS),
+            metadata_max_age=around.times.metadata_max_age,
         )
 
     async def poll(

@@ -145,6 +145,25 @@ def refusing(code: int, *partitions: TopicPartition) -> Callable[[Any], Any]:
     return edit
 
 
+def ending_at(end: int) -> Callable[[Any], Any]:
+    """Return the edit of replies about offsets that lets no log reach beyond ``end``."""
+
+    def edit(reply: Any) -> Any:
+        reply.topics = [
+            (
+                topic,
+                [
+                    (number, code, stamp, min(offset, end), *rest)
+                    for number, code, stamp, offset, *rest in parts
+                ],
+            )
+            for topic, parts in reply.topics
+        ]
+        return reply
+
+    return edit
+
+
 def held_back(records: int) -> Callable[[Any], Any]:
     """Return the edit of fetch replies that puts so many records of an open transaction behind."""
 

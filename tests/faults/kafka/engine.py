@@ -151,7 +151,11 @@ class Member:
         speaking = EngineObserver(self.metrics, self.health, log=logger)
         observer = cast("Observer", _Told([self.seen, speaking], self._news))
         self.source = KafkaSource(
-            self._open, request_timeout=kafka.request_timeout, max_batch_bytes=2**24
+            self._open,
+            request_timeout=kafka.request_timeout,
+            max_batch_bytes=2**24,
+            topics=kafka.topics,
+            metadata_max_age=kafka.metadata_max_age,
         )
         self.clients: list[AiokafkaClient] = []
         breaker, backoff = Breaker(BreakerLimits(1.0, 100, 100)), Backoff(0.05, 0.3)

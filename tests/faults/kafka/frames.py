@@ -20,6 +20,7 @@ from aiokafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, SyncGroupRequest
 from aiokafka.protocol.metadata import MetadataRequest
+from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.protocol.produce import ProduceRequest
 
 from tests.faults.proxy import LOOPBACK, Proxy, Receive, Way, proxied
@@ -55,6 +56,7 @@ _REQUESTS: Mapping[int, Any] = {
         MetadataRequest,
         OffsetCommitRequest,
         OffsetFetchRequest,
+        OffsetRequest,
         ProduceRequest,
         SyncGroupRequest,
     )

@@ -105,7 +105,11 @@ class Reader:
     def __init__(self, kafka: KafkaSettings, max_batch_bytes: int = 2**24) -> None:
         self._kafka = kafka
         self.source = KafkaSource(
-            self._open, request_timeout=kafka.request_timeout, max_batch_bytes=max_batch_bytes
+            self._open,
+            request_timeout=kafka.request_timeout,
+            max_batch_bytes=max_batch_bytes,
+            topics=kafka.topics,
+            metadata_max_age=kafka.metadata_max_age,
         )
         self.source.listen(self)
         self.clients: list[AiokafkaClient] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+import aiokafka.client
 import pytest
 
 from consumer.contract.record import TopicPartition
@@ -74,6 +75,43 @@ async def test_f18_a_coordinator_that_dies_is_replaced_by_another() -> None:
             cluster.coordinate(GROUP, 2)
             await member.until(lambda: member.committed == ALL)
             assert member.store.events == event_keys(ALL)
+
+
+async def test_f68_without_any_broker_the_client_connects_seldom_and_it_is_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client, "UNREACHABLE_AFTER", 0.5)
+    attempts: list[float] = []
+    connect = aiokafka.client.create_conn
+
+    async def counted(*facts: object, **options: object) -> object:
+        attempts.append(asyncio.get_running_loop().time())
+        return await connect(*facts, **options)
+
+    monkeypatch.setattr(aiokafka.client, "create_conn", counted)
+    async with mocked(brokers=2) as (cluster, frames):
+        await publish_events(frames.bootstrap_servers, BOTH)
+        async with running(quick(frames.bootstrap_servers, session_timeout=30.0)) as member:
+            await member.until(lambda: member.committed == BOTH)
+            attempts.clear()
+            cluster.down(1)
+            cluster.down(2)
+            await member.last(5.0)
+            # Two brokers, to each one connection for records and one for the group: at most one
+            # attempt a second each, and some more at first.
+            assert 4 <= len(attempts) <= 45
+            *_, line = member.said("leaders_unreachable")
+            causes = set(line["partitions"].values())
+            counted_retries = [
+                member.metrics.sample("consumer_retries_total", stage="poll", cause=cause)
+                for cause in causes
+            ]
+            assert all(retries is not None and retries >= 3 for retries in counted_retries)
+            assert not member.is_ready()
+            cluster.up(1)
+            cluster.up(2)
+            await more(frames.bootstrap_servers)
+            await member.until(lambda: member.committed == ALL, seconds=10.0)
 
 
 async def test_f19_a_partition_whose_leader_dies_is_read_on_from_the_next_one() -> None:

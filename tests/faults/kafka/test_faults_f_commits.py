@@ -23,7 +23,6 @@ async def test_f13_a_commit_that_meets_a_coordinator_in_trouble_is_made_good(cod
         await publish_events(frames.bootstrap_servers, {ONE: EVENTS})
         trouble = frames.refuse_commits(code)
         async with running(quick(frames.bootstrap_servers, request_timeout=1.0)) as member:
-            # The client tries again for ever; the engine gives it so long and no longer.
             await member.until(lambda: len(member.seen.retries) >= 1)
             assert member.committed == {}
             assert not member.is_ready()
@@ -34,6 +33,22 @@ async def test_f13_a_commit_that_meets_a_coordinator_in_trouble_is_made_good(cod
             assert member.store.events == ALL
             assert set(member.store.applied.values()) == {1}
             assert len(member.seen.assignments) == 1
+
+
+@pytest.mark.parametrize("code", [3, 14, 15])
+async def test_f61_a_commit_that_is_refused_is_told_at_once_and_keeps_nobody_waiting(
+    code: int,
+) -> None:
+    async with mocked(1) as (_, frames):
+        await publish_events(frames.bootstrap_servers, {ONE: EVENTS})
+        frames.refuse_commits(code)
+        kafka = quick(frames.bootstrap_servers, request_timeout=15.0, session_timeout=30.0)
+        async with running(kafka, drain_deadline=0.5) as member:
+            await member.until(lambda: len(member.seen.retries) >= 2, seconds=10.0)
+            assert all(stage is Stage.COMMIT for stage, *_ in member.seen.retries)
+            assert {error.cause for _, error, *_ in member.seen.retries}.isdisjoint(
+                {"timeout", "commit_pending"}
+            )
 
 
 @pytest.mark.parametrize("code", [22, 25, 27])

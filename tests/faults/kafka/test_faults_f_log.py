@@ -13,14 +13,14 @@ from consumer.observe.metrics import Metrics
 from consumer.observe.observer import EngineObserver
 from consumer.ports import Gap, Reset, Start
 from consumer.settings import DeadLetterSettings, Settings
-from tests.faults.kafka.batches import held_back, refusing
+from tests.faults.kafka.batches import ending_at, held_back, refusing
 from tests.faults.kafka.clusters import mocked
 from tests.faults.kafka.engine import event_keys, event_value, publish_events, running, session_of
 from tests.faults.kafka.frames import Api
 from tests.faults.kafka.mock_cluster import mock_cluster
 from tests.faults.kafka.reading import ONE, TOPIC, commit_beforehand, publish, quick, reading
 from tests.faults.kafka.transactions import transactions
-from tests.servers.topics import create_topics
+from tests.servers.topics import create_topics, delete_records, delete_topic, make_again
 
 OFFSET_OUT_OF_RANGE = 1
 
@@ -56,10 +56,24 @@ async def test_f23_a_log_that_was_cut_back_is_read_from_its_beginning_and_said()
         reading(quick(frames.bootstrap_servers)) as reader,
     ):
         await reader.until_read({ONE: 20})
+        frames.edit(Api.LIST_OFFSETS, ending_at(15))
         frames.edit(Api.FETCH, refusing(OFFSET_OUT_OF_RANGE, ONE), times=1)
         await reader.until_read({ONE: 40})
         assert reader.resets == [Reset(ONE, 20, 0)]
         assert reader.offsets(ONE) == [*range(20), *range(20)]
+
+
+async def test_f52_a_broker_that_is_mistaken_about_the_end_of_a_log_moves_nothing_down() -> None:
+    async with (
+        mocked(1, records=20) as (_, frames),
+        running(quick(frames.bootstrap_servers)) as member,
+    ):
+        await member.until(lambda: member.committed == {ONE: 20})
+        frames.edit(Api.FETCH, refusing(OFFSET_OUT_OF_RANGE, ONE), times=1)
+        await publish_events(frames.bootstrap_servers, {ONE: 5}, first=20)
+        await member.until(lambda: member.committed == {ONE: 25})
+        assert member.seen.resets == []
+        assert [offsets[ONE] for offsets in member.seen.commits] == [20, 25]
 
 
 async def test_f24_where_no_offset_is_committed_any_more_reading_begins_at_the_oldest_record() -> (
@@ -156,13 +170,94 @@ async def test_f28_what_a_transaction_has_aborted_is_never_seen_and_its_markers_
         kafka_bootstrap_servers, topics=(unique_name,), group_id=unique_name, session_timeout=6.0
     )
     async with running(kafka, stall_after=2.0) as member:
-        await member.until(lambda: member.committed == {partition: 11})
+        await member.until(lambda: member.committed == {partition: 12})
         session = session_of(partition)
         assert member.store.events == {(session, f"e-{n}") for n in (0, 1, 2, 6, 7, 8)}
         # Three records, a marker, three aborted, a marker, three records, and a last marker.
         await member.until(lambda: member.seen.lags.get(partition) == 0)
         await member.last(2.3)
         assert member.seen.stalls == []
+
+
+@pytest.mark.real_kafka
+async def test_f47_a_topic_made_again_under_a_running_member_is_read_from_its_first_record(
+    kafka_bootstrap_servers: str, unique_name: str
+) -> None:
+    partition = TopicPartition(unique_name, 0)
+    kafka = quick(
+        kafka_bootstrap_servers,
+        topics=(unique_name,),
+        group_id=unique_name,
+        session_timeout=6.0,
+        metadata_max_age=1.0,
+    )
+    await create_topics(kafka_bootstrap_servers, unique_name, partitions=1)
+    await publish_events(kafka_bootstrap_servers, {partition: 10})
+    async with running(kafka) as member:
+        await member.until(lambda: member.committed == {partition: 10})
+        await make_again(kafka_bootstrap_servers, unique_name)
+        # More than the old log had, before anybody can notice.
+        await publish_events(kafka_bootstrap_servers, {partition: 60}, first=1000)
+        await member.until(lambda: bool(member.seen.resets))
+        expected = {(session_of(partition), f"e-{n}") for n in [*range(10), *range(1000, 1060)]}
+        await member.until(lambda: member.store.events == expected)
+        assert [reset.found for reset in member.seen.resets] == [0]
+        await member.until(member.is_ready)
+
+
+@pytest.mark.real_kafka
+async def test_f47_a_topic_that_comes_back_is_read_and_until_then_nobody_is_ready(
+    kafka_bootstrap_servers: str, unique_name: str
+) -> None:
+    topics = (unique_name, f"{unique_name}-b")
+    gone, other = TopicPartition(topics[0], 0), TopicPartition(topics[1], 0)
+    kafka = quick(
+        kafka_bootstrap_servers,
+        topics=topics,
+        group_id=unique_name,
+        session_timeout=6.0,
+        metadata_max_age=1.0,
+    )
+    await create_topics(kafka_bootstrap_servers, *topics, partitions=1)
+    await publish_events(kafka_bootstrap_servers, {gone: 5, other: 5})
+    async with running(kafka) as member:
+        await member.until(lambda: member.committed == {gone: 5, other: 5})
+        await publish_events(kafka_bootstrap_servers, {gone: 2, other: 2}, first=5)
+        await delete_topic(kafka_bootstrap_servers, topics[0])
+        await member.until(lambda: member.seen.missing == (topics[0],))
+        assert not member.is_ready()
+        # The others go on meanwhile, and are committed.
+        await publish_events(kafka_bootstrap_servers, {other: 3}, first=7)
+        await member.until(lambda: member.committed[other] == 10, seconds=8.0)
+        await create_topics(kafka_bootstrap_servers, topics[0], partitions=1)
+        await publish_events(kafka_bootstrap_servers, {gone: 8}, first=1000)
+        await member.until(lambda: member.committed[gone] == 8)
+        await member.until(member.is_ready)
+        assert member.seen.missing == ()
+
+
+@pytest.mark.real_kafka
+async def test_f49_a_log_of_which_only_a_marker_was_left_is_deleted_and_nothing_is_lost(
+    kafka_bootstrap_servers: str, unique_name: str
+) -> None:
+    partition = TopicPartition(unique_name, 0)
+    kafka = quick(
+        kafka_bootstrap_servers, topics=(unique_name,), group_id=unique_name, session_timeout=6.0
+    )
+    await create_topics(kafka_bootstrap_servers, unique_name, partitions=1)
+    async with transactions(kafka_bootstrap_servers, unique_name) as transaction:
+        await transaction.send(partition, [event_value(partition, n) for n in range(10)])
+        await transaction.commit()
+    async with running(kafka) as member:
+        await member.until(lambda: member.committed == {partition: 11})
+        await delete_records(kafka_bootstrap_servers, partition, 11)
+        await publish_events(kafka_bootstrap_servers, {partition: 1}, first=11)
+        await member.until(lambda: member.committed == {partition: 12})
+        assert member.seen.gaps == []
+    async with running(kafka) as again:
+        await publish_events(kafka_bootstrap_servers, {partition: 1}, first=12)
+        await again.until(lambda: again.committed == {partition: 13})
+        assert again.seen.gaps == []
 
 
 @pytest.mark.real_kafka

@@ -18,6 +18,7 @@ from consumer.stream.client import _consumer_options
 from consumer.stream.dead_letters import KafkaDeadLetters, open_producer, producer_options
 from consumer.stream.preconditions import topic_findings
 from consumer.stream.range_reader import open_range_reader
+from consumer.stream.topic_ids import MetadataRequestV12
 from consumer.stream.topics import TopicDescription, open_admin
 from tests.fakes.observer import RecordingObserver
 from tests.faults.kafka.clusters import mocked
@@ -72,7 +73,10 @@ async def test_a20_no_client_lets_the_brokers_create_what_it_asks_for() -> None:
         await admin.start()
         await admin.describe_topics([TOPIC])
         await admin.close()
-        asked = [one.request for one in frames.asked if one.api == Api.METADATA]
+        metadata = [one for one in frames.asked if one.api == Api.METADATA]
+        ids = [one for one in metadata if one.version == MetadataRequestV12.API_VERSION]
+        assert {one.body[-3:] for one in ids} == {bytes(3)}  # two times no, and no tagged fields
+        asked = [one.request for one in metadata if one not in ids]
         assert len([one for one in asked if one.topics]) >= 4
         assert {one.allow_auto_topic_creation for one in asked if one.API_VERSION >= 4} == {False}
 

@@ -75,6 +75,8 @@ class ScriptedSource:
         self.reached: dict[TopicPartition, int] = {}
         self.highwaters: dict[TopicPartition, int] = {}
         self.stables: dict[TopicPartition, int] = {}
+        self.gone: Collection[TopicPartition] = ()
+        """What the next poll without a script says is no more."""
         self.hangs = False
         """Whether a poll never returns."""
         self.listener: AssignmentListener | None = None
@@ -93,7 +95,8 @@ class ScriptedSource:
                 raise script
             return script() if callable(script) else script
         await asyncio.sleep(timeout)
-        return Polled()
+        gone, self.gone = self.gone, ()
+        return Polled(gone=gone)
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
         self.sought.append((partition, offset))
@@ -112,8 +115,11 @@ class ScriptedSource:
             raise self.committed_errors.popleft()
         return {partition: self.group_offsets.get(partition) for partition in partitions}
 
-    def end_reached(self, partition: TopicPartition, end: int) -> bool:
-        return self.reached.get(partition, 0) >= end
+    def position(self, partition: TopicPartition) -> int | None:
+        return self.reached.get(partition)
+
+    def missing_topics(self) -> Collection[str]:
+        return ()
 
     def highwater(self, partition: TopicPartition) -> int | None:
         return self.highwaters.get(partition)

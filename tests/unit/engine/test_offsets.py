@@ -7,7 +7,7 @@ import asyncio
 from consumer.contract.record import TopicPartition
 from consumer.engine.offsets import Committer
 from consumer.errors import TransientError
-from consumer.ports import Stage
+from consumer.ports import GoneError, Stage
 from consumer.stream.ledger import Ledger
 from tests.fakes.observer import RecordingObserver
 from tests.simulation.loop import in_virtual_time
@@ -125,33 +125,15 @@ async def test_the_end_is_reached_when_the_group_has_committed_it_whoever_did() 
 
 
 @in_virtual_time
-async def test_an_end_behind_transaction_markers_is_committed_when_all_before_it_is_settled() -> (
-    None
-):
+async def test_f61_a_topic_that_is_gone_keeps_no_other_from_being_committed() -> None:
     offsets = Offsets()
     offsets.settled(P0, 4)
-    span = offsets.ledger.take(P0, 4, 6)
-    offsets.source.reached = {P0: 9}
-    waiting = asyncio.ensure_future(offsets.committer.caught_up({P0: 9}))
-    await asyncio.sleep(1.0)
-    assert offsets.ledger.committable(P0) == 4
-    offsets.ledger.settle(span)
-    await asyncio.sleep(1.0)
-    assert offsets.ledger.uncommitted() == {P0: 9}
+    offsets.settled(P1, 7)
+    offsets.source.commit_errors.append(GoneError([P0]))
     assert await offsets.committer.commit()
-    await asyncio.sleep(1.0)
-    assert waiting.done()
-
-
-@in_virtual_time
-async def test_an_end_that_the_source_has_not_reached_is_not_skipped_to() -> None:
-    offsets = Offsets()
-    offsets.settled(P0, 4)
-    offsets.source.reached = {P0: 8}
-    waiting = asyncio.ensure_future(offsets.committer.caught_up({P0: 9}))
-    await asyncio.sleep(1.0)
-    assert offsets.ledger.uncommitted() == {P0: 4}
-    waiting.cancel()
+    assert offsets.source.commits == [{P1: 7}]
+    assert P0 not in offsets.ledger
+    assert offsets.observer.retries == []
 
 
 @in_virtual_time

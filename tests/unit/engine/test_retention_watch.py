@@ -28,13 +28,9 @@ class Log:
         self.begins: dict[TopicPartition, int] = {}
         self.sought: list[tuple[TopicPartition, int]] = []
         self.away = False
-        self.reached = 0
 
     def highwater(self, partition: TopicPartition) -> int | None:
         return self.highwaters.get(partition)
-
-    def end_reached(self, partition: TopicPartition, end: int) -> bool:
-        return self.reached >= end
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
         self.sought.append((partition, offset))

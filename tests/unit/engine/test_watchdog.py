@@ -85,7 +85,8 @@ async def test_what_an_open_transaction_holds_back_is_no_stall() -> None:
 async def test_markers_behind_the_last_record_are_no_lag() -> None:
     watched = Watched()
     watched.ledger.seed(P0, 8)
-    watched.source.highwaters, watched.source.reached = {P0: 9}, {P0: 9}
+    watched.source.highwaters = {P0: 9}
+    watched.ledger.pass_to(P0, 9)
     await asyncio.sleep(15.0)
     assert watched.observer.lags == {P0: 0}
     assert watched.observer.stalls == []

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from consumer.contract.record import Record, TopicPartition
 from consumer.errors import TransientError
 from consumer.stream.client import RebalanceCallbacks
-from consumer.stream.committed import Committed
+from consumer.stream.committed import AcceptedTarget, Committed
 from consumer.stream.source import KafkaSource
 from consumer.stream.topic_ids import TopicIds
 from tests import builders
@@ -47,6 +47,9 @@ class ScriptedClient:
         """The topics that exist; None: the broker has no ids."""
         self.ids_error: TransientError | None = None
         self.log_starts: dict[TopicPartition, int] = {}
+        self.log_ends: dict[TopicPartition, int] = {}
+        self.known_topics = {builders.EVENTS, builders.SESSIONS}
+        """What the client's metadata has."""
         self.committed_error: TransientError | None = None
         self.beginnings_error: TransientError | None = None
         self.offline: set[TopicPartition] = set()
@@ -56,6 +59,7 @@ class ScriptedClient:
         self.commits: list[dict[TopicPartition, int]] = []
         self.commit_gate = asyncio.Event()
         self.commit_gate.set()
+        self.commit_error: TransientError | None = None
         self.close_gate = asyncio.Event()
         self.close_gate.set()
         self.close_error: TransientError | None = None
@@ -131,10 +135,16 @@ class ScriptedClient:
             action()
 
     async def ends(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
-        raise NotImplementedError
+        await asyncio.sleep(0)
+        return {partition: self.log_ends.get(partition, 1_000) for partition in partitions}
+
+    def partition_counts(self) -> Mapping[str, int]:
+        return dict.fromkeys(self.known_topics, 3)
 
     async def commit(self, offsets: Mapping[TopicPartition, Committed]) -> None:
         await self.commit_gate.wait()
+        if self.commit_error is not None:
+            raise self.commit_error
         self.commits.append({partition: kept.offset for partition, kept in offsets.items()})
         self.metadata |= {partition: kept.metadata for partition, kept in offsets.items()}
 
@@ -167,12 +177,21 @@ class Listening:
 class Setting:
     """A source whose clients are scripted."""
 
-    def __init__(self, max_batch_bytes: int = 1_000_000) -> None:
+    def __init__(
+        self, max_batch_bytes: int = 1_000_000, accepted: AcceptedTarget | None = None
+    ) -> None:
         self.clients: list[ScriptedClient] = []
         self.open_errors: deque[TransientError] = deque()
         self.opens = 0
         self.listener = Listening()
-        self.source = KafkaSource(self._open, request_timeout=30.0, max_batch_bytes=max_batch_bytes)
+        self.source = KafkaSource(
+            self._open,
+            request_timeout=30.0,
+            max_batch_bytes=max_batch_bytes,
+            topics=(builders.EVENTS, builders.SESSIONS),
+            metadata_max_age=5.0,
+            accepted=accepted,
+        )
         self.source.listen(self.listener)
 
     @property

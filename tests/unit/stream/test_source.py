@@ -382,9 +382,11 @@ async def test_a_log_that_begins_anew_is_read_from_where_it_begins() -> None:
     setting = Setting()
     client = await setting.reading(P0)
     client.fetches.append({P0: records(P0, 0, 1)})
+    assert (await setting.source.poll([P0], 100, 0.1)).gone == [P0]
     polled = await setting.source.poll([P0], 100, 0.1)
-    assert polled.resets == [Reset(P0, 10, 0)]
-    assert polled.records == {P0: records(P0, 0, 1)}
+    assert (polled.starts, polled.resets) == ({P0: Start(0, None)}, [Reset(P0, 10, 0)])
+    client.fetches.append({P0: records(P0, 0, 1)})
+    assert (await setting.source.poll([P0], 100, 0.1)).records == {P0: records(P0, 0, 1)}
 
 
 @in_virtual_time
@@ -392,10 +394,11 @@ async def test_an_error_does_not_seek_back_into_a_log_that_is_no_more() -> None:
     setting = Setting()
     client = await setting.reading(P0)
     client.positions = {P0: 0}
+    assert (await setting.source.poll([P0], 100, 0.1)).gone == [P0]
     assert (await setting.source.poll([P0], 100, 0.1)).resets == [Reset(P0, 10, 0)]
     client.fetches.append(BAD_BATCH)
     await setting.source.poll([P0], 100, 0.1)
-    assert client.sought == [(P0, 0)]
+    assert client.sought == [(P0, 0), (P0, 0)]
 
 
 @in_virtual_time
@@ -406,23 +409,23 @@ async def test_the_end_is_reached_over_markers_but_not_over_records_that_were_no
     client = await setting.reading(P0)
     client.fetches.append(BAD_BATCH)
     await setting.source.poll([P0], 100, 0.1)
-    assert not setting.source.end_reached(P0, 12)
+    assert setting.source.position(P0) == 10
     client.positions = {P0: 12}
     await setting.source.poll([P0], 100, 0.1)
-    assert setting.source.end_reached(P0, 12)
-    assert not setting.source.end_reached(P1, 0)
+    assert setting.source.position(P0) == 12
+    assert setting.source.position(P1) is None
 
 
 @in_virtual_time
 async def test_the_end_is_not_reached_while_records_are_still_in_hand() -> None:
     setting = Setting()
     client = await setting.reading(P0)
-    reached: list[bool] = []
-    client.before_answer = lambda: reached.append(setting.source.end_reached(P0, 18))
+    reached: list[int | None] = []
+    client.before_answer = lambda: reached.append(setting.source.position(P0))
     client.fetches.append({P0: records(P0, 17)})
     await setting.source.poll([P0], 100, 0.1)
-    assert reached == [False]
-    assert setting.source.end_reached(P0, 18)
+    assert reached == [10]
+    assert setting.source.position(P0) == 18
 
 
 # --- bounds ----------------------------------------------------------------------------
