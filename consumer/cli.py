@@ -41,6 +41,14 @@ ServersOption = Annotated[
 GroupOption = Annotated[str | None, typer.Option("--group-id", help="The consumer group.")]
 UriOption = Annotated[str | None, typer.Option("--mongo-uri", help="MongoDB connection string.")]
 DatabaseOption = Annotated[str | None, typer.Option("--database", help="MongoDB database.")]
+AllPartitionsOption = Annotated[
+    bool,
+    typer.Option(
+        "--all-partitions",
+        help="Look for the session in every partition, not only in those that its key leads to "
+        "and that its documents came from.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -178,10 +186,11 @@ def replay(
         list[str] | None,
         typer.Option(
             "--session",
-            help="Only this session. Only the partition is read that its id leads to: records "
-            "under another key may lie elsewhere. Repeatable.",
+            help="Only this session. Only the partitions are read that its id leads to and that "
+            "its documents came from. Repeatable.",
         ),
     ] = None,
+    all_partitions: AllPartitionsOption = False,
     types: Annotated[
         list[Kind] | None, typer.Option("--type", help="Only messages of this type. Repeatable.")
     ] = None,
@@ -255,6 +264,7 @@ def replay(
         from_time=from_time,
         to_time=to_time,
         sessions=tuple(sessions or ()),
+        all_partitions=all_partitions,
         kinds=tuple(types or ()),
         everything=everything,
         file=file,
@@ -298,6 +308,7 @@ def audit(
     sessions: Annotated[
         list[str] | None, typer.Option("--session", help="Only this session. Repeatable.")
     ] = None,
+    all_partitions: AllPartitionsOption = False,
     emit: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="List the problems here, for consumer replay --file."),
@@ -326,6 +337,7 @@ def audit(
         from_time=from_time,
         to_time=to_time,
         sessions=tuple(sessions or ()),
+        all_partitions=all_partitions,
     )
     from consumer.app import asked_retention
     from consumer.operations.audit.audit import AuditRequest
@@ -346,6 +358,7 @@ def explain(
         str | None,
         typer.Option(help="Read only records of this time on: 2026-03-04T10:00:00Z, or '2h ago'."),
     ] = None,
+    all_partitions: AllPartitionsOption = False,
     servers: ServersOption = None,
     group: GroupOption = None,
     uri: UriOption = None,
@@ -355,13 +368,14 @@ def explain(
 ) -> None:
     """Show every record of a session in the log with its outcome, its documents, its dead letters.
 
-    Reads the one partition of each topic that the session's key leads to. A record that the
+    Reads the partitions that the session's key leads to and that its documents came from; all of
+    them where keys do not lead to where records lie, or nothing is found. A record that the
     group has not committed yet is unread, not missing. Exit 1 if nothing is known of it.
     """
     from consumer.operations.replay.request import Request
 
     settings = settings_from(assignments, servers=servers, group=group, uri=uri, database=database)
-    selection = Request(sessions=(session_id,), from_time=from_time)
+    selection = Request(sessions=(session_id,), all_partitions=all_partitions, from_time=from_time)
     from consumer.app import asked_retention
     from consumer.operations.explain import explain as explain_session
 

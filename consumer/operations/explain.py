@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -12,17 +13,24 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from consumer.app import until_answered
 from consumer.contract.dead_letter_headers import DeadLetterInfo, origin_of
 from consumer.contract.record import Record, TopicPartition
 from consumer.contract.record_time import usable_time
 from consumer.contract.rejection import Rejected
 from consumer.contract.rfc3339 import format_time
+from consumer.engine.retry import Backoff
 from consumer.errors import ExitCode, PreconditionError, TransientError
 from consumer.operations.audit.accounts import unread
-from consumer.operations.audit.judging import JudgedRecord, RecordJudge
+from consumer.operations.audit.judging import (
+    JudgedRecord,
+    RecordJudge,
+    answered,
+    read_through,
+)
 from consumer.operations.audit.letters import LettersOnDisk
 from consumer.operations.console import console, to_json
-from consumer.operations.consumed import consumed_by_group
+from consumer.operations.consumed import Consumed, consumed_by_group
 from consumer.operations.replay.filters import MessageFilter
 from consumer.operations.replay.on_disk import scratch_database
 from consumer.operations.replay.progress import shown_progress
@@ -33,12 +41,11 @@ from consumer.printable import printable
 from consumer.settings import Settings
 from consumer.state.retention import Retention
 from consumer.state.writes import CreateWrite, EndWrite, EventWrite
+from consumer.store.collections import Collections
 from consumer.store.opening import open_store
 from consumer.store.reading import SessionReader, open_session_reader
 from consumer.stream.range_reader import RangeReader, open_range_reader
 from consumer.stream.ranges import OffsetRange, offsets_of
-
-AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +53,15 @@ class Explained:
     """What was found of a session. Its records are few, however large the log is."""
 
     session_id: str
-    homes: Sequence[TopicPartition]
+    looked_at: Sequence[TopicPartition]
     records: Sequence[JudgedRecord]
     letters: Sequence[tuple[Record, DeadLetterInfo]]
     session: Mapping[str, Any] | None
     events: int
     not_read: Sequence[str] = ()
     """What of the topics could not be read: it may have records of the session, too."""
+    left_out: int = 0
+    """Partitions that were not read, since no record of the session should be there."""
 
 
 async def explain(
@@ -83,24 +92,77 @@ async def explain(
 async def _explained(
     settings: Settings, request: Request, retention: Retention | None
 ) -> Explained:
-    (session_id,) = request.sessions
     async with AsyncExitStack() as stack:
         database = stack.enter_context(scratch_database())
-        reader = await stack.enter_async_context(open_range_reader(settings.kafka))
+        reader = await until_answered(
+            "Kafka", lambda: stack.enter_async_context(open_range_reader(settings.kafka)), settings
+        )
         store = await stack.enter_async_context(open_store(settings.mongo))
         sessions = await stack.enter_async_context(open_session_reader(settings.mongo))
         # Asked before anything is looked up: what was committed by then has left its trace.
-        consumed = await consumed_by_group(settings.kafka)
-        index = LettersOnDisk(database, settings.kafka.group_id)
-        await index.load(reader, settings.dead_letters.topic)
-        judge = RecordJudge(store.collections, index, retention, settings.kafka.max_value_bytes)
-        topics = request.topics or settings.kafka.topics
-        selected = await select(reader, request, topics, datetime.now(UTC))
-        records = await _records(reader, selected.ranges, request.sessions, judge)
-        letters = await _letters(settings, reader, session_id, records)
+        consumed = await until_answered(
+            "Kafka", lambda: consumed_by_group(settings.kafka), settings
+        )
+        explainer = Explainer(settings, database, reader, store.collections, sessions, retention)
+        return await explainer.explained(request, consumed)
+
+
+class Explainer:
+    """Looks up everything there is about one session."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: sqlite3.Connection,
+        reader: RangeReader,
+        collections: Collections,
+        sessions: SessionReader,
+        retention: Retention | None,
+    ) -> None:
+        """Keep the index of dead letters in ``database``."""
+        self._settings = settings
+        self._reader = reader
+        self._sessions = sessions
+        self._backoff = Backoff(settings.engine.backoff_initial, settings.engine.backoff_max)
+        self._index = LettersOnDisk(database, settings.kafka.group_id)
+        self._judge = RecordJudge(
+            collections, self._index, retention, settings.kafka.max_value_bytes, self._backoff
+        )
+
+    async def explained(self, request: Request, consumed: Consumed) -> Explained:
+        """Return what was found of the request's one session.
+
+        Raises ``PreconditionError`` where a server does not answer at the start; later it is
+        waited for.
+        """
+        (session_id,) = request.sessions
+        came_from = await until_answered(
+            "MongoDB", lambda: self._sessions.came_from([session_id]), self._settings
+        )
+        topics, now = request.topics or self._settings.kafka.topics, datetime.now(UTC)
+        selected = await until_answered(
+            "Kafka",
+            lambda: select(self._reader, request, topics, now, came_from),
+            self._settings,
+        )
+        dead = self._settings.dead_letters.topic
+        await answered("Kafka", lambda: self._index.load(self._reader, dead), self._backoff)
+        looked_at, left_out = list(selected.ranges), selected.elsewhere
+        records = await self._records(looked_at, session_id)
+        if not records and left_out:
+            # Nothing where its key leads is no sign that there is nothing.
+            records = await self._records(left_out, session_id)
+            looked_at, left_out = looked_at + list(left_out), ()
+        letters = await self._letters(session_id, records)
+        session = await answered(
+            "MongoDB", lambda: self._sessions.session(session_id), self._backoff
+        )
+        events = await answered(
+            "MongoDB", lambda: self._sessions.count_events(session_id), self._backoff
+        )
         return Explained(
             session_id,
-            [part.partition for part in selected.ranges],
+            [part.partition for part in looked_at],
             [
                 each
                 if consumed.covers(each.record)
@@ -108,44 +170,46 @@ async def _explained(
                 for each in records
             ],
             letters,
-            await sessions.session(session_id),
-            await sessions.count_events(session_id),
-            [str(part) for part in reader.spoilt],
+            session,
+            events,
+            list(dict.fromkeys(map(str, self._reader.spoilt))),
+            len(left_out),
         )
 
+    async def _records(self, ranges: Sequence[OffsetRange], session_id: str) -> list[JudgedRecord]:
+        """Return the judged records of the session."""
+        records: list[JudgedRecord] = []
+        done = 0
+        wanted = MessageFilter([session_id])
+        async with shown_progress("explaining", offsets_of(ranges), lambda: done):
+            async for _, batch in read_through(self._reader, ranges, self._backoff):
+                own = [record for record in batch if wanted.wants(record)]
+                records += await self._judge.judged(own)
+                done += len(batch)
+        return records
 
-async def _records(
-    reader: RangeReader,
-    ranges: Sequence[OffsetRange],
-    sessions: Sequence[str],
-    judge: RecordJudge,
-) -> list[JudgedRecord]:
-    """Return the judged records of the sessions."""
-    records: list[JudgedRecord] = []
-    done = 0
-    wanted = MessageFilter(sessions)
-    async with shown_progress("explaining", offsets_of(ranges), lambda: done):
-        async for _, batch in reader.read(ranges):
-            own = [record for record in batch if wanted.wants(record)]
-            records += await judge.judged(own)
-            done += len(batch)
-    return records
+    async def _letters(
+        self, session_id: str, records: Sequence[JudgedRecord]
+    ) -> list[tuple[Record, DeadLetterInfo]]:
+        """Return the session's dead letters: those of its records, and those that are about it.
 
+        Whatever their key: a letter has the key of its record, which need not be the session.
+        """
+        origins = {each.record.position for each in records}
+        wanted = MessageFilter([session_id])
+        topic = self._settings.dead_letters.topic
 
-async def _letters(
-    settings: Settings, reader: RangeReader, session_id: str, records: Sequence[JudgedRecord]
-) -> list[tuple[Record, DeadLetterInfo]]:
-    """Return the session's dead letters: those of its records, and those under its key."""
-    origins = {each.record.position for each in records}
-    partitions = await reader.partitions_of([settings.dead_letters.topic])
-    found = []
-    async for _, batch in reader.read(await reader.ranges(partitions)):
-        for record in batch:
-            info = origin_of(record.headers)
-            own_key = record.key == session_id.encode("utf-8", "surrogatepass")
-            if info is not None and (own_key or info.origin in origins):
-                found.append((record, info))
-    return found
+        async def ranges() -> list[OffsetRange]:
+            return await self._reader.ranges(await self._reader.partitions_of([topic]))
+
+        found = []
+        whole = await answered("Kafka", ranges, self._backoff)
+        async for _, batch in read_through(self._reader, whole, self._backoff):
+            for record in batch:
+                info = origin_of(record.headers)
+                if info is not None and (info.origin in origins or wanted.wants(record)):
+                    found.append((record, info))
+        return found
 
 
 def _kind(each: JudgedRecord) -> str:
@@ -175,7 +239,8 @@ def _place(topic: str, partition: int, offset: int) -> str:
 def _facts(found: Explained) -> dict[str, object]:
     return {
         "sessionId": found.session_id,
-        "partitions": [f"{home.topic}-{home.partition}" for home in found.homes],
+        "partitions": [f"{part.topic}-{part.partition}" for part in found.looked_at],
+        "partitionsLeftOut": found.left_out,
         "records": [
             {
                 "topic": each.record.topic,
@@ -208,8 +273,16 @@ def _facts(found: Explained) -> dict[str, object]:
 
 async def _print(found: Explained, reader: SessionReader) -> None:
     out = console()
-    homes = ", ".join(f"{printable(home.topic)}-{home.partition}" for home in found.homes)
-    out.print(Text(f"session {printable(found.session_id)}, its key leads to {homes}\n"))
+    looked_at = ", ".join(f"{printable(one.topic)}-{one.partition}" for one in found.looked_at)
+    out.print(Text(f"session {printable(found.session_id)}, looked for in {looked_at}"))
+    if found.left_out:
+        out.print(
+            Text(
+                f"{found.left_out} partitions not read: its key does not lead there, and no "
+                "document came from there; --all-partitions reads them too"
+            )
+        )
+    out.print()
     table = Table("record", "stamped", "kind", "outcome", "", box=None, pad_edge=False)
     for each in found.records:
         record = each.record

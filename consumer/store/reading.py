@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
+from consumer.contract.record import TopicPartition
 from consumer.settings import MongoSettings
 from consumer.store.clients import Client, close_client, collection_of, database_of, open_client
 from consumer.store.failures import translated
@@ -14,6 +17,19 @@ PAGE = 500
 """Events read in one command: a session may have any number of them."""
 
 Document = Mapping[str, Any]
+
+
+_TIMES = ("startedAt", "endedAt", "expireAt")
+
+
+@dataclass(frozen=True, slots=True)
+class EndedSession:
+    """A session that says how many events it has. Times are None where none is stored."""
+
+    declared: int
+    started_at: datetime | None
+    ended_at: datetime | None
+    expire_at: datetime | None
 
 
 class SessionReader:
@@ -31,18 +47,39 @@ class SessionReader:
             found: Document | None = await self._sessions.find_one({"sessionId": session_id})
         return found
 
+    async def came_from(self, session_ids: Sequence[str]) -> set[TopicPartition]:
+        """Return the partitions that the documents of these sessions say they came from."""
+        condition = {"sessionId": {"$in": list(session_ids)}}
+        asked = ((self._sessions, ("createdFrom", "endedFrom")), (self._events, ("from",)))
+        found: set[TopicPartition] = set()
+        with translated():
+            for collection, origins in asked:
+                parts = {f"{name}.{part}": 1 for name in origins for part in ("topic", "partition")}
+                # Read as they come: a session may have any number of events.
+                async for document in collection.find(condition, {"_id": 0, **parts}):
+                    found.update(_origins(document, origins))
+        return found
+
     async def count_events(self, session_id: str) -> int:
         """Count the stored events of a session."""
         with translated():
             return int(await self._events.count_documents({"sessionId": session_id}))
 
-    async def declared_counts(self, session_ids: Sequence[str]) -> dict[str, int]:
-        """Return, of these sessions, the eventCount of each that has one."""
+    async def ended(self, session_ids: Sequence[str]) -> dict[str, EndedSession]:
+        """Return those of these sessions that say how many events they have."""
         condition = {"sessionId": {"$in": list(session_ids)}, "eventCount": {"$exists": True}}
+        projection = {"_id": 0, "sessionId": 1, "eventCount": 1} | dict.fromkeys(_TIMES, 1)
         with translated():
-            cursor = self._sessions.find(condition, {"sessionId": 1, "eventCount": 1})
+            cursor = self._sessions.find(condition, projection)
             found: list[Document] = await cursor.to_list(None)
-        return {document["sessionId"]: int(document["eventCount"]) for document in found}
+        return {
+            document["sessionId"]: EndedSession(
+                int(document["eventCount"]), *(_time(document.get(name)) for name in _TIMES)
+            )
+            for document in found
+            if isinstance(document["sessionId"], str)
+            and isinstance(document["eventCount"], int | float)
+        }
 
     async def event_counts(self, session_ids: Sequence[str]) -> dict[str, int]:
         """Count the stored events of each of these sessions; one without any is absent."""
@@ -81,6 +118,21 @@ class SessionReader:
                     {"timestamp": last["timestamp"], "eventId": {"$gt": last["eventId"]}},
                 ],
             }
+
+
+def _time(value: object) -> datetime | None:
+    return value if isinstance(value, datetime) else None
+
+
+def _origins(document: Document, names: Sequence[str]) -> Iterator[TopicPartition]:
+    """Yield the partitions that a document names; an older writer may have left none."""
+    for name in names:
+        origin = document.get(name)
+        if not isinstance(origin, Mapping):
+            continue
+        topic, partition = origin.get("topic"), origin.get("partition")
+        if isinstance(topic, str) and isinstance(partition, int):
+            yield TopicPartition(topic, partition)
 
 
 @asynccontextmanager

@@ -5,7 +5,11 @@ from __future__ import annotations
 from tests.mutants.mutant import Mutant
 
 _ACCOUNTS = "consumer/operations/audit/accounts.py"
+_SELECTION = "consumer/operations/replay/selection.py"
+_EVENT_COUNTS = "consumer/operations/audit/event_counts.py"
 _JUDGING = "tests/unit/operations/audit/test_judging.py::"
+_AUDIT = "tests/unit/operations/audit/test_audit.py::"
+_EXPLAIN = "tests/unit/operations/test_explain.py::"
 
 MUTANTS = (
     Mutant(
@@ -73,5 +77,124 @@ MUTANTS = (
         "    documents = documents[-1:]\n    if len(documents) > 1:\n",
         (_JUDGING + "test_f56_two_documents_of_one_identity_are_found_and_emitted",),
         "what a missing unique index let in would be found by nobody",
+    ),
+    Mutant(
+        "a session is looked for where its key leads and nowhere else",
+        "F54",
+        _SELECTION,
+        "request.sessions) | set(came_from)\n",
+        "request.sessions)\n",
+        (_AUDIT + "test_f54_documents_say_where_else_to_look",),
+        "a deleted document whose record lies under another key would be found by nobody",
+    ),
+    Mutant(
+        "keys are taken to lead where records lie",
+        "F54",
+        _SELECTION,
+        " or not await _keys_lead(reader, ranges):\n",
+        ":\n",
+        (_AUDIT + "test_f54_after_partitions_were_added_a_deleted_session_is_found_where_it_lies",),
+        "after partitions were added an audit of a session would pass over its first records",
+    ),
+    Mutant(
+        "nothing where a key leads is nothing anywhere",
+        "F54",
+        "consumer/operations/audit/audit.py",
+        "        if self._unseen and left_out:\n",
+        "        if not self._unseen and left_out:\n",
+        (_AUDIT + "test_f54_where_nothing_lies_where_the_key_leads_every_partition_is_read",),
+        "an audit would say that all is well of a session that it has not seen",
+    ),
+    Mutant(
+        "a session without a record is well",
+        "F54",
+        "consumer/operations/audit/report.py",
+        "        return bool(self.not_read or self.not_in_the_log) or any(",
+        "        return bool(self.not_read) or any(",
+        (_AUDIT + "test_f54_a_session_without_a_record_is_no_all_clear",),
+        "a misspelt id would be an audit that found nothing",
+    ),
+    Mutant(
+        "an explanation ends where the key leads",
+        "F54",
+        "consumer/operations/explain.py",
+        "        if not records and left_out:\n",
+        "        if records and left_out:\n",
+        (_EXPLAIN + "test_f54_what_was_deleted_is_missing_wherever_its_record_lies",),
+        "an empty table would stand beside stored documents",
+    ),
+    Mutant(
+        "topics of unequal numbers of partitions are refused",
+        "F54",
+        "consumer/stream/preconditions.py",
+        '            "partition counts",\n            Status.WARNING,\n',
+        '            "partition counts",\n            Status.FAILED,\n',
+        (
+            "tests/faults/kafka/test_traps_a_membership.py::test_a15_unequal_numbers_of_"
+            "partitions_are_warned_of_and_are_no_reason_not_to_start",
+        ),
+        "an instance that is restarted between the alters of two topics would not come back",
+    ),
+    Mutant(
+        "an audit compares what only a setting says",
+        "F55",
+        _ACCOUNTS,
+        "write.content.keys() - NOT_SAID)\n",
+        "write.content.keys())\n",
+        (
+            _JUDGING
+            + "test_f55_another_retention_than_that_of_the_writes_is_no_alteration[90-30000]",
+        ),
+        "with another retention every document would count as altered",
+    ),
+    Mutant(
+        "events that the group has not read are missing ones",
+        "F55",
+        "consumer/operations/audit/audit.py",
+        "        if await self._counts.compare(now):\n",
+        "        if not await self._counts.compare(now):\n",
+        (_AUDIT + "test_f55_events_that_the_group_has_not_read_are_no_disagreement",),
+        "every audit of a group with lag would raise false alarms",
+    ),
+    Mutant(
+        "events that have expired are missing ones",
+        "F55",
+        _EVENT_COUNTS,
+        "if stored < session.declared and _may_have_expired(session, now):\n",
+        "if stored > session.declared and _may_have_expired(session, now):\n",
+        (_AUDIT + "test_f55_events_that_have_expired_are_no_disagreement[40-1]",),
+        "every session longer than a moment would raise a false alarm before it expires",
+    ),
+    Mutant(
+        "trouble of the database ends an audit",
+        "F55",
+        "consumer/operations/audit/judging.py",
+        '        return await answered("MongoDB", lambda: self._judged_now(records), self._backoff)\n',
+        "        return await self._judged_now(records)\n",
+        (
+            _AUDIT + "test_f55_trouble_of_either_server_that_passes_costs_an_audit_nothing",
+            _EXPLAIN + "test_f55_trouble_of_either_server_that_passes_costs_an_explanation_nothing",
+        ),
+        "an audit of hours would end without a table at the first fail-over",
+    ),
+    Mutant(
+        "trouble of the brokers ends an audit",
+        "F55",
+        "consumer/operations/audit/judging.py",
+        "        except TransientError as error:\n            attempt += 1\n"
+        '            get_logger().warning("waiting_for_server", server="Kafka"',
+        "        except LookupError as error:\n            attempt += 1\n"
+        '            get_logger().warning("waiting_for_server", server="Kafka"',
+        (_AUDIT + "test_f55_trouble_of_either_server_that_passes_costs_an_audit_nothing",),
+        "an audit of hours would end without a table when the brokers are rolled",
+    ),
+    Mutant(
+        "letters under other keys are not explained",
+        "F90",
+        "consumer/operations/explain.py",
+        "(info.origin in origins or wanted.wants(record)):\n",
+        "record.key == session_id.encode():\n",
+        (_EXPLAIN + "test_f90_letters_under_other_keys_belong_to_the_session_they_are_about",),
+        "what was rejected under another key would seem never to have come",
     ),
 )

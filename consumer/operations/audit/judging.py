@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import random
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from consumer.contract.decode import Decoded, Tombstone, decode
 from consumer.contract.key_policy import KeyPolicy
-from consumer.contract.record import Record
+from consumer.contract.record import Record, TopicPartition
 from consumer.contract.rejection import Rejected
+from consumer.engine.retry import Backoff
+from consumer.errors import TransientError
+from consumer.observe.logging import get_logger
 from consumer.operations.audit.accounts import (
     SKIPPED,
     Judged,
@@ -24,9 +37,13 @@ from consumer.state.bson_content import Stored
 from consumer.state.retention import FOR_EVER, Retention
 from consumer.state.writes import EventWrite, Write, plan
 from consumer.store.collections import Collections
+from consumer.stream.range_reader import RangeReader
+from consumer.stream.ranges import OffsetRange
 
 FINDS_AT_ONCE = 8
 MAX_IN_ONE_FIND = 500
+
+T = TypeVar("T")
 
 Found = Iterator[tuple[tuple[str, str], Stored]]
 
@@ -39,6 +56,48 @@ class JudgedRecord:
     write: Write | Rejected | None
     judged: Judged
 
+    @property
+    def session_id(self) -> str | None:
+        """The session that the record is about: where it says none, its key."""
+        if not isinstance(self.write, Rejected | None):
+            return self.write.session_id
+        return None if self.record.key is None else self.record.key.decode(errors="replace")
+
+
+async def answered(server: str, ask: Callable[[], Awaitable[T]], backoff: Backoff) -> T:
+    """Ask until there is an answer, for ever, as a run does that has begun.
+
+    What was found so far would be lost with the command.
+    """
+    attempt = 0
+    while True:
+        try:
+            return await ask()
+        except TransientError as error:
+            attempt += 1
+            get_logger().warning("waiting_for_server", server=server, cause=error.cause)
+            await asyncio.sleep(backoff.delay(attempt, random.random()))  # noqa: S311 -- jitter
+
+
+async def read_through(
+    reader: RangeReader, ranges: Iterable[OffsetRange], backoff: Backoff
+) -> AsyncIterator[tuple[TopicPartition, Sequence[Record]]]:
+    """Yield the records of all ranges as ``RangeReader.read`` does, over any outage."""
+    left = {part.partition: part for part in ranges}
+    attempt = 0
+    while True:
+        try:
+            async for partition, records in reader.read(list(left.values())):
+                attempt = 0
+                yield partition, records
+                left[partition] = replace(left[partition], first=records[-1].offset + 1)
+        except TransientError as error:
+            attempt += 1
+            get_logger().warning("waiting_for_server", server="Kafka", cause=error.cause)
+            await asyncio.sleep(backoff.delay(attempt, random.random()))  # noqa: S311 -- jitter
+        else:
+            return
+
 
 class RecordJudge:
     """Judges records by the documents and dead letters that are there now."""
@@ -49,16 +108,21 @@ class RecordJudge:
         letters: LettersOnDisk,
         retention: Retention | None,
         max_value_bytes: int,
+        backoff: Backoff,
     ) -> None:
         """``letters`` must have been loaded; ``max_value_bytes`` is the setting."""
         self._collections = collections
         self._letters = letters
         self._retention = retention
         self._max_value_bytes = max_value_bytes
+        self._backoff = backoff
         self._finds = asyncio.Semaphore(FINDS_AT_ONCE)
 
     async def judged(self, records: Sequence[Record]) -> list[JudgedRecord]:
-        """Judge a batch, in its order. Raises ``TransientError`` while the store cannot answer."""
+        """Judge a batch, in its order. Waits while the store cannot answer."""
+        return await answered("MongoDB", lambda: self._judged_now(records), self._backoff)
+
+    async def _judged_now(self, records: Sequence[Record]) -> list[JudgedRecord]:
         planned = [(record, self._planned(record)) for record in records]
         writes = [write for _, write in planned if not isinstance(write, Rejected | None)]
         events = await self._events(writes)

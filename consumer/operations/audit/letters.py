@@ -34,7 +34,9 @@ class LettersOnDisk:
         )
 
     async def load(self, reader: RangeReader, topic: str) -> None:
-        """Read the whole topic. Raises ``TransientError`` while it cannot be read."""
+        """Read the whole topic, anew. Raises ``TransientError`` while it cannot be read."""
+        self._database.execute("DELETE FROM letters")
+        self.count, self._complete_from_ms = 0, 0
         partitions = await reader.partitions_of([topic])
         ranges = await reader.ranges(partitions)
         firsts: dict[int, int] = {}

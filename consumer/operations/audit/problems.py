@@ -41,7 +41,7 @@ class Problem:
 
 
 class Problems:
-    """Counts by partition; problems, and the sessions that say how many events they have."""
+    """Counts by partition, and what is wrong with which record."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
         """Keep the lists in ``database``."""
@@ -51,7 +51,6 @@ class Problems:
             "CREATE TABLE problems (topic TEXT, part INT, place INT, account TEXT, "
             "document TEXT, detail TEXT, half TEXT, PRIMARY KEY (topic, part, place)) WITHOUT ROWID"
         )
-        database.execute("CREATE TABLE ended (session TEXT PRIMARY KEY) WITHOUT ROWID")
 
     def add(self, partition: TopicPartition, found: Iterable[tuple[Position, Judged]]) -> None:
         """Count the records of a batch and list those with a problem."""
@@ -67,27 +66,6 @@ class Problems:
             self._database.execute("BEGIN")
             self._database.executemany("INSERT INTO problems VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
             self._database.execute("COMMIT")
-
-    def ended(self, session_ids: Iterable[str]) -> None:
-        """Remember sessions whose events are to be counted."""
-        self._database.execute("BEGIN")
-        self._database.executemany(
-            "INSERT OR IGNORE INTO ended VALUES (?)", ((session,) for session in session_ids)
-        )
-        self._database.execute("COMMIT")
-
-    def ended_sessions(self, at_once: int) -> Iterator[list[str]]:
-        """Yield the remembered sessions, ``at_once`` at a time."""
-        last = ""
-        while True:
-            rows = self._database.execute(
-                "SELECT session FROM ended WHERE session > ? ORDER BY session LIMIT ?",
-                (last, at_once),
-            ).fetchall()
-            if not rows:
-                return
-            last = rows[-1][0]
-            yield [row[0] for row in rows]
 
     def settle_suspects(self) -> None:
         """Decide the conflicts without a letter, whether or not it may have expired.

@@ -15,13 +15,10 @@ from consumer.operations.audit.accounts import FINDINGS, Account
 from consumer.operations.audit.problems import Problem, Problems
 from consumer.operations.console import console
 from consumer.printable import printable
-from consumer.store.reading import SessionReader
 from consumer.stream.ranges import UnreadRange
 
 SHOWN = 20
 """Problems and sessions that the report names; the list that is emitted has them all."""
-
-SESSIONS_AT_ONCE = 500
 
 COLUMNS = tuple(account for account in Account if account not in {Account.SUSPECT, Account.UNREAD})
 
@@ -37,15 +34,25 @@ class Disagreement:
 
 @dataclass(frozen=True, slots=True)
 class Disagreements:
-    """How many sessions disagree with themselves, and the first of them."""
+    """How many sessions disagree with themselves, and the first of them.
+
+    ``unread`` are not among them: sessions of which the group has not read all events. Nor are
+    ``expired``: those whose first events are as old as their documents are kept.
+    """
 
     total: int
     first: Sequence[Disagreement]
+    unread: int = 0
+    expired: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The whole result. ``documents`` counts what the problems are about, each once."""
+    """The whole result. ``documents`` counts what the problems are about, each once.
+
+    ``not_in_the_log``: sessions that were asked for, and of which there is no record.
+    ``left_out``: partitions that were not read, since their records should not be there.
+    """
 
     counts: Mapping[TopicPartition, Counter[Account]]
     documents: Mapping[Account, int]
@@ -56,6 +63,8 @@ class Report:
     seconds: float
     not_read: Sequence[UnreadRange] = ()
     """What of the topics could not be read, or was deleted meanwhile: nobody knows of it."""
+    not_in_the_log: Sequence[str] = ()
+    left_out: int = 0
 
     @staticmethod
     def of(
@@ -85,22 +94,13 @@ class Report:
 
     @property
     def found(self) -> bool:
-        """Whether there is anything that an audit is there to find, or could not look at."""
-        return bool(self.not_read) or any(self.total[kind] for kind in FINDINGS)
+        """Whether there is anything that an audit is there to find, or could not look at.
 
-
-async def disagreeing(problems: Problems, sessions: SessionReader) -> Disagreements:
-    """Compare what ended sessions say of their events with what is stored."""
-    total, first = 0, list[Disagreement]()
-    for session_ids in problems.ended_sessions(SESSIONS_AT_ONCE):
-        declared = await sessions.declared_counts(session_ids)
-        counted = await sessions.event_counts(list(declared))
-        for session_id, said in declared.items():
-            if counted.get(session_id, 0) != said:
-                total += 1
-                if len(first) < SHOWN:
-                    first.append(Disagreement(session_id, said, counted.get(session_id, 0)))
-    return Disagreements(total, first)
+        Of a session without a record nothing is proven.
+        """
+        return bool(self.not_read or self.not_in_the_log) or any(
+            self.total[kind] for kind in FINDINGS
+        )
 
 
 def print_report(report: Report, *, as_json: bool) -> None:
@@ -138,8 +138,12 @@ def _facts(report: Report) -> dict[str, object]:
             for part in report.not_read
         ],
         "problems": [problem.facts() for problem in report.problems],
+        "sessionsNotInTheLog": list(report.not_in_the_log),
+        "partitionsLeftOut": report.left_out,
         "eventCountDisagrees": {
             "sessions": report.disagreements.total,
+            "unread": report.disagreements.unread,
+            "expired": report.disagreements.expired,
             "first": [
                 {"sessionId": d.session_id, "declared": d.declared, "stored": d.stored}
                 for d in report.disagreements.first
@@ -190,9 +194,34 @@ def _remarks(report: Report) -> list[str]:
     if report.unread:
         lines.append(f"{report.unread:,} offsets left out: the group has not read them yet")
     lines += [
-        f"session {printable(found.session_id)} says {found.declared} events, {found.stored} stored"
-        for found in report.disagreements.first
+        f"session {printable(session_id)}: no record that the group has read is in the topics, so "
+        "nothing is proven"
+        for session_id in report.not_in_the_log
     ]
-    if report.disagreements.total > len(report.disagreements.first):
-        lines.append(f"{report.disagreements.total} sessions disagree with their eventCount")
+    if report.left_out:
+        lines.append(
+            f"{report.left_out} partitions not read: no key of these sessions leads there, and no "
+            "document came from there; --all-partitions reads them too"
+        )
+    lines += _of_counts(report.disagreements)
+    return lines
+
+
+def _of_counts(disagreements: Disagreements) -> list[str]:
+    lines = [
+        f"session {printable(found.session_id)} says {found.declared} events, {found.stored} stored"
+        for found in disagreements.first
+    ]
+    if disagreements.total > len(disagreements.first):
+        lines.append(f"{disagreements.total} sessions disagree with their eventCount")
+    if disagreements.unread:
+        lines.append(
+            f"{disagreements.unread} sessions not compared with their eventCount: the group has "
+            "not read all their events yet"
+        )
+    if disagreements.expired:
+        lines.append(
+            f"{disagreements.expired} sessions not compared with their eventCount: their first "
+            "events may have expired"
+        )
     return lines

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from consumer.app import REFUSED_LETTER_BYTES, until_answered
 from consumer.contract.dead_letter import DeadLetter, shortened
+from consumer.contract.record import TopicPartition
 from consumer.operations.replay.listed import ListedRecords, opened_list
 from consumer.operations.replay.on_disk import scratch_database
 from consumer.operations.replay.remembered import Remembered
@@ -22,6 +23,7 @@ from consumer.settings import Settings
 from consumer.store.dry_run import DryStore
 from consumer.store.mongo import MongoCollections
 from consumer.store.opening import open_store
+from consumer.store.reading import open_session_reader
 from consumer.store.restoring import DryRestorer, MongoRestorer, RestoringStore
 from consumer.stream.dead_letters import KafkaDeadLetters, open_producer
 from consumer.stream.range_reader import RangeReader, open_range_reader
@@ -59,8 +61,9 @@ async def prepared(settings: Settings, request: Request, stack: AsyncExitStack) 
         "Kafka", lambda: stack.enter_async_context(open_range_reader(kafka)), settings
     )
     now = datetime.now(UTC)
+    came_from = await _came_from(settings, request)
     selected = await until_answered(
-        "Kafka", lambda: _select(settings, request, reader, listed, now), settings
+        "Kafka", lambda: _select(settings, request, reader, listed, now, came_from), settings
     )
     whole = Progress(selected.ranges, {part.partition: part.first for part in selected.ranges})
     topics = sorted({part.partition.topic for part in selected.ranges})
@@ -84,16 +87,28 @@ def _load_list(request: Request, stack: AsyncExitStack) -> ListedRecords:
     return listed
 
 
+async def _came_from(settings: Settings, request: Request) -> Collection[TopicPartition]:
+    """Return where the documents of the sessions asked for say that they came from."""
+    if not request.sessions:
+        return ()
+    async with open_session_reader(settings.mongo) as sessions:
+        return await until_answered(
+            "MongoDB", lambda: sessions.came_from(request.sessions), settings
+        )
+
+
 async def _select(
     settings: Settings,
     request: Request,
     reader: RangeReader,
     listed: ListedRecords | None,
     now: datetime,
+    came_from: Collection[TopicPartition],
 ) -> Selected:
     if listed is not None:
         return await select_listed(reader, listed)
-    return await select(reader, request, request.topics or settings.kafka.topics, now)
+    topics = request.topics or settings.kafka.topics
+    return await select(reader, request, topics, now, came_from)
 
 
 async def _letters(

@@ -30,6 +30,7 @@ class Request:
     from_time: str | None = None
     to_time: str | None = None
     sessions: tuple[str, ...] = ()
+    all_partitions: bool = False
     kinds: tuple[Kind, ...] = ()
     everything: bool = False
     file: str | None = None
@@ -107,6 +108,8 @@ def _complaints_of_selection(request: Request) -> Iterable[str]:
 def _contradictions(request: Request) -> Iterable[str]:
     if not all(map(_is_session_id, request.sessions)):
         yield f"--session {_NO_SESSION_ID}"
+    if request.all_partitions and not request.sessions:
+        yield "--all-partitions says where a session is looked for: it needs --session"
     first, end = request.from_offset, request.to_offset
     if first is not None and end is not None and first >= end:
         yield f"--from-offset {first} is not below --to-offset {end}"
@@ -138,6 +141,7 @@ def selection_facts(
         "--from-time": request.from_time,
         "--to-time": request.to_time,
         "--session": sorted(request.sessions),
+        "--all-partitions": request.all_partitions,
         "--type": sorted(kind.value for kind in request.kinds),
         "--file": digest,
         "--repair": request.repair,

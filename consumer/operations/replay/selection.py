@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from consumer.contract.record import TopicPartition
@@ -16,13 +16,20 @@ from consumer.stream.range_reader import RangeReader
 from consumer.stream.ranges import Bounds, OffsetRange
 from consumer.stream.selector import AllRecords, Selector
 
+SAMPLE = 200
+"""Offsets at the beginning of a range whose keys tell whether keys lead where records lie."""
+
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """What is read, and what of it is wanted. ``gone``: listed records outside of the logs."""
+    """What is read, and what of it is wanted. ``gone``: listed records outside of the logs.
+
+    ``elsewhere``: what is not read, since no record of the sessions asked for should be there.
+    """
 
     ranges: Sequence[OffsetRange]
     gone: int = 0
+    elsewhere: Sequence[OffsetRange] = ()
 
 
 def selector_of(request: Request, listed: ListedRecords | None) -> Selector:
@@ -35,9 +42,16 @@ def selector_of(request: Request, listed: ListedRecords | None) -> Selector:
 
 
 async def select(
-    reader: RangeReader, request: Request, topics: Iterable[str], now: datetime
+    reader: RangeReader,
+    request: Request,
+    topics: Iterable[str],
+    now: datetime,
+    came_from: Collection[TopicPartition] = (),
 ) -> Selected:
     """Return the ranges of what the options select of ``topics``.
+
+    Of sessions, those that their keys lead to and that ``came_from`` names, what their
+    documents say they came from; every one where keys do not lead to where records lie.
 
     Raises ``SettingsError`` for a moment or a partition that makes no sense,
     ``PreconditionError`` for a missing topic, ``TransientError`` while no broker answers.
@@ -52,10 +66,14 @@ async def select(
                 f"--partition {unknown[0]}: the topics have the partitions 0 to {max(numbers)}"
             )
         partitions = [p for p in partitions if p.partition in request.partitions]
-    if request.sessions:
-        homes = await _homes(reader, partitions, request.sessions)
-        partitions = [partition for partition in partitions if partition in homes]
-    return Selected(await reader.ranges(partitions, bounds))
+    ranges = await reader.ranges(partitions, bounds)
+    if not request.sessions or request.all_partitions or not await _keys_lead(reader, ranges):
+        return Selected(ranges)
+    near = await _homes(reader, partitions, request.sessions) | set(came_from)
+    return Selected(
+        [part for part in ranges if part.partition in near],
+        elsewhere=[part for part in ranges if part.partition not in near],
+    )
 
 
 def bounds_of(request: Request, now: datetime) -> Bounds:
@@ -71,6 +89,21 @@ def bounds_of(request: Request, now: datetime) -> Bounds:
             f"--from-time {request.from_time} is not before --to-time {request.to_time}"
         )
     return bounds
+
+
+async def _keys_lead(reader: RangeReader, ranges: Iterable[OffsetRange]) -> bool:
+    """Tell whether the oldest records lie where the default partitioner puts their keys now.
+
+    They do not where partitions have been added since, where a producer partitions by other
+    rules, or where it sends no keys: then nothing tells where a session's records are.
+    """
+    oldest = [replace(part, end=min(part.end, part.first + SAMPLE)) for part in ranges]
+    lead = True
+    async for partition, records in reader.read(oldest):
+        for key in {record.key for record in records}:
+            home = None if key is None else await reader.partition_of(partition.topic, key)
+            lead = lead and home == partition
+    return lead
 
 
 async def _homes(

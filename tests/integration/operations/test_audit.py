@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
 from pymongo import MongoClient
 
 from consumer.errors import SettingsError
@@ -267,6 +267,49 @@ async def _delete_letters(log: Log) -> None:
         await admin.close()
 
 
-async def test_only_what_is_selected_is_audited(log: Log) -> None:
+async def test_only_what_is_selected_is_audited(tidy_log: Log) -> None:
+    log = tidy_log
     report = await audit(log, sessions=("session-3",), topics=(log.topics[0],))
     assert set(report.counts) <= {(log.topics[0], home_of("session-3"))}
+
+
+async def test_f54_after_partitions_were_added_sessions_are_found_where_they_lie(
+    empty_log: Log,
+) -> None:
+    log = empty_log
+    names = [f"s-{number}" for number in range(20)]
+    await log.publish(
+        *[
+            (log.topics[1], home_of(name), name.encode(), encoded(event(name, "e")))
+            for name in names
+        ]
+    )
+    await log.replay(EVERYTHING)
+    admin = AIOKafkaAdminClient(bootstrap_servers=log.servers)
+    await admin.start()
+    try:
+        await admin.create_partitions({topic: NewPartitions(8) for topic in log.topics})
+    finally:
+        await admin.close()
+    moved = [name for name in names if home_of(name, 8) != home_of(name)]
+    log.drop("a")
+    report = await audit(log, sessions=(moved[0],))
+    assert report.total == {Account.MISSING: 1}
+    replayed = await log.replay(Request(sessions=(moved[0],)))
+    assert replayed.tally.total.outcomes == {Outcome.APPLIED: 1}
+    report = await audit(log, sessions=(moved[0],))
+    assert report.total == {Account.APPLIED: 1}
+    assert not report.found
+
+
+async def test_f56_documents_that_are_there_twice_are_found(empty_log: Log) -> None:
+    log = empty_log
+    await log.publish((log.topics[1], home_of("s"), b"s", encoded(event("s", "e"))))
+    await log.replay(EVERYTHING)
+    with MongoClient[dict[str, Any]](log.uri) as client:
+        events = client[f"{log.name}-a"].conversation_events
+        (copy,) = events.find({}, {"_id": 0})
+        events.drop_indexes()
+        events.insert_one(copy)
+    report = await audit(log)
+    assert report.total == {Account.REPEATED: 1}

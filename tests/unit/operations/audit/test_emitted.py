@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from consumer.contract.record import Position
-from consumer.errors import ExitCode, SettingsError, TransientError
+from consumer.errors import ExitCode, PreconditionError, SettingsError
 from consumer.operations.audit.accounts import Account
 from consumer.operations.audit.audit import AuditRequest, audited
 from consumer.operations.audit.emitted import open_list
 from consumer.operations.audit.problems import Problem
 from consumer.operations.replay.request import Request
-from consumer.settings import KafkaSettings, Settings
+from consumer.settings import EngineSettings, KafkaSettings, Settings
 
 AWAY = Settings(
     kafka=KafkaSettings(
@@ -22,7 +22,8 @@ AWAY = Settings(
         request_timeout=2,
         heartbeat_interval=1,
         session_timeout=6,
-    )
+    ),
+    engine=EngineSettings(startup_timeout=0.5),
 )
 
 
@@ -39,7 +40,7 @@ async def test_a_list_that_cannot_be_written_is_refused_before_a_server_is_asked
 async def test_the_last_list_stays_until_there_is_a_new_one(tmp_path: Path) -> None:
     last = tmp_path / "problems.ndjson"
     last.write_text("the last list")
-    with pytest.raises(TransientError):
+    with pytest.raises(PreconditionError):
         await audited(AWAY, AuditRequest(Request(), str(last)))
     assert last.read_text() == "the last list"
 

@@ -3,57 +3,36 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
 import bson
 import pytest
 from bson.raw_bson import RawBSONDocument
 
 from consumer.contract.dead_letter import dead_letter
-from consumer.contract.decode import MAX_VALUE_BYTES, Decoded, decode
-from consumer.contract.key_policy import KeyPolicy
+from consumer.contract.decode import MAX_VALUE_BYTES
 from consumer.contract.record import Record, TopicPartition
 from consumer.contract.rejection import Reason, Rejected
+from consumer.engine.retry import Backoff
 from consumer.operations.audit.accounts import Account
 from consumer.operations.audit.judging import RecordJudge
 from consumer.operations.audit.letters import LettersOnDisk
 from consumer.operations.audit.problems import Problems
 from consumer.operations.audit.report import Disagreements, Report
 from consumer.state.bson_content import raw_document
-from consumer.state.retention import FOR_EVER, Retention
-from consumer.state.writes import plan
+from consumer.state.retention import Retention
 from consumer.store.mongo_store import MongoStore
-from consumer.stream.range_reader import RangeReader
-from consumer.stream.ranges import OffsetRange
 from tests.adapters.store.applying import apply
-from tests.builders import EVENTS, completed, created, event, record
+from tests.builders import EVENTS, LETTERS, completed, created, event, record
 from tests.fakes.collections import MemoryCollections
+from tests.fakes.logs import MemoryLogs
+from tests.unit.operations.planning import writes_of
 
 GROUP = "conversations"
-
-
-class LettersTopic:
-    """What is left of a dead-letter topic of one partition: the part of a reader asked for."""
-
-    def __init__(self, first: int, left: Sequence[Record]) -> None:
-        self.part = OffsetRange(TopicPartition("letters", 0), first, first + len(left))
-        self.left = left
-
-    async def partitions_of(self, topics: Iterable[str]) -> list[TopicPartition]:
-        return [TopicPartition(topic, 0) for topic in topics]
-
-    async def ranges(self, _partitions: Sequence[TopicPartition]) -> list[OffsetRange]:
-        return [self.part]
-
-    async def read(
-        self, ranges: Iterable[OffsetRange]
-    ) -> AsyncIterator[tuple[TopicPartition, Sequence[Record]]]:
-        for part in ranges:
-            if self.left:
-                yield part.partition, self.left
 
 
 def letter(about: Record, reason: Reason, group: str = GROUP) -> Record:
@@ -66,7 +45,7 @@ def letter(about: Record, reason: Reason, group: str = GROUP) -> Record:
         consumer_version="1",
         max_bytes=1_000_000,
     )
-    return Record("letters", 0, 0, about.timestamp_ms + 1, said.key, said.value, said.headers)
+    return Record(LETTERS, 0, 0, about.timestamp_ms + 1, said.key, said.value, said.headers)
 
 
 class Case:
@@ -79,23 +58,23 @@ class Case:
 
     async def apply(self, *records: Record, retention: Retention | None = None) -> None:
         """Apply records as the consumer does, without dead letters."""
-        writes = []
-        for one in records:
-            decoded = decode(one, KeyPolicy.WARN)
-            assert isinstance(decoded, Decoded)
-            lifetime = retention.lifetime(one, datetime.now(UTC)) if retention else FOR_EVER
-            write = plan(decoded.message, one, lifetime.expire_at)
-            assert not isinstance(write, Rejected)
-            writes.append(write)
-        await apply(MongoStore(self.collections), writes)
+        await apply(MongoStore(self.collections), writes_of(records, retention))
 
     async def load(self, *letters: Record, expired: int = 0) -> None:
         """Read the letters that are left; ``expired`` have been deleted before them."""
-        topic = cast("RangeReader", LettersTopic(expired, letters))
-        await self.letters.load(topic, "letters")
+        logs = MemoryLogs(1, LETTERS)
+        place = TopicPartition(LETTERS, 0)
+        logs.begins[place] = expired
+        logs.records[place] = [
+            *[record(None, offset) for offset in range(expired)],
+            *[replace(one, offset=expired + number) for number, one in enumerate(letters)],
+        ]
+        await self.letters.load(logs.reader, LETTERS)
 
     async def audited(self, *records: Record, retention: Retention | None = None) -> Report:
-        judge = RecordJudge(self.collections, self.letters, retention, MAX_VALUE_BYTES)
+        judge = RecordJudge(
+            self.collections, self.letters, retention, MAX_VALUE_BYTES, Backoff(0.0, 0.0)
+        )
         found = await judge.judged(records)
         self.problems.add(
             TopicPartition(EVENTS, 0), ((each.record.position, each.judged) for each in found)
