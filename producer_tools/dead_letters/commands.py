@@ -245,7 +245,7 @@ def _show_tally(tally: Tally, work: Work, options: RedriveOptions) -> None:
     show("Dead letters", counts, as_json=work.as_json)
     if tally.clock:
         say(
-            f"sent with the time of now: {tally.clock:,}, whose own timestamp their topic would "
+            f"sent with the time of now: {tally.clock:,}, whose own timestamp their topic might "
             "refuse or soon delete; the header redrive-timestamp-ms keeps it"
         )
     if tally.unconfirmed:

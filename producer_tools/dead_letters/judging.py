@@ -32,6 +32,7 @@ class Cause(StrEnum):
     TRUNCATED = "truncated"
     OTHER_TOPIC = "other_topic"
     NO_TOPIC = "no_topic"
+    COMPACTED = "compacted_topic"
     TRANSFORM = "transform"
     BROKER = "broker"
 
@@ -91,7 +92,7 @@ class Judge:
             return Refused(Cause.UNREADABLE, letter.problem)
         if letter.truncated:
             return Refused(Cause.TRUNCATED, "only the beginning of the record was kept")
-        refused = self._unknown_topic(letter.origin.topic)
+        refused = self._unusable_topic(letter.origin.topic)
         if refused is not None:
             return refused
         # Only now: a whole letter must not be taken for the copy of a truncated one.
@@ -113,11 +114,13 @@ class Judge:
             case Fate.UNKNOWN:
                 return None if policy.dealt_with else Left.UNKNOWN
 
-    def _unknown_topic(self, topic: str) -> Refused | None:
+    def _unusable_topic(self, topic: str) -> Refused | None:
         if topic not in self._policy.topics:
             return Refused(Cause.OTHER_TOPIC, "its topic is none of kafka.topics")
         if topic not in self._policy.destinations:
             return Refused(Cause.NO_TOPIC, "its topic does not exist any more")
+        if self._policy.destinations[topic].compacted:
+            return Refused(Cause.COMPACTED, "its topic is compacted and would keep one a session")
         return None
 
     def _sendable(self, letter: Letter, now_ms: int) -> ToSend | Left | Refused:

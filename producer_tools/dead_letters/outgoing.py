@@ -52,6 +52,8 @@ class Destination:
     ahead_ms: int = _HOUR_MS
     behind_ms: int | None = None
     retention_known: bool = True
+    compacted: bool = False
+    """It keeps one record a key: of several that go back to it the brokers delete all but one."""
 
     @classmethod
     def from_configs(cls, name: str, partitions: int, configs: Mapping[str, str]) -> Destination:
@@ -69,6 +71,7 @@ class Destination:
             int(configs.get("message.timestamp.after.max.ms", _HOUR_MS)),
             behind,
             "retention.ms" in configs,
+            "compact" in configs.get("cleanup.policy", ""),
         )
 
     def takes(self, timestamp_ms: int, now_ms: int) -> bool:

@@ -82,6 +82,18 @@ MUTANTS = (
         "a topic that keeps less deletes the records before they are read, marked as sent",
     ),
     Mutant(
+        "letters go back to a topic that is compacted",
+        "F79",
+        "producer_tools/dead_letters/judging.py",
+        "        if self._policy.destinations[topic].compacted:\n",
+        "        if not topic:\n",
+        (
+            _LETTERS + "test_redrive.py::"
+            "test_f79_a_letter_does_not_go_back_to_a_topic_that_keeps_one_record_a_session",
+        ),
+        "of all letters of a session the brokers would keep one, and all count as sent",
+    ),
+    Mutant(
         "the parking topic takes what any topic takes",
         "F85",
         "producer_tools/dead_letters/topics.py",

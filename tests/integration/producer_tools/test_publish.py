@@ -55,6 +55,15 @@ def test_each_line_becomes_a_record_of_the_same_bytes_under_its_session(
             assert record.partition == (murmur2(record.key) & 0x7FFFFFFF) % PARTITIONS
 
 
+def test_c48_line_ends_of_windows_blank_lines_and_separators_inside_a_text_are_read(
+    topics: Topics,
+) -> None:
+    separated = event("a", "1").replace("wörds", "a\u2028b")
+    ran = topics.run("publish", "-", "--json", stdin=f"\r\n{separated}\r\n\r\n".encode())
+    assert (ran.code, ran.result["published"]) == (0, 1)
+    assert topics.read(topics.events, 1)[0].value.decode() == separated
+
+
 def test_a_session_keeps_its_order(topics: Topics, file: Path) -> None:
     lines = [event("one-session", f"{number:04}") for number in range(3000)]
     file.write_text("\n".join(lines))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
@@ -43,6 +44,31 @@ def test_a_file_with_wrong_lines_is_refused_as_a_whole_and_no_broker_is_asked(
     assert complaints[1] == f"{file}:5: invalid: type: missing"
     summary = json.loads(result.stdout)
     assert (summary["published"], summary["rejected"]) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\xef\xbb\xbf" + GOOD.encode(), "1: undecodable: not a JSON object"),
+        (GOOD.encode("utf-16"), "1: undecodable: not UTF-8"),
+        (GOOD.replace('"en"', '"Grüße"').encode("latin-1"), "1: undecodable: not UTF-8"),
+        (f"{GOOD}\r{GOOD}\r".encode(), "1: undecodable: more than a JSON object"),
+        (json.dumps(json.loads(GOOD), indent=2).encode(), "1: undecodable: not JSON"),
+        (f"[{GOOD},{GOOD}]".encode(), "1: undecodable: not a JSON object"),
+        (f"{GOOD}\n".encode() + b"\0" * 100, "2: undecodable: not a JSON object"),
+        (gzip.compress(GOOD.encode()), "1: undecodable: not UTF-8"),
+    ],
+    ids=["BOM", "UTF-16", "Latin-1", "CR", "pretty-printed", "array", "NUL", "gzip"],
+)
+def test_c48_a_file_of_another_form_is_refused_by_its_line_and_none_of_it_is_sent(
+    tmp_path: Path, content: bytes, said: str
+) -> None:
+    file = tmp_path / "messages.ndjson"
+    file.write_bytes(content)
+    result = RUNNER.invoke(app, ["publish", str(file), "--json", *NOBODY])
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"{file}:{said}")
+    assert json.loads(result.stdout)["published"] == 0
 
 
 def test_results_are_plain_lines_where_nobody_asks_for_json(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from producer_tools.dead_letters.judging import Cause, Left
 from producer_tools.dead_letters.letter import FailedRecord
 from producer_tools.dead_letters.memory import Memory, open_memory
 from producer_tools.dead_letters.outbox import Answer, NotSentError, TurnedDown, Unanswered
-from producer_tools.dead_letters.outgoing import OutgoingRecord
+from producer_tools.dead_letters.outgoing import Destination, OutgoingRecord
 from producer_tools.pacing import Pacer
 from tests.unit.producer_tools.dead_letters.builders import (
     EVENTS,
@@ -187,6 +187,18 @@ async def test_letters_that_cannot_go_back_are_told_of_and_left(memory: Memory) 
         Cause.OTHER_TOPIC,
         Cause.NO_TOPIC,
     ]
+
+
+@pytest.mark.parametrize("policy", ["compact", "compact,delete"])
+async def test_f79_a_letter_does_not_go_back_to_a_topic_that_keeps_one_record_a_session(
+    memory: Memory, policy: str
+) -> None:
+    outbox, told = FakeOutbox(), Told()
+    compacted = Destination.from_configs(EVENTS, 1, {"cleanup.policy": policy})
+    redrive = a_redrive(memory, outbox, told, destinations={EVENTS: compacted})
+    await redrive.run(five().batches())
+    assert outbox.topics == {}
+    assert redrive.tally.refused == {Cause.COMPACTED: 5}
 
 
 async def test_a_transform_repairs_skips_and_fails_each_letter_by_itself(memory: Memory) -> None:
