@@ -163,11 +163,8 @@ class RangeReader:
         """Return what ``bounds`` select of each partition, up to the ends of this moment."""
         beginnings, ends = await self.beginnings(partitions), await self.ends(partitions)
         at_from: Mapping[TopicPartition, int | None] = {}
-        at_to: Mapping[TopicPartition, int | None] = {}
         if bounds.from_ms is not None:
             at_from = await self.offsets_at(partitions, bounds.from_ms)
-        if bounds.to_ms is not None:
-            at_to = await self.offsets_at(partitions, bounds.to_ms)
         return ranges_within(
             bounds,
             {
@@ -175,7 +172,6 @@ class RangeReader:
                     beginnings[partition],
                     ends[partition],
                     at_from.get(partition),
-                    at_to.get(partition),
                 )
                 for partition in partitions
             },

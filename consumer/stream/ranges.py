@@ -104,7 +104,9 @@ class Bounds:
 
     ``from_offset`` and ``from_ms`` (milliseconds since the epoch) are inclusive, ``to_offset``
     and ``to_ms`` exclusive. Where offset and time both stand, the narrower one counts.
-    A time means the first record stamped then or later, as the broker finds it.
+    Producers' clocks differ, so that times have no order in a log: it is read from the first
+    record stamped at ``from_ms`` or later, as the broker finds it, up to its end, and ``hold``
+    tells of each record whether its own time lies inside.
     """
 
     from_offset: int | None = None
@@ -112,21 +114,32 @@ class Bounds:
     from_ms: int | None = None
     to_ms: int | None = None
 
+    @property
+    def has_times(self) -> bool:
+        """Whether a record's time decides."""
+        return self.from_ms is not None or self.to_ms is not None
+
+    def hold(self, timestamp_ms: int) -> bool:
+        """Tell whether a record stamped so lies inside; one without a time lies in none."""
+        if not self.has_times:
+            return True
+        first = 0 if self.from_ms is None else self.from_ms
+        return max(first, 0) <= timestamp_ms and (self.to_ms is None or timestamp_ms < self.to_ms)
+
 
 EVERYTHING = Bounds()
 
 
 @dataclass(frozen=True, slots=True)
 class LogExtent:
-    """Where a partition's log begins and ends, with the offsets at the times asked for.
+    """Where a partition's log begins and ends, with the offset at the time asked for.
 
-    ``at_from`` and ``at_to`` are None where no record is stamped then or later.
+    ``at_from`` is None where no record is stamped then or later.
     """
 
     beginning: int
     end: int
     at_from: int | None = None
-    at_to: int | None = None
 
 
 def ranges_within(bounds: Bounds, extents: Mapping[TopicPartition, LogExtent]) -> list[OffsetRange]:
@@ -142,8 +155,6 @@ def _range_within(bounds: Bounds, partition: TopicPartition, extent: LogExtent) 
         first = max(first, extent.end if extent.at_from is None else extent.at_from)
     if bounds.to_offset is not None:
         end = min(end, bounds.to_offset)
-    if bounds.to_ms is not None and extent.at_to is not None:
-        end = min(end, extent.at_to)
     first = min(first, extent.end)
     return OffsetRange(partition, first, max(first, end))
 

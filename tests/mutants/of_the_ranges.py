@@ -13,6 +13,9 @@ _REQUEST = (
     "test_f63_f90_a_state_file_belongs_to_the_servers_and_the_collections_it_was_written_for"
 )
 _STATE = "tests/unit/operations/replay/test_state_file.py::"
+_RANGES = "tests/unit/stream/test_ranges.py::"
+_FILTERS = "tests/unit/operations/replay/test_filters.py::"
+_REPLAY = "tests/integration/replay/test_replay.py::"
 _REPORT = "tests/unit/operations/replay/test_report.py::"
 
 MUTANTS = (
@@ -141,6 +144,88 @@ MUTANTS = (
         "            super().server_bind()\n",
         ("tests/unit/observe/test_http.py::test_f88_a_resolver_that_keeps_silent_holds_nobody_up",),
         "a name service that keeps silent would hold up every start",
+    ),
+    Mutant(
+        "a time ends at the first record stamped later",
+        "F81",
+        "consumer/stream/ranges.py",
+        "    first = min(first, extent.end)\n",
+        "    first = min(first, extent.end)\n"
+        "    end = end if bounds.to_ms is None else min(end, first + 3)\n",
+        (
+            _RANGES + "test_f81_a_time_is_read_from_its_first_record_to_the_end_since_any_may_be"
+            "_stamped_so",
+        ),
+        "behind one fast clock an audit would look at nothing, and find nothing",
+    ),
+    Mutant(
+        "what is read of a time is of that time",
+        "F81",
+        "consumer/operations/replay/filters.py",
+        "        if not self.bounds.hold(record.timestamp_ms):\n",
+        "        if False:\n",
+        (
+            _FILTERS + "test_f81_a_time_s_records_are_found_wherever_they_stand_and_the_others"
+            "_counted",
+        ),
+        "records would be applied again that nobody asked for",
+    ),
+    Mutant(
+        "a replay under the live breaker",
+        "F90",
+        "consumer/operations/replay/replay.py",
+        "    breaker = Breaker(NEVER_HOLDS)\n",
+        "    breaker = Breaker(BreakerLimits(0.1, 10, 10))\n",
+        (_REPLAY + "test_f90_no_share_of_dead_letters_holds_up_a_replay",),
+        "a range of old conflicts would be held, and nobody is there who could let it go",
+    ),
+    Mutant(
+        "the state is not saved at once",
+        "F90",
+        "consumer/operations/replay/preparation.py",
+        "        state.save(whole)\n",
+        "",
+        (
+            _REPLAY + "test_f90_a_state_that_cannot_be_written_ends_the_command_before_anything"
+            "_is_applied",
+        ),
+        "that it cannot be written would turn out after the first hour",
+    ),
+    Mutant(
+        "of a record that is listed twice the last line counts",
+        "F90",
+        "consumer/operations/replay/listed.py",
+        '"SET altered = max(altered, excluded.altered)"',
+        '"SET altered = excluded.altered"',
+        (
+            "tests/unit/operations/replay/test_listed.py::"
+            "test_f90_of_a_record_that_is_listed_twice_altered_counts[lines1]",
+        ),
+        "an altered document would be applied to, and leave a dead letter",
+    ),
+    Mutant(
+        "who reads again keeps what was fetched before",
+        "F90",
+        "consumer/stream/lanes.py",
+        "        self.buffer.clear()\n",
+        "",
+        (
+            "tests/unit/stream/test_lanes.py::"
+            "test_f90_who_reads_again_keeps_nothing_of_what_was_fetched_before",
+        ),
+        "records would be applied twice, and out of order",
+    ),
+    Mutant(
+        "letters are looked for by the clock of the brokers",
+        "F90",
+        "producer_tools/dead_letters/reading.py",
+        " - CLOCKS_APART.total_seconds()\n",
+        "\n",
+        (
+            "tests/unit/producer_tools/dead_letters/test_selection.py::"
+            "test_f90_letters_are_looked_for_an_hour_earlier_since_clocks_differ",
+        ),
+        "letters of a consumer whose clock is fast would not be found",
     ),
     Mutant(
         "a header's name is worth a partition",

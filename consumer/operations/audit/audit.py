@@ -21,6 +21,7 @@ from consumer.operations.audit.letters import LettersOnDisk
 from consumer.operations.audit.problems import Problems
 from consumer.operations.audit.report import Disagreements, Report, print_report
 from consumer.operations.consumed import Consumed, consumed_by_group
+from consumer.operations.replay.filters import TimeFilter
 from consumer.operations.replay.on_disk import scratch_database
 from consumer.operations.replay.progress import shown_progress
 from consumer.operations.replay.request import Request, check_selection
@@ -144,7 +145,7 @@ class Auditor:
         not_read = list(self._reader.spoilt)
         self._reader.unread.clear()
         self._unseen = set(selection.sessions)
-        selector = selector_of(selection, None)
+        selector = selector_of(selection, None, selected.bounds)
         unread = await self._read(selected.ranges, selector, consumed)
         left_out = selected.elsewhere
         if self._unseen and left_out:
@@ -165,6 +166,8 @@ class Auditor:
             ),
             not_in_the_log=sorted(self._unseen),
             left_out=len(left_out),
+            outside=selector.outside if isinstance(selector, TimeFilter) else 0,
+            before=selected.before,
         )
         if emitted is not None:
             try:

@@ -14,6 +14,7 @@ from consumer.contract.record import TopicPartition
 from consumer.operations.audit.accounts import FINDINGS, Account
 from consumer.operations.audit.problems import Problem, Problems
 from consumer.operations.console import console
+from consumer.operations.replay.report import said_of_times
 from consumer.printable import printable
 from consumer.stream.ranges import UnreadRange
 
@@ -65,6 +66,10 @@ class Report:
     """What of the topics could not be read, or was deleted meanwhile: nobody knows of it."""
     not_in_the_log: Sequence[str] = ()
     left_out: int = 0
+    outside: int = 0
+    """Records whose time lies outside of what was asked for."""
+    before: int = 0
+    """Offsets before the first record of that time, by the brokers' index."""
 
     @staticmethod
     def of(
@@ -116,6 +121,8 @@ def _facts(report: Report) -> dict[str, object]:
         "records": report.total.total(),
         "seconds": round(report.seconds, 3),
         "unread": report.unread,
+        "outsideTimes": report.outside,
+        "beforeTimes": report.before,
         "deadLetters": report.letters,
         "total": {account.value: report.total[account] for account in COLUMNS},
         "documents": {kind.value: count for kind, count in report.documents.items()},
@@ -191,6 +198,7 @@ def _remarks(report: Report) -> list[str]:
             "have expired: a replay of the emitted list sends them again"
         )
     lines += [printable(str(part)) for part in report.not_read]
+    lines += said_of_times(report.outside, report.before)
     if report.unread:
         lines.append(f"{report.unread:,} offsets left out: the group has not read them yet")
     lines += [

@@ -1,8 +1,9 @@
-"""Which records are of certain sessions, or of certain kinds. Pure."""
+"""Which records are of certain sessions, of certain kinds, or of a time. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 
 from consumer.contract.decode import Decoded, decode
 from consumer.contract.key_policy import KeyPolicy
@@ -15,6 +16,8 @@ from consumer.contract.messages import (
     SessionFailed,
 )
 from consumer.contract.record import Record, TopicPartition
+from consumer.stream.ranges import Bounds
+from consumer.stream.selector import Selector
 
 _KIND_OF: dict[type[Message], Kind] = {
     SessionCreated: Kind.SESSION_CREATED,
@@ -71,6 +74,27 @@ class MessageFilter:
             return False
         # The type of a CloudEvent may stand in a header.
         return not self._kind_bytes or bool(record.headers) or _any_in(self._kind_bytes, value)
+
+
+@dataclass(slots=True)
+class TimeFilter:
+    """``Selector`` of what another one wants, where its time lies inside of the bounds."""
+
+    selector: Selector
+    bounds: Bounds
+    outside: int = 0
+    """How many records were passed over for their time."""
+
+    def wants(self, record: Record) -> bool:
+        """See ``Selector``."""
+        if not self.bounds.hold(record.timestamp_ms):
+            self.outside += 1
+            return False
+        return self.selector.wants(record)
+
+    def next_wanted(self, partition: TopicPartition, offset: int) -> int | None:
+        """See ``Selector``."""
+        return self.selector.next_wanted(partition, offset)
 
 
 def _any_in(needles: Iterable[bytes], value: bytes) -> bool:

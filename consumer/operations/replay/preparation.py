@@ -40,7 +40,7 @@ class Prepared:
     reader: RangeReader
     topic_ids: TopicIds
     whole: Progress
-    gone: int
+    selected: Selected
     listed: ListedRecords | None
     store: Store
     restoring: RestoringStore | None
@@ -65,7 +65,11 @@ async def prepared(settings: Settings, request: Request, stack: AsyncExitStack) 
     selected = await until_answered(
         "Kafka", lambda: _select(settings, request, reader, listed, now, came_from), settings
     )
-    whole = Progress(selected.ranges, {part.partition: part.first for part in selected.ranges})
+    whole = Progress(
+        selected.ranges,
+        {part.partition: part.first for part in selected.ranges},
+        bounds=selected.bounds,
+    )
     topics = sorted({part.partition.topic for part in selected.ranges})
     ids = await until_answered("Kafka", lambda: reader.client.topic_ids(topics), settings)
     state = None
@@ -77,7 +81,7 @@ async def prepared(settings: Settings, request: Request, stack: AsyncExitStack) 
         state.save(whole)
     letters = await _letters(settings, request, reader, stack)
     store, restoring = await _store(settings, request, listed, stack)
-    return Prepared(reader, ids, whole, selected.gone, listed, store, restoring, letters, state)
+    return Prepared(reader, ids, whole, selected, listed, store, restoring, letters, state)
 
 
 def _load_list(request: Request, stack: AsyncExitStack) -> ListedRecords:

@@ -21,6 +21,7 @@ from consumer.engine.retry import Backoff
 from consumer.engine.runner import Limits, RunEnd, Runner
 from consumer.errors import ExitCode, TransientError
 from consumer.observe.logging import configure_logging, get_logger
+from consumer.operations.replay.filters import TimeFilter
 from consumer.operations.replay.observer import ReplayObserver
 from consumer.operations.replay.ordering import OrderedPipeline, OrderedStore
 from consumer.operations.replay.preparation import Prepared, prepared
@@ -34,6 +35,7 @@ from consumer.settings import OnGap, Settings
 from consumer.stream.codecs import check_codecs
 from consumer.stream.range_source import RangeSource
 from consumer.stream.ranges import BEGAN_ANEW, OffsetRange, UnreadRange, offsets_of
+from consumer.stream.selector import Selector
 from consumer.stream.throttle import Throttle
 
 LANES_PER_WORKER = 2
@@ -83,7 +85,8 @@ async def _run(
         OffsetRange(part.partition, whole.positions[part.partition], part.end)
         for part in whole.ranges
     ]
-    source = _source(settings, request, opened, left)
+    selector = selector_of(request, opened.listed, whole.bounds)
+    source = _source(settings, request, opened, left, selector)
     begun = asyncio.get_running_loop().time()
     _announce(settings, request, left)
     drained = True
@@ -116,6 +119,8 @@ async def _run(
         not_found=_not_found(opened, left, tally, finished=finished),
         by_session=bool(request.sessions),
         unread=[*whole.unread, *source.unread, *await _made_anew(opened, left)],
+        outside=selector.outside if isinstance(selector, TimeFilter) else 0,
+        before=opened.selected.before,
     )
 
 
@@ -148,21 +153,26 @@ def _announce(settings: Settings, request: Request, left: Sequence[OffsetRange])
 
 
 def _source(
-    settings: Settings, request: Request, opened: Prepared, left: Sequence[OffsetRange]
+    settings: Settings,
+    request: Request,
+    opened: Prepared,
+    left: Sequence[OffsetRange],
+    selector: Selector,
 ) -> RangeSource:
     state, whole = opened.state, opened.whole
 
     def keep(positions: Mapping[TopicPartition, int]) -> None:
         if state is not None:
             unread = [*whole.unread, *source.unread]
-            state.save(Progress(whole.ranges, dict(whole.positions) | dict(positions), unread))
+            reached = dict(whole.positions) | dict(positions)
+            state.save(Progress(whole.ranges, reached, unread, whole.bounds))
 
     source = RangeSource(
         opened.reader.client,
         left,
         lanes=LANES_PER_WORKER * _workers(settings, request),
         max_batch_bytes=settings.engine.max_batch_bytes,
-        selector=selector_of(request, opened.listed),
+        selector=selector,
         throttle=Throttle(request.rate),
         keep=keep,
     )
@@ -225,5 +235,5 @@ def _not_found(
 ) -> int:
     """Return how many listed records did not come: out of the logs, or in a hole of them."""
     if opened.listed is None or not finished:
-        return opened.gone
-    return opened.gone + sum(map(opened.listed.wanted_in, left)) - tally.total.records
+        return opened.selected.gone
+    return opened.selected.gone + sum(map(opened.listed.wanted_in, left)) - tally.total.records

@@ -54,6 +54,10 @@ class Report:
     by_session: bool = False
     """Only the partitions were read that sessions' ids lead to."""
     unread: Sequence[UnreadRange] = ()
+    outside: int = 0
+    """Records that were read, and whose time lies outside of what was asked for."""
+    before: int = 0
+    """Offsets before the first record of that time, by the brokers' index."""
 
     @property
     def complete(self) -> bool:
@@ -103,6 +107,8 @@ def _facts(report: Report) -> dict[str, object]:
             }
             for part in report.unread
         ],
+        "outside_times": report.outside,
+        "before_times": report.before,
         "seconds": round(report.seconds, 3),
         "partitions": [
             {
@@ -172,6 +178,7 @@ def _remarks(report: Report, total: Ends) -> Iterable[str]:
         lost = _of(report.deleted_unread, "offset")
         yield f"{lost} deleted by the brokers before they could be read"
     yield from (printable(str(part)) for part in report.unread)
+    yield from said_of_times(report.outside, report.before)
     if total.key_mismatches:
         yield f"{_of(total.key_mismatches, 'record')} with another key than the sessionId"
     if report.by_session:
@@ -186,6 +193,17 @@ def _remarks(report: Report, total: Ends) -> Iterable[str]:
         yield f"interrupted: {_of(left, 'offset')} left"
     rate = total.records / report.seconds if report.seconds else 0
     yield f"{_of(total.records, 'record')} in {report.seconds:.1f} s, {rate:,.0f} a second"
+
+
+def said_of_times(outside: int, before: int) -> Iterable[str]:
+    """Say what a range of times has passed over."""
+    if before:
+        yield (
+            f"{_of(before, 'offset')} before the first record of that time, by the brokers' index "
+            "of times"
+        )
+    if outside:
+        yield f"{_of(outside, 'record')} read and passed over, whose own time lies outside"
 
 
 def _of(count: int, noun: str) -> str:

@@ -8,12 +8,12 @@ from datetime import datetime
 
 from consumer.contract.record import TopicPartition
 from consumer.errors import SettingsError
-from consumer.operations.replay.filters import MessageFilter
+from consumer.operations.replay.filters import MessageFilter, TimeFilter
 from consumer.operations.replay.listed import ListedRecords
 from consumer.operations.replay.moments import moment_ms
 from consumer.operations.replay.request import Request
 from consumer.stream.range_reader import RangeReader
-from consumer.stream.ranges import Bounds, OffsetRange
+from consumer.stream.ranges import EVERYTHING, Bounds, OffsetRange, offsets_of
 from consumer.stream.selector import AllRecords, Selector
 
 SAMPLE = 200
@@ -25,20 +25,27 @@ class Selected:
     """What is read, and what of it is wanted. ``gone``: listed records outside of the logs.
 
     ``elsewhere``: what is not read, since no record of the sessions asked for should be there.
+    ``before``: how many offsets lie before the first record of the time that was asked for, by
+    the brokers' index of times.
     """
 
     ranges: Sequence[OffsetRange]
+    bounds: Bounds = EVERYTHING
     gone: int = 0
     elsewhere: Sequence[OffsetRange] = ()
+    before: int = 0
 
 
-def selector_of(request: Request, listed: ListedRecords | None) -> Selector:
+def selector_of(
+    request: Request, listed: ListedRecords | None, bounds: Bounds
+) -> Selector | TimeFilter:
     """Return which records of the ranges are wanted."""
+    selector: Selector = AllRecords()
     if listed is not None:
-        return listed
-    if request.sessions or request.kinds:
-        return MessageFilter(request.sessions, request.kinds)
-    return AllRecords()
+        selector = listed
+    elif request.sessions or request.kinds:
+        selector = MessageFilter(request.sessions, request.kinds)
+    return TimeFilter(selector, bounds) if bounds.has_times else selector
 
 
 async def select(
@@ -67,12 +74,18 @@ async def select(
             )
         partitions = [p for p in partitions if p.partition in request.partitions]
     ranges = await reader.ranges(partitions, bounds)
+    before = 0
+    if bounds.from_ms is not None:
+        without = await reader.ranges(partitions, replace(bounds, from_ms=None, to_ms=None))
+        before = offsets_of(without) - offsets_of(ranges)
     if not request.sessions or request.all_partitions or not await _keys_lead(reader, ranges):
-        return Selected(ranges)
+        return Selected(ranges, bounds, before=before)
     near = await _homes(reader, partitions, request.sessions) | set(came_from)
     return Selected(
         [part for part in ranges if part.partition in near],
+        bounds,
         elsewhere=[part for part in ranges if part.partition not in near],
+        before=before,
     )
 
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from consumer.contract.record import TopicPartition
 from consumer.errors import SettingsError
-from consumer.stream.ranges import OffsetRange, UnreadRange
+from consumer.stream.ranges import EVERYTHING, Bounds, OffsetRange, UnreadRange
 from consumer.stream.topic_ids import TopicIds
 
 FORMAT = 2
@@ -45,6 +45,8 @@ class _State(BaseModel):
     format: int
     selection: dict[str, Any]
     topic_ids: dict[str, str]
+    from_ms: int | None
+    to_ms: int | None
     ranges: list[_Part]
     unread: list[_Unread]
 
@@ -53,12 +55,14 @@ class _State(BaseModel):
 class Progress:
     """A replay's ranges as they were at its start, and from where each is to be read on.
 
-    ``unread``: what below that could not be read.
+    ``unread``: what below that could not be read. ``bounds``: the times that were asked for,
+    as they were when ``2h ago`` was said.
     """
 
     ranges: Sequence[OffsetRange]
     positions: Mapping[TopicPartition, int]
     unread: Sequence[UnreadRange] = ()
+    bounds: Bounds = EVERYTHING
 
 
 class StateFile:
@@ -114,6 +118,7 @@ class StateFile:
                 UnreadRange(TopicPartition(one.topic, one.partition), one.first, one.end, one.cause)
                 for one in state.unread
             ],
+            Bounds(from_ms=state.from_ms, to_ms=state.to_ms),
         )
 
     def _read(self) -> _State | None:
@@ -142,6 +147,8 @@ class StateFile:
             format=FORMAT,
             selection=self._selection,
             topic_ids=self._topic_ids,
+            from_ms=progress.bounds.from_ms,
+            to_ms=progress.bounds.to_ms,
             ranges=[
                 _Part(
                     topic=part.partition.topic,

@@ -24,6 +24,7 @@ from consumer.settings import (
 )
 from consumer.stream.range_reader import open_range_reader
 from tests.integration.replay.logs import PARTITIONS, Placed, messy_log, publish
+from tests.servers.provision import Kind, Server
 from tests.servers.topics import create_topics
 
 SESSIONS_IN_LOG = 120
@@ -37,6 +38,8 @@ class Log:
     servers: str
     uri: str
     name: str
+    embedded: bool
+    """The embedded broker serves no idempotent producer, and no batch of several records."""
     records: list[Placed] = field(default_factory=list)
 
     @property
@@ -54,7 +57,7 @@ class Log:
                 topics=self.topics,
                 group_id=self.name,
             ),
-            "dead_letters": DeadLetterSettings(topic=self.letters),
+            "dead_letters": DeadLetterSettings(topic=self.letters, idempotent=not self.embedded),
             "mongo": MongoSettings(uri=SecretStr(self.uri), database=f"{self.name}-{database}"),
             "engine": SMALL_BATCHES,
         }
@@ -66,7 +69,7 @@ class Log:
         return report
 
     async def publish(self, *records: Placed) -> None:
-        await publish(self.servers, records)
+        await publish(self.servers, records, one_by_one=self.embedded)
 
     async def letters_sent(self) -> int:
         async with open_range_reader(self.settings().kafka) as reader:
@@ -87,11 +90,10 @@ class Log:
 
 
 @pytest.fixture
-async def empty_log(
-    kafka_bootstrap_servers: str, mongodb_uri: str, unique_name: str
-) -> AsyncIterator[Log]:
-    log = Log(kafka_bootstrap_servers, mongodb_uri, unique_name)
-    await create_topics(kafka_bootstrap_servers, *log.topics, log.letters, partitions=PARTITIONS)
+async def empty_log(kafka_server: Server, mongodb_uri: str, unique_name: str) -> AsyncIterator[Log]:
+    embedded = kafka_server.kind is Kind.EMBEDDED
+    log = Log(kafka_server.address, mongodb_uri, unique_name, embedded=embedded)
+    await create_topics(log.servers, *log.topics, log.letters, partitions=PARTITIONS)
     yield log
     for database in ("a", "b"):
         log.drop(database)

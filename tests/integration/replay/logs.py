@@ -81,9 +81,17 @@ def _poison(rng: Random) -> tuple[bytes | None, bytes | None]:
     )
 
 
-async def publish(bootstrap_servers: str, log: Iterable[Placed]) -> None:
-    """Send each record to its partition, in the order of the log."""
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap_servers, acks="all", linger_ms=5)
+async def publish(bootstrap_servers: str, log: Iterable[Placed], *, one_by_one: bool) -> None:
+    """Send each record to its partition, in the order of the log.
+
+    ``one_by_one``: each in a batch of its own, since the embedded broker counts a batch as one.
+    """
+    producer = AIOKafkaProducer(
+        bootstrap_servers=bootstrap_servers,
+        acks="all",
+        linger_ms=5,
+        max_batch_size=1 if one_by_one else 16 * 1024,
+    )
     await producer.start()
     try:
         sent = [

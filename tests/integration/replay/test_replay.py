@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,19 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from pymongo import MongoClient
 
 from consumer.contract.messages import Kind
+from consumer.contract.rejection import Reason
 from consumer.errors import ExitCode, PreconditionError, SettingsError
+from consumer.operations.audit.accounts import Account
+from consumer.operations.audit.audit import AuditRequest, audited
 from consumer.operations.replay.replay import carried_out
 from consumer.operations.replay.report import Report
 from consumer.operations.replay.request import Request
+from consumer.settings import DeadLetterSettings
 from consumer.state.outcomes import Outcome
 from consumer.stream.topics import open_admin
 from tests.builders import completed, created, encoded, event
 from tests.integration.replay.conftest import Log
 from tests.integration.replay.logs import PARTITIONS, documents, home_of
-
-pytestmark = pytest.mark.real_kafka
 
 EVERYTHING = Request(everything=True)
 
@@ -69,6 +72,7 @@ async def test_a_dry_run_writes_nothing_anywhere(log: Log) -> None:
     assert await log.letters_sent() == 0
 
 
+@pytest.mark.real_kafka
 async def test_a_second_replay_finds_everything_there_and_every_old_conflict(log: Log) -> None:
     first = await log.replay(EVERYTHING)
     left = documents(log.uri, f"{log.name}-a")
@@ -128,6 +132,7 @@ async def test_records_that_come_meanwhile_are_left_to_the_group(empty_log: Log)
     assert report.tally.total.records == 200
 
 
+@pytest.mark.real_kafka
 async def test_a_log_that_ends_in_an_aborted_transaction_is_replayed_to_its_end(
     empty_log: Log,
 ) -> None:
@@ -208,6 +213,70 @@ async def test_a_time_selects_the_records_stamped_since_then(empty_log: Log) -> 
         assert entry["eventId"] == event_id
 
 
+async def stamped(log: Log, stamps: Sequence[int]) -> None:
+    """Events e0, e1, … of one session, each with its timestamp in milliseconds."""
+    producer = AIOKafkaProducer(bootstrap_servers=log.servers, acks="all")
+    await producer.start()
+    try:
+        for number, stamp in enumerate(stamps):
+            value = encoded(event("s", f"e{number}"))
+            await producer.send_and_wait(
+                log.topics[1], value, key=b"s", partition=0, timestamp_ms=stamp
+            )
+    finally:
+        await producer.stop()
+
+
+def written(milliseconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(milliseconds / 1000))
+
+
+async def oddly_stamped(log: Log) -> Request:
+    """Twenty events of a time, one after a fast clock's; the request is for that time."""
+    first = (int(time.time()) - 7200) * 1000
+    stamps = [first + number * 1000 for number in range(20)]
+    stamps[3] += 3_000_000
+    await stamped(log, [first - 5000, *stamps, first + 60_000, first + 7000])
+    return Request(from_time=written(first), to_time=written(first + 20_000))
+
+
+async def test_f81_a_fast_clock_hides_no_record_from_a_replay(empty_log: Log) -> None:
+    report = await empty_log.replay(await oddly_stamped(empty_log))
+    assert report.tally.total.records == 20
+    # Only a broker that has an index of times leaves the first record unread.
+    assert report.outside + report.before == 3
+
+
+@pytest.mark.real_kafka
+async def test_f81_a_fast_clock_hides_no_record_from_an_audit(empty_log: Log) -> None:
+    log, inside = empty_log, await oddly_stamped(empty_log)
+    await log.replay(EVERYTHING)
+    with MongoClient[dict[str, Any]](log.uri) as client:
+        client[f"{log.name}-a"].conversation_events.delete_one({"eventId": "e22"})
+    found = await audited(log.settings(), AuditRequest(inside))
+    assert found.total[Account.MISSING] == 1
+    assert found.total.total() == 20
+    assert (found.outside, found.before) == (2, 1)
+
+
+def begun_anew(state: Path, to_ms: int) -> None:
+    """As if the replay had been asked for at another time, and had done nothing yet."""
+    said = json.loads(state.read_text())
+    ranges = [part | {"next": part["first"]} for part in said["ranges"]]
+    state.write_text(json.dumps(said | {"ranges": ranges, "to_ms": to_ms}))
+
+
+async def test_f81_a_time_so_long_ago_is_the_one_it_was_when_the_replay_began(
+    empty_log: Log, tmp_path: Path
+) -> None:
+    log, state, now = empty_log, tmp_path / "state", int(time.time() * 1000)
+    await stamped(log, [now - 1000 * number for number in range(5)])
+    request = Request(to_time="0s ago", state=str(state), letters=False)
+    await log.replay(request)
+    begun_anew(state, now - 2500)
+    assert (await log.replay(request)).outside == 3
+
+
 async def test_an_empty_selection_is_done_at_once(log: Log) -> None:
     report = await log.replay(Request(from_offset=1_000_000))
     assert report.complete
@@ -254,6 +323,7 @@ async def test_a_replay_that_is_killed_misses_nothing_when_it_goes_on(
         *("--bootstrap-servers", log.servers, "--mongo-uri", log.uri),
         *("--database", settings.mongo.database, "--dead-letters", log.letters, "--json"),
         *("--set", f"kafka.topics={','.join(log.topics)}", "--set", "engine.commit_interval=0.1"),
+        *("--set", f"dead_letters.idempotent={str(not log.embedded).lower()}"),
     ]
     killed = await asyncio.create_subprocess_exec(*command, "--rate", "150")
     async with asyncio.timeout(60):
@@ -278,6 +348,29 @@ def progress_in(state: Path) -> int:
         return 0
     parts = json.loads(state.read_text())["ranges"]
     return sum(part["next"] - part["first"] for part in parts)
+
+
+async def test_f90_a_state_that_cannot_be_written_ends_the_command_before_anything_is_applied(
+    log: Log, tmp_path: Path
+) -> None:
+    with pytest.raises(SettingsError, match="cannot be written"):
+        await log.replay(Request(everything=True, state=str(tmp_path / "missing" / "state")))
+    assert documents(log.uri, f"{log.name}-a")["conversation_events"] == []
+
+
+async def test_f90_no_share_of_dead_letters_holds_up_a_replay(empty_log: Log) -> None:
+    await empty_log.publish(*[(empty_log.topics[1], 0, b"k", b"not JSON")] * 20)
+    letters = DeadLetterSettings(
+        topic=empty_log.letters,
+        idempotent=not empty_log.embedded,
+        breaker_share=0.1,
+        breaker_window=10,
+        breaker_minimum=10,
+    )
+    async with asyncio.timeout(30):
+        report = await empty_log.replay(EVERYTHING, dead_letters=letters)
+    assert report.complete
+    assert report.tally.total.reasons == {Reason.UNDECODABLE: 20}
 
 
 async def test_a_finished_state_has_nothing_left_to_do(log: Log, tmp_path: Path) -> None:

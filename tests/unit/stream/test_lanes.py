@@ -208,3 +208,13 @@ def test_portions_do_not_depend_on_what_each_fetch_brings(rng: Random) -> None:
     assert len(expected) > 10
     for most in (1, 7, 40):
         assert portions(log, partial(rng.randint, 1, most)) == expected
+
+
+def test_f90_who_reads_again_keeps_nothing_of_what_was_fetched_before() -> None:
+    one = cursor()
+    fetched = records(one.part.partition, range(20))
+    one.accept(fetched, lambda _: True)
+    one.restart(5)
+    one.accept(fetched[5:], lambda _: True)
+    assert one.take(15, one.available(PORTION), PORTION) == fetched[5:]
+    assert one.buffered_bytes == 0

@@ -36,28 +36,42 @@ def test_a_first_offset_beyond_the_end_selects_nothing() -> None:
     assert selected(Bounds(from_offset=500), LogExtent(0, 100)) == (100, 100)
 
 
-def test_times_select_from_the_first_record_stamped_then_up_to_the_first_stamped_later() -> None:
-    extent = LogExtent(0, 100, at_from=30, at_to=60)
-    assert selected(Bounds(from_ms=1, to_ms=2), extent) == (30, 60)
+def test_f81_a_time_is_read_from_its_first_record_to_the_end_since_any_may_be_stamped_so() -> None:
+    extent = LogExtent(0, 100, at_from=30)
+    assert selected(Bounds(from_ms=1, to_ms=2), extent) == (30, 100)
+    assert selected(Bounds(to_ms=2), extent) == (0, 100)
 
 
 def test_from_a_time_after_the_last_record_nothing_is_selected() -> None:
     assert selected(Bounds(from_ms=1), LogExtent(0, 100, at_from=None)) == (100, 100)
 
 
-def test_up_to_a_time_after_the_last_record_everything_is_selected() -> None:
-    assert selected(Bounds(to_ms=1), LogExtent(0, 100, at_to=None)) == (0, 100)
-
-
 def test_of_an_offset_and_a_time_the_narrower_one_counts() -> None:
-    extent = LogExtent(0, 100, at_from=30, at_to=60)
-    bounds = Bounds(from_offset=40, to_offset=90, from_ms=1, to_ms=2)
-    assert selected(bounds, extent) == (40, 60)
+    extent = LogExtent(0, 100, at_from=30)
+    assert selected(Bounds(from_offset=40, to_offset=90, from_ms=1), extent) == (40, 90)
+    assert selected(Bounds(from_offset=20, to_offset=90, from_ms=1), extent) == (30, 90)
 
 
 def test_bounds_that_cross_select_nothing() -> None:
-    extent = LogExtent(0, 100, at_from=70, at_to=20)
-    assert selected(Bounds(from_ms=2, to_ms=1), extent) == (70, 70)
+    extent = LogExtent(0, 100, at_from=70)
+    assert selected(Bounds(to_offset=20, from_ms=2), extent) == (70, 70)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "inside", "outside"),
+    [
+        (EVERYTHING, (-1, 0, 5), ()),
+        (Bounds(from_ms=10), (10, 11, 2**62), (-1, 0, 9)),
+        (Bounds(to_ms=10), (0, 9), (-1, 10, 11)),
+        (Bounds(from_ms=5, to_ms=10), (5, 9), (-1, 4, 10)),
+        (Bounds(from_ms=-5), (0,), (-1, -3)),
+    ],
+)
+def test_f81_a_record_s_own_time_decides(
+    bounds: Bounds, inside: tuple[int, ...], outside: tuple[int, ...]
+) -> None:
+    assert all(map(bounds.hold, inside))
+    assert not any(map(bounds.hold, outside))
 
 
 def test_ranges_come_by_topic_and_partition() -> None:

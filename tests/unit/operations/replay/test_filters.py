@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 
 import pytest
 
 from consumer.contract.messages import Kind
 from consumer.contract.record import Record
-from consumer.operations.replay.filters import MessageFilter
+from consumer.operations.replay.filters import MessageFilter, TimeFilter
+from consumer.stream.ranges import Bounds
 from tests.builders import completed, created, encoded, event, failed, record
 
 OF_SESSION = MessageFilter(sessions=["sitzung-ü"])
@@ -85,3 +87,12 @@ def test_session_and_type_must_both_fit() -> None:
     assert not both.wants(record(created("b")))
     assert not both.wants(record(event("c")))
     assert not both.wants(Record("t", 0, 0, 0, b"a", b"not JSON"))
+
+
+def test_f81_a_time_s_records_are_found_wherever_they_stand_and_the_others_counted() -> None:
+    stamps = [1, 5, 900, 6, 2, 7, -1, 10]
+    filtered = TimeFilter(OF_SESSION, Bounds(from_ms=5, to_ms=10))
+    records = [replace(record(event("sitzung-ü")), timestamp_ms=stamp) for stamp in stamps]
+    assert [one.timestamp_ms for one in records if filtered.wants(one)] == [5, 6, 7]
+    assert filtered.outside == 5
+    assert not filtered.wants(replace(record(event("other")), timestamp_ms=6))

@@ -112,6 +112,12 @@ def test_what_could_not_be_done_is_said(capsys: pytest.CaptureFixture[str]) -> N
     assert "keys may lie elsewhere" in printed(capsys, report(by_session=True))
 
 
+def test_f81_what_a_time_passes_over_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    said = " ".join(printed(capsys, report(outside=1, before=2_000)).split())
+    assert "2,000 offsets before the first record of that time, by the brokers' index" in said
+    assert "1 record read and passed over, whose own time lies outside" in said
+
+
 def test_json_has_every_outcome_by_name_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     print_report(report(), as_json=True)
     (line,) = capsys.readouterr().out.splitlines()

@@ -11,11 +11,16 @@ import pytest
 from consumer.contract.record import TopicPartition
 from consumer.errors import SettingsError
 from consumer.operations.replay.state_file import Progress, StateFile
-from consumer.stream.ranges import OffsetRange, UnreadRange
+from consumer.stream.ranges import Bounds, OffsetRange, UnreadRange
 
 P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
 UNREAD = [UnreadRange(P0, 7, 9, "deleted")]
-PROGRESS = Progress([OffsetRange(P0, 5, 50), OffsetRange(P1, 0, 9)], {P0: 20, P1: 0}, UNREAD)
+PROGRESS = Progress(
+    [OffsetRange(P0, 5, 50), OffsetRange(P1, 0, 9)],
+    {P0: 20, P1: 0},
+    UNREAD,
+    Bounds(from_ms=1_772_618_400_000),
+)
 SELECTION: dict[str, object] = {"--topic": ["t"], "--session": [], "--from-offset": None}
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from consumer.contract.record import Position
+from consumer.contract.record import Position, Record, TopicPartition
 from consumer.contract.rejection import Reason
+from consumer.stream.ranges import EVERYTHING, Bounds, OffsetRange
 from producer_tools.dead_letters.letter import Unreadable
+from producer_tools.dead_letters.reading import letter_ranges
 from producer_tools.dead_letters.selection import (
     Origin,
     Place,
@@ -119,3 +122,32 @@ def test_a_moment_is_a_time_a_date_or_how_long_ago(text: str, moment: datetime) 
 def test_what_is_no_moment_is_refused_in_words(text: str) -> None:
     with pytest.raises(ValueError, match="is not a time"):
         parse_moment(text, NOW)
+
+
+class Reader:
+    """Remembers which parts of a topic it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[Bounds] = []
+
+    async def partitions_of(self, topics: Iterable[str]) -> list[TopicPartition]:
+        return [TopicPartition(topic, 0) for topic in topics]
+
+    async def ranges(
+        self, partitions: Sequence[TopicPartition], bounds: Bounds = EVERYTHING
+    ) -> list[OffsetRange]:
+        self.asked.append(bounds)
+        return [OffsetRange(partition, 0, 9) for partition in partitions]
+
+    async def read(
+        self, ranges: Iterable[OffsetRange], *, max_records: int = 1
+    ) -> AsyncIterator[tuple[TopicPartition, Sequence[Record]]]:
+        for part in ranges:
+            yield part.partition, ()
+
+
+async def test_f90_letters_are_looked_for_an_hour_earlier_since_clocks_differ() -> None:
+    reader = Reader()
+    await letter_ranges(reader, "letters", Selection(since=FAILED_AT))
+    an_hour_earlier = int((FAILED_AT - timedelta(hours=1)).timestamp() * 1000)
+    assert reader.asked == [Bounds(from_ms=an_hour_earlier)]
