@@ -36,7 +36,9 @@ from consumer.state.retention import Retention
 from consumer.store.opening import OpenStore, open_store
 from consumer.stream.client import open_client
 from consumer.stream.codecs import check_codecs
+from consumer.stream.committed import AcceptedTarget
 from consumer.stream.dead_letters import KafkaDeadLetters, open_producer
+from consumer.stream.groups import describe_group
 from consumer.stream.preconditions import topic_findings
 from consumer.stream.range_reader import open_range_reader
 from consumer.stream.source import KafkaSource
@@ -144,6 +146,19 @@ async def described_topics(settings: Settings) -> dict[str, TopicDescription]:
         return await admin.describe([*settings.kafka.topics, settings.dead_letters.topic])
 
 
+async def refuse_other_target(settings: Settings, accepted: AcceptedTarget) -> None:
+    """Raise ``PreconditionError`` where the group's offsets speak of records stored elsewhere.
+
+    Where the group does not answer that is found out at the first assignment.
+    """
+    try:
+        async with open_admin(settings.kafka) as admin:
+            committed = (await describe_group(admin, settings.kafka.group_id)).committed
+    except TransientError:
+        return
+    accepted.check({p: kept for p, kept in committed.items() if p.topic in settings.kafka.topics})
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What a run needs of the world, open and checked."""
@@ -171,6 +186,9 @@ async def opened(settings: Settings, observer: EngineObserver) -> AsyncIterator[
             open_store(settings.mongo, observer.activity_refused)
         )
         await until_answered("MongoDB", store.prepare, settings, deadline)
+        target = await until_answered("MongoDB", store.target, settings, deadline)
+        accepted = AcceptedTarget(target, settings.mongo.moved_from)
+        await refuse_other_target(settings, accepted)
         letters = KafkaDeadLetters(
             partial(open_producer, settings.kafka, settings.dead_letters),
             settings.dead_letters.topic,
@@ -184,6 +202,7 @@ async def opened(settings: Settings, observer: EngineObserver) -> AsyncIterator[
             max_batch_bytes=settings.engine.max_batch_bytes,
             topics=settings.kafka.topics,
             metadata_max_age=settings.kafka.metadata_max_age,
+            accepted=accepted,
         )
         stack.push_async_callback(source.close, closing)
         yield Parts(topics, store, source, letters)

@@ -116,6 +116,18 @@ class Polled:
     is of them now is told with their next start."""
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where documents go. ``key`` is what is compared, ``name`` is for people. No secrets."""
+
+    key: str
+    name: str
+
+    def __str__(self) -> str:
+        """As messages print it."""
+        return f"{self.name} [{self.key}]"
+
+
 class GoneError(TransientError):
     """Partitions were to be committed whose log is no more. The others can be."""
 

@@ -196,7 +196,9 @@ class EngineObserver:
             partition=_name(gap.partition),
             first=gap.first,
             end=gap.end,
-            records_at_most=gap.records,
+            records=gap.records,
+            # There may have been markers and aborted records among the offsets.
+            at_most=True,
         )
 
     def reset(self, reset: Reset) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 
@@ -58,6 +58,8 @@ class GroupStatus:
     partitions: Sequence[PartitionStatus]
     unread: Sequence[str] = ()
     """Where the first unread record could not be read, so that its age is not known."""
+    stored_in: Sequence[str] = ()
+    """Where the records went, as it was committed beside the offsets."""
 
     @property
     def found(self) -> bool:
@@ -107,28 +109,36 @@ async def _look(
 ) -> tuple[GroupStatus, _Sample]:
     partitions = await reader.partitions_of(settings.kafka.topics)
     group = await describe_group(admin, settings.kafka.group_id)
+    offsets = group.offsets
     beginnings, ends = await reader.beginnings(partitions), await reader.ends(partitions)
     reader.unread.clear()
-    stamps = await _oldest_unread(reader, group, beginnings, ends)
+    stamps = await _oldest_unread(reader, offsets, beginnings, ends)
     owners = {owned: m.host for m in group.members for owned in m.partitions}
     found = [
         _partition(
-            p, owners.get(p), group.offsets.get(p), (beginnings[p], ends[p]), stamps.get(p),
+            p, owners.get(p), offsets.get(p), (beginnings[p], ends[p]), stamps.get(p),
             topics[p.topic].retention_ms,
         )
         for p in partitions
     ]  # fmt: skip
-    sample = _Sample(sum(group.offsets.get(p, 0) for p in partitions), time.monotonic())
+    sample = _Sample(sum(offsets.get(p, 0) for p in partitions), time.monotonic())
     lag = sum(p.lag for p in found)
     rate = _rate(before, sample)
     left = lag / rate if rate else None
     return (
         GroupStatus(
             settings.kafka.group_id, group.state, len(group.members), lag, rate, left, found,
-            [str(part) for part in reader.spoilt],
+            [str(part) for part in reader.spoilt], _targets(group, partitions),
         ),
         sample if before is None or sample.at - before.at >= INTERVAL else before,
     )  # fmt: skip
+
+
+def _targets(group: Group, partitions: Collection[TopicPartition]) -> list[str]:
+    """Return where the records of these partitions went, several where they were not moved well."""
+    kept = [group.committed[partition] for partition in partitions if partition in group.committed]
+    targets = {one.belonging.target for one in kept}
+    return sorted(str(target) for target in targets if target is not None)
 
 
 def _rate(before: _Sample | None, now: _Sample) -> float | None:
@@ -139,14 +149,14 @@ def _rate(before: _Sample | None, now: _Sample) -> float | None:
 
 async def _oldest_unread(
     reader: RangeReader,
-    group: Group,
+    offsets: Mapping[TopicPartition, int],
     beginnings: Mapping[TopicPartition, int],
     ends: Mapping[TopicPartition, int],
 ) -> dict[TopicPartition, int]:
     """Return the timestamp in ms of the first unread record of each partition that has one."""
     ranges = []
     for partition, end in ends.items():
-        first = max(group.offsets.get(partition, 0), beginnings[partition])
+        first = max(offsets.get(partition, 0), beginnings[partition])
         if first < end:
             ranges.append(OffsetRange(partition, first, first + 1))
     return {
@@ -191,6 +201,8 @@ def _table(status: GroupStatus) -> RenderableType:
         f"{status.members} members, "
         f"lag {status.lag:,}, {rate}{left}"
     )
+    for target in status.stored_in:
+        head.append(f"\nstored in {printable(target)}")
     table = Table(box=None, pad_edge=False)
     for name in ("partition", "member"):
         table.add_column(name)

@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from consumer.findings import Finding
+from consumer.ports import Target
 from consumer.settings.groups import MongoSettings
 from consumer.store import readiness
 from consumer.store.clients import APP_NAME, Client, close_client, open_client
 from consumer.store.mongo import MongoCollections
 from consumer.store.mongo_store import MongoStore, ignore_cause
+from consumer.store.target import target_of
 
 
 class OpenStore(MongoStore):
@@ -32,6 +34,10 @@ class OpenStore(MongoStore):
     async def prepare(self) -> Sequence[Finding]:
         """Create missing indexes where that is allowed, then check; see ``readiness.prepare``."""
         return await readiness.prepare(self.client, self._settings)
+
+    async def target(self) -> Target:
+        """Tell which database it is; see ``target_of``."""
+        return await target_of(self.client, self._settings)
 
     async def inspect(self) -> Sequence[Finding]:
         """Check before a run, and change nothing; see ``readiness.inspect``."""

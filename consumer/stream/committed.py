@@ -9,27 +9,16 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from consumer.contract.record import TopicPartition
 from consumer.errors import PreconditionError, TransientError
+from consumer.ports import Target
 from consumer.stream.exchange import answered
 
 if TYPE_CHECKING:
     from consumer.stream.client import GroupClient
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where the documents go. ``key`` is what is compared, ``name`` is for people. No secrets."""
-
-    key: str
-    name: str
-
-    def __str__(self) -> str:
-        """As messages print it."""
-        return f"{self.name} [{self.key}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,30 +77,35 @@ class Committed:
 
 @dataclass(frozen=True, slots=True)
 class AcceptedTarget:
-    """Where this process stores, and the keys of those places whose offsets it takes over."""
+    """Where this process stores, and the key of the place whose offsets it takes over."""
 
     target: Target | None = None
-    moved_from: frozenset[str] = field(default_factory=frozenset)
+    moved_from: str | None = None
 
     def refuses(self, committed: Committed) -> Target | None:
         """Return where an offset's records went, where that is neither here nor accepted."""
         other = committed.belonging.target
-        if self.target is None or other is None or other.key == self.target.key:
+        if other is None or not self.moved(committed) or other.key == self.moved_from:
             return None
-        return None if other.key in self.moved_from else other
+        # Keys of two kinds tell nothing of each other.
+        return other if self.target and other.key[:1] == self.target.key[:1] else None
 
     def moved(self, committed: Committed) -> bool:
         """Tell whether the offset still names another place, and must be committed again."""
         other = committed.belonging.target
         return self.target is not None and other is not None and other.key != self.target.key
 
-    def refusal(self, partition: TopicPartition, other: Target) -> PreconditionError:
-        """Return what to raise where an offset's records went elsewhere: one line."""
-        return PreconditionError(
-            f"the group's offset of {partition.topic}-{partition.partition} says that its records "
-            f"were stored in {other}, and this instance would store in {self.target}: use another "
-            f"kafka.group_id, or, where the documents were moved, set mongo.moved_from={other.key}"
-        )
+    def check(self, committed: Mapping[TopicPartition, Committed]) -> None:
+        """Raise ``PreconditionError`` where records went elsewhere: one line that names both."""
+        for (topic, number), kept in sorted(committed.items(), key=lambda item: item[0]):
+            other = self.refuses(kept)
+            if other is not None:
+                raise PreconditionError(
+                    f"the group's offset of {topic}-{number} says that its records were stored in "
+                    f"{other}, and this instance would store in {self.target}; cure: another "
+                    "kafka.group_id or mongo.uri, or, where the documents were moved, "
+                    f"mongo.moved_from={other.key}"
+                )
 
 
 class Commits:

@@ -17,6 +17,7 @@ from aiokafka.errors import (
 
 from consumer.contract.record import TopicPartition
 from consumer.errors import TransientError
+from consumer.stream.committed import Committed
 from consumer.stream.topics import Admin
 
 ATTEMPTS = 20
@@ -41,11 +42,16 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A group as its coordinator describes it. ``offsets``: only what has been committed."""
+    """A group as its coordinator describes it. ``committed``: only what has been committed."""
 
     state: str
     members: Sequence[Member]
-    offsets: Mapping[TopicPartition, int]
+    committed: Mapping[TopicPartition, Committed]
+
+    @property
+    def offsets(self) -> Mapping[TopicPartition, int]:
+        """The committed offsets."""
+        return {partition: kept.offset for partition, kept in self.committed.items()}
 
 
 async def coordinator_of(admin: Admin, group_id: str) -> int:
@@ -82,8 +88,12 @@ async def describe_group(admin: Admin, group_id: str) -> Group:
         error_class = for_code(described[0])
         raise TransientError(error_class.__name__, "the group cannot be described")
     members = [_member(*found[:5]) for found in described[5]]
-    offsets = {TopicPartition(*p): entry.offset for p, entry in committed.items()}
-    return Group(described[2], members, {p: o for p, o in offsets.items() if o >= 0})
+    kept = {
+        TopicPartition(*p): Committed(entry.offset, entry.metadata or "")
+        for p, entry in committed.items()
+        if entry.offset >= 0
+    }
+    return Group(described[2], members, kept)
 
 
 def _member(

@@ -70,8 +70,7 @@ class KafkaSource:
     ) -> None:
         """``topics``: the subscribed ones, whose ids are asked for every ``metadata_max_age``.
 
-        ``accepted``: where the records are stored, to be committed beside each offset.
-        ``request_timeout`` bounds every single exchange with the brokers. In seconds.
+        ``accepted``: where the records are stored. ``request_timeout`` bounds each exchange.
         """
         self._open_client = open_client
         self._accepted = accepted or AcceptedTarget()
@@ -198,7 +197,12 @@ class KafkaSource:
         """See ``Source``."""
         client = await self._opened()
         found = await answered(client.committed(partitions), "committed", self._request_timeout)
-        return {p: None if kept is None else kept.offset for p, kept in found.items()}
+        return {
+            p: None
+            if kept is None or self._accepted.moved(kept) or self._topics.is_another(p, kept)
+            else kept.offset
+            for p, kept in found.items()
+        }
 
     async def beginnings(
         self, partitions: Collection[TopicPartition]
@@ -307,13 +311,11 @@ class KafkaSource:
         tried: Sequence[TopicPartition],
         fetched: Mapping[TopicPartition, Sequence[Record]],
     ) -> Polled:
-        proven = self._isolation.succeeded(tried)
-        moved = self._moved(client, tried, fetched)
+        proven, moved = self._isolation.succeeded(tried), self._moved(client, tried, fetched)
         # A client goes back by itself where its position is beyond the log's end: the topic was
         # made again, the log truncated, or the broker mistaken. The look-up tells which.
         back = [partition for partition, found in moved.items() if found < self._next[partition]]
         self._give_up(back, in_doubt=True)
-        tried = [partition for partition in tried if partition not in back]
         fetched = {p: records for p, records in fetched.items() if p not in back}
         moved = {p: found for p, found in moved.items() if p not in back}
         beginnings: Mapping[TopicPartition, int] = {}
@@ -323,7 +325,7 @@ class KafkaSource:
             if generation != self._generation:
                 return Polled()
             # What was sought meanwhile is read from there; what had come of it is outdated.
-            stays = {p for p in tried if self._next.get(p) == expected_before[p]}
+            stays = {p for p, before in expected_before.items() if self._next.get(p) == before}
             fetched = {p: records for p, records in fetched.items() if p in stays}
             moved = {p: found for p, found in moved.items() if p in stays}
         gaps: list[Gap] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from consumer.contract.record import TopicPartition
@@ -95,7 +95,7 @@ class StartingPoints:
             committed = await answered(client.committed(there), "committed", self._request_timeout)
             if generation != self._generation:
                 return Found()
-            self._check_targets(committed)
+            self._accepted.check({p: kept for p, kept in committed.items() if kept is not None})
             for partition in there:
                 extent = asyncio.ensure_future(self._extent(client, partition))
                 self._asked[partition] = _Question(
@@ -107,12 +107,6 @@ class StartingPoints:
             found.failed = dict.fromkeys(set(fresh).difference(there), away)
         self._take_answers(partitions, found)
         return found
-
-    def _check_targets(self, committed: Mapping[TopicPartition, Committed | None]) -> None:
-        for partition, kept in committed.items():
-            other = self._accepted.refuses(kept) if kept is not None else None
-            if other is not None:
-                raise self._accepted.refusal(partition, other)
 
     async def _extent(
         self, client: GroupClient, partition: TopicPartition

@@ -34,7 +34,7 @@ from aiokafka.protocol.types import (
 
 from consumer.contract.record import TopicPartition
 from consumer.errors import TransientError
-from consumer.stream.committed import are_two
+from consumer.stream.committed import Committed, are_two
 from consumer.stream.exchange import answered
 from consumer.stream.kafka_errors import kafka_errors
 
@@ -157,7 +157,7 @@ class TopicWatch:
         self._timeout = timeout
         self._asking: asyncio.Task[TopicIds] | None = None
         self._due = 0.0
-        self._there: Collection[str] | None = None
+        self._ids: TopicIds | None = None
 
     def answer(self, client: GroupClient) -> TopicIds | None:
         """Return each answer once, and ask again when it is time."""
@@ -175,7 +175,7 @@ class TopicWatch:
         except TransientError:
             # Nothing is known then. What keeps brokers from answering is told by the polls.
             return None
-        self._there = ids.keys()
+        self._ids = ids
         return ids
 
     async def _ask(self, client: GroupClient) -> TopicIds:
@@ -187,6 +187,11 @@ class TopicWatch:
             self._asking.cancel()
         self._asking, self._due = None, 0.0
 
+    def is_another(self, partition: TopicPartition, kept: Committed) -> bool:
+        """Tell whether an offset speaks of another log than there was when it was last asked."""
+        ids = self._ids or {}
+        return are_two(kept.belonging.topic_id, ids.get(partition.topic))
+
     def missing(
         self, counts: Mapping[str, int], assigned: Collection[TopicPartition]
     ) -> Collection[str]:
@@ -196,13 +201,14 @@ class TopicWatch:
         same numbers of every topic; so one of which it has none, while it has some of a topic
         that is no larger, is read by nobody yet.
         """
-        if self._there is None:
+        there = self._ids
+        if there is None:
             return ()
         ours = {partition.topic for partition in assigned}
         return [
             topic
             for topic in self._topics
-            if topic not in self._there
+            if topic not in there
             or topic not in counts
             or (topic not in ours and any(counts.get(o, 0) <= counts[topic] for o in ours))
         ]

@@ -10,6 +10,7 @@ import socket
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from pymongo import AsyncMongoClient
 
 from consumer.errors import ExitCode
 from tests.builders import event
@@ -92,6 +93,36 @@ async def test_3_when_the_port_of_its_metrics_is_taken(fleet: Fleet) -> None:
         service = await fleet.start(settings={"http.host": LOOPBACK, "http.port": port})
         assert await fleet.ended(service) == ExitCode.PRECONDITION
     assert "http.port" in service.why
+
+
+async def test_3_when_f53_the_groups_records_were_stored_elsewhere_until_that_is_a_wanted_move(
+    site: Site, fleet: Fleet
+) -> None:
+    sent = await site.publish([event("s", "e-1")])
+    assert await fleet.ended(await fleet.start("--exit-when-caught-up")) == ExitCode.DONE
+    elsewhere = {"mongo.database": f"{site.name}-b"}
+    refused = await fleet.start("--exit-when-caught-up", settings=elsewhere)
+    assert await fleet.ended(refused) == ExitCode.PRECONDITION
+    assert not refused.said("partitions_assigned")
+    (line,) = refused.why.splitlines()
+    assert f"{site.name} (" in line
+    assert f"{site.name}-b (" in line
+    key = line.rpartition("mongo.moved_from=")[2].strip()
+    try:
+        moved = await fleet.start(
+            "--exit-when-caught-up", settings={**elsewhere, "mongo.moved_from": key}
+        )
+        await fleet.said(moved, "partitions_assigned")
+        assert await fleet.ended(moved) == ExitCode.DONE
+        # The offset stands where it stood, and speaks of the new place.
+        again = await fleet.start("--exit-when-caught-up", settings=elsewhere)
+        assert await fleet.ended(again) == ExitCode.DONE
+        position = sent[0].position
+        committed = await site.committed()
+        assert committed[TopicPartition(position.topic, position.partition)] == 1
+    finally:
+        async with AsyncMongoClient[dict[str, object]](site.mongodb) as client:
+            await client.drop_database(f"{site.name}-b")
 
 
 async def test_4_when_records_were_deleted_unread_and_the_settings_say_to_stop(

@@ -11,6 +11,7 @@ _COMMITS = "tests/faults/kafka/test_faults_f_commits.py::"
 _BROKERS = "tests/faults/kafka/test_faults_f_brokers.py::"
 _LOG = "tests/faults/kafka/test_faults_f_log.py::"
 _IDS = "tests/unit/stream/test_topic_ids.py::"
+_COMMITTED = "tests/unit/stream/test_committed.py::"
 _RUNNER = "tests/unit/engine/test_runner.py::"
 _OFFSETS_OF = "tests/unit/engine/test_offsets.py::"
 _ACCESS = "tests/faults/kafka/test_faults_f_access.py::"
@@ -346,6 +347,27 @@ MUTANTS = (
             "_the_old",
         ),
         "in one and the same log offsets would fall",
+    ),
+    Mutant(
+        "offsets of records that were stored elsewhere are taken over",
+        "F53",
+        "consumer/stream/committed.py",
+        "            other = self.refuses(kept)\n",
+        "            other = None\n",
+        (
+            _COMMITTED + "test_f53_another_target_is_refused_with_one_line_that_names_both",
+            _COMMITTED + "test_f53_an_assignment_whose_records_went_elsewhere_is_refused",
+        ),
+        "what one database has and the other lacks would be noticed by nobody",
+    ),
+    Mutant(
+        "after a move only what progresses is committed again",
+        "F53",
+        "consumer/stream/starts.py",
+        "Start(start, None if moved else offset)",
+        "Start(start, offset)",
+        (_COMMITTED + "test_f53_after_a_move_even_offsets_that_stand_still_are_committed_again",),
+        "a start without the setting would be refused for every partition that is idle",
     ),
     Mutant(
         "a partition that was looked up stays unreadable",

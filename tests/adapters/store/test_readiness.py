@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from consumer.errors import PreconditionError, SettingsError, TransientError
 from consumer.findings import Finding, Status
@@ -15,6 +16,7 @@ from consumer.store.clients import close_client, database_of, open_client
 from consumer.store.indexes import Index, check_index, check_others, required_indexes
 from consumer.store.opening import open_store
 from consumer.store.readiness import inspect, prepare
+from consumer.store.target import LONGEST_NAME, _servers, target, target_of
 from tests.unit.state.builders import event, write
 
 from .conftest import Server
@@ -32,6 +34,55 @@ def listed(key: dict[str, Any], **options: Any) -> dict[str, Any]:
 
 def failures(findings: Any) -> list[str]:
     return [f"{f.name} {f.detail}" for f in findings if f.status is Status.FAILED]
+
+
+class TestTarget:
+    """Which database it is."""
+
+    async def test_f53_a_database_is_the_same_by_whichever_way_it_is_reached(
+        self, server: Server
+    ) -> None:
+        await prepare(server.client, server.settings)
+        found = await target_of(server.client, server.settings)
+        uri = server.settings.uri.get_secret_value()
+        other_way = uri + ("&" if "?" in uri else "/?") + "appname=other"
+        settings = server.settings.model_copy(update={"uri": SecretStr(other_way)})
+        client = open_client(settings)
+        try:
+            assert await target_of(client, settings) == found
+        finally:
+            await close_client(client)
+        assert found.key.startswith("c-")
+        assert settings.database in found.name
+
+    async def test_f53_another_database_is_another_target(self, server: Server) -> None:
+        other = server.settings.model_copy(update={"database": server.settings.database + "-b"})
+        for settings in (server.settings, other):
+            await prepare(server.client, settings)
+        try:
+            keys = {(await target_of(server.client, s)).key for s in (server.settings, other)}
+            assert len(keys) == 2
+        finally:
+            await server.client.drop_database(other.database)
+
+    @pytest.mark.parametrize("ids", [None, ["1", "2"]])
+    def test_f53_a_target_tells_no_secret(self, ids: list[str] | None) -> None:
+        uri = "mongodb://user:pa%40ss@one:1,two:2/admin?replicaSet=rs"
+        settings = MongoSettings(uri=SecretStr(uri), database="d" * 60)
+        one = target(settings, _servers({}, settings), ids)
+        assert "one:1,two:2" in one.name
+        assert "user" not in str(one)
+        assert "pa" not in str(one)
+        assert len(target(settings, "h" * 500, ids).name) <= LONGEST_NAME
+
+    def test_f53_servers_that_tell_no_ids_go_by_their_names(self) -> None:
+        settings = MongoSettings()
+        hosts = {"setName": "rs", "hosts": ["b:1", "a:1"]}
+        one = target(settings, _servers(hosts, settings), None)
+        assert one.key.startswith("s-")
+        assert one.name.endswith(" at rs/a:1,b:1")
+        assert target(settings, "rs/c:1", None).key != one.key
+        assert target(settings, "rs/c:1", ["1", "2"]).key == target(settings, "x", ["1", "2"]).key
 
 
 class TestPreparing:

@@ -13,6 +13,7 @@ from consumer.contract.record import Record, TopicPartition
 from consumer.errors import ExitCode
 from consumer.operations import status
 from consumer.settings import load_settings
+from consumer.stream.committed import Committed
 from consumer.stream.groups import Group
 from consumer.stream.ranges import UnreadRange
 from consumer.stream.topics import TopicDescription
@@ -67,8 +68,8 @@ async def test_f90_what_was_deleted_before_the_group_had_read_it_is_told_and_fou
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     async def describe_group(*_: object) -> Group:
-        offsets = {TopicPartition(TOPIC, number): at for number, at in committed.items()}
-        return Group("Stable", [], offsets)
+        kept = {TopicPartition(TOPIC, n): Committed(at) for n, at in committed.items()}
+        return Group("Stable", [], kept)
 
     monkeypatch.setattr(status, "open_admin", opened)
     monkeypatch.setattr(status, "open_range_reader", opened)

@@ -159,6 +159,18 @@ async def test_f47_ids_that_cannot_be_had_change_nothing() -> None:
     assert setting.source.missing_topics() == ()
 
 
+@in_virtual_time
+async def test_f47_an_offset_of_another_log_is_none_that_the_group_has_reached() -> None:
+    setting = Setting()
+    client = await reading(setting)
+    await setting.source.commit({P0: 11})
+    client.offsets = {P0: 11}
+    assert await setting.source.committed([P0]) == {P0: 11}
+    await made_again(setting, client)
+    client.offsets = {P0: 11}
+    assert await setting.source.committed([P0]) == {P0: None}
+
+
 # --- topics that are not there ----------------------------------------------------------
 
 
@@ -220,7 +232,7 @@ async def test_f47_a_topic_is_missing_until_it_is_there_and_known_and_read() -> 
 
 def test_f47_a_member_that_is_one_too_many_for_a_smaller_topic_misses_nothing() -> None:
     watch = TopicWatch((builders.EVENTS, builders.SESSIONS), MAX_AGE, 1.0)
-    watch._there = {builders.EVENTS, builders.SESSIONS}
+    watch._ids = {builders.EVENTS: OLD, builders.SESSIONS: NEW}
     counts = {builders.EVENTS: 12, builders.SESSIONS: 6}
     assert watch.missing(counts, [P0]) == []
     assert watch.missing(counts, []) == []
