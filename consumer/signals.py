@@ -11,14 +11,16 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from consumer.errors import ConsumerError, ExitCode
 from consumer.printable import printable_line
 
 if TYPE_CHECKING:
     import asyncio
+
+Result = TypeVar("Result")
 
 LAST_WORDS_DEADLINE = 2.0
 """Seconds that the end of a process waits for whoever reads its standard error."""
@@ -52,6 +54,39 @@ def interrupt_as_python_does() -> None:
     """Let SIGINT raise ``KeyboardInterrupt`` from now on, unless it is ignored."""
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def run_interruptible(main: Coroutine[Any, Any, Result]) -> Result:
+    """Run ``main`` as ``asyncio.run`` does, where SIGTERM interrupts it as SIGINT does.
+
+    It is cancelled, and may say what it has done; then the process ends as one that SIGTERM
+    ended.
+    """
+    import asyncio  # noqa: PLC0415 -- large, and not needed before a loop runs
+
+    before, terminated = signal.getsignal(signal.SIGTERM), False
+
+    async def interruptible() -> Result:
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+
+        def terminate() -> None:
+            nonlocal terminated
+            terminated = True
+            if task is not None:
+                task.cancel()
+
+        if before is not signal.SIG_IGN:
+            loop.add_signal_handler(signal.SIGTERM, terminate)
+        return await main
+
+    try:
+        return asyncio.run(interruptible())
+    except asyncio.CancelledError:
+        if terminated:
+            raise SystemExit(BY_SIGNAL + signal.SIGTERM) from None
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def stop_on_signal(

@@ -52,7 +52,9 @@ def _about() -> None:
 
     Brokers and credentials are the consumer's settings (CONSUMER_KAFKA__BOOTSTRAP_SERVERS, …).
 
-    Exit codes: 0 done; 1 some messages are wrong; 2 usage; 3 the brokers cannot be used.
+    Exit codes: 0 done; 1 some messages are wrong; 2 usage, or a file that cannot be read or
+    written; 3 the brokers or standard output cannot be used; 130 or 143 interrupted by SIGINT or
+    SIGTERM, after saying what was done.
     """
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from consumer.errors import ConsumerError, ExitCode, SettingsError
 from consumer.settings import load_settings
+from consumer.signals import run_interruptible
 from producer_tools.checking import Problem
 from producer_tools.chitchat import chitchat_messages
 from producer_tools.console import complain, progress, show, written
@@ -54,10 +55,12 @@ def run_publish(file: Path, to: Target, *, skip_invalid: bool, as_json: bool) ->
     if str(file) == "-":
         if sys.stdin is None:
             raise SettingsError("standard input is closed; give a file, or something to read")
-        return asyncio.run(_publish("<stdin>", 0, to, skip_invalid=skip_invalid, as_json=as_json))
+        return run_interruptible(
+            _publish("<stdin>", 0, to, skip_invalid=skip_invalid, as_json=as_json)
+        )
     with file.open("rb", buffering=0) as opened:
         descriptor = opened.fileno()
-        return asyncio.run(
+        return run_interruptible(
             _publish(str(file), descriptor, to, skip_invalid=skip_invalid, as_json=as_json)
         )
 
@@ -124,9 +127,9 @@ def run_generate(
     messages = generate(plan, tally)
     with _expected(expect) as expected:
         if to is None:
-            asyncio.run(_write_lines(messages, rate))
+            run_interruptible(_write_lines(messages, rate))
         else:
-            asyncio.run(
+            run_interruptible(
                 _deliver("generating", messages, to, tally=tally, rate=rate, as_json=as_json)
             )
         expected.append(json.dumps(tally.end_state()))
@@ -186,7 +189,7 @@ def run_load_chitchat(
         kept = list(messages)
         random.Random(shuffle).shuffle(kept)  # noqa: S311 -- an order that can be repeated
         messages = iter(kept)
-    asyncio.run(_deliver("loading", messages, to, tally=tally, as_json=as_json))
+    run_interruptible(_deliver("loading", messages, to, tally=tally, as_json=as_json))
     return ExitCode.DONE
 
 

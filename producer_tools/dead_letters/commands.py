@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from consumer.errors import ExitCode
 from consumer.settings import Settings
+from consumer.signals import run_interruptible
 from producer_tools.brokers import BrokersError
 from producer_tools.console import complain, show
 from producer_tools.dead_letters.desk import Desk, open_desk, say
@@ -64,7 +65,7 @@ class RedriveOptions:
 
 def run_list(work: Work, *, each: bool, keys: bool) -> ExitCode:
     """List letters. Raises ``BrokersError``."""
-    return asyncio.run(_list(work, each=each, keys=keys))
+    return run_interruptible(_list(work, each=each, keys=keys))
 
 
 async def _list(work: Work, *, each: bool, keys: bool) -> ExitCode:
@@ -93,7 +94,7 @@ async def _list(work: Work, *, each: bool, keys: bool) -> ExitCode:
 
 def run_show(work: Work, *, limit: int, full: bool) -> ExitCode:
     """Show letters with their payloads. Raises ``BrokersError``."""
-    return asyncio.run(_show(work, limit=limit, full=full))
+    return run_interruptible(_show(work, limit=limit, full=full))
 
 
 async def _show(work: Work, *, limit: int, full: bool) -> ExitCode:
@@ -137,7 +138,7 @@ class _Narrator:
 
 def run_redrive(work: Work, options: RedriveOptions) -> ExitCode:
     """Send letters back. Raises ``BrokersError``."""
-    return asyncio.run(_redrive(work, options))
+    return run_interruptible(_redrive(work, options))
 
 
 async def _redrive(work: Work, options: RedriveOptions) -> ExitCode:
@@ -270,7 +271,7 @@ def _show_tally(tally: Tally, work: Work, options: RedriveOptions) -> None:
 
 def run_discard(work: Work, because: str, *, rehearsal: bool) -> ExitCode:
     """Mark letters as dealt with. Raises ``BrokersError``."""
-    return asyncio.run(_discard(work, because, rehearsal=rehearsal))
+    return run_interruptible(_discard(work, because, rehearsal=rehearsal))
 
 
 async def _discard(work: Work, because: str, *, rehearsal: bool) -> ExitCode:

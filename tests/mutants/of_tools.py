@@ -35,6 +35,18 @@ MUTANTS = (
         "a user would not know how many messages the topics have",
     ),
     Mutant(
+        "a tool that is asked to stop dies of it",
+        "F86",
+        "consumer/signals.py",
+        "            loop.add_signal_handler(signal.SIGTERM, terminate)\n",
+        "            pass\n",
+        (
+            _TOOLS + "test_cli.py::"
+            "test_f86_an_interrupted_generation_says_what_was_written_and_leaves_the_old_end_state",
+        ),
+        "where an orchestrator stops a job nobody would know what it had done",
+    ),
+    Mutant(
         "after a stall everything that was missed is made up for",
         "F86",
         "producer_tools/pacing.py",

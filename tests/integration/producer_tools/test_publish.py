@@ -112,13 +112,14 @@ def test_a_stream_is_published_while_it_is_still_open(topics: Topics) -> None:
     assert running.returncode == 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(
     "command",
     [["publish", "-"], ["generate", "--sessions=5000", "--rate=500", "--to=kafka"]],
     ids=["publish", "generate"],
 )
 def test_f86_an_interrupt_says_exactly_how_many_messages_the_topics_have(
-    topics: Topics, command: list[str]
+    topics: Topics, command: list[str], number: signal.Signals
 ) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "producer_tools", *command, *topics.options],
@@ -130,9 +131,9 @@ def test_f86_an_interrupt_says_exactly_how_many_messages_the_topics_have(
         running.stdin.write(b"\n".join(created(f"{n}").encode() for n in range(500)) + b"\n")
         running.stdin.flush()
         topics.read(topics.sessions, 1)
-        running.send_signal(signal.SIGINT)
+        running.send_signal(number)
         running.stdin.close()
-        assert running.wait(30) == 130
+        assert running.wait(30) == 128 + number
         assert running.stderr is not None
         said = running.stderr.read().decode().splitlines()[-1]
     found = re.fullmatch(r".*interrupted; ([\d,]+) messages were acknowledged by the brokers", said)

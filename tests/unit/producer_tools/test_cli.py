@@ -188,8 +188,9 @@ def test_f86_the_expected_end_state_stays_as_it_was_where_the_messages_were_not_
     assert list(tmp_path.iterdir()) == [expect]
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_f86_an_interrupted_generation_says_what_was_written_and_leaves_the_old_end_state(
-    tmp_path: Path,
+    tmp_path: Path, number: signal.Signals
 ) -> None:
     expect = tmp_path / "expect.json"
     expect.write_text("old")
@@ -199,9 +200,9 @@ def test_f86_an_interrupted_generation_says_what_was_written_and_leaves_the_old_
     ) as running:
         assert running.stdout is not None
         assert json.loads(running.stdout.readline())["type"] == "session.created"
-        running.send_signal(signal.SIGINT)
+        running.send_signal(number)
         _, said = running.communicate(timeout=30)
-    assert running.returncode == 130
+    assert running.returncode == 128 + number
     assert said == "producer-tools: interrupted; 1 lines were written\n"
     assert expect.read_text() == "old"
     assert list(tmp_path.iterdir()) == [expect]
