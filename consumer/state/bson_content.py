@@ -64,16 +64,6 @@ def differing_fields(
     )
 
 
-def body_of(document: RawBSONDocument) -> bytes:
-    """Return a document's bytes without its length and without an ``_id`` of the server's.
-
-    Two documents with the same body say the same; nothing is decoded to know that.
-    """
-    raw = bytes(document.raw)
-    start = _HEADER + (SERVER_ID_BYTES if raw[_HEADER : _HEADER + len(_ID)] == _ID else 0)
-    return raw[start:]
-
-
 def same_but_for_id(ours: RawBSONDocument, stored: RawBSONDocument) -> bool:
     """Tell whether ``stored`` is, byte for byte, ``ours`` behind an ``_id`` of the server's.
 

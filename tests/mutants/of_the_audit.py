@@ -72,9 +72,9 @@ MUTANTS = (
     Mutant(
         "an audit looks at one of several documents",
         "F45",
-        _ACCOUNTS,
-        "    if len(documents) > 1:\n",
-        "    documents = documents[-1:]\n    if len(documents) > 1:\n",
+        "consumer/operations/audit/judging.py",
+        "        if len(self._found) > 1:\n",
+        "        if not self._found:\n",
         (_JUDGING + "test_f56_two_documents_of_one_identity_are_found_and_emitted",),
         "what a missing unique index let in would be found by nobody",
     ),
@@ -187,6 +187,18 @@ MUTANTS = (
         '            get_logger().warning("waiting_for_server", server="Kafka"',
         (_AUDIT + "test_f55_trouble_of_either_server_that_passes_costs_an_audit_nothing",),
         "an audit of hours would end without a table when the brokers are rolled",
+    ),
+    Mutant(
+        "an audit of events reads whole sessions",
+        "F69",
+        "consumer/operations/audit/judging.py",
+        "            return Asked(write, tell, judged_session_fields(write))\n",
+        '            return Asked(write, tell, ("metadata", *judged_session_fields(write)))\n',
+        (
+            _JUDGING + "test_f69_an_audit_reads_of_sessions_what_it_judges_and_never_too_many_"
+            "at_once",
+        ),
+        "an audit of a few events would take more memory than there is",
     ),
     Mutant(
         "letters under other keys are not explained",

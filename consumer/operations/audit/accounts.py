@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import assert_never
 
 from consumer.contract.record import Position
 from consumer.contract.rejection import Reason, Rejected
-from consumer.state.bson_content import Stored, body_of, differing_fields, same_but_for_id
+from consumer.state.bson_content import Stored, differing_fields, same_but_for_id
 from consumer.state.guards import guard_of
 from consumer.state.outcomes import Outcome
 from consumer.state.sessions import PAST_INITIATED, status_of
@@ -129,19 +129,16 @@ def half_of(write: Write) -> Half:
 
 def stored(
     write: Write,
-    documents: Sequence[Stored],
+    document: Stored | None,
     sessions: Sequence[Stored],
     letter: Letter,
 ) -> Judged:
     """Judge a record by the document that should hold it, and an event by its session too.
 
-    ``documents`` are all that have its identity, ``sessions`` all of its session.
+    ``document`` is the only one that has its identity, ``sessions`` are all of its session.
     """
-    if not documents:
+    if document is None:
         return _without(write, letter, "the document is not there")
-    if len(documents) > 1:
-        return _about(write, Account.REPEATED, f"{len(documents)} documents have this identity")
-    (document,) = documents
     if isinstance(write, EventWrite) and same_but_for_id(write.content, document):
         # By far the most, and byte for byte: nothing has to be decoded.
         return _with_session(write, sessions, APPLIED)
@@ -150,6 +147,11 @@ def stored(
             return _about(write, Account.ALTERED, f"{_noun(write)} taken back")
         return _without(write, letter, f"{_noun(write)} is not in it")
     return _compared(write, document, sessions, letter)
+
+
+def repeated(write: Write, documents: int) -> Judged:
+    """Judge a record whose identity more than one document has."""
+    return _about(write, Account.REPEATED, f"{documents} documents have this identity")
 
 
 def _compared(
@@ -231,28 +233,3 @@ def _came_from(write: Write, document: Stored) -> bool:
 def position_of(origin: Stored) -> tuple[object, ...]:
     """Return a stored origin as the parts of a position."""
     return tuple(origin.get(name) for name in Position._fields)
-
-
-def events_of(writes: Iterable[Write]) -> dict[str, list[EventWrite]]:
-    """Return the events to look up, by session."""
-    found: dict[str, list[EventWrite]] = {}
-    for write in writes:
-        if isinstance(write, EventWrite):
-            found.setdefault(write.session_id, []).append(write)
-    return found
-
-
-def by_event(
-    writes: Iterable[EventWrite], documents: Iterable[Stored]
-) -> Iterator[tuple[tuple[str, str], Stored]]:
-    """Yield the documents of one session's find with their keys, decoding as few as possible."""
-    expected = {body_of(write.content): write for write in writes}
-    for document in documents:
-        write = expected.get(body_of(document))
-        if write is not None:
-            yield (write.session_id, write.event_id), document
-            continue
-        session_id, event_id = document["sessionId"], document["eventId"]
-        # An array that holds the id is found by it, and is another one all the same.
-        if isinstance(session_id, str) and isinstance(event_id, str):
-            yield (session_id, event_id), document

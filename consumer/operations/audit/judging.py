@@ -9,7 +9,6 @@ from collections.abc import (
     Awaitable,
     Callable,
     Iterable,
-    Iterator,
     Mapping,
     Sequence,
 )
@@ -27,25 +26,21 @@ from consumer.observe.logging import get_logger
 from consumer.operations.audit.accounts import (
     SKIPPED,
     Judged,
-    by_event,
-    events_of,
+    Letter,
     rejected,
+    repeated,
     stored,
 )
 from consumer.operations.audit.letters import LettersOnDisk
 from consumer.state.bson_content import Stored
 from consumer.state.retention import FOR_EVER, Retention
-from consumer.state.writes import EventWrite, Write, plan
+from consumer.state.writes import ActivityWrite, EventWrite, Write, plan
 from consumer.store.collections import Collections
+from consumer.store.lookup import Asked, LookUp, judged_session_fields
 from consumer.stream.range_reader import RangeReader
 from consumer.stream.ranges import OffsetRange
 
-FINDS_AT_ONCE = 8
-MAX_IN_ONE_FIND = 500
-
 T = TypeVar("T")
-
-Found = Iterator[tuple[tuple[str, str], Stored]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +106,11 @@ class RecordJudge:
         backoff: Backoff,
     ) -> None:
         """``letters`` must have been loaded; ``max_value_bytes`` is the setting."""
-        self._collections = collections
+        self._lookup = LookUp(collections)
         self._letters = letters
         self._retention = retention
         self._max_value_bytes = max_value_bytes
         self._backoff = backoff
-        self._finds = asyncio.Semaphore(FINDS_AT_ONCE)
 
     async def judged(self, records: Sequence[Record]) -> list[JudgedRecord]:
         """Judge a batch, in its order. Waits while the store cannot answer."""
@@ -125,12 +119,50 @@ class RecordJudge:
     async def _judged_now(self, records: Sequence[Record]) -> list[JudgedRecord]:
         planned = [(record, self._planned(record)) for record in records]
         writes = [write for _, write in planned if not isinstance(write, Rejected | None)]
-        events = await self._events(writes)
-        sessions = await self._sessions({write.session_id for write in writes})
+        sessions = await self._sessions(writes)
+        places = [
+            _Place(write, sessions.get(write.session_id, ()), self._letter_of(record))
+            for record, write in planned
+            if not isinstance(write, Rejected | None)
+        ]
+        await self._ask(Asked(place.write, place.tell, _fields(place.write)) for place in places)
+        found = iter(places)
         return [
-            JudgedRecord(record, write, self._judged(record, write, events, sessions))
+            JudgedRecord(
+                record,
+                write,
+                self._without_document(record, write)
+                if isinstance(write, Rejected | None)
+                else next(found).judged(),
+            )
             for record, write in planned
         ]
+
+    async def _ask(self, asked: Iterable[Asked]) -> None:
+        for error in await self._lookup.ask(asked):
+            raise error
+
+    async def _sessions(self, writes: Iterable[Write]) -> Mapping[str, Sequence[Stored]]:
+        """Return what is judged of the sessions of events: no more than their status."""
+        found: dict[str, list[Stored]] = {}
+
+        def collected(session_id: str) -> Asked:
+            def tell(document: Stored | None) -> None:
+                if document is not None:
+                    found.setdefault(session_id, []).append(document)
+
+            write = ActivityWrite(session_id)
+            return Asked(write, tell, judged_session_fields(write))
+
+        ids = dict.fromkeys(write.session_id for write in writes if isinstance(write, EventWrite))
+        await self._ask(map(collected, ids))
+        return found
+
+    def _letter_of(self, record: Record) -> Letter:
+        return self._letters.of(record.position, record.timestamp_ms)
+
+    def _without_document(self, record: Record, write: Rejected | None) -> Judged:
+        return SKIPPED if write is None else rejected(self._letter_of(record))
 
     def _planned(self, record: Record) -> Write | Rejected | None:
         """Return what the record writes; None: nothing, by policy."""
@@ -149,50 +181,27 @@ class RecordJudge:
                     return None
                 return plan(decoded.message, record, lifetime.expire_at)
 
-    def _judged(
-        self,
-        record: Record,
-        write: Write | Rejected | None,
-        events: Mapping[tuple[str, str], Sequence[Stored]],
-        sessions: Mapping[str, Sequence[Stored]],
-    ) -> Judged:
-        if write is None:
-            return SKIPPED
-        letter = self._letters.of(record.position, record.timestamp_ms)
-        if isinstance(write, Rejected):
-            return rejected(letter)
-        session = sessions.get(write.session_id, ())
-        if isinstance(write, EventWrite):
-            key = write.session_id, write.event_id
-            return stored(write, events.get(key, ()), session, letter)
-        return stored(write, session, session, letter)
 
-    async def _events(self, writes: Iterable[Write]) -> dict[tuple[str, str], list[Stored]]:
-        async def find(session_id: str, asked: Sequence[EventWrite]) -> Found:
-            async with self._finds:
-                event_ids = list({write.event_id for write in asked})
-                found = self._collections.find_events(session_id, event_ids)
-                documents = [document async for document in found]
-            return by_event(asked, documents)
+class _Place:
+    """What is found under the identity of one write: judged as it comes, and then let go."""
 
-        parts = [
-            find(session_id, asked[start : start + MAX_IN_ONE_FIND])
-            for session_id, asked in events_of(writes).items()
-            for start in range(0, len(asked), MAX_IN_ONE_FIND)
-        ]
-        documents: dict[tuple[str, str], list[Stored]] = {}
-        for found in await asyncio.gather(*parts):
-            for key, document in found:
-                documents.setdefault(key, []).append(document)
-        return documents
+    def __init__(self, write: Write, sessions: Sequence[Stored], letter: Letter) -> None:
+        self.write = write
+        self._sessions = sessions
+        self._letter = letter
+        self._found: list[Judged] = []
 
-    async def _sessions(self, session_ids: set[str]) -> dict[str, list[Stored]]:
-        wanted = list(session_ids)
-        found: dict[str, list[Stored]] = {}
-        for start in range(0, len(wanted), MAX_IN_ONE_FIND):
-            part = wanted[start : start + MAX_IN_ONE_FIND]
-            async for document in self._collections.find_sessions(part):
-                session_id = document["sessionId"]
-                if isinstance(session_id, str):
-                    found.setdefault(session_id, []).append(document)
-        return found
+    def tell(self, document: Stored | None) -> None:
+        self._found.append(stored(self.write, document, self._sessions, self._letter))
+
+    def judged(self) -> Judged:
+        if len(self._found) > 1:
+            return repeated(self.write, len(self._found))
+        return self._found[0]
+
+
+def _fields(write: Write) -> tuple[str, ...]:
+    """Return what is read of a session: by what a write is judged, and all that it has written."""
+    if isinstance(write, EventWrite):
+        return ()
+    return tuple(sorted({*judged_session_fields(write), *write.content.keys()}))

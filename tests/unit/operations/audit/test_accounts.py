@@ -14,19 +14,19 @@ NO_LETTER = Letter(None, expired=False)
 @pytest.mark.parametrize("expired", [False, True])
 def test_an_unread_record_without_a_trace_is_unread(expired: bool) -> None:
     written = write(event())
-    found = stored(written, [], [], Letter(None, expired))
+    found = stored(written, None, [], Letter(None, expired))
     assert unread(written, found).account is Account.UNREAD
 
 
 def test_an_unread_record_with_a_letter_is_dead() -> None:
     written = write(event())
-    found = stored(written, [], [], Letter(Reason.UNDECODABLE, expired=False))
+    found = stored(written, None, [], Letter(Reason.UNDECODABLE, expired=False))
     assert unread(written, found).account is Account.DEAD
 
 
 def test_an_unread_event_that_is_stored_still_misses_its_session() -> None:
     written = write(event())
-    found = stored(written, [written.content], [], NO_LETTER)
+    found = stored(written, written.content, [], NO_LETTER)
     assert unread(written, found).account is Account.MISSING
 
 

@@ -28,7 +28,7 @@ from consumer.state.retention import Retention
 from consumer.store.mongo_store import MongoStore
 from tests.adapters.store.applying import apply
 from tests.builders import EVENTS, LETTERS, completed, created, event, record
-from tests.fakes.collections import MemoryCollections
+from tests.fakes.collections import Command, MemoryCollections
 from tests.fakes.logs import MemoryLogs
 from tests.unit.operations.planning import writes_of
 
@@ -249,3 +249,36 @@ async def test_f55_another_retention_than_that_of_the_writes_is_no_alteration(
     await case.apply(*said, retention=before)
     await case.load()
     assert (await case.audited(*said, retention=now)).total == {Account.APPLIED: 3}
+
+
+# --- how much is read ---------------------------------------------------------------------
+
+
+class Weighed(MemoryCollections):
+    """Counts the bytes of the sessions that are read."""
+
+    weight = 0
+
+    async def find_sessions(
+        self, session_ids: Sequence[str], fields: Collection[str] | None = None
+    ) -> AsyncIterator[RawBSONDocument]:
+        async for document in super().find_sessions(session_ids, fields):
+            self.weight += len(document.raw)
+            yield document
+
+
+async def test_f69_an_audit_reads_of_sessions_what_it_judges_and_never_too_many_at_once(
+    case: Case,
+) -> None:
+    case.collections = weighed = Weighed()
+    large = {"blob": "x" * 1_000_000}
+    said = [record(created(f"s-{number}", metadata=large), number) for number in range(12)]
+    talk = [record(event(f"s-{number}"), 20 + number) for number in range(12)]
+    await case.apply(*said, *talk)
+    await case.load()
+    weighed.weight = 0
+    assert (await case.audited(*talk)).total == {Account.APPLIED: 12}
+    assert weighed.weight < 10_000
+    weighed.commands.clear()
+    assert (await case.audited(*said)).total == {Account.APPLIED: 24}
+    assert max(weighed.sizes(Command.FIND_SESSIONS)) <= 4
