@@ -244,7 +244,8 @@ def replay(
     """Apply a part of the topics once more, through the same pipeline, without the group.
 
     Live offsets stay as they are, and the group may go on meanwhile. The ends found at start
-    bound it. --database rebuilds into another database. Exit 5 if it was interrupted, 1 if
+    bound it. --database rebuilds into another database. Exit 5 if it was interrupted, 1 if no
+    record of the sessions asked for was found, or if
     listed records are not in the topics any more.
     """
     from consumer.operations.replay.request import NO_LETTERS, Request

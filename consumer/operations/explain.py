@@ -14,9 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from consumer.app import until_answered
-from consumer.contract.dead_letter_headers import DeadLetterInfo, origin_of
-from consumer.contract.record import Record, TopicPartition
-from consumer.contract.record_time import usable_time
+from consumer.contract.dead_letter_headers import DeadLetterInfo, attempt_of, origin_of
+from consumer.contract.record import Record, TopicPartition, last_header
+from consumer.contract.record_time import REDRIVE_TIMESTAMP, usable_time
 from consumer.contract.rejection import Rejected
 from consumer.contract.rfc3339 import format_time
 from consumer.engine.retry import Backoff
@@ -236,6 +236,27 @@ def _place(topic: str, partition: int, offset: int) -> str:
     return f"{printable(topic)}-{partition} @ {offset}"
 
 
+def _sent_back(found: Explained, letter: Record, info: DeadLetterInfo) -> JudgedRecord | None:
+    """Return the record as which a letter was sent back, None where none of the session is it.
+
+    It goes to the topic it came from, counts the letter's attempts on and keeps its timestamp.
+    A transform may have changed its value, but not into that of another letter.
+    """
+    stamped = b"" if info.timestamp_ms is None else str(info.timestamp_ms).encode()
+    candidates = [
+        each
+        for each in found.records
+        if each.record.topic == info.origin.topic
+        and each.record.position != info.origin
+        and last_header(each.record.headers, REDRIVE_TIMESTAMP) == stamped
+        and attempt_of(each.record.headers) == info.attempt
+    ]
+    others = {other.value for other, _ in found.letters if other is not letter}
+    same = [each for each in candidates if each.record.value == letter.value]
+    changed = [each for each in candidates if each.record.value not in others]
+    return next(iter(same or changed), None)
+
+
 def _facts(found: Explained) -> dict[str, object]:
     return {
         "sessionId": found.session_id,
@@ -262,8 +283,10 @@ def _facts(found: Explained) -> dict[str, object]:
                 "detail": info.detail,
                 "origin": list(info.origin),
                 "attempt": info.attempt,
+                "sentBack": list(back.record.position) if back else None,
             }
             for record, info in found.letters
+            for back in [_sent_back(found, record, info)]
         ],
         "session": json.loads(to_json(found.session)) if found.session else None,
         "storedEvents": found.events,
@@ -298,11 +321,13 @@ async def _print(found: Explained, reader: SessionReader) -> None:
         out.print(Text(printable(line)))
     out.print(Text(f"\n{len(found.letters)} dead letters"))
     for record, info in found.letters:
+        back = _sent_back(found, record, info)
+        said = f"; sent back as {_place(*back.record.position)}" if back else ""
         out.print(
             Text(
                 f"  {_place(record.topic, record.partition, record.offset)}: "
                 f"{info.reason or 'unknown reason'}: {printable(info.detail)} "
-                f"(from {_place(*info.origin)}, attempt {info.attempt})"
+                f"(from {_place(*info.origin)}, attempt {info.attempt}{said})"
             )
         )
     session = to_json(found.session) if found.session else "no session document"

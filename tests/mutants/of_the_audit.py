@@ -115,6 +115,17 @@ MUTANTS = (
         "a misspelt id would be an audit that found nothing",
     ),
     Mutant(
+        "a replay of a session without a record is done",
+        "F54",
+        "consumer/operations/replay/report.py",
+        "        found = self.unread or self.not_found or self.nothing_found\n",
+        "        found = self.unread or self.not_found\n",
+        (
+            "tests/unit/operations/replay/test_report.py::test_f54_no_record_of_a_session_is_a_finding",
+        ),
+        "a session would be thought repaired of which nothing was read",
+    ),
+    Mutant(
         "an explanation ends where the key leads",
         "F54",
         "consumer/operations/explain.py",

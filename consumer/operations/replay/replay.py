@@ -48,9 +48,9 @@ NEVER_HOLDS = BreakerLimits(share=1.0, window=1, minimum=1)
 async def replay(settings: Settings, request: Request) -> ExitCode:
     """Replay what is asked for, and print how it ended.
 
-    ``FOUND`` as exit code where part of the ranges could not be read or listed records are
-    gone, ``DEADLINE`` where it was interrupted. Raises a ``ConsumerError`` that carries its
-    exit code.
+    ``FOUND`` as exit code where part of the ranges could not be read, listed records are gone,
+    or no record of the sessions asked for is there; ``DEADLINE`` where it was interrupted.
+    Raises a ``ConsumerError`` that carries its exit code.
     """
     check_request(request, settings)
     configure_logging(settings)
@@ -117,7 +117,10 @@ async def _run(
         left_out=opened.listed.left_out if opened.listed else 0,
         repeated=opened.listed.repeated if opened.listed else 0,
         not_found=_not_found(opened, left, tally, finished=finished),
-        by_session=bool(request.sessions),
+        elsewhere=len(opened.selected.elsewhere),
+        nothing_found=bool(request.sessions)
+        and not tally.total.records
+        and all(part.first == whole.positions[part.partition] for part in whole.ranges),
         unread=[*whole.unread, *source.unread, *await _made_anew(opened, left)],
         outside=selector.outside if isinstance(selector, TimeFilter) else 0,
         before=opened.selected.before,

@@ -51,8 +51,10 @@ class Report:
     """Listed records whose document is there more than once: no replay can mend that."""
     not_found: int = 0
     """Listed records that the log does not hold any more."""
-    by_session: bool = False
-    """Only the partitions were read that sessions' ids lead to."""
+    elsewhere: int = 0
+    """Partitions not read, since no record of the sessions asked for should be there."""
+    nothing_found: bool = False
+    """Sessions were asked for, and there was no record of any."""
     unread: Sequence[UnreadRange] = ()
     outside: int = 0
     """Records that were read, and whose time lies outside of what was asked for."""
@@ -74,7 +76,8 @@ class Report:
         """How the command ends."""
         if not self.finished:
             return ExitCode.DEADLINE
-        return ExitCode.FOUND if self.unread or self.not_found else ExitCode.DONE
+        found = self.unread or self.not_found or self.nothing_found
+        return ExitCode.FOUND if found else ExitCode.DONE
 
 
 def print_report(report: Report, *, as_json: bool) -> None:
@@ -96,6 +99,8 @@ def _facts(report: Report) -> dict[str, object]:
         "altered_left_out": report.left_out,
         "repeated_left_out": report.repeated,
         "listed_not_found": report.not_found,
+        "partitions_left_out": report.elsewhere,
+        "nothing_found": report.nothing_found,
         "deleted_unread": report.deleted_unread,
         "unread": [
             {
@@ -181,11 +186,7 @@ def _remarks(report: Report, total: Ends) -> Iterable[str]:
     yield from said_of_times(report.outside, report.before)
     if total.key_mismatches:
         yield f"{_of(total.key_mismatches, 'record')} with another key than the sessionId"
-    if report.by_session:
-        yield (
-            "only the partitions were read that the sessions' ids lead to: records under other "
-            "keys may lie elsewhere"
-        )
+    yield from _of_sessions(report)
     if not report.finished:
         left = sum(
             part.end - report.positions.get(part.partition, part.first) for part in report.ranges
@@ -204,6 +205,16 @@ def said_of_times(outside: int, before: int) -> Iterable[str]:
         )
     if outside:
         yield f"{_of(outside, 'record')} read and passed over, whose own time lies outside"
+
+
+def _of_sessions(report: Report) -> Iterable[str]:
+    if report.nothing_found:
+        yield "no record of these sessions was found"
+    if report.elsewhere:
+        yield (
+            f"{_of(report.elsewhere, 'partition')} not read: no key of these sessions leads there, "
+            "and no document came from there; --all-partitions reads them too"
+        )
 
 
 def _of(count: int, noun: str) -> str:

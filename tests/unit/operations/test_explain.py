@@ -12,11 +12,12 @@ import pytest
 
 from consumer.contract.dead_letter import dead_letter
 from consumer.contract.record import Record, TopicPartition
+from consumer.contract.record_time import REDRIVE_TIMESTAMP
 from consumer.contract.rejection import Reason, Rejected
 from consumer.errors import TransientError
 from consumer.operations.audit.accounts import Account
 from consumer.operations.consumed import Consumed
-from consumer.operations.explain import Explained, Explainer
+from consumer.operations.explain import Explained, Explainer, _sent_back
 from consumer.operations.replay.request import Request
 from consumer.settings import EngineSettings, Settings
 from consumer.store.mongo_store import MongoStore
@@ -142,3 +143,25 @@ async def test_f55_trouble_of_either_server_that_passes_costs_an_explanation_not
     found = await world.explain(session_id)
     assert [each.judged.account for each in found.records] == [Account.APPLIED] * 4
     assert found.events == 3
+
+
+async def test_letters_that_were_sent_back_are_told_with_the_record_they_became(
+    world: World,
+) -> None:
+    session_id = world.key_of(1).decode()
+    key = session_id.encode()
+    failed = [
+        world.logs.publish(EVENTS, key, encoded(event(session_id, "e", eventType=kind)))
+        for kind in ("song", "dance")
+    ]
+    for one in failed:
+        world.letter(one, Reason.UNSUPPORTED_TYPE)
+    back = world.logs.publish(EVENTS, key, failed[1].value)
+    came = (("dlq-attempt", b"1"), (REDRIVE_TIMESTAMP, str(failed[1].timestamp_ms).encode()))
+    world.logs.records[TopicPartition(EVENTS, 1)][-1] = replace(back, headers=came)
+    found = await world.explain(session_id)
+    told = {info.origin: _sent_back(found, letter, info) for letter, info in found.letters}
+    assert told[failed[0].position] is None
+    sent = told[failed[1].position]
+    assert sent is not None
+    assert sent.record.position == back.position

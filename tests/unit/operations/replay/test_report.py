@@ -109,7 +109,14 @@ def test_what_could_not_be_done_is_said(capsys: pytest.CaptureFixture[str]) -> N
     assert "3 listed records not in the topics any more" in said
     assert "(not sent): conflict 4" in said
     assert "keys may lie elsewhere" not in said
-    assert "keys may lie elsewhere" in printed(capsys, report(by_session=True))
+    assert "3 partitions not read" in printed(capsys, report(elsewhere=3))
+
+
+def test_f54_no_record_of_a_session_is_a_finding(capsys: pytest.CaptureFixture[str]) -> None:
+    one = report(unread=[], nothing_found=True)
+    assert one.exit_code is ExitCode.FOUND
+    assert "no record of these sessions was found" in printed(capsys, one)
+    assert report(unread=[]).exit_code is ExitCode.DONE
 
 
 def test_f81_what_a_time_passes_over_is_said(capsys: pytest.CaptureFixture[str]) -> None:
