@@ -118,8 +118,8 @@ MUTANTS = (
         "a replay of a session without a record is done",
         "F54",
         "consumer/operations/replay/report.py",
-        "        found = self.unread or self.not_found or self.nothing_found\n",
-        "        found = self.unread or self.not_found\n",
+        "        if self.nothing_found:\n            return ExitCode.FOUND\n",
+        "",
         (
             "tests/unit/operations/replay/test_report.py::test_f54_no_record_of_a_session_is_a_finding",
         ),

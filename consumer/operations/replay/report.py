@@ -76,8 +76,9 @@ class Report:
         """How the command ends."""
         if not self.finished:
             return ExitCode.DEADLINE
-        found = self.unread or self.not_found or self.nothing_found
-        return ExitCode.FOUND if found else ExitCode.DONE
+        if self.nothing_found:
+            return ExitCode.FOUND
+        return ExitCode.FOUND if self.unread or self.not_found else ExitCode.DONE
 
 
 def print_report(report: Report, *, as_json: bool) -> None:
