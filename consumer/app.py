@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, TypeVar, assert_never
 
 from consumer import __version__, signals
-from consumer.contract.dead_letter import DeadLetter, dead_letter, shortened
+from consumer.contract.dead_letter import DeadLetter, dead_letter, smallest_letter_bytes
 from consumer.contract.record import Record, TopicPartition
 from consumer.contract.rejection import Rejected
 from consumer.engine.breaker import Breaker, BreakerLimits
@@ -37,7 +37,12 @@ from consumer.store.opening import OpenStore, open_store
 from consumer.stream.client import open_client
 from consumer.stream.codecs import check_codecs
 from consumer.stream.committed import AcceptedTarget
-from consumer.stream.dead_letters import KafkaDeadLetters, open_producer
+from consumer.stream.dead_letters import (
+    KafkaDeadLetters,
+    asked_letter_limit,
+    letter_limit,
+    open_producer,
+)
 from consumer.stream.groups import describe_group
 from consumer.stream.preconditions import topic_findings
 from consumer.stream.range_reader import open_range_reader
@@ -45,9 +50,6 @@ from consumer.stream.source import KafkaSource
 from consumer.stream.topics import TopicDescription, open_admin
 
 T = TypeVar("T")
-
-REFUSED_LETTER_BYTES = 256 * 1024
-"""How large a letter may be that the broker has found too large: less than any sane limit."""
 
 CLOSE_SHARE = 0.2
 """The part of the drain deadline that each connection may take to close."""
@@ -63,10 +65,23 @@ def letter_builder(settings: Settings) -> Callable[[Record, Rejected], DeadLette
             group=settings.kafka.group_id,
             failed_at=datetime.now(UTC),
             consumer_version=__version__,
-            max_bytes=settings.dead_letters.max_request_bytes,
         )
 
     return build
+
+
+def dead_letters_of(settings: Settings, topics: Mapping[str, TopicDescription]) -> KafkaDeadLetters:
+    """Return what sends dead letters as large as their topic takes them."""
+    kafka, letters = settings.kafka, settings.dead_letters
+    described = topics.get(letters.topic)
+    return KafkaDeadLetters(
+        partial(open_producer, kafka, letters),
+        letters.topic,
+        limit=letter_limit(letters, None if described is None else described.max_message_bytes),
+        smallest=smallest_letter_bytes(kafka.topics, kafka.group_id, __version__),
+        ask_limit=partial(asked_letter_limit, kafka, letters),
+        timeout=kafka.request_timeout,
+    )
 
 
 def retention_of(settings: Settings, topics: Mapping[str, TopicDescription]) -> Retention | None:
@@ -189,12 +204,7 @@ async def opened(settings: Settings, observer: EngineObserver) -> AsyncIterator[
         target = await until_answered("MongoDB", store.target, settings, deadline)
         accepted = AcceptedTarget(target, settings.mongo.moved_from)
         await refuse_other_target(settings, accepted)
-        letters = KafkaDeadLetters(
-            partial(open_producer, settings.kafka, settings.dead_letters),
-            settings.dead_letters.topic,
-            lambda letter: shortened(letter, REFUSED_LETTER_BYTES),
-            timeout=settings.kafka.request_timeout,
-        )
+        letters = dead_letters_of(settings, topics)
         stack.push_async_callback(letters.close, closing)
         source = KafkaSource(
             partial(open_client, settings.kafka),

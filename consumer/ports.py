@@ -43,10 +43,11 @@ class Store(Protocol):
 class DeadLetters(Protocol):
     """The topic of last resort."""
 
-    async def send(self, letters: Sequence[DeadLetter]) -> None:
+    async def send(self, pending: list[DeadLetter]) -> None:
         """Return when the broker has acknowledged every letter.
 
-        Raises ``TransientError``; then some may have been sent and all are sent again.
+        Raises ``TransientError``; then ``pending`` holds those that were not acknowledged, which
+        are to be sent again.
         """
         ...
 

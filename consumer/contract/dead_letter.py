@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Final
 
@@ -20,7 +20,7 @@ from consumer.contract.dead_letter_headers import (
 )
 from consumer.contract.record import Headers, Position, Record
 from consumer.contract.record_time import effective_timestamp_ms
-from consumer.contract.rejection import Rejected
+from consumer.contract.rejection import Reason, Rejected
 from consumer.contract.rfc3339 import format_time
 
 MAX_DETAIL_BYTES: Final = 512
@@ -51,9 +51,9 @@ def dead_letter(
     group: str,
     failed_at: datetime,
     consumer_version: str,
-    max_bytes: int,
+    max_bytes: int | None = None,
 ) -> DeadLetter:
-    """Return the letter, shortened where it would be larger than ``max_bytes``.
+    """Return the letter, shortened where it would be larger than ``max_bytes``, if any are given.
 
     Each header of ours stands on it once, behind the record's other ones. A letter that had
     been cut before it was sent back goes on saying so: its value is no more whole than it was.
@@ -76,7 +76,24 @@ def dead_letter(
     truncation = truncation_of(record.headers)
     if truncation is not None:
         headers += truncation_headers(truncation)
-    return shortened(DeadLetter(record.key, record.value, headers, record.position), max_bytes)
+    letter = DeadLetter(record.key, record.value, headers, record.position)
+    return letter if max_bytes is None else shortened(letter, max_bytes)
+
+
+def smallest_letter_bytes(topics: Iterable[str], group: str, consumer_version: str) -> int:
+    """Return the most that a letter takes when everything is cut that can be cut."""
+    topic = max(topics, key=len, default="")
+    longest = Record(topic, 2**31 - 1, 2**63 - 1, -(2**63), b"", b"")
+    whole = Truncation(frozenset(Part), 2**63 - 1, "0" * 64)
+    headers = ((names.ATTEMPT, str(MAX_ATTEMPT).encode()), *truncation_headers(whole))
+    letter = dead_letter(
+        replace(longest, headers=headers),
+        Rejected(max(Reason, key=len), "x" * MAX_DETAIL_BYTES),
+        group=group,
+        failed_at=datetime.max.replace(tzinfo=UTC),
+        consumer_version=consumer_version,
+    )
+    return serialized_size(None, None, letter.headers)
 
 
 def shortened(letter: DeadLetter, max_bytes: int) -> DeadLetter:

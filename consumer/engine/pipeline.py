@@ -41,8 +41,7 @@ stay in time; one record at least."""
 
 LETTERS_AT_ONCE = 100
 LETTER_BYTES_AT_ONCE = 4 * 1024 * 1024
-"""A portion of dead letters is acknowledged within one request's time or sent again whole; a
-batch of thousands could for ever be sent again from its beginning."""
+"""So many dead letters are sent at once: what is acknowledged within one request's time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +274,7 @@ class Pipeline:
         return report
 
 
-def portions(letters: Sequence[DeadLetter]) -> Iterator[Sequence[DeadLetter]]:
+def portions(letters: Sequence[DeadLetter]) -> Iterator[list[DeadLetter]]:
     """Cut letters, in their order, into what is sent at once; one letter at least."""
     portion: list[DeadLetter] = []
     size = 0

@@ -111,8 +111,8 @@ class DeadLetterSettings(Group):
     """Where a redrive puts dead letters that came back too often."""
     max_attempts: Count = 3
     """How often a dead letter may be sent back before it is parked."""
-    max_request_bytes: Bytes = 1024 * 1024
-    """The largest dead letter to send; of a larger record only its origin and digest are sent."""
+    max_request_bytes: Annotated[Bytes | None, Optionally] = None
+    """The largest dead letter to send, a larger one is cut; what the topic takes when not set."""
     idempotent: bool = True
     """Whether the dead letters' producer is idempotent; the embedded broker cannot serve that."""
     breaker_share: Share = 0.5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from aiokafka import AIOKafkaProducer
@@ -11,15 +11,25 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
-from consumer.contract.dead_letter import DeadLetter
+from consumer.contract.dead_letter import DeadLetter, shortened
 from consumer.contract.record import HEADER_NAME_ERRORS
 from consumer.errors import TransientError
 from consumer.settings import DeadLetterSettings, KafkaSettings
 from consumer.stream.connection import connection_options
+from consumer.stream.topics import open_admin
 
 RECORD_OVERHEAD = 64 * 1024
 """Bytes a request may be larger than its largest letter: framing, never content."""
 
+
+BATCH_BYTES = 16 * 1024
+"""The client's own default of what it puts into one batch."""
+
+BROKER_MESSAGE_BYTES = 1_048_588
+"""Kafka's own default of ``max.message.bytes``."""
+
+NO_LIMIT = 2**30
+"""More than any broker takes in one request."""
 
 DISCARD_WAIT = 1.0
 """Seconds that a retry waits for a producer that failed to disconnect."""
@@ -48,18 +58,45 @@ class LetterProducer(Protocol):
         ...
 
 
-def producer_options(kafka: KafkaSettings, letters: DeadLetterSettings) -> dict[str, Any]:
-    """Return the options of a producer that may acknowledge nothing it could lose."""
+def letter_limit(letters: DeadLetterSettings, told: int | None) -> int:
+    """Return the largest letter to send, in bytes as brokers count them.
+
+    ``told``: what the topic takes. Where the brokers do not tell, they are taken to have Kafka's
+    own limit, unless the settings have one.
+    """
+    if told is None:
+        return letters.max_request_bytes or BROKER_MESSAGE_BYTES
+    return min(told, letters.max_request_bytes or told)
+
+
+async def asked_letter_limit(kafka: KafkaSettings, letters: DeadLetterSettings) -> int:
+    """Ask how large a letter may be now. Raises ``TransientError``."""
+    async with open_admin(kafka) as admin:
+        described = await admin.describe([letters.topic])
+    topic = described.get(letters.topic)
+    return letter_limit(letters, None if topic is None else topic.max_message_bytes)
+
+
+def producer_options(
+    kafka: KafkaSettings, letters: DeadLetterSettings, max_bytes: int
+) -> dict[str, Any]:
+    """Return the options of a producer that may acknowledge nothing it could lose.
+
+    ``max_bytes``: the largest batch that is taken, be it of one record or of several.
+    """
     return connection_options(kafka) | {
         "acks": "all",
         "enable_idempotence": letters.idempotent,
-        "max_request_size": letters.max_request_bytes + RECORD_OVERHEAD,
+        "max_request_size": max_bytes + RECORD_OVERHEAD,
+        "max_batch_size": min(BATCH_BYTES, max_bytes),
     }
 
 
-def open_producer(kafka: KafkaSettings, letters: DeadLetterSettings) -> LetterProducer:
+def open_producer(
+    kafka: KafkaSettings, letters: DeadLetterSettings, max_bytes: int
+) -> LetterProducer:
     """Return a producer that is not started yet."""
-    return AnyRecordProducer(**producer_options(kafka, letters))
+    return AnyRecordProducer(**producer_options(kafka, letters, max_bytes))
 
 
 class _Name(str):
@@ -138,37 +175,44 @@ class KafkaDeadLetters:
 
     def __init__(
         self,
-        open_producer: Callable[[], LetterProducer],
+        open_producer: Callable[[int], LetterProducer],
         topic: str,
-        shorten: Callable[[DeadLetter], DeadLetter],
         *,
+        limit: int,
+        smallest: int,
+        ask_limit: Callable[[], Awaitable[int]],
         timeout: float,
     ) -> None:
-        """``shorten`` cuts a letter that the broker finds too large; ``timeout`` in seconds."""
+        """``limit``: the largest letter to send, learnt anew by ``ask_limit`` when one is refused.
+
+        ``smallest``: what a letter may take however much is cut. ``open_producer`` is given the
+        limit. ``timeout`` in seconds for all of one ``send``.
+        """
         self._open_producer = open_producer
         self._topic = topic
-        self._shorten = shorten
+        self._limit = self._told = limit
+        self._smallest = smallest
+        self._ask_limit = ask_limit
         self._timeout = timeout
         self._producer: LetterProducer | None = None
         self._opening = asyncio.Lock()
 
-    async def send(self, letters: Sequence[DeadLetter]) -> None:
+    async def send(self, pending: list[DeadLetter]) -> None:
         """See ``DeadLetters``."""
         producer: LetterProducer | None = None
         try:
             async with asyncio.timeout(self._timeout):
-                producer = await self._opened()
-                answers = await self._send_all(producer, letters)
-                again = self._smaller(letters, answers)
-                if again:
+                while True:
+                    producer, limit = await self._opened(), self._limit
+                    problems = await self._send_all(producer, pending, limit)
+                    if not problems:
+                        return
                     # A broker that has refused a letter refuses what an idempotent producer
                     # sends behind it, too.
                     await self._discard(producer)
-                    producer = await self._opened()
-                    answers = await self._send_all(producer, again)
-            for answer in answers:
-                if answer is not None:
-                    raise answer
+                    if not any(isinstance(error, MessageSizeTooLargeError) for error in problems):
+                        raise problems[0]
+                    await self._learn_limit(limit)
         except (KafkaError, OSError, TimeoutError) as error:
             await self._discard(producer)
             raise TransientError(type(error).__name__, "a dead letter was not acknowledged") from (
@@ -176,34 +220,50 @@ class KafkaDeadLetters:
             )
 
     async def _send_all(
-        self, producer: LetterProducer, letters: Sequence[DeadLetter]
-    ) -> list[Exception | None]:
-        """Send and await every letter; return what went wrong with each, None: acknowledged."""
+        self, producer: LetterProducer, pending: list[DeadLetter], limit: int
+    ) -> list[Exception]:
+        """Send every letter, cut to ``limit``; leave those that were not acknowledged, and why."""
         sent: list[asyncio.Future[Any]] = []
-        for letter in letters:
-            try:
-                future = await producer.send(
-                    self._topic, letter.value, letter.key, headers=list(letter.headers)
-                )
-            except KafkaError as error:
-                future = asyncio.get_running_loop().create_future()
-                future.set_exception(error)
-            # Nobody asks how it ended if the time is over first.
-            future.add_done_callback(_consume)
-            sent.append(future)
-        return [_problem(answer) for answer in await asyncio.gather(*sent, return_exceptions=True)]
+        try:
+            for letter in pending:
+                queued = await self._queued(producer, shortened(letter, limit))
+                sent.append(queued)
+            await asyncio.gather(*sent, return_exceptions=True)
+        finally:
+            # Also where the time is over: what has arrived is not sent again.
+            pending[:] = [
+                letter
+                for index, letter in enumerate(pending)
+                if index >= len(sent) or not _acknowledged(sent[index])
+            ]
+        return [_problem(future) for future in sent if not _acknowledged(future)]
 
-    def _smaller(
-        self, letters: Sequence[DeadLetter], answers: Sequence[Exception | None]
-    ) -> list[DeadLetter]:
-        """Return what to send again where letters were too large: those, and what failed beside."""
-        if not any(isinstance(answer, MessageSizeTooLargeError) for answer in answers):
-            return []
-        return [
-            self._shorten(letter) if isinstance(answer, MessageSizeTooLargeError) else letter
-            for letter, answer in zip(letters, answers, strict=True)
-            if answer is not None
-        ]
+    async def _queued(self, producer: LetterProducer, letter: DeadLetter) -> asyncio.Future[Any]:
+        try:
+            future = await producer.send(
+                self._topic, letter.value, letter.key, headers=list(letter.headers)
+            )
+        except KafkaError as error:
+            future = asyncio.get_running_loop().create_future()
+            future.set_exception(error)
+        # Nobody asks how it ended if the time is over first.
+        future.add_done_callback(_consume)
+        return future
+
+    async def _learn_limit(self, refused: int) -> None:
+        """Cut letters smaller than ``refused`` from now on, to what the topic says that it takes.
+
+        Half of it where the topic says nothing new: something on the way takes less. Raises
+        ``MessageSizeTooLargeError`` where no letter can be that small.
+        """
+        if self._limit != refused:
+            return  # another batch has learnt it meanwhile
+        told, before = await self._ask_limit(), self._told
+        self._told = told
+        limit = told if told != before else refused // 2
+        if limit < self._smallest:
+            raise MessageSizeTooLargeError
+        self._limit = limit
 
     async def _discard(self, producer: LetterProducer | None) -> None:
         """Close a producer that failed, unless another batch has replaced it already."""
@@ -213,7 +273,7 @@ class KafkaDeadLetters:
     async def _opened(self) -> LetterProducer:
         async with self._opening:
             if self._producer is None:
-                producer = self._open_producer()
+                producer = self._open_producer(self._limit)
                 try:
                     await producer.start()
                 except BaseException:
@@ -235,12 +295,17 @@ class KafkaDeadLetters:
             await asyncio.wait([stopping], timeout=self._timeout if timeout is None else timeout)
 
 
-def _problem(answer: object) -> Exception | None:
-    if isinstance(answer, asyncio.CancelledError):
-        # The producer dropped it; nobody has cancelled us.
-        dropped: Exception = KafkaError("a dead letter was dropped by its producer")
-        return dropped
-    return answer if isinstance(answer, Exception) else None
+def _acknowledged(future: asyncio.Future[Any]) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None
+
+
+def _problem(future: asyncio.Future[Any]) -> Exception:
+    error = None if future.cancelled() else future.exception()
+    if isinstance(error, Exception):
+        return error
+    # The producer dropped it; nobody has cancelled us.
+    dropped: Exception = KafkaError("a dead letter was dropped by its producer")
+    return dropped
 
 
 def _consume(task: asyncio.Future[Any]) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from consumer import __version__
+from consumer.contract.dead_letter import smallest_letter_bytes
 from consumer.findings import Finding, Status
 from consumer.settings import DeadLetterSettings, KafkaSettings
+from consumer.stream.dead_letters import BROKER_MESSAGE_BYTES, letter_limit
 from consumer.stream.topics import TopicDescription
 
 SUGGESTED_PARTITIONS = 6
-BROKER_MESSAGE_BYTES = 1_048_588
-"""Kafka's own default of ``max.message.bytes``."""
-
 LETTER_HEADERS = 4096
 """Bytes that the dlq- headers may add to a record."""
 
@@ -159,14 +159,40 @@ def _dead_letter_topic(
     topic = topics[letters.topic]
     if topic.compacted:
         return _not_compacted(topic)
-    limit = topic.max_message_bytes
-    if limit is not None and sources and limit < needed:
+    return _letter_size(name, kafka, letters, topic.max_message_bytes, needed) or Finding(
+        name, Status.OK, f"{topic.partitions} partitions, takes {topic.max_message_bytes} bytes"
+    )
+
+
+def _letter_size(
+    name: str, kafka: KafkaSettings, letters: DeadLetterSettings, told: int | None, needed: int
+) -> Finding | None:
+    """Judge how large a letter may be, ``needed`` being as large as letters get."""
+    limit = letter_limit(letters, told)
+    smallest = smallest_letter_bytes(kafka.topics, kafka.group_id, __version__)
+    cure = (
+        f"kafka-configs.sh --alter --entity-type topics --entity-name {letters.topic} "
+        f"--add-config max.message.bytes={needed}"
+    )
+    said = f"max.message.bytes is {limit}"
+    if letters.max_request_bytes == limit != told:
+        said = f"dead_letters.max_request_bytes is {limit}"
+        cure = f"leave dead_letters.max_request_bytes out, or set it to {needed} or more"
+    if limit < smallest:
+        detail = f"{said}, and a dead letter takes {smallest} bytes, however much of it is cut"
+        return Finding(name, Status.FAILED, detail, cure)
+    if told is None:
         return Finding(
             name,
             Status.WARNING,
-            f"max.message.bytes is {limit}, less than the largest record with headers; such a "
-            "record would be dead-lettered truncated and could not be sent back",
-            f"kafka-configs.sh --alter --entity-type topics --entity-name {letters.topic} "
-            f"--add-config max.message.bytes={needed}",
+            f"max.message.bytes is not told by the broker; letters are cut to {limit} bytes, and "
+            "to half of it each time that one is refused",
+            f"grant DESCRIBE_CONFIGS on topic {letters.topic}",
         )
-    return Finding(name, Status.OK, f"{topic.partitions} partitions, takes {limit or '?'} bytes")
+    if limit < needed:
+        detail = (
+            f"{said}, less than the largest record with headers; such a record would be "
+            "dead-lettered truncated and could not be sent back"
+        )
+        return Finding(name, Status.WARNING, detail, cure)
+    return None

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from consumer.errors import ExitCode
 from consumer.settings import Settings
 from consumer.signals import run_interruptible
+from consumer.stream.dead_letters import letter_limit
 from producer_tools.brokers import BrokersError
 from producer_tools.console import complain, show
 from producer_tools.dead_letters.desk import Desk, open_desk, say
@@ -191,7 +192,7 @@ def _prepared(
     async def ready_to_park() -> None:
         if letters.parking_topic not in desk.topics:
             described = desk.topics[desk.letters_topic]
-            configs = parking_configs(described, letters.max_request_bytes)
+            configs = parking_configs(described, letter_limit(letters, None))
             await ensure(kafka, letters.parking_topic, described.partitions, configs, say)
 
     destinations = {

@@ -20,7 +20,7 @@ from aiokafka.errors import (
 
 from consumer.contract.record import Position
 from consumer.settings import DeadLetterSettings, KafkaSettings
-from consumer.stream.dead_letters import AnyRecordProducer, producer_options
+from consumer.stream.dead_letters import NO_LIMIT, AnyRecordProducer, producer_options
 from producer_tools.brokers import CLIENT_ID, explained
 from producer_tools.dead_letters.outbox import Answer, TurnedDown, Unanswered
 from producer_tools.dead_letters.outgoing import OutgoingRecord
@@ -188,7 +188,7 @@ async def open_outbox(
 
     Raises ``BrokersError`` where the brokers cannot be reached.
     """
-    options = producer_options(kafka, letters) | {
+    options = producer_options(kafka, letters, letters.max_request_bytes or NO_LIMIT) | {
         "client_id": CLIENT_ID,
         "linger_ms": _LINGER_MS,
         "compression_type": "lz4",

@@ -11,6 +11,63 @@ _TRAPS = "tests/faults/kafka/"
 
 MUTANTS = (
     Mutant(
+        "what was acknowledged is sent again with what was not",
+        "F58",
+        "consumer/stream/dead_letters.py",
+        "                if index >= len(sent) or not _acknowledged(sent[index])\n",
+        "                if True\n",
+        (
+            _LETTERS + "test_f58_what_was_acknowledged_before_the_trouble_is_not_sent_again",
+            _LETTERS + "test_f58_what_was_acknowledged_before_the_time_was_over_is_not_sent_again",
+        ),
+        "one letter that is refused would flood the topic with copies of the others",
+    ),
+    Mutant(
+        "the topic is not asked what it takes",
+        "F58",
+        "consumer/stream/dead_letters.py",
+        "        told, before = await self._ask_limit(), self._told\n",
+        "        told, before = refused, refused\n",
+        (_LETTERS + "test_f58_a_topic_that_takes_less_by_now_is_asked_and_only_the_rest_is_sent",),
+        "letters would be cut to half of what the topic took before, not to what it takes",
+    ),
+    Mutant(
+        "a letter that is refused is sent again as it was",
+        "F58 F39",
+        "consumer/stream/dead_letters.py",
+        "        limit = told if told != before else refused // 2\n",
+        "        limit = told\n",
+        (
+            _LETTERS
+            + "test_f58_letters_are_halved_until_they_are_taken_where_the_topic_says_nothing_new",
+        ),
+        "its partition would stand still where something on the way takes less than the topic",
+    ),
+    Mutant(
+        "letters are cut to a size of our own",
+        "F58",
+        "consumer/stream/dead_letters.py",
+        "    return min(told, letters.max_request_bytes or told)\n",
+        "    return min(told, letters.max_request_bytes or 1024 * 1024)\n",
+        (
+            "tests/unit/stream/test_topics.py::"
+            "test_f58_a_letter_may_be_as_large_as_the_topic_and_the_settings_allow",
+        ),
+        "a letter that its topic would take whole could not be sent back",
+    ),
+    Mutant(
+        "a topic too small for any letter is put up with",
+        "F58",
+        "consumer/stream/preconditions.py",
+        "    if limit < smallest:\n",
+        "    if False:\n",
+        (
+            "tests/unit/stream/test_topics.py::"
+            "test_f58_a_dead_letter_topic_is_judged_by_what_it_takes",
+        ),
+        "the first bad record would stop its partition for ever",
+    ),
+    Mutant(
         "headers count for nothing",
         "F70",
         "consumer/contract/record.py",
@@ -195,8 +252,8 @@ MUTANTS = (
         "a letter without an acknowledgement counts as sent",
         "A28 F39",
         "consumer/stream/dead_letters.py",
-        "[_problem(answer) for answer in await asyncio.gather(*sent, return_exceptions=True)]",
-        "[None] * len(sent)",
+        "[_problem(future) for future in sent if not _acknowledged(future)]",
+        "[]",
         (_LETTERS + "test_one_letter_without_an_acknowledgement_fails_them_all",),
         "the record would be neither stored nor in the dead-letter topic",
     ),

@@ -17,7 +17,6 @@ from consumer.contract.dead_letter import (
     DeadLetter,
     dead_letter,
     serialized_size,
-    shortened,
 )
 from consumer.contract.key_policy import KeyPolicy
 from consumer.contract.record import Record, TopicPartition
@@ -199,7 +198,9 @@ class Process:
         letters = KafkaDeadLetters(
             self._open_producer,
             builders.LETTERS,
-            lambda letter: shortened(letter, around.letters.limit),
+            limit=around.letters.limit,
+            smallest=1,
+            ask_limit=self._letter_limit,
             timeout=times.request_timeout,
         )
         self.runner = self._wire(source, letters)
@@ -280,7 +281,10 @@ class Process:
         )
         return self.client
 
-    def _open_producer(self) -> LetterProducer:
+    async def _letter_limit(self) -> int:
+        return self._around.letters.limit
+
+    def _open_producer(self, _limit: int) -> LetterProducer:
         return MemoryProducer(self._transmit, self._connect)
 
     async def _connect(self) -> None:

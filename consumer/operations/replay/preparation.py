@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
-from consumer.app import REFUSED_LETTER_BYTES, until_answered
-from consumer.contract.dead_letter import DeadLetter, shortened
+from consumer.app import dead_letters_of, described_topics, until_answered
+from consumer.contract.dead_letter import DeadLetter
 from consumer.contract.record import TopicPartition
 from consumer.operations.replay.listed import ListedRecords, opened_list
 from consumer.operations.replay.on_disk import scratch_database
@@ -25,7 +24,6 @@ from consumer.store.mongo import MongoCollections
 from consumer.store.opening import open_store
 from consumer.store.reading import open_session_reader
 from consumer.store.restoring import DryRestorer, MongoRestorer, RestoringStore
-from consumer.stream.dead_letters import KafkaDeadLetters, open_producer
 from consumer.stream.range_reader import RangeReader, open_range_reader
 from consumer.stream.topic_ids import TopicIds
 
@@ -122,12 +120,8 @@ async def _letters(
         return _NoLetters()
     topic = settings.dead_letters.topic
     await until_answered("Kafka", lambda: reader.partitions_of([topic]), settings)
-    letters = KafkaDeadLetters(
-        partial(open_producer, settings.kafka, settings.dead_letters),
-        topic,
-        lambda letter: shortened(letter, REFUSED_LETTER_BYTES),
-        timeout=settings.kafka.request_timeout,
-    )
+    described = await until_answered("Kafka", lambda: described_topics(settings), settings)
+    letters = dead_letters_of(settings, described)
     stack.push_async_callback(letters.close)
     return letters
 
@@ -135,7 +129,7 @@ async def _letters(
 class _NoLetters:
     """``DeadLetters`` that go nowhere: the report counts them."""
 
-    async def send(self, letters: Sequence[DeadLetter]) -> None:
+    async def send(self, pending: list[DeadLetter]) -> None:
         """See ``DeadLetters``."""
 
 

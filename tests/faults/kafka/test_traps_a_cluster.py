@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,7 +16,13 @@ from consumer.contract.record import Position, TopicPartition
 from consumer.engine.transaction_watch import TransactionWatch
 from consumer.settings import DeadLetterSettings, KafkaSettings, SaslMechanism
 from consumer.stream.client import _consumer_options
-from consumer.stream.dead_letters import KafkaDeadLetters, open_producer, producer_options
+from consumer.stream.dead_letters import (
+    BROKER_MESSAGE_BYTES,
+    KafkaDeadLetters,
+    asked_letter_limit,
+    open_producer,
+    producer_options,
+)
 from consumer.stream.preconditions import topic_findings
 from consumer.stream.range_reader import open_range_reader
 from consumer.stream.topic_ids import MetadataRequestV12
@@ -36,7 +43,10 @@ def topic(configs: dict[str, str], replicas: int = 3) -> TopicDescription:
 
 def warnings(described: TopicDescription) -> list[str]:
     letters = DeadLetterSettings(topic=LETTERS)
-    topics = {TOPIC: described, LETTERS: TopicDescription(LETTERS, 1, 3)}
+    topics = {
+        TOPIC: described,
+        LETTERS: TopicDescription(LETTERS, 1, 3, {"max.message.bytes": "2000000"}),
+    }
     findings = topic_findings(KafkaSettings(topics=(TOPIC,)), letters, topics)
     return [f.name for f in findings if f.status == "warning"]
 
@@ -65,7 +75,7 @@ async def test_a20_no_client_lets_the_brokers_create_what_it_asks_for() -> None:
             await reader.until_read({ONE: 1})
         async with open_range_reader(kafka) as ranges:
             await ranges.ends([ONE])
-        producer = open_producer(kafka, DeadLetterSettings())
+        producer = open_producer(kafka, DeadLetterSettings(), BROKER_MESSAGE_BYTES)
         await producer.start()
         await (await producer.send(TOPIC, b"value"))
         await producer.stop()
@@ -82,7 +92,7 @@ async def test_a20_no_client_lets_the_brokers_create_what_it_asks_for() -> None:
 
 
 def test_a20_a_missing_topic_is_refused_at_the_start() -> None:
-    topics = {LETTERS: TopicDescription(LETTERS, 1, 3)}
+    topics = {LETTERS: TopicDescription(LETTERS, 1, 3, {"max.message.bytes": "2000000"})}
     findings = topic_findings(
         KafkaSettings(topics=(TOPIC,)), DeadLetterSettings(topic=LETTERS), topics
     )
@@ -182,11 +192,10 @@ async def test_a27_a_secured_connection_that_was_cut_is_made_and_authenticated_a
 
 
 def test_a28_a_dead_letter_is_acknowledged_by_all_replicas_and_may_be_as_large_as_is_said() -> None:
-    letters = DeadLetterSettings()
-    options = producer_options(KafkaSettings(), letters)
+    options = producer_options(KafkaSettings(), DeadLetterSettings(), 10_000)
     assert options["acks"] == "all"
     assert options["enable_idempotence"] is True
-    assert options["max_request_size"] > letters.max_request_bytes
+    assert options["max_request_size"] > options["max_batch_size"] == 10_000
 
 
 async def sent(bootstrap_servers: str, topic: str, letter: DeadLetter) -> Any:
@@ -194,7 +203,12 @@ async def sent(bootstrap_servers: str, topic: str, letter: DeadLetter) -> Any:
     kafka = quick(bootstrap_servers, topics=(topic,))
     settings = DeadLetterSettings(topic=topic)
     letters = KafkaDeadLetters(
-        lambda: open_producer(kafka, settings), topic, lambda cut: cut, timeout=10.0
+        partial(open_producer, kafka, settings),
+        topic,
+        limit=BROKER_MESSAGE_BYTES,
+        smallest=1_000,
+        ask_limit=partial(asked_letter_limit, kafka, settings),
+        timeout=10.0,
     )
     await letters.send([letter])
     await letters.close()
@@ -208,7 +222,7 @@ async def sent(bootstrap_servers: str, topic: str, letter: DeadLetter) -> Any:
 
 
 HEADERS = (("dlq-reason", b"invalid"), ("ce_type", None), ("ce_type", b"\xff"))
-LARGEST = b"x" * (DeadLetterSettings().max_request_bytes - 200)
+LARGEST = b"x" * (BROKER_MESSAGE_BYTES - 300)
 
 
 @pytest.mark.parametrize(

@@ -7,19 +7,20 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from typer.testing import CliRunner
 
-from consumer.contract.dead_letter import DeadLetter, dead_letter, shortened
+from consumer.contract.dead_letter import DeadLetter, dead_letter
 from consumer.contract.decode import Decoded, decode
 from consumer.contract.key_policy import KeyPolicy
 from consumer.contract.record import Record, TopicPartition
 from consumer.contract.rejection import Reason, Rejected
 from consumer.errors import ConsumerError
 from consumer.settings import DeadLetterSettings, KafkaSettings
-from consumer.stream.dead_letters import KafkaDeadLetters, open_producer
+from consumer.stream.dead_letters import KafkaDeadLetters, asked_letter_limit, open_producer
 from consumer.stream.range_reader import open_range_reader
 from consumer.stream.ranges import Bounds
 from producer_tools.cli import app
@@ -185,12 +186,14 @@ class Desk:
 
         async def send() -> None:
             sender = KafkaDeadLetters(
-                lambda: open_producer(self.kafka, settings),
+                partial(open_producer, self.kafka, settings),
                 self.letters,
-                lambda letter: shortened(letter, max_bytes),
+                limit=max_bytes,
+                smallest=1_000,
+                ask_limit=partial(asked_letter_limit, self.kafka, settings),
                 timeout=20,
             )
-            await sender.send(letters)
+            await sender.send(list(letters))
             await sender.close()
 
         asyncio.run(send())

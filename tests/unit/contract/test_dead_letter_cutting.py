@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.contract import dead_letter_headers as names
-from consumer.contract.dead_letter import DeadLetter, shortened
+from consumer.contract.dead_letter import DeadLetter, shortened, smallest_letter_bytes
 from consumer.contract.dead_letter_headers import Part, Truncation, truncation_of
 from consumer.contract.record import Headers, Record
+from consumer.contract.rejection import Reason, Rejected
 from tests.unit.contract.letters import MIB, foreign, letter_of, letters, own, record, size
 
 
@@ -131,3 +132,11 @@ def test_a_cut_letter_fits_and_holds_beginnings(
         if truncation_of(came.headers) is None:
             digest = sha256(came.value or b"").hexdigest()
             assert truncation == Truncation(frozenset(parts), len(came.value or b""), digest)
+
+
+def test_f58_no_letter_takes_more_than_the_smallest_once_all_is_cut() -> None:
+    detail = Rejected(Reason.UNSUPPORTED_VERSION, "\u00e9" * 1_000)
+    smallest = smallest_letter_bytes(["conversation.events"], "conversation-consumer", "1.2.3")
+    for headers in ((), (("dlq-attempt", b"999999998"), ("x", b"y" * 5_000))):
+        letter = letter_of(record(b"v" * 10_000, key=b"k" * 300, headers=headers), detail)
+        assert 0 <= smallest - size(shortened(letter, 0)) < 120

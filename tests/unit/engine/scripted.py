@@ -183,12 +183,12 @@ class ScriptedLetters:
         self.attempts = 0
         self.sent: list[DeadLetter] = []
 
-    async def send(self, letters: Sequence[DeadLetter]) -> None:
+    async def send(self, pending: list[DeadLetter]) -> None:
         self.attempts += 1
         await self.gate.wait()
         if self.errors:
             raise self.errors.popleft()
-        self.sent += letters
+        self.sent += pending
 
 
 def opened_gate() -> asyncio.Event:

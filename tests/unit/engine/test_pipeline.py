@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -178,7 +177,7 @@ async def test_many_dead_letters_go_in_portions_and_none_that_was_acknowledged_g
     engine = Engine()
     send, portions = engine.letters.send, list[int]()
 
-    async def failing_once(letters: Sequence[DeadLetter]) -> None:
+    async def failing_once(letters: list[DeadLetter]) -> None:
         portions.append(len(letters))
         if len(portions) == 2:
             raise TransientError("KafkaTimeoutError")

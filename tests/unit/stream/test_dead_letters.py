@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from typing import Any
 
 import pytest
@@ -13,13 +13,16 @@ from aiokafka.errors import (
     OutOfOrderSequenceNumber,
 )
 
-from consumer.contract.dead_letter import DeadLetter
+from consumer.contract.dead_letter import DeadLetter, serialized_size
 from consumer.contract.record import Position
 from consumer.errors import TransientError
 from consumer.stream.dead_letters import DISCARD_WAIT, KafkaDeadLetters
 from tests import builders
 from tests.fakes.producer import MemoryProducer, SentRecord
 from tests.simulation.loop import in_virtual_time
+
+LIMIT = 2_000
+SMALLEST = 500
 
 
 def letter(offset: int, value: bytes = b"value") -> DeadLetter:
@@ -36,18 +39,31 @@ class Desk:
         self.pending: list[asyncio.Future[Any]] = []
         self.answers: deque[Exception | None] = deque()
         self.silent = False
-        self.largest = 1_000
+        self.largest = LIMIT
+        """What the topic takes."""
+        self.told: int | None = None
+        """What it says that it takes; None: that."""
+        self.asked = 0
         self.connect_errors: deque[Exception] = deque()
         self.stop_hangs = False
         self.producers: list[MemoryProducer] = []
+        self.limits: list[int] = []
+        """What each producer was opened for."""
         self.letters = KafkaDeadLetters(
             self._open,
             builders.LETTERS,
-            lambda long: DeadLetter(long.key, b"short", long.headers, long.origin),
+            limit=LIMIT,
+            smallest=SMALLEST,
+            ask_limit=self._ask,
             timeout=10.0,
         )
 
-    def _open(self) -> MemoryProducer:
+    async def _ask(self) -> int:
+        self.asked += 1
+        return self.largest if self.told is None else self.told
+
+    def _open(self, limit: int) -> MemoryProducer:
+        self.limits.append(limit)
         producer = _HangingProducer(self._transmit, self._connect)
         producer.hangs = self.stop_hangs
         self.producers.append(producer)
@@ -59,7 +75,7 @@ class Desk:
             raise self.connect_errors.popleft()
 
     def _transmit(self, sent: SentRecord) -> asyncio.Future[Any]:
-        if len(sent.value or b"") > self.largest:
+        if serialized_size(sent.key, sent.value, sent.headers) > self.largest:
             raise MessageSizeTooLargeError
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.log.append(sent)
@@ -167,19 +183,88 @@ async def test_two_batches_with_letters_share_one_producer() -> None:
 
 
 @in_virtual_time
-async def test_a_letter_that_is_too_large_is_sent_shortened() -> None:
+async def test_f58_letters_are_cut_to_what_the_topic_takes_and_no_smaller() -> None:
     desk = Desk()
-    await desk.letters.send([letter(0, b"x" * 2_000), letter(1)])
-    assert [sent.value for sent in desk.log] == [b"value", b"short"]
+    fits = letter(1, b"x" * (LIMIT - 150))
+    await desk.letters.send([letter(0, b"x" * 5_000), fits])
+    cut, whole = desk.log
+    assert LIMIT - 20 <= serialized_size(cut.key, cut.value, cut.headers) <= LIMIT
+    assert whole.value == fits.value
+    assert (len(desk.producers), desk.asked, desk.limits) == (1, 0, [LIMIT])
 
 
 @in_virtual_time
-async def test_a_letter_that_only_the_broker_finds_too_large_is_sent_shortened_too() -> None:
+async def test_f58_a_topic_that_takes_less_by_now_is_asked_and_only_the_rest_is_sent() -> None:
+    desk = Desk()
+    desk.largest = 900
+    small = [letter(offset) for offset in range(99)]
+    await desk.letters.send([*small, letter(99, b"x" * 1_500)])
+    assert Counter(sent.value for sent in desk.log)[b"value"] == 99, "each of them once"
+    cut = desk.log[-1]
+    assert 880 <= serialized_size(cut.key, cut.value, cut.headers) <= 900
+    assert (desk.asked, desk.limits) == (1, [LIMIT, 900])
+    await desk.letters.send([letter(100, b"x" * 1_500)])
+    assert desk.asked == 1, "and it is known from then on"
+
+
+@in_virtual_time
+async def test_f58_letters_are_halved_until_they_are_taken_where_the_topic_says_nothing_new() -> (
+    None
+):
+    desk = Desk()
+    desk.largest, desk.told = 600, LIMIT
+    await desk.letters.send([letter(0, b"x" * 5_000)])
+    assert desk.limits == [LIMIT, LIMIT // 2, LIMIT // 4]
+
+
+@in_virtual_time
+async def test_f58_a_topic_that_is_widened_is_believed() -> None:
+    desk = Desk()
+    desk.largest, desk.told = 600, LIMIT
+    await desk.letters.send([letter(0, b"x" * 5_000)])
+    desk.largest, desk.told = 450, 800
+    with pytest.raises(TransientError, match="MessageSizeTooLargeError"):
+        await desk.letters.send([letter(1, b"x" * 5_000)])
+    desk.largest, desk.told = 800, 800
+    await desk.letters.send([letter(1, b"x" * 5_000)])
+    cut = desk.log[-1]
+    assert 450 < serialized_size(cut.key, cut.value, cut.headers) <= 800
+
+
+@in_virtual_time
+async def test_f58_what_the_broker_refuses_is_cut_and_what_it_took_is_not_sent_again() -> None:
     desk = Desk()
     desk.answers.extend([None, MessageSizeTooLargeError(), OutOfOrderSequenceNumber()])
-    await desk.letters.send([letter(0), letter(1), letter(2, b"behind it")])
-    assert [sent.value for sent in desk.log[3:]] == [b"short", b"behind it"]
+    await desk.letters.send([letter(0), letter(1, b"x" * 1_500), letter(2, b"behind it")])
+    again = desk.log[3:]
+    assert [sent.value for sent in again][1:] == [b"behind it"]
+    assert serialized_size(again[0].key, again[0].value, again[0].headers) <= LIMIT // 2
     assert [producer.stopped for producer in desk.producers] == [True, False]
+
+
+@in_virtual_time
+async def test_f58_what_was_acknowledged_before_the_trouble_is_not_sent_again() -> None:
+    desk = Desk()
+    desk.answers.extend([None, KafkaTimeoutError(), None])
+    pending = [letter(0), letter(1), letter(2)]
+    with pytest.raises(TransientError):
+        await desk.letters.send(pending)
+    assert pending == [letter(1)]
+    await desk.letters.send(pending)
+    assert len(desk.log) == 4
+
+
+@in_virtual_time
+async def test_f58_what_was_acknowledged_before_the_time_was_over_is_not_sent_again() -> None:
+    desk = Desk()
+    desk.silent = True
+    pending = [letter(0), letter(1)]
+    sending = asyncio.ensure_future(desk.letters.send(pending))
+    await asyncio.sleep(1.0)
+    desk.pending[0].set_result(None)
+    with pytest.raises(TransientError, match="TimeoutError"):
+        await sending
+    assert pending == [letter(1)]
 
 
 @in_virtual_time
@@ -197,8 +282,10 @@ async def test_a_letter_that_its_producer_drops_is_trouble_and_cancels_nobody() 
 async def test_a_letter_that_is_too_large_even_shortened_is_trouble_and_not_lost() -> None:
     desk = Desk()
     desk.largest = 2
+    pending = [letter(0)]
     with pytest.raises(TransientError, match="MessageSizeTooLargeError"):
-        await desk.letters.send([letter(0)])
+        await desk.letters.send(pending)
+    assert pending == [letter(0)]
 
 
 @in_virtual_time

@@ -17,8 +17,9 @@ from aiokafka.errors import (
 )
 
 from consumer.errors import PreconditionError, TransientError
-from consumer.findings import Status
+from consumer.findings import Finding, Status
 from consumer.settings import DeadLetterSettings, KafkaSettings
+from consumer.stream.dead_letters import letter_limit
 from consumer.stream.preconditions import topic_findings
 from consumer.stream.topics import Admin, TopicDescription
 
@@ -133,7 +134,11 @@ def test_f50_topics_that_producers_stamp_are_warned_of_where_documents_expire(
     told: dict[str, str],
 ) -> None:
     def warned(configs: dict[str, str], *, expiring: bool) -> set[str]:
-        topics = {name: TopicDescription(name, 6, 3, configs) for name in ("t", "l")}
+        wide = {"max.message.bytes": "2000000"}
+        topics = {
+            "t": TopicDescription("t", 6, 3, configs),
+            "l": TopicDescription("l", 6, 3, configs | wide),
+        }
         kafka, letters = KafkaSettings(topics=("t",)), DeadLetterSettings(topic="l")
         findings = topic_findings(kafka, letters, topics, expiring=expiring)
         return {one.name for one in findings if one.status is Status.WARNING}
@@ -141,3 +146,60 @@ def test_f50_topics_that_producers_stamp_are_warned_of_where_documents_expire(
     assert warned(told, expiring=True) == {"timestamps of t"}
     assert warned(told, expiring=False) == set()
     assert warned({"message.timestamp.type": "LogAppendTime"}, expiring=True) == set()
+
+
+def letter_findings(told: int | None, most: int | None = None) -> list[Finding]:
+    """What is said about the dead-letter topic that takes ``told`` bytes."""
+    source = {"max.message.bytes": "1000000", "min.insync.replicas": "2"}
+    taken = {} if told is None else {"max.message.bytes": str(told)}
+    topics = {
+        "t": TopicDescription("t", 6, 3, source),
+        "l": TopicDescription("l", 6, 3, taken),
+    }
+    letters = DeadLetterSettings(topic="l", max_request_bytes=most)
+    findings = topic_findings(KafkaSettings(topics=("t",)), letters, topics)
+    return [one for one in findings if one.name == "dead-letter topic l"]
+
+
+@pytest.mark.parametrize(
+    ("told", "most", "status", "words"),
+    [
+        pytest.param(1_004_096, None, Status.OK, "takes 1004096 bytes", id="all of any record"),
+        pytest.param(100_000, None, Status.WARNING, "max.message.bytes is 100000", id="cut"),
+        pytest.param(
+            2_000_000, 500_000, Status.WARNING, "dead_letters.max_request_bytes is 500000", id="set"
+        ),
+        pytest.param(None, None, Status.WARNING, "not told", id="not told"),
+        pytest.param(1_000, None, Status.FAILED, "max.message.bytes is 1000", id="too small"),
+        pytest.param(
+            2_000_000,
+            1_000,
+            Status.FAILED,
+            "dead_letters.max_request_bytes is 1000",
+            id="set small",
+        ),
+    ],
+)
+def test_f58_a_dead_letter_topic_is_judged_by_what_it_takes(
+    told: int | None, most: int | None, status: Status, words: str
+) -> None:
+    (found,) = letter_findings(told, most)
+    assert found.status is status
+    assert words in found.detail
+    assert (found.cure == "") is (status is Status.OK)
+
+
+@pytest.mark.parametrize(
+    ("told", "most", "limit"),
+    [
+        (5_000_000, None, 5_000_000),
+        (5_000_000, 1_000_000, 1_000_000),
+        (100_000, 1_000_000, 100_000),
+        (None, 1_000_000, 1_000_000),
+        (None, None, 1_048_588),
+    ],
+)
+def test_f58_a_letter_may_be_as_large_as_the_topic_and_the_settings_allow(
+    told: int | None, most: int | None, limit: int
+) -> None:
+    assert letter_limit(DeadLetterSettings(max_request_bytes=most), told) == limit
