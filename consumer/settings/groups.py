@@ -95,7 +95,7 @@ class KafkaSettings(Group):
     max_partition_fetch_bytes: Bytes = 4 * 1024 * 1024
     """The most that one fetch brings of one partition, as compressed by the producer."""
     fetch_max_bytes: Bytes = 50 * 1024 * 1024
-    """The most that one fetch brings in all."""
+    """About the most that is kept in memory of what was fetched and not yet processed."""
     max_decompressed_bytes: Bytes = 64 * 1024 * 1024
     """The most that a batch may unpack to; a partition stops at a larger one, others go on."""
     max_value_bytes: Bytes = MAX_VALUE_BYTES

@@ -34,6 +34,7 @@ from consumer.stream.exchange import ignore_result
 from consumer.stream.fetch_results import (
     UnreadableBatchError,
     begin_fetch,
+    bound_buffers,
     take_failures,
     use_bounded_results,
 )
@@ -376,6 +377,7 @@ async def open_client(kafka: KafkaSettings, callbacks: RebalanceCallbacks) -> Gr
         with kafka_errors("connect"):
             await consumer.start()
         refuse_offset_fetch_errors(consumer)
+        bound_buffers(consumer, kafka.fetch_max_bytes)
         try_each_commit_once(consumer)
         space_out_connecting(consumer)
     except BaseException:

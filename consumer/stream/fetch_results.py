@@ -24,6 +24,10 @@ _LENGTH_AT = struct.calcsize(">q")
 """Every format of batches says its length there, of what follows it."""
 
 
+BEYOND_BOUND = 1024 * 1024
+"""Bytes that a fetch may bring although as much is kept as may be."""
+
+
 class UnreadableBatchError(Exception):
     """A batch cannot be decoded. ``cause``: the class name of what is wrong."""
 
@@ -129,6 +133,14 @@ class BoundedFetchResult(FetchResult):  # type: ignore[misc]  # aiokafka ships n
     failures: ClassVar = WeakKeyDictionary[Any, dict[Any, UnreadableBatchError]]()
     """By the client's assignment, then by partition: what could not be read."""
 
+    @property
+    def fetched_bytes(self) -> int:
+        """What is kept in memory of this fetch."""
+        if self._partition_records is None:
+            return 0
+        batches: Batches = self._partition_records._records  # noqa: SLF001 -- nothing else has it
+        return batches.size_in_bytes()
+
     def getall(self, max_records: int | None = None) -> list[Any]:
         """Return records in order, none where the first cannot be read: see ``failures``."""
         if not self.check_assignment(self._topic_partition) or not self.has_more():
@@ -166,6 +178,32 @@ def use_bounded_results(max_bytes: int) -> None:
     fetcher.MemoryRecords = Batches
     fetcher.PartitionRecords = NamedPartitionRecords
     fetcher.FetchResult = BoundedFetchResult
+
+
+def bound_buffers(consumer: AIOKafkaConsumer, max_bytes: int) -> None:
+    """Let a started consumer keep about ``max_bytes`` of all its partitions together.
+
+    Its own way, that bounds one reply, and what is kept is as much of every partition as one
+    reply may bring. Beyond the bound a fetch still brings ``BEYOND_BOUND``: partitions that nobody
+    polls must not keep the others from being read, nor slow them down to a batch at a time.
+    """
+    fetcher = consumer._fetcher  # noqa: SLF001 -- nothing public tells what is kept
+    actions = fetcher._get_actions_per_node  # noqa: SLF001 -- as above
+
+    least = min(max_bytes, BEYOND_BOUND)
+
+    def within_bounds(assignment: Any) -> Any:  # noqa: ANN401 -- aiokafka ships no types
+        kept = sum(
+            one.fetched_bytes
+            for one in fetcher._records.values()  # noqa: SLF001 -- as above
+            if isinstance(one, BoundedFetchResult)
+        )
+        # Each broker is asked for a part, since they are asked side by side.
+        brokers = max(len(consumer._client.cluster.brokers()), 1)  # noqa: SLF001 -- as above
+        fetcher._fetch_max_bytes = max((max_bytes - kept) // brokers, least)  # noqa: SLF001 -- as above
+        return actions(assignment)
+
+    fetcher._get_actions_per_node = within_bounds  # noqa: SLF001 -- as above
 
 
 def take_failures(consumer: AIOKafkaConsumer) -> Mapping[Any, UnreadableBatchError]:

@@ -21,7 +21,7 @@ from consumer.settings import KafkaSettings
 from consumer.stream.client import AiokafkaClient, PartitionsError
 from consumer.stream.connection import connection_options
 from consumer.stream.decompression import limit_decompression
-from consumer.stream.fetch_results import use_bounded_results
+from consumer.stream.fetch_results import bound_buffers, use_bounded_results
 from consumer.stream.range_fetcher import Passed, passed_over
 from consumer.stream.ranges import (
     BEGAN_ANEW,
@@ -313,6 +313,7 @@ async def open_range_client(kafka: KafkaSettings) -> AsyncIterator[RangeClient]:
             await consumer.start()
         except (KafkaError, OSError) as error:
             raise TransientError(type(error).__name__, "no broker answers") from error
+        bound_buffers(consumer, kafka.fetch_max_bytes)
         yield client
     finally:
         await asyncio.wait([asyncio.ensure_future(consumer.stop())], timeout=kafka.request_timeout)
