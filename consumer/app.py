@@ -31,7 +31,7 @@ from consumer.observe.logging import configure_logging, get_logger, tell_end
 from consumer.observe.metrics import Metrics
 from consumer.observe.observer import EngineObserver
 from consumer.observe.writer import LogWriter
-from consumer.settings import OnGap, Settings
+from consumer.settings import OnGap, Settings, exposed_files
 from consumer.state.retention import Retention
 from consumer.store.opening import OpenStore, open_store
 from consumer.stream.client import open_client
@@ -43,9 +43,9 @@ from consumer.stream.dead_letters import (
     letter_limit,
     open_producer,
 )
+from consumer.stream.group_grants import kafka_findings
 from consumer.stream.groups import describe_group
-from consumer.stream.preconditions import topic_findings
-from consumer.stream.range_reader import open_range_reader
+from consumer.stream.range_reader import keep_ends_told, open_range_reader
 from consumer.stream.source import KafkaSource
 from consumer.stream.topics import TopicDescription, open_admin
 
@@ -101,7 +101,7 @@ async def asked_retention(settings: Settings) -> Retention | None:
     """
     if settings.mongo.retention_days is None:
         return None
-    topics = await until_answered("Kafka", lambda: described_topics(settings), settings)
+    topics, _ = await until_answered("Kafka", lambda: surveyed(settings), settings)
     return retention_of(settings, topics)
 
 
@@ -125,27 +125,36 @@ async def until_answered(
     ask: Callable[[], Awaitable[T]],
     settings: Settings,
     deadline: float | None = None,
+    *,
+    cut: bool = True,
+    why: Callable[[], str] = str,
 ) -> T:
     """Ask until there is an answer or the ``deadline``, see ``patience_of``, has come.
 
-    Raises ``PreconditionError`` when the time is over, also in the middle of an attempt.
+    ``cut``: also in the middle of an attempt; ``why``: what may be known then of the reason.
+    Raises ``PreconditionError`` when the time is over.
     """
     backoff = Backoff(settings.engine.backoff_initial, min(settings.engine.backoff_max, 2.0))
+    clock = asyncio.get_running_loop().time
+    until = patience_of(settings) if deadline is None else deadline
     attempt, said = 0, "it says nothing"
-    try:
-        async with asyncio.timeout_at(patience_of(settings) if deadline is None else deadline):
-            while True:
-                try:
-                    return await ask()
-                except TransientError as error:
-                    attempt, said = attempt + 1, str(error)
-                    get_logger().warning("waiting_for_server", server=what, cause=error.cause)
-                await asyncio.sleep(backoff.delay(attempt, random.random()))  # noqa: S311 -- jitter
-    except TimeoutError as error:
-        raise PreconditionError(
-            f"{what} did not answer within {settings.engine.startup_timeout:g} s "
-            f"({said}); consumer check says more"
-        ) from error
+    while clock() < until or not attempt:
+        try:
+            async with asyncio.timeout_at(until if cut else None):
+                return await ask()
+        except TransientError as error:
+            attempt, said = attempt + 1, str(error)
+            get_logger().warning(
+                "waiting_for_server", server=what, cause=error.cause, detail=error.detail
+            )
+        except TimeoutError:
+            break
+        pause = backoff.delay(attempt, random.random())  # noqa: S311 -- jitter
+        await asyncio.sleep(max(min(pause, until - clock()), 0.0))
+    raise PreconditionError(
+        f"{what} did not answer within {settings.engine.startup_timeout:g} s "
+        f"({why() or said}); consumer check says more"
+    )
 
 
 def refuse(findings: list[Finding]) -> None:
@@ -155,10 +164,14 @@ def refuse(findings: list[Finding]) -> None:
         raise PreconditionError("\n".join(f"{f.name}: {f.detail}; cure: {f.cure}" for f in failed))
 
 
-async def described_topics(settings: Settings) -> dict[str, TopicDescription]:
-    """Return the topics that the settings name, as the brokers describe them."""
+async def surveyed(settings: Settings) -> tuple[dict[str, TopicDescription], list[Finding]]:
+    """Return the topics that the settings name, as the brokers describe them, and what to say.
+
+    Raises ``TransientError`` while no broker answers, ``PreconditionError`` where one refuses us.
+    """
     async with open_admin(settings.kafka) as admin:
-        return await admin.describe([*settings.kafka.topics, settings.dead_letters.topic])
+        topics = await admin.describe([*settings.kafka.topics, settings.dead_letters.topic], None)
+        return topics, await kafka_findings(settings, admin, topics)
 
 
 async def refuse_other_target(settings: Settings, accepted: AcceptedTarget) -> None:
@@ -192,15 +205,19 @@ async def opened(settings: Settings, observer: EngineObserver) -> AsyncIterator[
     """
     check_codecs()
     deadline = patience_of(settings)
-    topics = await until_answered("Kafka", lambda: described_topics(settings), settings, deadline)
-    expiring = settings.mongo.retention_days is not None
-    refuse(topic_findings(settings.kafka, settings.dead_letters, topics, expiring=expiring))
     closing = settings.engine.drain_deadline * CLOSE_SHARE
     async with AsyncExitStack() as stack:
+        # Connects at its first command: a URI that cannot be used is told before a server is asked.
         store = await stack.enter_async_context(
             open_store(settings.mongo, observer.activity_refused)
         )
-        await until_answered("MongoDB", store.prepare, settings, deadline)
+        topics, findings = await until_answered(
+            "Kafka", lambda: surveyed(settings), settings, deadline
+        )
+        refuse(findings)
+        await until_answered("MongoDB", store.answer, settings, deadline, why=store.trouble)
+        # Not cut short: an index over many documents takes longer to build than any start.
+        await until_answered("MongoDB", store.prepare, settings, deadline, cut=False)
         target = await until_answered("MongoDB", store.target, settings, deadline)
         accepted = AcceptedTarget(target, settings.mongo.moved_from)
         await refuse_other_target(settings, accepted)
@@ -298,6 +315,8 @@ async def _run(settings: Settings, writer: LogWriter, *, until_caught_up: bool) 
 
     signals.resume_on_signal(resume)
     get_logger().info("starting", version=__version__, group=settings.kafka.group_id)
+    for variable in exposed_files():
+        get_logger().warning("secret_readable_by_all", variable=variable)
     async with AsyncExitStack() as stack:
         stack.enter_context(serve(settings.http, health, metrics))
         parts = await unless_stopped(stop, stack.enter_async_context(opened(settings, observer)))
@@ -328,8 +347,16 @@ async def _run(settings: Settings, writer: LogWriter, *, until_caught_up: bool) 
             now=time.time,
         )
         end = await supervise(
-            runner.run(stop, ends), {"watchdog": watchdog.run(), "retention": retention.run()}
+            runner.run(stop, ends),
+            {
+                "watchdog": watchdog.run(),
+                "retention": retention.run(),
+                "ends": keep_ends_told(
+                    settings.kafka, lambda: list(runner.ledger), watchdog.learn_ends
+                ),
+            },
         )
+        observer.tell_sums(final=True)
         get_logger().info("ended", end=end.value)
     return exit_code_of(end)
 

@@ -31,7 +31,8 @@ SetOption = Annotated[
     typer.Option(
         "--set",
         metavar="NAME=VALUE",
-        help="Any setting by its dotted name, e.g. --set kafka.group_id=backfill. Repeatable.",
+        help="Any setting by its dotted name, e.g. --set kafka.group_id=backfill. Repeatable. "
+        "Others on the machine see it: no secrets.",
     ),
 ]
 ServersOption = Annotated[
@@ -39,7 +40,10 @@ ServersOption = Annotated[
     typer.Option("--bootstrap-servers", help="Kafka brokers, host:port, separated by commas."),
 ]
 GroupOption = Annotated[str | None, typer.Option("--group-id", help="The consumer group.")]
-UriOption = Annotated[str | None, typer.Option("--mongo-uri", help="MongoDB connection string.")]
+UriOption = Annotated[
+    str | None,
+    typer.Option("--mongo-uri", help="MongoDB connection string. Others on the machine see it."),
+]
 DatabaseOption = Annotated[str | None, typer.Option("--database", help="MongoDB database.")]
 AllPartitionsOption = Annotated[
     bool,
@@ -58,7 +62,8 @@ def settings_from(assignments: list[str] | None, **options: object) -> Settings:
     for assignment in assignments or []:
         name, equals, value = assignment.partition("=")
         if not equals:
-            raise typer.BadParameter(f"{assignment!r} is not NAME=VALUE", param_hint="--set")
+            # Without the text: it may hold a secret.
+            raise typer.BadParameter("one of them is not NAME=VALUE", param_hint="--set")
         overrides[name.strip()] = value
     named = {
         "servers": "kafka.bootstrap_servers",

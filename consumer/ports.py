@@ -255,12 +255,24 @@ class Observer(Protocol):
         """A batch of an older assignment was dropped; whoever owns its records reads them."""
         ...
 
-    def retrying(self, stage: Stage, error: TransientError, attempt: int, delay: float) -> None:
-        """Trouble that passes: the same step is done again after ``delay`` seconds."""
+    def retrying(
+        self,
+        stage: Stage,
+        error: TransientError,
+        attempt: int,
+        delay: float,
+        partitions: Collection[TopicPartition] = (),
+    ) -> None:
+        """Trouble that passes: the same step is done again after ``delay`` seconds.
+
+        ``partitions``: whose it is, since other batches may be in the same stage.
+        """
         ...
 
-    def recovered(self, stage: Stage, attempts: int) -> None:
-        """The step succeeded after so many failures."""
+    def recovered(
+        self, stage: Stage, attempts: int, partitions: Collection[TopicPartition] = ()
+    ) -> None:
+        """The step of these ``partitions`` succeeded after so many failures."""
         ...
 
     def assigned(self, partitions: Collection[TopicPartition], epoch: int) -> None:
@@ -319,8 +331,13 @@ class Observer(Protocol):
         """The transaction that begins at ``offset`` has been open for so long; told once."""
         ...
 
-    def retention_margin(self, partition: TopicPartition, seconds: float, kept: float) -> None:
-        """The oldest unread record is deleted in ``seconds``; records are kept for ``kept``."""
+    def retention_margin(
+        self, partition: TopicPartition, seconds: float | None, kept: float
+    ) -> None:
+        """The oldest unread record is deleted in ``seconds``; records are kept for ``kept``.
+
+        None: nothing is unread any more.
+        """
         ...
 
     def stalled(self, seconds: float) -> None:

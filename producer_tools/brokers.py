@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from consumer.errors import PreconditionError, TransientError
 from consumer.settings import KafkaSettings
+from consumer.stream.topic_ids import Operation
 from consumer.stream.topics import open_admin
 
 CLIENT_ID: Final = "producer-tools"
@@ -62,19 +63,19 @@ def describe(error: BaseException) -> str:
 
 
 async def require_topics(kafka: KafkaSettings, names: Collection[str]) -> None:
-    """Refuse to go on while a topic is missing. Raises ``BrokersError``.
+    """Refuse to go on while a topic is missing or may not be written.
 
-    All topics are listed, since brokers may create one that is asked for by name, and
-    then with a single partition.
+    Raises ``PreconditionError``.
     """
     with explained(kafka):
         async with open_admin(kafka) as admin:
-            missing = sorted(set(names) - set(await admin.raw.list_topics()))
+            described = await admin.describe(sorted(names), Operation.WRITE)
+    missing = sorted(set(names) - described.keys())
     if missing:
         servers = ",".join(kafka.bootstrap_servers)
         create = f"kafka-topics.sh --bootstrap-server {servers} --create --partitions 6 --topic"
         raise BrokersError(
-            f"Kafka at {servers} has no topic {', '.join(missing)} that we may see; create with: "
+            f"Kafka at {servers} has no topic {', '.join(missing)}; create with: "
             + "; ".join(f"{create} {name}" for name in missing)
         )
 

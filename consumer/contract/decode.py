@@ -269,4 +269,7 @@ _IN_OUR_WORDS: Final = {
 def _problems_of_fields(error: ValidationError) -> Iterable[str]:
     """Name each wrong field; what stood in it is never part of an error's text."""
     for found in error.errors(include_url=False, include_context=False, include_input=False):
+        if found["loc"][0] == "eventType" and found["type"] != "missing":
+            yield "eventType: must be text"
+            continue
         yield f"{found['loc'][0]}: {_IN_OUR_WORDS.get(found['type'], found['msg'])}"

@@ -219,11 +219,11 @@ class Pipeline:
                     raise Abandoned from error
                 attempt += 1
                 delay = self._backoff.delay(attempt, self._chance())
-                self._observer.retrying(stage, error, attempt, delay)
+                self._observer.retrying(stage, error, attempt, delay, batch.records.keys())
                 await _wait(batch.ended, delay)
             else:
                 if attempt:
-                    self._observer.recovered(stage, attempt)
+                    self._observer.recovered(stage, attempt, batch.records.keys())
                 return done
 
     def _judge(

@@ -8,11 +8,14 @@ from typing import Protocol
 
 from consumer.contract.record import TopicPartition
 from consumer.engine.unread import Unread
-from consumer.errors import TransientError
+from consumer.errors import IncidentError, TransientError
 from consumer.ports import Gap, Observer, Stage
 
 INTERVAL = 15.0
 """Seconds between two looks."""
+
+WATCHED = (TopicPartition("", -1),)
+"""Stands for the logs' starts where trouble is told: polling itself may have trouble of its own."""
 
 
 class LogStarts(Protocol):
@@ -48,6 +51,7 @@ class RetentionWatch:
         self._retention_ms = retention_ms
         self._now = now
         self._failures = 0
+        self._told: set[TopicPartition] = set()
 
     async def run(self) -> None:
         """Look every ``INTERVAL`` seconds, for ever."""
@@ -57,12 +61,16 @@ class RetentionWatch:
             await self.notice_gaps()
 
     def report_margins(self) -> None:
-        """Say how long the oldest unread record of each partition has left."""
+        """Say how long the oldest unread record of each partition has left, and where none is."""
+        told, self._told = self._told, set()
         for partition, stamp_ms in self._unread.oldest_unread_ms().items():
             kept_ms = self._retention_ms.get(partition.topic)
             if kept_ms is not None and stamp_ms >= 0:
                 margin = (stamp_ms + kept_ms) / 1000 - self._now()
                 self._observer.retention_margin(partition, margin, kept_ms / 1000)
+                self._told.add(partition)
+        for partition in told - self._told:
+            self._observer.retention_margin(partition, None, 0.0)
 
     async def notice_gaps(self) -> None:
         """Compare where idle partitions stand with where their logs begin."""
@@ -74,16 +82,22 @@ class RetentionWatch:
             beginnings = await self._logs.beginnings(list(waiting))
         except TransientError as error:
             self._failures += 1
-            self._observer.retrying(Stage.POLL, error, self._failures, INTERVAL)
+            self._observer.retrying(Stage.POLL, error, self._failures, INTERVAL, WATCHED)
             return
         self._recovered()
+        incidents: list[str] = []
         for partition, offset in self._unread.idle_positions().items():
             beginning = beginnings.get(partition, 0)
             if waiting.get(partition) == offset and beginning > offset:
-                self._unread.cross(Gap(partition, offset, beginning))
+                try:
+                    self._unread.cross(Gap(partition, offset, beginning))
+                except IncidentError as error:
+                    incidents.append(str(error))
+        if incidents:
+            raise IncidentError("\n".join(incidents))
 
     def _recovered(self) -> None:
         """Take back what was said: nobody else would, since polling itself may not have failed."""
         if self._failures:
-            self._observer.recovered(Stage.POLL, self._failures)
+            self._observer.recovered(Stage.POLL, self._failures, WATCHED)
             self._failures = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -253,11 +253,11 @@ class Runner:
             self._source.seek(gap.partition, gap.first)
 
     def _accept(self, polled: Polled) -> None:
+        incidents = [self._told_gap(gap) for gap in polled.gaps]
+        incidents += [self._told_reset(reset) for reset in polled.resets]
+        self._stop_for(incidents)
         for gap in polled.gaps:
-            self._meet_gap(gap)
             self.unread.skip(gap)
-        for reset in polled.resets:
-            self._meet_reset(reset)
         for partition, start in polled.starts.items():
             self.ledger.seed(partition, start.offset, start.committed)
             self._can_be_read(partition)
@@ -271,22 +271,30 @@ class Runner:
             self.unread.taken(records)
 
     def _meet_gap(self, gap: Gap) -> None:
-        self._observer.gap(gap)
-        if self._limits.stop_on_gap:
-            raise IncidentError(
-                f"{gap.partition.topic}-{gap.partition.partition}: at most {gap.records} records, "
-                f"offsets {gap.first} to {gap.end - 1}, were deleted unread; "
-                "kafka.on_gap=continue goes on without them"
-            )
+        self._stop_for([self._told_gap(gap)])
 
-    def _meet_reset(self, reset: Reset) -> None:
+    def _stop_for(self, incidents: Sequence[str]) -> None:
+        """Raise one ``IncidentError`` that names all, where the settings say to stop for any."""
+        if self._limits.stop_on_gap and any(incidents):
+            raise IncidentError("\n".join(filter(None, incidents)))
+
+    def _told_gap(self, gap: Gap) -> str:
+        self._observer.gap(gap)
+        return (
+            f"{gap.partition.topic}-{gap.partition.partition}: at most {gap.records} records, "
+            f"offsets {gap.first} to {gap.end - 1}, were deleted unread; "
+            "kafka.on_gap=continue goes on without them"
+        )
+
+    def _told_reset(self, reset: Reset) -> str:
         self._observer.reset(reset)
-        if reset.unread and self._limits.stop_on_gap:
-            raise IncidentError(
-                f"{reset.partition.topic}-{reset.partition.partition}: the topic was made again, "
-                f"and at most {reset.unread} records of the old one were unread; "
-                "kafka.on_gap=continue goes on without them"
-            )
+        if not reset.unread:
+            return ""
+        return (
+            f"{reset.partition.topic}-{reset.partition.partition}: the topic was made again, "
+            f"and at most {reset.unread} records of the old one were unread; "
+            "kafka.on_gap=continue goes on without them"
+        )
 
     def _can_be_read(self, partition: TopicPartition) -> None:
         if self._assignment.readable(partition):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 from consumer.contract.record import TopicPartition
 from consumer.engine.transaction_watch import TransactionWatch
@@ -25,6 +26,11 @@ class Watchdog:
         self._observer = observer
         self._stall_after = stall_after
         self._transactions = TransactionWatch(observer, stall_after)
+        self._told: dict[TopicPartition, int] = {}
+
+    def learn_ends(self, stable_ends: Mapping[TopicPartition, int]) -> None:
+        """Take the offsets behind the last stable records, as brokers have told them just now."""
+        self._told = dict(stable_ends)
 
     async def run(self) -> None:
         """Look every second, for ever. The clock is the loop's, which no clock change moves."""
@@ -51,11 +57,14 @@ class Watchdog:
         """Report what is not settled; tell whether there is anything that could be."""
         behind = False
         for partition, offset in committable.items():
-            end = self._source.highwater(partition)
-            if end is None:
+            end, told = self._source.highwater(partition), self._told.get(partition)
+            if end is None and told is None:
                 continue
             stable = self._source.last_stable(partition)
-            stable = end if stable is None else min(stable, end)
+            stable = end if stable is None or end is None else min(stable, end)
+            # What is not fetched, as behind a batch that fails, is known only where it was asked.
+            stable = max(stable or 0, told or 0)
+            end = max(end or 0, stable)
             self._transactions.look(partition, stable, end, now)
             readable = max(stable - offset, 0)
             self._observer.lag(partition, readable + end - stable)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 
 from prometheus_client import (
     CollectorRegistry,
@@ -20,8 +21,9 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from consumer import __version__
 from consumer.contract.record import TopicPartition
+from consumer.contract.rejection import Reason
 from consumer.ports import PartitionReport, Stage
-from consumer.state.outcomes import Mark
+from consumer.state.outcomes import Mark, Outcome
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -42,6 +44,14 @@ class Metrics:
         self._count_records()
         self._count_group()
         self._measure()
+        for labelled, values in (
+            (self._dead_letters, Reason),
+            (self._commits, ("ok", "failed")),
+            (self._rebalances, ("assigned", "revoked", "lost")),
+            (self._stages, Stage),
+        ):
+            for value in values:
+                labelled.labels(value)
         Info("consumer", "The running consumer.", registry=self._registry).info(
             {"version": __version__}
         )
@@ -192,6 +202,17 @@ class Metrics:
         self._rebalances.labels("assigned").inc()
         self._forget_partitions()
         self._assigned.set(len(partitions))
+        for partition in partitions:
+            self._begin_at_zero(_labels(partition))
+
+    def _begin_at_zero(self, where: tuple[str, str]) -> None:
+        """Let the counters of a partition be there: what appears with 1 shows no increase."""
+        for outcome in Outcome:
+            self._records.labels(*where, outcome)
+        for counter in (
+            self._abandoned, self._late, self._lost, self._resets, *self._marks.values()
+        ):  # fmt: skip
+            counter.labels(*where)
 
     def revoked(self, *, lost: bool) -> None:
         """Let go of the whole assignment."""
@@ -225,9 +246,13 @@ class Metrics:
         """Set how many offsets an open transaction keeps from being read."""
         self._behind_transaction.labels(*_labels(partition)).set(records)
 
-    def oldest_unread_expires(self, partition: TopicPartition, seconds: float) -> None:
-        """Set in how many seconds the oldest unread record may be deleted."""
-        self._expiry.labels(*_labels(partition)).set(seconds)
+    def oldest_unread_expires(self, partition: TopicPartition, seconds: float | None) -> None:
+        """Set in how many seconds the oldest unread record may be deleted; None: there is none."""
+        if seconds is None:
+            with suppress(KeyError):  # gone with the assignment before
+                self._expiry.remove(*_labels(partition))
+        else:
+            self._expiry.labels(*_labels(partition)).set(seconds)
 
     def held(self, partition: TopicPartition, since: float) -> None:
         """Set since when, in Unix time, the dead-letter breaker holds the partition."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 
@@ -16,13 +16,16 @@ from consumer.errors import TransientError
 from consumer.observe.health import STARTING, Health
 from consumer.observe.logging import get_logger
 from consumer.observe.metrics import Metrics
-from consumer.observe.repeats import Repeats
+from consumer.observe.repeats import Repeats, Sums
 from consumer.ports import BatchReport, Gap, Hold, Reset, Stage
 from consumer.state.outcomes import Mark, Outcome
 
 REJECTED_INTERVAL = 1.0
 """Seconds in which the rejections of a partition for one reason are one line: the dead-letter
 topic has them all, and a flood of them must not become a flood of lines."""
+
+SETTLED_INTERVAL = 1.0
+"""Seconds that one line of what was settled stands for: batches may be of one record."""
 
 ACTIVITY_INTERVAL = 10.0
 """Seconds in which refused activity writes of one cause are one line."""
@@ -72,12 +75,14 @@ class EngineObserver:
         self._unreadable: set[TopicPartition] = set()
         self._unreachable: frozenset[TopicPartition] = frozenset()
         self._missing: frozenset[str] = frozenset()
+        self._failing: defaultdict[Stage, dict[frozenset[TopicPartition], str]] = defaultdict(dict)
+        self._sums = Sums(SETTLED_INTERVAL)
         self._stalled = False
 
     # --- records --------------------------------------------------------------
 
     def settled(self, report: BatchReport) -> None:
-        """See ``Observer``: the canonical line of a batch, and its counts."""
+        """See ``Observer``: counts, a line of the batch from DEBUG on, and one of the sums."""
         outcomes, late, marks = Counter[Outcome](), 0, Counter[Mark]()
         for partition, part in report.partitions.items():
             self._metrics.settled(partition, part)
@@ -88,15 +93,26 @@ class EngineObserver:
             self._metrics.took(stage, seconds)
         if not report.partitions:
             return
-        facts: dict[str, object] = {
+        counts = {
             "records": outcomes.total(),
             **{outcome.value: count for outcome, count in outcomes.items() if count},
             **({"late": late} if late else {}),
             **{name: marks[mark] for mark, name in MARKS.items() if marks[mark]},
-            "seconds": {stage.value: round(s, 4) for stage, s in report.seconds.items()},
-            "offsets": {_name(p): [part.first, part.end] for p, part in report.partitions.items()},
         }
-        self._log.info("batch_settled", **facts)
+        self._log.debug(
+            "batch_settled",
+            **counts,
+            seconds={stage.value: round(s, 4) for stage, s in report.seconds.items()},
+            offsets={_name(p): [part.first, part.end] for p, part in report.partitions.items()},
+        )
+        self._sums.add({"batches": 1, **counts})
+        self.tell_sums()
+
+    def tell_sums(self, *, final: bool = False) -> None:
+        """Log what was settled, at most once a second unless it is the ``final`` word."""
+        sums = self._sums.due(self._clock(), final=final)
+        if sums:
+            self._log.info("settled", **sums)
 
     def rejected(self, record: Record, rejected: Rejected) -> None:
         """See ``Observer``."""
@@ -130,12 +146,20 @@ class EngineObserver:
 
     # --- trouble that passes --------------------------------------------------
 
-    def retrying(self, stage: Stage, error: TransientError, attempt: int, delay: float) -> None:
+    def retrying(
+        self,
+        stage: Stage,
+        error: TransientError,
+        attempt: int,
+        delay: float,
+        partitions: Collection[TopicPartition] = (),
+    ) -> None:
         """See ``Observer``."""
         self._metrics.retried(stage, error.cause)
         if stage is Stage.COMMIT:
             self._metrics.commit_failed()
-        self._health.not_ready(stage, f"{error.cause}, attempt {attempt}")
+        self._failing[stage][frozenset(partitions)] = f"{error.cause}, attempt {attempt}"
+        self._tell_health(stage)
         self._log.warning(
             "retrying",
             stage=stage,
@@ -145,16 +169,29 @@ class EngineObserver:
             delay=round(delay, 3),
         )
 
-    def recovered(self, stage: Stage, attempts: int) -> None:
+    def recovered(
+        self, stage: Stage, attempts: int, partitions: Collection[TopicPartition] = ()
+    ) -> None:
         """See ``Observer``."""
-        self._health.ready(stage)
+        self._failing[stage].pop(frozenset(partitions), None)
+        self._tell_health(stage)
         self._log.info("recovered", stage=stage, attempts=attempts)
+
+    def _tell_health(self, stage: Stage) -> None:
+        """Keep a stage among the reasons for as long as any batch fails in it."""
+        failing = self._failing[stage]
+        if not failing:
+            self._health.ready(stage)
+            return
+        others = f" (and {len(failing) - 1} more)" if len(failing) > 1 else ""
+        self._health.not_ready(stage, next(iter(failing.values())) + others)
 
     def committed(self, offsets: Mapping[TopicPartition, int], seconds: float) -> None:
         """See ``Observer``."""
         self._metrics.committed()
         self._metrics.took(Stage.COMMIT, seconds)
-        self._health.ready(Stage.COMMIT)
+        self._failing[Stage.COMMIT].clear()
+        self._tell_health(Stage.COMMIT)
         self._log.debug(
             "committed",
             offsets={_name(partition): offset for partition, offset in offsets.items()},
@@ -168,6 +205,7 @@ class EngineObserver:
         self._forget_partitions()
         self._metrics.assigned(partitions)
         # Batches of the assignment before took their troubles with them, unrecovered.
+        self._failing.clear()
         for name in (STARTING, ASSIGNMENT, *Stage):
             self._health.ready(name)
         self._log.info(
@@ -178,6 +216,7 @@ class EngineObserver:
         """See ``Observer``."""
         self._forget_partitions()
         self._metrics.revoked(lost=lost)
+        self.tell_sums(final=True)
         self._health.not_ready(ASSIGNMENT, "the group rebalances")
         self._log.info("partitions_revoked", drained=drained, lost=lost)
 
@@ -314,10 +353,12 @@ class EngineObserver:
             seconds=round(seconds, 1),
         )
 
-    def retention_margin(self, partition: TopicPartition, seconds: float, kept: float) -> None:
+    def retention_margin(
+        self, partition: TopicPartition, seconds: float | None, kept: float
+    ) -> None:
         """See ``Observer``. Short of a tenth of what is kept it is said aloud."""
         self._metrics.oldest_unread_expires(partition, seconds)
-        if seconds < kept * SHORT_MARGIN:
+        if seconds is not None and seconds < kept * SHORT_MARGIN:
             self._log.warning(
                 "unread_records_expire_soon",
                 partition=_name(partition),
@@ -343,6 +384,7 @@ class EngineObserver:
     def loop_lag(self, seconds: float) -> None:
         """See ``Observer``. That it is called at all shows that the event loop turns."""
         self._metrics.loop_lag(seconds)
+        self.tell_sums()
         self._health.beat()
 
     def in_flight(self, batches: int) -> None:

@@ -20,6 +20,7 @@ _SHORTEST_SECRET = 4
 _SECRET_NAME = re.compile(
     r"password|passwd|(^|_)pass$|secret|token|credential|(^|_)uri$", re.IGNORECASE
 )
+_SECRET_OPTION = re.compile(r"password|token|mechanismproperties", re.IGNORECASE)
 # Up to the last @ of the word: a password may hold one that nobody has escaped.
 _CREDENTIALS_IN_URI = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)\S*@", re.IGNORECASE)
 
@@ -27,8 +28,8 @@ _CREDENTIALS_IN_URI = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)\S*@", re.IGN
 def known_secrets(settings: Settings) -> tuple[str, ...]:
     """The texts that these settings say must stay unknown, each as given and as decoded."""
     uri = settings.mongo.uri.get_secret_value()
-    in_uri = _password_of(uri)
-    texts = [in_uri, unquote(in_uri), uri if in_uri else ""]
+    in_uri = [*_password_of(uri), *_secrets_in_query(uri)]
+    texts = [*in_uri, *map(unquote, in_uri), uri if any(in_uri) else ""]
     security = settings.kafka.security
     texts += [
         secret.get_secret_value()
@@ -40,11 +41,22 @@ def known_secrets(settings: Settings) -> tuple[str, ...]:
     )
 
 
-def _password_of(uri: str) -> str:
+def _password_of(uri: str) -> list[str]:
     try:
-        return urlsplit(uri).password or ""
+        return [urlsplit(uri).password or ""]
     except ValueError:
-        return ""
+        return []
+
+
+def _secrets_in_query(uri: str) -> list[str]:
+    """The values of options such as a certificate's password or a session's token."""
+    found = []
+    for option in re.split("[&;]", uri.partition("?")[2]):
+        name, _, value = option.partition("=")
+        if _SECRET_OPTION.search(name):
+            # Properties are name:value pairs, each value of which may be one.
+            found += [value, *(pair.partition(":")[2] for pair in value.split(","))]
+    return found
 
 
 class Redactor:

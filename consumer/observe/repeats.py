@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections import Counter
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -10,6 +11,31 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 MOST_KEYS = 1000
+
+
+class Sums:
+    """Adds up counts by name, to be told once an interval."""
+
+    def __init__(self, interval: float) -> None:
+        """``interval`` in seconds."""
+        self._interval = interval
+        self._counts: Counter[str] = Counter()
+        self._told_at: float | None = None
+
+    def add(self, counts: Mapping[str, int]) -> None:
+        """Take some."""
+        self._counts.update(counts)
+
+    def due(self, now: float, *, final: bool = False) -> Mapping[str, int]:
+        """Return the sums since the last time; none where that is not ``interval`` ago.
+
+        ``final``: return them in any case.
+        """
+        waits = self._told_at is not None and now - self._told_at < self._interval
+        if not self._counts or (waits and not final):
+            return {}
+        sums, self._counts, self._told_at = self._counts, Counter(), now
+        return dict(sums)
 
 
 @dataclass(slots=True)

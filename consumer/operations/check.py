@@ -14,11 +14,10 @@ from consumer.errors import ConsumerError, ExitCode, PreconditionError
 from consumer.findings import Finding, Status
 from consumer.operations.console import console
 from consumer.printable import printable_line
-from consumer.settings import Settings
+from consumer.settings import Settings, exposed_files
 from consumer.store.opening import open_store
 from consumer.stream.codecs import check_codecs
-from consumer.stream.group_grants import group_findings
-from consumer.stream.preconditions import topic_findings
+from consumer.stream.group_grants import kafka_findings
 from consumer.stream.topics import open_admin
 
 STYLES = {Status.OK: "green", Status.WARNING: "yellow", Status.FAILED: "bold red"}
@@ -26,7 +25,7 @@ STYLES = {Status.OK: "green", Status.WARNING: "yellow", Status.FAILED: "bold red
 
 async def check_everything(settings: Settings, *, as_json: bool) -> ExitCode:
     """Print a line for each precondition; ``FOUND`` as exit code where one fails."""
-    findings = [_codecs()]
+    findings = [_codecs(), *_exposed()]
     kafka, mongo = await asyncio.gather(
         _answers("Kafka", _kafka(settings), settings),
         _answers("MongoDB", _mongo(settings), settings),
@@ -38,6 +37,18 @@ async def check_everything(settings: Settings, *, as_json: bool) -> ExitCode:
         _print(findings)
     failed = any(finding.status is Status.FAILED for finding in findings)
     return ExitCode.FOUND if failed else ExitCode.DONE
+
+
+def _exposed() -> list[Finding]:
+    return [
+        Finding(
+            variable,
+            Status.WARNING,
+            "everybody on this machine may read the file that it names",
+            "chmod o-r, or defaultMode: 0440 of a Kubernetes volume",
+        )
+        for variable in exposed_files()
+    ]
 
 
 def _codecs() -> Finding:
@@ -53,22 +64,17 @@ def _codecs() -> Finding:
 async def _kafka(settings: Settings) -> Sequence[Finding]:
     async with open_admin(settings.kafka) as admin:
         names = [*settings.kafka.topics, settings.dead_letters.topic]
-        topics = await admin.describe(names)
+        topics = await admin.describe(names, None)
         reached = Finding("Kafka", Status.OK, f"reached by {settings.kafka.bootstrap_servers[0]}")
         return [
             reached,
-            *topic_findings(
-                settings.kafka,
-                settings.dead_letters,
-                topics,
-                expiring=settings.mongo.retention_days is not None,
-            ),
-            *await group_findings(settings, admin, topics),
+            *await kafka_findings(settings, admin, topics),
         ]
 
 
 async def _mongo(settings: Settings) -> Sequence[Finding]:
     async with open_store(settings.mongo) as store:
+        await store.answer()
         return await store.inspect()
 
 
@@ -82,6 +88,9 @@ async def _answers(
             return await look
     except TimeoutError:
         said = f"no answer within {limit:g} s"
+    except PreconditionError as error:
+        said, _, cure = str(error).partition("; cure: ")
+        return [Finding(server, Status.FAILED, said, cure)]
     except ConsumerError as error:
         said = str(error)
     address = "kafka.bootstrap_servers" if server == "Kafka" else "mongo.uri"

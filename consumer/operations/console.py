@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from rich.console import Console
+from rich.table import Table
 
 
 def timestamp(moment: datetime) -> str:
@@ -24,6 +26,15 @@ def _plain(value: object) -> object:
     # The driver takes an object with a name like $ref for a reference; to us it is an object.
     as_document = getattr(value, "as_doc", None)
     return as_document() if as_document is not None else str(value)
+
+
+def add_name_column(table: Table, title: str, names: Iterable[str]) -> None:
+    """Add a column of partitions or records that a narrow terminal never cuts.
+
+    At its end stands the number, without which the name says nothing.
+    """
+    longest = max(map(len, names), default=0)
+    table.add_column(title, no_wrap=True, overflow="ignore", min_width=longest)
 
 
 def console() -> Console:

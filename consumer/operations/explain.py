@@ -29,7 +29,7 @@ from consumer.operations.audit.judging import (
     read_through,
 )
 from consumer.operations.audit.letters import LettersOnDisk
-from consumer.operations.console import console, to_json
+from consumer.operations.console import add_name_column, console, to_json
 from consumer.operations.consumed import Consumed, consumed_by_group
 from consumer.operations.replay.filters import MessageFilter
 from consumer.operations.replay.on_disk import scratch_database
@@ -306,7 +306,11 @@ async def _print(found: Explained, reader: SessionReader) -> None:
             )
         )
     out.print()
-    table = Table("record", "stamped", "kind", "outcome", "", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    records = [each.record for each in found.records]
+    add_name_column(table, "record", [_place(r.topic, r.partition, r.offset) for r in records])
+    for title in ("stamped", "kind", "outcome", ""):
+        table.add_column(title)
     for each in found.records:
         record = each.record
         table.add_row(

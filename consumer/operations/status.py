@@ -8,6 +8,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from typing import NoReturn
 
 from rich.console import Group as Rows
 from rich.console import RenderableType
@@ -17,25 +18,35 @@ from rich.text import Text
 
 from consumer.contract.record import TopicPartition
 from consumer.errors import ExitCode, PreconditionError, TransientError
-from consumer.operations.console import console
-from consumer.printable import printable
+from consumer.operations.console import add_name_column, console
+from consumer.printable import printable, printable_line
 from consumer.settings import Settings
-from consumer.stream.groups import Group, describe_group
+from consumer.stream.groups import Group, Member, describe_group
 from consumer.stream.range_reader import RangeReader, open_range_reader
 from consumer.stream.ranges import OffsetRange
-from consumer.stream.topics import Admin, TopicDescription, open_admin
+from consumer.stream.topics import Admin, open_admin
 
 INTERVAL = 2.0
 """Seconds between two redraws, and the shortest time over which a rate is measured."""
 
+PATIENCE = 10.0
+"""Seconds that the age of the oldest unread records is worth."""
+
+ID_SHOWN = 8
+"""Characters of a member's id: the end of what the coordinator drew by lot."""
+
 
 @dataclass(frozen=True, slots=True)
 class PartitionStatus:
-    """One partition. Times in seconds; None: not known, or not meaningful without lag."""
+    """One partition. Times in seconds; None: not known, or not meaningful without lag.
+
+    ``member``: the id that the coordinator gave to whoever reads it, at ``host``.
+    """
 
     topic: str
     partition: int
     member: str | None
+    host: str | None
     beginning: int
     committed: int | None
     end: int
@@ -47,9 +58,13 @@ class PartitionStatus:
 
 @dataclass(frozen=True, slots=True)
 class GroupStatus:
-    """The group. ``rate`` in records per second, ``seconds_left`` at that rate."""
+    """The group. ``rate`` in records per second, ``seconds_left`` at that rate.
+
+    ``known``: whether there is such a group at all.
+    """
 
     group: str
+    known: bool
     state: str
     members: int
     lag: int
@@ -63,8 +78,8 @@ class GroupStatus:
 
     @property
     def found(self) -> bool:
-        """Whether unread records are gone, or cannot be read."""
-        return bool(self.unread) or any(part.lost for part in self.partitions)
+        """Whether unread records are gone or cannot be read, or there is no such group."""
+        return bool(self.unread) or not self.known or any(part.lost for part in self.partitions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,42 +93,65 @@ class _Sample:
 async def show_status(settings: Settings, *, watch: bool, as_json: bool) -> ExitCode:
     """Print the group's state, once or again and again until interrupted.
 
-    Exit code ``FOUND`` where unread records are gone, or cannot be read. Raises
-    ``PreconditionError`` where the brokers do not answer or a topic is missing.
+    Exit code ``FOUND`` where unread records are gone or cannot be read, or where there is no such
+    group. Raises ``PreconditionError`` where the brokers do not answer or refuse, or a topic is
+    missing.
     """
     try:
+        if watch:
+            await _watch(settings)
         async with open_admin(settings.kafka) as admin, open_range_reader(settings.kafka) as reader:
-            topics = await admin.describe(settings.kafka.topics)
-            before: _Sample | None = None
-            if not watch:
-                status, before = await _look(settings, admin, reader, topics, None)
-                await asyncio.sleep(INTERVAL if status.lag else 0)
-                status, _ = await _look(settings, admin, reader, topics, before)
-                _print(status, as_json=as_json)
-                return ExitCode.FOUND if status.found else ExitCode.DONE
-            with Live(console=console(), auto_refresh=False) as live:
-                while True:
-                    status, before = await _look(settings, admin, reader, topics, before)
-                    live.update(_table(status), refresh=True)
-                    await asyncio.sleep(INTERVAL)
+            status, before = await _look(settings, admin, reader, None)
+            await asyncio.sleep(INTERVAL if status.lag else 0)
+            status, _ = await _look(settings, admin, reader, before)
     except TransientError as error:
         raise PreconditionError(f"Kafka does not answer ({error})") from error
+    _print(status, as_json=as_json)
+    return ExitCode.FOUND if status.found else ExitCode.DONE
+
+
+async def _watch(settings: Settings) -> NoReturn:
+    """Redraw until interrupted, through every trouble once the group has been seen.
+
+    Raises ``TransientError`` and ``PreconditionError`` before.
+    """
+    status: GroupStatus | None = None
+    before: _Sample | None = None
+    with Live(console=console(), auto_refresh=False) as live:
+        while True:
+            try:
+                async with (
+                    asyncio.timeout(settings.kafka.request_timeout),
+                    open_admin(settings.kafka) as admin,
+                    open_range_reader(settings.kafka) as reader,
+                ):
+                    # Connected anew for each look: a client clings to brokers that have died.
+                    status, before = await _look(settings, admin, reader, before)
+                live.update(_table(status), refresh=True)
+            except (TransientError, PreconditionError, TimeoutError) as error:
+                if status is None:
+                    raise
+                said = str(error) or "no answer in time"
+                live.update(
+                    Rows(Text(printable_line(said), "bold red"), _table(status)), refresh=True
+                )
+            await asyncio.sleep(INTERVAL)
 
 
 async def _look(
     settings: Settings,
     admin: Admin,
     reader: RangeReader,
-    topics: Mapping[str, TopicDescription],
     before: _Sample | None,
 ) -> tuple[GroupStatus, _Sample]:
+    topics = await admin.describe(settings.kafka.topics)
     partitions = await reader.partitions_of(settings.kafka.topics)
     group = await describe_group(admin, settings.kafka.group_id)
     offsets = group.offsets
     beginnings, ends = await reader.beginnings(partitions), await reader.ends(partitions)
     reader.unread.clear()
     stamps = await _oldest_unread(reader, offsets, beginnings, ends)
-    owners = {owned: m.host for m in group.members for owned in m.partitions}
+    owners = {owned: member for member in group.members for owned in member.partitions}
     found = [
         _partition(
             p, owners.get(p), offsets.get(p), (beginnings[p], ends[p]), stamps.get(p),
@@ -125,13 +163,22 @@ async def _look(
     lag = sum(p.lag for p in found)
     rate = _rate(before, sample)
     left = lag / rate if rate else None
+    name, members = settings.kafka.group_id, len(group.members)
     return (
         GroupStatus(
-            settings.kafka.group_id, group.state, len(group.members), lag, rate, left, found,
-            [str(part) for part in reader.spoilt], _targets(group, partitions),
+            name,
+            group.known,
+            group.state,
+            members,
+            lag,
+            rate,
+            left,
+            found,
+            [str(part) for part in reader.spoilt],
+            _targets(group, partitions),
         ),
         sample if before is None or sample.at - before.at >= INTERVAL else before,
-    )  # fmt: skip
+    )
 
 
 def _targets(group: Group, partitions: Collection[TopicPartition]) -> list[str]:
@@ -161,13 +208,15 @@ async def _oldest_unread(
             ranges.append(OffsetRange(partition, first, first + 1))
     return {
         partition: records[0].timestamp_ms
-        async for partition, records in reader.read(ranges, max_records=len(ranges) or 1)
+        async for partition, records in reader.read(
+            ranges, max_records=len(ranges) or 1, patience=PATIENCE
+        )
     }
 
 
 def _partition(
     partition: TopicPartition,
-    member: str | None,
+    member: Member | None,
     committed: int | None,
     log: tuple[int, int],
     stamp_ms: int | None,
@@ -180,7 +229,8 @@ def _partition(
     margin = retention_ms / 1000 - behind if retention_ms and behind is not None else None
     lost = 0 if committed is None else max(beginning - committed, 0)
     return PartitionStatus(
-        partition.topic, partition.partition, member, beginning, committed, end,
+        partition.topic, partition.partition, member.id if member else None,
+        member.host if member else None, beginning, committed, end,
         max(end - first, 0), behind, margin, lost,
     )  # fmt: skip
 
@@ -196,22 +246,23 @@ def _print(status: GroupStatus, *, as_json: bool) -> None:
 def _table(status: GroupStatus) -> RenderableType:
     rate = "?" if status.rate is None else f"{status.rate:,.0f}/s"
     left = f", {_duration(status.seconds_left)} left" if status.lag and status.rate else ""
+    state = printable(status.state) if status.known else "there is no such group"
     head = Text(
-        f"{printable(status.group)}: {printable(status.state) or 'unknown'}, "
-        f"{status.members} members, "
+        f"{printable(status.group)}: {state}, {status.members} members, "
         f"lag {status.lag:,}, {rate}{left}"
     )
     for target in status.stored_in:
         head.append(f"\nstored in {printable(target)}")
+    names = {part: f"{printable(part.topic)}-{part.partition}" for part in status.partitions}
     table = Table(box=None, pad_edge=False)
-    for name in ("partition", "member"):
-        table.add_column(name)
+    add_name_column(table, "partition", names.values())
+    table.add_column("member", overflow="ellipsis", no_wrap=True)
     for name in ("committed", "end", "lag", "behind", "until deleted", "lost"):
         table.add_column(name, justify="right")
     for part in status.partitions:
         table.add_row(
-            Text(f"{printable(part.topic)}-{part.partition}"),
-            Text(printable(part.member or "-")),
+            Text(names[part]),
+            Text(_member(part)),
             "-" if part.committed is None else str(part.committed),
             str(part.end),
             f"{part.lag:,}",
@@ -220,6 +271,13 @@ def _table(status: GroupStatus) -> RenderableType:
             Text(str(part.lost), "bold red") if part.lost else Text("0"),
         )
     return Rows(head, Text(), table, *(Text(printable(line)) for line in status.unread))
+
+
+def _member(part: PartitionStatus) -> str:
+    """The end of its id, which tells it from others at the same host, and the host."""
+    if part.member is None:
+        return "-"
+    return printable(f"{part.member[-ID_SHOWN:]} {part.host}")
 
 
 def _duration(seconds: float | None) -> str:

@@ -18,6 +18,7 @@ from consumer.settings.groups import (
 from consumer.settings.load import load_settings
 from consumer.settings.profiles import embedded_profile
 from consumer.settings.root import Settings
+from consumer.settings.sources import exposed_files
 from consumer.settings.values import (
     Driver,
     LogFormat,
@@ -46,5 +47,6 @@ __all__ = [
     "Settings",
     "describe",
     "embedded_profile",
+    "exposed_files",
     "load_settings",
 ]

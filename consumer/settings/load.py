@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 
 from pydantic import ValidationError
@@ -19,6 +20,7 @@ from consumer.settings.sources import (
 )
 
 _LONGEST_QUOTE = 80
+_CREDENTIALS = re.compile(r"(?<=://)\S*@")
 
 
 def load_settings(overrides: Mapping[str, object] | None = None) -> Settings:
@@ -88,5 +90,6 @@ def _name(location: tuple[int | str, ...]) -> str:
 
 
 def _quoted(value: object) -> str:
-    text = repr(value)
+    """Repeat a refused value, without what looks like credentials in an address."""
+    text = _CREDENTIALS.sub("***@", repr(value))
     return text if len(text) <= _LONGEST_QUOTE else text[:_LONGEST_QUOTE] + "…"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import stat
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,10 +19,18 @@ from consumer.settings.catalogue import CATALOGUE, ENVIRONMENT_PREFIX
 CONFIG_VARIABLE = "CONSUMER_CONFIG"
 FILE_SUFFIX = "_FILE"
 
-# Kubernetes puts these into every container once a Service is called "consumer".
+BYTE_ORDER_MARK = "\ufeff"
+
+# Kubernetes puts these into every container of a namespace in which a Service is called
+# "consumer", or "consumer-" and anything.
 _SERVICE_LINK = re.compile(
-    r"CONSUMER_(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)?)"
+    r"CONSUMER_(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)"
 )
+_LINKED_PORT = re.compile(r"CONSUMER_(\w+_)?PORT")
+_LINKED_ADDRESS = re.compile(r"(tcp|udp|sctp)://\S+")
+
+# A name that may be repeated: a secret that was put in its place would hardly look like this.
+_PLAIN_NAME = re.compile(r"[a-z]+(_[a-z]+)*(\.[a-z]+(_[a-z]+)*)+")
 
 
 def environment() -> Mapping[str, str]:
@@ -29,8 +38,31 @@ def environment() -> Mapping[str, str]:
     return {
         name: value
         for name, value in os.environ.items()
-        if name.startswith(ENVIRONMENT_PREFIX) and _SERVICE_LINK.fullmatch(name) is None
+        if name.startswith(ENVIRONMENT_PREFIX) and not _service_link(name, value)
     }
+
+
+def _service_link(name: str, value: str) -> bool:
+    """Whether Kubernetes made the variable; a port that somebody has set is a number."""
+    if _SERVICE_LINK.fullmatch(name) is not None:
+        return True
+    return _LINKED_PORT.fullmatch(name) is not None and bool(_LINKED_ADDRESS.fullmatch(value))
+
+
+def exposed_files() -> list[str]:
+    """Return the variables that name a secret's file which everybody on the machine may read."""
+    return [
+        variable
+        for variable, path in environment().items()
+        if variable.endswith(FILE_SUFFIX) and _readable_by_all(path)
+    ]
+
+
+def _readable_by_all(path: str) -> bool:
+    try:
+        return bool(Path(path).stat().st_mode & stat.S_IROTH)
+    except (OSError, ValueError):
+        return False
 
 
 def from_environment(variables: Mapping[str, str], problems: list[str]) -> dict[str, object]:
@@ -42,7 +74,7 @@ def from_environment(variables: Mapping[str, str], problems: list[str]) -> dict[
     for variable in sorted(variables):
         if variable in by_variable:
             row, text = by_variable[variable], variables[variable]
-            values[row.name] = text if row.secret else text.strip()
+            values[row.name] = text.removeprefix(BYTE_ORDER_MARK) if row.secret else text.strip()
         elif variable in by_file_variable:
             name = by_file_variable[variable]
             if name in values:
@@ -55,18 +87,19 @@ def from_environment(variables: Mapping[str, str], problems: list[str]) -> dict[
 
 
 def _secret(variable: str, path: str, problems: list[str]) -> str | None:
-    """Read a secret's file; the line break that editors leave at its end is no part of it."""
+    """Read a secret's file; what editors leave at its beginning and end is no part of it."""
     try:
-        return Path(path).read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+        return Path(path).read_text(encoding="utf-8-sig").removesuffix("\n").removesuffix("\r")
     except (OSError, ValueError) as error:
-        problems.append(f"{variable}: {path!r} cannot be read: {_reason(error)}")
+        # Without the value: it may be the secret itself, put where its file belongs.
+        problems.append(f"{variable}: the file that it names cannot be read: {_reason(error)}")
         return None
 
 
 def from_toml(path: str, problems: list[str]) -> dict[str, object]:
     """Read the TOML file named by ``CONSUMER_CONFIG``: tables are groups."""
     try:
-        tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        tables = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except tomllib.TOMLDecodeError as error:
         # Its text says where, and quotes at most one character.
         problems.append(f"{CONFIG_VARIABLE}: {path!r} is not TOML: {error}")
@@ -93,10 +126,15 @@ def _leaves(table: Mapping[str, object], prefix: str) -> Iterator[tuple[str, obj
 
 
 def unknown(name: str, known: Mapping[str, object] | list[str]) -> str:
-    """Say that ``name`` is no setting, and which one was probably meant."""
+    """Say that ``name`` is no setting, and which one was probably meant.
+
+    It is repeated only where it looks like a name: it may be a secret that lost its place.
+    """
     nearest = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {nearest[0]}?" if nearest else ""
-    return f"{name}: there is no such setting{hint}"
+    plain = name.startswith(ENVIRONMENT_PREFIX) or _PLAIN_NAME.fullmatch(name) is not None
+    shown = name if plain else "a name (not shown)"
+    return f"{shown}: there is no such setting{hint}"
 
 
 def _reason(error: OSError | ValueError) -> str:

@@ -96,7 +96,8 @@ def _split(value: object) -> object:
     if not isinstance(value, str):
         return value
     text = value.strip()
-    if text.startswith("["):
+    # An IPv6 address begins like a list, too, and its port stands behind the bracket.
+    if text.startswith("[") and text.endswith("]"):
         try:
             return json.loads(text)
         except json.JSONDecodeError:
@@ -135,23 +136,46 @@ def _mongodb_scheme(uri: SecretStr) -> SecretStr:
     return uri
 
 
+def _no_truth_value(value: object) -> object:
+    """Refuse true and false, which Python takes for 1 and 0."""
+    if isinstance(value, bool):
+        raise _refused()
+    return value
+
+
+def _reachable(server: str) -> str:
+    """Refuse a port that nothing can listen on."""
+    if not 1 <= int(server.rpartition(":")[2]) <= LARGEST_PORT:
+        raise _refused()
+    return server
+
+
+LARGEST_PORT = 65535
+
+Number = BeforeValidator(_no_truth_value)
 Optionally = BeforeValidator(_none_when_empty)
 UpperCase = BeforeValidator(_upper)
 
 Text = Annotated[
     str, BeforeValidator(_strip), Field(min_length=1), Allowed("text that is not empty")
 ]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False), Allowed("seconds, above 0")]
-Bytes = Annotated[int, Field(gt=0), Allowed("a whole number of bytes, above 0")]
-Count = Annotated[int, Field(ge=1), Allowed("a whole number, 1 or more")]
+Seconds = Annotated[float, Number, Field(gt=0, allow_inf_nan=False), Allowed("seconds, above 0")]
+Bytes = Annotated[int, Number, Field(gt=0), Allowed("a whole number of bytes, above 0")]
+Count = Annotated[int, Number, Field(ge=1), Allowed("a whole number, 1 or more")]
 Share = Annotated[
-    float, Field(gt=0, le=1, allow_inf_nan=False), Allowed("a number above 0, at most 1")
+    float, Number, Field(gt=0, le=1, allow_inf_nan=False), Allowed("a number above 0, at most 1")
 ]
 Days = Annotated[
-    float, Field(gt=1, allow_inf_nan=False), Allowed("a number of days above 1; empty for none")
+    float,
+    Number,
+    Field(gt=1, allow_inf_nan=False),
+    Allowed("a number of days above 1; empty for none"),
 ]
 Port = Annotated[
-    int, Field(ge=0, le=65535), Allowed("a port, 0 to 65535 (0: any free one); empty for none")
+    int,
+    Number,
+    Field(ge=0, le=LARGEST_PORT),
+    Allowed("a port, 0 to 65535 (0: any free one); empty for none"),
 ]
 TopicName = Annotated[
     str,
@@ -167,13 +191,16 @@ TopicNames = Annotated[
     Allowed("topic names, separated by commas or as a JSON list, each once"),
 ]
 Server = Annotated[
-    str, BeforeValidator(_strip), _matching(r"(\[[0-9a-fA-F:]+\]|[^\s:,/@]+):\d{1,5}")
+    str,
+    BeforeValidator(_strip),
+    _matching(r"(\[[0-9a-fA-F:.]+(%\w+)?\]|[^\s:,;/@'\"\[\]]+):[0-9]{1,5}"),
+    AfterValidator(_reachable),
 ]
 Servers = Annotated[
     tuple[Server, ...],
     BeforeValidator(_split),
     Field(min_length=1),
-    Allowed("host:port, several separated by commas or as a JSON list"),
+    Allowed("host:port, port 1 to 65535, several separated by commas or as a JSON list"),
 ]
 DatabaseName = Annotated[
     str,

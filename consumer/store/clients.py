@@ -74,6 +74,8 @@ def open_client(settings: MongoSettings, app_name: str = APP_NAME) -> Client:
                 return AsyncMongoClient(uri, **options)
             case _:
                 assert_never(settings.driver)
+    except OSError as error:  # of a certificate; the driver's text names the option only
+        raise SettingsError(f"mongo.uri: a file that it names cannot be read: {error}") from None
     except (PyMongoError, ValueError, TypeError) as error:
         raise SettingsError(
             f"mongo.uri: not a connection string the driver accepts ({type(error).__name__})"

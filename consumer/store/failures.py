@@ -79,6 +79,11 @@ PERMANENT = {
 }
 
 
+AUTHENTICATION_FAILED = "AuthenticationFailed"
+_REFUSED = {13: "Unauthorized", 18: AUTHENTICATION_FAILED, 8000: "AtlasError"}
+"""Of who we are and what we may: may be granted later, so a running process tries again."""
+
+
 def classify(code: int) -> CodeClass:
     """Return what a server's code asks for."""
     if code in _DUPLICATE:
@@ -92,7 +97,7 @@ def classify(code: int) -> CodeClass:
 
 def code_name(code: int) -> str:
     """Return a short stable word for a code, for logs, metrics and dead letters."""
-    names = PERMANENT | _TIMED_OUT | _MAJORITY_AWAY
+    names = PERMANENT | _TIMED_OUT | _MAJORITY_AWAY | _REFUSED
     return names.get(code) or f"code_{code}"
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
+from consumer.errors import PreconditionError, TransientError
 from consumer.findings import Finding
 from consumer.ports import Target
 from consumer.settings.groups import MongoSettings
 from consumer.store import readiness
 from consumer.store.clients import APP_NAME, Client, close_client, open_client
+from consumer.store.failures import AUTHENTICATION_FAILED, translated
 from consumer.store.mongo import MongoCollections
 from consumer.store.mongo_store import MongoStore, ignore_cause
 from consumer.store.target import target_of
@@ -30,6 +34,36 @@ class OpenStore(MongoStore):
         )
         self.client = client
         self._settings = settings
+
+    async def answer(self) -> None:
+        """Ask the database whether it is there, by who the settings say that we are.
+
+        Raises ``TransientError`` while it does not answer, ``PreconditionError`` where it
+        refuses the user: at a start the wrong password would be tried for ever.
+        """
+        try:
+            with translated():
+                await self.client.admin.command("ping")
+        except TransientError as error:
+            if error.cause == AUTHENTICATION_FAILED:
+                raise PreconditionError(
+                    "MongoDB refuses the user of mongo.uri; cure: its user, password, authSource "
+                    "and authMechanism must be right"
+                ) from None
+            raise TransientError(error.cause, self.trouble()) from error
+
+    def trouble(self) -> str:
+        """Why no server could be asked, of each that is known; empty where there is no reason."""
+        client: Any = self.client  # Motor's types do not know its attributes
+        errors = [
+            server.error for server in client.topology_description.server_descriptions().values()
+        ]
+        # The first part of each names the server and the reason, the rest the time-outs.
+        found = [str(error).partition(" (configured")[0] for error in errors if error is not None]
+        over_tls = re.search(r"(tls|ssl)=true|\+srv://", self._settings.uri.get_secret_value())
+        if not found and over_tls:
+            return "no answer over TLS; is tls in mongo.uri what the server speaks?"
+        return "; ".join(found)
 
     async def prepare(self) -> Sequence[Finding]:
         """Create missing indexes where that is allowed, then check; see ``readiness.prepare``."""

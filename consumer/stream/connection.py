@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import ssl
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, assert_never
 
 import aiokafka.admin.client
 import aiokafka.client
+from aiokafka.errors import (
+    IllegalSaslStateError,
+    KafkaConnectionError,
+    KafkaError,
+    SaslAuthenticationFailed,
+    UnsupportedSaslMechanismError,
+)
 from aiokafka.protocol.metadata import MetadataRequest
 
-from consumer.errors import SettingsError
+from consumer.errors import ConsumerError, PreconditionError, SettingsError, TransientError
 from consumer.settings import KafkaSettings, SecurityProtocol, SecuritySettings
 
 # aiokafka 0.14 lets brokers create every topic that it asks for: even the check for a topic would
@@ -19,6 +29,75 @@ from consumer.settings import KafkaSettings, SecurityProtocol, SecuritySettings
 aiokafka.client.MetadataRequest = aiokafka.admin.client.MetadataRequest = partial(
     MetadataRequest, allow_auto_topic_creation=False
 )
+
+
+_FAILED: dict[tuple[str, int], BaseException] = {}
+"""Why the last attempt to connect to an address failed; absent where it did not."""
+
+
+def _remembering(connect: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    async def create_conn(host: str, port: int, **options: Any) -> Any:  # noqa: ANN401 -- the client's
+        try:
+            connection = await connect(host, port, **options)
+        except (OSError, KafkaError, ValueError) as error:
+            _FAILED[host, port] = error
+            raise
+        _FAILED.pop((host, port), None)
+        return connection
+
+    return create_conn
+
+
+# Of a start that fails the client tells only that it did; the reason is in its log at best.
+aiokafka.client.create_conn = _remembering(aiokafka.client.create_conn)
+
+
+def unreachable(kafka: KafkaSettings, error: Exception) -> ConsumerError:
+    """Return what to raise where no client could be started: what each broker is in the way of.
+
+    ``PreconditionError`` where one has answered, and will not answer anything else by itself.
+    """
+    reasons, lasting = [], False
+    for server in kafka.bootstrap_servers:
+        host, _, port = server.rpartition(":")
+        reason, lasts = _reason(_FAILED.get((host.strip("[]"), int(port))), kafka.security)
+        reasons.append(f"{server}: {reason}")
+        lasting = lasting or lasts
+    said = "; ".join(reasons)
+    return PreconditionError(said) if lasting else TransientError(type(error).__name__, said)
+
+
+def _reason(failure: BaseException | None, security: SecuritySettings) -> tuple[str, bool]:
+    """Return what is wrong, with its cure, and whether it stays so until somebody changes it."""
+    fitting = f"is kafka.security.protocol, {security.protocol.value}, that of its listener?"
+    lasting = False
+    match failure:
+        case SaslAuthenticationFailed():
+            lasting = True
+            said = f"it refuses the user {security.username} by {security.mechanism.value}"
+            said += "; cure: kafka.security.username, password and mechanism must be right"
+        case UnsupportedSaslMechanismError():
+            lasting = True
+            said = f"it does not take {security.mechanism.value}; cure: kafka.security.mechanism"
+        case IllegalSaslStateError():
+            lasting, said = True, f"it asks for no user there; {fitting}"
+        case ssl.SSLCertVerificationError():
+            lasting = True
+            said = f"its certificate is not trusted ({failure.verify_message})"
+            said += "; cure: kafka.security.ca_file, and a host by the certificate's name"
+        case ssl.SSLError():
+            said = f"no TLS connection ({failure.reason}); {fitting}"
+        case ConnectionResetError() | KafkaConnectionError() | None:
+            said = f"it closed the connection; {fitting}"
+        case socket.gaierror():
+            said = f"unknown host ({failure.strerror})"
+        case TimeoutError():
+            said = "no answer"
+        case OSError(errno=int(number)):
+            said = os.strerror(number)
+        case _:
+            said = type(failure).__name__
+    return said, lasting
 
 
 def _ssl_context(security: SecuritySettings) -> ssl.SSLContext:

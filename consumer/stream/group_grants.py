@@ -1,69 +1,79 @@
-"""Whether the brokers let us read the topics and be a member of the group.
+"""Whether the brokers let us read the topics, write dead letters and be a member of the group.
 
-Nothing is written and no group is joined: what only a write would show is said to be untested.
+Nothing is written and no group is joined.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping
 
-from aiokafka import AIOKafkaConsumer
-from aiokafka import TopicPartition as ClientPartition
-from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
-from consumer.errors import TransientError
+from consumer.errors import PreconditionError, TransientError
 from consumer.findings import Finding, Status
 from consumer.settings import Settings
-from consumer.stream.connection import connection_options
-from consumer.stream.groups import coordinator_of
-from consumer.stream.topics import Admin
+from consumer.stream.groups import describe_group
+from consumer.stream.preconditions import topic_findings
+from consumer.stream.topic_ids import Operation
+from consumer.stream.topics import Admin, TopicDescription
 
-READ_WAIT = 0.5
-"""Seconds a fetch may take to be refused; an empty topic answers nothing and is in order."""
+ASSIGNOR = RangePartitionAssignor.name
+"""How this consumer's group shares partitions: all its members must do it alike."""
 
 
-async def group_findings(
-    settings: Settings, admin: Admin, present: Collection[str]
-) -> Sequence[Finding]:
-    """Try what a run does first, without its effects.
-
-    ``present``: the topics that are there. The client looks for a missing one without a pause.
-    """
+def grant_findings(settings: Settings, topics: Mapping[str, TopicDescription]) -> list[Finding]:
+    """Judge what this client may do with the topics that are there."""
+    letters = settings.dead_letters.topic
     return [
-        await _group(settings, admin),
-        *[await _readable(settings, topic) for topic in settings.kafka.topics if topic in present],
-        Finding(
-            f"writing to {settings.dead_letters.topic}",
-            Status.OK,
-            "not tried, since a check writes nothing; needs WRITE and DESCRIBE",
-        ),
+        *[
+            _granted(topics[name], Operation.READ)
+            for name in settings.kafka.topics
+            if name in topics
+        ],
+        *([_granted(topics[letters], Operation.WRITE)] if letters in topics else []),
     ]
 
 
-async def _group(settings: Settings, admin: Admin) -> Finding:
-    group = settings.kafka.group_id
-    name = f"group {group}"
+def _granted(topic: TopicDescription, operation: Operation) -> Finding:
+    name = f"{'reading' if operation is Operation.READ else 'writing to'} {topic.name}"
+    cure = f"grant {operation.name} on topic {topic.name}"
+    if topic.grants is None:
+        return Finding(name, Status.WARNING, "the broker does not tell what is granted", cure)
+    if operation in topic.grants:
+        return Finding(name, Status.OK, "allowed")
+    return Finding(name, Status.FAILED, "not authorized", cure)
+
+
+async def group_finding(settings: Settings, admin: Admin) -> Finding:
+    """Judge whether a member may join: allowed to, and by the way the others share partitions."""
+    group_id = settings.kafka.group_id
+    name = f"group {group_id}"
     try:
-        await coordinator_of(admin, group)
+        group = await describe_group(admin, group_id)
+    except PreconditionError:
+        return Finding(name, Status.FAILED, "not authorized", f"grant READ on group {group_id}")
     except TransientError as error:
-        return Finding(name, Status.FAILED, error.cause, f"grant READ on group {group}")
+        return Finding(
+            name, Status.WARNING, f"not described ({error.cause})", "look at the brokers"
+        )
+    if group.members and group.assignor not in {"", ASSIGNOR}:
+        return Finding(
+            name,
+            Status.FAILED,
+            f"its {len(group.members)} members share partitions by {group.assignor!r}, this "
+            f"consumer by {ASSIGNOR!r}",
+            "end them, or set kafka.group_id to a group of its own",
+        )
     return Finding(name, Status.OK, "its coordinator answers")
 
 
-async def _readable(settings: Settings, topic: str) -> Finding:
-    """Fetch from the start of one partition; only a refusal matters."""
-    name = f"reading {topic}"
-    consumer = AIOKafkaConsumer(**connection_options(settings.kafka), enable_auto_commit=False)
-    target = ClientPartition(topic, 0)
-    try:
-        await consumer.start()
-        consumer.assign([target])
-        await consumer.seek_to_beginning(target)
-        await consumer.getmany(target, timeout_ms=int(READ_WAIT * 1000), max_records=1)
-    except TopicAuthorizationFailedError:
-        return Finding(name, Status.FAILED, "not authorized", f"grant READ on topic {topic}")
-    except (KafkaError, AssertionError) as error:
-        return Finding(name, Status.FAILED, type(error).__name__, "see the topic's own line")
-    finally:
-        await consumer.stop()
-    return Finding(name, Status.OK, "allowed")
+async def kafka_findings(
+    settings: Settings, admin: Admin, topics: Mapping[str, TopicDescription]
+) -> list[Finding]:
+    """Judge the topics, what this client may do with them, and whether its group will take it."""
+    expiring = settings.mongo.retention_days is not None
+    return [
+        *topic_findings(settings.kafka, settings.dead_letters, topics, expiring=expiring),
+        await group_finding(settings, admin),
+        *grant_findings(settings, topics),
+    ]

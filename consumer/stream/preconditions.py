@@ -9,6 +9,7 @@ from consumer.contract.dead_letter import smallest_letter_bytes
 from consumer.findings import Finding, Status
 from consumer.settings import DeadLetterSettings, KafkaSettings
 from consumer.stream.dead_letters import BROKER_MESSAGE_BYTES, letter_limit
+from consumer.stream.topic_ids import Operation
 from consumer.stream.topics import TopicDescription
 
 SUGGESTED_PARTITIONS = 6
@@ -35,19 +36,28 @@ def topic_findings(
 
     ``expiring``: documents expire by the timestamps of their records.
     """
+    # Whether these exist is not known; which grant is missing is a finding of its own.
+    unseen = {name for name, topic in topics.items() if topic.unseen}
     findings = [
         Finding(f"topic {name}", Status.OK, f"{topics[name].partitions} partitions")
         if name in topics
         else Finding(f"topic {name}", Status.FAILED, "does not exist", _create_command(kafka, name))
         for name in kafka.topics
+        if name not in unseen
     ]
-    present = [topics[name] for name in kafka.topics if name in topics]
+    present = [topics[name] for name in kafka.topics if name in topics and name not in unseen]
     findings += _equal_partitions(present)
     findings += [_not_compacted(topic) for topic in present]
+    findings += [
+        _not_told(topic)
+        for name, topic in topics.items()
+        if name not in unseen and not topic.allows(Operation.DESCRIBE_CONFIGS)
+    ]
     findings += _replicated(present)
     findings += _durable(present)
     findings += _stamped_by_producers(present) if expiring else []
-    findings.append(_dead_letter_topic(kafka, letters, topics, present))
+    if letters.topic not in unseen:
+        findings.append(_dead_letter_topic(kafka, letters, topics, present))
     return findings
 
 
@@ -83,6 +93,16 @@ def _not_compacted(topic: TopicDescription) -> Finding:
         "compact: with sessionId as key all but a session's last message would be deleted",
         f"kafka-configs.sh --alter --entity-type topics --entity-name {topic.name} "
         "--add-config cleanup.policy=delete",
+    )
+
+
+def _not_told(topic: TopicDescription) -> Finding:
+    return Finding(
+        f"settings of {topic.name}",
+        Status.WARNING,
+        "not told for want of a grant: nobody sees whether it is compacted or takes every letter, "
+        "and nobody warns before unread records expire",
+        f"grant DESCRIBE_CONFIGS on topic {topic.name}",
     )
 
 

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
@@ -19,7 +19,7 @@ from consumer.contract.record import Record, TopicPartition
 from consumer.errors import PreconditionError, TransientError
 from consumer.settings import KafkaSettings
 from consumer.stream.client import AiokafkaClient, PartitionsError
-from consumer.stream.connection import connection_options
+from consumer.stream.connection import connection_options, unreachable
 from consumer.stream.decompression import limit_decompression
 from consumer.stream.fetch_results import bound_buffers, use_bounded_results
 from consumer.stream.range_fetcher import Passed, passed_over
@@ -34,10 +34,14 @@ from consumer.stream.ranges import (
     UnreadRange,
     ranges_within,
 )
-from consumer.stream.topics import open_admin
+from consumer.stream.topic_ids import Operation
+from consumer.stream.topics import CLOSE_TIMEOUT, open_admin
 
 POLL = 0.5
 """Seconds one fetch waits for records."""
+
+ENDS_INTERVAL = 5.0
+"""Seconds between two questions for the ends of the logs."""
 
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
@@ -119,7 +123,9 @@ class RangeReader:
         return [part for part in self.unread if part.cause != DELETED]
 
     async def partitions_of(self, topics: Iterable[str]) -> list[TopicPartition]:
-        """Return the partitions of each topic. Raises ``PreconditionError`` for a missing one.
+        """Return the partitions of each topic.
+
+        Raises ``PreconditionError`` for one that is missing, or that we may not read.
 
         Asked of the admin client: asking a consumer's for a topic might create it.
         """
@@ -127,7 +133,7 @@ class RangeReader:
         unknown = [name for name in names if name not in self._counts]
         if unknown:
             async with open_admin(self._kafka) as admin:
-                described = await admin.describe(unknown)
+                described = await admin.describe(unknown, Operation.READ)
             self._counts.update({name: topic.partitions for name, topic in described.items()})
         missing = [name for name in names if name not in self._counts]
         if missing:
@@ -312,11 +318,11 @@ async def open_range_client(kafka: KafkaSettings) -> AsyncIterator[RangeClient]:
         try:
             await consumer.start()
         except (KafkaError, OSError) as error:
-            raise TransientError(type(error).__name__, "no broker answers") from error
+            raise unreachable(kafka, error) from error
         bound_buffers(consumer, kafka.fetch_max_bytes)
         yield client
     finally:
-        await asyncio.wait([asyncio.ensure_future(consumer.stop())], timeout=kafka.request_timeout)
+        await asyncio.wait([asyncio.ensure_future(consumer.stop())], timeout=CLOSE_TIMEOUT)
 
 
 @asynccontextmanager
@@ -324,3 +330,22 @@ async def open_range_reader(kafka: KafkaSettings) -> AsyncIterator[RangeReader]:
     """Connect for reading parts of topics. Raises ``TransientError`` while no broker answers."""
     async with open_range_client(kafka) as client:
         yield RangeReader(client, kafka)
+
+
+async def keep_ends_told(
+    kafka: KafkaSettings,
+    assigned: Callable[[], Collection[TopicPartition]],
+    learn: Callable[[Mapping[TopicPartition, int]], None],
+) -> None:
+    """Tell again and again where the assigned partitions end, also of what is not being fetched.
+
+    Its connection waits for no batch. Trouble is not told: whoever reads has it, too.
+    """
+    while True:
+        with suppress(TransientError, PreconditionError, TimeoutError):
+            async with open_range_reader(kafka) as reader:
+                while True:
+                    await asyncio.sleep(ENDS_INTERVAL)
+                    async with asyncio.timeout(kafka.request_timeout):
+                        learn(await reader.ends(assigned()))
+        await asyncio.sleep(ENDS_INTERVAL)

@@ -9,6 +9,7 @@ import asyncio
 import random
 from base64 import urlsafe_b64encode
 from collections.abc import Collection, Mapping
+from enum import IntEnum
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from aiokafka.errors import (
     KafkaError,
     NodeNotReadyError,
     NoError,
+    TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
     for_code,
 )
@@ -44,6 +46,21 @@ if TYPE_CHECKING:
 TopicIds = Mapping[str, str | None]
 """The id of each topic that exists, as Kafka's tools print it; None where the broker has no ids.
 A topic that does not exist is absent."""
+
+
+class Operation(IntEnum):
+    """What may be granted on a topic, by Kafka's numbers. READ and WRITE include DESCRIBE."""
+
+    READ = 3
+    WRITE = 4
+    DESCRIBE = 8
+    DESCRIBE_CONFIGS = 10
+
+
+Grants = frozenset[Operation]
+
+NOT_TOLD = -(2**31)
+"""What stands for the grants where the broker does not tell them."""
 
 
 class Uuid(AbstractType[bytes]):  # type: ignore[misc]  # aiokafka ships no types
@@ -135,16 +152,18 @@ class TopicIdRequest(Request[MetadataRequestV12]):  # type: ignore[misc]  # as a
 
     API_KEY = 3
 
-    def __init__(self, topics: Collection[str]) -> None:
-        """Name the topics."""
+    def __init__(self, topics: Collection[str], *, with_grants: bool = False) -> None:
+        """Name the topics. ``with_grants``: what this client may do with each is told, too."""
         self._topics = topics
+        self._with_grants = with_grants
 
     def build(self, request_struct_class: type[MetadataRequestV12]) -> MetadataRequestV12:
         """See ``Request``."""
         named: list[tuple[bytes, str, dict[int, bytes]]] = [
             (NO_ID, topic, {}) for topic in self._topics
         ]
-        return request_struct_class(named, False, False, {})  # noqa: FBT003 -- as in the schema
+        return request_struct_class(named, False, self._with_grants, {})  # noqa: FBT003 -- as in
+        # the schema
 
 
 class TopicWatch:
@@ -241,6 +260,38 @@ async def topic_ids(client: Any, topics: Collection[str]) -> TopicIds:  # noqa: 
             except (KafkaError, OSError) as error:
                 trouble = error
         raise trouble
+
+
+async def topic_grants(client: Any, topics: Collection[str]) -> Mapping[str, Grants | None]:  # noqa: ANN401
+    # -- aiokafka ships no types
+    """Ask what this client may do with each topic: nothing where it may not even see it.
+
+    None where the broker does not tell; absent where there is no such topic. Raises
+    ``TransientError``.
+    """
+    with kafka_errors("topic_grants"):
+        node = client.get_random_node()
+        if node is None:
+            raise NodeNotReadyError("no broker is known")
+        try:
+            response = await client.send(node, TopicIdRequest(topics, with_grants=True))
+        except (IncompatibleBrokerVersion, NotImplementedError):
+            return dict.fromkeys(topics)
+        return _grants(response)
+
+
+def _grants(response: Any) -> Mapping[str, Grants | None]:  # noqa: ANN401 -- as above
+    found: dict[str, Grants | None] = {}
+    for code, name, _, _, _, operations, *_ in response.topics:
+        error: type[KafkaError] = for_code(code)
+        if error is TopicAuthorizationFailedError:
+            found[name] = frozenset()
+        elif error is NoError:
+            known = operations != NOT_TOLD
+            found[name] = (
+                frozenset(one for one in Operation if operations >> one & 1) if known else None
+            )
+    return found
 
 
 def _ids(response: Any) -> TopicIds:  # noqa: ANN401 -- aiokafka ships no types

@@ -18,10 +18,11 @@ from aiokafka.errors import (
     for_code,
 )
 
-from consumer.errors import PreconditionError, TransientError
+from consumer.errors import PreconditionError
 from consumer.settings import KafkaSettings
-from consumer.stream.connection import connection_options
+from consumer.stream.connection import connection_options, unreachable
 from consumer.stream.kafka_errors import kafka_errors
+from consumer.stream.topic_ids import Grants, Operation, topic_grants
 
 CLOSE_TIMEOUT = 2.0
 """Seconds that closing the client may take; nothing that was asked depends on it."""
@@ -29,12 +30,25 @@ CLOSE_TIMEOUT = 2.0
 
 @dataclass(frozen=True, slots=True)
 class TopicDescription:
-    """One topic. ``configs`` is empty where the broker does not tell (no grant, an imitation)."""
+    """One topic. ``configs`` is empty where the broker does not tell (no grant, an imitation).
+
+    ``grants``: what this client may do with it; None where the broker does not tell that.
+    """
 
     name: str
     partitions: int
     replicas: int
     configs: Mapping[str, str] = field(default_factory=dict)
+    grants: Grants | None = None
+
+    def allows(self, operation: Operation) -> bool:
+        """Whether this client may do it, as far as is known."""
+        return self.grants is None or operation in self.grants
+
+    @property
+    def unseen(self) -> bool:
+        """Whether the brokers do not even tell this client if there is such a topic."""
+        return self.grants == frozenset()
 
     @property
     def compacted(self) -> bool:
@@ -76,25 +90,43 @@ class Admin:
         """Wrap a started client; use ``open_admin``."""
         self._client = client
 
-    async def describe(self, names: Sequence[str]) -> dict[str, TopicDescription]:
+    async def describe(
+        self, names: Sequence[str], operation: Operation | None = Operation.DESCRIBE
+    ) -> dict[str, TopicDescription]:
         """Return what is known of each topic that exists; a missing one is absent.
 
-        Raises ``TransientError`` while no broker answers.
+        ``operation``: what this client must be granted on each of them; with None it is for
+        the caller to look at ``grants``, and one that must not even be seen is ``unseen``.
+        Raises ``TransientError`` while no broker answers, ``PreconditionError`` where the
+        grant is missing.
         """
+        wanted = list(dict.fromkeys(names))
+        grants = await topic_grants(self._client._client, wanted)  # noqa: SLF001 -- the admin
+        # client has no such question
+        if operation is not None:
+            refused = [n for n in wanted if _refused(grants.get(n), operation)]
+            if refused:
+                raise PreconditionError("\n".join(not_granted(n, operation) for n in refused))
         with kafka_errors("describe_topics"):
             # The client asks for metadata in a way that lets a broker create what is missing, so
             # only topics that are there may be named.
             there = set(await self._client.list_topics())
-            known = [name for name in dict.fromkeys(names) if name in there]
+            known = [name for name in wanted if name in there]
             described = await self._client.describe_topics(known) if known else []
             found = [topic for topic in described if _exists(topic)]
             configs = await self._configs([topic["topic"] for topic in found])
-        return {
+        unseen = {
+            n: TopicDescription(n, 0, 0, {}, frozenset())
+            for n in wanted
+            if grants.get(n) == frozenset()
+        }
+        return unseen | {
             topic["topic"]: TopicDescription(
                 topic["topic"],
                 len(topic["partitions"]),
                 min((len(p["replicas"]) for p in topic["partitions"]), default=0),
                 configs.get(topic["topic"], {}),
+                grants.get(topic["topic"]),
             )
             for topic in found
         }
@@ -141,6 +173,15 @@ class Admin:
         return self._client
 
 
+def _refused(grants: Grants | None, operation: Operation) -> bool:
+    return grants is not None and operation not in grants
+
+
+def not_granted(topic: str, operation: Operation) -> str:
+    """Say which grant on a topic is missing."""
+    return f"topic {topic}: not authorized; cure: grant {operation.name} on topic {topic}"
+
+
 def _exists(topic: Mapping[str, Any]) -> bool:
     """Tell from a topic's entry whether it exists; raises what may be over in a moment."""
     error = for_code(topic["error_code"])
@@ -157,7 +198,7 @@ async def open_admin(kafka: KafkaSettings) -> AsyncIterator[Admin]:
         try:
             await client.start()
         except (KafkaError, OSError) as error:
-            raise TransientError(type(error).__name__, "no broker answers") from error
+            raise unreachable(kafka, error) from error
         yield Admin(client)
     finally:
         await asyncio.wait([asyncio.ensure_future(client.close())], timeout=CLOSE_TIMEOUT)

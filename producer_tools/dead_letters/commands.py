@@ -144,11 +144,17 @@ def run_redrive(work: Work, options: RedriveOptions) -> ExitCode:
 
 async def _redrive(work: Work, options: RedriveOptions) -> ExitCode:
     tally = Tally()
+    real = not options.rehearsal
     try:
         async with (
-            open_desk(work.settings, parked=work.parked) as desk,
-            _outbox(desk, rehearsal=options.rehearsal) as outbox,
-            aclosing(desk.letters(work.selection, "redriving", quiet=options.rehearsal)) as batches,
+            open_desk(
+                work.settings,
+                parked=work.parked,
+                marks=real,
+                sends=real,
+            ) as desk,
+            _outbox(desk, rehearsal=not real) as outbox,
+            aclosing(desk.letters(work.selection, "redriving", quiet=not real)) as batches,
         ):
             if not (options.again or work.dealt_with):
                 desk.require_all_marks()
@@ -279,7 +285,7 @@ async def _discard(work: Work, because: str, *, rehearsal: bool) -> ExitCode:
     tally = DiscardTally()
     try:
         async with (
-            open_desk(work.settings, parked=work.parked) as desk,
+            open_desk(work.settings, parked=work.parked, marks=not rehearsal) as desk,
             _outbox(desk, rehearsal=rehearsal) as outbox,
             aclosing(desk.letters(work.selection, "discarding")) as batches,
         ):

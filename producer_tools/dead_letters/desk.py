@@ -10,6 +10,7 @@ from consumer.errors import ExitCode
 from consumer.settings import Settings
 from consumer.stream.range_reader import RangeReader, open_range_reader
 from consumer.stream.ranges import offsets_of
+from consumer.stream.topic_ids import Operation
 from consumer.stream.topics import TopicDescription
 from producer_tools.brokers import BrokersError, explained
 from producer_tools.console import complain, progress
@@ -81,16 +82,25 @@ class Desk:
 
 
 @asynccontextmanager
-async def open_desk(settings: Settings, *, parked: bool) -> AsyncIterator[Desk]:
+async def open_desk(
+    settings: Settings, *, parked: bool, marks: bool = False, sends: bool = False
+) -> AsyncIterator[Desk]:
     """Open the dead letters, or the parked ones, and read what became of them.
+
+    ``marks``: what becomes of letters will be written down; ``sends``: letters will be sent.
 
     Raises ``BrokersError``, also for what the brokers refuse while the body runs.
     """
     kafka, letters = settings.kafka, settings.dead_letters
     topic = letters.parking_topic if parked else letters.topic
-    names = (topic, state_topic(topic), letters.parking_topic, *kafka.topics)
+    state, targets = state_topic(topic), (letters.parking_topic, *kafka.topics)
     with explained(kafka):
-        topics = await describe(kafka, names)
+        topics = {
+            **await describe(kafka, (topic, state), Operation.READ),
+            **await describe(kafka, targets, Operation.WRITE if sends else None),
+        }
+        if marks:
+            await describe(kafka, (state,), Operation.WRITE)
         require(kafka, topics, topic)
         with open_memory() as memory:
             async with open_range_reader(kafka) as reader:

@@ -10,6 +10,7 @@ from aiokafka.errors import NoError, TopicAlreadyExistsError, for_code
 
 from consumer.settings import KafkaSettings
 from consumer.stream.dead_letters import RECORD_OVERHEAD
+from consumer.stream.topic_ids import Operation
 from consumer.stream.topics import TopicDescription, open_admin
 from producer_tools.brokers import BrokersError, explained
 
@@ -29,16 +30,17 @@ def parking_configs(letters: TopicDescription, max_request_bytes: int) -> Mappin
     return {"retention.ms": "-1", "max.message.bytes": str(largest)}
 
 
-async def describe(kafka: KafkaSettings, names: Iterable[str]) -> Mapping[str, TopicDescription]:
-    """Return those of the topics that exist. Raises ``BrokersError``.
+async def describe(
+    kafka: KafkaSettings, names: Iterable[str], operation: Operation | None = None
+) -> Mapping[str, TopicDescription]:
+    """Return those of the topics that exist and may be seen.
 
-    All topics are listed first, since brokers may create one that is asked for by name.
+    Raises ``PreconditionError``, also where the grant for ``operation`` is missing.
     """
     with explained(kafka):
         async with open_admin(kafka) as admin:
-            present = set(await admin.raw.list_topics())
-            wanted = [name for name in dict.fromkeys(names) if name in present]
-            return await admin.describe(wanted) if wanted else {}
+            described = await admin.describe(list(names), operation)
+    return {name: topic for name, topic in described.items() if not topic.unseen}
 
 
 def require(

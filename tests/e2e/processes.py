@@ -35,6 +35,9 @@ END_SECONDS = 30.0
 
 NONE: Mapping[str, object] = {}
 
+SAID: Mapping[str, object] = {"log.format": "json", "log.level": "DEBUG"}
+"""Each batch has a line of its own from DEBUG on."""
+
 Facts = dict[str, Any]
 
 
@@ -180,7 +183,7 @@ class Fleet:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=asyncio.subprocess.STDOUT,
-            env=_environment({"log.format": "json", **self._settings, **settings}),
+            env=_environment({**SAID, **self._settings, **settings}),
             limit=LONGEST_LINE,
             cwd=ROOT,
         )

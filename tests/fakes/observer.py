@@ -40,7 +40,7 @@ class RecordingObserver:
         """Pairs of partition and first offset."""
         self.stalls: list[float] = []
         self.progresses = 0
-        self.margins: list[tuple[TopicPartition, float]] = []
+        self.margins: list[tuple[TopicPartition, float | None]] = []
         self.loop_lags: list[float] = []
         self.batches_in_flight: list[int] = []
 
@@ -66,10 +66,19 @@ class RecordingObserver:
     def abandoned(self, partition: TopicPartition, records: int) -> None:
         self.abandoned_records[partition] += records
 
-    def retrying(self, stage: Stage, error: TransientError, attempt: int, delay: float) -> None:
+    def retrying(
+        self,
+        stage: Stage,
+        error: TransientError,
+        attempt: int,
+        delay: float,
+        partitions: Collection[TopicPartition] = (),
+    ) -> None:
         self.retries.append((stage, error, attempt, delay))
 
-    def recovered(self, stage: Stage, attempts: int) -> None:
+    def recovered(
+        self, stage: Stage, attempts: int, partitions: Collection[TopicPartition] = ()
+    ) -> None:
         self.recoveries.append((stage, attempts))
 
     def assigned(self, partitions: Collection[TopicPartition], epoch: int) -> None:
@@ -117,7 +126,9 @@ class RecordingObserver:
     def transaction_hangs(self, partition: TopicPartition, offset: int, seconds: float) -> None:
         self.hanging_transactions.append((partition, offset))
 
-    def retention_margin(self, partition: TopicPartition, seconds: float, kept: float) -> None:
+    def retention_margin(
+        self, partition: TopicPartition, seconds: float | None, kept: float
+    ) -> None:
         self.margins.append((partition, seconds))
 
     def progressing(self) -> None:

@@ -16,8 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from consumer.app import described_topics, until_answered
-from consumer.errors import ExitCode, PreconditionError
+from consumer.app import opened, surveyed, until_answered
+from consumer.errors import ExitCode, PreconditionError, SettingsError
+from consumer.observe.health import Health
+from consumer.observe.metrics import Metrics
+from consumer.observe.observer import EngineObserver
 from consumer.settings import load_settings
 from consumer.store.opening import open_store
 
@@ -212,7 +215,14 @@ async def test_f62_a_server_that_says_nothing_is_waited_for_no_longer_than_a_sta
         )
         async with asyncio.timeout(5):
             with pytest.raises(PreconditionError, match=r"Kafka did not answer within 0\.3 s"):
-                await until_answered("Kafka", lambda: described_topics(settings), settings)
+                await until_answered("Kafka", lambda: surveyed(settings), settings)
             async with open_store(settings.mongo) as store:
                 with pytest.raises(PreconditionError, match=r"MongoDB did not answer within 0\.3"):
-                    await until_answered("MongoDB", store.prepare, settings)
+                    await until_answered("MongoDB", store.answer, settings)
+
+
+async def test_f93_a_uri_that_cannot_be_used_is_told_before_any_server_is_asked() -> None:
+    nobody = {"kafka.bootstrap_servers": "127.0.0.1:1", "mongo.uri": "mongodb://h:99999/"}
+    with pytest.raises(SettingsError, match=r"^mongo\.uri: "):
+        async with opened(load_settings(nobody), EngineObserver(Metrics(), Health())):
+            pytest.fail("it must not open")

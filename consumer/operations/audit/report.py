@@ -13,7 +13,7 @@ from rich.text import Text
 from consumer.contract.record import TopicPartition
 from consumer.operations.audit.accounts import FINDINGS, Account
 from consumer.operations.audit.problems import Problem, Problems
-from consumer.operations.console import console
+from consumer.operations.console import add_name_column, console
 from consumer.operations.replay.report import said_of_times
 from consumer.printable import printable
 from consumer.stream.ranges import UnreadRange
@@ -161,11 +161,13 @@ def _facts(report: Report) -> dict[str, object]:
 
 def _print_tables(report: Report) -> None:
     out = console()
-    table = Table("partition", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    names = {p: f"{printable(p.topic)}-{p.partition}" for p in report.counts}
+    add_name_column(table, "partition", names.values())
     for account in COLUMNS:
         table.add_column(account.value, justify="right")
     for partition, counts in sorted(report.counts.items()):
-        table.add_row(f"{printable(partition.topic)}-{partition.partition}", *_cells(counts))
+        table.add_row(Text(names[partition]), *_cells(counts))
     table.add_section()
     table.add_row("total", *_cells(report.total))
     out.print(table)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from consumer.app import dead_letters_of, described_topics, until_answered
+from consumer.app import dead_letters_of, until_answered
 from consumer.contract.dead_letter import DeadLetter
 from consumer.contract.record import TopicPartition
+from consumer.errors import PreconditionError
 from consumer.operations.replay.listed import ListedRecords, opened_list
 from consumer.operations.replay.on_disk import scratch_database
 from consumer.operations.replay.remembered import Remembered
@@ -25,7 +26,8 @@ from consumer.store.opening import open_store
 from consumer.store.reading import open_session_reader
 from consumer.store.restoring import DryRestorer, MongoRestorer, RestoringStore
 from consumer.stream.range_reader import RangeReader, open_range_reader
-from consumer.stream.topic_ids import TopicIds
+from consumer.stream.topic_ids import Operation, TopicIds
+from consumer.stream.topics import TopicDescription, open_admin
 
 LISTED_FETCH_BYTES = 256 * 1024
 """What one fetch brings of a partition when single records are looked for."""
@@ -77,7 +79,7 @@ async def prepared(settings: Settings, request: Request, stack: AsyncExitStack) 
         whole = state.load() or whole
         # At once: that it cannot be written must not turn out after the first hour.
         state.save(whole)
-    letters = await _letters(settings, request, reader, stack)
+    letters = await _letters(settings, request, stack)
     store, restoring = await _store(settings, request, listed, stack)
     return Prepared(reader, ids, whole, selected, listed, store, restoring, letters, state)
 
@@ -113,17 +115,22 @@ async def _select(
     return await select(reader, request, topics, now, came_from)
 
 
-async def _letters(
-    settings: Settings, request: Request, reader: RangeReader, stack: AsyncExitStack
-) -> DeadLetters:
+async def _letters(settings: Settings, request: Request, stack: AsyncExitStack) -> DeadLetters:
     if request.dry_run or not request.letters:
         return _NoLetters()
     topic = settings.dead_letters.topic
-    await until_answered("Kafka", lambda: reader.partitions_of([topic]), settings)
-    described = await until_answered("Kafka", lambda: described_topics(settings), settings)
+    described = await until_answered("Kafka", lambda: _writable(settings, topic), settings)
     letters = dead_letters_of(settings, described)
     stack.push_async_callback(letters.close)
     return letters
+
+
+async def _writable(settings: Settings, topic: str) -> Mapping[str, TopicDescription]:
+    async with open_admin(settings.kafka) as admin:
+        described = await admin.describe([topic], Operation.WRITE)
+    if topic not in described:
+        raise PreconditionError(f"no such topic: {topic}")
+    return described
 
 
 class _NoLetters:

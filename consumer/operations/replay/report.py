@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.table import Table
+from rich.text import Text
 
 from consumer.contract.record import TopicPartition
 from consumer.errors import ExitCode
-from consumer.operations.console import console
+from consumer.operations.console import add_name_column, console
 from consumer.operations.replay.tally import Ends, Tally
 from consumer.printable import printable
 from consumer.state.outcomes import Outcome
@@ -144,13 +145,14 @@ def _print_tables(report: Report) -> None:
     table = Table(
         title="Dry run: nothing was written" if report.dry_run else None, title_justify="left"
     )
-    for name in ("partition", "offsets", "records", *columns):
-        table.add_column(name, justify="left" if name == "partition" else "right")
-    for part in report.ranges:
-        if part.offsets:
-            name = f"{printable(part.partition.topic)}-{part.partition.partition}"
-            ends = report.tally.partitions.get(part.partition, Ends())
-            table.add_row(name, f"{part.first}-{part.end - 1}", *_cells(ends, columns))
+    read = [part for part in report.ranges if part.offsets]
+    names = [f"{printable(p.partition.topic)}-{p.partition.partition}" for p in read]
+    add_name_column(table, "partition", names)
+    for column in ("offsets", "records", *columns):
+        table.add_column(column, justify="right")
+    for part, name in zip(read, names, strict=True):
+        ends = report.tally.partitions.get(part.partition, Ends())
+        table.add_row(Text(name), f"{part.first}-{part.end - 1}", *_cells(ends, columns))
     table.add_section()
     total = report.tally.total
     table.add_row("total", "", *_cells(total, columns), style="bold")

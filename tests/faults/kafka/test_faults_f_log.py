@@ -13,6 +13,7 @@ from consumer.observe.metrics import Metrics
 from consumer.observe.observer import EngineObserver
 from consumer.ports import Gap, Reset, Start
 from consumer.settings import DeadLetterSettings, Settings
+from consumer.store.opening import OpenStore
 from tests.faults.kafka.batches import ending_at, held_back, refusing
 from tests.faults.kafka.clusters import mocked
 from tests.faults.kafka.engine import event_keys, event_value, publish_events, running, session_of
@@ -105,14 +106,15 @@ def settings_for(bootstrap_servers: str, *topics: str) -> Settings:
 async def test_f25_missing_topics_are_refused_at_the_start_with_a_cure(
     there: dict[str, int], complaint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app, "open_store", lambda _: pytest.fail("it must not get so far"))
+    monkeypatch.setattr(OpenStore, "prepare", lambda _: pytest.fail("it must not get so far"))
     with mock_cluster(there) as cluster:
         settings = settings_for(cluster.bootstrap_servers, "sessions", "events")
         with pytest.raises(PreconditionError, match=complaint) as refusal:
             async with app.opened(settings, EngineObserver(Metrics(), Health())):
                 pytest.fail("it must not open")
         assert "cure: kafka-topics.sh" in str(refusal.value)
-        assert (await app.described_topics(settings)).keys() == there.keys()
+        topics, _ = await app.surveyed(settings)
+        assert topics.keys() == there.keys()
 
 
 @pytest.mark.real_kafka

@@ -152,3 +152,9 @@ def test_an_extreme_value_is_invalid_where_another_type_must_stand(name: str, va
 def test_free_text_that_cannot_be_stored_is_left_to_who_stores() -> None:
     assert reason(record(CREATED | {"language": "\ud800"})) is None
     assert reason(record(FAILED | {"reason": "\ud800\0"})) is None
+
+
+@pytest.mark.parametrize("wrong", [0, 1.5, True, None, [], {}])
+def test_f97_an_event_type_that_is_no_text_is_told_to_be_that(wrong: object) -> None:
+    refused = refusal(record(EVENT | {"eventType": wrong}))
+    assert (refused.reason, refused.detail) == (Reason.INVALID, "eventType: must be text")

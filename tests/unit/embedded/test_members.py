@@ -38,7 +38,7 @@ def test_counts_are_added_up_over_the_partitions() -> None:
     watched = member()
     watched.read(metrics.exposition().decode())
     assert (watched.partitions, watched.lag) == (3, 30)
-    assert watched.outcomes == {"applied": 4503, "redelivered": 6}
+    assert watched.outcomes == Counter({"applied": 4503, "redelivered": 6})
 
 
 def test_reading_again_replaces_what_was_read() -> None:

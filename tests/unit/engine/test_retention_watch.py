@@ -82,6 +82,18 @@ def test_a_record_that_is_not_settled_has_what_is_left_of_its_topics_retention()
     assert scene.observer.margins == [(P0, 3000.0)]
 
 
+def test_f95_the_margin_is_taken_back_when_all_is_read() -> None:
+    scene = Scene()
+    span = scene.ledger.take(P0, 10, 11)
+    scene.unread.taken({P0: [record(event(), 10)]})
+    scene.log.highwaters[P0] = 11
+    scene.watch.report_margins()
+    scene.ledger.settle(span)
+    scene.watch.report_margins()
+    scene.watch.report_margins()
+    assert scene.observer.margins == [(P0, 3600.0), (P0, None)]
+
+
 def test_a_partition_without_lag_is_in_no_danger() -> None:
     scene = Scene()
     scene.ledger.settle(scene.ledger.take(P0, 10, 11))

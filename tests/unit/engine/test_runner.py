@@ -176,6 +176,20 @@ async def test_a_gap_ends_the_run_where_the_settings_say_so() -> None:
 
 
 @in_virtual_time
+async def test_f96_a_run_that_ends_for_gaps_names_every_one() -> None:
+    engine = Engine(stop_on_gap=True)
+    engine.source.scripts.append(Polled(gaps=[Gap(P0, 0, 7), Gap(P1, 3, 5)]))
+    await engine.start(P0, P1)
+    assert engine.running is not None
+    with pytest.raises(IncidentError) as ended:
+        await engine.running
+    first, second = str(ended.value).splitlines()
+    assert "offsets 0 to 6" in first
+    assert "offsets 3 to 4" in second
+    assert engine.observer.gaps == [Gap(P0, 0, 7), Gap(P1, 3, 5)]
+
+
+@in_virtual_time
 async def test_a_log_that_began_anew_is_committed_from_its_beginning() -> None:
     engine = Engine()
     engine.source.scripts += [

@@ -18,10 +18,10 @@ class Watched:
 
     def __init__(self) -> None:
         self.source, self.observer, self.ledger = ScriptedSource(), RecordingObserver(), Ledger()
-        watchdog = Watchdog(
+        self.watchdog = Watchdog(
             source=self.source, ledger=self.ledger, observer=self.observer, stall_after=10.0
         )
-        self.running = asyncio.ensure_future(watchdog.run())
+        self.running = asyncio.ensure_future(self.watchdog.run())
 
     def moved(self, end: int) -> None:
         self.ledger.settle(self.ledger.take(P0, self.ledger.taken(P0), end))
@@ -41,6 +41,19 @@ async def test_lag_is_what_is_not_settled_yet() -> None:
     watched.source.highwaters = {P0: 2}
     await asyncio.sleep(1.0)
     assert watched.observer.lags == {P0: 0}
+
+
+@in_virtual_time
+async def test_f95_what_is_not_fetched_meanwhile_is_lag_too() -> None:
+    watched = Watched()
+    watched.ledger.seed(P0, 3)
+    watched.source.highwaters = {P0: 8}
+    watched.watchdog.learn_ends({P0: 100})
+    await asyncio.sleep(1.5)
+    assert watched.observer.lags == {P0: 97}
+    watched.source.highwaters = {P0: 120}
+    await asyncio.sleep(1.0)
+    assert watched.observer.lags == {P0: 117}
 
 
 @in_virtual_time

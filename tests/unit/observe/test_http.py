@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from http.client import HTTPConnection
@@ -13,7 +15,7 @@ import pytest
 from consumer.contract.record import TopicPartition
 from consumer.errors import PreconditionError
 from consumer.observe.health import Health
-from consumer.observe.http import HttpServer, serve
+from consumer.observe.http import MOST_CLIENTS, HttpServer, serve
 from consumer.observe.metrics import Metrics
 from consumer.settings import HttpSettings
 
@@ -92,6 +94,47 @@ def test_nothing_is_served_while_no_port_is_set(health: Health, metrics: Metrics
 def test_a_client_that_says_nothing_keeps_nobody_waiting(server: HttpServer) -> None:
     with socket.create_connection(("127.0.0.1", server.port)):
         assert get(server, "/livez")[0] == 200
+
+
+def test_f72_a_client_that_trickles_keeps_no_thread(
+    server: HttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("consumer.observe.http.CLIENT_TIMEOUT", 0.3)
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.settimeout(0.05)  # a byte every now and then, for ten seconds
+        assert any(hung_up(client) for _ in range(200))
+    assert get(server, "/livez")[0] == 200
+
+
+def hung_up(client: socket.socket) -> bool:
+    """Say one more byte of a request; tell whether the other side has had enough."""
+    try:
+        client.send(b"G")
+        return client.recv(1) == b""
+    except TimeoutError:
+        return False
+    except ConnectionError:
+        return True
+
+
+def test_f72_many_clients_get_a_bounded_number_of_threads_and_probes_are_answered(
+    server: HttpServer,
+) -> None:
+    before = threading.active_count()
+    with contextlib.ExitStack() as silent:
+        for _ in range(MOST_CLIENTS * 3):
+            silent.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+        assert get(server, "/livez")[0] == 200
+        assert threading.active_count() - before <= MOST_CLIENTS
+
+
+def test_f72_head_is_answered_without_a_body(server: HttpServer) -> None:
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=10)
+    connection.request("HEAD", "/livez")
+    response = connection.getresponse()
+    assert (response.status, response.read()) == (200, b"")
+    assert int(response.headers["Content-Length"]) > 0
+    connection.close()
 
 
 def has_ipv6() -> bool:

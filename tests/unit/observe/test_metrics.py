@@ -108,3 +108,32 @@ def test_the_exposition_names_version_and_process() -> None:
     assert "python_info{" in text
     assert "_created" not in text
     assert "# HELP consumer_lag_records Records of a partition that are not settled yet." in text
+
+
+def test_f95_counters_are_there_before_anything_is_counted() -> None:
+    metrics = Metrics()
+    for reason in Reason:
+        assert metrics.sample("consumer_dead_letters_total", reason=reason) == 0
+    for stage in Stage:
+        assert metrics.sample("consumer_batch_seconds_count", stage=stage) == 0
+    assert metrics.sample("consumer_commits_total", result="failed") == 0
+    assert metrics.sample("consumer_rebalances_total", event="lost") == 0
+    metrics.assigned([EVENTS])
+    for outcome in Outcome:
+        assert metrics.sample("consumer_records_total", **WHERE, outcome=outcome) == 0
+    for name in (
+        "records_lost",
+        "records_abandoned",
+        "late_events",
+        "key_mismatches",
+        "log_resets",
+    ):
+        assert metrics.sample(f"consumer_{name}_total", **WHERE) == 0
+
+
+def test_f95_a_margin_that_is_taken_back_is_gone() -> None:
+    metrics = Metrics()
+    metrics.oldest_unread_expires(EVENTS, 60.0)
+    metrics.oldest_unread_expires(EVENTS, None)
+    metrics.oldest_unread_expires(EVENTS, None)
+    assert metrics.sample("consumer_oldest_unread_expires_seconds", **WHERE) is None

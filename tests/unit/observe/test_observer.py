@@ -89,9 +89,10 @@ def test_a_batch_is_one_line_with_counts_durations_and_offsets(watched: Watched)
     )
     with capture_logs() as entries:
         watched.observer.settled(report)
-    assert one(entries) == {
+    batch, sums = entries
+    assert batch == {
         "event": "batch_settled",
-        "log_level": "info",
+        "log_level": "debug",
         "records": 6,
         "applied": 3,
         "redelivered": 2,
@@ -100,8 +101,31 @@ def test_a_batch_is_one_line_with_counts_durations_and_offsets(watched: Watched)
         "seconds": {"decode": 0.01, "apply": 0.04},
         "offsets": {"conversation.sessions-0": [10, 12], "conversation.events-3": [40, 44]},
     }
+    counts = {"records": 6, "applied": 3, "redelivered": 2, "dead_lettered": 1, "late": 1}
+    assert sums == {"event": "settled", "log_level": "info", "batches": 1, **counts}
     assert watched.metrics.sample("consumer_records_total", **WHERE, outcome="redelivered") == 2
     assert watched.metrics.sample("consumer_batch_seconds_count", stage="apply") == 1
+
+
+def test_f95_what_is_settled_is_a_line_a_second_at_most_with_the_sums(watched: Watched) -> None:
+    report = BatchReport(
+        {EVENTS: PartitionReport(40, 41, Counter({Outcome.APPLIED: 1}))}, seconds={}
+    )
+    with capture_logs() as entries:
+        for _ in range(10):
+            watched.observer.settled(report)
+            watched.clock.now += 0.25
+        watched.observer.loop_lag(0.0)
+        watched.clock.now += 1.0
+        watched.observer.loop_lag(0.0)
+        watched.observer.settled(report)
+        watched.observer.revoked(drained=True, lost=False)
+    sums = [entry["records"] for entry in entries if entry["event"] == "settled"]
+    assert sum(sums) == 11
+    assert len(sums) <= 5
+    assert {entry["log_level"] for entry in entries if entry["event"] == "batch_settled"} == {
+        "debug"
+    }
 
 
 def test_a_batch_of_which_nothing_was_settled_is_no_line(watched: Watched) -> None:
@@ -163,6 +187,30 @@ def test_the_process_is_unready_from_the_first_failure_until_recovery(watched: W
     assert [entry["event"] for entry in entries] == ["retrying", "recovered"]
     sample = watched.metrics.sample("consumer_retries_total", stage="apply", cause="NetworkTimeout")
     assert sample == 1
+
+
+def test_f83_one_batch_that_recovers_does_not_hide_another_that_still_fails(
+    watched: Watched,
+) -> None:
+    one, other = TopicPartition("t", 0), TopicPartition("t", 1)
+    watched.observer.assigned([one, other], epoch=1)
+    watched.observer.retrying(Stage.APPLY, LOST, 7, 30.0, [one])
+    watched.observer.retrying(Stage.APPLY, LOST, 1, 0.1, [other])
+    assert watched.health.readiness().reasons[Stage.APPLY].endswith("(and 1 more)")
+    watched.observer.recovered(Stage.APPLY, 1, [other])
+    assert watched.health.readiness().reasons == {Stage.APPLY: f"{LOST.cause}, attempt 7"}
+    watched.observer.recovered(Stage.APPLY, 7, [one])
+    assert watched.health.readiness().good
+
+
+def test_f83_an_assignment_forgets_what_failed_in_the_one_before(watched: Watched) -> None:
+    partition = TopicPartition("t", 0)
+    watched.observer.assigned([partition], epoch=1)
+    watched.observer.retrying(Stage.APPLY, LOST, 7, 30.0, [partition])
+    watched.observer.assigned([partition], epoch=2)
+    watched.observer.retrying(Stage.APPLY, LOST, 1, 0.1, [TopicPartition("t", 1)])
+    watched.observer.recovered(Stage.APPLY, 1, [TopicPartition("t", 1)])
+    assert watched.health.readiness().good
 
 
 def test_a_commit_that_succeeds_takes_back_that_one_failed(watched: Watched) -> None:

@@ -105,3 +105,16 @@ def test_plain_values_stay_what_they_are() -> None:
     moment = datetime(2026, 3, 4, tzinfo=UTC)
     values = [True, 1, 1.5, None, "text", moment]
     assert Redactor().value(values) == [True, 1, 1.5, None, "text", str(moment)]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "tlsCertificateKeyFilePassword=S3cr-Pw9z",
+        "authMechanism=MONGODB-AWS&authMechanismProperties=AWS_SESSION_TOKEN:S3cr-Pw9z,A:b",
+        "a=b;proxyPassword=S3cr-Pw9z",
+    ],
+)
+def test_f87_secrets_in_the_query_of_a_uri_are_known(query: str) -> None:
+    settings = Settings(mongo=MongoSettings(uri=SecretStr(f"mongodb://h/?{query}")))
+    assert "S3cr" not in Redactor(known_secrets(settings)).text("said: S3cr-Pw9z")

@@ -69,7 +69,7 @@ async def test_f90_what_was_deleted_before_the_group_had_read_it_is_told_and_fou
 ) -> None:
     async def describe_group(*_: object) -> Group:
         kept = {TopicPartition(TOPIC, n): Committed(at) for n, at in committed.items()}
-        return Group("Stable", [], kept)
+        return Group("Stable", "range", [], kept)
 
     monkeypatch.setattr(status, "open_admin", opened)
     monkeypatch.setattr(status, "open_range_reader", opened)

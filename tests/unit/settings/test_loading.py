@@ -8,7 +8,8 @@ import pytest
 from pydantic import SecretStr
 
 from consumer.errors import SettingsError
-from consumer.settings import Driver, LogLevel, Settings, load_settings
+from consumer.settings import Driver, LogLevel, Settings, exposed_files, load_settings
+from consumer.store.clients import open_client
 
 SECRET = "hunter2-canary"
 
@@ -139,7 +140,7 @@ def test_an_empty_variable_leaves_an_optional_setting_unset(
             "broker",
             (
                 "kafka.bootstrap_servers: 'broker' is not allowed; "
-                "allowed: host:port, several separated by commas or as a JSON list"
+                "allowed: host:port, port 1 to 65535, several separated by commas or as a JSON list"
             ),
         ),
         (
@@ -266,7 +267,7 @@ def test_a_secret_given_twice_or_in_a_missing_file_is_refused(
     assert refusal() == "mongo.uri: set either CONSUMER_MONGO__URI or CONSUMER_MONGO__URI_FILE"
     monkeypatch.delenv("CONSUMER_MONGO__URI")
     assert refusal() == (
-        "CONSUMER_MONGO__URI_FILE: '/no/such/file' cannot be read: No such file or directory"
+        "CONSUMER_MONGO__URI_FILE: the file that it names cannot be read: No such file or directory"
     )
 
 
@@ -289,3 +290,138 @@ def test_no_message_and_no_rendering_shows_a_secret(monkeypatch: pytest.MonkeyPa
 def test_a_long_value_is_quoted_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONSUMER_HTTP__PORT", "9" * 10_000)
     assert len(refusal()) < 250
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("CONSUMER_METRICS_PORT", "tcp://10.0.0.1:8080"),
+        ("CONSUMER_METRICS_SERVICE_HOST", "10.0.0.1"),
+        ("CONSUMER_METRICS_SERVICE_PORT", "8080"),
+        ("CONSUMER_METRICS_SERVICE_PORT_HTTP", "8080"),
+        ("CONSUMER_METRICS_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
+        ("CONSUMER_METRICS_PORT_8080_TCP_PROTO", "tcp"),
+        ("CONSUMER_HTTP_PORT", "udp://10.0.0.1:8080"),
+        ("CONSUMER_LAG_EXPORTER_PORT_53_UDP_ADDR", "10.0.0.1"),
+    ],
+)
+def test_f91_a_service_of_any_name_keeps_no_pod_from_starting(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert load_settings() == Settings()
+
+
+@pytest.mark.parametrize("variable", ["CONSUMER_HTTP_PORT", "CONSUMER_METRICS_PORT"])
+def test_f91_a_misspelt_port_is_still_named(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "8080")
+    assert refusal().startswith(f"{variable}: there is no such setting")
+
+
+@pytest.mark.parametrize(
+    ("text", "servers"),
+    [
+        ("[::1]:9092", ("[::1]:9092",)),
+        ("localhost:1,[::1]:9092", ("localhost:1", "[::1]:9092")),
+        ("[::1]:9092,localhost:1", ("[::1]:9092", "localhost:1")),
+        ('["[::1]:9092"]', ("[::1]:9092",)),
+        (" a:1 ,b:2,\n", ("a:1", "b:2")),
+    ],
+)
+def test_f93_every_address_that_kafka_could_mean_is_read(
+    text: str, servers: tuple[str, ...]
+) -> None:
+    assert load_settings({"kafka.bootstrap_servers": text}).kafka.bootstrap_servers == servers
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a:0", "a:99999", "a", "::1:9092", '"a:9092"', "'a:9092'", "SASL_SSL://a:9092",
+        "a:9092;b:9092", "- a:9092\n- b:9092", "a:\u0669\u0660", "[::1]",
+    ],
+)  # fmt: skip
+def test_f93_every_other_is_refused_before_anything_is_opened(text: str) -> None:
+    assert refusal({"kafka.bootstrap_servers": text}).startswith("kafka.bootstrap_servers: ")
+
+
+@pytest.mark.parametrize("driver", list(Driver))
+@pytest.mark.parametrize(
+    "rest", ["h:99999/", "h/?tls=true&tlsCAFile=/no/such.pem", "u:p/w@h/", "u:p%zz@h/"]
+)
+def test_f93_a_uri_that_the_driver_refuses_is_a_wrong_setting(driver: Driver, rest: str) -> None:
+    settings = load_settings({"mongo.uri": f"mongodb://{rest}", "mongo.driver": driver})
+    with pytest.raises(SettingsError, match=r"^mongo\.uri: "):
+        open_client(settings.mongo)
+
+
+def test_f87_a_secret_in_the_place_of_its_file_is_not_repeated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CONSUMER_KAFKA__SECURITY__PASSWORD_FILE", SECRET)
+    said = refusal()
+    assert "CONSUMER_KAFKA__SECURITY__PASSWORD_FILE" in said
+    assert SECRET not in said
+
+
+@pytest.mark.parametrize(
+    "name", [SECRET, f"mongodb://u:{SECRET}@h/?a", f"kafka.security.password{SECRET}"]
+)
+def test_f87_a_secret_in_the_place_of_a_name_is_not_repeated(name: str) -> None:
+    said = refusal({name: "x"})
+    assert "there is no such setting" in said
+    assert SECRET not in said
+
+
+def test_f87_a_misspelt_name_is_repeated_with_the_one_that_was_meant() -> None:
+    said = refusal({"kafka.security.pasword": SECRET})
+    assert said == (
+        "kafka.security.pasword: there is no such setting; did you mean kafka.security.password?"
+    )
+
+
+def test_f87_a_password_in_an_address_is_not_repeated() -> None:
+    said = refusal({"kafka.bootstrap_servers": f"SASL_SSL://user:{SECRET}@host:9092"})
+    assert "host:9092" in said
+    assert SECRET not in said
+
+
+def test_f87_a_byte_order_mark_is_no_part_of_a_password_or_a_file(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config.write_text('[kafka]\ngroup_id = "g"\n', encoding="utf-8-sig")
+    file = tmp_path / "password"
+    file.write_text(f"{SECRET}\r\n", encoding="utf-8-sig", newline="")
+    monkeypatch.setenv("CONSUMER_KAFKA__SECURITY__PASSWORD_FILE", str(file))
+    monkeypatch.setenv("CONSUMER_KAFKA__SECURITY__KEY_PASSWORD", f"\ufeff{SECRET}")
+    monkeypatch.setenv("CONSUMER_KAFKA__SECURITY__CERT_FILE", "c")
+    monkeypatch.setenv("CONSUMER_KAFKA__SECURITY__KEY_FILE", "k")
+    monkeypatch.setenv("CONSUMER_KAFKA__SECURITY__PROTOCOL", "SASL_SSL")
+    monkeypatch.setenv("CONSUMER_KAFKA__SECURITY__USERNAME", "u")
+    settings = load_settings()
+    assert settings.kafka.group_id == "g"
+    assert settings.kafka.security.password == SecretStr(SECRET)
+    assert settings.kafka.security.key_password == SecretStr(SECRET)
+
+
+def test_f87_a_file_that_everybody_may_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "uri"
+    file.write_text("mongodb://h/")
+    monkeypatch.setenv("CONSUMER_MONGO__URI_FILE", str(file))
+    file.chmod(0o644)
+    assert exposed_files() == ["CONSUMER_MONGO__URI_FILE"]
+    file.chmod(0o640)
+    assert exposed_files() == []
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["mongo.timeout", "kafka.fetch_max_bytes", "http.port", "dead_letters.breaker_share",
+     "mongo.retention_days", "engine.batches_in_flight"],
+)  # fmt: skip
+def test_f87_true_is_no_number(config: Path, setting: str) -> None:
+    group, _, name = setting.partition(".")
+    config.write_text(f"[{group}]\n{name} = true\n")
+    assert refusal().startswith(f"{setting}: True is not allowed; ")

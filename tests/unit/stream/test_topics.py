@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
@@ -13,6 +14,7 @@ from aiokafka.errors import (
     LeaderNotAvailableError,
     NodeNotReadyError,
     NoError,
+    TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
 )
 
@@ -21,6 +23,7 @@ from consumer.findings import Finding, Status
 from consumer.settings import DeadLetterSettings, KafkaSettings
 from consumer.stream.dead_letters import letter_limit
 from consumer.stream.preconditions import topic_findings
+from consumer.stream.topic_ids import Operation
 from consumer.stream.topics import Admin, TopicDescription
 
 
@@ -32,12 +35,33 @@ class Created(NamedTuple):
     topic_errors: Sequence[tuple[str, int]]
 
 
+class Node:
+    """Answers for the brokers: which operations are granted, or an error, by topic."""
+
+    def __init__(self, grants: Mapping[str, int] | None = None) -> None:
+        self.grants = grants
+
+    def get_random_node(self) -> int:
+        return 1
+
+    async def send(self, _node: int, _request: object) -> Any:
+        if self.grants is None:
+            raise IncompatibleBrokerVersion("an old one")
+        refused = TopicAuthorizationFailedError.errno
+        topics: list[tuple[object, ...]] = [
+            (0 if granted else refused, name, bytes(16), False, [], granted, {})
+            for name, granted in self.grants.items()
+        ]
+        return SimpleNamespace(topics=topics)
+
+
 class Client:
     """Answers with ``topics``; ``failing`` names the method that raises ``error`` instead."""
 
     def __init__(
         self, failing: str = "", error: Exception | None = None, topic_error: int = NoError.errno
     ) -> None:
+        self._client = Node()
         self.failing = failing
         self.error = error
         self.topic_error = topic_error
@@ -203,3 +227,35 @@ def test_f58_a_letter_may_be_as_large_as_the_topic_and_the_settings_allow(
     told: int | None, most: int | None, limit: int
 ) -> None:
     assert letter_limit(DeadLetterSettings(max_request_bytes=most), told) == limit
+
+
+def bits(*operations: Operation) -> int:
+    return sum(1 << one for one in operations)
+
+
+@pytest.mark.parametrize("granted", [0, bits(Operation.WRITE, Operation.DESCRIBE)])
+async def test_f67_a_topic_without_the_grant_is_refused_at_once_with_its_cure(
+    granted: int,
+) -> None:
+    client = Client()
+    client._client = Node({"there": granted})
+    with pytest.raises(PreconditionError, match="not authorized; cure: grant READ on topic there"):
+        await Admin(client).describe(["there"], Operation.READ)
+
+
+async def test_f67_whoever_looks_at_grants_itself_is_told_them() -> None:
+    client = Client()
+    client._client = Node({"hidden": 0, "there": bits(Operation.READ, Operation.DESCRIBE)})
+    found = await Admin(client).describe(["there", "hidden"], None)
+    assert found["hidden"].unseen
+    assert found["there"].allows(Operation.READ)
+    assert not found["there"].allows(Operation.WRITE)
+
+
+def test_f67_settings_that_are_not_told_for_want_of_a_grant_are_warned_of() -> None:
+    may_read = frozenset({Operation.READ, Operation.DESCRIBE})
+    topics = {"t": TopicDescription("t", 3, 3, {}, may_read)}
+    findings = topic_findings(KafkaSettings(topics=("t",)), DeadLetterSettings(), topics)
+    (told,) = [finding for finding in findings if finding.name == "settings of t"]
+    assert told.status is Status.WARNING
+    assert told.cure == "grant DESCRIBE_CONFIGS on topic t"

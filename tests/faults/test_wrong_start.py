@@ -1,0 +1,161 @@
+"""What is said where brokers and database cannot be used: what it is, and what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+from aiokafka import AIOKafkaConsumer
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+
+from consumer.app import surveyed, until_answered
+from consumer.errors import ConsumerError, PreconditionError, TransientError
+from consumer.findings import Status
+from consumer.settings import KafkaSettings, Settings, load_settings
+from consumer.store.opening import open_store
+from tests.e2e.processes import LOOPBACK, free_port
+from tests.servers.topics import create_topics
+
+QUICK = {
+    "kafka.request_timeout": 6.0,
+    "kafka.rebalance_timeout": 4.0,
+    "kafka.session_timeout": 12.0,
+}
+
+
+def settings_with(**changes: object) -> Settings:
+    return load_settings({**QUICK, **{name.replace("__", "."): it for name, it in changes.items()}})
+
+
+async def refused(settings: Settings) -> ConsumerError:
+    """Return what a start meets at the brokers."""
+    async with asyncio.timeout(20):
+        with pytest.raises(ConsumerError) as caught:
+            await surveyed(settings)
+    return caught.value
+
+
+async def test_f94_a_host_that_nobody_knows_and_a_port_that_nobody_listens_on_are_told_apart() -> (
+    None
+):
+    unknown = await refused(settings_with(kafka__bootstrap_servers="nobody.invalid:9092"))
+    assert isinstance(unknown, TransientError)
+    assert "nobody.invalid:9092: unknown host" in str(unknown)
+    port = free_port()
+    nobody = await refused(settings_with(kafka__bootstrap_servers=f"{LOOPBACK}:{port}"))
+    assert f"{LOOPBACK}:{port}: Connection refused" in str(nobody)
+
+
+async def test_f94_a_listener_of_another_protocol_is_told_as_that() -> None:
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, LOOPBACK, 0) as other:
+        port = other.sockets[0].getsockname()[1]
+        error = await refused(
+            settings_with(
+                kafka__bootstrap_servers=f"{LOOPBACK}:{port}", kafka__security__protocol="SSL"
+            )
+        )
+    assert "is kafka.security.protocol, SSL, that of its listener?" in str(error)
+
+
+@pytest.mark.real_kafka
+@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-512"])
+async def test_f94_a_wrong_password_is_told_at_once_and_not_tried_for_ever(
+    secured_kafka: KafkaSettings, mechanism: str
+) -> None:
+    settings = settings_with(
+        kafka__bootstrap_servers=",".join(secured_kafka.bootstrap_servers),
+        kafka__security__protocol="SASL_SSL",
+        kafka__security__ca_file=secured_kafka.security.ca_file,
+        kafka__security__username="app",
+        kafka__security__password="wrong",
+        kafka__security__mechanism=mechanism,
+    )
+    async with asyncio.timeout(20):
+        with pytest.raises(PreconditionError, match=rf"refuses the user app by {mechanism}; cure"):
+            await until_answered("Kafka", lambda: surveyed(settings), settings)
+
+
+@pytest.mark.real_kafka
+async def test_f94_a_certificate_that_is_not_trusted_is_told_as_that(
+    secured_kafka: KafkaSettings,
+) -> None:
+    error = await refused(
+        settings_with(
+            kafka__bootstrap_servers=",".join(secured_kafka.bootstrap_servers),
+            kafka__security__protocol="SASL_SSL",
+            kafka__security__username="app",
+            kafka__security__password="wrong",
+        )
+    )
+    assert isinstance(error, PreconditionError)
+    assert "its certificate is not trusted" in str(error)
+    assert "kafka.security.ca_file" in str(error)
+
+
+@pytest.mark.real_kafka
+async def test_f94_a_group_whose_members_share_in_another_way_is_refused(
+    kafka_bootstrap_servers: str, unique_name: str
+) -> None:
+    await create_topics(kafka_bootstrap_servers, unique_name, partitions=1)
+    stranger = AIOKafkaConsumer(
+        unique_name,
+        bootstrap_servers=kafka_bootstrap_servers,
+        group_id=unique_name,
+        partition_assignment_strategy=[RoundRobinPartitionAssignor],
+    )
+    await stranger.start()
+    settings = settings_with(
+        kafka__bootstrap_servers=kafka_bootstrap_servers,
+        kafka__topics=unique_name,
+        kafka__group_id=unique_name,
+    )
+    try:
+        _, findings = await surveyed(settings)
+    finally:
+        await stranger.stop()
+    (group,) = [finding for finding in findings if finding.name == f"group {unique_name}"]
+    assert group.status is Status.FAILED
+    assert "share partitions by 'roundrobin', this consumer by 'range'" in group.detail
+
+
+@pytest.mark.parametrize("driver", ["motor", "pymongo"])
+async def test_f94_why_the_database_does_not_answer_is_told(driver: str) -> None:
+    port = free_port()
+    settings = settings_with(
+        mongo__uri=f"mongodb://{LOOPBACK}:{port}/",
+        mongo__driver=driver,
+        mongo__timeout=5.0,
+        engine__startup_timeout=1.0,
+    )
+    async with open_store(settings.mongo) as store:
+        with pytest.raises(PreconditionError, match=rf"{LOOPBACK}:{port}: \[Errno \d+\] Conn"):
+            await until_answered("MongoDB", store.answer, settings, why=store.trouble)
+
+
+@pytest.mark.parametrize("driver", ["motor", "pymongo"])
+async def test_f94_a_user_that_the_database_refuses_is_told_at_once(
+    mongodb_uri: str, driver: str
+) -> None:
+    host = mongodb_uri.split("//")[1].rsplit("@", maxsplit=1)[-1]
+    settings = settings_with(mongo__uri=f"mongodb://nobody:wrong@{host}", mongo__driver=driver)
+    async with asyncio.timeout(15), open_store(settings.mongo) as store:
+        with pytest.raises(
+            PreconditionError, match=r"refuses the user of mongo\.uri; cure"
+        ) as caught:
+            await until_answered("MongoDB", store.answer, settings, why=store.trouble)
+    assert "wrong" not in str(caught.value)
+
+
+async def test_f94_a_database_without_tls_is_told_as_that() -> None:
+    with socket.create_server((LOOPBACK, 0)) as silent:
+        settings = settings_with(
+            mongo__uri=f"mongodb://{LOOPBACK}:{silent.getsockname()[1]}/?tls=true",
+            engine__startup_timeout=0.5,
+        )
+        async with open_store(settings.mongo) as store:
+            with pytest.raises(PreconditionError, match=r"is tls in mongo\.uri what the server"):
+                await until_answered("MongoDB", store.answer, settings, why=store.trouble)
