@@ -19,7 +19,14 @@ from consumer.contract.record import TopicPartition
 from consumer.errors import PreconditionError
 from consumer.observe.logging import configure_logging, get_logger
 from consumer.ports import Stage
-from consumer.settings import DeadLetterSettings, HttpSettings, KafkaSettings, Settings
+from consumer.settings import (
+    DeadLetterSettings,
+    HttpSettings,
+    KafkaSettings,
+    LogFormat,
+    LogSettings,
+    Settings,
+)
 from consumer.stream.dead_letters import (
     BROKER_MESSAGE_BYTES,
     KafkaDeadLetters,
@@ -194,7 +201,9 @@ async def test_f44_a_port_that_is_in_use_ends_the_start_before_anything_is_conne
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         settings = Settings(
-            kafka=quick("127.0.0.1:1"), http=HttpSettings(host="127.0.0.1", port=port)
+            kafka=quick("127.0.0.1:1"),
+            http=HttpSettings(host="127.0.0.1", port=port),
+            log=LogSettings(format=LogFormat.CONSOLE),
         )
         with pytest.raises(PreconditionError, match=rf"http\.port: cannot listen on .*:{port}"):
             async with asyncio.timeout(5):
