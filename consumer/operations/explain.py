@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import random
 import sqlite3
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -21,6 +24,7 @@ from consumer.contract.rejection import Rejected
 from consumer.contract.rfc3339 import format_time
 from consumer.engine.retry import Backoff
 from consumer.errors import ExitCode, PreconditionError, TransientError
+from consumer.observe.logging import get_logger
 from consumer.operations.audit.accounts import unread
 from consumer.operations.audit.judging import (
     JudgedRecord,
@@ -83,8 +87,10 @@ async def explain(
     if as_json:
         console().out(json.dumps(_facts(found)))
     else:
+        backoff = Backoff(settings.engine.backoff_initial, settings.engine.backoff_max)
         async with open_session_reader(settings.mongo) as reader:
-            await _print(found, reader)
+            with _paged(console(), found) as out:
+                await _print(out, found, _events(reader, found.session_id, backoff))
     known = found.records or found.letters or found.events or found.session is not None
     return ExitCode.DONE if known and not found.not_read else ExitCode.FOUND
 
@@ -294,8 +300,37 @@ def _facts(found: Explained) -> dict[str, object]:
     }
 
 
-async def _print(found: Explained, reader: SessionReader) -> None:
-    out = console()
+async def _events(
+    reader: SessionReader, session_id: str, backoff: Backoff
+) -> AsyncIterator[Mapping[str, Any]]:
+    """Yield the session's events in order, over any outage: half of it is printed by then."""
+    last: Mapping[str, Any] | None = None
+    attempt = 0
+    while True:
+        try:
+            async for event in reader.events(session_id, last):
+                last, attempt = event, 0
+                yield event
+        except TransientError as error:
+            attempt += 1
+            get_logger().warning("waiting_for_server", server="MongoDB", cause=error.cause)
+            await asyncio.sleep(backoff.delay(attempt, random.random()))  # noqa: S311 -- jitter
+        else:
+            return
+
+
+@contextmanager
+def _paged(out: Console, found: Explained) -> Iterator[Console]:
+    """Print through the user's pager on a terminal that is too short for it."""
+    lines = len(found.records) + len(found.letters) + found.events
+    if out.is_terminal and lines > out.height:
+        with out.pager():
+            yield out
+    else:
+        yield out
+
+
+async def _print(out: Console, found: Explained, events: AsyncIterable[Mapping[str, Any]]) -> None:
     looked_at = ", ".join(f"{printable(one.topic)}-{one.partition}" for one in found.looked_at)
     out.print(Text(f"session {printable(found.session_id)}, looked for in {looked_at}"))
     if found.left_out:
@@ -336,5 +371,5 @@ async def _print(found: Explained, reader: SessionReader) -> None:
         )
     session = to_json(found.session) if found.session else "no session document"
     out.print(Text(f"\n{session}\n{found.events} events stored"))
-    async for event in reader.events(found.session_id):
+    async for event in events:
         out.print(event_line(event))

@@ -93,15 +93,17 @@ class SessionReader:
             found: list[Document] = await opened.to_list(None)
         return {document["_id"]: int(document["events"]) for document in found}
 
-    async def events(self, session_id: str, page: int = PAGE) -> AsyncIterator[Document]:
-        """Yield a session's events by (timestamp, eventId), ``page`` at a time.
+    async def events(
+        self, session_id: str, after: Document | None = None, page: int = PAGE
+    ) -> AsyncIterator[Document]:
+        """Yield a session's events by (timestamp, eventId), those behind ``after``.
 
-        A page begins behind the last event of the one before, in the index's own total order,
-        so that a border neither skips nor repeats an event.
+        They are read ``page`` at a time. A page begins behind the last event of the one before,
+        in the index's own total order, so that a border neither skips nor repeats an event.
         """
         order = [("timestamp", 1), ("eventId", 1)]
-        condition: dict[str, Any] = {"sessionId": session_id}
         while True:
+            condition = {"sessionId": session_id} | _behind(after)
             with translated():
                 cursor = self._events.find(condition).sort(order).limit(page)
                 found: list[Document] = await cursor.to_list(None)
@@ -109,15 +111,20 @@ class SessionReader:
                 yield event
             if len(found) < page:
                 return
-            last = found[-1]
-            condition = {
-                "sessionId": session_id,
-                "timestamp": {"$gte": last["timestamp"]},
-                "$or": [
-                    {"timestamp": {"$gt": last["timestamp"]}},
-                    {"timestamp": last["timestamp"], "eventId": {"$gt": last["eventId"]}},
-                ],
-            }
+            after = found[-1]
+
+
+def _behind(event: Document | None) -> dict[str, Any]:
+    """Return the condition of what stands behind an event of the same session."""
+    if event is None:
+        return {}
+    return {
+        "timestamp": {"$gte": event["timestamp"]},
+        "$or": [
+            {"timestamp": {"$gt": event["timestamp"]}},
+            {"timestamp": event["timestamp"], "eventId": {"$gt": event["eventId"]}},
+        ],
+    }
 
 
 def _time(value: object) -> datetime | None:

@@ -142,6 +142,16 @@ class MemorySessions:
         self._answer()
         return len(self._events([session_id]))
 
+    async def events(
+        self, session_id: str, after: Mapping[str, Any] | None = None
+    ) -> AsyncIterator[Mapping[str, Any]]:
+        """One at a time: each may be the last before trouble."""
+        found = sorted(self._events([session_id]), key=_place)
+        for event in found:
+            if after is None or _place(event) > _place(after):
+                yield event
+                self._answer()
+
     async def ended(self, session_ids: Sequence[str]) -> dict[str, EndedSession]:
         self._answer()
         found = {}
@@ -171,3 +181,7 @@ class MemorySessions:
         if self.fails:
             self.fails -= 1
             raise TransientError("network", "the database is away")
+
+
+def _place(event: Mapping[str, Any]) -> tuple[Any, str]:
+    return event["timestamp"], event["eventId"]

@@ -200,6 +200,15 @@ MUTANTS = (
         "an audit of hours would end without a table when the brokers are rolled",
     ),
     Mutant(
+        "an interrupted transcript begins anew",
+        "F55",
+        "consumer/operations/explain.py",
+        "            async for event in reader.events(session_id, last):\n",
+        "            async for event in reader.events(session_id):\n",
+        (_EXPLAIN + "test_f55_trouble_between_two_events_costs_none_and_repeats_none",),
+        "a session would seem to have said things twice",
+    ),
+    Mutant(
         "an audit of events reads whole sessions",
         "F69",
         "consumer/operations/audit/judging.py",

@@ -126,7 +126,7 @@ async def _explain() -> None:
     write = EventWrite(HOSTILE, HOSTILE, PLACE, None)  # type: ignore[arg-type]  # not printed
     records = [JudgedRecord(RECORD, write, Judged(Account.MISSING, None, HOSTILE))]
     found = explain.Explained(HOSTILE, [PARTITION], records, [(RECORD, info)], SESSION, 1)
-    await explain._print(found, Reader())  # type: ignore[arg-type]
+    await explain._print(console(), found, Reader().events(HOSTILE))
 
 
 async def _show() -> None:

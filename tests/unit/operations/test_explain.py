@@ -6,18 +6,21 @@ import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
+from io import StringIO
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from consumer.contract.dead_letter import dead_letter
 from consumer.contract.record import Record, TopicPartition
 from consumer.contract.record_time import REDRIVE_TIMESTAMP
 from consumer.contract.rejection import Reason, Rejected
+from consumer.engine.retry import Backoff
 from consumer.errors import TransientError
 from consumer.operations.audit.accounts import Account
 from consumer.operations.consumed import Consumed
-from consumer.operations.explain import Explained, Explainer, _sent_back
+from consumer.operations.explain import Explained, Explainer, _events, _paged, _sent_back
 from consumer.operations.replay.request import Request
 from consumer.settings import EngineSettings, Settings
 from consumer.store.mongo_store import MongoStore
@@ -165,3 +168,25 @@ async def test_letters_that_were_sent_back_are_told_with_the_record_they_became(
     sent = told[failed[1].position]
     assert sent is not None
     assert sent.record.position == back.position
+
+
+async def test_f55_trouble_between_two_events_costs_none_and_repeats_none(world: World) -> None:
+    session_id = world.key_of(1).decode()
+    key = session_id.encode()
+    said = [encoded(event(session_id, str(number))) for number in range(5)]
+    await world.apply(*[world.logs.publish(EVENTS, key, one) for one in said])
+    world.sessions.fails = 3
+    events = _events(world.sessions.reader, session_id, Backoff(0.001, 0.001))
+    assert [one["eventId"] async for one in events] == ["0", "1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize(("events", "paged"), [(3, False), (300, True)])
+def test_what_is_longer_than_the_terminal_goes_through_a_pager(
+    events: int, paged: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr("rich.pager.SystemPager.show", lambda _, content: shown.append(content))
+    out = Console(force_terminal=True, height=25, file=StringIO())
+    with _paged(out, Explained("s", [], [], [], None, events)) as one:
+        one.print("a transcript")
+    assert bool(shown) is paged
