@@ -159,7 +159,7 @@ def _print_tables(report: Report) -> None:
     out = console()
     out.print(table)
     for line in _remarks(report, total):
-        out.print(line, markup=False)
+        out.print(line)
 
 
 def _cells(ends: Ends, columns: Mapping[str, Sequence[Outcome]]) -> list[str]:
