@@ -26,6 +26,8 @@ from consumer.stream.range_fetcher import Passed, passed_over
 from consumer.stream.ranges import (
     BEGAN_ANEW,
     DELETED,
+    END_PATIENCE,
+    ENDS_BEFORE,
     EVERYTHING,
     Bounds,
     FailingPartitions,
@@ -221,7 +223,7 @@ class RangeReader:
                 within = reading.within(partition, records)
                 if within and partition not in passed.began_anew:
                     yield partition, within
-            moved, unread = reading.moved(passed)
+            moved, unread = reading.moved(passed, clock())
             self.unread += unread
             if moved:
                 deadline, pause = clock() + patience, FIRST_PAUSE
@@ -254,7 +256,7 @@ class RangesInReading:
             return records
         return [record for record in records if record.offset < end]
 
-    def moved(self, passed: Passed) -> tuple[bool, list[UnreadRange]]:
+    def moved(self, passed: Passed, now: float) -> tuple[bool, list[UnreadRange]]:
         """Follow a good fetch; tell whether any partition has advanced, and what it left out."""
         unread = [
             UnreadRange(gap.partition, gap.first, min(gap.end, self._ends[gap.partition]), DELETED)
@@ -271,19 +273,30 @@ class RangesInReading:
             elif reached > self.left[partition]:
                 self._failing.succeeded(partition)
                 self._go_on(partition, reached)
+            elif self._ends_before(partition):
+                error = {partition: TransientError(ENDS_BEFORE)}
+                unread += self.failed(error, now, END_PATIENCE)
+                continue
             else:
                 continue
             moved = True
         return moved, unread
 
+    def _ends_before(self, partition: TopicPartition) -> bool:
+        log_end = self._client.highwater(partition)
+        return log_end is not None and log_end <= self.left[partition]
+
     def failed(
-        self, failed: Mapping[TopicPartition, TransientError], now: float
+        self,
+        failed: Mapping[TopicPartition, TransientError],
+        now: float,
+        patience: float | None = None,
     ) -> list[UnreadRange]:
         """Leave partitions alone for a moment; return what of them is given up."""
         unread: list[UnreadRange] = []
         for partition, error in failed.items():
             left = OffsetRange(partition, self.left[partition], self._ends[partition])
-            given_up = self._failing.failed(left, error, now)
+            given_up = self._failing.failed(left, error, now, patience)
             if given_up is None:
                 doubled = FIRST_PAUSE * 2 ** (self._failing.attempts(partition) - 1)
                 self._again_at[partition] = now + min(doubled, LONGEST_PAUSE)

@@ -23,6 +23,7 @@ from consumer.stream.range_fetcher import Passed, RangeFetcher, passed_over
 from consumer.stream.ranges import (
     BEGAN_ANEW,
     DELETED,
+    END_PATIENCE,
     ENDS_BEFORE,
     FailingPartitions,
     OffsetRange,
@@ -42,9 +43,6 @@ OFFSETS_PER_RECORD = 4
 KEEP_INTERVAL = 1.0
 """Seconds between two reports of progress that no commit brings."""
 
-
-END_PATIENCE = 10.0
-"""Seconds for which a log may end before its range: a new leader learns the end a little later."""
 
 Keep = Callable[[Mapping[TopicPartition, int]], None]
 """Not awaited: a cancelled write could go on behind a later one, and undo it."""
@@ -104,6 +102,16 @@ class RangeSource:
         if positions != self._kept:
             self._keep(positions)
             self._kept = positions
+
+    def abandon(self, topic: str, cause: str) -> None:
+        """Read no more of a topic that is not there any more, or is another one by now."""
+        for cursor in self._cursors.values():
+            if cursor.part.partition.topic == topic and not cursor.finished:
+                cursor.buffer.clear()
+                cursor.buffered_bytes = 0
+                self._leave(
+                    UnreadRange(cursor.part.partition, cursor.scanned, cursor.part.end, cause)
+                )
 
     # --- what the engine calls ------------------------------------------------
 

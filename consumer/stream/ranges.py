@@ -14,9 +14,13 @@ DECODING_ATTEMPTS = 3
 PATIENCE = 60.0
 """Seconds for which a partition that cannot be read is tried again."""
 
+END_PATIENCE = 10.0
+"""Seconds for which a log may end before its range: a new leader learns the end a little later."""
+
 DELETED = "deleted"
 BEGAN_ANEW = "log_began_anew"
 ENDS_BEFORE = "log_ends_before"
+TOPIC_GONE = "topic_gone"
 """What ``UnreadRange.cause`` may say, beside the names of what clients and decoders raise."""
 
 

@@ -116,6 +116,31 @@ MUTANTS = (
         "a replay would go on for ever, at no record a second",
     ),
     Mutant(
+        "an end that an audit cannot reach is waited for",
+        "F80",
+        "consumer/stream/range_reader.py",
+        "            elif self._ends_before(partition):\n",
+        "            elif False:\n",
+        (
+            _READER
+            + "test_f80_a_log_that_ends_before_its_range_is_waited_for_no_longer_than_a_moment",
+        ),
+        "an audit would end without a table",
+    ),
+    Mutant(
+        "nobody looks whether a topic is still the same",
+        "F80",
+        "consumer/operations/replay/replay.py",
+        '{"topics": topics.watch(source)}',
+        "{}",
+        (
+            _REPLAY + "test_f80_a_topic_that_goes_while_it_is_read_ends_the_replay_with_a_finding"
+            "[False]",
+        ),
+        "a replay would wait for a topic that was deleted, for ever",
+        servers=True,
+    ),
+    Mutant(
         "a state file takes the place of a link",
         "F88",
         "consumer/operations/replay/state_file.py",

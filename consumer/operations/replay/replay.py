@@ -19,6 +19,7 @@ from consumer.engine.breaker import Breaker, BreakerLimits
 from consumer.engine.pipeline import Planner
 from consumer.engine.retry import Backoff
 from consumer.engine.runner import Limits, RunEnd, Runner
+from consumer.engine.supervise import supervise
 from consumer.errors import ExitCode, TransientError
 from consumer.observe.logging import configure_logging, get_logger
 from consumer.operations.replay.filters import TimeFilter
@@ -34,12 +35,21 @@ from consumer.operations.replay.tally import Tally
 from consumer.settings import OnGap, Settings
 from consumer.stream.codecs import check_codecs
 from consumer.stream.range_source import RangeSource
-from consumer.stream.ranges import BEGAN_ANEW, OffsetRange, UnreadRange, offsets_of
+from consumer.stream.ranges import (
+    BEGAN_ANEW,
+    TOPIC_GONE,
+    OffsetRange,
+    UnreadRange,
+    offsets_of,
+)
 from consumer.stream.selector import Selector
 from consumer.stream.throttle import Throttle
 
 LANES_PER_WORKER = 2
 """So that the lane whose turn it is has nearly always ended its last batch."""
+
+TOPICS_INTERVAL = 10.0
+"""Seconds between two looks whether the topics are still the same."""
 
 NEVER_HOLDS = BreakerLimits(share=1.0, window=1, minimum=1)
 """Whoever asks for a range gets all of it: old conflicts are met again, however many."""
@@ -85,6 +95,7 @@ async def _run(
         OffsetRange(part.partition, whole.positions[part.partition], part.end)
         for part in whole.ranges
     ]
+    topics = _Topics(opened)
     selector = selector_of(request, opened.listed, whole.bounds)
     source = _source(settings, request, opened, left, selector)
     begun = asyncio.get_running_loop().time()
@@ -98,13 +109,15 @@ async def _run(
             offsets_of(whole.ranges),
             lambda: _done(whole.ranges, dict(whole.positions) | dict(source.positions)),
         ):
-            end = await runner.run(stop, source.ends)
+            end = await supervise(runner.run(stop, source.ends), {"topics": topics.watch(source)})
             source.keep()
         get_logger().info("replay_ended", end=end.value)
         drained = end is not RunEnd.DEADLINE
     positions = dict(whole.positions) | dict(source.positions)
     finished = drained and all(positions[part.partition] >= part.end for part in whole.ranges)
     letters = settings.dead_letters.topic if request.letters and not request.dry_run else None
+    made_again = await topics.unread(left)
+    of_another = {part.partition for part in made_again}
     return Report(
         dry_run=request.dry_run,
         finished=finished,
@@ -121,27 +134,55 @@ async def _run(
         nothing_found=bool(request.sessions)
         and not tally.total.records
         and all(part.first == whole.positions[part.partition] for part in whole.ranges),
-        unread=[*whole.unread, *source.unread, *await _made_anew(opened, left)],
+        unread=[
+            *whole.unread,
+            *(part for part in source.unread if part.partition not in of_another),
+            *made_again,
+        ],
         outside=selector.outside if isinstance(selector, TimeFilter) else 0,
         before=opened.selected.before,
     )
 
 
-async def _made_anew(opened: Prepared, left: Sequence[OffsetRange]) -> list[UnreadRange]:
-    """Return what was read of topics that were made again meanwhile: nobody knows of which log."""
-    topics = sorted({part.partition.topic for part in left if part.offsets})
-    if not topics:
-        return []
-    try:
-        ids = await opened.reader.client.topic_ids(topics)
-    except TransientError:
-        # The brokers have gone since: what was read until then had the ids of the beginning.
-        return []
-    return [
-        UnreadRange(part.partition, part.first, part.end, BEGAN_ANEW)
-        for part in left
-        if part.offsets and ids.get(part.partition.topic) != opened.topic_ids[part.partition.topic]
-    ]
+class _Topics:
+    """Whether the topics are still those that they were when the replay began."""
+
+    def __init__(self, opened: Prepared) -> None:
+        self._client = opened.reader.client
+        self._ids = {topic: known for topic, known in opened.topic_ids.items() if known}
+        self._gone: set[str] = set()
+
+    async def watch(self, source: RangeSource) -> None:
+        """Let the source wait for nothing that cannot come any more; for ever."""
+        while True:
+            await asyncio.sleep(TOPICS_INTERVAL)
+            made_again, gone = await self._look()
+            for topic in made_again:
+                source.abandon(topic, BEGAN_ANEW)
+            # Once is not enough: a broker that has just started does not know every topic yet.
+            for topic in self._gone & gone:
+                source.abandon(topic, TOPIC_GONE)
+            self._gone = gone
+
+    async def unread(self, left: Sequence[OffsetRange]) -> list[UnreadRange]:
+        """Return what was read of topics made again meanwhile: nobody knows of which log it is."""
+        made_again, _ = await self._look()
+        return [
+            UnreadRange(part.partition, part.first, part.end, BEGAN_ANEW)
+            for part in left
+            if part.offsets and part.partition.topic in made_again
+        ]
+
+    async def _look(self) -> tuple[set[str], set[str]]:
+        """Return the topics that have another id, and those that are not there."""
+        try:
+            ids = await self._client.topic_ids(list(self._ids)) if self._ids else {}
+        except TransientError:
+            return set(), set()
+        return (
+            {topic for topic, known in ids.items() if known and known != self._ids[topic]},
+            self._ids.keys() - ids.keys(),
+        )
 
 
 def _announce(settings: Settings, request: Request, left: Sequence[OffsetRange]) -> None:

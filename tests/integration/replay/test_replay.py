@@ -20,6 +20,7 @@ from consumer.contract.rejection import Reason
 from consumer.errors import ExitCode, PreconditionError, SettingsError
 from consumer.operations.audit.accounts import Account
 from consumer.operations.audit.audit import AuditRequest, audited
+from consumer.operations.replay import replay
 from consumer.operations.replay.replay import carried_out
 from consumer.operations.replay.report import Report
 from consumer.operations.replay.request import Request
@@ -29,6 +30,7 @@ from consumer.stream.topics import open_admin
 from tests.builders import completed, created, encoded, event
 from tests.integration.replay.conftest import Log
 from tests.integration.replay.logs import PARTITIONS, documents, home_of
+from tests.servers.topics import create_topics, delete_topic
 
 EVERYTHING = Request(everything=True)
 
@@ -387,6 +389,31 @@ async def test_a_state_of_another_selection_is_refused(log: Log, tmp_path: Path)
     await log.replay(Request(partitions=(0,), state=state))
     with pytest.raises(SettingsError, match="--partition differs"):
         await log.replay(Request(partitions=(1,), state=state))
+
+
+@pytest.mark.real_kafka
+@pytest.mark.parametrize("again", [True, False])
+async def test_f80_a_topic_that_goes_while_it_is_read_ends_the_replay_with_a_finding(
+    empty_log: Log,
+    monkeypatch: pytest.MonkeyPatch,
+    again: bool,
+) -> None:
+    monkeypatch.setattr(replay, "TOPICS_INTERVAL", 0.5)
+    log, place = empty_log, (empty_log.topics[1], 0, b"s")
+    await log.publish(*[(*place, encoded(event("s", f"e{n}"))) for n in range(300)])
+    running = asyncio.ensure_future(
+        carried_out(log.settings(), Request(everything=True, rate=20), asyncio.Event())
+    )
+    await log.something_is_stored("a")
+    await delete_topic(log.servers, place[0])
+    if again:
+        await create_topics(log.servers, place[0], partitions=PARTITIONS)
+    async with asyncio.timeout(30):
+        report = await running
+    assert report is not None
+    assert report.exit_code is ExitCode.FOUND
+    assert {part.partition.topic for part in report.unread} == {place[0]}
+    assert report.tally.total.records < 300
 
 
 # --- records listed in a file -----------------------------------------------------------

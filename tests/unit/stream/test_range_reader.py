@@ -13,7 +13,7 @@ from consumer.settings import KafkaSettings
 from consumer.stream import range_reader
 from consumer.stream.client import PartitionsError
 from consumer.stream.range_reader import RangeClient, RangeReader
-from consumer.stream.ranges import DELETED, OffsetRange, UnreadRange
+from consumer.stream.ranges import DELETED, ENDS_BEFORE, OffsetRange, UnreadRange
 
 P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
 
@@ -78,6 +78,9 @@ class FakeClient(RangeClient):
             raise TransientError("CorruptRecord")
         return found
 
+    def highwater(self, partition: TopicPartition) -> int | None:
+        return 100
+
     async def beginnings(
         self, partitions: Collection[TopicPartition]
     ) -> Mapping[TopicPartition, int]:
@@ -128,7 +131,7 @@ async def test_nothing_is_read_of_empty_ranges() -> None:
 
 async def unread_of(client: FakeClient, *ranges: OffsetRange) -> list[UnreadRange]:
     reader = RangeReader(client, KafkaSettings())
-    async for _ in reader.read(ranges, max_records=7):
+    async for _ in reader.read(ranges, max_records=7, patience=2.0):
         pass
     return reader.unread
 
@@ -157,3 +160,11 @@ async def test_f48_what_is_deleted_while_it_is_read_is_named() -> None:
     client = FakeClient(beginning=30)
     unread = await unread_of(client, OffsetRange(P0, 5, 100), OffsetRange(P1, 30, 100))
     assert unread == [UnreadRange(P0, 5, 30, DELETED)]
+
+
+async def test_f80_a_log_that_ends_before_its_range_is_waited_for_no_longer_than_a_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(range_reader, "END_PATIENCE", 0.0)
+    unread = await unread_of(FakeClient(), OffsetRange(P0, 50, 150), OffsetRange(P1, 0, 100))
+    assert unread == [UnreadRange(P0, 100, 150, ENDS_BEFORE)]

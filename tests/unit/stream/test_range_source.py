@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from random import Random
 
 import pytest
 
@@ -19,6 +20,7 @@ from consumer.stream.ranges import (
     DECODING_ATTEMPTS,
     DELETED,
     ENDS_BEFORE,
+    TOPIC_GONE,
     OffsetRange,
     UnreadRange,
 )
@@ -91,6 +93,10 @@ class FakeClient:
             bad = self.undecodable.get(partition, range(0))
             if bad and position < bad.start:
                 records = [record for record in records if record.offset < bad.start]
+                if not records:
+                    # Up to there is nothing but markers.
+                    self.positions[partition] = bad.start
+                    continue
             if records:
                 self.positions[partition] = records[-1].offset + 1
                 self.fetched += len(records)
@@ -462,3 +468,58 @@ async def test_the_end_is_reached_only_when_its_last_records_are_handed_out() ->
         await asyncio.sleep(0)
     assert await polling == {0: list(range(10))}
     assert reading.source.position(P0) == 10
+
+
+class HostileLog:
+    """One log with holes that transactions left, of which parts are deleted or spoilt."""
+
+    def __init__(self, rng: Random) -> None:
+        self.rng = rng
+        self.offsets = {offset for offset in range(LOG_END) if rng.random() < 0.8}
+        self.client = FakeClient({P0: sorted(self.offsets)})
+        self.client.ends[P0] = LOG_END
+        self.client.moves_on_in_silence = True
+        if rng.random() < 0.5:
+            first = rng.randrange(LOG_END)
+            self.client.undecodable[P0] = range(first, first + rng.randrange(1, 20))
+
+    def go_on(self) -> None:
+        """Delete, now and then, the beginning of what is left."""
+        if self.rng.random() < 0.15:
+            beginning = self.rng.randrange(LOG_END + 1)
+            self.client.beginning = max(self.client.beginning, beginning)
+            log = self.client.log[P0]
+            self.client.log[P0] = [one for one in log if one.offset >= self.client.beginning]
+
+
+LOG_END = 80
+
+
+@pytest.mark.parametrize("number", range(40))
+async def test_f48_f59_whatever_becomes_of_a_log_each_offset_is_read_or_named(
+    rng: Random, number: int
+) -> None:
+    world = HostileLog(Random(f"{rng.random()} {number}"))
+    reading = Reading(world.client, OffsetRange(P0, 3, LOG_END), rate=world.rng.choice([None, 400]))
+    await reading.begin()
+    read: list[int] = []
+    async with asyncio.timeout(10):
+        while (reading.source.position(P0) or 0) < LOG_END:
+            read += (await reading.poll(timeout=0.001)).get(0, [])
+            world.go_on()
+    named = [offset for part in reading.source.unread for offset in range(part.first, part.end)]
+    assert read == sorted(set(read))
+    assert len(named) == len(set(named))
+    assert not set(read) & set(named)
+    assert {offset for offset in world.offsets if offset >= 3} <= {*read, *named}
+
+
+async def test_f80_of_a_topic_that_is_gone_nothing_more_is_waited_for() -> None:
+    other = TopicPartition("u", 1)
+    client = FakeClient({P0: range(40), other: range(40)})
+    reading = Reading(client, OffsetRange(P0, 0, 40), OffsetRange(other, 0, 40), lanes=2)
+    await reading.begin()
+    assert await reading.poll() == {0: list(range(10))}
+    reading.source.abandon("t", TOPIC_GONE)
+    assert await reading.rest() == {1: list(range(40))}
+    assert reading.source.unread == [UnreadRange(P0, 10, 40, TOPIC_GONE)]
