@@ -111,11 +111,13 @@ async def _keys_lead(reader: RangeReader, ranges: Iterable[OffsetRange]) -> bool
     rules, or where it sends no keys: then nothing tells where a session's records are.
     """
     oldest = [replace(part, end=min(part.end, part.first + SAMPLE)) for part in ranges]
-    lead = True
+    lead, unread = True, list(reader.unread)
     async for partition, records in reader.read(oldest):
         for key in {record.key for record in records}:
             home = None if key is None else await reader.partition_of(partition.topic, key)
             lead = lead and home == partition
+    # What cannot be read here is met again, and named, by whoever wants it.
+    reader.unread[:] = unread
     return lead
 
 

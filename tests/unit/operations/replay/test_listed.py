@@ -113,6 +113,15 @@ def test_a_wrong_line_is_refused_by_its_number(text: str, said: str) -> None:
     assert len(str(refused.value).splitlines()) == 1
 
 
+def test_c48_a_list_that_was_saved_on_windows_is_read_or_refused_by_the_number_of_a_line() -> None:
+    windows = f"{line(1)}\r\n\r\n{line(2)}\r\n"
+    for listed in load(windows):
+        assert wanted(listed) == [1, 2]
+    for encoded in (f"\ufeff{windows}".encode(), windows.encode("utf-16")):
+        with scratch_database() as database, pytest.raises(SettingsError, match="line 1: "):
+            ListedRecords(database, repair=False).load(io.BytesIO(encoded), "list")
+
+
 def test_a_line_without_an_end_does_not_fill_the_memory() -> None:
     with pytest.raises(SettingsError, match="longer than"):
         next(load("x" * 2_000_000))
