@@ -9,12 +9,24 @@ import sys
 import time
 import traceback
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import chain
 from random import Random
 
+from consumer.contract.record import Record
 from tests.fuzz.examining import Input, examine
-from tests.fuzz.heavy import AIM, MIB, Weight, made_up, shapes, too_heavy, weigh
+from tests.fuzz.heavy import (
+    AIM,
+    MIB,
+    TRIES,
+    Weight,
+    made_up,
+    shapes,
+    too_heavy,
+    unpacked,
+    weigh,
+)
 from tests.fuzz.making import make
 
 INPUTS = 500_000
@@ -111,21 +123,29 @@ def _summary(tally: Tally, seconds: float) -> None:
 # --- few heavy ones --------------------------------------------------------------------------
 
 
-def _heavy(seed: int) -> bool:
-    rng = Random(f"{seed} heavy")
-    others = ((f"made up, {number}", made_up(rng)) for number in range(MADE_UP))
+def _weighed(seed: int, records: Iterable[tuple[str, Record]], tries: int = TRIES) -> list[Weight]:
+    """Weigh records one at a time, since the memory of this process counts; none: too heavy."""
     weights: list[Weight] = []
-    # One at a time: the memory of this process is looked at, too.
-    for name, record in chain(shapes(), others):
-        weight = weigh(name, record)
-        weights.append(weight)
-        if too_heavy(weight):
-            print(f"too heavy: {weight}")
+    for name, record in records:
+        weights.append(weigh(name, record, tries))
+        if too_heavy(weights[-1]):
+            print(f"too heavy: {weights[-1]}")
             print(
                 f"{len(record.value or b'')} bytes, beginning with {(record.value or b'')[:200]!r}"
             )
             print(f"again: python -m tests.fuzz --seed {seed} --inputs 0")
-            return False
+            return []
+    return weights
+
+
+def _heavy(seed: int) -> bool:
+    rng = Random(f"{seed} heavy")
+    others = ((f"made up, {number}", made_up(rng)) for number in range(MADE_UP))
+    if not _weighed(seed, unpacked(), tries=1):
+        return False
+    weights = _weighed(seed, chain(shapes(), others))
+    if not weights:
+        return False
     slow = sum(weight.seconds > AIM for weight in weights)
     largest = max(weights, key=lambda weight: weight.memory)
     print(

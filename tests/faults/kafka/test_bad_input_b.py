@@ -226,7 +226,11 @@ async def test_b22_a_records_timestamp_decides_nothing_about_order() -> None:
             assert [letter.origin.offset for letter in letters.sent] == [1]
 
 
-@pytest.mark.parametrize("timestamp", [-1, FAR_FUTURE])
+GO_ZERO = -62_135_596_800_000
+"""The zero time of Go."""
+
+
+@pytest.mark.parametrize("timestamp", [-1, -2, GO_ZERO, -(2**63), FAR_FUTURE])
 async def test_b22_a_timestamp_that_is_none_does_not_stand_in_for_a_missing_one(
     timestamp: int,
 ) -> None:
