@@ -18,7 +18,7 @@ from consumer.observe.logging import get_logger
 from consumer.observe.metrics import Metrics
 from consumer.observe.repeats import Repeats, Sums
 from consumer.ports import BatchReport, Gap, Hold, Reset, Stage
-from consumer.state.outcomes import Mark, Outcome
+from consumer.state.outcomes import MARK_NAMES, Mark, Outcome
 
 REJECTED_INTERVAL = 1.0
 """Seconds in which the rejections of a partition for one reason are one line: the dead-letter
@@ -32,13 +32,6 @@ ACTIVITY_INTERVAL = 10.0
 
 SHORT_MARGIN = 0.1
 """The share of the topic's retention below which unread records are in danger."""
-
-MARKS = {
-    Mark.KEY_MISMATCH: "key_mismatches",
-    Mark.EXPIRED: "expired",
-    Mark.DOUBTFUL_TIMESTAMP: "doubtful_timestamps",
-}
-"""How the line of a batch names what is counted beside the outcomes."""
 
 ASSIGNMENT = "assignment"
 STALLED = "stalled"
@@ -97,7 +90,7 @@ class EngineObserver:
             "records": outcomes.total(),
             **{outcome.value: count for outcome, count in outcomes.items() if count},
             **({"late": late} if late else {}),
-            **{name: marks[mark] for mark, name in MARKS.items() if marks[mark]},
+            **{name: marks[mark] for mark, name in MARK_NAMES.items() if marks[mark]},
         }
         self._log.debug(
             "batch_settled",

@@ -32,6 +32,13 @@ class Mark(Flag):
 
 NO_MARK = Mark(0)
 
+MARK_NAMES = {
+    Mark.KEY_MISMATCH: "key_mismatches",
+    Mark.EXPIRED: "expired",
+    Mark.DOUBTFUL_TIMESTAMP: "doubtful_timestamps",
+}
+"""How logs and reports name what is counted beside the outcomes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Result:

@@ -14,7 +14,7 @@ from consumer.errors import ExitCode
 from consumer.operations.console import add_name_column, console
 from consumer.operations.replay.tally import Ends, Tally
 from consumer.printable import printable
-from consumer.state.outcomes import Outcome
+from consumer.state.outcomes import MARK_NAMES, Mark, Outcome
 from consumer.stream.ranges import DELETED, OffsetRange, UnreadRange
 
 DONE = {
@@ -26,6 +26,13 @@ DONE = {
 }
 WOULD_BE = {"would insert": DONE["applied"]} | {
     name: outcomes for name, outcomes in DONE.items() if name != "applied"
+}
+
+
+MARKS = {
+    Mark.KEY_MISMATCH: "with another key than the sessionId",
+    Mark.EXPIRED: "skipped, since older than mongo.retention_days",
+    Mark.DOUBTFUL_TIMESTAMP: "with a timestamp that cannot be right, so that nothing of it expires",
 }
 
 
@@ -136,7 +143,7 @@ def _counts(ends: Ends) -> dict[str, object]:
         "records": ends.records,
         "outcomes": {outcome.value: ends.outcomes[outcome] for outcome in Outcome},
         "reasons": {reason.value: count for reason, count in sorted(ends.reasons.items())},
-        "key_mismatches": ends.key_mismatches,
+        **{name: ends.marks[mark] for mark, name in MARK_NAMES.items()},
     }
 
 
@@ -187,8 +194,9 @@ def _remarks(report: Report, total: Ends) -> Iterable[str]:
         yield f"{lost} deleted by the brokers before they could be read"
     yield from (printable(str(part)) for part in report.unread)
     yield from said_of_times(report.outside, report.before)
-    if total.key_mismatches:
-        yield f"{_of(total.key_mismatches, 'record')} with another key than the sessionId"
+    for mark, said in MARKS.items():
+        if total.marks[mark]:
+            yield f"{_of(total.marks[mark], 'record')} {said}"
     yield from _of_sessions(report)
     if not report.finished:
         left = sum(

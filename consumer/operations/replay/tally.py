@@ -18,7 +18,7 @@ class Ends:
 
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     reasons: Counter[Reason] = field(default_factory=Counter)
-    key_mismatches: int = 0
+    marks: Counter[Mark] = field(default_factory=Counter)
 
     @property
     def records(self) -> int:
@@ -38,7 +38,7 @@ class Tally:
             ends = self.partitions.setdefault(partition, Ends())
             ends.outcomes.update(part.outcomes)
             ends.reasons.update(part.reasons)
-            ends.key_mismatches += part.marks[Mark.KEY_MISMATCH]
+            ends.marks.update(part.marks)
 
     @property
     def total(self) -> Ends:
@@ -52,5 +52,5 @@ def summed(partitions: Mapping[TopicPartition, Ends]) -> Ends:
     for ends in partitions.values():
         total.outcomes.update(ends.outcomes)
         total.reasons.update(ends.reasons)
-        total.key_mismatches += ends.key_mismatches
+        total.marks.update(ends.marks)
     return total

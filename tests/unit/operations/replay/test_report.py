@@ -31,9 +31,8 @@ def tally() -> Tally:
         Outcome.SKIPPED: 6,
     }
     reasons = {Reason.CONFLICT: 4, Reason.INVALID: 5}
-    part = PartitionReport(
-        0, 10, Counter(outcomes), Counter(reasons), marks=Counter({Mark.KEY_MISMATCH: 1})
-    )
+    marks = Counter({Mark.KEY_MISMATCH: 1, Mark.EXPIRED: 5, Mark.DOUBTFUL_TIMESTAMP: 3})
+    part = PartitionReport(0, 10, Counter(outcomes), Counter(reasons), marks=marks)
     counted.add(BatchReport({P0: part}))
     counted.add(BatchReport({P1: PartitionReport(0, 1, Counter({Outcome.APPLIED: 1}))}))
     return counted
@@ -152,4 +151,17 @@ def test_json_has_every_outcome_by_name_in_one_line(capsys: pytest.CaptureFixtur
         "outcomes": dict.fromkeys(found["outcomes"], 0) | {"applied": 1},
         "reasons": {},
         "key_mismatches": 0,
+        "expired": 0,
+        "doubtful_timestamps": 0,
     }
+
+
+def test_f50_what_was_skipped_for_its_age_is_told_from_tombstones(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    said = " ".join(printed(capsys, report()).split())
+    assert "5 records skipped, since older than mongo.retention_days" in said
+    assert "3 records with a timestamp that cannot be right" in said
+    print_report(report(), as_json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert (found["expired"], found["doubtful_timestamps"]) == (5, 3)
