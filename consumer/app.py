@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,7 +24,7 @@ from consumer.engine.runner import Limits, RunEnd, Runner
 from consumer.engine.supervise import TaskDiedError, supervise
 from consumer.engine.watchdog import Watchdog
 from consumer.errors import ConsumerError, ExitCode, PreconditionError, TransientError
-from consumer.findings import Finding, Status
+from consumer.findings import Finding, Status, refuse
 from consumer.observe.health import Health
 from consumer.observe.http import serve
 from consumer.observe.logging import configure_logging, get_logger, tell_end
@@ -157,11 +157,13 @@ async def until_answered(
     )
 
 
-def refuse(findings: list[Finding]) -> None:
-    """Raise ``PreconditionError`` with a line for each finding that failed."""
-    failed = [finding for finding in findings if finding.status is Status.FAILED]
-    if failed:
-        raise PreconditionError("\n".join(f"{f.name}: {f.detail}; cure: {f.cure}" for f in failed))
+def accept(findings: Collection[Finding]) -> None:
+    """Log each warning; raise ``PreconditionError`` where a finding failed."""
+    for found in findings:
+        if found.status is Status.WARNING:
+            said = f"{found.detail}; cure: {found.cure}"
+            get_logger().warning("precondition", subject=found.name, message=said)
+    refuse(findings)
 
 
 async def surveyed(settings: Settings) -> tuple[dict[str, TopicDescription], list[Finding]]:
@@ -214,10 +216,10 @@ async def opened(settings: Settings, observer: EngineObserver) -> AsyncIterator[
         topics, findings = await until_answered(
             "Kafka", lambda: surveyed(settings), settings, deadline
         )
-        refuse(findings)
+        accept(findings)
         await until_answered("MongoDB", store.answer, settings, deadline, why=store.trouble)
         # Not cut short: an index over many documents takes longer to build than any start.
-        await until_answered("MongoDB", store.prepare, settings, deadline, cut=False)
+        accept(await until_answered("MongoDB", store.prepare, settings, deadline, cut=False))
         target = await until_answered("MongoDB", store.target, settings, deadline)
         accepted = AcceptedTarget(target, settings.mongo.moved_from)
         await refuse_other_target(settings, accepted)
@@ -353,6 +355,9 @@ async def _run(settings: Settings, writer: LogWriter, *, until_caught_up: bool) 
                 "retention": retention.run(),
                 "ends": keep_ends_told(
                     settings.kafka, lambda: list(runner.ledger), watchdog.learn_ends
+                ),
+                "indexes": parts.store.watch_indexes(
+                    lambda error: get_logger().warning("indexes_not_verified", cause=error.cause)
                 ),
             },
         )

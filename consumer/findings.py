@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+
+from consumer.errors import PreconditionError
 
 
 class Status(StrEnum):
@@ -22,3 +25,10 @@ class Finding:
     status: Status
     detail: str
     cure: str = ""
+
+
+def refuse(findings: Iterable[Finding]) -> None:
+    """Raise ``PreconditionError`` with a line for each finding that failed."""
+    failed = [finding for finding in findings if finding.status is Status.FAILED]
+    if failed:
+        raise PreconditionError("\n".join(f"{f.name}: {f.detail}; cure: {f.cure}" for f in failed))

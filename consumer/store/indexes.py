@@ -47,6 +47,16 @@ class Index:
             options["expireAfterSeconds"] = 0
         return options
 
+    @property
+    def shown_key(self) -> str:
+        """The key pattern as mongosh takes it."""
+        return "{" + ", ".join(f"{field}: 1" for field in self.fields) + "}"
+
+    def absence_query(self) -> str:
+        """Return a mongosh query that finds documents without one of the fields."""
+        fields = ", ".join(f"{{{field}: null}}" for field in self.fields)
+        return f"db.{self.collection}.find({{$or: [{fields}]}})"
+
     def doubles_query(self) -> str:
         """Return a mongosh query that finds what stands in the way of uniqueness."""
         group = ", ".join(f'{field}: "${field}"' for field in self.fields)
@@ -72,15 +82,38 @@ def required_indexes(settings: MongoSettings) -> Sequence[Index]:
     return indexes
 
 
+BUILD = "indexBuildInfo"
+"""What listIndexes tells beside an index that is not built yet."""
+
+
+def listed(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return an index of listIndexes as createIndexes takes it, with ``BUILD`` while it is built.
+
+    Asked for build info the server puts the index itself below ``spec``; one that does not
+    know the question answers without.
+    """
+    index: Mapping[str, Any] = entry.get("spec", entry)
+    return {**index, BUILD: entry[BUILD]} if BUILD in entry else index
+
+
 def check_index(
     required: Index, present: Sequence[Mapping[str, Any]], *, made_by_a_run: bool = False
 ) -> Finding:
-    """Compare what has to be there with what listIndexes told of the collection.
+    """Compare what has to be there with what listIndexes told of the collection, ``listed``.
 
     ``made_by_a_run``: a missing one forbids nothing, since the next run begins with making it.
     """
     name = f"index {required.name} of {required.collection}"
-    flaws = [_flaws(required, index) for index in present if required.has_key_of(index)]
+    alike = [index for index in present if required.has_key_of(index)]
+    flaws = [_flaws(required, index) for index in alike if BUILD not in index]
+    if not flaws and alike:
+        return Finding(
+            name,
+            Status.WARNING if made_by_a_run else Status.FAILED,
+            "is still being built, and until then forbids nothing; the build is given up where "
+            "documents are doubles",
+            "wait until it is built; db.currentOp() shows it",
+        )
     if not flaws and made_by_a_run:
         return Finding(
             name, Status.WARNING, "is missing; the next run makes it", _creation(required)
@@ -93,7 +126,9 @@ def check_index(
         name,
         Status.FAILED,
         f"is there, but {' and '.join(flaws[0])}",
-        f"drop it, then {_creation(required)}",
+        _conversion(required)
+        if flaws[0] == [_NOT_UNIQUE]
+        else f"drop it, then {_creation(required)}",
     )
 
 
@@ -118,22 +153,18 @@ def check_others(
                 )
             )
         if "expireAfterSeconds" in other:
-            findings.append(
-                Finding(
-                    name,
-                    Status.WARNING,
-                    "deletes documents by a rule that is not the service's",
-                    "drop it; set mongo.retention_days where documents are to be deleted by age",
-                )
-            )
+            findings.append(_deletes(name, collection, other))
     return findings
+
+
+_NOT_UNIQUE = "it is not unique"
 
 
 def _flaws(required: Index, index: Mapping[str, Any]) -> list[str]:
     """Say what keeps an index with the right key from doing its work."""
     flaws = []
     if required.unique and not index.get("unique"):
-        flaws.append("it is not unique")
+        flaws.append(_NOT_UNIQUE)
     if index.get("hidden"):
         flaws.append("it is hidden")
     if index.get("sparse"):
@@ -152,12 +183,40 @@ def is_simple(collation: Mapping[str, Any] | None) -> bool:
     return collation is None or collation.get("locale") == "simple"
 
 
+def _deletes(name: str, collection: str, other: Mapping[str, Any]) -> Finding:
+    """Warn of an index that deletes documents, by the service's former rule or by another."""
+    drop = f'db.{collection}.dropIndex("{other["name"]}")'
+    if list(other["key"]) == ["expireAt"]:
+        return Finding(
+            name,
+            Status.WARNING,
+            "deletes documents that were stored while mongo.retention_days was set",
+            f"to keep them: {drop}",
+        )
+    return Finding(
+        name,
+        Status.WARNING,
+        "deletes documents by a rule that is not the service's",
+        f"{drop}; set mongo.retention_days where documents are to be deleted by age",
+    )
+
+
 def _creation(required: Index) -> str:
     """Return a mongosh call that makes the index."""
-    key = ", ".join(f"{field}: 1" for field in required.fields)
     options = ""
     if required.unique:
         options = ", {unique: true}"
     elif required.expires:
         options = ", {expireAfterSeconds: 0}"
-    return f"create it: db.{required.collection}.createIndex({{{key}}}{options})"
+    return f"create it: db.{required.collection}.createIndex({required.shown_key}{options})"
+
+
+def _conversion(required: Index) -> str:
+    """Return how an index becomes unique without being dropped: a shard key's cannot be."""
+    change = f'db.runCommand({{collMod: "{required.collection}", index: {{keyPattern: '
+    change += f"{required.shown_key}, "
+    return (
+        f"make it unique: {change}prepareUnique: true}}}}), then {change}unique: true}}}}); or "
+        f"make another one beside it: db.{required.collection}.createIndex({required.shown_key}, "
+        f'{{unique: true, name: "{required.name}_unique"}})'
+    )

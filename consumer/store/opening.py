@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -17,6 +19,12 @@ from consumer.store.failures import AUTHENTICATION_FAILED, translated
 from consumer.store.mongo import MongoCollections
 from consumer.store.mongo_store import MongoStore, ignore_cause
 from consumer.store.target import target_of
+
+VERIFY_SECONDS = 120.0
+"""How long a unique index that was dropped may go unnoticed."""
+
+RETRY_SECONDS = 5.0
+"""When the database is asked again that had no answer."""
 
 
 class OpenStore(MongoStore):
@@ -34,6 +42,7 @@ class OpenStore(MongoStore):
         )
         self.client = client
         self._settings = settings
+        self._assigned = asyncio.Event()
 
     async def answer(self) -> None:
         """Ask the database whether it is there, by who the settings say that we are.
@@ -76,6 +85,32 @@ class OpenStore(MongoStore):
     async def inspect(self) -> Sequence[Finding]:
         """Check before a run, and change nothing; see ``readiness.inspect``."""
         return await readiness.inspect(self.client, self._settings, before_a_run=True)
+
+    def forget(self) -> None:
+        """See ``MongoStore``. Called at every assignment: the indexes are looked at again."""
+        super().forget()
+        self._assigned.set()
+
+    async def watch_indexes(
+        self, on_trouble: Callable[[TransientError], None], every: float = VERIFY_SECONDS
+    ) -> None:
+        """Verify the unique indexes at each assignment and every so many seconds, for ever.
+
+        ``on_trouble`` is told why the database could not be asked; it is asked again soon.
+        Raises ``PreconditionError`` where one is not as it was: copies would be stored twice.
+        """
+        pause = every
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._assigned.wait()
+            self._assigned.clear()
+            pause = every
+            try:
+                await readiness.verify(self.client, self._settings)
+            except TransientError as error:
+                on_trouble(error)
+                pause = min(every, RETRY_SECONDS)
 
 
 @asynccontextmanager

@@ -9,12 +9,12 @@ import pymongo
 from pymongo.errors import OperationFailure
 
 from consumer.errors import PreconditionError
-from consumer.findings import Finding, Status
+from consumer.findings import Finding, refuse
 from consumer.settings.groups import MongoSettings
 from consumer.store.checks import check_collection, check_deployment, check_version
 from consumer.store.clients import ACKNOWLEDGED, Client, Database, database_of
 from consumer.store.failures import CodeClass, classify, translated
-from consumer.store.indexes import Index, check_index, check_others, required_indexes
+from consumer.store.indexes import BUILD, Index, check_index, check_others, listed, required_indexes
 
 INDEX_BUILD_SECONDS = 3600.0
 """How long an index over documents that are already there may take to build."""
@@ -23,6 +23,9 @@ MAX_INDEXES = 64
 """What MongoDB allows in one collection, so that one answer has them all."""
 
 _NAMESPACE_NOT_FOUND = 26
+
+_KNOWS_NO_BUILD_INFO = frozenset({2, 9, 14, 59, 72, 115, 238, 303, 40415})
+"""How servers refuse an option they do not know; those that only speak the protocol, too."""
 
 _LEFT_TO_THE_CHECK = {
     13: "Unauthorized",
@@ -42,28 +45,27 @@ async def prepare(client: Client, settings: MongoSettings) -> Sequence[Finding]:
     if settings.create_indexes:
         await create_indexes(client, settings)
     findings = await inspect(client, settings)
-    refused = [finding for finding in findings if finding.status is Status.FAILED]
-    if refused:
-        raise PreconditionError(
-            "\n".join(f"{found.name}: {found.detail}; cure: {found.cure}" for found in refused)
-        )
+    refuse(findings)
     return findings
 
 
 async def create_indexes(client: Client, settings: MongoSettings) -> None:
-    """Create what is missing, one by one, so that a failure speaks of one index.
+    """Create them, one by one, so that a failure speaks of one index.
 
+    Also those that are listed: the server waits for one that is still being built, and a router
+    asks every shard, while it lists the indexes of one shard only.
     Raises ``PreconditionError`` where documents that are already there are doubles.
     """
     database = database_of(client, settings)
     for index in required_indexes(settings):
         with translated():
+            # Asked first, so that a server that is away is not waited for as long as for a build.
             present = await _indexes_of(database, index.collection)
-            if not any(index.has_key_of(other) for other in present):
-                await _create(database, index)
+            built = any(index.has_key_of(other) and BUILD not in other for other in present)
+            await _create(database, index, settings.timeout if built else INDEX_BUILD_SECONDS)
 
 
-async def _create(database: Database, index: Index) -> None:
+async def _create(database: Database, index: Index, seconds: float) -> None:
     command = {
         "createIndexes": index.collection,
         "indexes": [index.specification()],
@@ -71,19 +73,29 @@ async def _create(database: Database, index: Index) -> None:
     }
     try:
         # The build looks at every document: no command's usual deadline fits it.
-        with pymongo.timeout(INDEX_BUILD_SECONDS):
+        with pymongo.timeout(seconds):
             await _command(database, command)
     except OperationFailure as error:
         code = error.code or 0
         if classify(code) is CodeClass.DUPLICATE:
             # From None: the server's text quotes the ids of the doubles.
-            raise PreconditionError(
-                f"the unique index {index.name} of {index.collection} cannot be built: documents "
-                f"that are already there have the same {' and '.join(index.fields)}; find them "
-                f"with {index.doubles_query()} and keep one of each"
-            ) from None
+            raise PreconditionError(_cannot_be_built(index, error.details or {})) from None
         if code not in _LEFT_TO_THE_CHECK:
             raise
+
+
+def _cannot_be_built(index: Index, details: Mapping[str, Any]) -> str:
+    fields = " and ".join(index.fields)
+    if any(value is None for value in details.get("keyValue", {}).values()):
+        what = f"lack {' or '.join(index.fields)}, which is one value to the index"
+        cure = f"{index.absence_query()} and remove them, or give each its own"
+    else:
+        what = f"have the same {fields}"
+        cure = f"{index.doubles_query()} and keep one of each"
+    return (
+        f"the unique index {index.name} of {index.collection} cannot be built: documents "
+        f"that are already there {what}; find them with {cure}"
+    )
 
 
 async def inspect(
@@ -95,21 +107,47 @@ async def inspect(
     Raises ``TransientError`` where the database could not be asked.
     """
     database = database_of(client, settings)
-    required = required_indexes(settings)
+    made_by_a_run = before_a_run and settings.create_indexes
     with translated():
-        findings = [
+        return [
             check_version(await _command(database, {"buildInfo": 1})),
             check_deployment(await _command(database, {"hello": 1})),
+            *await _collections(
+                database, settings, required_indexes(settings), made_by_a_run=made_by_a_run
+            ),
         ]
-        for name in (settings.sessions, settings.events):
-            findings += check_collection(name, await _collection_info(database, name))
-            present = await _indexes_of(database, name)
-            findings += [
-                check_index(index, present, made_by_a_run=before_a_run and settings.create_indexes)
-                for index in required
-                if index.collection == name
-            ]
-            findings += check_others(name, required, present)
+
+
+async def verify(client: Client, settings: MongoSettings) -> None:
+    """Look again at what a running service relies on: the unique indexes, and no stranger's.
+
+    Raises ``PreconditionError`` where they are not as needed any more, ``TransientError`` where
+    the database could not be asked.
+    """
+    database = database_of(client, settings)
+    arbiters = [index for index in required_indexes(settings) if index.unique]
+    with translated():
+        findings = await _collections(database, settings, arbiters, made_by_a_run=False)
+    refuse(findings)
+
+
+async def _collections(
+    database: Database,
+    settings: MongoSettings,
+    required: Sequence[Index],
+    *,
+    made_by_a_run: bool,
+) -> Sequence[Finding]:
+    findings: list[Finding] = []
+    for name in (settings.sessions, settings.events):
+        findings += check_collection(name, await _collection_info(database, name))
+        present = await _indexes_of(database, name)
+        findings += [
+            check_index(index, present, made_by_a_run=made_by_a_run)
+            for index in required
+            if index.collection == name
+        ]
+        findings += check_others(name, required_indexes(settings), present)
     return findings
 
 
@@ -121,11 +159,17 @@ async def _collection_info(database: Database, name: str) -> Mapping[str, Any] |
 async def _indexes_of(database: Database, name: str) -> Sequence[Mapping[str, Any]]:
     command = {"listIndexes": name, "cursor": {"batchSize": MAX_INDEXES + 1}}
     try:
-        return await _first_batch(database, command)
+        try:
+            entries = await _first_batch(database, command | {"includeIndexBuildInfo": True})
+        except OperationFailure as error:
+            if error.code not in _KNOWS_NO_BUILD_INFO:
+                raise
+            entries = await _first_batch(database, command)
     except OperationFailure as error:
         if error.code == _NAMESPACE_NOT_FOUND:
             return ()
         raise
+    return [listed(entry) for entry in entries]
 
 
 async def _first_batch(database: Database, command: dict[str, Any]) -> Sequence[Mapping[str, Any]]:

@@ -135,6 +135,54 @@ async def test_f35_c33_without_the_unique_index_nothing_is_consumed(
     assert len((await site.documents())[1]) == 1
 
 
+async def test_f56_a_unique_index_that_is_dropped_while_running_ends_the_run_at_an_assignment(
+    site: Site, fleet: Fleet
+) -> None:
+    staying, leaving = await fleet.start(), await fleet.start()
+    for service in (staying, leaving):
+        await fleet.said(service, "partitions_assigned")
+    async with AsyncMongoClient[dict[str, Any]](site.mongodb) as client:
+        await client[site.name]["conversation_events"].drop_index("sessionId_1_eventId_1")
+    # Its partitions go to the other one.
+    await fleet.stopped(leaving)
+    assert await fleet.ended(staying) == ExitCode.PRECONDITION
+    assert "index sessionId_1_eventId_1 of conversation_events: is missing" in staying.why
+
+
+async def test_f64_c54_what_a_run_warns_of_at_its_start_is_in_its_log(
+    site: Site, fleet: Fleet
+) -> None:
+    await site.publish([event("s-c54", "e-1")])
+    async with AsyncMongoClient[dict[str, Any]](site.mongodb) as client:
+        events = client[site.name]["conversation_events"]
+        await events.create_index({"timestamp": 1}, expireAfterSeconds=10**8)
+        # As a run with mongo.retention_days has left it.
+        await events.create_index({"expireAt": 1}, expireAfterSeconds=0)
+        service = await caught_up(fleet)
+    warned = {line["subject"]: line["message"] for line in service.said("precondition")}
+    others = warned["index timestamp_1 of conversation_events"]
+    assert "deletes documents by a rule that is not the service's" in others
+    former = warned["index expireAt_1 of conversation_events"]
+    assert "stored while mongo.retention_days was set" in former
+    assert 'db.conversation_events.dropIndex("expireAt_1")' in former
+
+
+async def test_c54_an_expiry_index_with_other_options_is_named_with_its_cure(
+    site: Site, fleet: Fleet
+) -> None:
+    options: dict[str, Any]
+    for options in ({"expireAfterSeconds": 3600}, {}):
+        async with AsyncMongoClient[dict[str, Any]](site.mongodb) as client:
+            events = client[site.name]["conversation_events"]
+            await events.create_index({"expireAt": 1}, **options)
+            service = await fleet.start(settings={"mongo.retention_days": 30})
+            assert await fleet.ended(service) == ExitCode.PRECONDITION
+            await events.drop_index("expireAt_1")
+        assert "index expireAt_1 of conversation_events" in service.why
+        assert "its expireAfterSeconds is not 0; cure: drop it" in service.why
+        assert "expireAfterSeconds: 0" in service.why
+
+
 @pytest.mark.parametrize("spelling", ["{letters}", " {letters} ", "{upper}"])
 async def test_c36_a_dead_letter_topic_that_is_consumed_is_refused(
     site: Site, fleet: Fleet, spelling: str

@@ -10,6 +10,7 @@ _ANSWERS = "tests/adapters/store/test_answers.py::"
 _SESSIONS = "tests/adapters/store/test_sessions.py::"
 _INDEXES = "tests/adapters/store/test_readiness.py::TestIndexes::"
 _VERDICT = "tests/unit/state/test_verdict.py::"
+_REAL = "tests/adapters/store/test_real_answers.py::"
 _LOOKUP = "tests/unit/store/test_lookup.py::"
 _ANY_ORDER = "tests/adapters/store/test_any_order.py::"
 
@@ -393,5 +394,65 @@ MUTANTS = (
             "test_f77_a_status_that_only_the_server_takes_for_one_is_no_race_without_end",
         ),
         "one foreign document would hold its partition for ever",
+    ),
+    Mutant(
+        "an index that is being built counts as there",
+        "F73",
+        "consumer/store/indexes.py",
+        "    flaws = [_flaws(required, index) for index in alike if BUILD not in index]\n",
+        "    flaws = [_flaws(required, index) for index in alike]\n",
+        (_REAL + "TestBuilding::test_f73_an_index_that_is_still_being_built_is_not_there_yet",),
+        "copies would be stored twice, and then the build would be given up",
+    ),
+    Mutant(
+        "what is listed is not asked for",
+        "F73",
+        "consumer/store/readiness.py",
+        "            await _create(database, index, settings.timeout if built else INDEX_BUILD_SECONDS)\n",
+        "            if not built:\n                await _create(database, index, INDEX_BUILD_SECONDS)\n",
+        (
+            _REAL + "TestBuilding::test_f73_what_is_listed_is_asked_for_all_the_same",
+            _REAL + "TestBuilding::test_f73_a_unique_index_on_one_shard_alone_does_not_pass",
+        ),
+        "a router lists the indexes of one shard",
+    ),
+    Mutant(
+        "an index that is not unique is to be dropped",
+        "F74",
+        "consumer/store/indexes.py",
+        "        if flaws[0] == [_NOT_UNIQUE]\n",
+        "        if False\n",
+        (_REAL + "TestShardedFirst::test_f74_the_cure_converts_the_index_that_cannot_be_dropped",),
+        "the index of a shard key cannot be dropped: the cure would lead nowhere",
+    ),
+    Mutant(
+        "documents without an id are doubles",
+        "F78",
+        "consumer/store/readiness.py",
+        '    if any(value is None for value in details.get("keyValue", {}).values()):\n',
+        "    if False:\n",
+        (_REAL + "TestStrangers::test_f78_documents_without_an_id_are_said_to_lack_it",),
+        "whoever looks for doubles finds none that share an id",
+    ),
+    Mutant(
+        "the indexes are looked at once",
+        "F56",
+        "consumer/store/opening.py",
+        "                await readiness.verify(self.client, self._settings)\n",
+        "                pass\n",
+        (
+            _REAL + "TestWatching::test_f56_an_index_that_was_dropped_ends_the_service",
+            _REAL + "TestWatching::test_f56_it_is_looked_for_at_each_assignment",
+        ),
+        "an index that is dropped later would be missed by nobody",
+    ),
+    Mutant(
+        "a hiccup while the indexes are looked at ends the service",
+        "F56",
+        "consumer/store/opening.py",
+        "                on_trouble(error)\n",
+        "                raise PreconditionError(str(error)) from error\n",
+        (_REAL + "TestWatching::test_f56_a_database_that_cannot_be_asked_is_asked_again",),
+        "every failover would end every instance",
     ),
 )

@@ -152,4 +152,32 @@ MUTANTS = (
         "the order would decide which of a session's messages are kept",
         servers=True,
     ),
+    Mutant(
+        "nobody watches the indexes of a run",
+        "F56",
+        "consumer/app.py",
+        """                "indexes": parts.store.watch_indexes(
+                    lambda error: get_logger().warning("indexes_not_verified", cause=error.cause)
+                ),
+""",
+        "",
+        (
+            "tests/e2e/test_sequences.py::"
+            "test_f56_a_unique_index_that_is_dropped_while_running_ends_the_run_at_an_assignment",
+        ),
+        "an index that is dropped later would be missed by nobody",
+        servers=True,
+    ),
+    Mutant(
+        "a run keeps its warnings to itself",
+        "F64",
+        "consumer/app.py",
+        "        if found.status is Status.WARNING:\n",
+        "        if False:\n",
+        (
+            "tests/e2e/test_sequences.py::test_f64_c54_what_a_run_warns_of_at_its_start_is_in_its_log",
+        ),
+        "what deletes documents would be found out after they are gone",
+        servers=True,
+    ),
 )

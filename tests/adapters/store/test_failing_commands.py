@@ -133,9 +133,12 @@ async def test_indexes_that_may_not_be_created_are_checked_all_the_same(server: 
     await prepare(server.client, server.settings)
 
 
-async def test_indexes_that_are_there_are_not_created_again(prepared: Server) -> None:
-    async with failing(prepared, "createIndexes", "alwaysOn", errorCode=16500):
-        await prepare(prepared.client, prepared.settings)
+async def test_f73_indexes_that_are_there_are_asked_for_all_the_same(prepared: Server) -> None:
+    async with impatient_store(prepared) as store:
+        async with failing(prepared, "createIndexes", "alwaysOn", errorCode=16500):
+            with pytest.raises(TransientError, match="code_16500"):
+                await store.prepare()
+        await store.prepare()
 
 
 async def test_an_index_build_that_is_interrupted_is_trouble_that_passes(server: Server) -> None:
