@@ -145,7 +145,7 @@ class MongoSettings(Group):
     retention_days: Annotated[Days | None, Optionally] = None
     """After how many days documents are deleted; never when not set."""
     create_indexes: bool = True
-    """Whether to create missing indexes at start; they are checked in any case."""
+    """Whether each start asks for the indexes to be created; they are checked in any case."""
 
 
 class EngineSettings(Group):
