@@ -170,8 +170,8 @@ async def test_f64_c54_what_a_run_warns_of_at_its_start_is_in_its_log(
 async def test_c54_an_expiry_index_with_other_options_is_named_with_its_cure(
     site: Site, fleet: Fleet
 ) -> None:
-    options: dict[str, Any]
-    for options in ({"expireAfterSeconds": 3600}, {}):
+    cases: list[dict[str, Any]] = [{"expireAfterSeconds": 3600}, {}]
+    for options in cases:
         async with AsyncMongoClient[dict[str, Any]](site.mongodb) as client:
             events = client[site.name]["conversation_events"]
             await events.create_index({"expireAt": 1}, **options)
