@@ -129,8 +129,8 @@ MUTANTS = (
     Mutant(
         "a run begins without its indexes",
         "F35",
-        "consumer/store/readiness.py",
-        "    if refused:\n        raise PreconditionError(",
+        "consumer/findings.py",
+        "    if failed:\n        raise PreconditionError(",
         "    if False:\n        raise PreconditionError(",
         ("tests/e2e/test_sequences.py::test_f35_c33_without_the_unique_index_nothing_is_consumed",),
         "two instances would store one message twice",
