@@ -167,7 +167,7 @@ MUTANTS = (
         "what the preconditions find is not refused",
         "F25",
         "consumer/app.py",
-        "    accept(findings)\n",
+        "        accept(findings)\n",
         "",
         (_LOG + "test_f25_missing_topics_are_refused_at_the_start_with_a_cure",),
         "a session's records would go to different instances",
