@@ -127,16 +127,20 @@ def plain(value: object) -> object:
 
 
 def may_win(claimants: Iterable[Sent]) -> list[Sent]:
-    """Return who may have the place: in each partition the first by offset that was read."""
+    """Return who may have the place: in each partition the first by offset that was read.
+
+    A topic that was made again is read on from where the old one had been until that is noticed,
+    so that there the first by offset need not be the first that was read.
+    """
     logs: defaultdict[tuple[str, int, int], list[Sent]] = defaultdict(list)
     for sent in claimants:
         if not sent.refused:
             logs[sent.position.topic, sent.position.partition, sent.log].append(sent)
     candidates: list[Sent] = []
-    for log in logs.values():
+    for (*_, number), log in logs.items():
         for sent in sorted(log, key=lambda sent: sent.position.offset):
             candidates.append(sent)
-            if sent.surely_read:
+            if sent.surely_read and number == 0:
                 break
     return candidates
 

@@ -150,7 +150,8 @@ class StartingPoints:
         if was_read or (kept is not None and are_two(kept.belonging.topic_id, topic_id)):
             old = before if before is not None and was_read else Reading(offset or 0, None)
             unread = max(old.end - old.next, 0)
-            found.resets.append(Reset(partition, old.next, beginning, unread))
+            if before is None or was_read:  # else it has been said already
+                found.resets.append(Reset(partition, old.next, beginning, unread))
             if beginning > 0:
                 found.gaps.append(Gap(partition, 0, beginning))
             found.starts[partition] = Start(beginning, None)

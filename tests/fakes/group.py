@@ -79,7 +79,7 @@ class Group:
         self.assignment: dict[str, list[TopicPartition]] = {}
         self.offsets: dict[TopicPartition, int] = {}
         self.metadata: dict[TopicPartition, str] = {}
-        self.on_commit: Callable[[Mapping[TopicPartition, int]], None] | None = None
+        self.on_commit: Callable[[Mapping[TopicPartition, Committed]], None] | None = None
 
     # --- requests ---------------------------------------------------------------
 
@@ -131,7 +131,7 @@ class Group:
         self.offsets.update(committed)
         self.metadata.update({partition: kept.metadata for partition, kept in offsets.items()})
         if self.on_commit is not None:
-            self.on_commit(committed)
+            self.on_commit(offsets)
 
     def committed(
         self, partitions: Iterable[TopicPartition]

@@ -12,6 +12,7 @@ from consumer.contract import dead_letter_headers as headers
 from consumer.contract.record import Position, TopicPartition
 from consumer.contract.rejection import Reason
 from consumer.ports import Gap
+from consumer.stream.committed import Committed
 from tests.fakes.broker import Broker
 from tests.fakes.collections import MemoryCollections
 from tests.fakes.producer import SentRecord
@@ -51,10 +52,18 @@ class Checker:
         if gap.end > log.start:
             self.found.append(f"{gap}: told as deleted, and the log begins at {log.start}")
 
-    def committed(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Offsets were committed: what lies below them is never read again."""
-        for partition, offset in offsets.items():
-            log = self._broker.logs[partition]
+    def committed(self, offsets: Mapping[TopicPartition, Committed]) -> None:
+        """Offsets were committed: what lies below them is never read again.
+
+        One that names another log than there is says nothing of this one, and who reads it knows.
+        """
+        for partition, kept in offsets.items():
+            log, offset = self._broker.logs[partition], kept.offset
+            if (
+                kept.belonging.topic_id
+                != self._broker.topic_ids([partition.topic])[partition.topic]
+            ):
+                continue
             key = (partition, log.number)
             if offset > log.end:
                 self.found.append(f"{partition}: committed {offset} beyond the end {log.end}")
@@ -76,6 +85,20 @@ class Checker:
                 self._workload.may_be_lost(slot)
                 if committed is None:
                     self._unknown.add(slot)
+
+    def topic_deleted(self, partition: TopicPartition) -> None:
+        """Its log is about to go, and with it what tells of those records that are lost."""
+        log = self._broker.logs[partition]
+        self.deleting(partition, log.end, None)
+        self._unknown |= {
+            slot
+            for slot, sent in self._workload.sent.items()
+            if slot[:2] == (partition, log.number) and not sent.surely_read
+        }
+
+    def reached(self, partition: TopicPartition) -> int:
+        """The furthest offset that was ever committed of the log that there is."""
+        return self._verified[partition, self._broker.logs[partition].number]
 
     def accounted_for(self, sent: Sent) -> bool:
         """Tell whether the record may be forgotten."""

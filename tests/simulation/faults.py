@@ -327,20 +327,11 @@ def retention(world: World, fault: Fault) -> None:
 
 @kind
 def topic_anew(world: World, fault: Fault) -> None:
-    """A topic is deleted and made again, once nobody has anything to do on it.
-
-    With work in flight a commit for the old log could land on the new one, which nothing in
-    the protocol of these clients could tell.
-    """
+    """A topic is deleted and made again, whoever is reading it, or has commits on their way."""
     topic = builders.EVENTS if fault.chance < 0.5 else builders.SESSIONS
     logs = [log for log in world.broker.logs.values() if log.partition.topic == topic]
-    quiet = all(world.group.offsets.get(log.partition, 0) == log.end for log in logs)
-    calm = not any(
-        process.host.paused or (process.client is not None and process.client.committing)
-        for process in world.processes
-    )
-    if not (quiet and calm and world.group.state == "Stable"):
-        return
+    for log in logs:
+        world.checker.topic_deleted(log.partition)
     world.broker.make_anew(topic)
     for log in logs:
         world.group.forget(log.partition)

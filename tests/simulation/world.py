@@ -12,6 +12,7 @@ from typing import Any
 from consumer.contract.record import TopicPartition
 from consumer.engine.runner import RunEnd
 from consumer.observe.observer import UNREADABLE
+from consumer.stream.committed import are_two
 from tests import builders
 from tests.fakes.broker import Broker
 from tests.fakes.group import Group
@@ -127,7 +128,8 @@ class World:
 
     def _resumed(self, process: Process, partitions: Collection[TopicPartition]) -> None:
         ledger = process.runner.ledger
-        for partition in partitions:
+        # Of a log that is no more there is nothing to look at until the next one has begun.
+        for partition in set(partitions).intersection(ledger):
             process.released[partition] = (ledger.epoch, ledger.committable(partition))
 
     def log(self, who: str, what: str) -> None:
@@ -165,22 +167,8 @@ class World:
         self.loop.in_world(seconds, self._produce, records)
 
     def _produce(self, records: int) -> None:
-        """Send, once everybody has noticed that a topic was made anew.
-
-        Who did not look while the new log was shorter than the old one cannot know: the
-        protocol of these clients has no identity of a topic.
-        """
-        if any(self._reads_beyond(process) for process in self.running):
-            self.loop.in_world(0.2, self._produce, records)
-        else:
-            self._productions -= 1
-            self.workload.produce(records)
-
-    def _reads_beyond(self, process: Process) -> bool:
-        source = process.source
-        return source is not None and any(
-            offset > self.broker.logs[partition].end for partition, offset in source._next.items()
-        )
+        self._productions -= 1
+        self.workload.produce(records)
 
     # --- processes ------------------------------------------------------------------
 
@@ -270,13 +258,22 @@ class World:
         while self._productions:  # noqa: ASYNC110 -- virtual time, and nobody to tell of the end
             await asyncio.sleep(0.25)
         deadline = self.loop.time() + bound
-        while behind := self.checker.behind(self.group.offsets.get):
+        while behind := self.checker.behind(self._committed):
             self.check()
             if self.loop.time() > deadline:
                 raise Violation(
                     f"not caught up {bound:.0f} s after it was healed:\n" + "\n".join(behind)
                 )
             await asyncio.sleep(0.25)
+
+    def _committed(self, partition: TopicPartition) -> int | None:
+        """What is committed of the log that there is."""
+        kept = self.group.committed([partition])[partition] if self.group.available else None
+        ids = self.broker.topic_ids([partition.topic])
+        if kept is not None and are_two(kept.belonging.topic_id, ids[partition.topic]):
+            # A late commit of the old log: who begins there reads the new one from its start.
+            return self.checker.reached(partition)
+        return None if kept is None else kept.offset
 
     async def ready(self, bound: float = BOUND) -> None:
         """Wait until every process says that it is ready; a violation where it takes longer."""
