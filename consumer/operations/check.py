@@ -17,7 +17,9 @@ from consumer.printable import printable_line
 from consumer.settings import Settings, exposed_files
 from consumer.store.opening import open_store
 from consumer.stream.codecs import check_codecs
+from consumer.stream.committed import AcceptedTarget
 from consumer.stream.group_grants import kafka_findings
+from consumer.stream.groups import describe_group
 from consumer.stream.topics import open_admin
 
 STYLES = {Status.OK: "green", Status.WARNING: "yellow", Status.FAILED: "bold red"}
@@ -30,7 +32,7 @@ async def check_everything(settings: Settings, *, as_json: bool) -> ExitCode:
         _answers("Kafka", _kafka(settings), settings),
         _answers("MongoDB", _mongo(settings), settings),
     )
-    findings += [*kafka, *mongo]
+    findings += [*kafka, *mongo, *await _belonging(settings)]
     if as_json:
         console().out(json.dumps([asdict(finding) for finding in findings]))
     else:
@@ -76,6 +78,32 @@ async def _mongo(settings: Settings) -> Sequence[Finding]:
     async with open_store(settings.mongo) as store:
         await store.answer()
         return await store.inspect()
+
+
+async def _belonging(settings: Settings) -> Sequence[Finding]:
+    """Compare where the group's records went with where they would go.
+
+    Nothing is said where a server does not answer: that has been said.
+    """
+    name = "stored records"
+    try:
+        async with (
+            asyncio.timeout(settings.kafka.request_timeout + settings.mongo.timeout),
+            open_store(settings.mongo) as store,
+            open_admin(settings.kafka) as admin,
+        ):
+            accepted = AcceptedTarget(await store.target(), settings.mongo.moved_from)
+            group = await describe_group(admin, settings.kafka.group_id)
+    except (TimeoutError, ConsumerError):
+        return ()
+    try:
+        accepted.check(
+            {p: k for p, k in group.committed.items() if p.topic in settings.kafka.topics}
+        )
+    except PreconditionError as error:
+        said, _, cure = str(error).partition("; cure: ")
+        return [Finding(name, Status.FAILED, said, cure)]
+    return [Finding(name, Status.OK, f"go to {accepted.target}")]
 
 
 async def _answers(

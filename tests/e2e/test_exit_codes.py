@@ -104,6 +104,9 @@ async def test_3_when_f53_the_groups_records_were_stored_elsewhere_until_that_is
     refused = await fleet.start("--exit-when-caught-up", settings=elsewhere)
     assert await fleet.ended(refused) == ExitCode.PRECONDITION
     assert not refused.said("partitions_assigned")
+    check = await fleet.launch("-m", "consumer", "check", settings=elsewhere)
+    assert await fleet.ended(check) == ExitCode.FOUND
+    assert "mongo.moved_from=" in "".join(check.words)
     (line,) = refused.why.splitlines()
     assert f"{site.name} (" in line
     assert f"{site.name}-b (" in line
