@@ -13,8 +13,15 @@ COPY pyproject.toml constraints.txt /build/
 COPY deploy /build/deploy
 COPY scripts/requirements.py /build/
 WORKDIR /build
+# Packages that were left there for another Python would make an image that cannot start.
 RUN mkdir -p /opt/consumer \
-    && if [ -d deploy/site-packages ]; then cp -r deploy/site-packages/. /opt/consumer/; \
+    && if [ -d deploy/site-packages ]; then \
+         tag=$(python3 -c 'import sysconfig; print(sysconfig.get_config_var("SOABI"))') \
+         && foreign=$(find deploy/site-packages -name '*.cpython-*.so' ! -name "*.$tag.so" | head -n 1) \
+         && if [ -n "$foreign" ]; then \
+              echo "deploy/site-packages is not for the Python of ${tag}: ${foreign}; delete it," \
+                "or fill it anew: make site-packages with that Python" >&2; exit 1; fi \
+         && cp -r deploy/site-packages/. /opt/consumer/; \
        else python3 requirements.py pyproject.toml > requirements.txt \
             && python3 -m pip install --no-cache-dir --target /opt/consumer \
                  --constraint constraints.txt --requirement requirements.txt; fi
@@ -26,12 +33,14 @@ RUN python3 -m compileall -q -j 0 /opt/consumer
 FROM ${PYTHON_IMAGE}
 ENV PYTHONPATH=/opt/consumer \
     PYTHONUNBUFFERED=1 \
-    PYTHONDONTWRITEBYTECODE=1
+    PYTHONDONTWRITEBYTECODE=1 \
+    CONSUMER_HTTP__PORT=8080
 COPY deploy/bin /usr/local/bin
 COPY --from=packages /opt/consumer /opt/consumer
 # A number, so that an orchestrator can see without asking that it is not root.
 USER 10001:10001
 WORKDIR /tmp
+# /livez, /readyz and /metrics; CONSUMER_HTTP__PORT says where, empty for nowhere.
 EXPOSE 8080
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["consumer"]

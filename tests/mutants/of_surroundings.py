@@ -320,4 +320,15 @@ MUTANTS = (
         (_ENDS + "test_f97_the_line_that_says_why_a_run_ends_is_json_where_the_log_is",),
         "whoever collects the logs loses the one line that says why the process is gone",
     ),
+    Mutant(
+        "whatever packages were left there are taken",
+        "F92",
+        "Dockerfile",
+        """! -name "*.$tag.so" | head""",
+        """-name "*.$tag" | head""",
+        (
+            "tests/unit/test_image.py::test_f92_packages_that_were_left_there_for_another_python_are_refused",
+        ),
+        "an image is built, and ends with an import that fails at every start",
+    ),
 )

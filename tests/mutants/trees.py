@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.mutants.mutant import Mutant
 
 ROOT = Path(__file__).parents[2]
-COPIED = ("consumer", "producer_tools", "tests", "pyproject.toml")
+COPIED = ("consumer", "producer_tools", "tests", "pyproject.toml", "Dockerfile", "README.md")
 
 TEST_SECONDS = 30
 """A test that takes longer counts as red: some mistakes let it wait for ever."""
