@@ -200,6 +200,18 @@ MUTANTS = (
         "an audit of hours would end without a table when the brokers are rolled",
     ),
     Mutant(
+        "what is older than the retention is not looked at",
+        "F55",
+        "consumer/operations/audit/judging.py",
+        "_EVEN_IF_OVER = (Account.APPLIED, Account.ALTERED)\n",
+        "_EVEN_IF_OVER = ()\n",
+        (
+            _JUDGING + "test_f55_what_a_shorter_retention_would_have_skipped_is_compared_where_"
+            "it_is_stored",
+        ),
+        "with a shorter retention in its settings an audit would pass over alterations",
+    ),
+    Mutant(
         "an interrupted transcript begins anew",
         "F55",
         "consumer/operations/explain.py",

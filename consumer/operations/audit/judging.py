@@ -25,6 +25,7 @@ from consumer.errors import TransientError
 from consumer.observe.logging import get_logger
 from consumer.operations.audit.accounts import (
     SKIPPED,
+    Account,
     Judged,
     Letter,
     rejected,
@@ -39,6 +40,9 @@ from consumer.store.collections import Collections
 from consumer.store.lookup import Asked, LookUp, judged_session_fields
 from consumer.stream.range_reader import RangeReader
 from consumer.stream.ranges import OffsetRange
+
+_EVEN_IF_OVER = (Account.APPLIED, Account.ALTERED)
+"""What is said of a document that is there, though by its record's time it need not be."""
 
 T = TypeVar("T")
 
@@ -117,12 +121,12 @@ class RecordJudge:
         return await answered("MongoDB", lambda: self._judged_now(records), self._backoff)
 
     async def _judged_now(self, records: Sequence[Record]) -> list[JudgedRecord]:
-        planned = [(record, self._planned(record)) for record in records]
-        writes = [write for _, write in planned if not isinstance(write, Rejected | None)]
+        planned = [(record, *self._planned(record)) for record in records]
+        writes = [write for _, write, _ in planned if not isinstance(write, Rejected | None)]
         sessions = await self._sessions(writes)
         places = [
-            _Place(write, sessions.get(write.session_id, ()), self._letter_of(record))
-            for record, write in planned
+            _Place(write, sessions.get(write.session_id, ()), self._letter_of(record), over=over)
+            for record, write, over in planned
             if not isinstance(write, Rejected | None)
         ]
         await self._ask(Asked(place.write, place.tell, _fields(place.write)) for place in places)
@@ -135,7 +139,7 @@ class RecordJudge:
                 if isinstance(write, Rejected | None)
                 else next(found).judged(),
             )
-            for record, write in planned
+            for record, write, _ in planned
         ]
 
     async def _ask(self, asked: Iterable[Asked]) -> None:
@@ -164,29 +168,36 @@ class RecordJudge:
     def _without_document(self, record: Record, write: Rejected | None) -> Judged:
         return SKIPPED if write is None else rejected(self._letter_of(record))
 
-    def _planned(self, record: Record) -> Write | Rejected | None:
-        """Return what the record writes; None: nothing, by policy."""
+    def _planned(self, record: Record) -> tuple[Write | Rejected | None, bool]:
+        """Return what the record writes (None: nothing, by policy), and whether that is over.
+
+        What is over was not written, or has expired, unless it was kept for longer then.
+        """
         # A key that differs was dead-lettered or not, as the policy was then: both are fine.
         decoded = decode(record, KeyPolicy.WARN, self._max_value_bytes)
         match decoded:
             case Rejected():
-                return decoded
+                return decoded, False
             case Tombstone():
-                return None
+                return None, False
             case Decoded():
                 lifetime = FOR_EVER
                 if self._retention is not None:
                     lifetime = self._retention.lifetime(record, datetime.now(UTC))
-                if lifetime.over:
-                    return None
-                return plan(decoded.message, record, lifetime.expire_at)
+                write = plan(decoded.message, record, lifetime.expire_at)
+                if lifetime.over and isinstance(write, Rejected):
+                    return None, True
+                return write, lifetime.over
 
 
 class _Place:
     """What is found under the identity of one write: judged as it comes, and then let go."""
 
-    def __init__(self, write: Write, sessions: Sequence[Stored], letter: Letter) -> None:
+    def __init__(
+        self, write: Write, sessions: Sequence[Stored], letter: Letter, *, over: bool
+    ) -> None:
         self.write = write
+        self._over = over
         self._sessions = sessions
         self._letter = letter
         self._found: list[Judged] = []
@@ -197,7 +208,8 @@ class _Place:
     def judged(self) -> Judged:
         if len(self._found) > 1:
             return repeated(self.write, len(self._found))
-        return self._found[0]
+        (found,) = self._found
+        return SKIPPED if self._over and found.account not in _EVEN_IF_OVER else found
 
 
 def _fields(write: Write) -> tuple[str, ...]:

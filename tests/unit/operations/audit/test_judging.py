@@ -251,6 +251,17 @@ async def test_f55_another_retention_than_that_of_the_writes_is_no_alteration(
     assert (await case.audited(*said, retention=now)).total == {Account.APPLIED: 3}
 
 
+async def test_f55_what_a_shorter_retention_would_have_skipped_is_compared_where_it_is_stored(
+    case: Case,
+) -> None:
+    said = [record(created()), record(event(), 1), record(event("s", "gone"), 2)]
+    await case.apply(*said[:2])
+    case.alter_event(payload={"text": "forged"})
+    await case.load()
+    report = await case.audited(*said, retention=Retention(timedelta(days=2)))
+    assert report.total == {Account.APPLIED: 1, Account.ALTERED: 1, Account.SKIPPED: 1}
+
+
 # --- how much is read ---------------------------------------------------------------------
 
 
