@@ -6,7 +6,6 @@ import asyncio
 import os
 import threading
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from typing import Final, NamedTuple
 
 LONGEST_LINE: Final = 64 * 1024 * 1024
@@ -92,7 +91,7 @@ async def _in_daemon_thread(descriptor: int) -> bytes:
             chunk = os.read(descriptor, _CHUNK_BYTES)
         except OSError as raised:
             error = raised
-        with suppress(RuntimeError):  # the loop has been closed: nobody waits any more
+        if not loop.is_closed():
             loop.call_soon_threadsafe(settle, chunk, error)
 
     threading.Thread(target=read, name="reading input", daemon=True).start()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Container
 
 from consumer.contract.record import TopicPartition
 
@@ -53,11 +53,11 @@ class Assignment:
         """Poll the partition no more until ``resume``."""
         self._held.add(partition)
 
-    def resume(self) -> frozenset[TopicPartition]:
-        """Let every held partition go on; return which those are."""
-        held = frozenset(self._held)
-        self._held.clear()
-        return held
+    def resume(self, but: Container[TopicPartition] = ()) -> frozenset[TopicPartition]:
+        """Let every held partition go on, ``but`` these; return which those are."""
+        released = frozenset(one for one in self._held if one not in but)
+        self._held -= released
+        return released
 
     def failures(self, partition: TopicPartition) -> int:
         """How often in a row the partition could not be read."""

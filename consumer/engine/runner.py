@@ -200,6 +200,7 @@ class Runner:
         failures = 0
         while True:
             await self._room()
+            self._release_gone()
             idle = [] if self._revoking else self._assignment.idle(self._now())
             epoch = self.ledger.epoch
             wait = BUSY_POLL if self._batches else IDLE_POLL
@@ -313,6 +314,12 @@ class Runner:
         held = self._assignment.resume()
         self._breaker.resume(held)
         self._observer.resumed(held)
+
+    def _release_gone(self) -> None:
+        """A hold speaks of records: where their log is no more, nobody would tell what is lost."""
+        gone = self._assignment.resume(but=self.ledger)
+        if gone:
+            self._observer.resumed(gone)
 
     # --- the group ------------------------------------------------------------
 

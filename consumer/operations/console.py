@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from functools import partial
 
 from rich.console import Console
 from rich.table import Table
@@ -39,10 +38,6 @@ def add_name_column(table: Table, title: str, names: Iterable[str]) -> None:
 
 
 def console() -> Console:
-    """Return a console on standard output that breaks no lines when piped.
-
-    It takes text for text: what stands in brackets or between colons comes from outside.
-    """
-    plain = partial(Console, highlight=False, soft_wrap=True, markup=False, emoji=False)
-    found = plain()
-    return found if found.is_terminal else plain(width=200)
+    """Return a console on standard output that breaks no lines when piped."""
+    found = Console(highlight=False, soft_wrap=True)
+    return found if found.is_terminal else Console(highlight=False, width=200, soft_wrap=True)

@@ -52,7 +52,7 @@ async def _print_text(reader: SessionReader, session_id: str, out: Console) -> E
     session = await reader.session(session_id)
     count = await reader.count_events(session_id)
     if session is None and not count:
-        out.print(f"no session and no event with the id {printable(session_id)}")
+        out.print(f"no session and no event with the id {printable(session_id)}", markup=False)
         return ExitCode.FOUND
     for line in _head(session_id, session, count):
         out.print(line)

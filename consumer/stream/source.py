@@ -1,9 +1,8 @@
 """Reading the topics without losing a record, whatever the client does.
 
-The one rule: a partition is fetched only after this class has itself sought it
-to where reading must begin, and after every error it is sought back to the
-record behind the last one handed out. The client's own idea of its position is
-never trusted, since it counts records that an exception threw away.
+The one rule: a partition is fetched only after this class has itself sought it to where reading
+must begin, and after every error it is sought back to the record behind the last one handed out.
+The client's own idea of its position is never trusted: it counts what an exception threw away.
 """
 
 from __future__ import annotations
@@ -163,8 +162,7 @@ class KafkaSource:
             return self._after_failure(client, generation, tried, error)
         self._group_failures = 0
         if generation != self._generation:
-            # What came may belong to the new assignment, which is not sought yet: its first
-            # poll seeks, so these records are read again.
+            # It may belong to the new assignment, whose first poll seeks: it is read again.
             return Polled()
         return await self._accept(client, generation, tried, fetched)
 
@@ -179,6 +177,9 @@ class KafkaSource:
         client, generation = self._client, self._generation
         if client is None:
             raise TransientError("not_connected", "commit refused")
+        if given_up := offsets.keys() - self._topic_ids.keys():
+            # The poll that tells of it goes on; without an id it would be the new log's offset.
+            raise GoneError(given_up)
         try:
             await self._commits.send(client, offsets, self._topic_ids)
         except TransientError as error:
@@ -312,12 +313,12 @@ class KafkaSource:
         fetched: Mapping[TopicPartition, Sequence[Record]],
     ) -> Polled:
         proven, moved = self._isolation.succeeded(tried), self._moved(client, tried, fetched)
-        # A client goes back by itself where its position is beyond the log's end: the topic was
-        # made again, the log truncated, or the broker mistaken. The look-up tells which.
+        # A client goes back by itself from beyond a log's end: made again, truncated, or told so by
+        # mistake; the look-up tells which. What a commit has found gone meanwhile is given up, too.
         back = [partition for partition, found in moved.items() if found < self._next[partition]]
         self._give_up(back, in_doubt=True)
-        fetched = {p: records for p, records in fetched.items() if p not in back}
-        moved = {p: found for p, found in moved.items() if p not in back}
+        fetched = {p: records for p, records in fetched.items() if p in self._next}
+        moved = {p: found for p, found in moved.items() if p in self._next}
         beginnings: Mapping[TopicPartition, int] = {}
         if moved:
             expected_before = dict(self._next)
@@ -359,7 +360,7 @@ class KafkaSource:
         for partition in tried:
             records = fetched.get(partition)
             found = records[0].offset if records else client.position(partition)
-            if found is not None and found != self._next[partition]:
+            if found is not None and found != self._next.get(partition, found):
                 moved[partition] = found
         return moved
 
@@ -368,9 +369,8 @@ class KafkaSource:
     ) -> Mapping[TopicPartition, int]:
         """Tell a hole that retention made from one that transactions leave."""
         try:
-            return await answered(
-                client.beginnings(partitions), "beginnings", self._request_timeout
-            )
+            asking = client.beginnings(partitions)
+            return await answered(asking, "beginnings", self._request_timeout)
         except TransientError:
             return {}
 

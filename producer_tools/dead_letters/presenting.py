@@ -172,7 +172,7 @@ def show_letter(
     rows = [*_facts(letter, fate), *_content(letter, None if full else SHOWN_BYTES)]
     console = Console()
     if console.is_terminal:
-        table = Table(title=Text(place(record.position)), title_justify="left", show_header=False)
+        table = Table(title=place(record.position), title_justify="left", show_header=False)
         table.add_column(style="bold", no_wrap=True)
         table.add_column(overflow="fold")
         for name, text in rows:

@@ -93,14 +93,16 @@ class Broker:
         }
         self.offline: set[TopicPartition] = set()
         """Partitions without a leader: nobody can read them, or say where they begin."""
+        self.away: set[str] = set()
+        """Topics that are deleted and not made again yet."""
         self.has_topic_ids = True
         """Whether topics have ids, as they have since Kafka 2.8."""
         self._watchers: list[asyncio.Future[None]] = []
 
     @property
     def partitions(self) -> list[TopicPartition]:
-        """All partitions of all topics."""
-        return list(self.logs)
+        """All partitions of all topics that are there."""
+        return [partition for partition in self.logs if partition.topic not in self.away]
 
     def watch(self, watcher: asyncio.Future[None]) -> None:
         """Be told once when anything has changed."""
@@ -116,7 +118,7 @@ class Broker:
     def has_news(self, positions: Mapping[TopicPartition, int]) -> bool:
         """Whether a fetch from these positions would find something, or itself out of range."""
         return any(
-            partition not in self.offline and not log.stable <= position <= log.end
+            self._readable(partition) and not log.stable <= position <= log.end
             for partition, position in positions.items()
             for log in (self.logs[partition],)
         )
@@ -128,8 +130,11 @@ class Broker:
         return {
             partition: self._fetch(self.logs[partition], position, most)
             for partition, position in positions.items()
-            if partition not in self.offline
+            if self._readable(partition)
         }
+
+    def _readable(self, partition: TopicPartition) -> bool:
+        return partition not in self.offline and partition.topic not in self.away
 
     def _fetch(self, log: Log, position: int, most: int) -> Fetched:
         if not log.start <= position <= log.end:
@@ -146,7 +151,7 @@ class Broker:
         return {
             partition.topic: f"{partition.topic}#{log.number}" if self.has_topic_ids else None
             for partition, log in self.logs.items()
-            if partition.topic in topics
+            if partition.topic in topics and partition.topic not in self.away
         }
 
     def beginnings(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
@@ -157,9 +162,15 @@ class Broker:
         """Return up to where the logs can be read."""
         return {partition: self.logs[partition].stable for partition in partitions}
 
-    def make_anew(self, topic: str) -> None:
-        """Delete a topic and make it again, empty."""
+    def delete(self, topic: str) -> None:
+        """Delete a topic. Its next logs are empty; until they are made it is away."""
         for partition, log in self.logs.items():
             if partition.topic == topic:
                 self.logs[partition] = Log(partition, log.number + 1)
+        self.away.add(topic)
+        self.changed()
+
+    def create(self, topic: str) -> None:
+        """Make a topic again that was deleted."""
+        self.away.discard(topic)
         self.changed()

@@ -25,6 +25,7 @@ class Code(StrEnum):
     ILLEGAL_GENERATION = "IllegalGenerationError"
     REBALANCE_IN_PROGRESS = "RebalanceInProgressError"
     COORDINATOR_NOT_AVAILABLE = "GroupCoordinatorNotAvailableError"
+    UNKNOWN_TOPIC = "UnknownTopicOrPartitionError"
 
 
 class RefusedError(Exception):
@@ -123,15 +124,18 @@ class Group:
     def commit(
         self, name: str, generation: int, offsets: Mapping[TopicPartition, Committed]
     ) -> None:
-        """Store offsets of the present generation."""
+        """Store offsets of the present generation, those of topics that are there."""
         self._fenced(name, generation)
         if self.state is State.COMPLETING:
             raise RefusedError(Code.REBALANCE_IN_PROGRESS)
-        committed = {partition: kept.offset for partition, kept in offsets.items()}
-        self.offsets.update(committed)
-        self.metadata.update({partition: kept.metadata for partition, kept in offsets.items()})
+        there = set(self._partitions())
+        known = {partition: kept for partition, kept in offsets.items() if partition in there}
+        self.offsets.update({partition: kept.offset for partition, kept in known.items()})
+        self.metadata.update({partition: kept.metadata for partition, kept in known.items()})
         if self.on_commit is not None:
-            self.on_commit(offsets)
+            self.on_commit(known)
+        if len(known) < len(offsets):
+            raise RefusedError(Code.UNKNOWN_TOPIC)
 
     def committed(
         self, partitions: Iterable[TopicPartition]

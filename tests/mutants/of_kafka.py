@@ -177,8 +177,7 @@ MUTANTS = (
         "A14",
         "consumer/stream/source.py",
         """        if generation != self._generation:
-            # What came may belong to the new assignment, which is not sought yet: its first
-            # poll seeks, so these records are read again.
+            # It may belong to the new assignment, whose first poll seeks: it is read again.
             return Polled()
 """,
         "",

@@ -12,6 +12,7 @@ _BROKERS = "tests/faults/kafka/test_faults_f_brokers.py::"
 _LOG = "tests/faults/kafka/test_faults_f_log.py::"
 _IDS = "tests/unit/stream/test_topic_ids.py::"
 _COMMITTED = "tests/unit/stream/test_committed.py::"
+_SOURCE = "tests/unit/stream/test_source.py::"
 _RUNNER = "tests/unit/engine/test_runner.py::"
 _OFFSETS_OF = "tests/unit/engine/test_offsets.py::"
 _ACCESS = "tests/faults/kafka/test_faults_f_access.py::"
@@ -302,6 +303,33 @@ MUTANTS = (
         "            del partition\n",
         (_RUNNER + "test_f47_what_was_in_flight_of_a_log_that_is_no_more_is_not_committed",),
         "offsets of the old log would be those of the new one",
+    ),
+    Mutant(
+        "what a poll has given up is committed without an id",
+        "F47",
+        "consumer/stream/source.py",
+        "        if given_up := offsets.keys() - self._topic_ids.keys():\n",
+        "        if given_up := offsets.keys() - offsets.keys():\n",
+        (_SOURCE + "test_f47_what_the_poll_has_given_up_already_is_not_committed_without_an_id",),
+        "an offset of the old log would pass for one of the new, and its first records be skipped",
+    ),
+    Mutant(
+        "what a commit has given up meanwhile is taken for read",
+        "F47",
+        "consumer/stream/source.py",
+        "        fetched = {p: records for p, records in fetched.items() if p in self._next}\n",
+        "        fetched = {p: records for p, records in fetched.items() if p not in back}\n",
+        (_SOURCE + "test_f47_a_commit_that_finds_a_log_gone_does_not_upset_the_poll_beside_it",),
+        "the process would end with a defect, or go on in the middle of another log",
+    ),
+    Mutant(
+        "a partition is held though its log is no more",
+        "F47",
+        "consumer/engine/runner.py",
+        "            self._release_gone()\n",
+        "",
+        (_RUNNER + "test_f47_a_partition_is_held_no_longer_than_its_log_lasts",),
+        "nothing of the new log would be read, and nobody told what the old one had left",
     ),
     Mutant(
         "a topic that nobody reads is no reason to be unready",

@@ -214,15 +214,6 @@ MUTANTS = (
         "whoever may write to the dead-letter topic could rewrite an operator's screen",
     ),
     Mutant(
-        "brackets and colons in what came from outside mean something",
-        "F84",
-        "consumer/operations/console.py",
-        "soft_wrap=True, markup=False, emoji=False)",
-        "soft_wrap=True)",
-        (_PRINTED + "test_f84_no_command_prints_raw_what_came_from_outside",),
-        "an id with brackets would be shown without them, as if it were another one",
-    ),
-    Mutant(
         "a complaint is written as it is",
         "F84",
         "producer_tools/console.py",

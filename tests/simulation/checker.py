@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import bson
@@ -11,10 +11,11 @@ import bson
 from consumer.contract import dead_letter_headers as headers
 from consumer.contract.record import Position, TopicPartition
 from consumer.contract.rejection import Reason
-from consumer.ports import Gap
+from consumer.ports import Gap, Reset
 from consumer.stream.committed import Committed
-from tests.fakes.broker import Broker
+from tests.fakes.broker import Broker, Log
 from tests.fakes.collections import MemoryCollections
+from tests.fakes.group import Group
 from tests.fakes.producer import SentRecord
 from tests.model import Document, Sent, accounted_for, problems
 from tests.simulation.process import Process
@@ -28,10 +29,15 @@ class Checker:
         self._broker = broker
         self._memory = memory
         self._workload = workload
-        self._letters: defaultdict[Position, set[Reason]] = defaultdict(set)
+        self._letters: defaultdict[tuple[Position, int], set[Reason]] = defaultdict(set)
         self._verified: defaultdict[tuple[TopicPartition, int], int] = defaultdict(int)
         self._gaps: list[tuple[int, Gap]] = []
         self._unknown: set[Slot] = set()
+        self._resets: list[tuple[int, TopicPartition]] = []
+        self._holders: dict[Slot, list[tuple[Process, int]]] = {}
+        """Who read a topic when it was deleted, and in which epoch."""
+        self.survivors: Collection[Process] = ()
+        """Who lived on when everything was over."""
         self.found: list[str] = []
         """What does not hold."""
 
@@ -43,35 +49,37 @@ class Checker:
         position = Position(
             said[headers.TOPIC], int(said[headers.PARTITION]), int(said[headers.OFFSET])
         )
-        self._letters[position].add(Reason(said[headers.REASON]))
+        # Of two logs of one topic the same offset; no two records have one timestamp.
+        self._letters[position, int(said[headers.TIMESTAMP])].add(Reason(said[headers.REASON]))
 
-    def gap(self, gap: Gap) -> None:
-        """A process said that records were deleted before anybody read them."""
+    def gap(self, gap: Gap, *, passed: bool) -> None:
+        """A process said that records were deleted unread. ``passed``: it had been beyond them."""
         log = self._broker.logs[gap.partition]
         self._gaps.append((log.number, gap))
+        if passed:
+            self.found.append(f"{gap}: told as deleted unread by one who had read further")
         if gap.end > log.start:
             self.found.append(f"{gap}: told as deleted, and the log begins at {log.start}")
 
     def committed(self, offsets: Mapping[TopicPartition, Committed]) -> None:
-        """Offsets were committed: what lies below them is never read again.
-
-        One that names another log than there is says nothing of this one, and who reads it knows.
-        """
+        """Offsets were committed: what lies below them, in their logs, is never read again."""
         for partition, kept in offsets.items():
-            log, offset = self._broker.logs[partition], kept.offset
-            if (
-                kept.belonging.topic_id
-                != self._broker.topic_ids([partition.topic])[partition.topic]
-            ):
-                continue
-            key = (partition, log.number)
-            if offset > log.end:
+            number, offset = self.log_of(partition, kept), kept.offset
+            key, log = (partition, number), self._broker.logs[partition]
+            if number == log.number and offset > log.end:
                 self.found.append(f"{partition}: committed {offset} beyond the end {log.end}")
             for passed in range(self._verified[key], offset):
-                sent = self._workload.sent.get((partition, log.number, passed))
+                sent = self._workload.sent.get((partition, number, passed))
                 if sent is not None and sent.surely_read and not self.accounted_for(sent):
                     self.found.append(f"{sent.position}: committed {offset} before it was stored")
             self._verified[key] = max(self._verified[key], offset)
+
+    def log_of(self, partition: TopicPartition, kept: Committed) -> int:
+        """Return the number of the log of which a committed offset speaks."""
+        topic_id = kept.belonging.topic_id
+        if topic_id is None:
+            return self._broker.logs[partition].number
+        return int(topic_id.rpartition("#")[2])
 
     def deleting(self, partition: TopicPartition, until: int, committed: int | None) -> None:
         """Records are about to be deleted; those that nobody has settled may be lost.
@@ -86,19 +94,29 @@ class Checker:
                 if committed is None:
                     self._unknown.add(slot)
 
-    def topic_deleted(self, partition: TopicPartition) -> None:
-        """Its log is about to go, and with it what tells of those records that are lost."""
-        log = self._broker.logs[partition]
-        self.deleting(partition, log.end, None)
-        self._unknown |= {
-            slot
-            for slot, sent in self._workload.sent.items()
-            if slot[:2] == (partition, log.number) and not sent.surely_read
-        }
+    def reset(self, reset: Reset) -> None:
+        """A process said that a log began anew."""
+        number = self._broker.logs[reset.partition].number
+        if number == 0:
+            self.found.append(f"{reset}: told of a log that was never made again")
+        self._resets.append((number, reset.partition))
 
-    def reached(self, partition: TopicPartition) -> int:
-        """The furthest offset that was ever committed of the log that there is."""
-        return self._verified[partition, self._broker.logs[partition].number]
+    def deleting_topic(self, topic: str, holders: Collection[Process], known: bool) -> None:
+        """A topic is about to be deleted, with whatever nobody has settled of it.
+
+        Its offsets go with it. So nobody knows of it but ``holders``, who read it now; and where
+        topics have no ids (not ``known``), nobody can tell.
+        """
+        for partition, log in self._broker.logs.items():
+            if partition.topic != topic:
+                continue
+            having = [one for one in holders if one.holds(partition)] if known else []
+            self.deleting(partition, log.end + 1, None)
+            for offset in range(log.end):
+                # What had been deleted before and was not told yet can be told no more, either.
+                slot = (partition, log.number, offset)
+                self._unknown.add(slot)
+                self._holders[slot] = [(one, one.epoch) for one in having]
 
     def accounted_for(self, sent: Sent) -> bool:
         """Tell whether the record may be forgotten."""
@@ -110,33 +128,47 @@ class Checker:
             sent,
             None if session is None else _decoded(bson.encode(session)),
             None if event is None else _decoded(bytes(event.raw)),
-            self._letters[sent.position],
+            self._letters[sent.position, sent.timestamp_ms],
         )
 
     # --- in the end -----------------------------------------------------------------
 
-    def behind(self, committed: Callable[[TopicPartition], int | None]) -> list[str]:
+    def behind(self, group: Group) -> list[str]:
         """Return the partitions whose last record is not committed yet."""
+        kept = group.committed(self._broker.logs)
         return [
-            f"{partition}: committed {committed(partition)}, last record {log.offsets[-1]}"
+            f"{partition}: committed {kept[partition]}, last record {log.offsets[-1]}"
             for partition, log in self._broker.logs.items()
-            if log.offsets and (committed(partition) or 0) <= log.offsets[-1]
+            if log.offsets and not self._is_behind_it(partition, kept[partition], log)
         ]
+
+    def _is_behind_it(self, partition: TopicPartition, kept: Committed | None, log: Log) -> bool:
+        if kept is None:
+            return False
+        if self.log_of(partition, kept) != log.number:
+            # A late commit of the old log: who begins there reads the new one from its start.
+            return self._verified[partition, log.number] > log.offsets[-1]
+        return kept.offset > log.offsets[-1]
 
     def check_documents(self) -> None:
         """Nothing is lost, nothing is invented, everything is as the model has it."""
         sessions = [_decoded(bson.encode(one)) for one in self._memory.sessions.values()]
         events = [_decoded(bytes(raw.raw)) for raw in self._memory.events.values()]
-        letters = [(at, reason) for at, reasons in self._letters.items() for reason in reasons]
+        letters = [(at, reason) for (at, _), reasons in self._letters.items() for reason in reasons]
         self.found += problems(self._workload.sent.values(), sessions, events, letters)
         for slot, sent in self._workload.sent.items():
-            if sent.surely_read or slot in self._unknown or self.accounted_for(sent):
+            if sent.surely_read or self.accounted_for(sent) or self._told(sent):
                 continue
-            if not self._told(sent):
+            holders = self._holders.get(slot, [])
+            known = any(one in self.survivors and one.epoch == epoch for one, epoch in holders)
+            if known or slot not in self._unknown:
                 self.found.append(f"{sent.position}: lost, and nobody said so")
 
     def _told(self, sent: Sent) -> bool:
         topic, partition, offset = sent.position
+        anew = ((p, number) for number, p in self._resets)
+        if any(p == (topic, partition) and number > sent.log for p, number in anew):
+            return True
         return any(
             number == sent.log
             and gap.partition == (topic, partition)

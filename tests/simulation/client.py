@@ -66,6 +66,7 @@ class SimulatedClient:
         self._reassigning = True
         self._prepared = False
         self._heartbeating = False
+        self._joined_for: Mapping[str, int] = {}
         self._rejoin = asyncio.Event()
         self._rejoin.set()
         self._assigned = asyncio.Event()
@@ -118,6 +119,9 @@ class SimulatedClient:
                     self._assigned.clear()
                     await self._assigned.wait()
                     continue
+                if self._fetcher.away(partitions):
+                    # Who asks again and again is told so, after a moment.
+                    await asyncio.sleep(RETRY_BACKOFF)
                 drained = self._fetcher.drain(partitions, max_records)
                 left = deadline - self._loop.time()
                 if drained or left <= 0:
@@ -154,7 +158,7 @@ class SimulatedClient:
         return found
 
     def partition_counts(self) -> Mapping[str, int]:
-        """See ``GroupClient``. The metadata of these clients is never old."""
+        """See ``GroupClient``. The client itself looks at it with each heartbeat."""
         return Counter(partition.topic for partition in self._cluster.broker.partitions)
 
     async def beginnings(
@@ -173,6 +177,9 @@ class SimulatedClient:
         partitions: Collection[TopicPartition],
     ) -> Mapping[TopicPartition, int]:
         wanted = list(partitions)
+        if any(partition.topic in self._cluster.broker.away for partition in wanted):
+            await asyncio.sleep(RETRY_BACKOFF)
+            raise TransientError("UnknownTopicOrPartitionError", "list_offsets failed")
         if self._cluster.broker.offline.intersection(wanted):
             await asyncio.sleep(self._links.data.request_timeout)
             raise TransientError("KafkaTimeoutError", "list_offsets failed")
@@ -205,6 +212,8 @@ class SimulatedClient:
                 if refused.code is Code.COORDINATOR_NOT_AVAILABLE:
                     await asyncio.sleep(RETRY_BACKOFF)
                     continue
+                if refused.code is Code.UNKNOWN_TOPIC:
+                    raise TransientError(refused.code, "commit failed") from None
                 self._refused(refused.code)
                 raise TransientError("CommitFailedError", "commit failed") from None
             else:
@@ -258,6 +267,9 @@ class SimulatedClient:
             await asyncio.sleep(self._times.heartbeat_interval)
             if self._faults.heartbeat_poisoned:
                 return
+            if self._heartbeating and self.partition_counts() != self._joined_for:
+                # The metadata says that other topics are there: all must join again.
+                self._rejoin.set()
             if not self._heartbeating or self._generation < 0:
                 continue
             if self._idle() >= self._times.max_poll_interval:
@@ -309,6 +321,7 @@ class SimulatedClient:
 
     async def _join(self) -> list[TopicPartition] | None:
         group, member = self._cluster.group, self._member
+        self._joined_for = self.partition_counts()
         try:
             self._generation, self._member = await self._ask_group(partial(group.join, member))
             partitions: list[TopicPartition] = await self._ask_group(

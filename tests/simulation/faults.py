@@ -47,7 +47,7 @@ def _victim(world: World, fault: Fault) -> Process | None:
 
 
 def _partition(world: World, fault: Fault) -> TopicPartition:
-    partitions = world.broker.partitions
+    partitions = list(world.broker.logs)
     return partitions[int(fault.chance * len(partitions))]
 
 
@@ -325,13 +325,46 @@ def retention(world: World, fault: Fault) -> None:
     _delete(world, partition, world.broker.logs[partition].end - int(fault.chance * 100 % 6))
 
 
+def _topic(fault: Fault) -> str:
+    return builders.EVENTS if fault.chance < 0.5 else builders.SESSIONS
+
+
 @kind
 def topic_anew(world: World, fault: Fault) -> None:
-    """A topic is deleted and made again, whoever is reading it, or has commits on their way."""
-    topic = builders.EVENTS if fault.chance < 0.5 else builders.SESSIONS
+    """A topic is deleted and made again at once, and perhaps filled further than it had been."""
+    topic = _topic(fault)
+    if not _may_be_made_anew(world, topic):
+        return
+    world.delete_topic(topic)
+    world.create_topic(topic)
+    if world.broker.has_topic_ids and fault.chance * 10 % 1 < 0.6:
+        world.workload.fill(topic)
+
+
+@kind
+def topic_away(world: World, fault: Fault) -> None:
+    """A topic is deleted, and made again in a while."""
+    topic = _topic(fault)
+    if not _may_be_made_anew(world, topic):
+        return
+    world.delete_topic(topic)
+    world.loop.in_world(fault.seconds, world.create_topic, topic)
+
+
+def _may_be_made_anew(world: World, topic: str) -> bool:
+    """Tell whether it can be told that there is another topic.
+
+    Where topics have no ids, only once nobody has anything to do: a commit for the old log could
+    land on the new one, and nothing would tell.
+    """
+    if topic in world.broker.away:
+        return False
+    if world.broker.has_topic_ids:
+        return True
     logs = [log for log in world.broker.logs.values() if log.partition.topic == topic]
-    for log in logs:
-        world.checker.topic_deleted(log.partition)
-    world.broker.make_anew(topic)
-    for log in logs:
-        world.group.forget(log.partition)
+    quiet = all(world.group.offsets.get(log.partition, 0) == log.end for log in logs)
+    calm = not any(
+        process.host.paused or (process.client is not None and process.client.committing)
+        for process in world.processes
+    )
+    return quiet and calm and world.group.state == "Stable"

@@ -99,6 +99,12 @@ class Fetcher:
         """Return what the last fetch said of the partition."""
         return None if self.assignment is None else self.assignment.seen.get(partition)
 
+    def away(self, partitions: Collection[TopicPartition]) -> list[TopicPartition]:
+        """Return those of the assigned ones whose topic is not there."""
+        assigned = {} if self.assignment is None else self.assignment.positions
+        away = self._cluster.broker.away
+        return [one for one in partitions if one.topic in away and one in assigned]
+
     async def wait(self, timeout: float) -> None:
         """Ask for more, and wait until something has changed."""
         self._request()
@@ -114,7 +120,8 @@ class Fetcher:
         assignment = self.assignment
         if assignment is None:
             return drained
-        failed: dict[TopicPartition, TransientError] = {}
+        gone = TransientError("UnknownTopicOrPartitionError", "fetch refused")
+        failed = dict.fromkeys(self.away(partitions), gone)
         for partition in [p for p in assignment.buffers if p in partitions]:
             buffer = assignment.buffers[partition]
             taken, rest = buffer.records[:max_records], buffer.records[max_records:]

@@ -16,6 +16,8 @@ THEMES = (
     ("join", "group_link_cut", "group_link_slow", "group_link_lossy", "coordinator_down"),
     ("join_to_the_end", "data_link_cut", "data_link_slow", "client_lost", "store_link_slow"),
     ("retention", "data_link_lossy", "fetch_errors", "topic_anew", "stop"),
+    ("topic_anew", "topic_away", "store_link_slow", "stop", "join", "group_link_slow"),
+    ("topic_anew", "pause", "crash", "data_link_slow", "topic_away", "consumed_deleted"),
     ("consumed_deleted", "emptied", "transaction", "aborted_flood", "stop", "data_link_slow"),
     ("pause", "crash", "store_interrupts", "store_link_lossy", "store_without_majority"),
     ("store_link_late", "store_again", "store_deposed", "stop", "pause", "crash"),

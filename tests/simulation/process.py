@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -29,7 +29,7 @@ from consumer.engine.runner import Limits, RunEnd, Runner
 from consumer.engine.supervise import supervise
 from consumer.engine.watchdog import Watchdog
 from consumer.errors import TransientError
-from consumer.ports import Observer, Polled
+from consumer.ports import Gap, Observer, Polled
 from consumer.state.outcomes import Mark, Result
 from consumer.state.writes import Write
 from consumer.store.mongo_store import MongoStore
@@ -145,6 +145,7 @@ class WitnessedSource(KafkaSource):
     def __init__(self, open_client: OpenClient, around: Surroundings) -> None:
         self._report = around.report
         self._bound = around.shape.max_batch_bytes
+        self._gaps: Sequence[Gap] = ()
         super().__init__(
             open_client,
             request_timeout=around.times.request_timeout,
@@ -161,7 +162,12 @@ class WitnessedSource(KafkaSource):
         weights = [_weight(record) for taken in polled.records.values() for record in taken]
         if len(weights) > 1 and sum(weights) > self._bound:
             self._report(f"{len(weights)} records of {sum(weights)} bytes in one poll")
+        self._gaps = polled.gaps
         return polled
+
+    def passed(self, gap: Gap) -> bool:
+        """Tell whether everything in a gap had been read, or passed over, before it was told."""
+        return gap not in self._gaps and (self.position(gap.partition) or 0) >= gap.end
 
 
 class Process:
@@ -191,6 +197,17 @@ class Process:
     def running(self) -> bool:
         """Whether it is alive and has not ended."""
         return self.host.alive and self.task is not None and not self.task.done()
+
+    @property
+    def epoch(self) -> int:
+        """The number of its assignment."""
+        return self.runner.ledger.epoch
+
+    def holds(self, partition: TopicPartition) -> bool:
+        """Tell whether it reads the partition now."""
+        return (
+            self.running and self.source is not None and self.source.position(partition) is not None
+        )
 
     async def _main(self, until: Mapping[TopicPartition, int] | None) -> None:
         around, times = self._around, self._around.times
@@ -315,7 +332,8 @@ class Process:
 
 
 def _weight(record: Record) -> int:
-    return len(record.key or b"") + len(record.value or b"")
+    headers = sum(len(name) + len(value or b"") for name, value in record.headers)
+    return len(record.key or b"") + len(record.value or b"") + headers
 
 
 def _letter(record: Record, rejected: Rejected) -> DeadLetter:

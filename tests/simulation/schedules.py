@@ -35,13 +35,15 @@ def build(seed: int | str, *, tracing: bool = False) -> World:
         commit_interval=chance.choice((0.2, 1.0)),
         breaker=BreakerLimits(chance.choice((1.0, 0.3)), window=10, minimum=4),
     )
-    return World(
+    world = World(
         seed,
         shape,
         partitions=chance.randint(1, 3),
         sessions=chance.randint(1, 4),
         tracing=tracing,
     )
+    world.broker.has_topic_ids = chance.random() < 0.85
+    return world
 
 
 async def _story(world: World, chance: Random, faults: list[Fault]) -> None:

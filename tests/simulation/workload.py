@@ -50,14 +50,25 @@ class Workload:
 
     def produce(self, records: int) -> None:
         """Send so many records."""
+        if self._broker.away:
+            return  # a topic is not there
         for _ in range(records):
             self._produce_one()
+        self._broker.changed()
+
+    def fill(self, topic: str) -> None:
+        """Send to each log of a topic about as many records as the last logs had, or more."""
+        for partition, log in self._broker.logs.items():
+            before = [slot[2] for slot in self.sent if slot[:2] == (partition, log.number - 1)]
+            if partition.topic == topic and before:
+                for _ in range(max(before) + self._chance.randint(-2, 4)):
+                    self._produce_one(log)
         self._broker.changed()
 
     def transact(self, records: int) -> Callable[[], None]:
         """Send so many records in a transaction; return what ends it, one way or the other."""
         log = self._any_log()
-        if log.open_from is not None:
+        if log.open_from is not None or self._broker.away:
             return lambda: None
         log.open_from = first = log.end
         for _ in range(records):

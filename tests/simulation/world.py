@@ -11,8 +11,6 @@ from typing import Any
 
 from consumer.contract.record import TopicPartition
 from consumer.engine.runner import RunEnd
-from consumer.observe.observer import UNREADABLE
-from consumer.stream.committed import are_two
 from tests import builders
 from tests.fakes.broker import Broker
 from tests.fakes.group import Group
@@ -108,7 +106,13 @@ class World:
             self.log(process.host.name, told(what, args, named))
         match what:
             case "gap":
-                self.checker.gap(args[0])
+                source = process.source
+                self.checker.gap(args[0], passed=source is not None and source.passed(args[0]))
+            case "reset":
+                self.checker.reset(args[0])
+            case "settled":
+                for partition in args[0].partitions:
+                    process.released.pop(partition, None)
             case "held":
                 self._held(process, args[0])
             case "resumed":
@@ -128,8 +132,7 @@ class World:
 
     def _resumed(self, process: Process, partitions: Collection[TopicPartition]) -> None:
         ledger = process.runner.ledger
-        # Of a log that is no more there is nothing to look at until the next one has begun.
-        for partition in set(partitions).intersection(ledger):
+        for partition in filter(ledger.__contains__, partitions):
             process.released[partition] = (ledger.epoch, ledger.committable(partition))
 
     def log(self, who: str, what: str) -> None:
@@ -167,8 +170,37 @@ class World:
         self.loop.in_world(seconds, self._produce, records)
 
     def _produce(self, records: int) -> None:
-        self._productions -= 1
-        self.workload.produce(records)
+        """Send; where topics have no ids, once everybody has noticed one that was made anew.
+
+        Who did not look while the new log was shorter than the old one could not know.
+        """
+        waits = not self.broker.has_topic_ids and any(map(self._reads_beyond, self.running))
+        if waits or self.broker.away:
+            self.loop.in_world(0.2, self._produce, records)
+        else:
+            self._productions -= 1
+            self.workload.produce(records)
+
+    def _reads_beyond(self, process: Process) -> bool:
+        source = process.source
+        return source is not None and any(
+            offset > self.broker.logs[partition].end for partition, offset in source._next.items()
+        )
+
+    def delete_topic(self, topic: str) -> None:
+        """Delete a topic with whatever is in it, and the group's offsets of it."""
+        self.log("broker", f"deletes {topic}")
+        self.checker.deleting_topic(topic, self.processes, known=self.broker.has_topic_ids)
+        self.broker.delete(topic)
+        for partition in self.broker.logs:
+            if partition.topic == topic:
+                self.group.forget(partition)
+
+    def create_topic(self, topic: str) -> None:
+        """Make a topic again."""
+        if topic in self.broker.away:
+            self.log("broker", f"creates {topic}")
+            self.broker.create(topic)
 
     # --- processes ------------------------------------------------------------------
 
@@ -258,7 +290,7 @@ class World:
         while self._productions:  # noqa: ASYNC110 -- virtual time, and nobody to tell of the end
             await asyncio.sleep(0.25)
         deadline = self.loop.time() + bound
-        while behind := self.checker.behind(self._committed):
+        while behind := self.checker.behind(self.group):
             self.check()
             if self.loop.time() > deadline:
                 raise Violation(
@@ -266,20 +298,13 @@ class World:
                 )
             await asyncio.sleep(0.25)
 
-    def _committed(self, partition: TopicPartition) -> int | None:
-        """What is committed of the log that there is."""
-        kept = self.group.committed([partition])[partition] if self.group.available else None
-        ids = self.broker.topic_ids([partition.topic])
-        if kept is not None and are_two(kept.belonging.topic_id, ids[partition.topic]):
-            # A late commit of the old log: who begins there reads the new one from its start.
-            return self.checker.reached(partition)
-        return None if kept is None else kept.offset
-
     async def ready(self, bound: float = BOUND) -> None:
         """Wait until every process says that it is ready; a violation where it takes longer."""
         deadline = self.loop.time() + bound
         while unready := {
-            process.host.name: reasons for process in self.running if (reasons := _reasons(process))
+            process.host.name: reasons
+            for process in self.running
+            if (reasons := process.witness.health.readiness().reasons)
         }:
             if self.loop.time() > deadline:
                 raise Violation(f"not ready {bound:.0f} s after it was healed: {unready}")
@@ -288,6 +313,7 @@ class World:
     async def finish(self) -> None:
         """Stop everybody and look at what is left."""
         idle = [process for process in self.running if not process.stop.is_set()]
+        self.checker.survivors = idle
         for process in self.running:
             self.stop(process)
         for process in self.running:
@@ -299,9 +325,3 @@ class World:
             if process.host.alive and process.end is not None:
                 self.checker.check_counts(process)
         self.checker.check_documents()
-
-
-def _reasons(process: Process) -> list[str]:
-    """Return why a process is not ready. A partition may be idle since it could not be read."""
-    reasons = process.witness.health.readiness().reasons
-    return [reason for reason in reasons if not reason.startswith(UNREADABLE)]

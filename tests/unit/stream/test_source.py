@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from consumer.contract.record import Record, TopicPartition
 from consumer.errors import TransientError
-from consumer.ports import Gap, Polled, Reset, Start
+from consumer.ports import Gap, GoneError, Polled, Reset, Start
 from consumer.stream.client import ClientLostError, MembershipError
-from consumer.stream.source import FAILURES_UNTIL_REPLACED, ISOLATION_WAIT
+from consumer.stream.source import FAILURES_UNTIL_REPLACED, ISOLATION_WAIT, UNKNOWN_TOPIC
 from tests.simulation.loop import in_virtual_time
 from tests.unit.stream.scripted_client import P0, P1, P2, Setting, records
 
@@ -490,8 +491,52 @@ async def test_a_commit_without_an_answer_does_not_outlive_its_assignment() -> N
     await client.callbacks.on_revoked()
     await client.callbacks.on_assigned([P0])
     client.commit_gate.set()
+    await setting.source.poll([P0], 100, 0.1)
     await setting.source.commit({P0: 12})
     assert client.commits == [{P0: 12}]
+
+
+@in_virtual_time
+async def test_f47_what_the_poll_has_given_up_already_is_not_committed_without_an_id() -> None:
+    setting = Setting()
+    client = await setting.reading(P0, P1)
+    client.fetches.append({P0: records(P0, 0), P1: records(P1, 12)})
+    refused: list[BaseException | None] = []
+
+    def commit() -> None:
+        committing = asyncio.ensure_future(setting.source.commit({P0: 11, P1: 11}))
+        committing.add_done_callback(lambda done: refused.append(done.exception()))
+
+    client.before_answer = commit
+    assert (await setting.source.poll([P0, P1], 100, 0.1)).gone == [P0]
+    (error,) = refused
+    assert isinstance(error, GoneError)
+    assert (list(error.partitions), client.commits) == ([P0], [])
+
+
+@in_virtual_time
+async def test_f47_a_commit_that_finds_a_log_gone_does_not_upset_the_poll_beside_it() -> None:
+    setting = Setting()
+    client = await setting.assigned(P0)
+    client.ids[P0.topic] = "before"
+    await setting.source.poll([P0], 100, 0.1)
+    fetched = asyncio.Event()
+
+    async def fetch(*_: object) -> dict[TopicPartition, list[Record]]:
+        await fetched.wait()
+        return {P0: records(P0, 0)}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(client, "fetch", fetch)
+        polling = asyncio.ensure_future(setting.source.poll([P0], 100, 0.1))
+        await asyncio.sleep(0.05)
+        client.ids[P0.topic] = "after"
+        client.commit_error = TransientError(UNKNOWN_TOPIC, "commit failed")
+        with pytest.raises(GoneError):
+            await setting.source.commit({P0: 11})
+        fetched.set()
+        assert nothing(await polling)
+    assert setting.source.position(P0) is None
 
 
 @in_virtual_time
