@@ -71,7 +71,7 @@ MUTANTS = (
     ),
     Mutant(
         "an audit looks at one of several documents",
-        "F45",
+        "F56",
         "consumer/operations/audit/judging.py",
         "        if len(self._found) > 1:\n",
         "        if not self._found:\n",
