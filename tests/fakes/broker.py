@@ -115,10 +115,16 @@ class Broker:
             if not watcher.done():
                 watcher.set_result(None)
 
-    def has_news(self, positions: Mapping[TopicPartition, int]) -> bool:
-        """Whether a fetch from these positions would find something, or itself out of range."""
+    def has_news(
+        self, positions: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
+    ) -> bool:
+        """Whether a fetch would find something, itself out of range, or a log of another end.
+
+        ``ends``: where the logs ended as of the last fetch, as far as that is known.
+        """
         return any(
-            self._readable(partition) and not log.stable <= position <= log.end
+            self._readable(partition)
+            and (not log.stable <= position <= log.end or ends.get(partition, log.end) != log.end)
             for partition, position in positions.items()
             for log in (self.logs[partition],)
         )

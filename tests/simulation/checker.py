@@ -9,10 +9,12 @@ from typing import Any
 import bson
 
 from consumer.contract import dead_letter_headers as headers
+from consumer.contract.dead_letter import serialized_size
 from consumer.contract.record import Position, TopicPartition
 from consumer.contract.rejection import Reason
 from consumer.ports import Gap, Reset
 from consumer.stream.committed import Committed
+from consumer.stream.dead_letters import NO_LIMIT
 from tests.fakes.broker import Broker, Log
 from tests.fakes.collections import MemoryCollections
 from tests.fakes.group import Group
@@ -36,6 +38,8 @@ class Checker:
         self._resets: list[tuple[int, TopicPartition]] = []
         self._holders: dict[Slot, list[tuple[Process, int]]] = {}
         """Who read a topic when it was deleted, and in which epoch."""
+        self.smallest_limit = NO_LIMIT
+        """The smallest letters' limit that there was, in bytes."""
         self.survivors: Collection[Process] = ()
         """Who lived on when everything was over."""
         self.found: list[str] = []
@@ -50,7 +54,19 @@ class Checker:
             said[headers.TOPIC], int(said[headers.PARTITION]), int(said[headers.OFFSET])
         )
         # Of two logs of one topic the same offset; no two records have one timestamp.
-        self._letters[position, int(said[headers.TIMESTAMP])].add(Reason(said[headers.REASON]))
+        stamp = int(said[headers.TIMESTAMP])
+        self._letters[position, stamp].add(Reason(said[headers.REASON]))
+        if headers.TRUNCATED in said:
+            self._cut(position, stamp, sent)
+
+    def _cut(self, position: Position, stamp: int, sent: SentRecord) -> None:
+        """A letter may be cut only where the topic would refuse it, at its smallest limit."""
+        record = next(one for one in self._workload.records.values() if one.timestamp_ms == stamp)
+        own = tuple(one for one in sent.headers if one[0] in headers.NAMES)
+        own = tuple(one for one in own if one[0] not in headers.TRUNCATION_NAMES)
+        whole = serialized_size(record.key, record.value, record.headers + own)
+        if whole <= self.smallest_limit:
+            self.found.append(f"{position}: its letter of {whole} bytes was cut")
 
     def gap(self, gap: Gap, *, passed: bool) -> None:
         """A process said that records were deleted unread. ``passed``: it had been beyond them."""

@@ -172,7 +172,7 @@ KINDS |= {name: partial(_link_trouble, condition) for name, condition in LINK_TR
 @kind
 def letters_too_large(world: World, fault: Fault) -> None:
     """The dead-letter topic takes but small letters."""
-    world.letters.limit = SMALL_LETTERS
+    world.letters.limit = world.checker.smallest_limit = SMALL_LETTERS
 
     def widen() -> None:
         world.letters.limit = LetterTopic(world.checker.letter).limit

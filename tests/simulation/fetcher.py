@@ -169,7 +169,8 @@ class Fetcher:
             if position is not None and partition not in assignment.buffers
         }
         broker = self._cluster.broker
-        if not broker.has_news(positions):
+        ends = {one: seen.end for one, seen in assignment.seen.items() if one in positions}
+        if not broker.has_news(positions, ends):
             return
         self._in_flight = self._cluster.network.call(
             self._link, lambda: broker.fetch(positions, MOST_OF_ONE_PARTITION)

@@ -64,7 +64,7 @@ class Times:
     backoff_initial: float = 0.05
     backoff_max: float = 2.0
     close_timeout: float = 1.0
-    stall_after: float = 30.0
+    stall_after: float = 4.0
     metadata_max_age: float = 2.0
 
 
@@ -146,6 +146,10 @@ class WitnessedSource(KafkaSource):
         self._report = around.report
         self._bound = around.shape.max_batch_bytes
         self._gaps: Sequence[Gap] = ()
+        self._partitions = around.cluster.broker.logs.keys()
+        self._seen: dict[TopicPartition, int | None] = {}
+        self.moves: list[float] = []
+        """When reading went on, be it over records that were aborted, at most twice a second."""
         super().__init__(
             open_client,
             request_timeout=around.times.request_timeout,
@@ -163,6 +167,12 @@ class WitnessedSource(KafkaSource):
         if len(weights) > 1 and sum(weights) > self._bound:
             self._report(f"{len(weights)} records of {sum(weights)} bytes in one poll")
         self._gaps = polled.gaps
+        seen = {partition: self.position(partition) for partition in self._partitions}
+        if any((at or 0) > (self._seen.get(partition) or 0) for partition, at in seen.items()):
+            now = asyncio.get_running_loop().time()
+            if not self.moves or now - self.moves[-1] > 0.5:
+                self.moves.append(now)
+        self._seen = seen
         return polled
 
     def passed(self, gap: Gap) -> bool:

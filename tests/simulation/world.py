@@ -11,6 +11,7 @@ from typing import Any
 
 from consumer.contract.record import TopicPartition
 from consumer.engine.runner import RunEnd
+from consumer.observe.observer import STALLED
 from tests import builders
 from tests.fakes.broker import Broker
 from tests.fakes.group import Group
@@ -25,6 +26,10 @@ from tests.simulation.workload import Workload
 
 BOUND = 60.0
 """Seconds in which everything must be caught up once nothing is wrong any more."""
+
+
+SURELY_MOVES = 3
+"""So often reading has gone on while nothing is said to have moved: that is no stall."""
 
 
 class Violation(AssertionError):  # noqa: N818 -- what was found, not an error of the simulation
@@ -108,6 +113,8 @@ class World:
             case "gap":
                 source = process.source
                 self.checker.gap(args[0], passed=source is not None and source.passed(args[0]))
+            case "stalled":
+                self._stalled(process, args[0])
             case "reset":
                 self.checker.reset(args[0])
             case "settled":
@@ -117,6 +124,14 @@ class World:
                 self._held(process, args[0])
             case "resumed":
                 self._resumed(process, args[0])
+
+    def _stalled(self, process: Process, seconds: float) -> None:
+        """Reading that goes on is no stall, unless something is said to be the matter."""
+        causes = process.witness.health.readiness().reasons.keys() - {STALLED}
+        moves = [] if process.source is None else process.source.moves
+        since = self.loop.time() - seconds + 1  # the watchdog looks every second
+        if not causes and sum(since < moment for moment in moves) >= SURELY_MOVES:
+            self.checker.found.append(f"{process.host.name}: a stall, and reading goes on")
 
     def _held(self, process: Process, partition: TopicPartition) -> None:
         """Let an operator release the partition in a while; nothing else ever would."""
