@@ -41,9 +41,11 @@ class Lane:
     def timed_out(self, size: int) -> None:
         """Note that a command with ``size`` statements did not fit: half of it may.
 
-        Commands of one size under way side by side halve once.
+        Commands of one size under way side by side halve once. Of one statement alone that
+        says nothing: it might never fit, and all others would travel one by one each time.
         """
-        self.limit = max(1, min(self.limit, size // 2))
+        if size > 1:
+            self.limit = min(self.limit, size // 2)
 
     def fitted(self, size: int) -> None:
         """Note that a command with ``size`` statements fitted; a full one lets the next grow."""

@@ -258,8 +258,10 @@ class KafkaDeadLetters:
         """
         if self._limit != refused:
             return  # another batch has learnt it meanwhile
-        told, before = await self._ask_limit(), self._told
-        self._told = told
+        told = await self._ask_limit()
+        if self._limit != refused:
+            return  # or while this one asked: to it, what was told would be nothing new
+        before, self._told = self._told, told
         limit = told if told != before else refused // 2
         if limit < self._smallest:
             raise MessageSizeTooLargeError

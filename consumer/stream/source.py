@@ -81,8 +81,7 @@ class KafkaSource:
         self._membership = _Membership(self)
         self._opening = asyncio.Lock()
         self._next: dict[TopicPartition, int] = {}
-        self._topic_ids: dict[TopicPartition, str | None] = {}
-        """The topic of which ``_next`` speaks."""
+        self._topic_ids: dict[TopicPartition, str | None] = {}  # of which ``_next`` speaks
         self._assigned: frozenset[TopicPartition] = frozenset()
         self._generation = 0
         self._starts = StartingPoints(request_timeout, self._accepted)
@@ -94,6 +93,7 @@ class KafkaSource:
 
     async def revoked(self, membership: _Membership) -> None:
         """Hand the revocation on, then forget every position."""
+        self._starts.forget()  # nobody takes what it would tell, and a reset is told only once
         if self._listener is not None:
             await self._listener.on_revoked()
         if not membership.over:

@@ -269,6 +269,17 @@ MUTANTS = (
         "the record would be neither stored nor in the dead-letter topic",
     ),
     Mutant(
+        "a limit is learnt twice that two batches ask for at once",
+        "F58",
+        "consumer/stream/dead_letters.py",
+        """        if self._limit != refused:
+            return  # or while this one asked: to it, what was told would be nothing new
+""",
+        "",
+        (_LETTERS + "test_f58_two_batches_that_are_refused_at_once_learn_one_limit",),
+        "letters would be cut to half of what their topic takes, until the next start",
+    ),
+    Mutant(
         "a producer that failed is kept",
         "F39",
         "consumer/stream/dead_letters.py",

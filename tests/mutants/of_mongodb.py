@@ -328,6 +328,20 @@ MUTANTS = (
         "each retry would send a command for each record",
     ),
     Mutant(
+        "one statement that times out alone makes all commands smaller",
+        "F75",
+        "consumer/store/lane.py",
+        """        if size > 1:
+            self.limit = min(self.limit, size // 2)
+""",
+        "        self.limit = max(1, min(self.limit, size // 2))\n",
+        (
+            "tests/adapters/store/test_lane.py::"
+            "test_f75_one_statement_that_never_fits_makes_no_other_command_smaller",
+        ),
+        "one record that never fits would slow all partitions down at each of its tries",
+    ),
+    Mutant(
         "a majority that is away makes commands smaller",
         "F75",
         "consumer/store/sender.py",

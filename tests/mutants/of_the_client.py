@@ -332,6 +332,16 @@ MUTANTS = (
         "nothing of the new log would be read, and nobody told what the old one had left",
     ),
     Mutant(
+        "where reading begins is told to an engine that takes no more",
+        "F47",
+        "consumer/stream/source.py",
+        "        self._starts.forget()  # nobody takes what it would tell, and a reset is told only "
+        "once\n",
+        "",
+        (_IDS + "test_f47_what_is_found_while_the_assignment_ends_is_said_in_the_next",),
+        "nobody would be told that a topic was made again, and what of it was unread",
+    ),
+    Mutant(
         "a topic that nobody reads is no reason to be unready",
         "F47",
         "consumer/stream/topic_ids.py",

@@ -24,8 +24,12 @@ def test_commands_of_one_size_side_by_side_halve_once() -> None:
     for _ in range(3):
         lane.timed_out(800)
     assert lane.limit == 400
+
+
+def test_f75_one_statement_that_never_fits_makes_no_other_command_smaller() -> None:
+    lane = Lane(1000)
     lane.timed_out(1)
-    assert lane.limit == 1
+    assert lane.limit == 1000
 
 
 def test_it_grows_again_slowly_by_full_commands_that_fit_and_never_beyond_its_first_limit() -> None:

@@ -60,6 +60,7 @@ class Desk:
 
     async def _ask(self) -> int:
         self.asked += 1
+        await asyncio.sleep(0.1)
         return self.largest if self.told is None else self.told
 
     def _open(self, limit: int) -> MemoryProducer:
@@ -229,6 +230,17 @@ async def test_f58_a_topic_that_is_widened_is_believed() -> None:
     await desk.letters.send([letter(1, b"x" * 5_000)])
     cut = desk.log[-1]
     assert 450 < serialized_size(cut.key, cut.value, cut.headers) <= 800
+
+
+@in_virtual_time
+async def test_f58_two_batches_that_are_refused_at_once_learn_one_limit() -> None:
+    desk = Desk()
+    desk.largest = 1_500
+    sending = [desk.letters.send([letter(n, b"x" * 1_800)]) for n in range(2)]
+    await asyncio.gather(*sending)
+    sizes = [serialized_size(sent.key, sent.value, sent.headers) for sent in desk.log]
+    assert len(sizes) == 2
+    assert min(sizes) > 1_400, "cut to less than the topic takes"
 
 
 @in_virtual_time

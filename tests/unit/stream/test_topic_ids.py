@@ -272,3 +272,20 @@ async def test_f52_going_back_brings_what_came_of_the_others() -> None:
     client.fetches.append({P0: records(P0, 0), P1: records(P1, 10)})
     polled = await setting.source.poll([P0, P1], 100, 0.1)
     assert (polled.gone, polled.records) == ([P0], {P1: records(P1, 10)})
+
+
+@in_virtual_time
+async def test_f47_what_is_found_while_the_assignment_ends_is_said_in_the_next() -> None:
+    setting = Setting()
+    client = await reading(setting)
+    await made_again(setting, client)
+    setting.listener.gate.clear()
+    # Asked for before the engine takes no more, and answered behind it.
+    polling = asyncio.ensure_future(setting.source.poll([P0], 100, 0.1))
+    await asyncio.sleep(0)
+    revoking = asyncio.ensure_future(client.callbacks.on_revoked())
+    assert (await polling).starts == {}
+    setting.listener.gate.set()
+    await revoking
+    await client.callbacks.on_assigned([P0])
+    assert (await setting.source.poll([P0], 100, 0.1)).resets == [Reset(P0, 10, 0, unread=990)]
