@@ -294,10 +294,11 @@ class AiokafkaClient:
         with kafka_errors("offset_fetch"):
             fetched = await self._consumer._coordinator.fetch_committed_offsets(targets)  # noqa: SLF001
             # -- the public committed() asks for one partition a request
-        return {
-            TopicPartition(*target): Committed(*fetched[target]) if target in fetched else None
-            for target in targets
-        }
+        found = dict[TopicPartition, Committed | None].fromkeys(partitions)
+        for target, entry in fetched.items():
+            # The protocol lets it be null.
+            found[TopicPartition(*target)] = Committed(entry.offset, entry.metadata or "")
+        return found
 
     async def topic_ids(self, topics: Collection[str]) -> TopicIds:
         """See ``GroupClient``. The client itself is told to look where it knows otherwise."""

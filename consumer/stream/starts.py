@@ -161,9 +161,11 @@ class StartingPoints:
             and (topic_id is None or (end is not None and end < max(before.next, offset or 0)))
         ):
             # Truncated; or, where topics have no ids, perhaps made again. All of it is read
-            # again, and in the same log no commit goes below the one that there is.
+            # again. No commit goes below one that the log still reaches; one behind its end
+            # would, when the log has grown again, let a next reader begin behind new records.
+            stands = topic_id is not None and end is not None and end >= (offset or 0)
             found.resets.append(Reset(partition, before.next, beginning))
-            found.starts[partition] = Start(beginning, None if topic_id is None else offset)
+            found.starts[partition] = Start(beginning, offset if stands else None)
         else:
             if offset is not None and offset < beginning:
                 found.gaps.append(Gap(partition, offset, beginning))

@@ -223,6 +223,8 @@ class TopicWatch:
         there = self._ids
         if there is None:
             return ()
+        if not counts:  # the client has just been opened, and has not asked yet
+            return [topic for topic in self._topics if topic not in there]
         ours = {partition.topic for partition in assigned}
         return [
             topic

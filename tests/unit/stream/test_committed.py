@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
+from aiokafka import OffsetAndMetadata
+from aiokafka import TopicPartition as ClientPartition
 
 from consumer.errors import PreconditionError
 from consumer.ports import Start, Target
+from consumer.stream.client import AiokafkaClient
 from consumer.stream.committed import AcceptedTarget, Belonging, Committed
 from tests.simulation.loop import in_virtual_time
 from tests.unit.stream.scripted_client import P0, P1, Setting
@@ -78,3 +85,15 @@ async def test_f53_after_a_move_even_offsets_that_stand_still_are_committed_agai
     assert await setting.source.committed([P0, P1]) == {P0: None, P1: 10}
     await setting.source.commit({P0: 10})
     assert Belonging.decoded(client.metadata[P0]).target == HERE
+
+
+@in_virtual_time
+async def test_f53_an_offset_beside_which_null_was_committed_says_nothing_of_itself() -> None:
+    class Coordinator:
+        async def fetch_committed_offsets(
+            self, targets: Collection[ClientPartition]
+        ) -> dict[ClientPartition, OffsetAndMetadata]:
+            return dict.fromkeys(targets, OffsetAndMetadata(10, None))
+
+    consumer: Any = SimpleNamespace(_client=SimpleNamespace(send=None), _coordinator=Coordinator())
+    assert await AiokafkaClient(consumer).committed([P0]) == {P0: Committed(10)}

@@ -230,6 +230,14 @@ async def test_f47_a_topic_is_missing_until_it_is_there_and_known_and_read() -> 
     assert await _seen(setting, client) == []
 
 
+def test_f47_a_client_that_has_just_been_opened_misses_nothing_that_is_there() -> None:
+    watch = TopicWatch((builders.EVENTS, builders.SESSIONS), MAX_AGE, 1.0)
+    watch._ids = {builders.EVENTS: OLD, builders.SESSIONS: NEW}
+    assert watch.missing({}, []) == []
+    watch._ids = {builders.EVENTS: OLD}
+    assert watch.missing({}, []) == [builders.SESSIONS]
+
+
 def test_f47_a_member_that_is_one_too_many_for_a_smaller_topic_misses_nothing() -> None:
     watch = TopicWatch((builders.EVENTS, builders.SESSIONS), MAX_AGE, 1.0)
     watch._ids = {builders.EVENTS: OLD, builders.SESSIONS: NEW}
@@ -258,11 +266,25 @@ async def test_f52_a_log_that_was_truncated_is_read_again_and_committed_only_bey
 ):
     setting = Setting()
     client = await reading(setting)
+    client.fetches.append({P0: records(P0, 10, 11, 12)})
+    await setting.source.poll([P0], 100, 0.1)
+    client.log_ends = {P0: 11}
+    client.positions = {P0: 0}
+    assert (await setting.source.poll([P0], 100, 0.1)).gone == [P0]
+    polled = await setting.source.poll([P0], 100, 0.1)
+    assert (polled.starts, polled.resets) == ({P0: Start(0, 10)}, [Reset(P0, 13, 0)])
+
+
+@in_virtual_time
+async def test_f52_no_offset_stays_committed_behind_the_end_of_a_log_that_was_truncated() -> None:
+    # The log grows beyond it again, and whoever began there would not read what it grew by.
+    setting = Setting()
+    client = await reading(setting)
     client.log_ends = {P0: 6}
     client.positions = {P0: 0}
     assert (await setting.source.poll([P0], 100, 0.1)).gone == [P0]
     polled = await setting.source.poll([P0], 100, 0.1)
-    assert (polled.starts, polled.resets) == ({P0: Start(0, 10)}, [Reset(P0, 10, 0)])
+    assert (polled.starts, polled.resets) == ({P0: Start(0, None)}, [Reset(P0, 10, 0)])
 
 
 @in_virtual_time
