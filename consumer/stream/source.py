@@ -262,9 +262,9 @@ class KafkaSource:
             self._seek_back(client)
 
     async def _give_up_client(self, timeout: float) -> None:
-        client, self._client = self._client, None
         self._membership.over = True
-        self._forget()
+        self._forget()  # while the client can still say where the logs end
+        client, self._client = self._client, None
         if client is not None:
             # Where it fails the membership ends by the session timeout instead.
             closing = asyncio.ensure_future(client.close())

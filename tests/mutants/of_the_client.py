@@ -332,6 +332,19 @@ MUTANTS = (
         "nothing of the new log would be read, and nobody told what the old one had left",
     ),
     Mutant(
+        "a client that is given up says no more where logs end",
+        "F47",
+        "consumer/stream/source.py",
+        """        self._forget()  # while the client can still say where the logs end
+        client, self._client = self._client, None
+""",
+        """        client, self._client = self._client, None
+        self._forget()
+""",
+        (_IDS + "test_f47_what_was_unread_of_a_log_is_known_also_where_its_client_is_lost",),
+        "records that were lost with a topic would not be told, nor stopped for",
+    ),
+    Mutant(
         "where reading begins is told to an engine that takes no more",
         "F47",
         "consumer/stream/source.py",

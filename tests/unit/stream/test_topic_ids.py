@@ -8,6 +8,7 @@ import pytest
 
 from consumer.errors import TransientError
 from consumer.ports import Gap, GoneError, Reset, Start
+from consumer.stream.client import ClientLostError
 from consumer.stream.committed import Belonging
 from consumer.stream.topic_ids import TopicWatch
 from tests import builders
@@ -145,6 +146,18 @@ async def test_f47_a_topic_made_again_during_a_rebalance_is_said() -> None:
     client.ids |= {builders.EVENTS: NEW}
     client.offsets = {}
     await client.callbacks.on_assigned([P0])
+    assert (await setting.source.poll([P0], 100, 0.1)).resets == [Reset(P0, 10, 0, unread=990)]
+
+
+@in_virtual_time
+async def test_f47_what_was_unread_of_a_log_is_known_also_where_its_client_is_lost() -> None:
+    setting = Setting()
+    client = await reading(setting)
+    client.fetches.append(ClientLostError("fetching_ended"))
+    with pytest.raises(ClientLostError):
+        await setting.source.poll([P0], 100, 0.1)
+    again = await setting.assigned(P0)
+    again.ids = {builders.EVENTS: NEW, builders.SESSIONS: None}
     assert (await setting.source.poll([P0], 100, 0.1)).resets == [Reset(P0, 10, 0, unread=990)]
 
 
