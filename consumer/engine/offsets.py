@@ -73,13 +73,17 @@ class Committer:
 
     async def caught_up(self, ends: Mapping[TopicPartition, int]) -> None:
         """Return when the group has committed ``ends``, whoever of its members did it."""
+        failures = 0  # its own, told by the partitions: a commit that is refused is other trouble
         while True:
             await asyncio.sleep(CATCH_UP_INTERVAL)
             try:
                 committed = await self._source.committed(list(ends))
             except TransientError as error:
-                self._refused(error, CATCH_UP_INTERVAL)
+                failures += 1
+                self._observer.retrying(Stage.COMMIT, error, failures, CATCH_UP_INTERVAL, ends)
                 continue
-            self._recovered()
+            if failures:
+                self._observer.recovered(Stage.COMMIT, failures, ends)
+                failures = 0
             if all((committed.get(partition) or 0) >= end for partition, end in ends.items()):
                 return

@@ -471,6 +471,18 @@ MUTANTS = (
         "one topic that is deleted would halt the others until the time to drain is over",
     ),
     Mutant(
+        "whoever looks at what is committed takes refused commits back",
+        "F83",
+        "consumer/engine/offsets.py",
+        "            if failures:\n",
+        "            self._recovered()\n            if failures:\n",
+        (
+            _OFFSETS_OF + "test_f83_commits_that_are_refused_stay_so_though_it_is_told_what_is"
+            "_committed",
+        ),
+        "a job would be ready four times a second while no commit is taken",
+    ),
+    Mutant(
         "a topic that is gone keeps the others from being committed",
         "F61",
         "consumer/engine/offsets.py",

@@ -125,6 +125,20 @@ async def test_the_end_is_reached_when_the_group_has_committed_it_whoever_did() 
 
 
 @in_virtual_time
+async def test_f83_commits_that_are_refused_stay_so_though_it_is_told_what_is_committed() -> None:
+    offsets = Offsets()
+    offsets.source.commit_errors.extend([REFUSED] * 3)
+    offsets.settled(P0, 5)
+    looking = asyncio.ensure_future(offsets.committer.caught_up({P0: 9}))
+    for _ in range(3):
+        await offsets.committer.commit()
+        await asyncio.sleep(1.0)
+    looking.cancel()
+    assert [attempt for _, _, attempt, _ in offsets.observer.retries] == [1, 2, 3]
+    assert offsets.observer.recoveries == []
+
+
+@in_virtual_time
 async def test_f61_a_topic_that_is_gone_keeps_no_other_from_being_committed() -> None:
     offsets = Offsets()
     offsets.settled(P0, 4)
