@@ -28,6 +28,7 @@ from aiokafka.protocol.fetch import FetchRequest
 
 from consumer.contract.record import TopicPartition
 from consumer.errors import TransientError
+from consumer.stream.exchange import ignore_result
 
 if TYPE_CHECKING:
     from consumer.stream.client import RebalanceCallbacks
@@ -107,6 +108,9 @@ def try_each_commit_once(consumer: AIOKafkaConsumer) -> None:
 
     async def send_once(assignment: Any, offsets: Any) -> None:  # noqa: ANN401 -- aiokafka ships
         # no types
+        if (task := asyncio.current_task()) is not None:
+            # The client shields it, and nobody asks how it ended once the commit is given up.
+            task.add_done_callback(ignore_result)
         try:
             await send(assignment, offsets)
         except KafkaError as error:

@@ -66,6 +66,13 @@ class History:
         self.deletions += made.values()
         self._logs.update({one.partition.topic for one in made.values() if one.whole})
 
+    def had(self, position: Position) -> bool:
+        """Tell whether an earlier log of a topic had a record there, too: no origin tells which."""
+        return any(
+            one.record.position == position and one.log < self.log(position.topic)
+            for one in self.records
+        )
+
     def settled(self, services: Iterable[Service]) -> Intervals:
         """Return what was settled of the present logs, and what nobody could settle of them."""
         whole = {one.partition: one for one in self.deletions if one.whole}
@@ -78,8 +85,9 @@ class History:
                     spans[partition] += later.get(partition, ())
                 else:
                     spans[partition] += parts
-        for one in self.deletions:
-            if one.partition not in whole and (one.unread or 0) < one.end:
+        for at, one in enumerate(self.deletions):
+            made_again = any(later is whole.get(one.partition) for later in self.deletions[at:])
+            if not made_again and (one.unread or 0) < one.end:
                 spans[one.partition].append((one.unread or 0, one.end))
         return {partition: sorted(parts) for partition, parts in spans.items()}
 

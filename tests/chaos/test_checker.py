@@ -254,3 +254,10 @@ def test_of_a_log_that_began_anew_only_what_was_settled_since_counts() -> None:
     assert whole.settled([service(*lines)]) == {PARTITION: [(0, 3)]}
     assert history(UNREAD).settled([service(lines[1])]) == {PARTITION: [(0, 3), (4, 8)]}
     assert (whole.log("t"), history(UNREAD).log("t")) == (1, 0)
+    again = history(replace(UNREAD, whole=True, heard={"p": 1}), replace(UNREAD, unread=3, end=5))
+    assert again.settled([service(*lines)]) == {PARTITION: [(0, 3), (3, 5)]}
+
+
+def test_an_origin_in_a_log_that_is_no_more_may_be_that_of_another_record() -> None:
+    assert history(replace(UNREAD, whole=True)).had(Position("t", 0, 7))
+    assert not history(UNREAD).had(Position("t", 0, 7))

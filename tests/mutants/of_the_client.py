@@ -503,4 +503,16 @@ MUTANTS = (
         (_BROKERS + "test_f68_without_any_broker_the_client_connects_seldom_and_it_is_counted",),
         "an outage would be answered with a hundred connections a second, from each instance",
     ),
+    Mutant(
+        "how a commit ends that was given up is complained about",
+        "F61",
+        "consumer/stream/client_repairs.py",
+        "            task.add_done_callback(ignore_result)\n",
+        "            del task\n",
+        (
+            "tests/unit/stream/test_client_options.py::"
+            "test_f61_how_a_commit_ends_that_was_given_up_is_nobodys_complaint",
+        ),
+        "an error that is none would stand in the log after some rebalances",
+    ),
 )

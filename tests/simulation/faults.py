@@ -171,13 +171,14 @@ KINDS |= {name: partial(_link_trouble, condition) for name, condition in LINK_TR
 
 @kind
 def letters_too_large(world: World, fault: Fault) -> None:
-    """The dead-letter topic takes but small letters."""
+    """The dead-letter topic takes but small letters, for a while or for good."""
     world.letters.limit = world.checker.smallest_limit = SMALL_LETTERS
 
     def widen() -> None:
         world.letters.limit = LetterTopic(world.checker.letter).limit
 
-    world.loop.in_world(fault.seconds, widen)
+    if fault.chance * 10 % 1 < 0.5:
+        world.loop.in_world(fault.seconds, widen)
 
 
 # --- the group and the client -----------------------------------------------------------

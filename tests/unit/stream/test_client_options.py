@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from types import SimpleNamespace
+
 import pytest
+from aiokafka.errors import UnknownMemberIdError
 
 from consumer.settings import KafkaSettings
 from consumer.stream.client import _consumer_options
+from consumer.stream.client_repairs import try_each_commit_once
+from tests.simulation.loop import in_virtual_time
 
 
 @pytest.mark.parametrize(
@@ -21,3 +27,25 @@ from consumer.stream.client import _consumer_options
 )
 def test_no_option_of_the_client_can_lose_a_record(option: str, value: object) -> None:
     assert _consumer_options(KafkaSettings())[option] == value
+
+
+@in_virtual_time
+async def test_f61_how_a_commit_ends_that_was_given_up_is_nobodys_complaint() -> None:
+    refused = asyncio.Event()
+
+    async def refuse(*_: object) -> None:
+        await refused.wait()
+        raise UnknownMemberIdError
+
+    coordinator = SimpleNamespace(_do_commit_offsets=refuse)
+    try_each_commit_once(SimpleNamespace(_coordinator=coordinator))
+
+    async def commit() -> None:
+        await asyncio.shield(coordinator._do_commit_offsets(None, {}))
+
+    given_up = asyncio.ensure_future(commit())
+    await asyncio.sleep(0.1)
+    given_up.cancel()
+    await asyncio.wait([given_up])
+    refused.set()
+    await asyncio.sleep(0.1)
