@@ -191,11 +191,13 @@ def leave(code: int, words: str = "") -> NoReturn:
     except (OSError, ValueError) as error:
         code = code or ExitCode.PRECONDITION  # what the command was asked for is not there
         words = words or f"standard output cannot be written: {error}"
+    # The log first, which may hold back a line to count its repetitions: why the process ends is
+    # the last that it says.
+    atexit._run_exitfuncs()  # noqa: SLF001 -- nothing public runs them
     if words:
         from consumer.observe.writer import STANDARD_ERROR, LogWriter, own_copy  # noqa: PLC0415 -- as above
 
         writer = LogWriter(own_copy(STANDARD_ERROR))
         writer.write(words.removesuffix("\n"))
         writer.close(LAST_WORDS_DEADLINE)
-    atexit._run_exitfuncs()  # noqa: SLF001 -- the log is flushed there; nothing public runs them
     os._exit(code)

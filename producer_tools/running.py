@@ -112,6 +112,8 @@ async def _check_and_publish(publication: Publication) -> None:
         os.lseek(descriptor, start, os.SEEK_SET)
     with progress("publishing", size) as advance:
         await publish(publication, advance)
+    if not publication.counts.checked:
+        _warn(f"{publication.name} holds no message")
     if (line := publication.counts.stopped_at) is not None:
         _warn(f"stopped at line {line}; --skip-invalid goes on behind wrong lines")
 

@@ -201,6 +201,19 @@ def test_f97_the_line_that_says_why_a_run_ends_is_json_where_the_log_is() -> Non
     assert ended["message"].startswith("Kafka did not answer within 0.1 s")
 
 
+def test_f97_where_people_read_the_log_why_a_run_ends_is_its_last_line() -> None:
+    command = (*MODULE, "run", "--set", "log.format=console", "--set", "engine.startup_timeout=0.5")
+    done = subprocess.run(
+        (*command, "--bootstrap-servers", "127.0.0.1:1"),
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert done.returncode == ExitCode.PRECONDITION
+    assert done.stderr.splitlines()[-1].startswith("consumer: Kafka did not answer within 0.5 s")
+
+
 async def test_f62_a_server_that_says_nothing_is_waited_for_no_longer_than_a_start_may_take() -> (
     None
 ):

@@ -39,7 +39,8 @@ class Producer:
         return self.futures[-1]
 
     async def flush(self) -> None:
-        await asyncio.wait(self.futures)
+        if self.futures:
+            await asyncio.wait(self.futures)
 
     async def stop(self) -> None:
         for future in self.futures[self.keeps :]:
@@ -151,3 +152,16 @@ async def test_f86_input_that_cannot_be_read_is_named(producer: Producer, tmp_pa
         await running._publish("<stdin>", opened.fileno(), TARGET, skip_invalid=True, as_json=False)
     assert str(raised.value) == "<stdin> cannot be read (Bad file descriptor)"
     assert producer.keys == []
+
+
+async def test_f86_a_file_without_a_message_is_named(
+    producer: Producer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "empty.ndjson"
+    file.write_text("\n\n")
+    with file.open("rb") as opened:
+        await running._publish(
+            "empty.ndjson", opened.fileno(), TARGET, skip_invalid=False, as_json=False
+        )
+    assert "producer-tools: empty.ndjson holds no message\n" in capsys.readouterr().err
+    assert producer.futures == []
