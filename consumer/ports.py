@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Protocol
 
 from consumer.contract.dead_letter import DeadLetter
@@ -70,10 +72,14 @@ class AssignmentListener(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where reading a partition begins: the committed offset, or the log's start where none is."""
+    """Where reading a partition begins: the committed offset, or the log's start where none is.
+
+    ``held``: a hold is committed beside it, which ended with the assignment that it was of.
+    """
 
     offset: int
     committed: int | None
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +135,25 @@ class Target:
         return f"{self.name} [{self.key}]"
 
 
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Why the breaker holds a partition: nothing from ``offset`` on is settled.
+
+    ``share`` of its latest records would be dead-lettered; ``reasons`` counts those of the batch
+    that tripped the breaker, at ``since``.
+    """
+
+    offset: int
+    share: float
+    reasons: Mapping[Reason, int]
+    since: datetime
+
+
+Holds = Mapping[TopicPartition, Hold]
+
+NO_HOLDS: Holds = MappingProxyType({})
+
+
 class GoneError(TransientError):
     """Partitions were to be committed whose log is no more. The others can be."""
 
@@ -155,9 +180,10 @@ class Source(Protocol):
         """Let the next poll of the partition begin at ``offset``."""
         ...
 
-    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Commit the offsets of the next records to read.
+    async def commit(self, offsets: Mapping[TopicPartition, int], holds: Holds = NO_HOLDS) -> None:
+        """Commit the offsets of the next records to read, and why nobody reads on, if so.
 
+        A hold that is not among ``holds`` is taken back by the commit of its partition.
         Raises ``TransientError`` when refused, ``GoneError`` where the rest may be tried at once.
         """
         ...
@@ -216,19 +242,6 @@ class PartitionReport:
     reasons: Counter[Reason] = field(default_factory=Counter)
     late: int = 0
     marks: Counter[Mark] = field(default_factory=Counter)
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """Why the breaker holds a partition: nothing from ``offset`` on is settled.
-
-    ``share`` of its latest records would be dead-lettered; ``reasons`` counts those of the batch
-    that tripped the breaker.
-    """
-
-    offset: int
-    share: float
-    reasons: Mapping[Reason, int]
 
 
 @dataclass(slots=True)

@@ -99,7 +99,7 @@ class Batches:
     ) -> None:
         for partition, hold in report.held.items():
             span = spans[partition]
-            if self._ledger.give_back(span):
+            if self._ledger.give_back(span, hold):
                 self._source.seek(partition, span.first)
                 self._assignment.hold(partition)
                 self._observer.held(partition, hold)

@@ -42,13 +42,14 @@ class Committer:
         async with self._one_at_a_time:
             while True:
                 offsets, revision = self._ledger.uncommitted(), self._ledger.revision
+                holds = self._ledger.holds(offsets)
                 if not offsets:
                     self._recovered()
                     return True
                 clock = asyncio.get_running_loop().time
                 begun = clock()
                 try:
-                    await self._source.commit(offsets)
+                    await self._source.commit(offsets, holds)
                 except GoneError as error:
                     # There is nothing to commit them to. The others must not wait for them.
                     for partition in error.partitions:
@@ -58,7 +59,7 @@ class Committer:
                     self._refused(error, self._interval)
                     return False
                 self._recovered()
-                self._ledger.mark_committed(offsets.items(), revision)
+                self._ledger.mark_committed(offsets.items(), revision, holds)
                 self._observer.committed(offsets, clock() - begun)
                 return True
 

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Protocol, TypeVar, assert_never
 
@@ -113,6 +113,10 @@ class LetterWriter:
         return self.build(record, rejected, self.now())
 
 
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
 class Pipeline:
     """Takes one batch to its end, through every outage on the way."""
 
@@ -127,8 +131,9 @@ class Pipeline:
         backoff: Backoff,
         chance: Callable[[], float],
         observer: Observer,
+        now: Callable[[], datetime] = _utc_now,
     ) -> None:
-        """``chance`` returns a number in [0, 1) for the jitter of waits."""
+        """``chance`` returns a number in [0, 1) for the jitter of waits; ``now`` is for holds."""
         self._planner = planner
         self._store = store
         self._dead_letters = dead_letters
@@ -137,6 +142,7 @@ class Pipeline:
         self._backoff = backoff
         self._chance = chance
         self._observer = observer
+        self._now = now
 
     async def process(self, batch: Batch) -> BatchReport:
         """Take the batch to its end.
@@ -261,7 +267,7 @@ class Pipeline:
                 if result.rejected.reason not in reasons:
                     self._observer.rejected(record, result.rejected)
                 reasons[result.rejected.reason] += 1
-        return Hold(records[0].offset, share, reasons)
+        return Hold(records[0].offset, share, reasons, self._now())
 
     def _report(self, records: Sequence[Record], ended: Sequence[Result]) -> PartitionReport:
         report = PartitionReport(records[0].offset, records[-1].offset + 1)

@@ -260,7 +260,7 @@ class Runner:
         for gap in polled.gaps:
             self.unread.skip(gap)
         for partition, start in polled.starts.items():
-            self.ledger.seed(partition, start.offset, start.committed)
+            self.ledger.seed(partition, start.offset, start.committed, held=start.held)
             self._can_be_read(partition)
         for partition, error in polled.failed.items():
             self._set_aside(partition, error)
@@ -313,6 +313,7 @@ class Runner:
         """Let every held partition go on, past the breaker, until it is healthy again."""
         held = self._assignment.resume()
         self._breaker.resume(held)
+        self.ledger.resume(held)
         self._observer.resumed(held)
 
     def _release_gone(self) -> None:

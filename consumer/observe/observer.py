@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping
-from datetime import UTC, datetime
 
 from structlog.typing import FilteringBoundLogger
 
@@ -41,10 +40,6 @@ UNREACHABLE = "unreachable"
 MISSING = "topics_missing"
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 class EngineObserver:
     """Implements ``consumer.ports.Observer``. Decides nothing, and never raises."""
 
@@ -55,14 +50,12 @@ class EngineObserver:
         *,
         log: FilteringBoundLogger | None = None,
         clock: Callable[[], float] = time.monotonic,
-        now: Callable[[], datetime] = _utc_now,
     ) -> None:
         """``clock`` is monotonic, in seconds."""
         self._metrics = metrics
         self._health = health
         self._log = get_logger() if log is None else log
         self._clock = clock
-        self._now = now
         self._rejections: Repeats[tuple[TopicPartition, Reason], None] = Repeats(REJECTED_INTERVAL)
         self._activities: Repeats[str, None] = Repeats(ACTIVITY_INTERVAL)
         self._unreadable: set[TopicPartition] = set()
@@ -270,7 +263,7 @@ class EngineObserver:
 
     def held(self, partition: TopicPartition, hold: Hold) -> None:
         """See ``Observer``."""
-        name, since = _name(partition), self._now()
+        name, since = _name(partition), hold.since
         self._metrics.held(partition, since.timestamp())
         reasons = ", ".join(f"{reason} {count}" for reason, count in hold.reasons.items())
         self._health.not_ready(

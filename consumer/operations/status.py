@@ -21,6 +21,7 @@ from consumer.errors import ExitCode, PreconditionError, TransientError
 from consumer.operations.console import add_name_column, console
 from consumer.printable import printable, printable_line
 from consumer.settings import Settings
+from consumer.stream.committed import Committed, Held
 from consumer.stream.groups import Group, Member, describe_group
 from consumer.stream.range_reader import RangeReader, open_range_reader
 from consumer.stream.ranges import OffsetRange
@@ -54,6 +55,8 @@ class PartitionStatus:
     behind: float | None
     retention_margin: float | None
     lost: int
+    held: Held | None = None
+    """Why its holder does not read on, as it was committed beside the offset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +81,9 @@ class GroupStatus:
 
     @property
     def found(self) -> bool:
-        """Whether unread records are gone or cannot be read, or there is no such group."""
-        return bool(self.unread) or not self.known or any(part.lost for part in self.partitions)
+        """Whether records are lost, held or cannot be read, or there is no such group."""
+        troubled = any(part.lost or part.held for part in self.partitions)
+        return bool(self.unread) or not self.known or troubled
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +97,9 @@ class _Sample:
 async def show_status(settings: Settings, *, watch: bool, as_json: bool) -> ExitCode:
     """Print the group's state, once or again and again until interrupted.
 
-    Exit code ``FOUND`` where unread records are gone or cannot be read, or where there is no such
-    group. Raises ``PreconditionError`` where the brokers do not answer or refuse, or a topic is
-    missing.
+    Exit code ``FOUND`` where unread records are gone, held or cannot be read, or where there is no
+    such group. Raises ``PreconditionError`` where the brokers do not answer or refuse, or a topic
+    is missing.
     """
     try:
         if watch:
@@ -154,7 +158,7 @@ async def _look(
     owners = {owned: member for member in group.members for owned in member.partitions}
     found = [
         _partition(
-            p, owners.get(p), offsets.get(p), (beginnings[p], ends[p]), stamps.get(p),
+            p, owners.get(p), group.committed.get(p), (beginnings[p], ends[p]), stamps.get(p),
             topics[p.topic].retention_ms,
         )
         for p in partitions
@@ -217,12 +221,13 @@ async def _oldest_unread(
 def _partition(
     partition: TopicPartition,
     member: Member | None,
-    committed: int | None,
+    kept: Committed | None,
     log: tuple[int, int],
     stamp_ms: int | None,
     retention_ms: int | None,
 ) -> PartitionStatus:
     beginning, end = log
+    committed = None if kept is None else kept.offset
     first = beginning if committed is None else max(committed, beginning)
     usable = stamp_ms is not None and stamp_ms >= 0
     behind = max(time.time() - (stamp_ms or 0) / 1000, 0.0) if usable else None
@@ -231,7 +236,7 @@ def _partition(
     return PartitionStatus(
         partition.topic, partition.partition, member.id if member else None,
         member.host if member else None, beginning, committed, end,
-        max(end - first, 0), behind, margin, lost,
+        max(end - first, 0), behind, margin, lost, None if kept is None else kept.belonging.held,
     )  # fmt: skip
 
 
@@ -270,7 +275,16 @@ def _table(status: GroupStatus) -> RenderableType:
             _duration(part.retention_margin),
             Text(str(part.lost), "bold red") if part.lost else Text("0"),
         )
-    return Rows(head, Text(), table, *(Text(printable(line)) for line in status.unread))
+    held = [
+        Text(_held(names[part], part.held), "bold red") for part in status.partitions if part.held
+    ]
+    return Rows(head, Text(), table, *held, *(Text(printable(line)) for line in status.unread))
+
+
+def _held(name: str, held: Held) -> str:
+    reasons = ", ".join(f"{printable(reason)} {count}" for reason, count in held.reasons.items())
+    why = f" ({reasons})" if reasons else ""
+    return f"{name} is held since {printable(held.since)} at offset {held.offset}{why}"
 
 
 def _member(part: PartitionStatus) -> str:

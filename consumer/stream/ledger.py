@@ -13,10 +13,11 @@ was handed out, so committing it would lose whatever is unwritten at a crash.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from consumer.contract.record import TopicPartition
+from consumer.ports import NO_HOLDS, Hold, Holds
 
 
 class LedgerError(AssertionError):
@@ -39,6 +40,9 @@ class _Entry:
     taken: int
     committable: int
     committed: int | None
+    told: bool = True
+    """Whether what is committed beside the offset says of ``hold`` what is so."""
+    hold: Hold | None = None
     spans: deque[Span] = field(default_factory=deque)
 
 
@@ -54,6 +58,7 @@ class Ledger:
         self._epoch = 0
         self._revision = 0
         self._entries: dict[TopicPartition, _Entry] = {}
+        self._held_before: set[TopicPartition] = set()  # dropped; its commit may land late
 
     @property
     def epoch(self) -> int:
@@ -71,18 +76,33 @@ class Ledger:
     def new_epoch(self) -> int:
         """Forget every partition and outdate every span: revoked, lost or newly assigned."""
         self._entries.clear()
+        self._held_before.clear()
         self._epoch += 1
         self._revision += 1
         return self._epoch
 
-    def seed(self, partition: TopicPartition, offset: int, committed: int | None = None) -> None:
-        """Begin (or, after the log began anew, begin again) a partition at ``offset``."""
-        self._entries[partition] = _Entry(offset, offset, committed)
+    def seed(
+        self,
+        partition: TopicPartition,
+        offset: int,
+        committed: int | None = None,
+        *,
+        held: bool = False,
+    ) -> None:
+        """Begin (or, after the log began anew, begin again) a partition at ``offset``.
+
+        ``held``: what is committed still tells of a hold, which is over.
+        """
+        told = not held and partition not in self._held_before
+        self._held_before.discard(partition)
+        self._entries[partition] = _Entry(offset, offset, committed, told)
         self._revision += 1
 
     def drop(self, partition: TopicPartition) -> None:
         """Forget a partition whose log is no more, and outdate its spans, until it begins again."""
-        self._entries.pop(partition, None)
+        entry = self._entries.pop(partition, None)
+        if entry is not None and entry.hold is not None:
+            self._held_before.add(partition)
         self._revision += 1
 
     def __contains__(self, partition: object) -> bool:
@@ -133,8 +153,11 @@ class Ledger:
             entry.committable = entry.spans.popleft().end
         return True
 
-    def give_back(self, span: Span) -> bool:
-        """Undo a take, with all taken behind it; the next poll begins at its first record."""
+    def give_back(self, span: Span, hold: Hold | None = None) -> bool:
+        """Undo a take, with all taken behind it; the next poll begins at its first record.
+
+        ``hold``: why it will not come soon, which is worth committing.
+        """
         entry = self._entries.get(span.partition)
         if span.epoch != self._epoch or entry is None or span not in entry.spans:
             return False
@@ -142,7 +165,16 @@ class Ledger:
             entry.spans.pop()
         entry.spans.pop()
         entry.taken = span.first
+        if hold is not None:
+            entry.hold, entry.told = hold, False
         return True
+
+    def resume(self, partitions: Iterable[TopicPartition]) -> None:
+        """Take their holds back. A commit that tells of one may be on its way already."""
+        for partition in partitions:
+            entry = self._entries.get(partition)
+            if entry is not None and entry.hold is not None:
+                entry.hold, entry.told = None, False
 
     def pass_to(self, partition: TopicPartition, offset: int | None) -> None:
         """Follow the reader over offsets without records, where nothing before is unsettled."""
@@ -158,15 +190,28 @@ class Ledger:
         entry.taken = entry.committable = offset
 
     def uncommitted(self) -> dict[TopicPartition, int]:
-        """What is worth committing now: partition to the offset of the next record to read."""
+        """What is worth committing now: partition to the offset of the next record to read.
+
+        A hold is worth it where nothing else is, but no commit goes below an earlier one.
+        """
         return {
             partition: entry.committable
             for partition, entry in self._entries.items()
-            if entry.committed is None or entry.committable > entry.committed
-            if entry.committable > 0
+            if _progressed(entry)
+            or (not entry.told and entry.committable >= (entry.committed or 0))
         }
 
-    def mark_committed(self, offsets: Iterable[tuple[TopicPartition, int]], revision: int) -> None:
+    def holds(self, partitions: Collection[TopicPartition]) -> Holds:
+        """Why those of the partitions that are held are."""
+        entries = ((partition, self._entries[partition]) for partition in partitions)
+        return {partition: entry.hold for partition, entry in entries if entry.hold is not None}
+
+    def mark_committed(
+        self,
+        offsets: Iterable[tuple[TopicPartition, int]],
+        revision: int,
+        holds: Holds = NO_HOLDS,
+    ) -> None:
         """Remember what the broker has acknowledged, if the revision is still the same."""
         if revision != self._revision:
             return
@@ -175,3 +220,9 @@ class Ledger:
             if offset > entry.committable:
                 raise LedgerError(f"{partition}: committed {offset} past {entry.committable}")
             entry.committed = offset
+            # Held or resumed meanwhile, it is to be told by the next one.
+            entry.told = holds.get(partition) is entry.hold
+
+
+def _progressed(entry: _Entry) -> bool:
+    return entry.committable > (entry.committed or 0)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from consumer.contract.record import Record, TopicPartition
 from consumer.errors import TransientError
-from consumer.ports import AssignmentListener, Gap, Polled, Start
+from consumer.ports import NO_HOLDS, AssignmentListener, Gap, Holds, Polled, Start
 from consumer.stream.client import PartitionsError
 from consumer.stream.lanes import (
     Cursor,
@@ -148,8 +148,9 @@ class RangeSource:
         self._cursors[partition].restart(offset)
         self._client.seek(partition, offset)
 
-    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """See ``Source``."""
+    async def commit(self, offsets: Mapping[TopicPartition, int], holds: Holds = NO_HOLDS) -> None:
+        """See ``Source``. Nothing is held here."""
+        del holds
         for partition, offset in offsets.items():
             self._cursors[partition].committed = offset
         self.keep()

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 from consumer.contract.record import Record, TopicPartition
 from consumer.errors import TransientError
-from consumer.ports import AssignmentListener, Gap, GoneError, Polled
+from consumer.ports import NO_HOLDS, AssignmentListener, Gap, GoneError, Holds, Polled
 from consumer.stream.client import (
     ClientLostError,
     GroupClient,
@@ -172,7 +172,7 @@ class KafkaSource:
             self._next[partition] = offset
             self._client.seek(partition, offset)
 
-    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+    async def commit(self, offsets: Mapping[TopicPartition, int], holds: Holds = NO_HOLDS) -> None:
         """See ``Source``."""
         client, generation = self._client, self._generation
         if client is None:
@@ -181,7 +181,7 @@ class KafkaSource:
             # The poll that tells of it goes on; without an id it would be the new log's offset.
             raise GoneError(given_up)
         try:
-            await self._commits.send(client, offsets, self._topic_ids)
+            await self._commits.send(client, offsets, self._topic_ids, holds)
         except TransientError as error:
             if error.cause != UNKNOWN_TOPIC:
                 raise
@@ -213,7 +213,7 @@ class KafkaSource:
         return await answered(client.beginnings(partitions), "beginnings", self._request_timeout)
 
     def highwater(self, partition: TopicPartition) -> int | None:
-        """Return the end of an assigned partition as of its last fetch, None before it."""
+        """See ``Source``."""
         return self._client.highwater(partition) if self._client is not None else None
 
     def last_stable(self, partition: TopicPartition) -> int | None:

@@ -143,6 +143,7 @@ class StartingPoints:
         """Tell whether what was committed, or read before, belongs to this very log."""
         kept, topic_id = question.committed, question.topic_id
         offset = None if kept is None else kept.offset
+        held = kept is not None and kept.belonging.held is not None
         before = self._before.pop(partition, None)
         found.topic_ids[partition] = topic_id
         surely = topic_id is not None and kept is not None and kept.belonging.topic_id == topic_id
@@ -154,7 +155,7 @@ class StartingPoints:
                 found.resets.append(Reset(partition, old.next, beginning, unread))
             if beginning > 0:
                 found.gaps.append(Gap(partition, 0, beginning))
-            found.starts[partition] = Start(beginning, None)
+            found.starts[partition] = Start(beginning, None, held)
         elif (
             before is not None
             and before.in_doubt
@@ -165,10 +166,10 @@ class StartingPoints:
             # would, when the log has grown again, let a next reader begin behind new records.
             stands = topic_id is not None and end is not None and end >= (offset or 0)
             found.resets.append(Reset(partition, before.next, beginning))
-            found.starts[partition] = Start(beginning, offset if stands else None)
+            found.starts[partition] = Start(beginning, offset if stands else None, held)
         else:
             if offset is not None and offset < beginning:
                 found.gaps.append(Gap(partition, offset, beginning))
             start = beginning if offset is None else max(offset, beginning)
             moved = kept is not None and self._accepted.moved(kept)
-            found.starts[partition] = Start(start, None if moved else offset)
+            found.starts[partition] = Start(start, None if moved else offset, held)

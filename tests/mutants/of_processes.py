@@ -55,13 +55,11 @@ MUTANTS = (
         "consumer/stream/ledger.py",
         """            partition: entry.committable
             for partition, entry in self._entries.items()
-            if entry.committed is None or entry.committable > entry.committed
-            if entry.committable > 0
+            if _progressed(entry)
 """,
         """            partition: entry.taken
             for partition, entry in self._entries.items()
-            if entry.committed is None or entry.taken > entry.committed
-            if entry.taken > 0
+            if entry.taken > (entry.committed or 0)
 """,
         (
             _STOPPING

@@ -391,8 +391,8 @@ MUTANTS = (
         "commits follow a truncated log down",
         "F52",
         "consumer/stream/starts.py",
-        "Start(beginning, offset if stands else None)",
-        "Start(beginning, None)",
+        "Start(beginning, offset if stands else None, held)",
+        "Start(beginning, None, held)",
         (
             _IDS + "test_f52_a_log_that_was_truncated_is_read_again_and_committed_only_beyond"
             "_the_old",
@@ -442,8 +442,8 @@ MUTANTS = (
         "after a move only what progresses is committed again",
         "F53",
         "consumer/stream/starts.py",
-        "Start(start, None if moved else offset)",
-        "Start(start, offset)",
+        "Start(start, None if moved else offset, held)",
+        "Start(start, offset, held)",
         (_COMMITTED + "test_f53_after_a_move_even_offsets_that_stand_still_are_committed_again",),
         "a start without the setting would be refused for every partition that is idle",
     ),
@@ -451,10 +451,10 @@ MUTANTS = (
         "a partition that was looked up stays unreadable",
         "F60",
         "consumer/engine/runner.py",
-        """            self.ledger.seed(partition, start.offset, start.committed)
+        """            self.ledger.seed(partition, start.offset, start.committed, held=start.held)
             self._can_be_read(partition)
 """,
-        "            self.ledger.seed(partition, start.offset, start.committed)\n",
+        "            self.ledger.seed(partition, start.offset, start.committed, held=start.held)\n",
         (_RUNNER + "test_f60_a_partition_that_was_looked_up_can_be_read_again_though_it_is_idle",),
         "without a record the instance would be unready for ever",
     ),

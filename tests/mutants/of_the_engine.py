@@ -6,6 +6,7 @@ from tests.mutants.mutant import Mutant
 
 _RUNNER = "tests/unit/engine/test_runner.py::"
 _PIPELINE = "tests/unit/engine/test_pipeline.py::"
+_COMMITTED = "tests/unit/stream/test_committed.py::"
 _LEDGER = "tests/unit/stream/test_ledger.py::"
 
 MUTANTS = (
@@ -84,13 +85,11 @@ MUTANTS = (
         "consumer/stream/ledger.py",
         """            partition: entry.committable
             for partition, entry in self._entries.items()
-            if entry.committed is None or entry.committable > entry.committed
-            if entry.committable > 0
+            if _progressed(entry)
 """,
         """            partition: entry.taken
             for partition, entry in self._entries.items()
-            if entry.committed is None or entry.taken > entry.committed
-            if entry.taken > 0
+            if entry.taken > (entry.committed or 0)
 """,
         (
             _LEDGER + "test_what_is_taken_behind_a_settled_span_is_not_committed_with_it",
@@ -242,6 +241,66 @@ MUTANTS = (
         "",
         (_PIPELINE + "test_a_partition_over_the_breakers_share_is_held_and_the_others_go_on",),
         "whoever is to let the records pass could not know what is wrong with them",
+    ),
+    Mutant(
+        "a hold is not worth a commit",
+        "F57",
+        "consumer/stream/ledger.py",
+        "            entry.hold, entry.told = hold, False\n",
+        "            entry.hold = hold\n",
+        (
+            _LEDGER + "test_f57_a_hold_is_committed_once_beside_an_offset_that_stands_still"
+            "[0-None]",
+            _RUNNER + "test_f57_a_hold_is_taken_back_though_nothing_progresses",
+        ),
+        "status asks the brokers only, and would know of no hold",
+    ),
+    Mutant(
+        "a hold that ended while its commit was under way stays committed",
+        "F57",
+        "consumer/stream/ledger.py",
+        "            entry.told = holds.get(partition) is entry.hold\n",
+        "            entry.told = True\n",
+        (
+            _LEDGER + "test_f57_what_begins_or_ends_while_a_commit_is_under_way_is_told_by_the"
+            "_next",
+            _RUNNER + "test_f57_a_hold_that_is_taken_back_while_its_commit_is_under_way_is"
+            "_committed_over",
+        ),
+        "status would call a partition held that was let go on",
+    ),
+    Mutant(
+        "a hold outlives its assignment",
+        "F57",
+        "consumer/stream/starts.py",
+        "Start(start, None if moved else offset, held)",
+        "Start(start, None if moved else offset)",
+        (
+            _COMMITTED + "test_f57_a_hold_ends_with_its_assignment_and_the_next_start_says_that"
+            "_it_is_kept",
+        ),
+        "an idle partition would be called held for ever once its holder has gone",
+    ),
+    Mutant(
+        "a hold is committed at any length",
+        "F57",
+        "consumer/stream/committed.py",
+        "        if self.held is None or len(text) <= MAX_LENGTH:\n            return text\n",
+        "        return text\n",
+        (
+            _COMMITTED + "test_f57_a_hold_that_brokers_would_not_take_is_cut_and_the_offset_is"
+            "_committed",
+        ),
+        "the broker would refuse the offset for what stands beside it",
+    ),
+    Mutant(
+        "status tells of no hold",
+        "F57",
+        "consumer/operations/status.py",
+        "        troubled = any(part.lost or part.held for part in self.partitions)\n",
+        "        troubled = any(part.lost for part in self.partitions)\n",
+        ("tests/unit/operations/test_status.py::test_f57_a_held_partition_is_told_and_found",),
+        "a script that asks for the status would take a group that stands still for a sound one",
     ),
     Mutant(
         "nothing answers the signal to resume while the servers are waited for",

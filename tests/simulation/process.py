@@ -269,6 +269,7 @@ class Process:
             backoff=backoff,
             chance=around.chance.random,
             observer=self.observer,
+            now=lambda: FAILED_AT,
         )
         return Runner(
             source=source,

@@ -12,6 +12,7 @@ from typing import Any
 from consumer.contract.record import TopicPartition
 from consumer.engine.runner import RunEnd
 from consumer.observe.observer import STALLED
+from consumer.stream.committed import Belonging
 from tests import builders
 from tests.fakes.broker import Broker
 from tests.fakes.group import Group
@@ -314,12 +315,19 @@ class World:
             await asyncio.sleep(0.25)
 
     async def ready(self, bound: float = BOUND) -> None:
-        """Wait until every process says that it is ready; a violation where it takes longer."""
+        """Wait until every process says that it is ready, and no committed offset that any is held.
+
+        A violation where it takes longer.
+        """
         deadline = self.loop.time() + bound
         while unready := {
             process.host.name: reasons
             for process in self.running
             if (reasons := process.witness.health.readiness().reasons)
+        } | {
+            f"committed of {partition}": text
+            for partition, text in self.group.metadata.items()
+            if Belonging.decoded(text).held is not None
         }:
             if self.loop.time() > deadline:
                 raise Violation(f"not ready {bound:.0f} s after it was healed: {unready}")

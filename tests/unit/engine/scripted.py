@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime
 
 from consumer.contract.dead_letter import DeadLetter
 from consumer.contract.record import Record, TopicPartition
@@ -14,7 +15,7 @@ from consumer.engine.pipeline import Pipeline
 from consumer.engine.retry import Backoff
 from consumer.engine.runner import Limits, RunEnd, Runner
 from consumer.errors import ConsumerError, TransientError
-from consumer.ports import AssignmentListener, Polled, Start
+from consumer.ports import NO_HOLDS, AssignmentListener, Holds, Polled, Start
 from consumer.state.outcomes import NO_MARK, Mark, Outcome, Result
 from consumer.state.writes import Write
 from tests import builders
@@ -28,6 +29,7 @@ P2 = TopicPartition(builders.EVENTS, 2)
 GOOD, BAD, DIFFERENT_KEY = b"good", b"bad", b"different key"
 APPLIED = Result(Outcome.APPLIED)
 OUTAGE = TransientError("AutoReconnect")
+HELD_AT = datetime(2026, 3, 4, 10, tzinfo=UTC)
 
 
 def records(
@@ -68,6 +70,8 @@ class ScriptedSource:
         """The partitions and the timeout of each poll."""
         self.sought: list[tuple[TopicPartition, int]] = []
         self.commits: list[dict[TopicPartition, int]] = []
+        self.told: list[tuple[Mapping[TopicPartition, int], Holds]] = []
+        """The ``commits`` again, each with the holds beside it."""
         self.commit_errors: deque[TransientError] = deque()
         self.commit_gate = opened_gate()
         self.group_offsets: dict[TopicPartition, int | None] = {}
@@ -101,11 +105,12 @@ class ScriptedSource:
     def seek(self, partition: TopicPartition, offset: int) -> None:
         self.sought.append((partition, offset))
 
-    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+    async def commit(self, offsets: Mapping[TopicPartition, int], holds: Holds = NO_HOLDS) -> None:
         await self.commit_gate.wait()
         if self.commit_errors:
             raise self.commit_errors.popleft()
         self.commits.append(dict(offsets))
+        self.told.append((dict(offsets), holds))
         self.group_offsets.update(offsets)
 
     async def committed(
@@ -219,6 +224,7 @@ class Engine:
             backoff=backoff,
             chance=lambda: 0.5,
             observer=self.observer,
+            now=lambda: HELD_AT,
         )
         self.runner = Runner(
             source=self.source,

@@ -32,6 +32,7 @@ from tests.simulation.loop import in_virtual_time
 from tests.unit.engine.scripted import (
     BAD,
     DIFFERENT_KEY,
+    HELD_AT,
     OUTAGE,
     P0,
     P1,
@@ -316,7 +317,7 @@ async def test_a_partition_over_the_breakers_share_is_held_and_the_others_go_on(
     bad = records(P0, 0, 3, BAD)
     mixed = [*records(P1, 0, 3), *records(P1, 3, value=BAD)]
     report = await engine.pipeline.process(batch(bad, mixed))
-    assert report.held == {P0: Hold(0, 1.0, {Reason.INVALID: 3})}
+    assert report.held == {P0: Hold(0, 1.0, {Reason.INVALID: 3}, HELD_AT)}
     assert outcomes(report) == {P1: {Outcome.APPLIED: 3, Outcome.DEAD_LETTERED: 1}}
     assert [sent.origin for sent in engine.letters.sent] == [mixed[3].position]
     assert engine.observer.rejections == [

@@ -23,7 +23,7 @@ SESSIONS = TopicPartition("conversation.sessions", 0)
 EVENTS = TopicPartition("conversation.events", 3)
 WHERE = {"topic": "conversation.events", "partition": "3"}
 NOW = datetime(2026, 3, 4, 10, tzinfo=UTC)
-HOLD = Hold(120, 0.875, {Reason.UNDECODABLE: 600, Reason.INVALID: 100})
+HOLD = Hold(120, 0.875, {Reason.UNDECODABLE: 600, Reason.INVALID: 100}, NOW)
 LOST = TransientError("NetworkTimeout", "after 10 s")
 
 
@@ -46,7 +46,6 @@ class Watched:
             self.health,
             log=structlog.get_logger(),
             clock=self.clock,
-            now=lambda: NOW,
         )
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from consumer.contract.record import Record, TopicPartition
 from consumer.errors import ExitCode
 from consumer.operations import status
 from consumer.settings import load_settings
-from consumer.stream.committed import Committed
+from consumer.stream.committed import Belonging, Committed, Held
 from consumer.stream.groups import Group
 from consumer.stream.ranges import UnreadRange
 from consumer.stream.topics import TopicDescription
@@ -52,6 +53,16 @@ async def opened(_: object) -> AsyncIterator[Brokers]:
     yield Brokers()
 
 
+def let_group_have(monkeypatch: pytest.MonkeyPatch, committed: Mapping[int, Committed]) -> None:
+    async def describe_group(*_: object) -> Group:
+        kept = {TopicPartition(TOPIC, number): one for number, one in committed.items()}
+        return Group("Stable", "range", [], kept)
+
+    monkeypatch.setattr(status, "open_admin", opened)
+    monkeypatch.setattr(status, "open_range_reader", opened)
+    monkeypatch.setattr(status, "describe_group", describe_group)
+
+
 @pytest.mark.parametrize(
     ("committed", "lost", "code"),
     [
@@ -67,14 +78,20 @@ async def test_f90_what_was_deleted_before_the_group_had_read_it_is_told_and_fou
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    async def describe_group(*_: object) -> Group:
-        kept = {TopicPartition(TOPIC, n): Committed(at) for n, at in committed.items()}
-        return Group("Stable", "range", [], kept)
-
-    monkeypatch.setattr(status, "open_admin", opened)
-    monkeypatch.setattr(status, "open_range_reader", opened)
-    monkeypatch.setattr(status, "describe_group", describe_group)
+    let_group_have(monkeypatch, {number: Committed(at) for number, at in committed.items()})
     settings = load_settings({"kafka.topics": TOPIC})
     assert await status.show_status(settings, watch=False, as_json=True) is code
     found = json.loads(capsys.readouterr().out)
     assert [part["lost"] for part in found["partitions"]] == lost
+
+
+async def test_f57_a_held_partition_is_told_and_found(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    held = Held("2026-03-04T10:00:00.000Z", 100, {"invalid": 3})
+    kept = {0: Committed(100), 1: Committed(100, Belonging(held=held).encoded())}
+    let_group_have(monkeypatch, kept)
+    settings = load_settings({"kafka.topics": TOPIC})
+    assert await status.show_status(settings, watch=False, as_json=True) is ExitCode.FOUND
+    told = [part["held"] for part in json.loads(capsys.readouterr().out)["partitions"]]
+    assert told == [None, asdict(held), None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -13,6 +14,7 @@ from consumer.errors import ConsumerError, PreconditionError, TransientError
 from consumer.operations import status
 from consumer.operations.status import GroupStatus, PartitionStatus
 from consumer.settings import Settings
+from consumer.stream.committed import Held
 
 
 def partition(number: int, *, topic: str = "conversation.events") -> PartitionStatus:
@@ -103,3 +105,19 @@ def test_f96_members_at_one_host_are_told_apart_and_a_group_that_there_is_not_is
     assert "00000001 /10.0.0.1" in shown
     assert "g: there is no such group" in shown
     assert group(0, known=False).found
+
+
+def test_f57_why_a_partition_is_held_is_shown_below_the_table_whatever_was_committed() -> None:
+    def shown(held: Held) -> str:
+        written = io.StringIO()
+        parts = [partition(0), replace(partition(1), held=held)]
+        Console(file=written, width=80).print(status._table(replace(group(0), partitions=parts)))
+        assert max(map(len, written.getvalue().splitlines())) <= 80
+        return " ".join(written.getvalue().split())
+
+    held = Held("2026-03-04T10:00:00.000Z", 123456789, {"undecodable": 600, "invalid": 100})
+    said = "events-1 is held since 2026-03-04T10:00:00.000Z at offset 123456789"
+    assert f"{said} (undecodable 600, invalid 100)" in shown(held)
+    assert shown(replace(held, reasons={})).endswith(said)
+    forged = shown(Held("\x1b[2J", 1, {"a\nb\u202e": 2}))
+    assert "is held since \\x1b[2J at offset 1 (a\\nb\\u202e 2)" in forged

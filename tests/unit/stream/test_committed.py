@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,15 +12,22 @@ import pytest
 from aiokafka import OffsetAndMetadata
 from aiokafka import TopicPartition as ClientPartition
 
+from consumer.contract.rejection import Reason
 from consumer.errors import PreconditionError
-from consumer.ports import Start, Target
+from consumer.ports import Hold, Start, Target
 from consumer.stream.client import AiokafkaClient
-from consumer.stream.committed import AcceptedTarget, Belonging, Committed
+from consumer.stream.committed import MAX_LENGTH, AcceptedTarget, Belonging, Committed, Held
 from tests.simulation.loop import in_virtual_time
 from tests.unit.stream.scripted_client import P0, P1, Setting
 
 HERE, THERE = Target("c-000000000001", "a (s, e) at rs/x:1"), Target("c-2", "b (s, e) at rs/y:1")
 BY_HOSTS = Target("s-3", "a (s, e) at x:1")
+HOLD = Hold(
+    10,
+    0.875,
+    {Reason.UNDECODABLE: 600, Reason.INVALID: 100},
+    datetime(2026, 3, 4, 10, tzinfo=UTC),
+)
 
 
 def kept(target: Target | None, topic_id: str | None = None) -> Committed:
@@ -28,7 +37,55 @@ def kept(target: Target | None, topic_id: str | None = None) -> Committed:
 def test_what_is_committed_is_read_as_it_was_written() -> None:
     for belonging in (Belonging(), Belonging("id"), Belonging("id", HERE), Belonging(None, HERE)):
         assert Belonging.decoded(belonging.encoded()) == belonging
+        held = replace(belonging, held=Held.of(HOLD))
+        assert Belonging.decoded(held.encoded()) == held
     assert Belonging().encoded() == ""
+    assert Belonging("id", Target("c-1", "a")).encoded() == (
+        '{"topicId":"id","target":{"key":"c-1","name":"a"}}'
+    )
+
+
+def test_f57_a_hold_says_since_when_where_and_why_and_quotes_nothing() -> None:
+    assert Belonging(held=Held.of(HOLD)).encoded() == (
+        '{"held":{"since":"2026-03-04T10:00:00.000Z","offset":10,'
+        '"reasons":{"undecodable":600,"invalid":100}}}'
+    )
+
+
+def test_f57_a_hold_that_brokers_would_not_take_is_cut_and_the_offset_is_committed() -> None:
+    def long(name: int) -> Belonging:
+        return Belonging("A" * 22, Target("c-1", "n" * name), Held.of(HOLD))
+
+    without = len(long(0).encoded())
+    assert long(MAX_LENGTH - without).encoded() == long(MAX_LENGTH - without)._encoded()
+    one_more = Belonging.decoded(long(MAX_LENGTH - without + 1).encoded())
+    assert one_more.held == Held("2026-03-04T10:00:00.000Z", 10)
+    assert len(one_more.encoded()) <= MAX_LENGTH
+    none = long(MAX_LENGTH - 80)
+    assert none.encoded() == replace(none, held=None).encoded()
+    every = Held.of(replace(HOLD, offset=2**63 - 1, reasons=dict.fromkeys(Reason, 10**9)))
+    longest = Target("c-0123456789ab", "\N{GREEK SMALL LETTER ALPHA}" * 200)
+    assert Belonging.decoded(Belonging("A" * 22, longest, every).encoded()).held == every
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        "null",
+        "true",
+        "[]",
+        "{}",
+        '{"since": 1, "offset": 1}',
+        '{"since": "x", "offset": "1"}',
+    ],
+)
+def test_f57_what_is_no_hold_of_ours_is_none(held: str) -> None:
+    assert Belonging.decoded(f'{{"held": {held}}}').held is None
+
+
+def test_f57_of_reasons_that_are_none_of_ours_the_counted_ones_are_taken() -> None:
+    said = '{"held": {"since": "x", "offset": 1, "reasons": {"a": "b", "c": 2}}}'
+    assert Belonging.decoded(said).held == Held("x", 1, {"c": 2})
 
 
 def test_a_longest_name_fits_into_what_brokers_take() -> None:
@@ -85,6 +142,34 @@ async def test_f53_after_a_move_even_offsets_that_stand_still_are_committed_agai
     assert await setting.source.committed([P0, P1]) == {P0: None, P1: 10}
     await setting.source.commit({P0: 10})
     assert Belonging.decoded(client.metadata[P0]).target == HERE
+
+
+@in_virtual_time
+async def test_f57_a_hold_is_committed_beside_its_offset_and_taken_back_by_a_commit_without() -> (
+    None
+):
+    setting = Setting(accepted=AcceptedTarget(HERE))
+    client = await setting.assigned(P0, P1)
+    client.offsets = {P0: 10, P1: 10}
+    await setting.source.poll([P0, P1], 100, 0.1)
+    await setting.source.commit({P0: 10, P1: 10}, {P0: HOLD})
+    before = client.metadata[P1]
+    assert Belonging.decoded(client.metadata[P0]).held == Held.of(HOLD)
+    assert Belonging.decoded(before).held is None
+    await setting.source.commit({P0: 10})
+    assert client.metadata[P0] == before
+
+
+@in_virtual_time
+async def test_f57_a_hold_ends_with_its_assignment_and_the_next_start_says_that_it_is_kept() -> (
+    None
+):
+    setting = Setting()
+    client = await setting.assigned(P0, P1)
+    client.offsets = {P0: 0, P1: 10}
+    client.metadata = {P0: Belonging(held=Held.of(HOLD)).encoded()}
+    polled = await setting.source.poll([P0, P1], 100, 0.1)
+    assert polled.starts == {P0: Start(0, 0, held=True), P1: Start(10, 10)}
 
 
 @in_virtual_time

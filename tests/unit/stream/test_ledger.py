@@ -1,14 +1,19 @@
 """Which offsets may be committed."""
 
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.contract.record import TopicPartition
+from consumer.contract.rejection import Reason
+from consumer.ports import Hold
 from consumer.stream.ledger import Ledger, LedgerError, Span
 
 P0 = TopicPartition("events", 0)
 P1 = TopicPartition("events", 1)
+HOLD = Hold(5, 1.0, {Reason.INVALID: 3}, datetime(2026, 3, 4, 10, tzinfo=UTC))
 
 
 def ledger_at(offset: int, committed: int | None = None) -> Ledger:
@@ -116,6 +121,84 @@ def test_a_partition_with_unsettled_records_cannot_be_skipped_forward() -> None:
     ledger.take(P0, 0, 5)
     with pytest.raises(LedgerError):
         ledger.skip_to(P0, 9)
+
+
+def held_at(offset: int, committed: int | None) -> Ledger:
+    ledger = ledger_at(offset, committed)
+    assert ledger.give_back(ledger.take(P0, offset, offset + 3), HOLD)
+    return ledger
+
+
+def committed_once(ledger: Ledger) -> None:
+    """Let the brokers acknowledge what the ledger offers."""
+    offsets = ledger.uncommitted()
+    ledger.mark_committed(offsets.items(), ledger.revision, ledger.holds(offsets))
+
+
+@pytest.mark.parametrize(("offset", "committed"), [(0, None), (5, 5)])
+def test_f57_a_hold_is_committed_once_beside_an_offset_that_stands_still(
+    offset: int, committed: int | None
+) -> None:
+    ledger = held_at(offset, committed)
+    assert ledger.uncommitted() == {P0: offset}
+    assert ledger.holds([P0]) == {P0: HOLD}
+    committed_once(ledger)
+    assert ledger.uncommitted() == {}
+    ledger.resume([P0, P1])
+    assert ledger.uncommitted() == {P0: offset}
+    assert ledger.holds([P0]) == {}
+    committed_once(ledger)
+    assert ledger.uncommitted() == {}
+
+
+def test_f57_what_begins_or_ends_while_a_commit_is_under_way_is_told_by_the_next() -> None:
+    ledger = ledger_at(5, 5)
+    ledger.settle(ledger.take(P0, 5, 7))
+    offsets, holds = ledger.uncommitted(), ledger.holds([P0])
+    ledger.give_back(ledger.take(P0, 7, 9), HOLD)
+    ledger.mark_committed(offsets.items(), ledger.revision, holds)
+    assert ledger.uncommitted() == {P0: 7}
+    offsets, holds = ledger.uncommitted(), ledger.holds([P0])
+    ledger.resume([P0])
+    ledger.mark_committed(offsets.items(), ledger.revision, holds)
+    assert (ledger.uncommitted(), ledger.holds([P0])) == ({P0: 7}, {})
+
+
+@pytest.mark.parametrize("offset", [0, 5])
+def test_f57_a_hold_of_an_earlier_assignment_is_committed_over(offset: int) -> None:
+    ledger = Ledger()
+    ledger.new_epoch()
+    ledger.seed(P0, offset, offset, held=True)
+    assert (ledger.uncommitted(), ledger.holds([P0])) == ({P0: offset}, {})
+    committed_once(ledger)
+    assert ledger.uncommitted() == {}
+
+
+def test_f57_a_hold_of_a_log_that_is_no_more_is_committed_over_though_its_commit_lands_late() -> (
+    None
+):
+    ledger = held_at(5, 5)
+    offsets, revision, holds = ledger.uncommitted(), ledger.revision, ledger.holds([P0])
+    ledger.drop(P0)
+    ledger.seed(P0, 0, None)
+    ledger.mark_committed(offsets.items(), revision, holds)
+    assert (ledger.uncommitted(), ledger.holds([P0])) == ({P0: 0}, {})
+    committed_once(ledger)
+    ledger.drop(P0)
+    ledger.seed(P0, 0, None)
+    assert ledger.uncommitted() == {}
+
+
+def test_f57_no_hold_is_worth_a_commit_below_an_earlier_one() -> None:
+    assert held_at(0, committed=12).uncommitted() == {}
+
+
+def test_f57_a_partition_that_goes_on_takes_its_hold_back_with_its_next_offset() -> None:
+    ledger = held_at(5, 5)
+    committed_once(ledger)
+    ledger.resume([P0])
+    ledger.settle(ledger.take(P0, 5, 8))
+    assert (ledger.uncommitted(), ledger.holds([P0])) == ({P0: 8}, {})
 
 
 @given(st.data())
