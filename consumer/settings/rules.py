@@ -76,6 +76,10 @@ def _security(security: SecuritySettings) -> Iterator[str]:
                 f"kafka.security.{name} is not used while kafka.security.protocol is {protocol}; "
                 "allowed with it: SASL_PLAINTEXT, SASL_SSL"
             )
+    for name in ("ca_file", "cert_file", "key_file"):
+        # What stands there may be a private key: it is not quoted.
+        if "-----BEGIN" in (getattr(security, name) or ""):
+            yield f"kafka.security.{name} must be the name of a file, not what the file holds"
     for name in ("ca_file", "cert_file", "key_file", "key_password"):
         if getattr(security, name) is not None and not protocol.encrypted:
             yield (

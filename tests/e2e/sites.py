@@ -76,7 +76,7 @@ class Site:
             self.kafka,
             *(names or (self.sessions, self.events, self.letters)),
             partitions=self.partitions,
-            configs={"message.timestamp.after.max.ms": str(2**62)},
+            configs={"message.timestamp.after.max.ms": str(2**63 - 1)},
         )
 
     async def delete_topics(self) -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
+import time
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
+from confluent_kafka import Producer
 from pymongo import AsyncMongoClient
 
 from consumer.contract.dead_letter_headers import origin_of
@@ -17,10 +23,10 @@ from consumer.contract.record import Record
 from consumer.contract.rejection import Reason
 from consumer.errors import ExitCode
 from consumer.state.outcomes import Outcome
-from tests.builders import event
+from tests.builders import STAMPED_MS, encoded, event
 from tests.cases.loader import load_case
 from tests.e2e.processes import NONE, Fleet, Service
-from tests.e2e.sites import Site, reasons_of
+from tests.e2e.sites import Site, producing, reasons_of
 from tests.servers.topics import create_topics
 
 pytestmark = pytest.mark.real_kafka
@@ -181,6 +187,234 @@ async def test_c54_an_expiry_index_with_other_options_is_named_with_its_cure(
         assert "index expireAt_1 of conversation_events" in service.why
         assert "its expireAfterSeconds is not 0; cure: drop it" in service.why
         assert "expireAfterSeconds: 0" in service.why
+
+
+DAY_MS = 24 * 3600 * 1000
+
+
+async def test_c54_a_retention_is_changed_without_a_new_index_and_ended_with_a_word_about_the_old(
+    site: Site, fleet: Fleet
+) -> None:
+    indexes, stamps = [], []
+    async with AsyncMongoClient[dict[str, Any]](site.mongodb) as client:
+        events = client[site.name]["conversation_events"]
+        for number, days in enumerate(("30", "60", "")):
+            (sent,) = await site.publish([event("s-c54", f"e-{number}")])
+            stamps.append(sent.timestamp_ms)
+            settings = {"mongo.retention_days": days}
+            run = await caught_up(fleet, settings=settings)
+            indexes.append(await events.index_information())
+    check = await fleet.launch("-m", "consumer", "check")
+    assert await fleet.ended(check) == ExitCode.DONE
+
+    assert indexes[0]["expireAt_1"]["expireAfterSeconds"] == 0
+    assert indexes == indexes[:1] * 3
+    _, stored = await site.documents()
+    expiries = [one.get("expireAt") for one in sorted(stored, key=lambda one: one["eventId"])]
+    kept = [
+        datetime.fromtimestamp(stamp / 1000, UTC) + timedelta(days=days)
+        for stamp, days in zip(stamps, (30, 60), strict=False)
+    ]
+    assert expiries == [*kept, None]
+    warned = {line["subject"]: line["message"] for line in run.said("precondition")}
+    for collection in ("conversation_sessions", "conversation_events"):
+        said = warned[f"index expireAt_1 of {collection}"]
+        assert "deletes documents that were stored while mongo.retention_days was set" in said
+        cure = f'db.{collection}.dropIndex("expireAt_1")'
+        assert cure in said
+        assert cure in "".join(check.words)
+
+
+async def test_c54_a_record_that_is_too_old_to_be_kept_is_told_from_a_tombstone(
+    site: Site, fleet: Fleet
+) -> None:
+    now = time.time_ns() // 1_000_000
+    old = site.record_of(event("s-c54", "old"))
+    days = (40, 20)
+    records = [replace(old, timestamp_ms=now - n * DAY_MS, partition=0) for n in days]
+    records[1] = replace(records[1], value=encoded(event("s-c54", "new")))
+    await site.send([*records, replace(old, value=None, partition=0)])
+    service = await caught_up(fleet, settings={"mongo.retention_days": 30})
+    assert service.outcomes() == {Outcome.SKIPPED: 2, Outcome.APPLIED: 1}
+    assert sum(line.get("expired", 0) for line in service.said("batch_settled")) == 1
+    _, stored = await site.documents()
+    assert [one["eventId"] for one in stored] == ["new"]
+    assert await site.dead_letters() == []
+
+
+NO_TIMES = [-1, -2, -62_135_596_800_000, -(2**63)]
+"""Record timestamps that are none: that of no time, and the zero times of other clients."""
+
+
+@pytest.mark.parametrize("days", ["", "30"], ids=["no retention", "retention"])
+async def test_c40_a_record_timestamp_that_is_no_time_is_none_for_the_message_either(
+    site: Site, fleet: Fleet, days: str
+) -> None:
+    async with producing(site.kafka) as producer:
+        for number, stamp in enumerate([*NO_TIMES, 0]):
+            for message in (
+                event("s-c40", f"own-{number}"),
+                event("s-c40", f"none-{number}", timestamp=None),
+            ):
+                # The client looks at no stamp in a batch that it did not make up itself.
+                batch = producer.create_batch()
+                batch.append(key=b"s-c40", value=encoded(message), timestamp=stamp)
+                await (await producer.send_batch(batch, site.events, partition=0))
+    service = await caught_up(fleet, settings={"mongo.retention_days": days})
+    assert service.outcomes() == {Outcome.APPLIED: 6, Outcome.DEAD_LETTERED: 4}
+    letters = [origin_of(letter.headers) for letter in await site.dead_letters()]
+    assert [(one.reason, one.timestamp_ms) for one in letters if one is not None] == [
+        (Reason.INVALID, stamp) for stamp in NO_TIMES
+    ]
+    _, stored = await site.documents()
+    times = {one["eventId"]: one["timestamp"] for one in stored}
+    assert times.keys() == {"none-4", *(f"own-{number}" for number in range(5))}
+    assert times["none-4"] == datetime(1970, 1, 1, tzinfo=UTC)
+    # Nobody can have sent a record in 1970 either: such a stamp decides nothing.
+    assert not any("expireAt" in one for one in stored)
+    doubtful = sum(line.get("doubtful_timestamps", 0) for line in service.said("batch_settled"))
+    assert doubtful == (6 if days else 0)
+
+
+CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
+
+
+async def test_c41_what_librdkafka_or_a_broker_has_compressed_is_read_whatever_the_codec(
+    site: Site, fleet: Fleet
+) -> None:
+    again = {f"{site.name}.{codec}": codec for codec in CODECS if codec != "none"}
+    for topic, codec in again.items():
+        await create_topics(site.kafka, topic, configs={"compression.type": codec})
+    for codec in CODECS:
+        values = [encoded(event(f"s-{codec}", f"e-{n}", payload=LONG)) for n in range(300)]
+        await asyncio.to_thread(_produce, site.kafka, site.events, values, codec)
+    for topic, codec in again.items():
+        values = [encoded(event(f"b-{codec}", f"e-{n}", payload=LONG)) for n in range(200)]
+        sent_with = "lz4" if codec == "gzip" else "gzip"
+        await asyncio.to_thread(_produce, site.kafka, topic, values, sent_with)
+    topics = ",".join([site.events, *again])
+    service = await caught_up(fleet, settings={"kafka.topics": topics})
+    assert service.outcomes() == {Outcome.APPLIED: 300 * len(CODECS) + 200 * len(again)}
+
+
+LONG = {"text": "What was said, at some length. " * 100}
+
+
+def _produce(
+    bootstrap_servers: str, topic: str, values: list[bytes], codec: str, partition: int = 0
+) -> None:
+    """Send the values by librdkafka, in as few batches as it makes of them."""
+    producer = Producer(
+        {
+            "bootstrap.servers": bootstrap_servers,
+            "compression.type": codec,
+            "linger.ms": 200,
+            "batch.size": 900_000,
+            "log_level": 0,
+        }
+    )
+    failed: list[Any] = []
+    for value in values:
+        producer.produce(
+            *(topic, value, b"key", partition),
+            on_delivery=lambda error, _: failed.append(error) if error else None,
+        )
+    assert producer.flush(30) == 0
+    assert failed == []
+
+
+@pytest.mark.slow
+async def test_c41_a_batch_that_unpacks_to_too_much_stops_its_partition_until_it_may(
+    site: Site, fleet: Fleet
+) -> None:
+    large = {"text": "What was said. " * 35_000}
+    for partition, events in enumerate((40, 160)):
+        session = f"s-{partition}"
+        values = [encoded(event(session, f"e-{n}", payload=large)) for n in range(events)]
+        await _send_batch(site, partition, values)
+        await _send_batch(site, partition, [encoded(event(session, "behind"))])
+    small, stopped = f"{site.events}-0", f"{site.events}-1"
+
+    service = await fleet.start()
+    found = await fleet.said(service, "partition_unreadable", partition=stopped)
+    assert found["cause"] == "DecompressionLimitError"
+    assert "0 to 159" in found["detail"]
+    await fleet.until(lambda: service.settled == 41, f"{small} does not go on")
+    assert await fleet.stopped(service) == ExitCode.DONE
+    assert service.outcomes() == {Outcome.APPLIED: 41}
+    assert len((await site.documents())[1]) == 41
+
+    more = await caught_up(fleet, settings={"kafka.max_decompressed_bytes": 200_000_000})
+    assert more.outcomes() == {Outcome.APPLIED: 161}
+    assert len((await site.documents())[1]) == 202
+
+
+async def _send_batch(site: Site, partition: int, values: list[bytes]) -> None:
+    """Send all of the values in one batch, however large."""
+    producer = AIOKafkaProducer(
+        bootstrap_servers=site.kafka,
+        max_batch_size=100_000_000,
+        max_request_size=100_000_000,
+        compression_type="zstd",
+    )
+    async with producer:
+        batch = producer.create_batch()
+        for value in values:
+            assert batch.append(key=b"key", value=value, timestamp=STAMPED_MS) is not None
+        await (await producer.send_batch(batch, site.events, partition=partition))
+
+
+@pytest.mark.slow
+async def test_c50_members_that_come_and_go_lose_nothing(site: Site, fleet: Fleet) -> None:
+    running = [await fleet.start() for _ in range(3)]
+    over = asyncio.Event()
+    flowing = asyncio.create_task(_flow(site, over))
+    for turn in range(10):
+        await fleet.comes_true(lambda: False, 1.2)  # whatever they are doing by then
+        if turn % 2:
+            running.append(await fleet.start())
+        else:
+            await _asked_to_stop(fleet, running.pop(0))
+    over.set()
+    sent = await flowing
+    for service in running:
+        await _asked_to_stop(fleet, service)
+    assert [await fleet.ended(service) for service in fleet.services] == [ExitCode.DONE] * 8
+    await caught_up(fleet)
+    audit = await fleet.launch("-m", "consumer", "audit")
+    assert await fleet.ended(audit) == ExitCode.DONE
+    assert len((await site.documents())[1]) == sent
+
+
+async def _asked_to_stop(fleet: Fleet, service: Service) -> None:
+    """Send SIGTERM; not before the interpreter runs, which would die of it."""
+    await fleet.said(service, "starting")
+    service.signal(signal.SIGTERM)
+
+
+async def _flow(site: Site, over: asyncio.Event) -> int:
+    """Publish events of many sessions, some each tenth of a second; return how many in all."""
+    sent = 0
+    while not over.is_set():
+        sent += len(await site.publish(event(f"s-{sent}-{n}", "e") for n in range(20)))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(over.wait(), 0.1)
+    return sent
+
+
+@pytest.mark.parametrize(
+    "group",
+    [" two words ", "größe", "ομάδα", "g" * 4000],
+    ids=["spaces", "umlauts", "Greek", "4,000 characters"],
+)
+async def test_c38_a_group_may_have_every_name_that_kafka_takes(
+    site: Site, fleet: Fleet, group: str
+) -> None:
+    await site.publish([event("s-c38", "e")])
+    settings = {"kafka.group_id": group}
+    service = await caught_up(fleet, settings=settings)
+    assert service.outcomes() == {Outcome.APPLIED: 1}
+    assert sum((await site.committed(group.strip())).values()) == 1
 
 
 @pytest.mark.parametrize("spelling", ["{letters}", " {letters} ", "{upper}"])

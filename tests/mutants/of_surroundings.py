@@ -186,6 +186,17 @@ MUTANTS = (
         "a password that lost its place stands in the terminal, and in whatever keeps its output",
     ),
     Mutant(
+        "what a file holds is taken for its name",
+        "F87",
+        "consumer/settings/rules.py",
+        '        if "-----BEGIN" in (getattr(security, name) or ""):\n',
+        "        if False:\n",
+        (
+            "tests/unit/settings/test_loading.py::test_f87_c38_what_a_file_holds_in_the_place_of_its_name_is_not_repeated[key_file]",
+        ),
+        "`check` would look for a file of that name only after the brokers, and name no setting",
+    ),
+    Mutant(
         "true is a number",
         "F87",
         "consumer/settings/values.py",

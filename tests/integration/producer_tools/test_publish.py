@@ -126,6 +126,8 @@ def test_f86_an_interrupt_says_exactly_how_many_messages_the_topics_have(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        # A shell starts what runs in the background with SIGINT ignored, and so its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 -- no more
     ) as running:
         assert running.stdin is not None
         running.stdin.write(b"\n".join(created(f"{n}").encode() for n in range(500)) + b"\n")

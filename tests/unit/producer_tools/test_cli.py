@@ -196,12 +196,20 @@ def test_f86_an_interrupted_generation_says_what_was_written_and_leaves_the_old_
     expect.write_text("old")
     command = [*TOOLS, "generate", "--rate=0.01", f"--expect={expect}"]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell starts what runs in the background with SIGINT ignored, and so its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 -- no more
     ) as running:
-        assert running.stdout is not None
-        assert json.loads(running.stdout.readline())["type"] == "session.created"
-        running.send_signal(number)
-        _, said = running.communicate(timeout=30)
+        try:
+            assert running.stdout is not None
+            assert json.loads(running.stdout.readline())["type"] == "session.created"
+            running.send_signal(number)
+            _, said = running.communicate(timeout=60)
+        finally:
+            running.kill()
     assert running.returncode == 128 + number
     assert said == "producer-tools: interrupted; 1 lines were written\n"
     assert expect.read_text() == "old"

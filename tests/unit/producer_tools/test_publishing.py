@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -69,6 +70,11 @@ def stream() -> Iterator[int]:
     os.write(writing, b"".join(GOOD % number for number in range(3)))
     yield reading
     os.close(writing)
+    # Whoever has begun to read may come to it only now: not from the next test's pipe, which gets
+    # the same number.
+    for thread in threading.enumerate():
+        if thread.name == "reading input":
+            thread.join()
     os.close(reading)
 
 

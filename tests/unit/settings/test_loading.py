@@ -386,6 +386,19 @@ def test_f87_a_password_in_an_address_is_not_repeated() -> None:
     assert SECRET not in said
 
 
+@pytest.mark.parametrize("name", ["ca_file", "cert_file", "key_file"])
+def test_f87_c38_what_a_file_holds_in_the_place_of_its_name_is_not_repeated(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pem = f"-----BEGIN PRIVATE KEY-----\n{SECRET}\n-----END PRIVATE KEY-----\n"
+    given = {"ca_file": "ca.pem", "cert_file": "cert.pem", "key_file": "key.pem", name: pem}
+    monkeypatch.setenv("CONSUMER_KAFKA__SECURITY__PROTOCOL", "SSL")
+    for each, text in given.items():
+        monkeypatch.setenv(f"CONSUMER_KAFKA__SECURITY__{each.upper()}", text)
+    said = f"kafka.security.{name} must be the name of a file, not what the file holds"
+    assert refusal() == said
+
+
 def test_f87_a_byte_order_mark_is_no_part_of_a_password_or_a_file(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
