@@ -173,18 +173,6 @@ MUTANTS = (
         "one such answer at a rebalance replays, or skips, whole partitions",
     ),
     Mutant(
-        "what a fetch brings after a rebalance is taken",
-        "A14",
-        "consumer/stream/source.py",
-        """        if generation != self._generation:
-            # It may belong to the new assignment, whose first poll seeks: it is read again.
-            return Polled()
-""",
-        "",
-        (_SOURCE + "test_what_a_fetch_brings_after_a_rebalance_is_dropped_and_read_again",),
-        "records would be taken from where nobody has sought to",
-    ),
-    Mutant(
         "a commit outlives its assignment",
         "A11 F14",
         "consumer/stream/committed.py",

@@ -116,11 +116,7 @@ MUTANTS = (
         "consumer/stream/ledger.py",
         "        self._entries.clear()\n",
         "",
-        (
-            _RUNNER + "test_what_is_lost_is_forgotten_and_not_committed",
-            "tests/faults/kafka/test_faults_f_membership.py::"
-            "test_f7_what_a_frozen_process_had_not_committed_is_not_committed_after_it",
-        ),
+        (_RUNNER + "test_what_is_lost_is_forgotten_and_not_committed",),
         "offsets of partitions that another member owns by now would be committed",
     ),
     Mutant(

@@ -10,16 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 REGRESSIONS: Mapping[str, int] = {
-    "commit before write": 1,
-    "commit what was handed out": 1,
-    "an old assignment is not forgotten": 29,
+    "commit before write": 0,
+    "commit what was handed out": 0,
     "two batches of one partition at once": 17,
     "dead letters are not awaited": 6,
-    "no seek back after an error": 8,
+    "no seek back after an error": 5,
     "a partition is fetched where the client thinks": 1,
     "a topic made again is taken for the old one": 31,
     "an offset of another log is begun at": 228,
-    "what a fetch brings after a rebalance is taken": 1,
     "the fields of a creation only where it inserts": 0,
     "an end overwrites an end": 1,
     "a duplicate key always means a duplicate": 1,
@@ -46,4 +44,6 @@ REGRESSIONS: Mapping[str, int] = {
     "an event takes the end of its session back": 1,
     "a command without an answer counts": 1,
     "what cannot be found is taken for stored": 235,
+    "the breaker is armed again inside a batch": 8,
+    "markers behind the last record are not committed": 4,
 }
