@@ -20,6 +20,18 @@ ROW_AND_TEST = r"^\| ([ABF]\d+) \|[^|]*\| `[^:`]+::(\w+)`"
 DESIGN = (ROOT / "DESIGN.md").read_text(encoding="utf-8")
 NAMED = sorted(set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", DOCUMENT + DESIGN)))
 
+_, _, LATER = DOCUMENT.partition("## Found since")
+FOUND_SINCE = re.findall(
+    r"^\| (F\d+) \|[^|]*\| ([^|]*) \|", LATER.partition("## Planted")[0], re.MULTILINE
+)
+FUNCTIONS = [
+    name
+    for path in (ROOT / "tests").rglob("*.py")
+    for name in re.findall(r"^\s*(?:async )?def (test_\w+)", path.read_text("utf-8"), re.MULTILINE)
+]
+CODES = Counter(code for name in FUNCTIONS for code in set(re.findall(r"(?<=_)f\d+(?=_)", name)))
+"""How many test functions carry the code of each row in their names."""
+
 
 def test_every_row_stands_there_once() -> None:
     found = Counter(re.findall(r"^\| ([ABF]\d+) \|", DOCUMENT, re.MULTILINE))
@@ -30,6 +42,13 @@ def test_every_row_stands_there_once() -> None:
 @pytest.mark.parametrize(("row", "name"), re.findall(ROW_AND_TEST, DOCUMENT, re.MULTILINE))
 def test_every_row_names_a_test_that_is_named_after_it(row: str, name: str) -> None:
     assert row.lower() in name.split("_")
+
+
+@pytest.mark.parametrize(("row", "tests"), FOUND_SINCE)
+def test_a_row_found_since_says_how_many_more_tests_carry_its_code(row: str, tests: str) -> None:
+    named = len(re.findall(r"`tests/[\w/]+\.py::\w+`", tests))
+    said = re.search(r"\(and (\d+) more\)", tests)
+    assert named + int(said[1] if said else 0) == CODES[row.lower()]
 
 
 @pytest.mark.parametrize(("path", "name"), NAMED)
