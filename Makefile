@@ -96,7 +96,7 @@ mutants: $(VENV)/test ## Break the code on purpose: each break must turn a test 
 	@$(RUN) tests.mutants $(ARGS)
 
 .PHONY: bench
-bench: $(VENV)/test ## Measure throughput
+bench: $(VENV)/bench $(VENV)-peers/installed ## Measure throughput beside a floor and peers
 	@echo "==> Measuring"
 	@$(RUN) benchmarks $(call option,ROUNDS,rounds) $(call option,SEED,seed) $(ARGS)
 
@@ -106,7 +106,7 @@ settings: $(VENV)/demo ## Write the tables of settings into the documents
 
 .PHONY: clean
 clean: ## Delete the virtual environment and every cache
-	@rm -rf $(VENV) build dist deploy/site-packages *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	@rm -rf $(VENV) $(VENV)-peers build dist deploy/site-packages *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- what they need ----------------------------------------------------------------
@@ -125,6 +125,17 @@ $(VENV)/test: $(VENV)/created pyproject.toml constraints.txt
 $(VENV)/dev: $(VENV)/test
 	@echo "==> Installing the developers' tools (once)"
 	@$(PIP) '.[demo,test,dev]'
+	@touch $@
+
+$(VENV)/bench: $(VENV)/test
+	@echo "==> Installing what the benchmark draws and measures with (once)"
+	@$(PIP) '.[demo,test,bench]'
+	@touch $@
+
+$(VENV)-peers/installed: $(VENV)/created benchmarks/peers/requirements.txt
+	@echo "==> Installing the peers that the benchmark compares with (once)"
+	@$(VENV)/bin/python -m venv $(VENV)-peers
+	@$(VENV)-peers/bin/python -m pip --disable-pip-version-check install --quiet --requirement benchmarks/peers/requirements.txt
 	@touch $@
 
 $(VENV)/created:

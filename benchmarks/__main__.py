@@ -1,9 +1,10 @@
-"""``python -m benchmarks``: whole commands on the same backlog, as ratios inside one run.
+"""``python -m benchmarks``: this consumer beside the floor and its peers, on the same records.
 
-Needs a Kafka and a MongoDB by ``TEST_KAFKA_BOOTSTRAP_SERVERS`` and ``TEST_MONGODB_URI``. A
-backlog of generated conversations is published once; then every variant handles the whole of
-it, one after the other, round after round, each round in another order. Absolute rates depend
-on the machine and on who shares it; the ratio of two variants of one round does much less.
+Starts an Apache Kafka and a store with the scripts in ../shared/tools, or uses those that are
+named. Publishes a seeded backlog for each workload; then every contestant reads the whole of it
+into a database of its own, and once more by another group, when everything is there already,
+round after round, each round in another order. Absolute rates depend on the machine and on who
+shares it; the ratio of two contestants in one round does much less, and CPU less than time.
 """
 
 from __future__ import annotations
@@ -14,100 +15,172 @@ import os
 import platform
 import random
 import secrets
-import statistics
+import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.backlog import Backlog, published
-from benchmarks.commands import Measured, measured
-from benchmarks.variants import VARIANTS, Variant, prepare
+from benchmarks.contestants import CONTESTANTS, FLOOR, PEERS_PYTHON, REPLAY, Contestant, Place
+from benchmarks.measuring import measure
+from benchmarks.reporting import Results, Run
+from benchmarks.workloads import Workload, publish
 
-
-@dataclass(slots=True)
-class Series:
-    """What one variant took, round by round."""
-
-    seconds: list[float] = field(default_factory=list)
-    cpu: list[float] = field(default_factory=list)
-    memory: list[float] = field(default_factory=list)
-
-    def add(self, found: Measured) -> None:
-        """Keep one round."""
-        self.seconds.append(found.seconds)
-        self.cpu.append(found.cpu_seconds)
-        self.memory.append(found.peak_mib)
+TOOLS = Path(__file__).parents[2] / "shared" / "tools"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What to measure, how often, and what decides the data and the order."""
 
-    sessions: int
+    records: int
     rounds: int
     seed: int
-    variants: Sequence[Variant]
+    workloads: Sequence[Workload]
+    contestants: Sequence[Contestant]
+    instances: Sequence[int]
+    duplicates: bool
+    """Whether to read everything once more; pointless on a store that keeps nothing."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print. Returns the exit code: 0, or 2 where no servers are named."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--sessions", type=int, default=3000, help="conversations of 36 events")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seed", type=int, default=secrets.randbelow(2**32))
-    parser.add_argument("--only", nargs="*", choices=[variant.name for variant in VARIANTS])
-    options = parser.parse_args(arguments)
-    kafka = os.environ.get("TEST_KAFKA_BOOTSTRAP_SERVERS")
-    mongodb = os.environ.get("TEST_MONGODB_URI")
-    if not kafka or not mongodb:
-        print("set TEST_KAFKA_BOOTSTRAP_SERVERS and TEST_MONGODB_URI", file=sys.stderr)
+    """Measure, print the table, write chart and JSON. Returns the exit code."""
+    options = _parser().parse_args(arguments)
+    names = options.only or [one.name for one in CONTESTANTS]
+    contestants = [one for one in CONTESTANTS if one.name in names]
+    if any(one.peer for one in contestants) and not PEERS_PYTHON.exists():
+        print("the peers are not installed: make .venv-peers/installed", file=sys.stderr)
         return 2
-    chosen = [v for v in VARIANTS if not options.only or v.name in options.only]
-    plan = Plan(options.sessions, options.rounds, options.seed, chosen)
-    _print(asyncio.run(measure(kafka, mongodb, plan)), plan)
+    plan = Plan(
+        options.records,
+        options.rounds,
+        options.seed,
+        [Workload(name) for name in options.workloads],
+        contestants,
+        options.instances,
+        duplicates=bool(options.mongodb) or options.store != "free",
+    )
+    with ExitStack() as stack:
+        kafka = options.bootstrap or stack.enter_context(_started("kafka", "up", "--port", "0"))
+        mongodb = options.mongodb or stack.enter_context(_store(options.store))
+        results = asyncio.run(compare(kafka, mongodb, plan))
+    print(results.table())
+    facts = {
+        "records": plan.records,
+        "rounds": plan.rounds,
+        "seed": plan.seed,
+        "store": "named" if options.mongodb else options.store,
+        "machine": f"{os.cpu_count()} cores, {_processor()}, Python {platform.python_version()}",
+    }
+    options.output.mkdir(parents=True, exist_ok=True)
+    results.write_json(options.output / "results.json", facts)
+    results.write_chart(options.output / "results.png")
+    print(f"{options.output}/results.json and results.png; {facts['machine']}, seed {plan.seed}")
     return 0
 
 
-async def measure(kafka: str, mongodb: str, plan: Plan) -> dict[str, Series]:
-    """Publish the backlog, then let every variant handle it in every round."""
-    backlog = await published(kafka, mongodb, plan.sessions, plan.seed)
-    print(f"{backlog.records:,} records in {backlog.name}, seed {plan.seed}", flush=True)
-    series = {variant.name: Series() for variant in plan.variants}
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--bootstrap", help="an Apache Kafka that runs")
+    parser.add_argument("--mongodb", help="URI of a MongoDB that runs")
+    parser.add_argument("--store", choices=("rust", "python", "free"), default="rust")
+    parser.add_argument("--records", type=int, default=200_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=secrets.randbelow(2**32))
+    kinds = [str(workload) for workload in Workload]
+    parser.add_argument("--workloads", nargs="+", choices=kinds, default=[Workload.ORDINARY])
+    parser.add_argument("--only", nargs="+", choices=[one.name for one in CONTESTANTS])
+    parser.add_argument("--instances", type=int, nargs="+", default=[1])
+    parser.add_argument("--output", type=Path, default=Path("build/benchmarks"))
+    return parser
+
+
+async def compare(kafka: str, mongodb: str, plan: Plan) -> Results:
+    """Let every contestant read every backlog in every round."""
+    results = Results(FLOOR.name)
     order = random.Random(plan.seed)
-    for number in range(plan.rounds):
-        shuffled = list(plan.variants)
-        order.shuffle(shuffled)
-        for variant in shuffled:
-            found = await _one(variant, backlog, number)
-            series[variant.name].add(found)
-            print(f"round {number + 1}: {variant.name}: {found.seconds:.1f} s", flush=True)
-    return series
-
-
-async def _one(variant: Variant, backlog: Backlog, number: int) -> Measured:
-    place = backlog.place(f"{variant.short}-{number}")
-    await prepare(variant, place)
-    return await measured(variant.arguments, place)
-
-
-def _print(series: dict[str, Series], plan: Plan) -> None:
-    base = series[plan.variants[0].name]
-    machine = f"{os.cpu_count()} cores, {_processor()}, Python {platform.python_version()}"
-    print(f"\n{plan.rounds} rounds, {plan.sessions} sessions, seed {plan.seed}; {machine}")
-    print(f"{'variant':<20}{'s':>8}{'time':>8}{'spread':>14}{'CPU s':>8}{'CPU':>7}{'MiB':>6}")
-    for variant in plan.variants:
-        own = series[variant.name]
-        times = [a / b for a, b in zip(own.seconds, base.seconds, strict=True)]
-        cpu = [a / b for a, b in zip(own.cpu, base.cpu, strict=True)]
-        spread = f"{min(times):.2f}..{max(times):.2f}"
-        print(
-            f"{variant.name:<20}{statistics.median(own.seconds):>8.1f}"
-            f"{statistics.median(times):>8.2f}{spread:>14}"
-            f"{statistics.median(own.cpu):>8.1f}{statistics.median(cpu):>7.2f}"
-            f"{max(own.memory):>6.0f}"
+    for workload in plan.workloads:
+        backlog = await publish(kafka, workload, plan.records, plan.seed)
+        size = backlog.value_bytes // backlog.records
+        print(f"{workload}: {backlog.records:,} records of {size:,} bytes", flush=True)
+        for number in range(1, plan.rounds + 1):
+            entries = [
+                (one, many)
+                for one in plan.contestants
+                for many in plan.instances
+                if many == 1 or not (one.peer or one.ends)
+            ]
+            order.shuffle(entries)
+            for contestant, instances in entries:
+                place = Place(kafka, mongodb, backlog, "", f"{backlog.name}-{secrets.token_hex(3)}")
+                for run in await _both(contestant, place, instances, number, plan):
+                    results.runs.append(run)
+                    print(f"round {number}: {run}", flush=True)
+    # New records of all contestants stand together, then duplicates.
+    places = [*map(str, plan.workloads), *(one.name for one in plan.contestants)]
+    results.runs.sort(
+        key=lambda run: (
+            *(places.index(run.workload), run.duplicates),
+            *(places.index(run.contestant), run.instances),
         )
-    print(f"time and CPU: ratios to '{plan.variants[0].name}' of the same round, median and spread")
+    )
+    return results
+
+
+async def _both(
+    contestant: Contestant, place: Place, instances: int, number: int, plan: Plan
+) -> list[Run]:
+    """Read the backlog when it is new, and once more, by another group, when all is stored."""
+    runs = []
+    for duplicates in (False, True) if plan.duplicates else (False,):
+        reader = REPLAY if contestant.only_reads and not duplicates else contestant
+        group = f"{place.database}-{'again' if duplicates else 'new'}"
+        found = await measure(reader, replace(place, group=group), instances)
+        if reader is contestant:
+            backlog = place.backlog
+            runs.append(
+                Run(
+                    *(backlog.workload.value, duplicates, contestant.name, instances),
+                    *(number, backlog.records, found),
+                )
+            )
+    return runs
+
+
+@contextmanager
+def _store(kind: str) -> Iterator[str]:
+    match kind:
+        case "free":
+            command = [sys.executable, "-m", "benchmarks.free_store"]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+                assert process.stdout is not None
+                yield process.stdout.readline().strip()
+                process.terminate()
+        case "python":
+            with _started("mongo", "up", "--port", "0", "--python") as uri:
+                yield uri
+        case _:
+            with _started("mongo", "up", "--port", "0") as uri:
+                yield uri
+
+
+@contextmanager
+def _started(script: str, *arguments: str) -> Iterator[str]:
+    """Start servers with a script and purge them in the end; the last line is their address."""
+    path = TOOLS / script
+    if not path.exists():
+        raise SystemExit(f"{path} is not there: name a running server (--bootstrap, --mongodb)")
+    with tempfile.TemporaryDirectory() as directory:
+        where = ("--dir", directory)
+        try:
+            done = subprocess.run(
+                [path, *arguments, *where], check=True, stdout=subprocess.PIPE, text=True
+            )
+            yield done.stdout.strip().splitlines()[-1]
+        finally:
+            subprocess.run([path, "down", *where, "--purge"], check=False, capture_output=True)
 
 
 def _processor() -> str:
