@@ -178,11 +178,7 @@ MUTANTS = (
         "consumer/stream/committed.py",
         "            self._pending.cancel()\n",
         "            pass\n",
-        (
-            _SOURCE + "test_a_commit_without_an_answer_does_not_outlive_its_assignment",
-            _TRAPS + "test_traps_a_offsets.py::"
-            "test_a11_a_commit_of_an_older_assignment_is_given_up_before_it_can_be_tried_again",
-        ),
+        (_SOURCE + "test_a_commit_without_an_answer_does_not_outlive_its_assignment",),
         "the client stamps it with its new generation: it would undo the next owner's commits",
     ),
     Mutant(
