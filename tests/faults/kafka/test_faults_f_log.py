@@ -226,7 +226,9 @@ async def test_f47_a_topic_that_comes_back_is_read_and_until_then_nobody_is_read
         await publish_events(kafka_bootstrap_servers, {gone: 2, other: 2}, first=5)
         await delete_topic(kafka_bootstrap_servers, topics[0])
         await member.until(lambda: member.seen.missing == (topics[0],))
-        assert not member.is_ready()
+        readiness = member.health.readiness()
+        assert not readiness.good
+        assert topics[0] in str(readiness)
         # The others go on meanwhile, and are committed.
         await publish_events(kafka_bootstrap_servers, {other: 3}, first=7)
         await member.until(lambda: member.committed[other] == 10, seconds=8.0)
