@@ -59,7 +59,7 @@ MUTANTS = (
         "a gap that is told is found once more",
         "F23",
         "consumer/engine/runner.py",
-        "            self.unread.skip(gap)\n",
+        "        for gap in polled.gaps:\n            self.unread.skip(gap)\n",
         "",
         (_RUNNER + "test_a_gap_without_a_record_behind_it_is_told_once_and_passed_over",),
         "lost records would be counted twice",
@@ -168,7 +168,7 @@ MUTANTS = (
             else:
                 self._accept(polled)
 """,
-        "            self._accept(polled)\n",
+        "            if True:\n                self._accept(polled)\n",
         (_RUNNER + "test_what_a_poll_brings_during_a_revocation_does_not_count_as_taken",),
         "what is begun then cannot be committed any more",
     ),
