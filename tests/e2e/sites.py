@@ -206,12 +206,15 @@ class Site:
         ends = await self.ends(*topics)
         if within is not None:
             ends = {p: min(end, within[p]) for p, end in ends.items() if p in within}
+        if not ends:
+            # A client that is stopped before its tasks have begun raises CancelledError.
+            return found
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self.kafka, isolation_level="read_committed", enable_auto_commit=False
         )
         await consumer.start()
         try:
-            begin = await consumer.beginning_offsets(list(ends)) if ends else {}
+            begin = await consumer.beginning_offsets(list(ends))
             ends = {partition: end for partition, end in ends.items() if begin[partition] < end}
             consumer.assign(list(ends))
             for partition in ends:
