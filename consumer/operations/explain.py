@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import random
 import sqlite3
 from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
@@ -24,12 +22,12 @@ from consumer.contract.rejection import Rejected
 from consumer.contract.rfc3339 import format_time
 from consumer.engine.retry import Backoff
 from consumer.errors import ExitCode, PreconditionError, TransientError
-from consumer.observe.logging import get_logger
 from consumer.operations.audit.accounts import unread
 from consumer.operations.audit.judging import (
     JudgedRecord,
     RecordJudge,
     answered,
+    over_outages,
     read_through,
 )
 from consumer.operations.audit.letters import LettersOnDisk
@@ -305,18 +303,10 @@ async def _events(
 ) -> AsyncIterator[Mapping[str, Any]]:
     """Yield the session's events in order, over any outage: half of it is printed by then."""
     last: Mapping[str, Any] | None = None
-    attempt = 0
-    while True:
-        try:
-            async for event in reader.events(session_id, last):
-                last, attempt = event, 0
-                yield event
-        except TransientError as error:
-            attempt += 1
-            get_logger().warning("waiting_for_server", server="MongoDB", cause=error.cause)
-            await asyncio.sleep(backoff.delay(attempt, random.random()))  # noqa: S311 -- jitter
-        else:
-            return
+    found = over_outages("MongoDB", lambda: reader.events(session_id, last), backoff)
+    async for event in found:
+        last = event
+        yield event
 
 
 @contextmanager

@@ -192,10 +192,8 @@ MUTANTS = (
         "trouble of the brokers ends an audit",
         "F55",
         "consumer/operations/audit/judging.py",
-        "        except TransientError as error:\n            attempt += 1\n"
-        '            get_logger().warning("waiting_for_server", server="Kafka"',
-        "        except LookupError as error:\n            attempt += 1\n"
-        '            get_logger().warning("waiting_for_server", server="Kafka"',
+        "                yield item\n        except TransientError as error:\n",
+        "                yield item\n        except LookupError as error:\n",
         (_AUDIT + "test_f55_trouble_of_either_server_that_passes_costs_an_audit_nothing",),
         "an audit of hours would end without a table when the brokers are rolled",
     ),
@@ -215,8 +213,8 @@ MUTANTS = (
         "an interrupted transcript begins anew",
         "F55",
         "consumer/operations/explain.py",
-        "            async for event in reader.events(session_id, last):\n",
-        "            async for event in reader.events(session_id):\n",
+        "lambda: reader.events(session_id, last), backoff",
+        "lambda: reader.events(session_id), backoff",
         (_EXPLAIN + "test_f55_trouble_between_two_events_costs_none_and_repeats_none",),
         "a session would seem to have said things twice",
     ),

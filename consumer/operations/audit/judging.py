@@ -78,24 +78,33 @@ async def answered(server: str, ask: Callable[[], Awaitable[T]], backoff: Backof
             await asyncio.sleep(backoff.delay(attempt, random.random()))  # noqa: S311 -- jitter
 
 
+async def over_outages(
+    server: str, read_on: Callable[[], AsyncIterator[T]], backoff: Backoff
+) -> AsyncIterator[T]:
+    """Yield all that ``read_on`` yields, calling it anew behind what came before each outage."""
+    attempt = 0
+    while True:
+        try:
+            async for item in read_on():
+                attempt = 0
+                yield item
+        except TransientError as error:
+            attempt += 1
+            get_logger().warning("waiting_for_server", server=server, cause=error.cause)
+            await asyncio.sleep(backoff.delay(attempt, random.random()))  # noqa: S311 -- jitter
+        else:
+            return
+
+
 async def read_through(
     reader: RangeReader, ranges: Iterable[OffsetRange], backoff: Backoff
 ) -> AsyncIterator[tuple[TopicPartition, Sequence[Record]]]:
     """Yield the records of all ranges as ``RangeReader.read`` does, over any outage."""
     left = {part.partition: part for part in ranges}
-    attempt = 0
-    while True:
-        try:
-            async for partition, records in reader.read(list(left.values())):
-                attempt = 0
-                yield partition, records
-                left[partition] = replace(left[partition], first=records[-1].offset + 1)
-        except TransientError as error:
-            attempt += 1
-            get_logger().warning("waiting_for_server", server="Kafka", cause=error.cause)
-            await asyncio.sleep(backoff.delay(attempt, random.random()))  # noqa: S311 -- jitter
-        else:
-            return
+    found = over_outages("Kafka", lambda: reader.read(list(left.values())), backoff)
+    async for partition, records in found:
+        yield partition, records
+        left[partition] = replace(left[partition], first=records[-1].offset + 1)
 
 
 class RecordJudge:
