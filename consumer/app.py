@@ -25,29 +25,29 @@ from consumer.engine.supervise import TaskDiedError, supervise
 from consumer.engine.watchdog import Watchdog
 from consumer.errors import ConsumerError, ExitCode, PreconditionError, TransientError
 from consumer.findings import Finding, Status, refuse
-from consumer.observe.health import Health
-from consumer.observe.http import serve
-from consumer.observe.logging import configure_logging, get_logger, tell_end
-from consumer.observe.metrics import Metrics
-from consumer.observe.observer import EngineObserver
-from consumer.observe.writer import LogWriter
-from consumer.settings import OnGap, Settings, exposed_files
-from consumer.state.retention import Retention
-from consumer.store.opening import OpenStore, open_store
-from consumer.stream.client import open_client
-from consumer.stream.codecs import check_codecs
-from consumer.stream.committed import AcceptedTarget
-from consumer.stream.dead_letters import (
+from consumer.kafka.client import open_client
+from consumer.kafka.codecs import check_codecs
+from consumer.kafka.committed import AcceptedTarget
+from consumer.kafka.dead_letters import (
     KafkaDeadLetters,
     asked_letter_limit,
     letter_limit,
     open_producer,
 )
-from consumer.stream.group_grants import kafka_findings
-from consumer.stream.groups import describe_group
-from consumer.stream.range_reader import keep_ends_told, open_range_reader
-from consumer.stream.source import KafkaSource
-from consumer.stream.topics import TopicDescription, open_admin
+from consumer.kafka.group_grants import kafka_findings
+from consumer.kafka.groups import describe_group
+from consumer.kafka.range_reader import keep_ends_told, open_range_reader
+from consumer.kafka.source import KafkaSource
+from consumer.kafka.topics import TopicDescription, open_admin
+from consumer.mongo.opening import OpenStore, open_store
+from consumer.observability.health import Health
+from consumer.observability.http import serve
+from consumer.observability.logging import configure_logging, get_logger, tell_end
+from consumer.observability.metrics import Metrics
+from consumer.observability.observer import EngineObserver
+from consumer.observability.writer import LogWriter
+from consumer.settings import OnGap, Settings, exposed_files
+from consumer.state.retention import Retention
 
 T = TypeVar("T")
 

@@ -142,7 +142,7 @@ def check(
 ) -> None:
     """Look at every precondition, with a cure for each that fails. Exit 1 if any does."""
     settings = settings_from(assignments, servers=servers, uri=uri, database=database)
-    from consumer.operations.check import check_everything
+    from consumer.commands.check import check_everything
 
     finish(lambda: check_everything(settings, as_json=as_json))
 
@@ -158,7 +158,7 @@ def show(
 ) -> None:
     """Print a session and its events in order. Exit 1 if it is unknown."""
     settings = settings_from(assignments, uri=uri, database=database)
-    from consumer.operations.show import show_session
+    from consumer.commands.show import show_session
 
     finish(lambda: show_session(settings, session_id, as_json=as_json))
 
@@ -253,7 +253,7 @@ def replay(
     record of the sessions asked for was found, or if
     listed records are not in the topics any more.
     """
-    from consumer.operations.replay.request import NO_LETTERS, Request
+    from consumer.commands.replay.request import NO_LETTERS, Request
 
     settings = settings_from(
         assignments,
@@ -282,7 +282,7 @@ def replay(
         letters=dead_letters != NO_LETTERS,
         as_json=as_json,
     )
-    from consumer.operations.replay.replay import replay as replay_part
+    from consumer.commands.replay.replay import replay as replay_part
 
     finish(lambda: replay_part(settings, request))
 
@@ -332,7 +332,7 @@ def audit(
     altered, repeated (several documents of one identity), or unknown: a record that can have
     left nothing but a dead letter, from a time whose letters have expired.
     """
-    from consumer.operations.replay.request import Request
+    from consumer.commands.replay.request import Request
 
     settings = settings_from(assignments, servers=servers, group=group, uri=uri, database=database)
     selection = Request(
@@ -346,8 +346,8 @@ def audit(
         all_partitions=all_partitions,
     )
     from consumer.app import asked_retention
-    from consumer.operations.audit.audit import AuditRequest
-    from consumer.operations.audit.audit import audit as audit_part
+    from consumer.commands.audit.audit import AuditRequest
+    from consumer.commands.audit.audit import audit as audit_part
 
     async def audited() -> int:
         request = AuditRequest(selection, emit, as_json)
@@ -378,12 +378,12 @@ def explain(
     them where keys do not lead to where records lie, or nothing is found. A record that the
     group has not committed yet is unread, not missing. Exit 1 if nothing is known of it.
     """
-    from consumer.operations.replay.request import Request
+    from consumer.commands.replay.request import Request
 
     settings = settings_from(assignments, servers=servers, group=group, uri=uri, database=database)
     selection = Request(sessions=(session_id,), all_partitions=all_partitions, from_time=from_time)
     from consumer.app import asked_retention
-    from consumer.operations.explain import explain as explain_session
+    from consumer.commands.explain import explain as explain_session
 
     async def explained() -> int:
         retention = await asked_retention(settings)
@@ -406,7 +406,7 @@ def status(
     Exit 1 where records were deleted before the group had read them.
     """
     settings = settings_from(assignments, servers=servers, group=group)
-    from consumer.operations.status import show_status
+    from consumer.commands.status import show_status
 
     finish(lambda: show_status(settings, watch=watch, as_json=as_json))
 
@@ -422,7 +422,7 @@ def demo(
     ] = False,
 ) -> None:
     """See it work: embedded servers, real conversations, two consumers of which one is killed."""
-    from consumer.embedded.demo import run_demo
+    from consumer.demo.demo import run_demo
 
     raise typer.Exit(run_demo(all_sessions=all_sessions, sessions=sessions))
 

@@ -11,9 +11,9 @@ from aiokafka.admin import NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from consumer.errors import PreconditionError, TransientError
+from consumer.kafka.topic_ids import Operation
+from consumer.kafka.topics import open_admin
 from consumer.settings import KafkaSettings
-from consumer.stream.topic_ids import Operation
-from consumer.stream.topics import open_admin
 
 CLIENT_ID: Final = "producer-tools"
 

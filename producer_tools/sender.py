@@ -19,7 +19,7 @@ from aiokafka.errors import (
 )
 from aiokafka.partitioner import murmur2
 
-from consumer.stream.connection import connection_options
+from consumer.kafka.connection import connection_options
 from producer_tools.brokers import CLIENT_ID, BrokersError, describe, explained, require_topics
 from producer_tools.outgoing import Outgoing, Topics
 from producer_tools.target import Target

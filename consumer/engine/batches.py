@@ -9,8 +9,8 @@ from consumer.contract.record import Record, TopicPartition
 from consumer.engine.assignment import Assignment
 from consumer.engine.pipeline import Abandoned, Batch, Pipeline
 from consumer.engine.supervise import TaskDiedError
+from consumer.kafka.ledger import Ledger, Span
 from consumer.ports import BatchReport, Observer, Source
-from consumer.stream.ledger import Ledger, Span
 
 
 class Batches:

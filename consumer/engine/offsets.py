@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from consumer.contract.record import TopicPartition
 from consumer.errors import TransientError
+from consumer.kafka.ledger import Ledger
 from consumer.ports import GoneError, Observer, Source, Stage
-from consumer.stream.ledger import Ledger
 
 CATCH_UP_INTERVAL = 0.25
 """Seconds between two looks at what the group has committed, when asked to end at the end."""

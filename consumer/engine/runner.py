@@ -18,8 +18,8 @@ from consumer.engine.retry import Backoff
 from consumer.engine.supervise import TaskDiedError
 from consumer.engine.unread import Unread
 from consumer.errors import IncidentError, TransientError
+from consumer.kafka.ledger import Ledger
 from consumer.ports import Gap, Observer, Polled, Reset, Source, Stage, Store
-from consumer.stream.ledger import Ledger
 
 BUSY_POLL = 0.02
 """Seconds a poll waits while batches are in flight: a longer wait would hold back the

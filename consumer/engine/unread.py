@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from consumer.contract.record import Record, TopicPartition
 from consumer.engine.assignment import Assignment
+from consumer.kafka.ledger import Ledger
 from consumer.ports import Gap, Source
-from consumer.stream.ledger import Ledger
 
 
 class Unread:

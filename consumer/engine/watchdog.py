@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from consumer.contract.record import TopicPartition
 from consumer.engine.transaction_watch import TransactionWatch
+from consumer.kafka.ledger import Ledger
 from consumer.ports import Observer, Source
-from consumer.stream.ledger import Ledger
 
 INTERVAL = 1.0
 """Seconds between two looks."""

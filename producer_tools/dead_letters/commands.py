@@ -8,9 +8,9 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
 from consumer.errors import ExitCode
+from consumer.kafka.dead_letters import letter_limit
 from consumer.settings import Settings
 from consumer.signals import run_interruptible
-from consumer.stream.dead_letters import letter_limit
 from producer_tools.brokers import BrokersError
 from producer_tools.console import complain, show
 from producer_tools.dead_letters.desk import Desk, open_desk, say

@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from consumer.errors import ExitCode
+from consumer.kafka.range_reader import RangeReader, open_range_reader
+from consumer.kafka.ranges import offsets_of
+from consumer.kafka.topic_ids import Operation
+from consumer.kafka.topics import TopicDescription
 from consumer.settings import Settings
-from consumer.stream.range_reader import RangeReader, open_range_reader
-from consumer.stream.ranges import offsets_of
-from consumer.stream.topic_ids import Operation
-from consumer.stream.topics import TopicDescription
 from producer_tools.brokers import BrokersError, explained
 from producer_tools.console import complain, progress
 from producer_tools.dead_letters.fate import state_topic

@@ -19,8 +19,8 @@ from aiokafka.errors import (
 )
 
 from consumer.contract.record import Position
+from consumer.kafka.dead_letters import NO_LIMIT, AnyRecordProducer, producer_options
 from consumer.settings import DeadLetterSettings, KafkaSettings
-from consumer.stream.dead_letters import NO_LIMIT, AnyRecordProducer, producer_options
 from producer_tools.brokers import CLIENT_ID, explained
 from producer_tools.dead_letters.outbox import Answer, TurnedDown, Unanswered
 from producer_tools.dead_letters.outgoing import OutgoingRecord

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Final, Protocol
 
 from consumer.contract.record import Record, TopicPartition
-from consumer.stream.ranges import EVERYTHING, Bounds, OffsetRange
+from consumer.kafka.ranges import EVERYTHING, Bounds, OffsetRange
 from producer_tools.dead_letters.fate import fate_of
 from producer_tools.dead_letters.letter import Letter, Unreadable, read_letter
 from producer_tools.dead_letters.memory import Memory

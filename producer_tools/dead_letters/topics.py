@@ -8,10 +8,10 @@ from typing import Final
 from aiokafka.admin import NewTopic
 from aiokafka.errors import NoError, TopicAlreadyExistsError, for_code
 
+from consumer.kafka.dead_letters import RECORD_OVERHEAD
+from consumer.kafka.topic_ids import Operation
+from consumer.kafka.topics import TopicDescription, open_admin
 from consumer.settings import KafkaSettings
-from consumer.stream.dead_letters import RECORD_OVERHEAD
-from consumer.stream.topic_ids import Operation
-from consumer.stream.topics import TopicDescription, open_admin
 from producer_tools.brokers import BrokersError, explained
 
 Say = Callable[[str], None]

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from prometheus_client.parser import text_string_to_metric_families
 
 from consumer.contract.record import TopicPartition
-from consumer.embedded import lifeline
+from consumer.demo import lifeline
 from consumer.settings.catalogue import environment_name
 from consumer.state.outcomes import Outcome
 

@@ -11,8 +11,8 @@ from unittest.mock import ANY
 
 import pytest
 
+from consumer.commands.status import show_status
 from consumer.errors import ExitCode
-from consumer.operations.status import show_status
 from consumer.settings import load_settings
 from consumer.state.outcomes import Outcome
 from tests.builders import event

@@ -13,10 +13,10 @@ import bson
 from bson.raw_bson import RawBSONDocument
 
 from consumer.errors import ConsumerError
+from consumer.mongo.collections import EVENT_KEY, SESSION_KEY, BulkReply, WriteFailure
+from consumer.mongo.lookup import ids_in
 from consumer.state.bson_content import raw_document
 from consumer.state.guards import SessionUpdate
-from consumer.store.collections import EVENT_KEY, SESSION_KEY, BulkReply, WriteFailure
-from consumer.store.lookup import ids_in
 
 DUPLICATE_KEY = 11000
 

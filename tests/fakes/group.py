@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from consumer.contract.record import TopicPartition
-from consumer.stream.committed import Committed
+from consumer.kafka.committed import Committed
 
 T = TypeVar("T")
 

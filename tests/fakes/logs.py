@@ -11,9 +11,8 @@ from bson.codec_options import CodecOptions
 
 from consumer.contract.record import Record, TopicPartition
 from consumer.errors import PreconditionError, TransientError
-from consumer.store.reading import EndedSession, SessionReader
-from consumer.stream.range_reader import RangeReader
-from consumer.stream.ranges import (
+from consumer.kafka.range_reader import RangeReader
+from consumer.kafka.ranges import (
     EVERYTHING,
     Bounds,
     LogExtent,
@@ -21,6 +20,7 @@ from consumer.stream.ranges import (
     UnreadRange,
     ranges_within,
 )
+from consumer.mongo.reading import EndedSession, SessionReader
 from tests.fakes.collections import MemoryCollections
 
 AWARE: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=True)

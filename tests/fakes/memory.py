@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from consumer.store.dry_run import Identity
+from consumer.mongo.dry_run import Identity
 
 
 class MemoryOfDicts:

@@ -12,8 +12,8 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 from consumer.app import surveyed, until_answered
 from consumer.errors import ConsumerError, PreconditionError, TransientError
 from consumer.findings import Status
+from consumer.mongo.opening import open_store
 from consumer.settings import KafkaSettings, Settings, load_settings
-from consumer.store.opening import open_store
 from tests.e2e.processes import LOOPBACK, free_port
 from tests.servers.topics import create_topics
 

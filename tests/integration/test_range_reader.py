@@ -10,9 +10,9 @@ from aiokafka import AIOKafkaProducer
 
 from consumer.contract.record import TopicPartition
 from consumer.errors import PreconditionError
+from consumer.kafka.range_reader import open_range_reader
+from consumer.kafka.ranges import Bounds
 from consumer.settings import KafkaSettings
-from consumer.stream.range_reader import open_range_reader
-from consumer.stream.ranges import Bounds
 from tests.servers.topics import create_topics
 
 pytestmark = pytest.mark.real_kafka

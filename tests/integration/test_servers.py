@@ -10,8 +10,8 @@ from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, OperationFailure
 from pymongo.write_concern import WriteConcern
 
+from consumer.kafka.topics import open_admin
 from consumer.settings import KafkaSettings
-from consumer.stream.topics import open_admin
 from tests.servers.control import Control
 from tests.servers.topics import create_topics
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 
-_SOURCE = "tests/unit/stream/test_source.py::"
-_OPTIONS = "tests/unit/stream/test_client_options.py"
-_LETTERS = "tests/unit/stream/test_dead_letters.py::"
+_SOURCE = "tests/unit/kafka/test_source.py::"
+_OPTIONS = "tests/unit/kafka/test_client_options.py"
+_LETTERS = "tests/unit/kafka/test_dead_letters.py::"
 _TRAPS = "tests/faults/kafka/"
 
 MUTANTS = (
     Mutant(
         "each partition may fill its own buffer",
         "F70",
-        "consumer/stream/fetch_results.py",
+        "consumer/kafka/fetch_results.py",
         "        fetcher._fetch_max_bytes = max((max_bytes - kept) // brokers, least)",
         "        fetcher._fetch_max_bytes = max_bytes // brokers",
         (
-            "tests/unit/stream/test_fetch_results.py::"
+            "tests/unit/kafka/test_fetch_results.py::"
             "test_f70_what_is_kept_of_all_partitions_counts_against_one_bound",
         ),
         "memory would grow with the number of partitions while the database is slow",
@@ -25,7 +25,7 @@ MUTANTS = (
     Mutant(
         "what was acknowledged is sent again with what was not",
         "F58",
-        "consumer/stream/dead_letters.py",
+        "consumer/kafka/dead_letters.py",
         "                if index >= len(sent) or not _acknowledged(sent[index])\n",
         "                if True\n",
         (
@@ -37,7 +37,7 @@ MUTANTS = (
     Mutant(
         "the topic is not asked what it takes",
         "F58",
-        "consumer/stream/dead_letters.py",
+        "consumer/kafka/dead_letters.py",
         "        told = await self._ask_limit()\n",
         "        told = self._told\n",
         (_LETTERS + "test_f58_a_topic_that_takes_less_by_now_is_asked_and_only_the_rest_is_sent",),
@@ -46,7 +46,7 @@ MUTANTS = (
     Mutant(
         "a letter that is refused is sent again as it was",
         "F58 F39",
-        "consumer/stream/dead_letters.py",
+        "consumer/kafka/dead_letters.py",
         "        limit = told if told != before else refused // 2\n",
         "        limit = told\n",
         (
@@ -58,11 +58,11 @@ MUTANTS = (
     Mutant(
         "letters are cut to a size of our own",
         "F58",
-        "consumer/stream/dead_letters.py",
+        "consumer/kafka/dead_letters.py",
         "    return min(told, letters.max_request_bytes or told)\n",
         "    return min(told, letters.max_request_bytes or 1024 * 1024)\n",
         (
-            "tests/unit/stream/test_topics.py::"
+            "tests/unit/kafka/test_topics.py::"
             "test_f58_a_letter_may_be_as_large_as_the_topic_and_the_settings_allow",
         ),
         "a letter that its topic would take whole could not be sent back",
@@ -70,11 +70,11 @@ MUTANTS = (
     Mutant(
         "a topic too small for any letter is put up with",
         "F58",
-        "consumer/stream/preconditions.py",
+        "consumer/kafka/preconditions.py",
         "    if limit < smallest:\n",
         "    if False:\n",
         (
-            "tests/unit/stream/test_topics.py::"
+            "tests/unit/kafka/test_topics.py::"
             "test_f58_a_dead_letter_topic_is_judged_by_what_it_takes",
         ),
         "the first bad record would stop its partition for ever",
@@ -86,10 +86,10 @@ MUTANTS = (
         '        size += len(name) + len(content or b"") + HEADER_OVERHEAD\n',
         "        del name, content\n",
         (
-            "tests/unit/stream/test_fetch_results.py::"
+            "tests/unit/kafka/test_fetch_results.py::"
             "test_f70_headers_count_for_what_one_fetch_hands_out",
-            "tests/unit/stream/test_source.py::test_f70_headers_count_for_what_a_batch_may_have",
-            "tests/unit/stream/test_lanes.py::test_f70_headers_count_for_a_portion_too",
+            "tests/unit/kafka/test_source.py::test_f70_headers_count_for_what_a_batch_may_have",
+            "tests/unit/kafka/test_lanes.py::test_f70_headers_count_for_a_portion_too",
             "tests/unit/engine/test_pipeline.py::"
             "test_f70_dead_letters_with_heavy_headers_go_in_smaller_portions",
         ),
@@ -98,7 +98,7 @@ MUTANTS = (
     Mutant(
         "auto_offset_reset latest",
         "A1 F24",
-        "consumer/stream/client.py",
+        "consumer/kafka/client.py",
         '        "auto_offset_reset": "earliest",\n',
         '        "auto_offset_reset": "latest",\n',
         (_OPTIONS,),
@@ -107,7 +107,7 @@ MUTANTS = (
     Mutant(
         "the client commits by itself",
         "A13",
-        "consumer/stream/client.py",
+        "consumer/kafka/client.py",
         '        "enable_auto_commit": False,\n',
         '        "enable_auto_commit": True,\n',
         (
@@ -120,7 +120,7 @@ MUTANTS = (
     Mutant(
         "aborted transactions are read",
         "A25 F28",
-        "consumer/stream/client.py",
+        "consumer/kafka/client.py",
         '        "isolation_level": "read_committed",\n',
         '        "isolation_level": "read_uncommitted",\n',
         (
@@ -132,7 +132,7 @@ MUTANTS = (
     Mutant(
         "another assignor",
         "A15",
-        "consumer/stream/client.py",
+        "consumer/kafka/client.py",
         '        "partition_assignment_strategy": [RangePartitionAssignor],\n',
         "",
         (_TRAPS + "test_traps_a_membership.py::test_a15_only_the_range_assignor_is_offered",),
@@ -141,7 +141,7 @@ MUTANTS = (
     Mutant(
         "no seek back after an error",
         "A2 B19",
-        "consumer/stream/source.py",
+        "consumer/kafka/source.py",
         """        self._seek_back(client)
         blamed = self._isolation.failed(tried)
 """,
@@ -152,7 +152,7 @@ MUTANTS = (
     Mutant(
         "a partition is fetched where the client thinks",
         "A1 F16",
-        "consumer/stream/source.py",
+        "consumer/kafka/source.py",
         "            client.seek(partition, start.offset)\n",
         "",
         (_SOURCE + "test_a_partition_is_sought_before_its_first_fetch",),
@@ -161,7 +161,7 @@ MUTANTS = (
     Mutant(
         "an error of OffsetFetch is read as nothing committed",
         "A1 F16",
-        "consumer/stream/client_repairs.py",
+        "consumer/kafka/client_repairs.py",
         "        if not code:\n            return response\n",
         "        if True:\n            return response\n",
         (
@@ -175,7 +175,7 @@ MUTANTS = (
     Mutant(
         "a commit outlives its assignment",
         "A11 F14",
-        "consumer/stream/committed.py",
+        "consumer/kafka/committed.py",
         "            self._pending.cancel()\n",
         "            pass\n",
         (_SOURCE + "test_a_commit_without_an_answer_does_not_outlive_its_assignment",),
@@ -184,7 +184,7 @@ MUTANTS = (
     Mutant(
         "a commit from outside the group",
         "A10",
-        "consumer/stream/client.py",
+        "consumer/kafka/client.py",
         "        if self._consumer._coordinator.generation < 0:",
         "        if False:",
         (
@@ -196,7 +196,7 @@ MUTANTS = (
     Mutant(
         "a gap is passed over in silence",
         "F23",
-        "consumer/stream/source.py",
+        "consumer/kafka/source.py",
         "                gaps.append(Gap(partition, expected, min(beginnings[partition], found)))\n",
         "                pass\n",
         (_SOURCE + "test_a_hole_that_retention_makes_is_a_gap",),
@@ -205,7 +205,7 @@ MUTANTS = (
     Mutant(
         "a partition that fails is fetched with the others",
         "A2 B19",
-        "consumer/stream/isolation.py",
+        "consumer/kafka/isolation.py",
         "        return ([self._suspects[0]], True) if self._suspects else (ready, False)\n",
         "        return ready, False\n",
         (
@@ -217,7 +217,7 @@ MUTANTS = (
     Mutant(
         "batches unpack without a limit",
         "A23 B20",
-        "consumer/stream/decompression.py",
+        "consumer/kafka/decompression.py",
         """                if len(self._buffer) < self._max_bytes:
                     room = min(len(self._buffer) * ROOM_GROWS_BY, self._max_bytes)
 """,
@@ -234,7 +234,7 @@ MUTANTS = (
     Mutant(
         "acks=1 for dead letters",
         "A28",
-        "consumer/stream/dead_letters.py",
+        "consumer/kafka/dead_letters.py",
         '        "acks": "all",\n',
         '        "acks": 1,\n',
         (
@@ -246,7 +246,7 @@ MUTANTS = (
     Mutant(
         "a letter without an acknowledgement counts as sent",
         "A28 F39",
-        "consumer/stream/dead_letters.py",
+        "consumer/kafka/dead_letters.py",
         "[_problem(future) for future in sent if not _acknowledged(future)]",
         "[]",
         (_LETTERS + "test_one_letter_without_an_acknowledgement_fails_them_all",),
@@ -255,7 +255,7 @@ MUTANTS = (
     Mutant(
         "a limit is learnt twice that two batches ask for at once",
         "F58",
-        "consumer/stream/dead_letters.py",
+        "consumer/kafka/dead_letters.py",
         """        if self._limit != refused:
             return  # or while this one asked: to it, what was told would be nothing new
 """,
@@ -266,7 +266,7 @@ MUTANTS = (
     Mutant(
         "a producer that failed is kept",
         "F39",
-        "consumer/stream/dead_letters.py",
+        "consumer/kafka/dead_letters.py",
         "        except (KafkaError, OSError, TimeoutError) as error:\n",
         "        except (OSError, TimeoutError) as error:\n",
         (_LETTERS + "test_a_producer_that_failed_is_replaced",),

@@ -14,7 +14,7 @@ MUTANTS = (
     Mutant(
         "a client that the group has failed is kept",
         "A4",
-        "consumer/stream/source.py",
+        "consumer/kafka/source.py",
         "        if isinstance(error, ClientLostError) or self._group_failures >= FAILURES_UNTIL_REPLACED:\n",
         "        if isinstance(error, ClientLostError):\n",
         (_TRAPS + "test_a4_an_odd_answer_to_a_heartbeat_does_not_poison_every_later_poll",),
@@ -23,7 +23,7 @@ MUTANTS = (
     Mutant(
         "trouble of the group ends the process",
         "A4 A18 F17 F26",
-        "consumer/stream/client.py",
+        "consumer/kafka/client.py",
         """        except Exception as error:
             raise MembershipError(""",
         """        except ValueError as error:
@@ -39,7 +39,7 @@ MUTANTS = (
     Mutant(
         "a callback runs inside the client's coordination",
         "A5",
-        "consumer/stream/client_repairs.py",
+        "consumer/kafka/client_repairs.py",
         "        await asyncio.wait([asyncio.ensure_future(self._callbacks.on_revoked())])\n",
         "        await self._callbacks.on_revoked()\n",
         (
@@ -75,7 +75,7 @@ MUTANTS = (
     Mutant(
         "a session shorter than a request",
         "A7 F20",
-        "consumer/stream/client.py",
+        "consumer/kafka/client.py",
         '        "session_timeout_ms": int(kafka.session_timeout * 1000),\n',
         '        "session_timeout_ms": int(kafka.rebalance_timeout * 1000),\n',
         (
@@ -111,7 +111,7 @@ MUTANTS = (
     Mutant(
         "static membership",
         "A16",
-        "consumer/stream/client.py",
+        "consumer/kafka/client.py",
         '        "group_id": kafka.group_id,\n',
         '        "group_id": kafka.group_id,\n        "group_instance_id": kafka.group_id,\n',
         (_TRAPS + "test_a16_no_static_membership_is_asked_for",),
@@ -129,7 +129,7 @@ MUTANTS = (
     Mutant(
         "leaving has no deadline",
         "A17",
-        "consumer/stream/source.py",
+        "consumer/kafka/source.py",
         "            await asyncio.wait([closing], timeout=timeout)\n",
         "            await asyncio.wait([closing])\n",
         (_TRAPS + "test_a17_leaving_takes_no_longer_than_it_may_when_no_broker_answers",),

@@ -5,24 +5,24 @@ from __future__ import annotations
 from tests.mutants.mutant import Mutant
 
 _INPUT = "tests/faults/input/test_bad_input_b.py::"
-_FAULTS = "tests/adapters/store/test_faults.py::"
-_ANSWERS = "tests/adapters/store/test_answers.py::"
-_SESSIONS = "tests/adapters/store/test_sessions.py::"
-_INDEXES = "tests/adapters/store/test_readiness.py::TestIndexes::"
+_FAULTS = "tests/adapters/mongo/test_faults.py::"
+_ANSWERS = "tests/adapters/mongo/test_answers.py::"
+_SESSIONS = "tests/adapters/mongo/test_sessions.py::"
+_INDEXES = "tests/adapters/mongo/test_readiness.py::TestIndexes::"
 _VERDICT = "tests/unit/state/test_verdict.py::"
-_REAL = "tests/adapters/store/test_real_answers.py::"
-_LOOKUP = "tests/unit/store/test_lookup.py::"
-_ANY_ORDER = "tests/adapters/store/test_any_order.py::"
+_REAL = "tests/adapters/mongo/test_real_answers.py::"
+_LOOKUP = "tests/unit/mongo/test_lookup.py::"
+_ANY_ORDER = "tests/adapters/mongo/test_any_order.py::"
 
 MUTANTS = (
     Mutant(
         "a duplicate key is trouble that passes",
         "F36",
-        "consumer/store/failures.py",
+        "consumer/mongo/failures.py",
         "_DUPLICATE = frozenset({11000, 11001, 12582})\n",
         "_DUPLICATE: frozenset[int] = frozenset()\n",
         (
-            "tests/adapters/store/test_concurrent_writers.py::"
+            "tests/adapters/mongo/test_concurrent_writers.py::"
             "test_f36_copies_written_at_once_leave_one_document_each",
         ),
         "the second of two writers would try for ever",
@@ -30,16 +30,16 @@ MUTANTS = (
     Mutant(
         "a missing index is accepted",
         "F35",
-        "consumer/store/indexes.py",
+        "consumer/mongo/indexes.py",
         '        return Finding(name, Status.FAILED, "is missing", _creation(required))\n',
         '        return Finding(name, Status.WARNING, "is missing", _creation(required))\n',
-        ("tests/unit/store/test_indexes.py",),
+        ("tests/unit/mongo/test_indexes.py",),
         "without the unique index every promise is void",
     ),
     Mutant(
         "an index that is not unique is accepted",
         "F35",
-        "consumer/store/indexes.py",
+        "consumer/mongo/indexes.py",
         '    if required.unique and not index.get("unique"):\n',
         "    if False:\n",
         (_INDEXES + "test_what_weakens_an_index_is_told",),
@@ -48,7 +48,7 @@ MUTANTS = (
     Mutant(
         "a foreign unique index is accepted",
         "F35",
-        "consumer/store/indexes.py",
+        "consumer/mongo/indexes.py",
         '        if other.get("unique") and not unique_fields <= set(other["key"]):\n',
         "        if False:\n",
         (_INDEXES + "test_another_unique_index_that_rejects_what_is_no_double_is_a_refusal",),
@@ -129,7 +129,7 @@ MUTANTS = (
     Mutant(
         "the violated index is not looked at",
         "F37",
-        "consumer/store/sender.py",
+        "consumer/mongo/sender.py",
         "        if failure.key is not None and failure.key != self._key:\n",
         "        if False:\n",
         (_FAULTS + "TestOtherIndexes::test_it_stops_the_service_and_is_no_duplicate",),
@@ -138,7 +138,7 @@ MUTANTS = (
     Mutant(
         "a write-concern error is ignored",
         "F30 F38",
-        "consumer/store/sender.py",
+        "consumer/mongo/sender.py",
         "        code = reply.write_concern_code\n",
         "        code = None\n",
         (
@@ -151,7 +151,7 @@ MUTANTS = (
     Mutant(
         "a write-concern error is not read",
         "F30 F38",
-        "consumer/store/mongo.py",
+        "consumer/mongo/mongo.py",
         '        int(concerns[-1].get("code", 0)) if concerns else None,\n',
         "        None,\n",
         (_ANSWERS + "test_a_write_concern_error_is_seen_beside_failures",),
@@ -160,7 +160,7 @@ MUTANTS = (
     Mutant(
         "silence about a statement is consent",
         "F37",
-        "consumer/store/mongo.py",
+        "consumer/mongo/mongo.py",
         "    if done + failed != sent:\n",
         "    if False:\n",
         (_ANSWERS + "test_a_statement_that_the_answer_passes_over_is_not_taken_for_applied",),
@@ -169,7 +169,7 @@ MUTANTS = (
     Mutant(
         "an outage becomes dead letters",
         "F31 F34 F37",
-        "consumer/store/failures.py",
+        "consumer/mongo/failures.py",
         "    return CodeClass.TRANSIENT\n",
         "    return CodeClass.PERMANENT\n",
         (
@@ -182,7 +182,7 @@ MUTANTS = (
     Mutant(
         "a poisonous record blocks for ever",
         "F37",
-        "consumer/store/failures.py",
+        "consumer/mongo/failures.py",
         """    if code in PERMANENT:
         return CodeClass.PERMANENT
 """,
@@ -214,7 +214,7 @@ MUTANTS = (
     Mutant(
         "a lost race is taken for a duplicate",
         "F36",
-        "consumer/store/settlement.py",
+        "consumer/mongo/settlement.py",
         """        if guard_of(write).holds(stored):
             return self._lost_race(statement, stored)
 """,
@@ -225,7 +225,7 @@ MUTANTS = (
     Mutant(
         "no activity is written",
         "B18",
-        "consumer/store/activities.py",
+        "consumer/mongo/activities.py",
         "                self._open[session_id] = Statement(ActivityWrite(session_id, expire_at))\n",
         "                continue\n",
         (
@@ -237,7 +237,7 @@ MUTANTS = (
     Mutant(
         "a session is known before the store has answered",
         "F34",
-        "consumer/store/activities.py",
+        "consumer/mongo/activities.py",
         "        return [statement for name, statement in self._open.items() if name not in ending]\n",
         """        for name in self._open:
             self._memory.learn(name, Status.ACTIVE)
@@ -249,29 +249,29 @@ MUTANTS = (
     Mutant(
         "w=1 for documents",
         "F29",
-        "consumer/store/clients.py",
+        "consumer/mongo/clients.py",
         'ACKNOWLEDGED = WriteConcern(w="majority", j=True)\n',
         "ACKNOWLEDGED = WriteConcern(w=1)\n",
         (
-            "tests/adapters/store/test_readiness.py::TestOpening::test_the_uri_cannot_weaken_what_acknowledged_means",
+            "tests/adapters/mongo/test_readiness.py::TestOpening::test_the_uri_cannot_weaken_what_acknowledged_means",
         ),
         "a failover would lose what had been committed as done",
     ),
     Mutant(
         "the server's words are passed on",
         "B12",
-        "consumer/store/failures.py",
+        "consumer/mongo/failures.py",
         "        raise translate(error) from (error if isinstance(error, ConnectionFailure) else None)\n",
         "        raise translate(error) from error\n",
         (
-            "tests/adapters/store/test_failures.py::test_not_even_the_chain_of_causes_quotes_a_document",
+            "tests/adapters/mongo/test_failures.py::test_not_even_the_chain_of_causes_quotes_a_document",
         ),
         "they quote conversations, and a log is read by more people than those",
     ),
     Mutant(
         "every batch begins with commands of the full size",
         "F65",
-        "consumer/store/mongo_store.py",
+        "consumer/mongo/mongo_store.py",
         "            writes, self._collections, self._memory, self._lanes, self._on_activity_refused\n",
         "            writes, self._collections, self._memory, Lanes(), self._on_activity_refused\n",
         (_FAULTS + "TestTimeouts::test_f65_the_next_batch_begins_with_what_has_fitted",),
@@ -280,7 +280,7 @@ MUTANTS = (
     Mutant(
         "commands stay small for ever",
         "F65",
-        "consumer/store/lane.py",
+        "consumer/mongo/lane.py",
         "        if size >= self.limit:\n",
         "        if False:\n",
         (_FAULTS + "TestTimeouts::test_f65_commands_grow_again_when_the_database_is_fast_again",),
@@ -289,7 +289,7 @@ MUTANTS = (
     Mutant(
         "sessions are read whole",
         "F69",
-        "consumer/store/lookup.py",
+        "consumer/mongo/lookup.py",
         "            documents = self._collections.find_sessions(list(part), sorted(fields))\n",
         "            documents = self._collections.find_sessions(list(part), [*fields, 'metadata'])\n",
         (_LOOKUP + "test_f69_the_sessions_of_many_events_are_read_without_what_they_hold",),
@@ -298,7 +298,7 @@ MUTANTS = (
     Mutant(
         "a find asks for five hundred whatever they weigh",
         "F69",
-        "consumer/store/lookup.py",
+        "consumer/mongo/lookup.py",
         " or expected + weight > EXPECTED_BYTES",
         "",
         (
@@ -310,7 +310,7 @@ MUTANTS = (
     Mutant(
         "the failure of a shard is the record's own",
         "F75",
-        "consumer/store/sender.py",
+        "consumer/mongo/sender.py",
         """        if len(statements) == 1:
             _blame(statements[0], command, receipt)
             index = statements[0].named
@@ -330,13 +330,13 @@ MUTANTS = (
     Mutant(
         "one statement that times out alone makes all commands smaller",
         "F75",
-        "consumer/store/lane.py",
+        "consumer/mongo/lane.py",
         """        if size > 1:
             self.limit = min(self.limit, size // 2)
 """,
         "        self.limit = max(1, min(self.limit, size // 2))\n",
         (
-            "tests/adapters/store/test_lane.py::"
+            "tests/adapters/mongo/test_lane.py::"
             "test_f75_one_statement_that_never_fits_makes_no_other_command_smaller",
         ),
         "one record that never fits would slow all partitions down at each of its tries",
@@ -344,7 +344,7 @@ MUTANTS = (
     Mutant(
         "a majority that is away makes commands smaller",
         "F75",
-        "consumer/store/sender.py",
+        "consumer/mongo/sender.py",
         '            receipt.troubles.append(TransientError("write_concern", code_name(code)))\n',
         """            self._lane.timed_out(len(command))
             receipt.troubles.append(TransientError("write_concern", code_name(code)))
@@ -355,11 +355,11 @@ MUTANTS = (
     Mutant(
         "what a 2d index cannot take is trouble that passes",
         "F76",
-        "consumer/store/failures.py",
+        "consumer/mongo/failures.py",
         '    13027: "GeoPointOutOfBounds",  # likewise\n',
         "",
         (
-            "tests/adapters/store/test_failures.py::"
+            "tests/adapters/mongo/test_failures.py::"
             "test_f76_what_an_operators_own_index_cannot_take_of_one_record_is_refused_for_good",
         ),
         "one record would hold its partition for ever",
@@ -370,13 +370,13 @@ MUTANTS = (
         "consumer/state/writes.py",
         "MAX_EVENT_BYTES = MAX_DOCUMENT_BYTES - SERVER_ID_BYTES\n",
         "MAX_EVENT_BYTES = MAX_DOCUMENT_BYTES\n",
-        ("tests/unit/store/test_sizes.py::test_f76_nothing_over_the_limit_is_ever_sent",),
+        ("tests/unit/mongo/test_sizes.py::test_f76_nothing_over_the_limit_is_ever_sent",),
         "the server adds an id, and refuses what is too large with a code that says nothing",
     ),
     Mutant(
         "every id that is stored is taken for text",
         "F77",
-        "consumer/store/lookup.py",
+        "consumer/mongo/lookup.py",
         "                for taken in ids_in(document.get(self.key)):\n",
         "                for taken in (document[self.key],):\n",
         (
@@ -400,7 +400,7 @@ MUTANTS = (
     Mutant(
         "every race is run until it is won",
         "F77",
-        "consumer/store/settlement.py",
+        "consumer/mongo/settlement.py",
         "        changed = len(set(statement.raced_with)) > 1\n",
         "        changed = True\n",
         (
@@ -412,7 +412,7 @@ MUTANTS = (
     Mutant(
         "an index that is being built counts as there",
         "F73",
-        "consumer/store/indexes.py",
+        "consumer/mongo/indexes.py",
         "    flaws = [_flaws(required, index) for index in alike if BUILD not in index]\n",
         "    flaws = [_flaws(required, index) for index in alike]\n",
         (_REAL + "TestBuilding::test_f73_an_index_that_is_still_being_built_is_not_there_yet",),
@@ -421,7 +421,7 @@ MUTANTS = (
     Mutant(
         "what is listed is not asked for",
         "F73",
-        "consumer/store/readiness.py",
+        "consumer/mongo/readiness.py",
         "            await _create(database, index, settings.timeout if built else INDEX_BUILD_SECONDS)\n",
         "            if not built:\n                await _create(database, index, INDEX_BUILD_SECONDS)\n",
         (
@@ -433,7 +433,7 @@ MUTANTS = (
     Mutant(
         "an index that is not unique is to be dropped",
         "F74",
-        "consumer/store/indexes.py",
+        "consumer/mongo/indexes.py",
         "        if flaws[0] == [_NOT_UNIQUE]\n",
         "        if False\n",
         (_REAL + "TestShardedFirst::test_f74_the_cure_converts_the_index_that_cannot_be_dropped",),
@@ -442,7 +442,7 @@ MUTANTS = (
     Mutant(
         "documents without an id are doubles",
         "F78",
-        "consumer/store/readiness.py",
+        "consumer/mongo/readiness.py",
         '    if any(value is None for value in details.get("keyValue", {}).values()):\n',
         "    if False:\n",
         (_REAL + "TestStrangers::test_f78_documents_without_an_id_are_said_to_lack_it",),
@@ -451,7 +451,7 @@ MUTANTS = (
     Mutant(
         "the indexes are looked at once",
         "F56",
-        "consumer/store/opening.py",
+        "consumer/mongo/opening.py",
         "                await readiness.verify(self.client, self._settings)\n",
         "                pass\n",
         (
@@ -463,7 +463,7 @@ MUTANTS = (
     Mutant(
         "a hiccup while the indexes are looked at ends the service",
         "F56",
-        "consumer/store/opening.py",
+        "consumer/mongo/opening.py",
         "                on_trouble(error)\n",
         "                raise PreconditionError(str(error)) from error\n",
         (_REAL + "TestWatching::test_f56_a_database_that_cannot_be_asked_is_asked_again",),

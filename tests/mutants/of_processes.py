@@ -12,7 +12,7 @@ MUTANTS = (
     Mutant(
         "what stands still is restarted whatever its cause",
         "F31",
-        "consumer/observe/observer.py",
+        "consumer/observability/observer.py",
         "        if not causes:\n",
         "        if True:\n",
         (
@@ -38,7 +38,7 @@ MUTANTS = (
     Mutant(
         "a database that does not answer ends the process",
         "F29 F31 F33",
-        "consumer/store/failures.py",
+        "consumer/mongo/failures.py",
         """        case ServerSelectionTimeoutError() | WaitQueueTimeoutError():
             # Nothing was sent: a smaller command would wait as long for a server or a connection.
             return TransientError(cause)
@@ -46,13 +46,13 @@ MUTANTS = (
             return TimedOutError(cause)
 """,
         "",
-        ("tests/adapters/store/test_failures.py",),
+        ("tests/adapters/mongo/test_failures.py",),
         "every outage of the database would have to be seen to by somebody",
     ),
     Mutant(
         "offsets move with what is read",
         "F5 F32",
-        "consumer/stream/ledger.py",
+        "consumer/kafka/ledger.py",
         """            partition: entry.committable
             for partition, entry in self._entries.items()
             if _progressed(entry)
@@ -86,7 +86,7 @@ MUTANTS = (
     Mutant(
         "the offset of the last record is committed",
         "F3",
-        "consumer/stream/committed.py",
+        "consumer/kafka/committed.py",
         "        self._pending = asyncio.ensure_future(client.commit(kept))\n",
         """        behind = {p: Committed(k.offset - 1, k.metadata) for p, k in kept.items()}
         self._pending = asyncio.ensure_future(client.commit(behind))
@@ -114,7 +114,7 @@ MUTANTS = (
     Mutant(
         "trouble of the database is the record's fault",
         "F29 F30 F31 F34",
-        "consumer/store/failures.py",
+        "consumer/mongo/failures.py",
         "    return CodeClass.TRANSIENT\n",
         "    return CodeClass.PERMANENT\n",
         (

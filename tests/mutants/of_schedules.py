@@ -11,7 +11,7 @@ MUTANTS = (
     Mutant(
         "several commits at once",
         "A12",
-        "consumer/stream/committed.py",
+        "consumer/kafka/committed.py",
         "        if self._pending is not None and not self._pending.done():\n",
         "        if False:\n",
         (),
@@ -32,7 +32,7 @@ MUTANTS = (
     Mutant(
         "what does not fit into a batch is not fetched again",
         "A13",
-        "consumer/stream/source.py",
+        "consumer/kafka/source.py",
         "                client.seek(partition, records[count].offset)\n",
         "                pass\n",
         (),
@@ -41,7 +41,7 @@ MUTANTS = (
     Mutant(
         "a gap below the start is not told",
         "F23",
-        "consumer/stream/starts.py",
+        "consumer/kafka/starts.py",
         "                found.gaps.append(Gap(partition, offset, beginning))\n",
         "                pass\n",
         (),
@@ -50,7 +50,7 @@ MUTANTS = (
     Mutant(
         "no client is ever replaced",
         "A4 F17",
-        "consumer/stream/source.py",
+        "consumer/kafka/source.py",
         "        if isinstance(error, ClientLostError) or "
         "self._group_failures >= FAILURES_UNTIL_REPLACED:\n",
         "        if False:\n",
@@ -60,7 +60,7 @@ MUTANTS = (
     Mutant(
         "a client that fails every poll is kept",
         "A4 F17",
-        "consumer/stream/source.py",
+        "consumer/kafka/source.py",
         "        if isinstance(error, ClientLostError) or "
         "self._group_failures >= FAILURES_UNTIL_REPLACED:\n",
         "        if isinstance(error, ClientLostError):\n",
@@ -70,7 +70,7 @@ MUTANTS = (
     Mutant(
         "two clients are opened at once",
         "A6",
-        "consumer/stream/source.py",
+        "consumer/kafka/source.py",
         "        async with self._opening:\n",
         "        if True:\n",
         (),
@@ -79,7 +79,7 @@ MUTANTS = (
     Mutant(
         "a letter that was not acknowledged counts",
         "A28 F39",
-        "consumer/stream/dead_letters.py",
+        "consumer/kafka/dead_letters.py",
         "[_problem(future) for future in sent if not _acknowledged(future)]",
         "[]",
         (),
@@ -88,7 +88,7 @@ MUTANTS = (
     Mutant(
         "a timeout of the dead-letter topic ends the process",
         "F39",
-        "consumer/stream/dead_letters.py",
+        "consumer/kafka/dead_letters.py",
         "        except (KafkaError, OSError, TimeoutError) as error:\n",
         "        except (OSError, TimeoutError) as error:\n",
         (),
@@ -106,7 +106,7 @@ MUTANTS = (
     Mutant(
         "a command without an answer counts",
         "F32",
-        "consumer/store/sender.py",
+        "consumer/mongo/sender.py",
         "        receipt.troubles.append(error)\n        receipt.broken = True\n",
         "        receipt.applied.extend(command)\n",
         (),
@@ -115,7 +115,7 @@ MUTANTS = (
     Mutant(
         "what cannot be found is taken for stored",
         "F29",
-        "consumer/store/settlement.py",
+        "consumer/mongo/settlement.py",
         """            return [_vanished()]
         self._batch.found(_index(statement), stored, own_possible=statement.own_possible)
         return ()

@@ -13,7 +13,7 @@ MUTANTS = (
     Mutant(
         "results are read as the client reads them",
         "A2 B21",
-        "consumer/stream/client.py",
+        "consumer/kafka/client.py",
         "    use_bounded_results(kafka.max_decompressed_bytes)\n",
         "",
         (
@@ -26,7 +26,7 @@ MUTANTS = (
     Mutant(
         "what cannot be read is trouble of all partitions",
         "B19",
-        "consumer/stream/source.py",
+        "consumer/kafka/source.py",
         "            return Polled(failed=error.failed) if generation == self._generation else Polled()\n",
         "            raise\n",
         (
@@ -56,7 +56,7 @@ MUTANTS = (
     Mutant(
         "the log's writer dies of what it cannot write",
         "F43",
-        "consumer/observe/writer.py",
+        "consumer/observability/writer.py",
         "        with contextlib.suppress(OSError):\n            while data:\n",
         "        with contextlib.suppress(BlockingIOError):\n            while data:\n",
         (_SURROUNDINGS + "test_f43_a_log_that_cannot_be_written_does_not_stop_the_consumer",),
@@ -65,7 +65,7 @@ MUTANTS = (
     Mutant(
         "a port in use is a defect",
         "F44",
-        "consumer/observe/http.py",
+        "consumer/observability/http.py",
         "        except OSError as error:\n",
         "        except LookupError as error:\n",
         (
@@ -113,64 +113,64 @@ MUTANTS = (
     Mutant(
         "whoever says a byte now and then keeps a thread",
         "F72",
-        "consumer/observe/http.py",
+        "consumer/observability/http.py",
         "        for request in late:\n            self._cut(request)\n",
         "",
-        ("tests/unit/observe/test_http.py::test_f72_a_client_that_trickles_keeps_no_thread",),
+        ("tests/unit/observability/test_http.py::test_f72_a_client_that_trickles_keeps_no_thread",),
         "a client that never ends its request holds a thread for ever",
     ),
     Mutant(
         "every client of the port gets a thread",
         "F72",
-        "consumer/observe/http.py",
+        "consumer/observability/http.py",
         "BoundedSemaphore(MOST_CLIENTS)",
         "BoundedSemaphore(10**6)",
         (
-            "tests/unit/observe/test_http.py::test_f72_many_clients_get_a_bounded_number_of_threads_and_probes_are_answered",
+            "tests/unit/observability/test_http.py::test_f72_many_clients_get_a_bounded_number_of_threads_and_probes_are_answered",
         ),
         "whoever reaches the port can make the process run out of threads",
     ),
     Mutant(
         "whoever watches gives up at the first trouble",
         "F66",
-        "consumer/operations/status.py",
+        "consumer/commands/status.py",
         "                if status is None:\n                    raise\n",
         "                raise\n",
         (
-            "tests/unit/operations/test_status_shown.py::test_f66_watching_shows_trouble_and_goes_on[trouble0]",
+            "tests/unit/commands/test_status_shown.py::test_f66_watching_shows_trouble_and_goes_on[trouble0]",
         ),
         "the one screen that shows an outage ends with it",
     ),
     Mutant(
         "settings that are not told are in order",
         "F67",
-        "consumer/stream/preconditions.py",
+        "consumer/kafka/preconditions.py",
         "        if name not in unseen and not topic.allows(Operation.DESCRIBE_CONFIGS)\n",
         "        if name in unseen\n",
         (
-            "tests/unit/stream/test_topics.py::test_f67_settings_that_are_not_told_for_want_of_a_grant_are_warned_of",
+            "tests/unit/kafka/test_topics.py::test_f67_settings_that_are_not_told_for_want_of_a_grant_are_warned_of",
         ),
         "nobody warns before unread records expire, and the check says ok",
     ),
     Mutant(
         "a grant that is missing shows when it is needed",
         "F67",
-        "consumer/stream/topics.py",
+        "consumer/kafka/topics.py",
         "        if operation is not None:\n",
         "        if operation is Operation.DESCRIBE_CONFIGS:\n",
         (
-            "tests/unit/stream/test_topics.py::test_f67_a_topic_without_the_grant_is_refused_at_once_with_its_cure",
+            "tests/unit/kafka/test_topics.py::test_f67_a_topic_without_the_grant_is_refused_at_once_with_its_cure",
         ),
         "a command hangs for a minute, or does half of its work, before it says what it may not do",
     ),
     Mutant(
         "trouble is kept by its stage",
         "F83",
-        "consumer/observe/observer.py",
+        "consumer/observability/observer.py",
         "        self._failing[stage].pop(frozenset(partitions), None)\n",
         "        self._failing[stage].clear()\n",
         (
-            "tests/unit/observe/test_observer.py::test_f83_one_batch_that_recovers_does_not_hide_another_that_still_fails",
+            "tests/unit/observability/test_observer.py::test_f83_one_batch_that_recovers_does_not_hide_another_that_still_fails",
         ),
         "an instance says that it is ready while a batch of it is not written",
     ),
@@ -250,29 +250,29 @@ MUTANTS = (
     Mutant(
         "each batch is a line of what was settled",
         "F95",
-        "consumer/observe/repeats.py",
+        "consumer/observability/repeats.py",
         "        if not self._counts or (waits and not final):\n",
         "        if not self._counts:\n",
         (
-            "tests/unit/observe/test_observer.py::test_f95_what_is_settled_is_a_line_a_second_at_most_with_the_sums",
+            "tests/unit/observability/test_observer.py::test_f95_what_is_settled_is_a_line_a_second_at_most_with_the_sums",
         ),
         "a record a line, for as long as records come one by one",
     ),
     Mutant(
         "counters come with their first count",
         "F95",
-        "consumer/observe/metrics.py",
+        "consumer/observability/metrics.py",
         "            self._begin_at_zero(_labels(partition))\n",
         "            _labels(partition)\n",
         (
-            "tests/unit/observe/test_metrics.py::test_f95_counters_are_there_before_anything_is_counted",
+            "tests/unit/observability/test_metrics.py::test_f95_counters_are_there_before_anything_is_counted",
         ),
         "an alarm on their increase misses the first of everything",
     ),
     Mutant(
         "why a broker cannot be used is left in the client's log",
         "F94",
-        "consumer/stream/connection.py",
+        "consumer/kafka/connection.py",
         "            _FAILED[host, port] = error\n",
         "",
         (
@@ -294,7 +294,7 @@ MUTANTS = (
     Mutant(
         "a user that is refused is trouble that passes",
         "F94",
-        "consumer/store/opening.py",
+        "consumer/mongo/opening.py",
         "            if error.cause == AUTHENTICATION_FAILED:\n",
         "            if not error.cause:\n",
         (
@@ -314,18 +314,18 @@ MUTANTS = (
     Mutant(
         "a narrow terminal cuts the partition",
         "F97",
-        "consumer/operations/console.py",
+        "consumer/commands/console.py",
         '    table.add_column(title, no_wrap=True, overflow="ignore", min_width=longest)\n',
         "    table.add_column(title, no_wrap=longest > 0)\n",
         (
-            "tests/unit/operations/test_console.py::test_f97_a_narrow_terminal_cuts_no_partitions_number[40]",
+            "tests/unit/commands/test_console.py::test_f97_a_narrow_terminal_cuts_no_partitions_number[40]",
         ),
         "the one part of a name that tells partitions apart is the part that is cut",
     ),
     Mutant(
         "why a run ends is plain text among JSON",
         "F97",
-        "consumer/observe/logging.py",
+        "consumer/observability/logging.py",
         "    if _readable(settings, terminal=sys.stderr is not None and sys.stderr.isatty()):\n",
         "    if settings:\n",
         (_ENDS + "test_f97_the_line_that_says_why_a_run_ends_is_json_where_the_log_is",),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 
-_ACCOUNTS = "consumer/operations/audit/accounts.py"
-_SELECTION = "consumer/operations/replay/selection.py"
-_EVENT_COUNTS = "consumer/operations/audit/event_counts.py"
-_JUDGING = "tests/unit/operations/audit/test_judging.py::"
-_AUDIT = "tests/unit/operations/audit/test_audit.py::"
-_EXPLAIN = "tests/unit/operations/test_explain.py::"
+_ACCOUNTS = "consumer/commands/audit/accounts.py"
+_SELECTION = "consumer/commands/replay/selection.py"
+_EVENT_COUNTS = "consumer/commands/audit/event_counts.py"
+_JUDGING = "tests/unit/commands/audit/test_judging.py::"
+_AUDIT = "tests/unit/commands/audit/test_audit.py::"
+_EXPLAIN = "tests/unit/commands/test_explain.py::"
 
 MUTANTS = (
     Mutant(
@@ -63,7 +63,7 @@ MUTANTS = (
     Mutant(
         "letters of any group account for a record",
         "F46",
-        "consumer/operations/audit/letters.py",
+        "consumer/commands/audit/letters.py",
         "            if info is not None and info.group == self._group:\n",
         "            if info is not None:\n",
         (_JUDGING + "test_f46_letters_of_other_groups_explain_nothing",),
@@ -72,7 +72,7 @@ MUTANTS = (
     Mutant(
         "an audit looks at one of several documents",
         "F56",
-        "consumer/operations/audit/judging.py",
+        "consumer/commands/audit/judging.py",
         "        if len(self._found) > 1:\n",
         "        if not self._found:\n",
         (_JUDGING + "test_f56_two_documents_of_one_identity_are_found_and_emitted",),
@@ -99,7 +99,7 @@ MUTANTS = (
     Mutant(
         "nothing where a key leads is nothing anywhere",
         "F54",
-        "consumer/operations/audit/audit.py",
+        "consumer/commands/audit/audit.py",
         "        if self._unseen and left_out:\n",
         "        if not self._unseen and left_out:\n",
         (_AUDIT + "test_f54_where_nothing_lies_where_the_key_leads_every_partition_is_read",),
@@ -108,7 +108,7 @@ MUTANTS = (
     Mutant(
         "a session without a record is well",
         "F54",
-        "consumer/operations/audit/report.py",
+        "consumer/commands/audit/report.py",
         "        return bool(self.not_read or self.not_in_the_log) or any(",
         "        return bool(self.not_read) or any(",
         (_AUDIT + "test_f54_a_session_without_a_record_is_no_all_clear",),
@@ -117,18 +117,18 @@ MUTANTS = (
     Mutant(
         "a replay of a session without a record is done",
         "F54",
-        "consumer/operations/replay/report.py",
+        "consumer/commands/replay/report.py",
         "        if self.nothing_found:\n            return ExitCode.FOUND\n",
         "",
         (
-            "tests/unit/operations/replay/test_report.py::test_f54_no_record_of_a_session_is_a_finding",
+            "tests/unit/commands/replay/test_report.py::test_f54_no_record_of_a_session_is_a_finding",
         ),
         "a session would be thought repaired of which nothing was read",
     ),
     Mutant(
         "an explanation ends where the key leads",
         "F54",
-        "consumer/operations/explain.py",
+        "consumer/commands/explain.py",
         "        if not records and left_out:\n",
         "        if records and left_out:\n",
         (_EXPLAIN + "test_f54_what_was_deleted_is_missing_wherever_its_record_lies",),
@@ -137,7 +137,7 @@ MUTANTS = (
     Mutant(
         "topics of unequal numbers of partitions are refused",
         "F54",
-        "consumer/stream/preconditions.py",
+        "consumer/kafka/preconditions.py",
         '            "partition counts",\n            Status.WARNING,\n',
         '            "partition counts",\n            Status.FAILED,\n',
         (
@@ -161,7 +161,7 @@ MUTANTS = (
     Mutant(
         "events that the group has not read are missing ones",
         "F55",
-        "consumer/operations/audit/audit.py",
+        "consumer/commands/audit/audit.py",
         "        if await self._counts.compare(now):\n",
         "        if not await self._counts.compare(now):\n",
         (_AUDIT + "test_f55_events_that_the_group_has_not_read_are_no_disagreement",),
@@ -179,7 +179,7 @@ MUTANTS = (
     Mutant(
         "trouble of the database ends an audit",
         "F55",
-        "consumer/operations/audit/judging.py",
+        "consumer/commands/audit/judging.py",
         '        return await answered("MongoDB", lambda: self._judged_now(records), self._backoff)\n',
         "        return await self._judged_now(records)\n",
         (
@@ -191,7 +191,7 @@ MUTANTS = (
     Mutant(
         "trouble of the brokers ends an audit",
         "F55",
-        "consumer/operations/audit/judging.py",
+        "consumer/commands/audit/judging.py",
         "                yield item\n        except TransientError as error:\n",
         "                yield item\n        except LookupError as error:\n",
         (_AUDIT + "test_f55_trouble_of_either_server_that_passes_costs_an_audit_nothing",),
@@ -200,7 +200,7 @@ MUTANTS = (
     Mutant(
         "what is older than the retention is not looked at",
         "F55",
-        "consumer/operations/audit/judging.py",
+        "consumer/commands/audit/judging.py",
         "_EVEN_IF_OVER = (Account.APPLIED, Account.ALTERED)\n",
         "_EVEN_IF_OVER = ()\n",
         (
@@ -212,7 +212,7 @@ MUTANTS = (
     Mutant(
         "an interrupted transcript begins anew",
         "F55",
-        "consumer/operations/explain.py",
+        "consumer/commands/explain.py",
         "lambda: reader.events(session_id, last), backoff",
         "lambda: reader.events(session_id), backoff",
         (_EXPLAIN + "test_f55_trouble_between_two_events_costs_none_and_repeats_none",),
@@ -221,7 +221,7 @@ MUTANTS = (
     Mutant(
         "an audit of events reads whole sessions",
         "F69",
-        "consumer/operations/audit/judging.py",
+        "consumer/commands/audit/judging.py",
         "            return Asked(write, tell, judged_session_fields(write))\n",
         '            return Asked(write, tell, ("metadata", *judged_session_fields(write)))\n',
         (
@@ -233,7 +233,7 @@ MUTANTS = (
     Mutant(
         "letters under other keys are not explained",
         "F90",
-        "consumer/operations/explain.py",
+        "consumer/commands/explain.py",
         "(info.origin in origins or wanted.wants(record)):\n",
         "record.key == session_id.encode():\n",
         (_EXPLAIN + "test_f90_letters_under_other_keys_belong_to_the_session_they_are_about",),

@@ -10,9 +10,9 @@ _CLUSTER = "tests/faults/kafka/test_traps_a_cluster.py::"
 _COMMITS = "tests/faults/kafka/test_faults_f_commits.py::"
 _BROKERS = "tests/faults/kafka/test_faults_f_brokers.py::"
 _LOG = "tests/faults/kafka/test_faults_f_log.py::"
-_IDS = "tests/unit/stream/test_topic_ids.py::"
-_COMMITTED = "tests/unit/stream/test_committed.py::"
-_SOURCE = "tests/unit/stream/test_source.py::"
+_IDS = "tests/unit/kafka/test_topic_ids.py::"
+_COMMITTED = "tests/unit/kafka/test_committed.py::"
+_SOURCE = "tests/unit/kafka/test_source.py::"
 _RUNNER = "tests/unit/engine/test_runner.py::"
 _OFFSETS_OF = "tests/unit/engine/test_offsets.py::"
 _ACCESS = "tests/faults/kafka/test_faults_f_access.py::"
@@ -21,7 +21,7 @@ MUTANTS = (
     Mutant(
         "a fetch that failed goes on for ever",
         "A3",
-        "consumer/stream/client.py",
+        "consumer/kafka/client.py",
         "            count_fetch_as_ended(self._consumer)\n",
         "",
         (_FETCHING + "test_a3_a_fetch_that_failed_does_not_count_as_a_poll_that_goes_on_for_ever",),
@@ -30,7 +30,7 @@ MUTANTS = (
     Mutant(
         "what the client skips after an error is not sought again",
         "A21",
-        "consumer/stream/source.py",
+        "consumer/kafka/source.py",
         """        for partition, offset in self._next.items():
             client.seek(partition, offset)
 """,
@@ -41,7 +41,7 @@ MUTANTS = (
     Mutant(
         "what a fetch raises ends the process",
         "A21 F26",
-        "consumer/stream/client.py",
+        "consumer/kafka/client.py",
         """        except Exception as error:
             # Any class""",
         """        except ValueError as error:
@@ -55,7 +55,7 @@ MUTANTS = (
     Mutant(
         "a fetch that was refused is repeated at once",
         "A22",
-        "consumer/stream/client_repairs.py",
+        "consumer/kafka/client_repairs.py",
         """            if self._note(response):
                 await asyncio.sleep(FETCH_ERROR_PAUSE)
 """,
@@ -66,7 +66,7 @@ MUTANTS = (
     Mutant(
         "a refused fetch is kept quiet",
         "A22",
-        "consumer/stream/client_repairs.py",
+        "consumer/kafka/client_repairs.py",
         "                self.refusals[target] = error.__name__\n",
         "",
         (
@@ -78,7 +78,7 @@ MUTANTS = (
     Mutant(
         "the codecs are not tried",
         "A24",
-        "consumer/stream/codecs.py",
+        "consumer/kafka/codecs.py",
         "        if not available() or decode(encode(SAMPLE)) != SAMPLE:\n",
         "        if False:\n",
         (
@@ -91,7 +91,7 @@ MUTANTS = (
     Mutant(
         "a refused commit ends the process",
         "A12 F14 F15",
-        "consumer/stream/kafka_errors.py",
+        "consumer/kafka/kafka_errors.py",
         "        KafkaError,\n        IllegalStateError,\n",
         "        IllegalStateError,\n",
         (
@@ -106,7 +106,7 @@ MUTANTS = (
     Mutant(
         "an answer that does not come ends the process",
         "A12 F18 F22",
-        "consumer/stream/exchange.py",
+        "consumer/kafka/exchange.py",
         '        raise TransientError("timeout", f"{action} had no answer")\n',
         '        raise TimeoutError(f"{action} had no answer")\n',
         (
@@ -132,7 +132,7 @@ MUTANTS = (
     Mutant(
         "settings under which records vanish are passed over",
         "A19",
-        "consumer/stream/preconditions.py",
+        "consumer/kafka/preconditions.py",
         "    findings += _durable(present)\n",
         "",
         (
@@ -144,7 +144,7 @@ MUTANTS = (
     Mutant(
         "a missing topic is a warning",
         "A20 F25",
-        "consumer/stream/preconditions.py",
+        "consumer/kafka/preconditions.py",
         'else Finding(f"topic {name}", Status.FAILED, "does not exist", _create_command(kafka, name))',
         'else Finding(f"topic {name}", Status.WARNING, "does not exist")',
         (
@@ -157,7 +157,7 @@ MUTANTS = (
     Mutant(
         "the brokers may create what is asked for",
         "A20",
-        "consumer/stream/connection.py",
+        "consumer/kafka/connection.py",
         "    MetadataRequest, allow_auto_topic_creation=False\n",
         "    MetadataRequest, allow_auto_topic_creation=True\n",
         (_CLUSTER + "test_a20_no_client_lets_the_brokers_create_what_it_asks_for",),
@@ -175,7 +175,7 @@ MUTANTS = (
     Mutant(
         "a key's hash keeps its sign",
         "A26",
-        "consumer/stream/range_reader.py",
+        "consumer/kafka/range_reader.py",
         "(murmur2(key) & 0x7FFFFFFF) % count)",
         "murmur2(key) % count)",
         (_CLUSTER + "test_a26_a_session_is_looked_for_where_a_producer_with_murmur2_puts_it",),
@@ -193,7 +193,7 @@ MUTANTS = (
     Mutant(
         "a leader that moves is trouble of the partition",
         "F19",
-        "consumer/stream/client_repairs.py",
+        "consumer/kafka/client_repairs.py",
         "_ROUTING = (NotLeaderForPartitionError, UnknownTopicOrPartitionError)\n",
         "_ROUTING = (UnknownTopicOrPartitionError,)\n",
         (_BROKERS + "test_f19_a_partition_whose_leader_moves_is_read_on_and_called_in_order",),
@@ -202,7 +202,7 @@ MUTANTS = (
     Mutant(
         "brokers that are away ask for a restart",
         "F21",
-        "consumer/observe/observer.py",
+        "consumer/observability/observer.py",
         '            self._health.not_ready(UNREACHABLE, f"{len(partitions)} partitions: {causes}")\n',
         '            self._health.unhealthy(UNREACHABLE, f"{len(partitions)} partitions: {causes}")\n',
         (_BROKERS + "test_f21_without_brokers_the_process_lives_says_so_and_goes_on_later",),
@@ -211,7 +211,7 @@ MUTANTS = (
     Mutant(
         "what was deleted before the start is passed over in silence",
         "F23",
-        "consumer/stream/starts.py",
+        "consumer/kafka/starts.py",
         """            if offset is not None and offset < beginning:
                 found.gaps.append(Gap(partition, offset, beginning))
 """,
@@ -225,7 +225,7 @@ MUTANTS = (
     Mutant(
         "a log that began anew is not told",
         "F23",
-        "consumer/stream/starts.py",
+        "consumer/kafka/starts.py",
         "            found.resets.append(Reset(partition, before.next, beginning))\n",
         "",
         (_LOG + "test_f23_a_log_that_was_cut_back_is_read_from_its_beginning_and_said",),
@@ -234,7 +234,7 @@ MUTANTS = (
     Mutant(
         "without a commit reading begins at offset 0",
         "F24",
-        "consumer/stream/starts.py",
+        "consumer/kafka/starts.py",
         "            start = beginning if offset is None else max(offset, beginning)\n",
         "            start = max(offset or 0, beginning if offset else 0)\n",
         (
@@ -246,7 +246,7 @@ MUTANTS = (
     Mutant(
         "a broker that refuses the connection ends the process",
         "F27",
-        "consumer/stream/client.py",
+        "consumer/kafka/client.py",
         """        with kafka_errors("connect"):
             await consumer.start()
 """,
@@ -276,7 +276,7 @@ MUTANTS = (
     Mutant(
         "a topic made again is taken for the old one",
         "F47",
-        "consumer/stream/topic_ids.py",
+        "consumer/kafka/topic_ids.py",
         "        if partition.topic not in ids or are_two(topic_id, ids[partition.topic])\n",
         "        if partition.topic not in ids\n",
         (
@@ -288,7 +288,7 @@ MUTANTS = (
     Mutant(
         "an offset of another log is begun at",
         "F47",
-        "consumer/stream/starts.py",
+        "consumer/kafka/starts.py",
         "        if was_read or (kept is not None and are_two(kept.belonging.topic_id, topic_id)):\n",
         "        if was_read:\n",
         (_IDS + "test_f47_a_topic_that_is_made_again_between_two_runs_is_read_from_its_beginning",),
@@ -306,7 +306,7 @@ MUTANTS = (
     Mutant(
         "what a poll has given up is committed without an id",
         "F47",
-        "consumer/stream/source.py",
+        "consumer/kafka/source.py",
         "        if given_up := offsets.keys() - self._topic_ids.keys():\n",
         "        if given_up := offsets.keys() - offsets.keys():\n",
         (_SOURCE + "test_f47_what_the_poll_has_given_up_already_is_not_committed_without_an_id",),
@@ -315,7 +315,7 @@ MUTANTS = (
     Mutant(
         "what a commit has given up meanwhile is taken for read",
         "F47",
-        "consumer/stream/source.py",
+        "consumer/kafka/source.py",
         "        fetched = {p: records for p, records in fetched.items() if p in self._next}\n",
         "        fetched = {p: records for p, records in fetched.items() if p not in back}\n",
         (_SOURCE + "test_f47_a_commit_that_finds_a_log_gone_does_not_upset_the_poll_beside_it",),
@@ -333,7 +333,7 @@ MUTANTS = (
     Mutant(
         "a client that is given up says no more where logs end",
         "F47",
-        "consumer/stream/source.py",
+        "consumer/kafka/source.py",
         """        self._forget()  # while the client can still say where the logs end
         client, self._client = self._client, None
 """,
@@ -346,7 +346,7 @@ MUTANTS = (
     Mutant(
         "where reading begins is told to an engine that takes no more",
         "F47",
-        "consumer/stream/source.py",
+        "consumer/kafka/source.py",
         "        self._starts.forget()  # nobody takes what it would tell, and a reset is told only "
         "once\n",
         "",
@@ -356,7 +356,7 @@ MUTANTS = (
     Mutant(
         "a topic that nobody reads is no reason to be unready",
         "F47",
-        "consumer/stream/topic_ids.py",
+        "consumer/kafka/topic_ids.py",
         "            or (topic not in ours and any(counts.get(o, 0) <= counts[topic] for o in ours))\n",
         "",
         (_IDS + "test_f47_a_topic_is_missing_until_it_is_there_and_known_and_read",),
@@ -377,7 +377,7 @@ MUTANTS = (
     Mutant(
         "a client that goes back is followed",
         "F52",
-        "consumer/stream/starts.py",
+        "consumer/kafka/starts.py",
         "            and (topic_id is None or (end is not None and end < max(before.next, offset or 0)))\n",
         "",
         (
@@ -389,7 +389,7 @@ MUTANTS = (
     Mutant(
         "commits follow a truncated log down",
         "F52",
-        "consumer/stream/starts.py",
+        "consumer/kafka/starts.py",
         "Start(beginning, offset if stands else None, held)",
         "Start(beginning, None, held)",
         (
@@ -401,7 +401,7 @@ MUTANTS = (
     Mutant(
         "an offset behind the end of a truncated log stays committed",
         "F52",
-        "consumer/stream/starts.py",
+        "consumer/kafka/starts.py",
         " and end >= (offset or 0)\n",
         "\n",
         (_IDS + "test_f52_no_offset_stays_committed_behind_the_end_of_a_log_that_was_truncated",),
@@ -410,7 +410,7 @@ MUTANTS = (
     Mutant(
         "null beside an offset ends the process",
         "F53",
-        "consumer/stream/client.py",
+        "consumer/kafka/client.py",
         'entry.metadata or ""',
         "entry.metadata",
         (_COMMITTED + "test_f53_an_offset_beside_which_null_was_committed_says_nothing_of_itself",),
@@ -419,7 +419,7 @@ MUTANTS = (
     Mutant(
         "a client that knows no topic yet misses them all",
         "F47",
-        "consumer/stream/topic_ids.py",
+        "consumer/kafka/topic_ids.py",
         "        if not counts:  # the client has just been opened, and has not asked yet\n",
         "        if not there:\n",
         (_IDS + "test_f47_a_client_that_has_just_been_opened_misses_nothing_that_is_there",),
@@ -428,7 +428,7 @@ MUTANTS = (
     Mutant(
         "offsets of records that were stored elsewhere are taken over",
         "F53",
-        "consumer/stream/committed.py",
+        "consumer/kafka/committed.py",
         "            other = self.refuses(kept)\n",
         "            other = None\n",
         (
@@ -440,7 +440,7 @@ MUTANTS = (
     Mutant(
         "after a move only what progresses is committed again",
         "F53",
-        "consumer/stream/starts.py",
+        "consumer/kafka/starts.py",
         "Start(start, None if moved else offset, held)",
         "Start(start, offset, held)",
         (_COMMITTED + "test_f53_after_a_move_even_offsets_that_stand_still_are_committed_again",),
@@ -460,7 +460,7 @@ MUTANTS = (
     Mutant(
         "a commit that is refused is tried for ever",
         "F61",
-        "consumer/stream/client.py",
+        "consumer/kafka/client.py",
         "        try_each_commit_once(consumer)\n",
         "",
         (
@@ -496,7 +496,7 @@ MUTANTS = (
     Mutant(
         "brokers that are away are connected to without a pause",
         "F68",
-        "consumer/stream/client.py",
+        "consumer/kafka/client.py",
         "        space_out_connecting(consumer)\n",
         "",
         (_BROKERS + "test_f68_without_any_broker_the_client_connects_seldom_and_it_is_counted",),
@@ -505,11 +505,11 @@ MUTANTS = (
     Mutant(
         "how a commit ends that was given up is complained about",
         "F61",
-        "consumer/stream/client_repairs.py",
+        "consumer/kafka/client_repairs.py",
         "            task.add_done_callback(ignore_result)\n",
         "            del task\n",
         (
-            "tests/unit/stream/test_client_options.py::"
+            "tests/unit/kafka/test_client_options.py::"
             "test_f61_how_a_commit_ends_that_was_given_up_is_nobodys_complaint",
         ),
         "an error that is none would stand in the log after some rebalances",

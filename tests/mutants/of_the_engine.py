@@ -6,18 +6,18 @@ from tests.mutants.mutant import Mutant
 
 _RUNNER = "tests/unit/engine/test_runner.py::"
 _PIPELINE = "tests/unit/engine/test_pipeline.py::"
-_COMMITTED = "tests/unit/stream/test_committed.py::"
-_LEDGER = "tests/unit/stream/test_ledger.py::"
+_COMMITTED = "tests/unit/kafka/test_committed.py::"
+_LEDGER = "tests/unit/kafka/test_ledger.py::"
 
 MUTANTS = (
     Mutant(
         "an outage is a reason to restart",
         "F21 F31",
-        "consumer/observe/observer.py",
+        "consumer/observability/observer.py",
         "        if not causes:\n",
         "        if True:\n",
         (
-            "tests/unit/observe/test_observer.py::"
+            "tests/unit/observability/test_observer.py::"
             "test_a_stall_with_a_known_cause_is_told_and_is_no_reason_to_restart",
         ),
         "every instance would be restarted again and again while the database is away",
@@ -36,10 +36,10 @@ MUTANTS = (
     Mutant(
         "closing waits for a database that is away",
         "F5",
-        "consumer/store/clients.py",
+        "consumer/mongo/clients.py",
         "    await asyncio.wait([closing], timeout=CLOSE_SECONDS)\n",
         "    await asyncio.wait([closing], timeout=6.0)\n",
-        ("tests/unit/store/test_clients.py::test_closing_pymongo_takes_no_longer_than_it_may",),
+        ("tests/unit/mongo/test_clients.py::test_closing_pymongo_takes_no_longer_than_it_may",),
         "a stop would take half a minute longer than it may",
     ),
     Mutant(
@@ -82,7 +82,7 @@ MUTANTS = (
     Mutant(
         "commit what was handed out",
         "A13 F5",
-        "consumer/stream/ledger.py",
+        "consumer/kafka/ledger.py",
         """            partition: entry.committable
             for partition, entry in self._entries.items()
             if _progressed(entry)
@@ -100,7 +100,7 @@ MUTANTS = (
     Mutant(
         "commit past a gap",
         "F1 A13",
-        "consumer/stream/ledger.py",
+        "consumer/kafka/ledger.py",
         "        while entry.spans and entry.spans[0].settled:\n",
         "        while entry.spans and any(one.settled for one in entry.spans):\n",
         (
@@ -113,7 +113,7 @@ MUTANTS = (
     Mutant(
         "an old assignment is not forgotten",
         "A10 F7",
-        "consumer/stream/ledger.py",
+        "consumer/kafka/ledger.py",
         "        self._entries.clear()\n",
         "",
         (_RUNNER + "test_what_is_lost_is_forgotten_and_not_committed",),
@@ -139,7 +139,7 @@ MUTANTS = (
     Mutant(
         "an acknowledged commit of an older assignment is remembered",
         "A11 F14",
-        "consumer/stream/ledger.py",
+        "consumer/kafka/ledger.py",
         """        if revision != self._revision:
             return
 """,
@@ -241,7 +241,7 @@ MUTANTS = (
     Mutant(
         "a hold is not worth a commit",
         "F57",
-        "consumer/stream/ledger.py",
+        "consumer/kafka/ledger.py",
         "            entry.hold, entry.told = hold, False\n",
         "            entry.hold = hold\n",
         (
@@ -254,7 +254,7 @@ MUTANTS = (
     Mutant(
         "a hold that ended while its commit was under way stays committed",
         "F57",
-        "consumer/stream/ledger.py",
+        "consumer/kafka/ledger.py",
         "            entry.told = holds.get(partition) is entry.hold\n",
         "            entry.told = True\n",
         (
@@ -268,7 +268,7 @@ MUTANTS = (
     Mutant(
         "a hold outlives its assignment",
         "F57",
-        "consumer/stream/starts.py",
+        "consumer/kafka/starts.py",
         "Start(start, None if moved else offset, held)",
         "Start(start, None if moved else offset)",
         (
@@ -280,7 +280,7 @@ MUTANTS = (
     Mutant(
         "a hold is committed at any length",
         "F57",
-        "consumer/stream/committed.py",
+        "consumer/kafka/committed.py",
         "        if self.held is None or len(text) <= MAX_LENGTH:\n            return text\n",
         "        return text\n",
         (
@@ -292,10 +292,10 @@ MUTANTS = (
     Mutant(
         "status tells of no hold",
         "F57",
-        "consumer/operations/status.py",
+        "consumer/commands/status.py",
         "        troubled = any(part.lost or part.held for part in self.partitions)\n",
         "        troubled = any(part.lost for part in self.partitions)\n",
-        ("tests/unit/operations/test_status.py::test_f57_a_held_partition_is_told_and_found",),
+        ("tests/unit/commands/test_status.py::test_f57_a_held_partition_is_told_and_found",),
         "a script that asks for the status would take a group that stands still for a sound one",
     ),
     Mutant(

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 
-_SOURCE = "tests/unit/stream/test_range_source.py::"
-_READER = "tests/unit/stream/test_range_reader.py::"
+_SOURCE = "tests/unit/kafka/test_range_source.py::"
+_READER = "tests/unit/kafka/test_range_reader.py::"
 _INPUT = "tests/faults/kafka/test_bad_input_b.py::"
 _CLUSTER = "tests/faults/kafka/test_traps_a_cluster.py::"
 _REQUEST = (
-    "tests/unit/operations/replay/test_request.py::"
+    "tests/unit/commands/replay/test_request.py::"
     "test_f63_f90_a_state_file_belongs_to_the_servers_and_the_collections_it_was_written_for"
 )
-_STATE = "tests/unit/operations/replay/test_state_file.py::"
-_RANGES = "tests/unit/stream/test_ranges.py::"
-_FILTERS = "tests/unit/operations/replay/test_filters.py::"
+_STATE = "tests/unit/commands/replay/test_state_file.py::"
+_RANGES = "tests/unit/kafka/test_ranges.py::"
+_FILTERS = "tests/unit/commands/replay/test_filters.py::"
 _REPLAY = "tests/integration/replay/test_replay.py::"
-_REPORT = "tests/unit/operations/replay/test_report.py::"
+_REPORT = "tests/unit/commands/replay/test_report.py::"
 
 MUTANTS = (
     Mutant(
         "a position that jumps is followed in silence",
         "F48",
-        "consumer/stream/range_fetcher.py",
+        "consumer/kafka/range_fetcher.py",
         "if begun[partition] > due]",
         "if partition in fetched and begun[partition] > due]",
         (
@@ -34,7 +34,7 @@ MUTANTS = (
     Mutant(
         "a gap is told before what lies before it",
         "F48",
-        "consumer/stream/range_source.py",
+        "consumer/kafka/range_source.py",
         "if not buffer or buffer[0].offset >= gap.end:",
         "if True:",
         (_SOURCE + "test_f48_a_gap_is_told_when_all_records_before_it_are_handed_out",),
@@ -43,7 +43,7 @@ MUTANTS = (
     Mutant(
         "a replay with holes ends well",
         "F48",
-        "consumer/operations/replay/report.py",
+        "consumer/commands/replay/report.py",
         "return ExitCode.FOUND if self.unread or self.not_found else",
         "return ExitCode.FOUND if self.not_found else",
         (_REPORT + "test_f48_f90_a_replay_that_has_not_got_all_of_it_does_not_end_well[facts2-1]",),
@@ -52,7 +52,7 @@ MUTANTS = (
     Mutant(
         "a replay ends well though listed records are gone",
         "F90",
-        "consumer/operations/replay/report.py",
+        "consumer/commands/replay/report.py",
         "return ExitCode.FOUND if self.unread or self.not_found else",
         "return ExitCode.FOUND if self.unread else",
         (_REPORT + "test_f48_f90_a_replay_that_has_not_got_all_of_it_does_not_end_well[facts1-1]",),
@@ -61,7 +61,7 @@ MUTANTS = (
     Mutant(
         "a batch that cannot be decoded is trouble of all ranges",
         "F59",
-        "consumer/stream/range_source.py",
+        "consumer/kafka/range_source.py",
         "        except PartitionsError as error:\n"
         "            return Polled(failed=self._failed(error.failed))\n",
         "",
@@ -71,7 +71,7 @@ MUTANTS = (
     Mutant(
         "a batch that cannot be decoded ends all reading",
         "F59",
-        "consumer/stream/range_reader.py",
+        "consumer/kafka/range_reader.py",
         "            except PartitionsError as error:\n"
         "                self.unread += reading.failed(error.failed, clock())\n"
         "                continue\n",
@@ -82,7 +82,7 @@ MUTANTS = (
     Mutant(
         "a state file is for any server",
         "F63",
-        "consumer/operations/replay/request.py",
+        "consumer/commands/replay/request.py",
         '        "--mongo-uri": servers_of(settings.mongo.uri.get_secret_value()),\n',
         "",
         (_REQUEST + "[elsewhere0---mongo-uri]",),
@@ -91,7 +91,7 @@ MUTANTS = (
     Mutant(
         "a state file is for any database",
         "F63 F90",
-        "consumer/operations/replay/request.py",
+        "consumer/commands/replay/request.py",
         '        "--database": settings.mongo.database,\n',
         "",
         (_REQUEST + "[elsewhere1---database]",),
@@ -100,7 +100,7 @@ MUTANTS = (
     Mutant(
         "a state file is for any log of the name",
         "F80",
-        "consumer/operations/replay/state_file.py",
+        "consumer/commands/replay/state_file.py",
         "        if made_anew:\n",
         "        if False:\n",
         (_STATE + "test_f80_a_state_of_another_log_is_refused",),
@@ -109,7 +109,7 @@ MUTANTS = (
     Mutant(
         "an end that cannot be reached is waited for",
         "F80",
-        "consumer/stream/range_source.py",
+        "consumer/kafka/range_source.py",
         "            self._look_for_the_end(cursor)\n",
         "            pass\n",
         (_SOURCE + "test_f80_a_log_that_ends_before_its_range_ends_the_reading",),
@@ -118,7 +118,7 @@ MUTANTS = (
     Mutant(
         "an end that an audit cannot reach is waited for",
         "F80",
-        "consumer/stream/range_reader.py",
+        "consumer/kafka/range_reader.py",
         "            elif self._ends_before(partition):\n",
         "            elif False:\n",
         (
@@ -130,7 +130,7 @@ MUTANTS = (
     Mutant(
         "nobody looks whether a topic is still the same",
         "F80",
-        "consumer/operations/replay/replay.py",
+        "consumer/commands/replay/replay.py",
         '{"topics": topics.watch(source)}',
         "{}",
         (
@@ -143,7 +143,7 @@ MUTANTS = (
     Mutant(
         "a state file takes the place of a link",
         "F88",
-        "consumer/operations/replay/state_file.py",
+        "consumer/commands/replay/state_file.py",
         "    path = path.resolve()\n",
         "",
         (_STATE + "test_f88_a_link_stays_and_what_it_points_to_is_replaced[True]",),
@@ -152,11 +152,11 @@ MUTANTS = (
     Mutant(
         "what is kept for a while has a name",
         "F88",
-        "consumer/operations/replay/on_disk.py",
+        "consumer/commands/replay/on_disk.py",
         'sqlite3.connect("", ',
         'sqlite3.connect(__import__("tempfile").mkdtemp() + "/scratch", ',
         (
-            "tests/unit/operations/replay/test_on_disk.py::"
+            "tests/unit/commands/replay/test_on_disk.py::"
             "test_f88_a_process_that_is_killed_leaves_nothing_of_what_people_said",
         ),
         "what people said would lie on a disk that nobody looks at, for ever",
@@ -164,16 +164,18 @@ MUTANTS = (
     Mutant(
         "the port for health asks a resolver",
         "F88",
-        "consumer/observe/http.py",
+        "consumer/observability/http.py",
         "        TCPServer.server_bind(self)\n",
         "        super().server_bind()\n",
-        ("tests/unit/observe/test_http.py::test_f88_a_resolver_that_keeps_silent_holds_nobody_up",),
+        (
+            "tests/unit/observability/test_http.py::test_f88_a_resolver_that_keeps_silent_holds_nobody_up",
+        ),
         "a name service that keeps silent would hold up every start",
     ),
     Mutant(
         "a time ends at the first record stamped later",
         "F81",
-        "consumer/stream/ranges.py",
+        "consumer/kafka/ranges.py",
         "    first = min(first, extent.end)\n",
         "    first = min(first, extent.end)\n"
         "    end = end if bounds.to_ms is None else min(end, first + 3)\n",
@@ -186,7 +188,7 @@ MUTANTS = (
     Mutant(
         "what is read of a time is of that time",
         "F81",
-        "consumer/operations/replay/filters.py",
+        "consumer/commands/replay/filters.py",
         "        if not self.bounds.hold(record.timestamp_ms):\n",
         "        if False:\n",
         (
@@ -198,7 +200,7 @@ MUTANTS = (
     Mutant(
         "a replay under the live breaker",
         "F90",
-        "consumer/operations/replay/replay.py",
+        "consumer/commands/replay/replay.py",
         "    breaker = Breaker(NEVER_HOLDS)\n",
         "    breaker = Breaker(BreakerLimits(0.1, 10, 10))\n",
         (_REPLAY + "test_f90_no_share_of_dead_letters_holds_up_a_replay",),
@@ -207,7 +209,7 @@ MUTANTS = (
     Mutant(
         "the state is not saved at once",
         "F90",
-        "consumer/operations/replay/preparation.py",
+        "consumer/commands/replay/preparation.py",
         "        state.save(whole)\n",
         "",
         (
@@ -219,11 +221,11 @@ MUTANTS = (
     Mutant(
         "of a record that is listed twice the last line counts",
         "F90",
-        "consumer/operations/replay/listed.py",
+        "consumer/commands/replay/listed.py",
         '"SET altered = max(altered, excluded.altered)"',
         '"SET altered = excluded.altered"',
         (
-            "tests/unit/operations/replay/test_listed.py::"
+            "tests/unit/commands/replay/test_listed.py::"
             "test_f90_of_a_record_that_is_listed_twice_altered_counts[lines1]",
         ),
         "an altered document would be applied to, and leave a dead letter",
@@ -231,11 +233,11 @@ MUTANTS = (
     Mutant(
         "who reads again keeps what was fetched before",
         "F90",
-        "consumer/stream/lanes.py",
+        "consumer/kafka/lanes.py",
         "        self.buffer.clear()\n",
         "",
         (
-            "tests/unit/stream/test_lanes.py::"
+            "tests/unit/kafka/test_lanes.py::"
             "test_f90_who_reads_again_keeps_nothing_of_what_was_fetched_before",
         ),
         "records would be applied twice, and out of order",
@@ -255,7 +257,7 @@ MUTANTS = (
     Mutant(
         "a header's name is worth a partition",
         "B21 F59",
-        "consumer/stream/fetch_results.py",
+        "consumer/kafka/fetch_results.py",
         "if isinstance(error, UnicodeDecodeError) and self._records.repeat():",
         "if False:",
         (
@@ -267,7 +269,7 @@ MUTANTS = (
     Mutant(
         "a letter's odd names are replaced",
         "F59",
-        "consumer/stream/dead_letters.py",
+        "consumer/kafka/dead_letters.py",
         'return super().encode("utf-8", HEADER_NAME_ERRORS)',
         'return super().encode("utf-8", "replace")',
         (

@@ -207,7 +207,7 @@ MUTANTS = (
     Mutant(
         "the topic that a dead letter names is printed as it is",
         "F84",
-        "consumer/operations/explain.py",
+        "consumer/commands/explain.py",
         'return f"{printable(topic)}-{partition} @ {offset}"',
         'return f"{topic}-{partition} @ {offset}"',
         (_PRINTED + "test_f84_no_command_prints_raw_what_came_from_outside[_explain]",),
@@ -249,11 +249,11 @@ MUTANTS = (
     Mutant(
         "status tells of no lost records",
         "F90",
-        "consumer/operations/status.py",
+        "consumer/commands/status.py",
         "    lost = 0 if committed is None else max(beginning - committed, 0)\n",
         "    lost = 0\n",
         (
-            "tests/unit/operations/test_status.py::"
+            "tests/unit/commands/test_status.py::"
             "test_f90_what_was_deleted_before_the_group_had_read_it_is_told_and_found",
         ),
         "nobody would learn that records were deleted unread",
@@ -261,10 +261,10 @@ MUTANTS = (
     Mutant(
         "only addresses of IPv4 can be listened on",
         "F90",
-        "consumer/observe/http.py",
+        "consumer/observability/http.py",
         'socket.AF_INET6 if ":" in address[0] else socket.AF_INET',
         "socket.AF_INET",
-        ("tests/unit/observe/test_http.py::test_f90_ipv6_can_be_listened_on",),
+        ("tests/unit/observability/test_http.py::test_f90_ipv6_can_be_listened_on",),
         "in a cluster of IPv6 no probe would reach the service",
     ),
     Mutant(
@@ -274,7 +274,7 @@ MUTANTS = (
         "        if missing:\n            raise BrokersError(",
         "        if not missing:\n            return\n        if self.parked:\n            raise BrokersError(",
         (
-            "tests/unit/operations/test_not_read.py::"
+            "tests/unit/commands/test_not_read.py::"
             "test_f85_a_redrive_does_not_begin_where_some_marks_cannot_be_read",
         ),
         "letters that were discarded would be sent back",

@@ -12,22 +12,22 @@ import bson
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
+from consumer.commands.audit.accounts import Account, Identity
+from consumer.commands.audit.judging import RecordJudge
+from consumer.commands.audit.letters import LettersOnDisk
+from consumer.commands.audit.problems import Problem, Problems
 from consumer.contract import dead_letter_headers as names
 from consumer.contract.decode import MAX_VALUE_BYTES
 from consumer.contract.record import Position, Record, TopicPartition
 from consumer.contract.rejection import Reason
 from consumer.engine.retry import Backoff
-from consumer.operations.audit.accounts import Account, Identity
-from consumer.operations.audit.judging import RecordJudge
-from consumer.operations.audit.letters import LettersOnDisk
-from consumer.operations.audit.problems import Problem, Problems
 from consumer.state.bson_content import raw_document
 from tests.builders import LETTERS, STAMPED_MS
 from tests.fakes.collections import MemoryCollections
 from tests.fakes.logs import MemoryLogs
 from tests.properties.strategies import Message, delivered, messages
 from tests.properties.writers import Writers
-from tests.unit.operations.audit.test_judging import GROUP, letter
+from tests.unit.commands.audit.test_judging import GROUP, letter
 
 BAD = b"[object Object]"
 

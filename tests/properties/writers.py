@@ -13,9 +13,9 @@ from consumer.contract.record import Position, Record
 from consumer.contract.rejection import Reason
 from consumer.engine.pipeline import RecordPlanner
 from consumer.errors import TransientError
+from consumer.mongo.mongo_store import MongoStore
 from consumer.state.outcomes import Outcome, Result
 from consumer.state.writes import Write
-from consumer.store.mongo_store import MongoStore
 from tests.model import Document, Sent, problems
 from tests.simulation.loop import new_loop
 from tests.simulation.network import Link, Network

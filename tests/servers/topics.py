@@ -9,8 +9,8 @@ from aiokafka import TopicPartition as ClientPartition
 from aiokafka.admin import NewTopic, RecordsToDelete
 
 from consumer.contract.record import TopicPartition
+from consumer.kafka.topics import open_admin
 from consumer.settings import KafkaSettings
-from consumer.stream.topics import open_admin
 
 
 async def create_topics(

@@ -12,9 +12,9 @@ from consumer.contract import dead_letter_headers as headers
 from consumer.contract.dead_letter import serialized_size
 from consumer.contract.record import Position, TopicPartition
 from consumer.contract.rejection import Reason
+from consumer.kafka.committed import Committed
+from consumer.kafka.dead_letters import NO_LIMIT
 from consumer.ports import Gap, Reset
-from consumer.stream.committed import Committed
-from consumer.stream.dead_letters import NO_LIMIT
 from tests.fakes.broker import Broker, Log
 from tests.fakes.collections import MemoryCollections
 from tests.fakes.group import Group

@@ -17,9 +17,9 @@ from typing import Any
 
 from consumer.contract.record import Record, TopicPartition
 from consumer.errors import TransientError
-from consumer.stream.client import ClientLostError, MembershipError, RebalanceCallbacks
-from consumer.stream.committed import Committed
-from consumer.stream.topic_ids import TopicIds
+from consumer.kafka.client import ClientLostError, MembershipError, RebalanceCallbacks
+from consumer.kafka.committed import Committed
+from consumer.kafka.topic_ids import TopicIds
 from tests.fakes.group import Code, RefusedError
 from tests.simulation.fetcher import RETRY_BACKOFF, Assignment, ClientFaults, Cluster, Fetcher
 from tests.simulation.loop import SimulationLoop

@@ -16,7 +16,7 @@ from typing import Any
 
 from consumer.contract.record import Record, TopicPartition
 from consumer.errors import TransientError
-from consumer.stream.client import PartitionsError
+from consumer.kafka.client import PartitionsError
 from tests.fakes.broker import Broker, Fetched
 from tests.fakes.group import Group
 from tests.simulation.loop import SimulationLoop

@@ -29,13 +29,13 @@ from consumer.engine.runner import Limits, RunEnd, Runner
 from consumer.engine.supervise import supervise
 from consumer.engine.watchdog import Watchdog
 from consumer.errors import TransientError
+from consumer.kafka.client import GroupClient, RebalanceCallbacks
+from consumer.kafka.dead_letters import KafkaDeadLetters, LetterProducer
+from consumer.kafka.source import KafkaSource, OpenClient
+from consumer.mongo.mongo_store import MongoStore
 from consumer.ports import Gap, Observer, Polled
 from consumer.state.outcomes import Mark, Result
 from consumer.state.writes import Write
-from consumer.store.mongo_store import MongoStore
-from consumer.stream.client import GroupClient, RebalanceCallbacks
-from consumer.stream.dead_letters import KafkaDeadLetters, LetterProducer
-from consumer.stream.source import KafkaSource, OpenClient
 from tests import builders
 from tests.fakes.producer import MemoryProducer, SentRecord
 from tests.simulation.client import ClientTimes, Links, SimulatedClient

@@ -10,9 +10,9 @@ from typing import Any, cast
 from structlog.typing import FilteringBoundLogger
 
 from consumer.contract.record import Record, TopicPartition
-from consumer.observe.health import Health
-from consumer.observe.metrics import Metrics
-from consumer.observe.observer import EngineObserver
+from consumer.observability.health import Health
+from consumer.observability.metrics import Metrics
+from consumer.observability.observer import EngineObserver
 from consumer.ports import BatchReport, Gap, Reset
 from tests.fakes.observer import RecordingObserver
 

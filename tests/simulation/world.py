@@ -11,8 +11,8 @@ from typing import Any
 
 from consumer.contract.record import TopicPartition
 from consumer.engine.runner import RunEnd
-from consumer.observe.observer import STALLED
-from consumer.stream.committed import Belonging
+from consumer.kafka.committed import Belonging
+from consumer.observability.observer import STALLED
 from tests import builders
 from tests.fakes.broker import Broker
 from tests.fakes.group import Group

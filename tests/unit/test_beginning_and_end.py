@@ -18,11 +18,11 @@ import pytest
 
 from consumer.app import opened, surveyed, until_answered
 from consumer.errors import ExitCode, PreconditionError, SettingsError
-from consumer.observe.health import Health
-from consumer.observe.metrics import Metrics
-from consumer.observe.observer import EngineObserver
+from consumer.mongo.opening import open_store
+from consumer.observability.health import Health
+from consumer.observability.metrics import Metrics
+from consumer.observability.observer import EngineObserver
 from consumer.settings import load_settings
-from consumer.store.opening import open_store
 
 ROOT = Path(__file__).parents[2]
 MODULE = (sys.executable, "-m", "consumer")

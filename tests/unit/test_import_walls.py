@@ -21,7 +21,7 @@ ENVIRONMENT_READER = Path("consumer/settings/sources.py")
 PURE = (
     "consumer/contract/",
     "consumer/state/",
-    "consumer/stream/ledger.py",
+    "consumer/kafka/ledger.py",
     "consumer/engine/breaker.py",
     "consumer/engine/retry.py",
 )

@@ -11,23 +11,23 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from consumer.commands import check, explain, show, status
+from consumer.commands.audit import report as audit_report
+from consumer.commands.audit.accounts import Account, Judged
+from consumer.commands.audit.judging import JudgedRecord
+from consumer.commands.audit.problems import Problem
+from consumer.commands.console import console
+from consumer.commands.replay import report as replay_report
+from consumer.commands.replay.tally import Ends, Tally
 from consumer.contract.dead_letter_headers import origin_of
 from consumer.contract.record import Headers, Position, Record, TopicPartition
 from consumer.contract.rejection import Reason
 from consumer.errors import PreconditionError
 from consumer.findings import Finding, Status
-from consumer.operations import check, explain, show, status
-from consumer.operations.audit import report as audit_report
-from consumer.operations.audit.accounts import Account, Judged
-from consumer.operations.audit.judging import JudgedRecord
-from consumer.operations.audit.problems import Problem
-from consumer.operations.console import console
-from consumer.operations.replay import report as replay_report
-from consumer.operations.replay.tally import Ends, Tally
+from consumer.kafka.ranges import OffsetRange
 from consumer.printable import printable, printable_line
 from consumer.signals import outcome_of
 from consumer.state.writes import EventWrite
-from consumer.stream.ranges import OffsetRange
 from producer_tools.console import complain
 from producer_tools.dead_letters import presenting
 from producer_tools.dead_letters.fate import Fate

@@ -12,8 +12,8 @@ from consumer.contract.key_policy import KeyPolicy
 from consumer.contract.record import Record
 from consumer.contract.rejection import Reason
 from consumer.engine.pipeline import RecordPlanner
+from consumer.mongo.mongo_store import MongoStore
 from consumer.state.outcomes import Outcome, Result
-from consumer.store.mongo_store import MongoStore
 from tests.builders import STAMPED_MS, completed, created, encoded, event, failed
 from tests.fakes.collections import MemoryCollections
 

@@ -23,16 +23,16 @@ from consumer.engine.pipeline import Pipeline, RecordPlanner
 from consumer.engine.retry import Backoff
 from consumer.engine.runner import Limits, RunEnd, Runner
 from consumer.engine.watchdog import Watchdog
-from consumer.observe.health import Health
-from consumer.observe.metrics import Metrics
-from consumer.observe.observer import EngineObserver
+from consumer.kafka.client import AiokafkaClient, RebalanceCallbacks, open_client
+from consumer.kafka.source import KafkaSource
+from consumer.mongo.mongo_store import MongoStore
+from consumer.observability.health import Health
+from consumer.observability.metrics import Metrics
+from consumer.observability.observer import EngineObserver
 from consumer.ports import Application, DeadLetters, Observer
 from consumer.settings import KafkaSettings
 from consumer.state.outcomes import Result
 from consumer.state.writes import Write
-from consumer.store.mongo_store import MongoStore
-from consumer.stream.client import AiokafkaClient, RebalanceCallbacks, open_client
-from consumer.stream.source import KafkaSource
 from tests import builders
 from tests.fakes.collections import MemoryCollections
 from tests.fakes.observer import RecordingObserver

@@ -13,10 +13,10 @@ from aiokafka import TopicPartition as ClientPartition
 
 from consumer.contract.record import Record, TopicPartition
 from consumer.errors import TransientError
+from consumer.kafka.client import AiokafkaClient, RebalanceCallbacks, open_client
+from consumer.kafka.source import KafkaSource
 from consumer.ports import Gap, Reset, Start
 from consumer.settings import KafkaSettings
-from consumer.stream.client import AiokafkaClient, RebalanceCallbacks, open_client
-from consumer.stream.source import KafkaSource
 
 TOPIC = "events"
 GROUP = "readers"

@@ -12,8 +12,8 @@ import pytest
 from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 
 from consumer.contract.record import Headers, TopicPartition
-from consumer.stream.range_reader import open_range_reader
-from consumer.stream.ranges import OffsetRange, UnreadRange
+from consumer.kafka.range_reader import open_range_reader
+from consumer.kafka.ranges import OffsetRange, UnreadRange
 from tests import builders
 from tests.faults.kafka import batches
 from tests.faults.kafka.batches import (

@@ -12,8 +12,8 @@ from confluent_kafka.admin._resource import ResourceType
 from pydantic import SecretStr
 
 from consumer.contract.record import TopicPartition
+from consumer.kafka import client
 from consumer.settings import KafkaSettings, SaslMechanism
-from consumer.stream import client
 from tests.faults.kafka.access import Access
 from tests.faults.kafka.batches import refusing
 from tests.faults.kafka.clusters import mocked

@@ -9,7 +9,7 @@ import aiokafka.client
 import pytest
 
 from consumer.contract.record import TopicPartition
-from consumer.stream import client
+from consumer.kafka import client
 from tests.faults.kafka.clusters import mocked
 from tests.faults.kafka.engine import (
     Member,

@@ -8,12 +8,12 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from consumer import app
 from consumer.contract.record import TopicPartition
 from consumer.errors import PreconditionError
-from consumer.observe.health import Health
-from consumer.observe.metrics import Metrics
-from consumer.observe.observer import EngineObserver
+from consumer.mongo.opening import OpenStore
+from consumer.observability.health import Health
+from consumer.observability.metrics import Metrics
+from consumer.observability.observer import EngineObserver
 from consumer.ports import Gap, Reset, Start
 from consumer.settings import DeadLetterSettings, Settings
-from consumer.store.opening import OpenStore
 from tests.faults.kafka.batches import ending_at, held_back, refusing
 from tests.faults.kafka.clusters import mocked
 from tests.faults.kafka.engine import event_keys, event_value, publish_events, running, session_of

@@ -17,7 +17,14 @@ from consumer import app
 from consumer.contract.dead_letter_headers import TRUNCATED
 from consumer.contract.record import TopicPartition
 from consumer.errors import PreconditionError
-from consumer.observe.logging import configure_logging, get_logger
+from consumer.kafka.dead_letters import (
+    BROKER_MESSAGE_BYTES,
+    KafkaDeadLetters,
+    asked_letter_limit,
+    open_producer,
+)
+from consumer.kafka.range_reader import open_range_reader
+from consumer.observability.logging import configure_logging, get_logger
 from consumer.ports import Stage
 from consumer.settings import (
     DeadLetterSettings,
@@ -27,13 +34,6 @@ from consumer.settings import (
     LogSettings,
     Settings,
 )
-from consumer.stream.dead_letters import (
-    BROKER_MESSAGE_BYTES,
-    KafkaDeadLetters,
-    asked_letter_limit,
-    open_producer,
-)
-from consumer.stream.range_reader import open_range_reader
 from tests.faults.kafka.clusters import mocked
 from tests.faults.kafka.engine import event_keys, publish_events, running
 from tests.faults.kafka.frames import Api

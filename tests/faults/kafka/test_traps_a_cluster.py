@@ -14,19 +14,19 @@ from confluent_kafka import Producer
 from consumer.contract.dead_letter import DeadLetter
 from consumer.contract.record import Position, TopicPartition
 from consumer.engine.transaction_watch import TransactionWatch
-from consumer.settings import DeadLetterSettings, KafkaSettings, SaslMechanism
-from consumer.stream.client import _consumer_options
-from consumer.stream.dead_letters import (
+from consumer.kafka.client import _consumer_options
+from consumer.kafka.dead_letters import (
     BROKER_MESSAGE_BYTES,
     KafkaDeadLetters,
     asked_letter_limit,
     open_producer,
     producer_options,
 )
-from consumer.stream.preconditions import topic_findings
-from consumer.stream.range_reader import open_range_reader
-from consumer.stream.topic_ids import MetadataRequestV12
-from consumer.stream.topics import TopicDescription, open_admin
+from consumer.kafka.preconditions import topic_findings
+from consumer.kafka.range_reader import open_range_reader
+from consumer.kafka.topic_ids import MetadataRequestV12
+from consumer.kafka.topics import TopicDescription, open_admin
+from consumer.settings import DeadLetterSettings, KafkaSettings, SaslMechanism
 from tests.fakes.observer import RecordingObserver
 from tests.faults.kafka.clusters import mocked
 from tests.faults.kafka.frames import Api

@@ -11,9 +11,9 @@ from aiokafka import TopicPartition as ClientPartition
 
 from consumer.contract.record import TopicPartition
 from consumer.errors import PreconditionError
-from consumer.stream import codecs
-from consumer.stream.codecs import check_codecs
-from consumer.stream.decompression import (
+from consumer.kafka import codecs
+from consumer.kafka.codecs import check_codecs
+from consumer.kafka.decompression import (
     BoundedDecompressor,
     DecompressionLimitError,
     MalformedSnappyError,

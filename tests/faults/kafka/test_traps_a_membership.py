@@ -16,11 +16,11 @@ from consumer.engine.pipeline import DECODED_AT_ONCE, Batch, Pipeline
 from consumer.engine.retry import Backoff
 from consumer.engine.runner import RunEnd
 from consumer.errors import SettingsError
+from consumer.kafka.client import _consumer_options
+from consumer.kafka.preconditions import topic_findings
+from consumer.kafka.topics import TopicDescription
 from consumer.settings import DeadLetterSettings, KafkaSettings, embedded_profile, load_settings
 from consumer.state.outcomes import NO_MARK, Mark, Outcome, Result
-from consumer.stream.client import _consumer_options
-from consumer.stream.preconditions import topic_findings
-from consumer.stream.topics import TopicDescription
 from tests.fakes.observer import RecordingObserver
 from tests.faults.kafka.clusters import mocked
 from tests.faults.kafka.engine import (

@@ -8,9 +8,9 @@ import pytest
 
 from consumer.contract.record import TopicPartition
 from consumer.errors import TransientError
+from consumer.kafka.committed import Committed
+from consumer.kafka.ledger import Ledger, LedgerError
 from consumer.ports import Start
-from consumer.stream.committed import Committed
-from consumer.stream.ledger import Ledger, LedgerError
 from tests.faults.kafka.clusters import mocked
 from tests.faults.kafka.frames import Api
 from tests.faults.kafka.reading import (

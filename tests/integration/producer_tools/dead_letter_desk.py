@@ -19,10 +19,10 @@ from consumer.contract.key_policy import KeyPolicy
 from consumer.contract.record import Record, TopicPartition
 from consumer.contract.rejection import Reason, Rejected
 from consumer.errors import ConsumerError
+from consumer.kafka.dead_letters import KafkaDeadLetters, asked_letter_limit, open_producer
+from consumer.kafka.range_reader import open_range_reader
+from consumer.kafka.ranges import Bounds
 from consumer.settings import DeadLetterSettings, KafkaSettings
-from consumer.stream.dead_letters import KafkaDeadLetters, asked_letter_limit, open_producer
-from consumer.stream.range_reader import open_range_reader
-from consumer.stream.ranges import Bounds
 from producer_tools.cli import app
 
 PARTITIONS = 3

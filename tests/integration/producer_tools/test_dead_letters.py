@@ -15,7 +15,7 @@ from consumer.contract.key_policy import KeyPolicy
 from consumer.contract.messages import EventRecorded
 from consumer.contract.record import Record
 from consumer.contract.rejection import Reason, Rejected
-from consumer.stream.topics import Admin
+from consumer.kafka.topics import Admin
 from producer_tools.dead_letters import kafka_outbox
 from producer_tools.dead_letters.outbox import Answer, Unanswered
 from producer_tools.dead_letters.outgoing import OutgoingRecord

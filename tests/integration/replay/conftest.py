@@ -12,9 +12,10 @@ import pytest
 from pydantic import SecretStr
 from pymongo import MongoClient
 
-from consumer.operations.replay.replay import carried_out
-from consumer.operations.replay.report import Report
-from consumer.operations.replay.request import Request
+from consumer.commands.replay.replay import carried_out
+from consumer.commands.replay.report import Report
+from consumer.commands.replay.request import Request
+from consumer.kafka.range_reader import open_range_reader
 from consumer.settings import (
     DeadLetterSettings,
     EngineSettings,
@@ -22,7 +23,6 @@ from consumer.settings import (
     MongoSettings,
     Settings,
 )
-from consumer.stream.range_reader import open_range_reader
 from tests.integration.replay.logs import PARTITIONS, Placed, messy_log, publish
 from tests.servers.provision import Kind, Server
 from tests.servers.topics import create_topics

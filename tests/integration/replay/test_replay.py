@@ -15,18 +15,18 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from pymongo import MongoClient
 
+from consumer.commands.audit.accounts import Account
+from consumer.commands.audit.audit import AuditRequest, audited
+from consumer.commands.replay import replay
+from consumer.commands.replay.replay import carried_out
+from consumer.commands.replay.report import Report
+from consumer.commands.replay.request import Request
 from consumer.contract.messages import Kind
 from consumer.contract.rejection import Reason
 from consumer.errors import ExitCode, PreconditionError, SettingsError
-from consumer.operations.audit.accounts import Account
-from consumer.operations.audit.audit import AuditRequest, audited
-from consumer.operations.replay import replay
-from consumer.operations.replay.replay import carried_out
-from consumer.operations.replay.report import Report
-from consumer.operations.replay.request import Request
+from consumer.kafka.topics import open_admin
 from consumer.settings import DeadLetterSettings
 from consumer.state.outcomes import Outcome
-from consumer.stream.topics import open_admin
 from tests.builders import completed, created, encoded, event
 from tests.integration.replay.conftest import Log
 from tests.integration.replay.logs import PARTITIONS, documents, home_of

@@ -7,8 +7,8 @@ import asyncio
 from consumer.contract.record import TopicPartition
 from consumer.engine.offsets import Committer
 from consumer.errors import TransientError
+from consumer.kafka.ledger import Ledger
 from consumer.ports import GoneError, Stage
-from consumer.stream.ledger import Ledger
 from tests.fakes.observer import RecordingObserver
 from tests.simulation.loop import in_virtual_time
 from tests.unit.engine.scripted import P0, P1, ScriptedSource

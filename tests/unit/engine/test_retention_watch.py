@@ -11,8 +11,8 @@ from consumer.engine.assignment import Assignment
 from consumer.engine.retention_watch import RetentionWatch
 from consumer.engine.unread import Unread
 from consumer.errors import IncidentError, TransientError
+from consumer.kafka.ledger import Ledger
 from consumer.ports import Gap, Stage
-from consumer.stream.ledger import Ledger
 from tests.builders import EVENTS, STAMPED_MS, event, record
 from tests.fakes.observer import RecordingObserver
 

@@ -8,8 +8,8 @@ import pytest
 from pydantic import SecretStr
 
 from consumer.errors import SettingsError
+from consumer.mongo.clients import open_client
 from consumer.settings import Driver, LogLevel, Settings, exposed_files, load_settings
-from consumer.store.clients import open_client
 
 SECRET = "hunter2-canary"
 

@@ -10,7 +10,7 @@ import pytest
 
 from consumer.contract.record import Position, Record, TopicPartition
 from consumer.contract.rejection import Reason
-from consumer.stream.ranges import EVERYTHING, Bounds, OffsetRange
+from consumer.kafka.ranges import EVERYTHING, Bounds, OffsetRange
 from producer_tools.dead_letters.letter import Unreadable
 from producer_tools.dead_letters.reading import letter_ranges
 from producer_tools.dead_letters.selection import (

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from consumer.kafka.topics import TopicDescription
 from consumer.settings import KafkaSettings
-from consumer.stream.topics import TopicDescription
 from producer_tools.brokers import BrokersError
 from producer_tools.dead_letters import topics
 from tests.unit.producer_tools.dead_letters.builders import STATE

@@ -1,0 +1,237 @@
+"""What an audit says at its end."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.table import Table
+from rich.text import Text
+
+from consumer.commands.audit.accounts import FINDINGS, Account
+from consumer.commands.audit.problems import Problem, Problems
+from consumer.commands.console import add_name_column, console
+from consumer.commands.replay.report import said_of_times
+from consumer.contract.record import TopicPartition
+from consumer.kafka.ranges import UnreadRange
+from consumer.printable import printable
+
+SHOWN = 20
+"""Problems and sessions that the report names; the list that is emitted has them all."""
+
+COLUMNS = tuple(account for account in Account if account not in {Account.SUSPECT, Account.UNREAD})
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """A session that says it has ``declared`` events, of which ``stored`` are there."""
+
+    session_id: str
+    declared: int
+    stored: int
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreements:
+    """How many sessions disagree with themselves, and the first of them.
+
+    ``unread`` are not among them: sessions of which the group has not read all events. Nor are
+    ``expired``: those whose first events are as old as their documents are kept.
+    """
+
+    total: int
+    first: Sequence[Disagreement]
+    unread: int = 0
+    expired: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The whole result. ``documents`` counts what the problems are about, each once.
+
+    ``not_in_the_log``: sessions that were asked for, and of which there is no record.
+    ``left_out``: partitions that were not read, since their records should not be there.
+    """
+
+    counts: Mapping[TopicPartition, Counter[Account]]
+    documents: Mapping[Account, int]
+    problems: Sequence[Problem]
+    letters: int
+    unread: int
+    disagreements: Disagreements
+    seconds: float
+    not_read: Sequence[UnreadRange] = ()
+    """What of the topics could not be read, or was deleted meanwhile: nobody knows of it."""
+    not_in_the_log: Sequence[str] = ()
+    left_out: int = 0
+    outside: int = 0
+    """Records whose time lies outside of what was asked for."""
+    before: int = 0
+    """Offsets before the first record of that time, by the brokers' index."""
+
+    @staticmethod
+    def of(
+        problems: Problems,
+        letters: int,
+        unread: int,
+        disagreements: Disagreements,
+        seconds: float,
+        not_read: Sequence[UnreadRange] = (),
+    ) -> Report:
+        """Collect the result of an audit; ``unread``: offsets the group has not committed."""
+        return Report(
+            problems.counts,
+            {kind: problems.documents(kind) for kind in FINDINGS},
+            list(problems.listed(SHOWN)),
+            letters,
+            unread,
+            disagreements,
+            seconds,
+            not_read,
+        )
+
+    @property
+    def total(self) -> Counter[Account]:
+        """The counts of all partitions together."""
+        return sum(self.counts.values(), Counter[Account]())
+
+    @property
+    def found(self) -> bool:
+        """Whether there is anything that an audit is there to find, or could not look at.
+
+        Of a session without a record nothing is proven.
+        """
+        return bool(self.not_read or self.not_in_the_log) or any(
+            self.total[kind] for kind in FINDINGS
+        )
+
+
+def print_report(report: Report, *, as_json: bool) -> None:
+    """Print it as tables, or as one object of JSON."""
+    if as_json:
+        console().out(json.dumps(_facts(report)))
+    else:
+        _print_tables(report)
+
+
+def _facts(report: Report) -> dict[str, object]:
+    return {
+        "records": report.total.total(),
+        "seconds": round(report.seconds, 3),
+        "unread": report.unread,
+        "outsideTimes": report.outside,
+        "beforeTimes": report.before,
+        "deadLetters": report.letters,
+        "total": {account.value: report.total[account] for account in COLUMNS},
+        "documents": {kind.value: count for kind, count in report.documents.items()},
+        "partitions": [
+            {
+                "topic": partition.topic,
+                "partition": partition.partition,
+                **{account.value: counts[account] for account in COLUMNS},
+            }
+            for partition, counts in sorted(report.counts.items())
+        ],
+        "notRead": [
+            {
+                "topic": part.partition.topic,
+                "partition": part.partition.partition,
+                "first": part.first,
+                "end": part.end,
+                "cause": part.cause,
+            }
+            for part in report.not_read
+        ],
+        "problems": [problem.facts() for problem in report.problems],
+        "sessionsNotInTheLog": list(report.not_in_the_log),
+        "partitionsLeftOut": report.left_out,
+        "eventCountDisagrees": {
+            "sessions": report.disagreements.total,
+            "unread": report.disagreements.unread,
+            "expired": report.disagreements.expired,
+            "first": [
+                {"sessionId": d.session_id, "declared": d.declared, "stored": d.stored}
+                for d in report.disagreements.first
+            ],
+        },
+    }
+
+
+def _print_tables(report: Report) -> None:
+    out = console()
+    table = Table(box=None, pad_edge=False)
+    names = {p: f"{printable(p.topic)}-{p.partition}" for p in report.counts}
+    add_name_column(table, "partition", names.values())
+    for account in COLUMNS:
+        table.add_column(account.value, justify="right")
+    for partition, counts in sorted(report.counts.items()):
+        table.add_row(Text(names[partition]), *_cells(counts))
+    table.add_section()
+    table.add_row("total", *_cells(report.total))
+    out.print(table)
+    for problem in report.problems:
+        at = problem.position
+        place = f"{printable(at.topic)}-{at.partition} @ {at.offset}"
+        about = " ".join(map(printable, problem.document or ()))
+        out.print(Text(f"{problem.account}: {place}: {about}: {printable(problem.detail)}"))
+    out.print(Text("\n".join(_remarks(report))))
+
+
+def _cells(counts: Counter[Account]) -> list[Text]:
+    return [
+        Text(f"{counts[a]:,}", "bold red" if a in FINDINGS and counts[a] else "") for a in COLUMNS
+    ]
+
+
+def _remarks(report: Report) -> list[str]:
+    missing, altered, repeated = (
+        report.documents.get(kind, 0)
+        for kind in (Account.MISSING, Account.ALTERED, Account.REPEATED)
+    )
+    rate = report.total.total() / report.seconds if report.seconds else 0
+    records = f"{report.total.total():,} records in {report.seconds:.1f} s ({rate:,.0f}/s)"
+    lines = [f"{missing} documents missing, {altered} altered, {repeated} repeated; {records}"]
+    unknown = report.total[Account.UNKNOWN]
+    if unknown:
+        lines.append(
+            f"{unknown} records can have left nothing but a dead letter, and letters of their time "
+            "have expired: a replay of the emitted list sends them again"
+        )
+    lines += [printable(str(part)) for part in report.not_read]
+    lines += said_of_times(report.outside, report.before)
+    if report.unread:
+        lines.append(f"{report.unread:,} offsets left out: the group has not read them yet")
+    lines += [
+        f"session {printable(session_id)}: no record that the group has read is in the topics, so "
+        "nothing is proven"
+        for session_id in report.not_in_the_log
+    ]
+    if report.left_out:
+        lines.append(
+            f"{report.left_out} partitions not read: no key of these sessions leads there, and no "
+            "document came from there; --all-partitions reads them too"
+        )
+    lines += _of_counts(report.disagreements)
+    return lines
+
+
+def _of_counts(disagreements: Disagreements) -> list[str]:
+    lines = [
+        f"session {printable(found.session_id)} says {found.declared} events, {found.stored} stored"
+        for found in disagreements.first
+    ]
+    if disagreements.total > len(disagreements.first):
+        lines.append(f"{disagreements.total} sessions disagree with their eventCount")
+    if disagreements.unread:
+        lines.append(
+            f"{disagreements.unread} sessions not compared with their eventCount: the group has "
+            "not read all their events yet"
+        )
+    if disagreements.expired:
+        lines.append(
+            f"{disagreements.expired} sessions not compared with their eventCount: their first "
+            "events may have expired"
+        )
+    return lines

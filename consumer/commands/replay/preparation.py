@@ -1,0 +1,171 @@
+"""What a replay needs before its first record: open, checked, and selected."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from consumer.app import dead_letters_of, until_answered
+from consumer.commands.replay.listed import ListedRecords, opened_list
+from consumer.commands.replay.on_disk import scratch_database
+from consumer.commands.replay.remembered import Remembered
+from consumer.commands.replay.request import Request, selection_facts
+from consumer.commands.replay.selection import Selected, select, select_listed
+from consumer.commands.replay.state_file import Progress, StateFile
+from consumer.contract.dead_letter import DeadLetter
+from consumer.contract.record import TopicPartition
+from consumer.errors import PreconditionError
+from consumer.kafka.range_reader import RangeReader, open_range_reader
+from consumer.kafka.topic_ids import Operation, TopicIds
+from consumer.kafka.topics import TopicDescription, open_admin
+from consumer.mongo.dry_run import DryStore
+from consumer.mongo.mongo import MongoCollections
+from consumer.mongo.opening import open_store
+from consumer.mongo.reading import open_session_reader
+from consumer.mongo.restoring import DryRestorer, MongoRestorer, RestoringStore
+from consumer.ports import DeadLetters, Store
+from consumer.settings import Settings
+
+LISTED_FETCH_BYTES = 256 * 1024
+"""What one fetch brings of a partition when single records are looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Everything open, and what is to be read."""
+
+    reader: RangeReader
+    topic_ids: TopicIds
+    whole: Progress
+    selected: Selected
+    listed: ListedRecords | None
+    store: Store
+    restoring: RestoringStore | None
+    dead_letters: DeadLetters
+    state: StateFile | None
+
+
+async def prepared(settings: Settings, request: Request, stack: AsyncExitStack) -> Prepared:
+    """Open everything on ``stack``, after its preconditions, and find out what is to be read.
+
+    Raises ``SettingsError`` or ``PreconditionError``.
+    """
+    listed = _load_list(request, stack) if request.file is not None else None
+    kafka = settings.kafka
+    if listed is not None:
+        kafka = kafka.model_copy(update={"max_partition_fetch_bytes": LISTED_FETCH_BYTES})
+    reader = await until_answered(
+        "Kafka", lambda: stack.enter_async_context(open_range_reader(kafka)), settings
+    )
+    now = datetime.now(UTC)
+    came_from = await _came_from(settings, request)
+    selected = await until_answered(
+        "Kafka", lambda: _select(settings, request, reader, listed, now, came_from), settings
+    )
+    whole = Progress(
+        selected.ranges,
+        {part.partition: part.first for part in selected.ranges},
+        bounds=selected.bounds,
+    )
+    topics = sorted({part.partition.topic for part in selected.ranges})
+    ids = await until_answered("Kafka", lambda: reader.client.topic_ids(topics), settings)
+    state = None
+    if request.state is not None:
+        facts = selection_facts(request, settings, listed.digest if listed else None, ids)
+        state = StateFile(Path(request.state), facts, ids)
+        whole = state.load() or whole
+        # At once: that it cannot be written must not turn out after the first hour.
+        state.save(whole)
+    letters = await _letters(settings, request, stack)
+    store, restoring = await _store(settings, request, listed, stack)
+    return Prepared(reader, ids, whole, selected, listed, store, restoring, letters, state)
+
+
+def _load_list(request: Request, stack: AsyncExitStack) -> ListedRecords:
+    listed = ListedRecords(stack.enter_context(scratch_database()), repair=request.repair)
+    with opened_list(request.file or "") as file:
+        listed.load(file, request.file or "")
+    return listed
+
+
+async def _came_from(settings: Settings, request: Request) -> Collection[TopicPartition]:
+    """Return where the documents of the sessions asked for say that they came from."""
+    if not request.sessions:
+        return ()
+    async with open_session_reader(settings.mongo) as sessions:
+        return await until_answered(
+            "MongoDB", lambda: sessions.came_from(request.sessions), settings
+        )
+
+
+async def _select(
+    settings: Settings,
+    request: Request,
+    reader: RangeReader,
+    listed: ListedRecords | None,
+    now: datetime,
+    came_from: Collection[TopicPartition],
+) -> Selected:
+    if listed is not None:
+        return await select_listed(reader, listed)
+    topics = request.topics or settings.kafka.topics
+    return await select(reader, request, topics, now, came_from)
+
+
+async def _letters(settings: Settings, request: Request, stack: AsyncExitStack) -> DeadLetters:
+    if request.dry_run or not request.letters:
+        return _NoLetters()
+    topic = settings.dead_letters.topic
+    described = await until_answered("Kafka", lambda: _writable(settings, topic), settings)
+    letters = dead_letters_of(settings, described)
+    stack.push_async_callback(letters.close)
+    return letters
+
+
+async def _writable(settings: Settings, topic: str) -> Mapping[str, TopicDescription]:
+    async with open_admin(settings.kafka) as admin:
+        described = await admin.describe([topic], Operation.WRITE)
+    if topic not in described:
+        raise PreconditionError(f"no such topic: {topic}")
+    return described
+
+
+class _NoLetters:
+    """``DeadLetters`` that go nowhere: the report counts them."""
+
+    async def send(self, pending: list[DeadLetter]) -> None:
+        """See ``DeadLetters``."""
+
+
+async def _reached(collections: MongoCollections) -> None:
+    """Return once the database answers. Raises ``TransientError``."""
+    async for _ in collections.find_sessions(()):
+        pass
+
+
+async def _store(
+    settings: Settings, request: Request, listed: ListedRecords | None, stack: AsyncExitStack
+) -> tuple[Store, RestoringStore | None]:
+    opened = await stack.enter_async_context(open_store(settings.mongo))
+    store: Store = opened
+    if request.dry_run:
+        # No index is made or asked for: a database may be tried that is not there yet.
+        collections = MongoCollections(opened.client, settings.mongo)
+        await until_answered("MongoDB", lambda: _reached(collections), settings)
+        memory = Remembered(stack.enter_context(scratch_database()))
+        store = DryStore(collections, memory)
+    else:
+        await until_answered("MongoDB", opened.prepare, settings)
+    if listed is None or not request.repair:
+        return store, None
+    restoring = RestoringStore(
+        store,
+        DryRestorer(collections, memory)
+        if request.dry_run
+        else MongoRestorer(opened.client, settings.mongo),
+        listed.altered,
+    )
+    return restoring, restoring

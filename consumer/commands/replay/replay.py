@@ -1,0 +1,283 @@
+"""``consumer replay``: builds, opens, runs and closes what a replay needs, and reports."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+
+from consumer import signals
+from consumer.app import (
+    asked_retention,
+    letter_builder,
+    planner_of,
+    unless_stopped,
+)
+from consumer.commands.replay.filters import TimeFilter
+from consumer.commands.replay.observer import ReplayObserver
+from consumer.commands.replay.ordering import OrderedPipeline, OrderedStore
+from consumer.commands.replay.preparation import Prepared, prepared
+from consumer.commands.replay.progress import shown_progress
+from consumer.commands.replay.report import Report, print_report
+from consumer.commands.replay.request import Request, check_request
+from consumer.commands.replay.selection import selector_of
+from consumer.commands.replay.state_file import Progress
+from consumer.commands.replay.tally import Tally
+from consumer.contract.record import TopicPartition
+from consumer.engine.breaker import Breaker, BreakerLimits
+from consumer.engine.pipeline import Planner
+from consumer.engine.retry import Backoff
+from consumer.engine.runner import Limits, RunEnd, Runner
+from consumer.engine.supervise import supervise
+from consumer.errors import ExitCode, TransientError
+from consumer.kafka.codecs import check_codecs
+from consumer.kafka.range_source import RangeSource
+from consumer.kafka.ranges import (
+    BEGAN_ANEW,
+    TOPIC_GONE,
+    OffsetRange,
+    UnreadRange,
+    offsets_of,
+)
+from consumer.kafka.selector import Selector
+from consumer.kafka.throttle import Throttle
+from consumer.observability.logging import configure_logging, get_logger
+from consumer.settings import OnGap, Settings
+
+LANES_PER_WORKER = 2
+"""So that the lane whose turn it is has nearly always ended its last batch."""
+
+TOPICS_INTERVAL = 10.0
+"""Seconds between two looks whether the topics are still the same."""
+
+NEVER_HOLDS = BreakerLimits(share=1.0, window=1, minimum=1)
+"""Whoever asks for a range gets all of it: old conflicts are met again, however many."""
+
+
+async def replay(settings: Settings, request: Request) -> ExitCode:
+    """Replay what is asked for, and print how it ended.
+
+    ``FOUND`` as exit code where part of the ranges could not be read, listed records are gone,
+    or no record of the sessions asked for is there; ``DEADLINE`` where it was interrupted.
+    Raises a ``ConsumerError`` that carries its exit code.
+    """
+    check_request(request, settings)
+    configure_logging(settings)
+    stop = asyncio.Event()
+    signals.stop_on_signal(stop)
+    report = await carried_out(settings, request, stop)
+    if report is None:
+        return ExitCode.DEADLINE
+    print_report(report, as_json=request.as_json)
+    return report.exit_code
+
+
+async def carried_out(settings: Settings, request: Request, stop: asyncio.Event) -> Report | None:
+    """Replay until everything is done or ``stop`` is set; None where it had not begun by then.
+
+    Raises ``SettingsError``, ``PreconditionError`` or ``IncidentError``.
+    """
+    check_codecs()
+    async with AsyncExitStack() as stack:
+        opened = await unless_stopped(stop, prepared(settings, request, stack))
+        if opened is None:
+            return None
+        return await _run(settings, request, opened, stop)
+
+
+async def _run(
+    settings: Settings, request: Request, opened: Prepared, stop: asyncio.Event
+) -> Report:
+    tally = Tally()
+    whole = opened.whole
+    left = [
+        OffsetRange(part.partition, whole.positions[part.partition], part.end)
+        for part in whole.ranges
+    ]
+    topics = _Topics(opened)
+    selector = selector_of(request, opened.listed, whole.bounds)
+    source = _source(settings, request, opened, left, selector)
+    begun = asyncio.get_running_loop().time()
+    _announce(settings, request, left)
+    drained = True
+    if source.ends:
+        planner = planner_of(settings, await asked_retention(settings))
+        runner = _runner(settings, request, opened, source, tally, planner)
+        async with shown_progress(
+            "dry run" if request.dry_run else "replay",
+            offsets_of(whole.ranges),
+            lambda: _done(whole.ranges, dict(whole.positions) | dict(source.positions)),
+        ):
+            end = await supervise(runner.run(stop, source.ends), {"topics": topics.watch(source)})
+            source.keep()
+        get_logger().info("replay_ended", end=end.value)
+        drained = end is not RunEnd.DEADLINE
+    positions = dict(whole.positions) | dict(source.positions)
+    finished = drained and all(positions[part.partition] >= part.end for part in whole.ranges)
+    letters = settings.dead_letters.topic if request.letters and not request.dry_run else None
+    made_again = await topics.unread(left)
+    of_another = {part.partition for part in made_again}
+    return Report(
+        dry_run=request.dry_run,
+        finished=finished,
+        ranges=whole.ranges,
+        positions=positions,
+        tally=tally,
+        seconds=asyncio.get_running_loop().time() - begun,
+        dead_letters=letters,
+        restored=opened.restoring.restored if opened.restoring else 0,
+        left_out=opened.listed.left_out if opened.listed else 0,
+        repeated=opened.listed.repeated if opened.listed else 0,
+        not_found=_not_found(opened, left, tally, finished=finished),
+        elsewhere=len(opened.selected.elsewhere),
+        nothing_found=bool(request.sessions)
+        and not tally.total.records
+        and all(part.first == whole.positions[part.partition] for part in whole.ranges),
+        unread=[
+            *whole.unread,
+            *(part for part in source.unread if part.partition not in of_another),
+            *made_again,
+        ],
+        outside=selector.outside if isinstance(selector, TimeFilter) else 0,
+        before=opened.selected.before,
+    )
+
+
+class _Topics:
+    """Whether the topics are still those that they were when the replay began."""
+
+    def __init__(self, opened: Prepared) -> None:
+        self._client = opened.reader.client
+        self._ids = {topic: known for topic, known in opened.topic_ids.items() if known}
+        self._gone: set[str] = set()
+
+    async def watch(self, source: RangeSource) -> None:
+        """Let the source wait for nothing that cannot come any more; for ever."""
+        while True:
+            await asyncio.sleep(TOPICS_INTERVAL)
+            made_again, gone = await self._look()
+            for topic in made_again:
+                source.abandon(topic, BEGAN_ANEW)
+            # Once is not enough: a broker that has just started does not know every topic yet.
+            for topic in self._gone & gone:
+                source.abandon(topic, TOPIC_GONE)
+            self._gone = gone
+
+    async def unread(self, left: Sequence[OffsetRange]) -> list[UnreadRange]:
+        """Return what was read of topics made again meanwhile: nobody knows of which log it is."""
+        made_again, _ = await self._look()
+        return [
+            UnreadRange(part.partition, part.first, part.end, BEGAN_ANEW)
+            for part in left
+            if part.offsets and part.partition.topic in made_again
+        ]
+
+    async def _look(self) -> tuple[set[str], set[str]]:
+        """Return the topics that have another id, and those that are not there."""
+        try:
+            ids = await self._client.topic_ids(list(self._ids)) if self._ids else {}
+        except TransientError:
+            return set(), set()
+        return (
+            {topic for topic, known in ids.items() if known and known != self._ids[topic]},
+            self._ids.keys() - ids.keys(),
+        )
+
+
+def _announce(settings: Settings, request: Request, left: Sequence[OffsetRange]) -> None:
+    names = [f"{part.partition.topic}-{part.partition.partition}" for part in left if part.offsets]
+    get_logger().info(
+        "replay_begins",
+        dry_run=request.dry_run,
+        database=settings.mongo.database,
+        partitions=names,
+        offsets=offsets_of(left),
+    )
+
+
+def _source(
+    settings: Settings,
+    request: Request,
+    opened: Prepared,
+    left: Sequence[OffsetRange],
+    selector: Selector,
+) -> RangeSource:
+    state, whole = opened.state, opened.whole
+
+    def keep(positions: Mapping[TopicPartition, int]) -> None:
+        if state is not None:
+            unread = [*whole.unread, *source.unread]
+            reached = dict(whole.positions) | dict(positions)
+            state.save(Progress(whole.ranges, reached, unread, whole.bounds))
+
+    source = RangeSource(
+        opened.reader.client,
+        left,
+        lanes=LANES_PER_WORKER * _workers(settings, request),
+        max_batch_bytes=settings.engine.max_batch_bytes,
+        selector=selector,
+        throttle=Throttle(request.rate),
+        keep=keep,
+    )
+    return source
+
+
+def _workers(settings: Settings, request: Request) -> int:
+    """Return how many batches are written at once."""
+    return request.workers or settings.engine.batches_in_flight
+
+
+def _runner(
+    settings: Settings,
+    request: Request,
+    opened: Prepared,
+    source: RangeSource,
+    tally: Tally,
+    planner: Planner,
+) -> Runner:
+    engine = settings.engine
+    observer = ReplayObserver(tally)
+    breaker = Breaker(NEVER_HOLDS)
+    backoff = Backoff(engine.backoff_initial, engine.backoff_max)
+    store = OrderedStore(opened.store)
+    pipeline = OrderedPipeline(
+        planner=planner,
+        store=store,
+        dead_letters=opened.dead_letters,
+        letter=letter_builder(settings),
+        breaker=breaker,
+        backoff=backoff,
+        chance=random.random,
+        observer=observer,
+    )
+    return Runner(
+        source=source,
+        store=store,
+        pipeline=pipeline,
+        breaker=breaker,
+        backoff=backoff,
+        chance=random.random,
+        observer=observer,
+        limits=Limits(
+            max_poll_records=engine.max_poll_records,
+            batches_in_flight=_workers(settings, request),
+            commit_interval=engine.commit_interval,
+            drain_deadline=engine.drain_deadline,
+            rebalance_timeout=settings.kafka.rebalance_timeout,
+            stop_on_gap=settings.kafka.on_gap is OnGap.STOP,
+        ),
+    )
+
+
+def _done(ranges: Sequence[OffsetRange], positions: Mapping[TopicPartition, int]) -> int:
+    return sum(positions[part.partition] - part.first for part in ranges)
+
+
+def _not_found(
+    opened: Prepared, left: Sequence[OffsetRange], tally: Tally, *, finished: bool
+) -> int:
+    """Return how many listed records did not come: out of the logs, or in a hole of them."""
+    if opened.listed is None or not finished:
+        return opened.selected.gone
+    return opened.selected.gone + sum(map(opened.listed.wanted_in, left)) - tally.total.records

@@ -1,0 +1,298 @@
+"""``consumer status``: the group at a glance, from the brokers alone; no instance is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import NoReturn
+
+from rich.console import Group as Rows
+from rich.console import RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from consumer.commands.console import add_name_column, console
+from consumer.contract.record import TopicPartition
+from consumer.errors import ExitCode, PreconditionError, TransientError
+from consumer.kafka.committed import Committed, Held
+from consumer.kafka.groups import Group, Member, describe_group
+from consumer.kafka.range_reader import RangeReader, open_range_reader
+from consumer.kafka.ranges import OffsetRange
+from consumer.kafka.topics import Admin, open_admin
+from consumer.printable import printable, printable_line
+from consumer.settings import Settings
+
+INTERVAL = 2.0
+"""Seconds between two redraws, and the shortest time over which a rate is measured."""
+
+PATIENCE = 10.0
+"""Seconds that the age of the oldest unread records is worth."""
+
+ID_SHOWN = 8
+"""Characters of a member's id: the end of what the coordinator drew by lot."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionStatus:
+    """One partition. Times in seconds; None: not known, or not meaningful without lag.
+
+    ``member``: the id that the coordinator gave to whoever reads it, at ``host``.
+    """
+
+    topic: str
+    partition: int
+    member: str | None
+    host: str | None
+    beginning: int
+    committed: int | None
+    end: int
+    lag: int
+    behind: float | None
+    retention_margin: float | None
+    lost: int
+    held: Held | None = None
+    """Why its holder does not read on, as it was committed beside the offset."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupStatus:
+    """The group. ``rate`` in records per second, ``seconds_left`` at that rate.
+
+    ``known``: whether there is such a group at all.
+    """
+
+    group: str
+    known: bool
+    state: str
+    members: int
+    lag: int
+    rate: float | None
+    seconds_left: float | None
+    partitions: Sequence[PartitionStatus]
+    unread: Sequence[str] = ()
+    """Where the first unread record could not be read, so that its age is not known."""
+    stored_in: Sequence[str] = ()
+    """Where the records went, as it was committed beside the offsets."""
+
+    @property
+    def found(self) -> bool:
+        """Whether records are lost, held or cannot be read, or there is no such group."""
+        troubled = any(part.lost or part.held for part in self.partitions)
+        return bool(self.unread) or not self.known or troubled
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """What was committed in sum, and when by the monotonic clock."""
+
+    committed: int
+    at: float
+
+
+async def show_status(settings: Settings, *, watch: bool, as_json: bool) -> ExitCode:
+    """Print the group's state, once or again and again until interrupted.
+
+    Exit code ``FOUND`` where unread records are gone, held or cannot be read, or where there is no
+    such group. Raises ``PreconditionError`` where the brokers do not answer or refuse, or a topic
+    is missing.
+    """
+    try:
+        if watch:
+            await _watch(settings)
+        async with open_admin(settings.kafka) as admin, open_range_reader(settings.kafka) as reader:
+            status, before = await _look(settings, admin, reader, None)
+            await asyncio.sleep(INTERVAL if status.lag else 0)
+            status, _ = await _look(settings, admin, reader, before)
+    except TransientError as error:
+        raise PreconditionError(f"Kafka does not answer ({error})") from error
+    _print(status, as_json=as_json)
+    return ExitCode.FOUND if status.found else ExitCode.DONE
+
+
+async def _watch(settings: Settings) -> NoReturn:
+    """Redraw until interrupted, through every trouble once the group has been seen.
+
+    Raises ``TransientError`` and ``PreconditionError`` before.
+    """
+    status: GroupStatus | None = None
+    before: _Sample | None = None
+    with Live(console=console(), auto_refresh=False) as live:
+        while True:
+            try:
+                async with (
+                    asyncio.timeout(settings.kafka.request_timeout),
+                    open_admin(settings.kafka) as admin,
+                    open_range_reader(settings.kafka) as reader,
+                ):
+                    # Connected anew for each look: a client clings to brokers that have died.
+                    status, before = await _look(settings, admin, reader, before)
+                live.update(_table(status), refresh=True)
+            except (TransientError, PreconditionError, TimeoutError) as error:
+                if status is None:
+                    raise
+                said = str(error) or "no answer in time"
+                live.update(
+                    Rows(Text(printable_line(said), "bold red"), _table(status)), refresh=True
+                )
+            await asyncio.sleep(INTERVAL)
+
+
+async def _look(
+    settings: Settings,
+    admin: Admin,
+    reader: RangeReader,
+    before: _Sample | None,
+) -> tuple[GroupStatus, _Sample]:
+    topics = await admin.describe(settings.kafka.topics)
+    partitions = await reader.partitions_of(settings.kafka.topics)
+    group = await describe_group(admin, settings.kafka.group_id)
+    offsets = group.offsets
+    beginnings, ends = await reader.beginnings(partitions), await reader.ends(partitions)
+    reader.unread.clear()
+    stamps = await _oldest_unread(reader, offsets, beginnings, ends)
+    owners = {owned: member for member in group.members for owned in member.partitions}
+    found = [
+        _partition(
+            p, owners.get(p), group.committed.get(p), (beginnings[p], ends[p]), stamps.get(p),
+            topics[p.topic].retention_ms,
+        )
+        for p in partitions
+    ]  # fmt: skip
+    sample = _Sample(sum(offsets.get(p, 0) for p in partitions), time.monotonic())
+    lag = sum(p.lag for p in found)
+    rate = _rate(before, sample)
+    left = lag / rate if rate else None
+    name, members = settings.kafka.group_id, len(group.members)
+    return (
+        GroupStatus(
+            name,
+            group.known,
+            group.state,
+            members,
+            lag,
+            rate,
+            left,
+            found,
+            [str(part) for part in reader.spoilt],
+            _targets(group, partitions),
+        ),
+        sample if before is None or sample.at - before.at >= INTERVAL else before,
+    )
+
+
+def _targets(group: Group, partitions: Collection[TopicPartition]) -> list[str]:
+    """Return where the records of these partitions went, several where they were not moved well."""
+    kept = [group.committed[partition] for partition in partitions if partition in group.committed]
+    targets = {one.belonging.target for one in kept}
+    return sorted(str(target) for target in targets if target is not None)
+
+
+def _rate(before: _Sample | None, now: _Sample) -> float | None:
+    if before is None or now.at <= before.at:
+        return None
+    return max(now.committed - before.committed, 0) / (now.at - before.at)
+
+
+async def _oldest_unread(
+    reader: RangeReader,
+    offsets: Mapping[TopicPartition, int],
+    beginnings: Mapping[TopicPartition, int],
+    ends: Mapping[TopicPartition, int],
+) -> dict[TopicPartition, int]:
+    """Return the timestamp in ms of the first unread record of each partition that has one."""
+    ranges = []
+    for partition, end in ends.items():
+        first = max(offsets.get(partition, 0), beginnings[partition])
+        if first < end:
+            ranges.append(OffsetRange(partition, first, first + 1))
+    return {
+        partition: records[0].timestamp_ms
+        async for partition, records in reader.read(
+            ranges, max_records=len(ranges) or 1, patience=PATIENCE
+        )
+    }
+
+
+def _partition(
+    partition: TopicPartition,
+    member: Member | None,
+    kept: Committed | None,
+    log: tuple[int, int],
+    stamp_ms: int | None,
+    retention_ms: int | None,
+) -> PartitionStatus:
+    beginning, end = log
+    committed = None if kept is None else kept.offset
+    first = beginning if committed is None else max(committed, beginning)
+    usable = stamp_ms is not None and stamp_ms >= 0
+    behind = max(time.time() - (stamp_ms or 0) / 1000, 0.0) if usable else None
+    margin = retention_ms / 1000 - behind if retention_ms and behind is not None else None
+    lost = 0 if committed is None else max(beginning - committed, 0)
+    return PartitionStatus(
+        partition.topic, partition.partition, member.id if member else None,
+        member.host if member else None, beginning, committed, end,
+        max(end - first, 0), behind, margin, lost, None if kept is None else kept.belonging.held,
+    )  # fmt: skip
+
+
+def _print(status: GroupStatus, *, as_json: bool) -> None:
+    out = console()
+    if as_json:
+        out.out(json.dumps(asdict(status)))
+    else:
+        out.print(_table(status))
+
+
+def _table(status: GroupStatus) -> RenderableType:
+    rate = "?" if status.rate is None else f"{status.rate:,.0f}/s"
+    left = f", {_duration(status.seconds_left)} left" if status.lag and status.rate else ""
+    state = printable(status.state) if status.known else "there is no such group"
+    head = Text(
+        f"{printable(status.group)}: {state}, {status.members} members, "
+        f"lag {status.lag:,}, {rate}{left}"
+    )
+    for target in status.stored_in:
+        head.append(f"\nstored in {printable(target)}")
+    names = {part: f"{printable(part.topic)}-{part.partition}" for part in status.partitions}
+    table = Table(box=None, pad_edge=False)
+    add_name_column(table, "partition", names.values())
+    table.add_column("member", overflow="ellipsis", no_wrap=True)
+    for name in ("committed", "end", "lag", "behind", "until deleted", "lost"):
+        table.add_column(name, justify="right")
+    for part in status.partitions:
+        table.add_row(
+            Text(names[part]),
+            Text(_member(part)),
+            "-" if part.committed is None else str(part.committed),
+            str(part.end),
+            f"{part.lag:,}",
+            _duration(part.behind),
+            _duration(part.retention_margin),
+            Text(str(part.lost), "bold red") if part.lost else Text("0"),
+        )
+    held = [
+        Text(_held(names[part], part.held), "bold red") for part in status.partitions if part.held
+    ]
+    return Rows(head, Text(), table, *held, *(Text(printable(line)) for line in status.unread))
+
+
+def _held(name: str, held: Held) -> str:
+    reasons = ", ".join(f"{printable(reason)} {count}" for reason, count in held.reasons.items())
+    why = f" ({reasons})" if reasons else ""
+    return f"{name} is held since {printable(held.since)} at offset {held.offset}{why}"
+
+
+def _member(part: PartitionStatus) -> str:
+    """The end of its id, which tells it from others at the same host, and the host."""
+    if part.member is None:
+        return "-"
+    return printable(f"{part.member[-ID_SHOWN:]} {part.host}")
+
+
+def _duration(seconds: float | None) -> str:
+    return "-" if seconds is None else str(timedelta(seconds=round(seconds)))

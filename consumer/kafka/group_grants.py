@@ -1,0 +1,79 @@
+"""Whether the brokers let us read the topics, write dead letters and be a member of the group.
+
+Nothing is written and no group is joined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+
+from consumer.errors import PreconditionError, TransientError
+from consumer.findings import Finding, Status
+from consumer.kafka.groups import describe_group
+from consumer.kafka.preconditions import topic_findings
+from consumer.kafka.topic_ids import Operation
+from consumer.kafka.topics import Admin, TopicDescription
+from consumer.settings import Settings
+
+ASSIGNOR = RangePartitionAssignor.name
+"""How this consumer's group shares partitions: all its members must do it alike."""
+
+
+def grant_findings(settings: Settings, topics: Mapping[str, TopicDescription]) -> list[Finding]:
+    """Judge what this client may do with the topics that are there."""
+    letters = settings.dead_letters.topic
+    return [
+        *[
+            _granted(topics[name], Operation.READ)
+            for name in settings.kafka.topics
+            if name in topics
+        ],
+        *([_granted(topics[letters], Operation.WRITE)] if letters in topics else []),
+    ]
+
+
+def _granted(topic: TopicDescription, operation: Operation) -> Finding:
+    name = f"{'reading' if operation is Operation.READ else 'writing to'} {topic.name}"
+    cure = f"grant {operation.name} on topic {topic.name}"
+    if topic.grants is None:
+        return Finding(name, Status.WARNING, "the broker does not tell what is granted", cure)
+    if operation in topic.grants:
+        return Finding(name, Status.OK, "allowed")
+    return Finding(name, Status.FAILED, "not authorized", cure)
+
+
+async def group_finding(settings: Settings, admin: Admin) -> Finding:
+    """Judge whether a member may join: allowed to, and by the way the others share partitions."""
+    group_id = settings.kafka.group_id
+    name = f"group {group_id}"
+    try:
+        group = await describe_group(admin, group_id)
+    except PreconditionError:
+        return Finding(name, Status.FAILED, "not authorized", f"grant READ on group {group_id}")
+    except TransientError as error:
+        return Finding(
+            name, Status.WARNING, f"not described ({error.cause})", "look at the brokers"
+        )
+    if group.members and group.assignor not in {"", ASSIGNOR}:
+        return Finding(
+            name,
+            Status.FAILED,
+            f"its {len(group.members)} members share partitions by {group.assignor!r}, this "
+            f"consumer by {ASSIGNOR!r}",
+            "end them, or set kafka.group_id to a group of its own",
+        )
+    return Finding(name, Status.OK, "its coordinator answers")
+
+
+async def kafka_findings(
+    settings: Settings, admin: Admin, topics: Mapping[str, TopicDescription]
+) -> list[Finding]:
+    """Judge the topics, what this client may do with them, and whether its group will take it."""
+    expiring = settings.mongo.retention_days is not None
+    return [
+        *topic_findings(settings.kafka, settings.dead_letters, topics, expiring=expiring),
+        await group_finding(settings, admin),
+        *grant_findings(settings, topics),
+    ]

@@ -1,0 +1,364 @@
+"""Reading parts of topics without a group: no membership, no commits, nothing left behind.
+
+``consumer run`` may go on meanwhile; its group does not notice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka import TopicPartition as ClientPartition
+from aiokafka.errors import KafkaError
+from aiokafka.partitioner import murmur2
+
+from consumer.contract.record import Record, TopicPartition
+from consumer.errors import PreconditionError, TransientError
+from consumer.kafka.client import AiokafkaClient, PartitionsError
+from consumer.kafka.connection import connection_options, unreachable
+from consumer.kafka.decompression import limit_decompression
+from consumer.kafka.fetch_results import bound_buffers, use_bounded_results
+from consumer.kafka.range_fetcher import Passed, passed_over
+from consumer.kafka.ranges import (
+    BEGAN_ANEW,
+    DELETED,
+    END_PATIENCE,
+    ENDS_BEFORE,
+    EVERYTHING,
+    Bounds,
+    FailingPartitions,
+    LogExtent,
+    OffsetRange,
+    UnreadRange,
+    ranges_within,
+)
+from consumer.kafka.topic_ids import Operation
+from consumer.kafka.topics import CLOSE_TIMEOUT, open_admin
+from consumer.settings import KafkaSettings
+
+POLL = 0.5
+"""Seconds one fetch waits for records."""
+
+ENDS_INTERVAL = 5.0
+"""Seconds between two questions for the ends of the logs."""
+
+FIRST_PAUSE = 0.1
+LONGEST_PAUSE = 5.0
+"""Seconds between two tries to read; each further one doubles."""
+
+NO_TIME_LATER = 2**63 - 1
+"""A time no record can be stamped after; larger ones do not fit the protocol."""
+
+
+def _client_options(kafka: KafkaSettings) -> dict[str, Any]:
+    return connection_options(kafka) | {
+        "group_id": None,
+        "enable_auto_commit": False,
+        # Where retention has overtaken the reader it goes on at what is left, and the hole shows.
+        "auto_offset_reset": "earliest",
+        "isolation_level": "read_committed",
+        "max_partition_fetch_bytes": kafka.max_partition_fetch_bytes,
+        "fetch_max_bytes": kafka.fetch_max_bytes,
+        "check_crcs": True,
+    }
+
+
+class RangeClient(AiokafkaClient):
+    """The client of no group: its partitions are assigned by hand.
+
+    Everything that is about a group (``commit``, ``committed``) must not be called.
+    """
+
+    def _check_membership(self) -> None:
+        """There is no membership that could be lost."""
+
+    async def fetch(
+        self, partitions: Collection[TopicPartition], max_records: int, timeout: float
+    ) -> Mapping[TopicPartition, Sequence[Record]]:
+        """See ``RangeFetcher``: only what has records."""
+        found = await super().fetch(partitions, max_records, timeout)
+        return {partition: records for partition, records in found.items() if records}
+
+    def assign(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Read these partitions from these offsets on, and no others."""
+        self._consumer.assign([ClientPartition(*partition) for partition in positions])
+        for partition, offset in positions.items():
+            self._consumer.seek(ClientPartition(*partition), offset)
+
+    def pause(self, partition: TopicPartition) -> None:
+        """Fetch no more of an assigned partition."""
+        self._consumer.pause(ClientPartition(*partition))
+
+    async def offsets_at(
+        self, partitions: Collection[TopicPartition], timestamp_ms: int
+    ) -> dict[TopicPartition, int | None]:
+        """Return the first offset stamped then or later, None where there is none."""
+        moment = min(max(timestamp_ms, 0), NO_TIME_LATER)
+        # The client writes its answer into the mapping it was given: it gets one of its own.
+        asked = {ClientPartition(*partition): moment for partition in partitions}
+        try:
+            found = await self._consumer.offsets_for_times(asked)
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise TransientError(type(error).__name__, "list_offsets failed") from error
+        return {
+            TopicPartition(*partition): None if answer is None else int(answer.offset)
+            for partition, answer in found.items()
+        }
+
+
+class RangeReader:
+    """What the tools ask of topics. One ``read`` at a time; use ``open_range_reader``."""
+
+    def __init__(self, client: RangeClient, kafka: KafkaSettings) -> None:
+        """Wrap a started client. ``unread``: what every ``read`` so far had to leave out."""
+        self.client = client
+        self.unread: list[UnreadRange] = []
+        self._kafka = kafka
+        self._counts: dict[str, int] = {}
+
+    @property
+    def spoilt(self) -> list[UnreadRange]:
+        """What of ``unread`` is there and cannot be read; not what retention has deleted."""
+        return [part for part in self.unread if part.cause != DELETED]
+
+    async def partitions_of(self, topics: Iterable[str]) -> list[TopicPartition]:
+        """Return the partitions of each topic.
+
+        Raises ``PreconditionError`` for one that is missing, or that we may not read.
+
+        Asked of the admin client: asking a consumer's for a topic might create it.
+        """
+        names = list(dict.fromkeys(topics))
+        unknown = [name for name in names if name not in self._counts]
+        if unknown:
+            async with open_admin(self._kafka) as admin:
+                described = await admin.describe(unknown, Operation.READ)
+            self._counts.update({name: topic.partitions for name, topic in described.items()})
+        missing = [name for name in names if name not in self._counts]
+        if missing:
+            raise PreconditionError(f"no such topic: {', '.join(missing)}")
+        return [
+            TopicPartition(name, number) for name in names for number in range(self._counts[name])
+        ]
+
+    async def partition_of(self, topic: str, key: bytes) -> TopicPartition:
+        """Return where Kafka's default partitioner puts a key."""
+        count = len(await self.partitions_of([topic]))
+        return TopicPartition(topic, (murmur2(key) & 0x7FFFFFFF) % count)
+
+    async def beginnings(
+        self, partitions: Collection[TopicPartition]
+    ) -> Mapping[TopicPartition, int]:
+        """Return the offset of the oldest record the broker still has, for each partition."""
+        return await self.client.beginnings(partitions) if partitions else {}
+
+    async def ends(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """Return the offsets behind the last stable record of each partition."""
+        return await self.client.ends(partitions) if partitions else {}
+
+    async def offsets_at(
+        self, partitions: Collection[TopicPartition], timestamp_ms: int
+    ) -> Mapping[TopicPartition, int | None]:
+        """Return the first offset stamped then or later, None where there is none."""
+        return await self.client.offsets_at(partitions, timestamp_ms) if partitions else {}
+
+    async def ranges(
+        self, partitions: Collection[TopicPartition], bounds: Bounds = EVERYTHING
+    ) -> list[OffsetRange]:
+        """Return what ``bounds`` select of each partition, up to the ends of this moment."""
+        beginnings, ends = await self.beginnings(partitions), await self.ends(partitions)
+        at_from: Mapping[TopicPartition, int | None] = {}
+        if bounds.from_ms is not None:
+            at_from = await self.offsets_at(partitions, bounds.from_ms)
+        return ranges_within(
+            bounds,
+            {
+                partition: LogExtent(
+                    beginnings[partition],
+                    ends[partition],
+                    at_from.get(partition),
+                )
+                for partition in partitions
+            },
+        )
+
+    async def read(
+        self, ranges: Iterable[OffsetRange], *, max_records: int = 2000, patience: float = 60.0
+    ) -> AsyncIterator[tuple[TopicPartition, Sequence[Record]]]:
+        """Yield the records of all ranges, each partition's in order, partitions interleaved.
+
+        At most ``max_records`` at a time. What cannot be read of a partition, or was deleted
+        meanwhile, is left out and named in ``unread``; the other partitions go on. Raises
+        ``TransientError`` where nothing comes of any for ``patience`` seconds.
+        """
+        reading = RangesInReading(self.client, ranges, patience)
+        clock = asyncio.get_running_loop().time
+        deadline, pause = clock() + patience, FIRST_PAUSE
+        while reading.left:
+            ready = reading.ready(clock())
+            if not ready:
+                await asyncio.sleep(FIRST_PAUSE)
+                continue
+            try:
+                fetched = await self.client.fetch(ready, max_records, POLL)
+                passed = await passed_over(
+                    self.client,
+                    {partition: reading.left[partition] for partition in ready},
+                    fetched,
+                )
+            except PartitionsError as error:
+                self.unread += reading.failed(error.failed, clock())
+                continue
+            except TransientError:
+                if clock() >= deadline:
+                    raise
+                reading.seek_back()
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+                continue
+            for partition, records in fetched.items():
+                within = reading.within(partition, records)
+                if within and partition not in passed.began_anew:
+                    yield partition, within
+            moved, unread = reading.moved(passed, clock())
+            self.unread += unread
+            if moved:
+                deadline, pause = clock() + patience, FIRST_PAUSE
+            elif clock() >= deadline:
+                raise TransientError("no_records", f"nothing was fetched for {patience:g} s")
+
+
+class RangesInReading:
+    """Where reading stands in each range. ``left``: how far, for each that is not at its end."""
+
+    def __init__(self, client: RangeClient, ranges: Iterable[OffsetRange], patience: float) -> None:
+        """Assign the client every range that is not empty."""
+        parts = [part for part in ranges if part.offsets]
+        self._client = client
+        self._failing = FailingPartitions(patience)
+        self._again_at: dict[TopicPartition, float] = {}
+        self._ends = {part.partition: part.end for part in parts}
+        self.left = {part.partition: part.first for part in parts}
+        if parts:
+            client.assign(self.left)
+
+    def ready(self, now: float) -> list[TopicPartition]:
+        """Return the partitions to fetch: those that failed a moment ago are left alone."""
+        return [partition for partition in self.left if self._again_at.get(partition, 0.0) <= now]
+
+    def within(self, partition: TopicPartition, records: Sequence[Record]) -> Sequence[Record]:
+        """Return what of the records lies in the range."""
+        end = self._ends[partition]
+        if records[-1].offset < end:
+            return records
+        return [record for record in records if record.offset < end]
+
+    def moved(self, passed: Passed, now: float) -> tuple[bool, list[UnreadRange]]:
+        """Follow a good fetch; tell whether any partition has advanced, and what it left out."""
+        unread = [
+            UnreadRange(gap.partition, gap.first, min(gap.end, self._ends[gap.partition]), DELETED)
+            for gap in passed.deleted
+        ]
+        unread += [
+            UnreadRange(partition, self.left[partition], self._ends[partition], BEGAN_ANEW)
+            for partition in passed.began_anew
+        ]
+        moved = False
+        for partition, reached in passed.reached.items():
+            if partition in passed.began_anew:
+                self._go_on(partition, self._ends[partition])
+            elif reached > self.left[partition]:
+                self._failing.succeeded(partition)
+                self._go_on(partition, reached)
+            elif self._ends_before(partition):
+                error = {partition: TransientError(ENDS_BEFORE)}
+                unread += self.failed(error, now, END_PATIENCE)
+                continue
+            else:
+                continue
+            moved = True
+        return moved, unread
+
+    def _ends_before(self, partition: TopicPartition) -> bool:
+        log_end = self._client.highwater(partition)
+        return log_end is not None and log_end <= self.left[partition]
+
+    def failed(
+        self,
+        failed: Mapping[TopicPartition, TransientError],
+        now: float,
+        patience: float | None = None,
+    ) -> list[UnreadRange]:
+        """Leave partitions alone for a moment; return what of them is given up."""
+        unread: list[UnreadRange] = []
+        for partition, error in failed.items():
+            left = OffsetRange(partition, self.left[partition], self._ends[partition])
+            given_up = self._failing.failed(left, error, now, patience)
+            if given_up is None:
+                doubled = FIRST_PAUSE * 2 ** (self._failing.attempts(partition) - 1)
+                self._again_at[partition] = now + min(doubled, LONGEST_PAUSE)
+                continue
+            unread.append(given_up)
+            self._again_at.pop(partition, None)
+            self._go_on(partition, given_up.end)
+            if partition in self.left:
+                self._client.seek(partition, given_up.end)
+        return unread
+
+    def _go_on(self, partition: TopicPartition, offset: int) -> None:
+        self.left[partition] = offset
+        if offset >= self._ends[partition]:
+            del self.left[partition]
+            self._client.pause(partition)
+
+    def seek_back(self) -> None:
+        """Read again what a failed fetch had taken already: the client has dropped it."""
+        for partition, offset in self.left.items():
+            self._client.seek(partition, offset)
+
+
+@asynccontextmanager
+async def open_range_client(kafka: KafkaSettings) -> AsyncIterator[RangeClient]:
+    """Connect without a group. Raises ``TransientError`` while no broker answers."""
+    limit_decompression(kafka.max_decompressed_bytes)
+    use_bounded_results(kafka.max_decompressed_bytes)
+    consumer = AIOKafkaConsumer(**_client_options(kafka))
+    client = RangeClient(consumer)
+    try:
+        try:
+            await consumer.start()
+        except (KafkaError, OSError) as error:
+            raise unreachable(kafka, error) from error
+        bound_buffers(consumer, kafka.fetch_max_bytes)
+        yield client
+    finally:
+        await asyncio.wait([asyncio.ensure_future(consumer.stop())], timeout=CLOSE_TIMEOUT)
+
+
+@asynccontextmanager
+async def open_range_reader(kafka: KafkaSettings) -> AsyncIterator[RangeReader]:
+    """Connect for reading parts of topics. Raises ``TransientError`` while no broker answers."""
+    async with open_range_client(kafka) as client:
+        yield RangeReader(client, kafka)
+
+
+async def keep_ends_told(
+    kafka: KafkaSettings,
+    assigned: Callable[[], Collection[TopicPartition]],
+    learn: Callable[[Mapping[TopicPartition, int]], None],
+) -> None:
+    """Tell again and again where the assigned partitions end, also of what is not being fetched.
+
+    Its connection waits for no batch. Trouble is not told: whoever reads has it, too.
+    """
+    while True:
+        with suppress(TransientError, PreconditionError, TimeoutError):
+            async with open_range_reader(kafka) as reader:
+                while True:
+                    await asyncio.sleep(ENDS_INTERVAL)
+                    async with asyncio.timeout(kafka.request_timeout):
+                        learn(await reader.ends(assigned()))
+        await asyncio.sleep(ENDS_INTERVAL)

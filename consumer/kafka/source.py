@@ -1,0 +1,400 @@
+"""Reading the topics without losing a record, whatever the client does.
+
+The one rule: a partition is fetched only after this class has itself sought it to where reading
+must begin, and after every error it is sought back to the record behind the last one handed out.
+The client's own idea of its position is never trusted: it counts what an exception threw away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+
+from consumer.contract.record import Record, TopicPartition
+from consumer.errors import TransientError
+from consumer.kafka.client import (
+    ClientLostError,
+    GroupClient,
+    MembershipError,
+    PartitionsError,
+    RebalanceCallbacks,
+)
+from consumer.kafka.committed import AcceptedTarget, Commits
+from consumer.kafka.exchange import answered, ignore_result
+from consumer.kafka.isolation import Isolation
+from consumer.kafka.starts import Found, Reading, StartingPoints
+from consumer.kafka.topic_ids import TopicWatch, other_logs
+from consumer.ports import NO_HOLDS, AssignmentListener, Gap, GoneError, Holds, Polled
+
+FAILURES_UNTIL_REPLACED = 5
+"""So often in a row the group may fail a poll before the client is replaced."""
+
+UNKNOWN_TOPIC = "UnknownTopicOrPartitionError"
+"""What a commit is refused with whose topic is no more."""
+
+ISOLATION_WAIT = 1.0
+"""Seconds a suspected partition has, alone, to prove that it can be read."""
+
+OpenClient = Callable[[RebalanceCallbacks], Awaitable[GroupClient]]
+
+
+class _Membership:
+    """The callbacks of one client, deaf once that client has been given up."""
+
+    def __init__(self, source: KafkaSource) -> None:
+        self._source = source
+        self.over = False
+
+    async def on_revoked(self) -> None:
+        if not self.over:
+            await self._source.revoked(self)
+
+    async def on_assigned(self, partitions: Collection[TopicPartition]) -> None:
+        if not self.over:
+            await self._source.assigned(partitions)
+
+
+class KafkaSource:
+    """``Source`` over a group client, which it replaces when it is beyond repair."""
+
+    def __init__(
+        self,
+        open_client: OpenClient,
+        *,
+        request_timeout: float,
+        max_batch_bytes: int,
+        topics: Collection[str],
+        metadata_max_age: float,
+        accepted: AcceptedTarget | None = None,
+    ) -> None:
+        """``topics``: the subscribed ones, whose ids are asked for every ``metadata_max_age``.
+
+        ``accepted``: where the records are stored. ``request_timeout`` bounds each exchange.
+        """
+        self._open_client = open_client
+        self._accepted = accepted or AcceptedTarget()
+        self._topics = TopicWatch(topics, metadata_max_age, request_timeout)
+        self._request_timeout = request_timeout
+        self._max_batch_bytes = max_batch_bytes
+        self._listener: AssignmentListener | None = None
+        self._client: GroupClient | None = None
+        self._membership = _Membership(self)
+        self._opening = asyncio.Lock()
+        self._next: dict[TopicPartition, int] = {}
+        self._topic_ids: dict[TopicPartition, str | None] = {}  # of which ``_next`` speaks
+        self._assigned: frozenset[TopicPartition] = frozenset()
+        self._generation = 0
+        self._starts = StartingPoints(request_timeout, self._accepted)
+        self._isolation = Isolation()
+        self._group_failures = 0
+        self._commits = Commits(self._accepted.target, request_timeout)
+
+    # --- what the client calls ------------------------------------------------
+
+    async def revoked(self, membership: _Membership) -> None:
+        """Hand the revocation on, then forget every position."""
+        self._starts.forget()  # nobody takes what it would tell, and a reset is told only once
+        if self._listener is not None:
+            await self._listener.on_revoked()
+        if not membership.over:
+            # Else the client was lost meanwhile, and what is known now is another one's.
+            self._forget()
+
+    async def assigned(self, partitions: Collection[TopicPartition]) -> None:
+        """Hand the assignment on; each partition is sought before its first fetch."""
+        self._forget()
+        self._assigned = frozenset(partitions)
+        if self._listener is not None:
+            await self._listener.on_assigned(partitions)
+
+    def _forget(self) -> None:
+        self._commits.drop()
+        self._generation += 1
+        self._give_up(list(self._next))
+        self._assigned = frozenset()
+        self._starts.forget()
+        self._topics.forget()
+        self._isolation.forget()
+
+    def _give_up(
+        self, partitions: Collection[TopicPartition], *, in_doubt: bool = False
+    ) -> Collection[TopicPartition]:
+        """Hold on to no position of theirs: where reading goes on is looked up anew."""
+        for partition in partitions:
+            self._commits.drop()
+            offset, topic_id = self._next.pop(partition), self._topic_ids.pop(partition)
+            reading = Reading(offset, topic_id, self.highwater(partition) or offset, in_doubt)
+            self._starts.remember(partition, reading)
+        return partitions
+
+    # --- what the engine calls ------------------------------------------------
+
+    def listen(self, listener: AssignmentListener) -> None:
+        """Name who is told of rebalances; before the first poll."""
+        self._listener = listener
+
+    async def poll(
+        self, partitions: Collection[TopicPartition], max_records: int, timeout: float
+    ) -> Polled:
+        """See ``Source``."""
+        client = await self._opened()
+        generation = self._generation
+        tried: Sequence[TopicPartition] = ()
+        try:
+            found = await self._starts.find(client, self._not_sought(partitions))
+            if generation != self._generation:
+                return Polled()
+            if found:
+                # Told at once: a failure of the fetch must not swallow where reading began.
+                return self._begin(client, found)
+            gone = other_logs(self._topic_ids, self._topics.answer(client))
+            if gone:
+                return Polled(gone=self._give_up(gone))
+            tried, on_trial = self._isolation.choose([p for p in partitions if p in self._next])
+            wait = max(timeout, ISOLATION_WAIT) if on_trial else timeout
+            fetched = await client.fetch(tried, max_records, wait)
+        except (ClientLostError, MembershipError) as error:
+            await self._after_group_failure(client, error)
+            raise
+        except PartitionsError as error:
+            return Polled(failed=error.failed) if generation == self._generation else Polled()
+        except TransientError as error:
+            return self._after_failure(client, generation, tried, error)
+        self._group_failures = 0
+        if generation != self._generation:
+            # It may belong to the new assignment, whose first poll seeks: it is read again.
+            return Polled()
+        return await self._accept(client, generation, tried, fetched)
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        """See ``Source``."""
+        if partition in self._next and self._client is not None:
+            self._next[partition] = offset
+            self._client.seek(partition, offset)
+
+    async def commit(self, offsets: Mapping[TopicPartition, int], holds: Holds = NO_HOLDS) -> None:
+        """See ``Source``."""
+        client, generation = self._client, self._generation
+        if client is None:
+            raise TransientError("not_connected", "commit refused")
+        if given_up := offsets.keys() - self._topic_ids.keys():
+            # The poll that tells of it goes on; without an id it would be the new log's offset.
+            raise GoneError(given_up)
+        try:
+            await self._commits.send(client, offsets, self._topic_ids, holds)
+        except TransientError as error:
+            if error.cause != UNKNOWN_TOPIC:
+                raise
+            asking = client.topic_ids({partition.topic for partition in offsets})
+            ids = await answered(asking, "topic_ids", self._request_timeout)
+            gone = [p for p in other_logs(self._topic_ids, ids) if p in offsets]
+            if not gone or generation != self._generation:
+                raise
+            raise GoneError(self._give_up(gone)) from error
+
+    async def committed(
+        self, partitions: Collection[TopicPartition]
+    ) -> Mapping[TopicPartition, int | None]:
+        """See ``Source``."""
+        client = await self._opened()
+        found = await answered(client.committed(partitions), "committed", self._request_timeout)
+        return {
+            p: None
+            if kept is None or self._accepted.moved(kept) or self._topics.is_another(p, kept)
+            else kept.offset
+            for p, kept in found.items()
+        }
+
+    async def beginnings(
+        self, partitions: Collection[TopicPartition]
+    ) -> Mapping[TopicPartition, int]:
+        """Return the offset of the oldest record there is. Raises ``TransientError``."""
+        client = await self._opened()
+        return await answered(client.beginnings(partitions), "beginnings", self._request_timeout)
+
+    def highwater(self, partition: TopicPartition) -> int | None:
+        """See ``Source``."""
+        return self._client.highwater(partition) if self._client is not None else None
+
+    def last_stable(self, partition: TopicPartition) -> int | None:
+        """See ``Source``."""
+        return self._client.last_stable(partition) if self._client is not None else None
+
+    def unreachable(self) -> Mapping[TopicPartition, str]:
+        """See ``Source``."""
+        return self._client.unreachable() if self._client is not None else {}
+
+    def missing_topics(self) -> Collection[str]:
+        """See ``Source``."""
+        if self._client is None:
+            return ()
+        return self._topics.missing(self._client.partition_counts(), self._assigned)
+
+    def position(self, partition: TopicPartition) -> int | None:
+        """See ``Source``."""
+        return self._next.get(partition)
+
+    async def close(self, timeout: float) -> None:
+        """Leave the group within ``timeout`` seconds, or drop the connection."""
+        self._listener = None
+        await self._give_up_client(timeout)
+
+    # --- the client -----------------------------------------------------------
+
+    async def _opened(self) -> GroupClient:
+        async with self._opening:
+            # Two of them, asked for at once, would be two members of the group.
+            if self._client is None:
+                self._membership = _Membership(self)
+                self._client = await self._open_client(self._membership)
+            return self._client
+
+    async def _after_group_failure(
+        self, client: GroupClient, error: ClientLostError | MembershipError
+    ) -> None:
+        self._group_failures += 1
+        if isinstance(error, ClientLostError) or self._group_failures >= FAILURES_UNTIL_REPLACED:
+            self._group_failures = 0
+            if self._listener is not None:
+                self._listener.on_lost()
+            await self._give_up_client(self._request_timeout)
+        else:
+            self._seek_back(client)
+
+    async def _give_up_client(self, timeout: float) -> None:
+        self._membership.over = True
+        self._forget()  # while the client can still say where the logs end
+        client, self._client = self._client, None
+        if client is not None:
+            # Where it fails the membership ends by the session timeout instead.
+            closing = asyncio.ensure_future(client.close())
+            closing.add_done_callback(ignore_result)
+            await asyncio.wait([closing], timeout=timeout)
+
+    # --- before a fetch -------------------------------------------------------
+
+    def _not_sought(self, partitions: Collection[TopicPartition]) -> list[TopicPartition]:
+        return [p for p in partitions if p not in self._next and p in self._assigned]
+
+    def _begin(self, client: GroupClient, found: Found) -> Polled:
+        for partition, start in found.starts.items():
+            self._next[partition] = start.offset
+            self._topic_ids[partition] = found.topic_ids[partition]
+            client.seek(partition, start.offset)
+        return Polled(
+            starts=found.starts, gaps=found.gaps, resets=found.resets, failed=found.failed
+        )
+
+    # --- after a fetch --------------------------------------------------------
+
+    def _after_failure(
+        self,
+        client: GroupClient,
+        generation: int,
+        tried: Sequence[TopicPartition],
+        error: TransientError,
+    ) -> Polled:
+        """Seek everything back, and find the one to blame by reading one at a time."""
+        if generation != self._generation or not tried:
+            raise error
+        self._seek_back(client)
+        blamed = self._isolation.failed(tried)
+        return Polled() if blamed is None else Polled(failed={blamed: error})
+
+    def _seek_back(self, client: GroupClient) -> None:
+        for partition, offset in self._next.items():
+            client.seek(partition, offset)
+
+    async def _accept(
+        self,
+        client: GroupClient,
+        generation: int,
+        tried: Sequence[TopicPartition],
+        fetched: Mapping[TopicPartition, Sequence[Record]],
+    ) -> Polled:
+        proven, moved = self._isolation.succeeded(tried), self._moved(client, tried, fetched)
+        # A client goes back by itself from beyond a log's end: made again, truncated, or told so by
+        # mistake; the look-up tells which. What a commit has found gone meanwhile is given up, too.
+        back = [partition for partition, found in moved.items() if found < self._next[partition]]
+        self._give_up(back, in_doubt=True)
+        fetched = {p: records for p, records in fetched.items() if p in self._next}
+        moved = {p: found for p, found in moved.items() if p in self._next}
+        beginnings: Mapping[TopicPartition, int] = {}
+        if moved:
+            expected_before = dict(self._next)
+            beginnings = await self._beginnings_or_none(client, list(moved))
+            if generation != self._generation:
+                return Polled()
+            # What was sought meanwhile is read from there; what had come of it is outdated.
+            stays = {p for p, before in expected_before.items() if self._next.get(p) == before}
+            fetched = {p: records for p, records in fetched.items() if p in stays}
+            moved = {p: found for p, found in moved.items() if p in stays}
+        gaps: list[Gap] = []
+        for partition, found in moved.items():
+            expected = self._next[partition]
+            if partition not in beginnings:
+                # A gap must not pass unseen: read it again when somebody can tell what it is.
+                client.seek(partition, expected)
+                fetched = {p: records for p, records in fetched.items() if p != partition}
+                continue
+            if min(beginnings[partition], found) > expected:
+                gaps.append(Gap(partition, expected, min(beginnings[partition], found)))
+            self._next[partition] = found
+        taken = self._bounded(client, fetched)
+        if proven is not None:
+            taken.setdefault(proven, ())
+        return Polled(taken, gaps=gaps, gone=back)
+
+    def _moved(
+        self,
+        client: GroupClient,
+        tried: Sequence[TopicPartition],
+        fetched: Mapping[TopicPartition, Sequence[Record]],
+    ) -> dict[TopicPartition, int]:
+        """Return where reading goes on elsewhere than expected.
+
+        Be it before any record has come of there: a client that was sent to the beginning of
+        a log made anew would, after an error, be sought back to where the old log had been.
+        """
+        moved: dict[TopicPartition, int] = {}
+        for partition in tried:
+            records = fetched.get(partition)
+            found = records[0].offset if records else client.position(partition)
+            if found is not None and found != self._next.get(partition, found):
+                moved[partition] = found
+        return moved
+
+    async def _beginnings_or_none(
+        self, client: GroupClient, partitions: Collection[TopicPartition]
+    ) -> Mapping[TopicPartition, int]:
+        """Tell a hole that retention made from one that transactions leave."""
+        try:
+            asking = client.beginnings(partitions)
+            return await answered(asking, "beginnings", self._request_timeout)
+        except TransientError:
+            return {}
+
+    def _bounded(
+        self, client: GroupClient, fetched: Mapping[TopicPartition, Sequence[Record]]
+    ) -> dict[TopicPartition, Sequence[Record]]:
+        """Hand out at most ``max_batch_bytes`` (one record at least); the rest is fetched again."""
+        room = self._max_batch_bytes
+        taken: dict[TopicPartition, Sequence[Record]] = {}
+        for partition, records in fetched.items():
+            count = 0
+            for record in records:
+                size = record.size
+                if size > room and (taken or count):
+                    room = -1
+                    break
+                room -= size
+                count += 1
+            if not records:
+                taken[partition] = ()  # it can be read again
+            if count:
+                taken[partition] = records[:count]
+                self._next[partition] = records[count - 1].offset + 1
+            if count < len(records):
+                self._next[partition] = records[count].offset
+                client.seek(partition, records[count].offset)
+        return taken

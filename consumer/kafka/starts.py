@@ -1,0 +1,175 @@
+"""Where reading each partition begins: at the committed offset, or at the log's beginning."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+from consumer.contract.record import TopicPartition
+from consumer.errors import TransientError
+from consumer.kafka.client import GroupClient
+from consumer.kafka.committed import AcceptedTarget, Committed, are_two
+from consumer.kafka.exchange import answered
+from consumer.ports import Gap, Reset, Start
+
+PATIENCE = 1.0
+"""Seconds that a poll waits for the beginnings it has just asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How far a log has been read. ``end``: where it ended as of the last fetch, if known.
+
+    ``in_doubt``: the client has gone back in it by itself, so that it may have been truncated.
+    """
+
+    next: int
+    topic_id: str | None
+    end: int = 0
+    in_doubt: bool = False
+
+
+@dataclass(slots=True)
+class Found:
+    """What is known of some partitions now; the others have no answer yet."""
+
+    starts: dict[TopicPartition, Start] = field(default_factory=dict)
+    topic_ids: dict[TopicPartition, str | None] = field(default_factory=dict)
+    gaps: list[Gap] = field(default_factory=list)
+    resets: list[Reset] = field(default_factory=list)
+    failed: dict[TopicPartition, TransientError] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        """Whether anything is known at all."""
+        return bool(self.starts or self.failed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    committed: Committed | None
+    topic_id: str | None
+    extent: asyncio.Task[tuple[int, int | None]]
+    """Where the log begins, and where it ends if that was asked for."""
+
+
+class StartingPoints:
+    """Asks for each partition alone: one without a leader must not keep the others waiting."""
+
+    def __init__(self, request_timeout: float, accepted: AcceptedTarget) -> None:
+        """``request_timeout`` in seconds."""
+        self._request_timeout = request_timeout
+        self._accepted = accepted
+        self._asked: dict[TopicPartition, _Question] = {}
+        self._before: dict[TopicPartition, Reading] = {}
+        self._generation = 0
+
+    def forget(self) -> None:
+        """Give up what was asked: the assignment is another one."""
+        self._generation += 1
+        for question in self._asked.values():
+            question.extent.cancel()
+        self._asked.clear()
+
+    def remember(self, partition: TopicPartition, reading: Reading) -> None:
+        """Note how far a log had been read: when it is begun again, it may be another."""
+        self._before[partition] = reading
+
+    async def find(self, client: GroupClient, partitions: Sequence[TopicPartition]) -> Found:
+        """Return what is known of the partitions, asking for those not asked for yet.
+
+        Raises ``TransientError`` where the group's committed offsets are not to be had,
+        ``PreconditionError`` where they say that their records were stored elsewhere.
+        """
+        if not partitions:
+            return Found()
+        found = Found()
+        fresh = [partition for partition in partitions if partition not in self._asked]
+        if fresh:
+            generation = self._generation
+            # The ids first. What is known of a log then is never of an older one than its id;
+            # and where it is of a newer one, its id is found to be another soon.
+            asking = client.topic_ids({partition.topic for partition in fresh})
+            ids = await answered(asking, "topic_ids", self._request_timeout)
+            there = [partition for partition in fresh if partition.topic in ids]
+            committed = await answered(client.committed(there), "committed", self._request_timeout)
+            if generation != self._generation:
+                return Found()
+            self._accepted.check({p: kept for p, kept in committed.items() if kept is not None})
+            for partition in there:
+                extent = asyncio.ensure_future(self._extent(client, partition))
+                self._asked[partition] = _Question(
+                    committed[partition], ids[partition.topic], extent
+                )
+            if there:
+                await asyncio.wait([self._asked[p].extent for p in there], timeout=PATIENCE)
+            away = TransientError("UnknownTopicOrPartitionError", "the topic is not there")
+            found.failed = dict.fromkeys(set(fresh).difference(there), away)
+        self._take_answers(partitions, found)
+        return found
+
+    async def _extent(
+        self, client: GroupClient, partition: TopicPartition
+    ) -> tuple[int, int | None]:
+        beginnings = client.beginnings([partition])
+        beginning = (await answered(beginnings, "beginnings", self._request_timeout))[partition]
+        before = self._before.get(partition)
+        if before is None or not before.in_doubt:
+            return beginning, None
+        ends = await answered(client.ends([partition]), "ends", self._request_timeout)
+        return beginning, ends[partition]
+
+    def _take_answers(self, partitions: Collection[TopicPartition], found: Found) -> None:
+        for partition in partitions:
+            question = self._asked.get(partition)
+            if question is None or not question.extent.done():
+                continue
+            del self._asked[partition]
+            try:
+                beginning, end = question.extent.result()
+            except TransientError as error:
+                found.failed[partition] = error
+                continue
+            self._judge(partition, question, beginning, end, found)
+
+    def _judge(
+        self,
+        partition: TopicPartition,
+        question: _Question,
+        beginning: int,
+        end: int | None,
+        found: Found,
+    ) -> None:
+        """Tell whether what was committed, or read before, belongs to this very log."""
+        kept, topic_id = question.committed, question.topic_id
+        offset = None if kept is None else kept.offset
+        held = kept is not None and kept.belonging.held is not None
+        before = self._before.pop(partition, None)
+        found.topic_ids[partition] = topic_id
+        surely = topic_id is not None and kept is not None and kept.belonging.topic_id == topic_id
+        was_read = before is not None and not surely and are_two(before.topic_id, topic_id)
+        if was_read or (kept is not None and are_two(kept.belonging.topic_id, topic_id)):
+            old = before if before is not None and was_read else Reading(offset or 0, None)
+            unread = max(old.end - old.next, 0)
+            if before is None or was_read:  # else it has been said already
+                found.resets.append(Reset(partition, old.next, beginning, unread))
+            if beginning > 0:
+                found.gaps.append(Gap(partition, 0, beginning))
+            found.starts[partition] = Start(beginning, None, held)
+        elif (
+            before is not None
+            and before.in_doubt
+            and (topic_id is None or (end is not None and end < max(before.next, offset or 0)))
+        ):
+            # Truncated; or, where topics have no ids, perhaps made again. All of it is read
+            # again. No commit goes below one that the log still reaches; one behind its end
+            # would, when the log has grown again, let a next reader begin behind new records.
+            stands = topic_id is not None and end is not None and end >= (offset or 0)
+            found.resets.append(Reset(partition, before.next, beginning))
+            found.starts[partition] = Start(beginning, offset if stands else None, held)
+        else:
+            if offset is not None and offset < beginning:
+                found.gaps.append(Gap(partition, offset, beginning))
+            start = beginning if offset is None else max(offset, beginning)
+            moved = kept is not None and self._accepted.moved(kept)
+            found.starts[partition] = Start(start, None if moved else offset, held)

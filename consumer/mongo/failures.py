@@ -1,0 +1,158 @@
+"""What an error of the driver or of the server means here.
+
+Everything is transient unless it is known to lie in the one record: an outage must never
+become a flood of dead letters. No server's text is passed on, since it quotes values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+
+from bson.errors import BSONError, InvalidDocument, InvalidStringData
+from pymongo.errors import (
+    BulkWriteError,
+    ClientBulkWriteException,
+    CollectionInvalid,
+    ConfigurationError,
+    ConnectionFailure,
+    InvalidName,
+    InvalidOperation,
+    OperationFailure,
+    PyMongoError,
+    ServerSelectionTimeoutError,
+    WaitQueueTimeoutError,
+    WriteConcernError,
+)
+
+from consumer.errors import ConsumerError, PreconditionError, TimedOutError, TransientError
+from consumer.mongo.collections import RefusedError
+
+
+class CodeClass(StrEnum):
+    """What a code of the server asks for."""
+
+    DUPLICATE = "duplicate"
+    """A unique index has the key already: a question, not an error."""
+    PERMANENT = "permanent"
+    """The record's own content is refused; no retry helps."""
+    TIMED_OUT = "timed_out"
+    """The deadline passed; smaller commands may fit."""
+    TRANSIENT = "transient"
+    """Everything else, the unknown included."""
+
+
+_DUPLICATE = frozenset({11000, 11001, 12582})
+
+_TIMED_OUT = {
+    50: "MaxTimeMSExpired",
+    89: "NetworkTimeout",
+    202: "NetworkInterfaceExceededTimeLimit",
+    262: "ExceededTimeLimit",
+}
+
+_MAJORITY_AWAY = {64: "WriteConcernTimeout"}
+"""A smaller command would wait as long for the majority."""
+
+PERMANENT = {
+    # Only what the statements' fixed shape leaves to the record: its values. A code that a
+    # wrong set-up could raise for every record (28, 40, 61, 66: paths and shard keys) is not here.
+    15: "Overflow",  # nested deeper than the server allows
+    52: "DollarPrefixedFieldName",  # servers before 5.0
+    55: "InvalidDBRef",  # likewise, {"$ref": …} in a payload
+    56: "EmptyFieldName",  # likewise
+    57: "DottedFieldName",  # likewise
+    121: "DocumentValidationFailure",
+    171: "CannotIndexParallelArrays",  # an operator's own index on fields of the payload
+    10334: "BSONObjectTooLarge",
+    13026: "GeoPointNotNumbers",  # an operator's own 2d index
+    13027: "GeoPointOutOfBounds",  # likewise
+    13068: "GeoPointOneCoordinate",  # likewise
+    16732: "TextTooManyTerms",  # an operator's own text index: over 400,000 in one document
+    16755: "GeoKeys",  # an operator's own 2dsphere index
+    16766: "HashedArray",  # an operator's own hashed index
+    17261: "TextLanguageType",  # an operator's own text index reads our field `language`
+    17262: "TextLanguageUnsupported",  # likewise, with a value that is no language to it
+    17419: "UpdatedDocumentTooLarge",
+    17420: "UpsertedDocumentTooLarge",
+}
+
+
+AUTHENTICATION_FAILED = "AuthenticationFailed"
+_REFUSED = {13: "Unauthorized", 18: AUTHENTICATION_FAILED, 8000: "AtlasError"}
+"""Of who we are and what we may: may be granted later, so a running process tries again."""
+
+
+def classify(code: int) -> CodeClass:
+    """Return what a server's code asks for."""
+    if code in _DUPLICATE:
+        return CodeClass.DUPLICATE
+    if code in PERMANENT:
+        return CodeClass.PERMANENT
+    if code in _TIMED_OUT:
+        return CodeClass.TIMED_OUT
+    return CodeClass.TRANSIENT
+
+
+def code_name(code: int) -> str:
+    """Return a short stable word for a code, for logs, metrics and dead letters."""
+    names = PERMANENT | _TIMED_OUT | _MAJORITY_AWAY | _REFUSED
+    return names.get(code) or f"code_{code}"
+
+
+def translate(error: Exception) -> ConsumerError:
+    """Return our error for one of the driver's, most specific class first.
+
+    ``BulkWriteError`` is read by index where a bulk is sent; here it is an unknown answer.
+    """
+    cause = type(error).__name__
+    match error:
+        case WriteConcernError():
+            return TransientError(cause)
+        case OperationFailure():
+            return _command_failure(error)
+        case InvalidDocument() | InvalidStringData():
+            return RefusedError(cause)
+        case ServerSelectionTimeoutError() | WaitQueueTimeoutError():
+            # Nothing was sent: a smaller command would wait as long for a server or a connection.
+            return TransientError(cause)
+        case PyMongoError(timeout=True) | TimeoutError():
+            return TimedOutError(cause)
+        case ConfigurationError() | InvalidName() | CollectionInvalid() | InvalidOperation():
+            return PreconditionError(
+                f"the MongoDB driver refuses to work as it is set up: {cause}; "
+                "check mongo.uri and the server's version"
+            )
+        case _:
+            return TransientError(cause)
+
+
+def _command_failure(error: OperationFailure) -> ConsumerError:
+    code = error.code
+    if isinstance(error, BulkWriteError | ClientBulkWriteException):
+        return TransientError(type(error).__name__)
+    if code is None:
+        failure = TimedOutError if error.timeout else TransientError
+        return failure(type(error).__name__)
+    match classify(code):
+        case CodeClass.PERMANENT:
+            return RefusedError(code_name(code), code)
+        case CodeClass.TIMED_OUT:
+            return TimedOutError(code_name(code))
+        case _:
+            return TransientError(code_name(code))
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn what the driver raises inside into our errors.
+
+    Raises ``TransientError`` (or a subclass) or ``PreconditionError``.
+    """
+    try:
+        yield
+    except (PyMongoError, BSONError, OSError) as error:
+        # The texts of all but connection errors may quote documents, and a logged chain of
+        # causes would print them.
+        raise translate(error) from (error if isinstance(error, ConnectionFailure) else None)

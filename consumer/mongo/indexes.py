@@ -1,0 +1,222 @@
+"""The indexes the design rests on: which they are, making them, and checking what is there.
+
+The unique ones are the arbiter of every race and every redelivery. Without them each promise
+of the store is void, so that nothing runs before they have been seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from consumer.findings import Finding, Status
+from consumer.mongo.collections import EVENT_KEY, SESSION_KEY
+from consumer.settings.groups import MongoSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """An index as it has to be: ascending, whole, with simple collation, visible to queries."""
+
+    collection: str
+    fields: tuple[str, ...]
+    unique: bool = False
+    expires: bool = False
+
+    @property
+    def name(self) -> str:
+        """MongoDB's own name for it."""
+        return "_".join(f"{field}_1" for field in self.fields)
+
+    @property
+    def key(self) -> dict[str, int]:
+        """The key pattern."""
+        return dict.fromkeys(self.fields, 1)
+
+    def has_key_of(self, other: Mapping[str, Any]) -> bool:
+        """Tell whether an index of listIndexes has exactly these fields in this order."""
+        return list(other["key"].items()) == list(self.key.items())
+
+    def specification(self) -> dict[str, Any]:
+        """Return what createIndexes takes."""
+        options: dict[str, Any] = {"key": self.key, "name": self.name}
+        if self.unique:
+            options["unique"] = True
+        if self.expires:
+            options["expireAfterSeconds"] = 0
+        return options
+
+    @property
+    def shown_key(self) -> str:
+        """The key pattern as mongosh takes it."""
+        return "{" + ", ".join(f"{field}: 1" for field in self.fields) + "}"
+
+    def absence_query(self) -> str:
+        """Return a mongosh query that finds documents without one of the fields."""
+        fields = ", ".join(f"{{{field}: null}}" for field in self.fields)
+        return f"db.{self.collection}.find({{$or: [{fields}]}})"
+
+    def doubles_query(self) -> str:
+        """Return a mongosh query that finds what stands in the way of uniqueness."""
+        group = ", ".join(f'{field}: "${field}"' for field in self.fields)
+        return (
+            f"db.{self.collection}.aggregate([{{$group: {{_id: {{{group}}}, n: {{$sum: 1}}}}}}, "
+            "{$match: {n: {$gt: 1}}}], {allowDiskUse: true})"
+        )
+
+
+def required_indexes(settings: MongoSettings) -> Sequence[Index]:
+    """Return the indexes that have to be there."""
+    indexes = [
+        Index(settings.sessions, SESSION_KEY, unique=True),
+        Index(settings.events, EVENT_KEY, unique=True),
+        # eventId makes the order total: a page border neither skips nor repeats an event.
+        Index(settings.events, ("sessionId", "timestamp", "eventId")),
+    ]
+    if settings.retention_days is not None:
+        indexes += [
+            Index(settings.sessions, ("expireAt",), expires=True),
+            Index(settings.events, ("expireAt",), expires=True),
+        ]
+    return indexes
+
+
+BUILD = "indexBuildInfo"
+"""What listIndexes tells beside an index that is not built yet."""
+
+
+def listed(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return an index of listIndexes as createIndexes takes it, with ``BUILD`` while it is built.
+
+    Asked for build info the server puts the index itself below ``spec``; one that does not
+    know the question answers without.
+    """
+    index: Mapping[str, Any] = entry.get("spec", entry)
+    return {**index, BUILD: entry[BUILD]} if BUILD in entry else index
+
+
+def check_index(
+    required: Index, present: Sequence[Mapping[str, Any]], *, made_by_a_run: bool = False
+) -> Finding:
+    """Compare what has to be there with what listIndexes told of the collection, ``listed``.
+
+    ``made_by_a_run``: a missing one forbids nothing, since the next run begins with making it.
+    """
+    name = f"index {required.name} of {required.collection}"
+    alike = [index for index in present if required.has_key_of(index)]
+    flaws = [_flaws(required, index) for index in alike if BUILD not in index]
+    if not flaws and alike:
+        return Finding(
+            name,
+            Status.WARNING if made_by_a_run else Status.FAILED,
+            "is still being built, and until then forbids nothing; the build is given up where "
+            "documents are doubles",
+            "wait until it is built; db.currentOp() shows it",
+        )
+    if not flaws and made_by_a_run:
+        return Finding(
+            name, Status.WARNING, "is missing; the next run makes it", _creation(required)
+        )
+    if not flaws:
+        return Finding(name, Status.FAILED, "is missing", _creation(required))
+    if [] in flaws:
+        return Finding(name, Status.OK, "is there")
+    return Finding(
+        name,
+        Status.FAILED,
+        f"is there, but {' and '.join(flaws[0])}",
+        _conversion(required)
+        if flaws[0] == [_NOT_UNIQUE]
+        else f"drop it, then {_creation(required)}",
+    )
+
+
+def check_others(
+    collection: str, required: Sequence[Index], present: Sequence[Mapping[str, Any]]
+) -> Sequence[Finding]:
+    """Look for indexes of others that reject or delete what the service writes."""
+    own = [index for index in required if index.collection == collection]
+    unique_fields = {field for index in own if index.unique for field in index.fields}
+    findings: list[Finding] = []
+    for other in present:
+        name = f"index {other['name']} of {collection}"
+        if list(other["key"]) == ["_id"] or any(index.has_key_of(other) for index in own):
+            continue
+        if other.get("unique") and not unique_fields <= set(other["key"]):
+            findings.append(
+                Finding(
+                    name,
+                    Status.FAILED,
+                    "is unique too and rejects documents that are no doubles",
+                    "drop it",
+                )
+            )
+        if "expireAfterSeconds" in other:
+            findings.append(_deletes(name, collection, other))
+    return findings
+
+
+_NOT_UNIQUE = "it is not unique"
+
+
+def _flaws(required: Index, index: Mapping[str, Any]) -> list[str]:
+    """Say what keeps an index with the right key from doing its work."""
+    flaws = []
+    if required.unique and not index.get("unique"):
+        flaws.append(_NOT_UNIQUE)
+    if index.get("hidden"):
+        flaws.append("it is hidden")
+    if index.get("sparse"):
+        flaws.append("it is sparse")
+    if "partialFilterExpression" in index:
+        flaws.append("it is partial")
+    if not is_simple(index.get("collation")):
+        flaws.append("its collation is not simple")
+    if required.expires and index.get("expireAfterSeconds") != 0:
+        flaws.append("its expireAfterSeconds is not 0")
+    return flaws
+
+
+def is_simple(collation: Mapping[str, Any] | None) -> bool:
+    """Tell whether strings are compared byte by byte."""
+    return collation is None or collation.get("locale") == "simple"
+
+
+def _deletes(name: str, collection: str, other: Mapping[str, Any]) -> Finding:
+    """Warn of an index that deletes documents, by the service's former rule or by another."""
+    drop = f'db.{collection}.dropIndex("{other["name"]}")'
+    if list(other["key"]) == ["expireAt"]:
+        return Finding(
+            name,
+            Status.WARNING,
+            "deletes documents that were stored while mongo.retention_days was set",
+            f"to keep them: {drop}",
+        )
+    return Finding(
+        name,
+        Status.WARNING,
+        "deletes documents by a rule that is not the service's",
+        f"{drop}; set mongo.retention_days where documents are to be deleted by age",
+    )
+
+
+def _creation(required: Index) -> str:
+    """Return a mongosh call that makes the index."""
+    options = ""
+    if required.unique:
+        options = ", {unique: true}"
+    elif required.expires:
+        options = ", {expireAfterSeconds: 0}"
+    return f"create it: db.{required.collection}.createIndex({required.shown_key}{options})"
+
+
+def _conversion(required: Index) -> str:
+    """Return how an index becomes unique without being dropped: a shard key's cannot be."""
+    change = f'db.runCommand({{collMod: "{required.collection}", index: {{keyPattern: '
+    change += f"{required.shown_key}, "
+    return (
+        f"make it unique: {change}prepareUnique: true}}}}), then {change}unique: true}}}}); or "
+        f"make another one beside it: db.{required.collection}.createIndex({required.shown_key}, "
+        f'{{unique: true, name: "{required.name}_unique"}})'
+    )

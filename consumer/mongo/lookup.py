@@ -1,0 +1,171 @@
+"""Looking up the documents that stand in the place of writes.
+
+Bounded in the ids of one find, in the bytes that are expected of it, and in the finds that
+run at once. Each document is told as it comes and then let go: a find of 500 documents of
+16 MiB holds no more than one reply of the server's, which is at most as large as one of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from bson.raw_bson import RawBSONDocument
+
+from consumer.errors import ConsumerError, TimedOutError
+from consumer.mongo.collections import Collections
+from consumer.mongo.lane import Lane, Lanes
+from consumer.state.guards import SessionWrite, guard_of
+from consumer.state.verdict import judged_fields
+from consumer.state.writes import ActivityWrite, CreateWrite, EventWrite
+
+FINDS_AT_ONCE = 4
+
+EXPECTED_BYTES = 4 * 1024 * 1024
+"""What the contents of the writes asked for by one find may weigh: what is stored in their
+places is mostly the same."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """A write whose place is looked at.
+
+    ``tell`` gets each document that is found there: one, as long as the unique indexes hold.
+    Where there is none it gets None, once. ``fields``: what is read of a session's document
+    besides its id; an event's is read whole.
+    """
+
+    write: EventWrite | SessionWrite
+    tell: Callable[[RawBSONDocument | None], None]
+    fields: tuple[str, ...] = ()
+
+
+Places = dict[str, list[Asked]]
+"""What is asked about, by the id that tells the documents of one find apart."""
+
+
+def judged_session_fields(write: SessionWrite) -> tuple[str, ...]:
+    """Return the fields of a session by which a write is judged whose place is taken."""
+    judged = () if isinstance(write, ActivityWrite) else judged_fields(write)
+    return ("status", guard_of(write).field, *judged)
+
+
+class LookUp:
+    """Finds documents over a store's two collections."""
+
+    def __init__(self, collections: Collections, lanes: Lanes | None = None) -> None:
+        """``lanes``: how many ids a find carries; smaller where finds time out."""
+        self._collections = collections
+        self._lanes = Lanes() if lanes is None else lanes
+
+    async def ask(self, asked: Iterable[Asked]) -> list[ConsumerError]:
+        """Have all of them told; return what went wrong.
+
+        After a find that had no answer no further one is started: then some have not been
+        told, and some may have been told of a part of what is there.
+        """
+        events: dict[str, Places] = {}
+        sessions: Places = {}
+        for one in asked:
+            write = one.write
+            if isinstance(write, EventWrite):
+                of_session = events.setdefault(write.session_id, {})
+                of_session.setdefault(write.event_id, []).append(one)
+            else:
+                sessions.setdefault(write.session_id, []).append(one)
+        return await _run_bounded(
+            [
+                *self._event_finds(events),
+                *self._session_finds({k: v for k, v in sessions.items() if not _created(v)}),
+                # Only these read metadata, which may be as large as a document.
+                *self._session_finds({k: v for k, v in sessions.items() if _created(v)}),
+            ]
+        )
+
+    def _event_finds(self, by_session: Mapping[str, Places]) -> Iterator[_Find]:
+        lane = self._lanes.events
+        for session_id, places in by_session.items():
+            for part in _parts(places, lane):
+                documents = self._collections.find_events(session_id, list(part))
+                yield _Find(lane, "eventId", part, documents)
+
+    def _session_finds(self, places: Places) -> Iterator[_Find]:
+        lane = self._lanes.sessions
+        for part in _parts(places, lane):
+            fields = {field for asked in part.values() for one in asked for field in one.fields}
+            documents = self._collections.find_sessions(list(part), sorted(fields))
+            yield _Find(lane, "sessionId", part, documents)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Find:
+    lane: Lane
+    key: str
+    places: Places
+    documents: AsyncIterator[RawBSONDocument]
+
+    async def run(self) -> None:
+        """Tell everybody. Raises ``TransientError`` where the database could not be asked."""
+        missing = dict.fromkeys(self.places)
+        try:
+            async for document in self.documents:
+                for taken in ids_in(document.get(self.key)):
+                    missing.pop(taken, None)
+                    for one in self.places.get(taken, ()):
+                        one.tell(document)
+        except TimedOutError:
+            self.lane.timed_out(len(self.places))
+            raise
+        self.lane.fitted(len(self.places))
+        for absent in missing:
+            for one in self.places[absent]:
+                one.tell(None)
+
+
+def ids_in(value: object) -> Iterator[str]:
+    """Yield the ids whose place a stored value takes: an array takes one for each element."""
+    for one in value if isinstance(value, list) else (value,):
+        if isinstance(one, str):
+            yield one
+
+
+def _created(asked: Sequence[Asked]) -> bool:
+    return any(isinstance(one.write, CreateWrite) for one in asked)
+
+
+def _parts(places: Places, lane: Lane) -> Iterator[Places]:
+    """Cut into finds, by the ids and by what is expected to be found."""
+    part: Places = {}
+    expected = 0
+    for name, asked in places.items():
+        weight = max((_weight(one.write) for one in asked), default=0)
+        if part and (len(part) >= lane.limit or expected + weight > EXPECTED_BYTES):
+            yield part
+            part, expected = {}, 0
+        part[name] = asked
+        expected += weight
+    if part:
+        yield part
+
+
+def _weight(write: EventWrite | SessionWrite) -> int:
+    return 0 if isinstance(write, ActivityWrite) else len(write.content.raw)
+
+
+async def _run_bounded(finds: Sequence[_Find]) -> list[ConsumerError]:
+    """Run the finds, a few at once; after one had no answer no further one is started."""
+    troubles: list[ConsumerError] = []
+    waiting = iter(finds)
+
+    async def work_off() -> None:
+        for find in waiting:
+            try:
+                await find.run()
+            except ConsumerError as error:
+                troubles.append(error)
+            if troubles:
+                return
+
+    await asyncio.gather(*(work_off() for _ in range(min(FINDS_AT_ONCE, len(finds)))))
+    return troubles

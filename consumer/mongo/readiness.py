@@ -1,0 +1,182 @@
+"""Makes the database ready and says whether it is as the design needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pymongo
+from pymongo.errors import OperationFailure
+
+from consumer.errors import PreconditionError
+from consumer.findings import Finding, refuse
+from consumer.mongo.checks import check_collection, check_deployment, check_version
+from consumer.mongo.clients import ACKNOWLEDGED, Client, Database, database_of
+from consumer.mongo.failures import CodeClass, classify, translated
+from consumer.mongo.indexes import BUILD, Index, check_index, check_others, listed, required_indexes
+from consumer.settings.groups import MongoSettings
+
+INDEX_BUILD_SECONDS = 3600.0
+"""How long an index over documents that are already there may take to build."""
+
+MAX_INDEXES = 64
+"""What MongoDB allows in one collection, so that one answer has them all."""
+
+_NAMESPACE_NOT_FOUND = 26
+
+_KNOWS_NO_BUILD_INFO = frozenset({2, 9, 14, 59, 72, 115, 238, 303, 40415})
+"""How servers refuse an option they do not know; those that only speak the protocol, too."""
+
+_LEFT_TO_THE_CHECK = {
+    13: "Unauthorized",
+    67: "CannotCreateIndex",
+    85: "IndexOptionsConflict",
+    86: "IndexKeySpecsConflict",
+}
+"""Why an index could not be made; the check says what is wrong with what is there."""
+
+
+async def prepare(client: Client, settings: MongoSettings) -> Sequence[Finding]:
+    """Create missing indexes where settings and grants allow it, then check everything.
+
+    Returns the findings, warnings among them. Raises ``PreconditionError`` where one of them
+    forbids a start, ``TransientError`` where the database could not be asked.
+    """
+    if settings.create_indexes:
+        await create_indexes(client, settings)
+    findings = await inspect(client, settings)
+    refuse(findings)
+    return findings
+
+
+async def create_indexes(client: Client, settings: MongoSettings) -> None:
+    """Create them, one by one, so that a failure speaks of one index.
+
+    Also those that are listed: the server waits for one that is still being built, and a router
+    asks every shard, while it lists the indexes of one shard only.
+    Raises ``PreconditionError`` where documents that are already there are doubles.
+    """
+    database = database_of(client, settings)
+    for index in required_indexes(settings):
+        with translated():
+            # Asked first, so that a server that is away is not waited for as long as for a build.
+            present = await _indexes_of(database, index.collection)
+            built = any(index.has_key_of(other) and BUILD not in other for other in present)
+            await _create(database, index, settings.timeout if built else INDEX_BUILD_SECONDS)
+
+
+async def _create(database: Database, index: Index, seconds: float) -> None:
+    command = {
+        "createIndexes": index.collection,
+        "indexes": [index.specification()],
+        "writeConcern": ACKNOWLEDGED.document,
+    }
+    try:
+        # The build looks at every document: no command's usual deadline fits it.
+        with pymongo.timeout(seconds):
+            await _command(database, command)
+    except OperationFailure as error:
+        code = error.code or 0
+        if classify(code) is CodeClass.DUPLICATE:
+            # From None: the server's text quotes the ids of the doubles.
+            raise PreconditionError(_cannot_be_built(index, error.details or {})) from None
+        if code not in _LEFT_TO_THE_CHECK:
+            raise
+
+
+def _cannot_be_built(index: Index, details: Mapping[str, Any]) -> str:
+    fields = " and ".join(index.fields)
+    if any(value is None for value in details.get("keyValue", {}).values()):
+        what = f"lack {' or '.join(index.fields)}, which is one value to the index"
+        cure = f"{index.absence_query()} and remove them, or give each its own"
+    else:
+        what = f"have the same {fields}"
+        cure = f"{index.doubles_query()} and keep one of each"
+    return (
+        f"the unique index {index.name} of {index.collection} cannot be built: documents "
+        f"that are already there {what}; find them with {cure}"
+    )
+
+
+async def inspect(
+    client: Client, settings: MongoSettings, *, before_a_run: bool = False
+) -> Sequence[Finding]:
+    """Look at server, collections and indexes; changes nothing.
+
+    ``before_a_run``: what a run would make by itself may be missing.
+    Raises ``TransientError`` where the database could not be asked.
+    """
+    database = database_of(client, settings)
+    made_by_a_run = before_a_run and settings.create_indexes
+    with translated():
+        return [
+            check_version(await _command(database, {"buildInfo": 1})),
+            check_deployment(await _command(database, {"hello": 1})),
+            *await _collections(
+                database, settings, required_indexes(settings), made_by_a_run=made_by_a_run
+            ),
+        ]
+
+
+async def verify(client: Client, settings: MongoSettings) -> None:
+    """Look again at what a running service relies on: the unique indexes, and no stranger's.
+
+    Raises ``PreconditionError`` where they are not as needed any more, ``TransientError`` where
+    the database could not be asked.
+    """
+    database = database_of(client, settings)
+    arbiters = [index for index in required_indexes(settings) if index.unique]
+    with translated():
+        findings = await _collections(database, settings, arbiters, made_by_a_run=False)
+    refuse(findings)
+
+
+async def _collections(
+    database: Database,
+    settings: MongoSettings,
+    required: Sequence[Index],
+    *,
+    made_by_a_run: bool,
+) -> Sequence[Finding]:
+    findings: list[Finding] = []
+    for name in (settings.sessions, settings.events):
+        findings += check_collection(name, await _collection_info(database, name))
+        present = await _indexes_of(database, name)
+        findings += [
+            check_index(index, present, made_by_a_run=made_by_a_run)
+            for index in required
+            if index.collection == name
+        ]
+        findings += check_others(name, required_indexes(settings), present)
+    return findings
+
+
+async def _collection_info(database: Database, name: str) -> Mapping[str, Any] | None:
+    command = {"listCollections": 1, "filter": {"name": name}}
+    return next(iter(await _first_batch(database, command)), None)
+
+
+async def _indexes_of(database: Database, name: str) -> Sequence[Mapping[str, Any]]:
+    command = {"listIndexes": name, "cursor": {"batchSize": MAX_INDEXES + 1}}
+    try:
+        try:
+            entries = await _first_batch(database, command | {"includeIndexBuildInfo": True})
+        except OperationFailure as error:
+            if error.code not in _KNOWS_NO_BUILD_INFO:
+                raise
+            entries = await _first_batch(database, command)
+    except OperationFailure as error:
+        if error.code == _NAMESPACE_NOT_FOUND:
+            return ()
+        raise
+    return [listed(entry) for entry in entries]
+
+
+async def _first_batch(database: Database, command: dict[str, Any]) -> Sequence[Mapping[str, Any]]:
+    batch: Sequence[Mapping[str, Any]] = (await _command(database, command))["cursor"]["firstBatch"]
+    return batch
+
+
+async def _command(database: Database, command: dict[str, Any]) -> Mapping[str, Any]:
+    reply: Mapping[str, Any] = await database.command(command)
+    return reply

@@ -1,0 +1,382 @@
+"""What the engine reports, turned into log lines, metrics and health."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Mapping
+
+from structlog.typing import FilteringBoundLogger
+
+from consumer.contract.record import Record, TopicPartition
+from consumer.contract.rejection import Reason, Rejected
+from consumer.contract.rfc3339 import format_time
+from consumer.errors import TransientError
+from consumer.observability.health import STARTING, Health
+from consumer.observability.logging import get_logger
+from consumer.observability.metrics import Metrics
+from consumer.observability.repeats import Repeats, Sums
+from consumer.ports import BatchReport, Gap, Hold, Reset, Stage
+from consumer.state.outcomes import MARK_NAMES, Mark, Outcome
+
+REJECTED_INTERVAL = 1.0
+"""Seconds in which the rejections of a partition for one reason are one line: the dead-letter
+topic has them all, and a flood of them must not become a flood of lines."""
+
+SETTLED_INTERVAL = 1.0
+"""Seconds that one line of what was settled stands for: batches may be of one record."""
+
+ACTIVITY_INTERVAL = 10.0
+"""Seconds in which refused activity writes of one cause are one line."""
+
+SHORT_MARGIN = 0.1
+"""The share of the topic's retention below which unread records are in danger."""
+
+ASSIGNMENT = "assignment"
+STALLED = "stalled"
+HELD = "held:"
+UNREADABLE = "unreadable:"
+UNREACHABLE = "unreachable"
+MISSING = "topics_missing"
+
+
+class EngineObserver:
+    """Implements ``consumer.ports.Observer``. Decides nothing, and never raises."""
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        health: Health,
+        *,
+        log: FilteringBoundLogger | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``clock`` is monotonic, in seconds."""
+        self._metrics = metrics
+        self._health = health
+        self._log = get_logger() if log is None else log
+        self._clock = clock
+        self._rejections: Repeats[tuple[TopicPartition, Reason], None] = Repeats(REJECTED_INTERVAL)
+        self._activities: Repeats[str, None] = Repeats(ACTIVITY_INTERVAL)
+        self._unreadable: set[TopicPartition] = set()
+        self._unreachable: frozenset[TopicPartition] = frozenset()
+        self._missing: frozenset[str] = frozenset()
+        self._failing: defaultdict[Stage, dict[frozenset[TopicPartition], str]] = defaultdict(dict)
+        self._sums = Sums(SETTLED_INTERVAL)
+        self._stalled = False
+
+    # --- records --------------------------------------------------------------
+
+    def settled(self, report: BatchReport) -> None:
+        """See ``Observer``: counts, a line of the batch from DEBUG on, and one of the sums."""
+        outcomes, late, marks = Counter[Outcome](), 0, Counter[Mark]()
+        for partition, part in report.partitions.items():
+            self._metrics.settled(partition, part)
+            outcomes.update(part.outcomes)
+            late += part.late
+            marks.update(part.marks)
+        for stage, seconds in report.seconds.items():
+            self._metrics.took(stage, seconds)
+        if not report.partitions:
+            return
+        counts = {
+            "records": outcomes.total(),
+            **{outcome.value: count for outcome, count in outcomes.items() if count},
+            **({"late": late} if late else {}),
+            **{name: marks[mark] for mark, name in MARK_NAMES.items() if marks[mark]},
+        }
+        self._log.debug(
+            "batch_settled",
+            **counts,
+            seconds={stage.value: round(s, 4) for stage, s in report.seconds.items()},
+            offsets={_name(p): [part.first, part.end] for p, part in report.partitions.items()},
+        )
+        self._sums.add({"batches": 1, **counts})
+        self.tell_sums()
+
+    def tell_sums(self, *, final: bool = False) -> None:
+        """Log what was settled, at most once a second unless it is the ``final`` word."""
+        sums = self._sums.due(self._clock(), final=final)
+        if sums:
+            self._log.info("settled", **sums)
+
+    def rejected(self, record: Record, rejected: Rejected) -> None:
+        """See ``Observer``."""
+        partition = record.topic_partition
+        held_back = self._rejections.admit((partition, rejected.reason), None, self._clock())
+        if held_back is not None:
+            self._log.warning(
+                "record_rejected",
+                partition=_name(partition),
+                offset=record.offset,
+                reason=rejected.reason,
+                detail=rejected.detail,
+                **({"repeated": held_back} if held_back else {}),
+            )
+
+    def abandoned(self, partition: TopicPartition, records: int) -> None:
+        """See ``Observer``."""
+        self._metrics.abandoned(partition, records)
+        self._log.warning("batch_abandoned", partition=_name(partition), records=records)
+
+    def activity_refused(self, cause: str) -> None:
+        """Tell that a session could not be marked active; its events are stored all the same.
+
+        The store tells it: such a write belongs to no record, so no report of a batch has it.
+        """
+        self._metrics.activity_refused(cause)
+        held_back = self._activities.admit(cause, None, self._clock())
+        if held_back is not None:
+            repeated = {"repeated": held_back} if held_back else {}
+            self._log.error("activity_refused", cause=cause, **repeated)
+
+    # --- trouble that passes --------------------------------------------------
+
+    def retrying(
+        self,
+        stage: Stage,
+        error: TransientError,
+        attempt: int,
+        delay: float,
+        partitions: Collection[TopicPartition] = (),
+    ) -> None:
+        """See ``Observer``."""
+        self._metrics.retried(stage, error.cause)
+        if stage is Stage.COMMIT:
+            self._metrics.commit_failed()
+        self._failing[stage][frozenset(partitions)] = f"{error.cause}, attempt {attempt}"
+        self._tell_health(stage)
+        self._log.warning(
+            "retrying",
+            stage=stage,
+            cause=error.cause,
+            detail=error.detail,
+            attempt=attempt,
+            delay=round(delay, 3),
+        )
+
+    def recovered(
+        self, stage: Stage, attempts: int, partitions: Collection[TopicPartition] = ()
+    ) -> None:
+        """See ``Observer``."""
+        self._failing[stage].pop(frozenset(partitions), None)
+        self._tell_health(stage)
+        self._log.info("recovered", stage=stage, attempts=attempts)
+
+    def _tell_health(self, stage: Stage) -> None:
+        """Keep a stage among the reasons for as long as any batch fails in it."""
+        failing = self._failing[stage]
+        if not failing:
+            self._health.ready(stage)
+            return
+        others = f" (and {len(failing) - 1} more)" if len(failing) > 1 else ""
+        self._health.not_ready(stage, next(iter(failing.values())) + others)
+
+    def committed(self, offsets: Mapping[TopicPartition, int], seconds: float) -> None:
+        """See ``Observer``."""
+        self._metrics.committed()
+        self._metrics.took(Stage.COMMIT, seconds)
+        self._failing[Stage.COMMIT].clear()
+        self._tell_health(Stage.COMMIT)
+        self._log.debug(
+            "committed",
+            offsets={_name(partition): offset for partition, offset in offsets.items()},
+            seconds=round(seconds, 4),
+        )
+
+    # --- the group ------------------------------------------------------------
+
+    def assigned(self, partitions: Collection[TopicPartition], epoch: int) -> None:
+        """See ``Observer``."""
+        self._forget_partitions()
+        self._metrics.assigned(partitions)
+        # Batches of the assignment before took their troubles with them, unrecovered.
+        self._failing.clear()
+        for name in (STARTING, ASSIGNMENT, *Stage):
+            self._health.ready(name)
+        self._log.info(
+            "partitions_assigned", partitions=sorted(map(_name, partitions)), epoch=epoch
+        )
+
+    def revoked(self, *, drained: bool, lost: bool) -> None:
+        """See ``Observer``."""
+        self._forget_partitions()
+        self._metrics.revoked(lost=lost)
+        self.tell_sums(final=True)
+        self._health.not_ready(ASSIGNMENT, "the group rebalances")
+        self._log.info("partitions_revoked", drained=drained, lost=lost)
+
+    def _forget_partitions(self) -> None:
+        self._unreadable.clear()
+        self._health.ready_where(HELD)
+        self._health.ready_where(UNREADABLE)
+
+    # --- incidents ------------------------------------------------------------
+
+    def gap(self, gap: Gap) -> None:
+        """See ``Observer``."""
+        self._metrics.lost(gap.partition, gap.records)
+        self._log.error(
+            "records_deleted_unread",
+            partition=_name(gap.partition),
+            first=gap.first,
+            end=gap.end,
+            records=gap.records,
+            # There may have been markers and aborted records among the offsets.
+            at_most=True,
+        )
+
+    def reset(self, reset: Reset) -> None:
+        """See ``Observer``."""
+        self._metrics.reset(reset.partition)
+        if reset.unread:
+            self._metrics.lost(reset.partition, reset.unread)
+        self._log.error(
+            "log_began_anew",
+            partition=_name(reset.partition),
+            expected=reset.expected,
+            found=reset.found,
+            unread_at_most=reset.unread,
+        )
+
+    def unreadable(self, partition: TopicPartition, error: TransientError, attempt: int) -> None:
+        """See ``Observer``."""
+        name = _name(partition)
+        self._unreadable.add(partition)
+        self._metrics.unreadable(len(self._unreadable))
+        self._metrics.retried(Stage.POLL, error.cause)
+        self._health.not_ready(UNREADABLE + name, f"{error.cause}, attempt {attempt}")
+        self._log.error(
+            "partition_unreadable",
+            partition=name,
+            cause=error.cause,
+            detail=error.detail,
+            attempt=attempt,
+        )
+
+    def readable(self, partition: TopicPartition) -> None:
+        """See ``Observer``."""
+        self._unreadable.discard(partition)
+        self._metrics.unreadable(len(self._unreadable))
+        self._health.ready(UNREADABLE + _name(partition))
+        self._log.info("partition_readable", partition=_name(partition))
+
+    def held(self, partition: TopicPartition, hold: Hold) -> None:
+        """See ``Observer``."""
+        name, since = _name(partition), hold.since
+        self._metrics.held(partition, since.timestamp())
+        reasons = ", ".join(f"{reason} {count}" for reason, count in hold.reasons.items())
+        self._health.not_ready(
+            HELD + name,
+            f"since {format_time(since)} at offset {hold.offset}: {hold.share:.0%} of its latest "
+            f"records would be dead-lettered ({reasons})",
+        )
+        self._log.error(
+            "partition_held",
+            partition=name,
+            offset=hold.offset,
+            share=round(hold.share, 3),
+            reasons=dict(hold.reasons),
+        )
+
+    def resumed(self, partitions: Collection[TopicPartition]) -> None:
+        """See ``Observer``."""
+        self._metrics.resumed(partitions)
+        for partition in partitions:
+            self._health.ready(HELD + _name(partition))
+        self._log.warning("partitions_resumed", partitions=sorted(map(_name, partitions)))
+
+    # --- watching -------------------------------------------------------------
+
+    def lag(self, partition: TopicPartition, records: int) -> None:
+        """See ``Observer``."""
+        self._metrics.lag(partition, records)
+
+    def unreachable(self, partitions: Mapping[TopicPartition, str]) -> None:
+        """See ``Observer``: a line for each change."""
+        if partitions:
+            # The client goes on trying, and says nothing of it.
+            for cause in set(partitions.values()):
+                self._metrics.retried(Stage.POLL, cause)
+            causes = ", ".join(sorted(set(partitions.values())))
+            self._health.not_ready(UNREACHABLE, f"{len(partitions)} partitions: {causes}")
+        else:
+            self._health.ready(UNREACHABLE)
+        if partitions.keys() == self._unreachable:
+            return
+        self._unreachable = frozenset(partitions)
+        if partitions:
+            named = {_name(partition): cause for partition, cause in partitions.items()}
+            self._log.error("leaders_unreachable", partitions=named)
+        else:
+            self._log.info("leaders_reachable")
+
+    def missing_topics(self, topics: Collection[str]) -> None:
+        """See ``Observer``: a line for each change."""
+        self._metrics.topics_missing(len(topics))
+        if topics:
+            self._health.not_ready(MISSING, ", ".join(topics))
+        else:
+            self._health.ready(MISSING)
+        if frozenset(topics) == self._missing:
+            return
+        self._missing = frozenset(topics)
+        if topics:
+            self._log.error("topics_missing", topics=list(topics))
+        else:
+            self._log.info("topics_there")
+
+    def behind_transaction(self, partition: TopicPartition, records: int) -> None:
+        """See ``Observer``."""
+        self._metrics.behind_transaction(partition, records)
+
+    def transaction_hangs(self, partition: TopicPartition, offset: int, seconds: float) -> None:
+        """See ``Observer``. No restart and no other instance would help, so health says nothing."""
+        self._log.error(
+            "transaction_hangs",
+            partition=_name(partition),
+            offset=offset,
+            seconds=round(seconds, 1),
+        )
+
+    def retention_margin(
+        self, partition: TopicPartition, seconds: float | None, kept: float
+    ) -> None:
+        """See ``Observer``. Short of a tenth of what is kept it is said aloud."""
+        self._metrics.oldest_unread_expires(partition, seconds)
+        if seconds is not None and seconds < kept * SHORT_MARGIN:
+            self._log.warning(
+                "unread_records_expire_soon",
+                partition=_name(partition),
+                seconds=round(seconds),
+            )
+
+    def stalled(self, seconds: float) -> None:
+        """See ``Observer``. Where its cause is known a restart would not help, and only harm."""
+        self._health.healthy(STALLED)
+        causes = sorted(self._health.readiness().reasons)
+        if not self._stalled:
+            self._log.error("stalled", seconds=round(seconds, 1), causes=causes)
+        self._stalled = True
+        if not causes:
+            self._health.unhealthy(STALLED, f"lag and no progress for {seconds:.0f} s")
+
+    def progressing(self) -> None:
+        """See ``Observer``."""
+        self._stalled = False
+        self._health.healthy(STALLED)
+        self._log.info("progressing")
+
+    def loop_lag(self, seconds: float) -> None:
+        """See ``Observer``. That it is called at all shows that the event loop turns."""
+        self._metrics.loop_lag(seconds)
+        self.tell_sums()
+        self._health.beat()
+
+    def in_flight(self, batches: int) -> None:
+        """See ``Observer``."""
+        self._metrics.in_flight(batches)
+
+
+def _name(partition: TopicPartition) -> str:
+    return f"{partition.topic}-{partition.partition}"

@@ -1,0 +1,67 @@
+"""Applying writes in tests, and looking at what they left."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Any
+
+import bson
+from bson.raw_bson import RawBSONDocument
+
+from consumer.errors import TransientError
+from consumer.mongo.application import StoreApplication
+from consumer.mongo.collections import Collections
+from consumer.mongo.mongo_store import MongoStore
+from consumer.state.outcomes import Outcome, Result
+from consumer.state.writes import Write
+
+PROVENANCE = ("_id", "from", "createdFrom", "endedFrom")
+
+
+async def found_by(documents: AsyncIterator[RawBSONDocument]) -> list[RawBSONDocument]:
+    """Return all that a find yields."""
+    return [document async for document in documents]
+
+
+async def apply(store: MongoStore, writes: Sequence[Write]) -> Sequence[Result]:
+    """Apply a batch that meets no trouble."""
+    return await store.begin(writes).attempt()
+
+
+async def outcomes(store: MongoStore, *writes: Write) -> list[Outcome]:
+    return [result.outcome for result in await apply(store, writes)]
+
+
+async def persist(application: StoreApplication, attempts: int = 50) -> Sequence[Result]:
+    """Try again until it is done, as the engine does, without its pauses."""
+    for _ in range(attempts):
+        try:
+            return await application.attempt()
+        except TransientError:
+            continue
+    raise AssertionError(f"not done after {attempts} attempts")
+
+
+async def state(
+    collections: Collections,
+    sessions: Iterable[str],
+    event_ids: Sequence[str],
+    *,
+    without: Sequence[str] = PROVENANCE,
+) -> tuple[dict[str, Any], dict[tuple[str, str], Any]]:
+    """Return the sessions and their events as plain values, without provenance."""
+    session_ids = list(sessions)
+    found_sessions = {}
+    found_events = {}
+    for start in range(0, len(session_ids), 500):
+        for raw in await found_by(collections.find_sessions(session_ids[start : start + 500])):
+            found_sessions[raw["sessionId"]] = _plain(bytes(raw.raw), without)
+    for session_id in session_ids:
+        for raw in await found_by(collections.find_events(session_id, event_ids)):
+            found_events[(session_id, raw["eventId"])] = _plain(bytes(raw.raw), without)
+    return found_sessions, found_events
+
+
+def _plain(encoded: bytes, without: Sequence[str]) -> dict[str, Any]:
+    document = bson.decode(encoded)
+    return {name: value for name, value in document.items() if name not in without}

@@ -1,0 +1,262 @@
+"""What the commands that only look say: show, explain, status and check."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from pydantic import SecretStr
+
+from consumer.commands.check import check_everything
+from consumer.commands.explain import explain
+from consumer.commands.replay.request import Request
+from consumer.commands.show import show_session
+from consumer.commands.status import show_status
+from consumer.errors import ExitCode, PreconditionError
+from consumer.settings import DeadLetterSettings, KafkaSettings, MongoSettings
+from tests.builders import completed, created, encoded, event
+from tests.integration.replay.conftest import Log
+from tests.integration.replay.logs import home_of
+
+pytestmark = pytest.mark.real_kafka
+
+Captured = pytest.CaptureFixture[str]
+
+
+async def publish_conversation(log: Log, session_id: str, events: int) -> None:
+    home, key = home_of(session_id), session_id.encode()
+    said: list[dict[str, Any]] = [
+        created(session_id),
+        *[
+            event(
+                session_id, f"e{n:04}", timestamp="2026-03-04T10:00:00Z", payload={"text": f"{n}"}
+            )
+            for n in range(events)
+        ],
+        completed(session_id, eventCount=events),
+    ]
+    await log.publish(*[(log.topics[0], home, key, encoded(message)) for message in said])
+    await log.publish((log.topics[1], home, key, b"not JSON"))
+    await log.replay(Request(everything=True))
+
+
+# --- show -------------------------------------------------------------------------------
+
+
+async def test_a_session_is_shown_with_all_its_events_across_pages_of_equal_times(
+    empty_log: Log, capsys: Captured
+) -> None:
+    await publish_conversation(empty_log, "s", 1203)
+    capsys.readouterr()
+    assert await show_session(empty_log.settings(), "s", as_json=True) is ExitCode.DONE
+    session, *events = map(json.loads, capsys.readouterr().out.splitlines())
+    assert session["status"] == "completed"
+    assert [one["eventId"] for one in events] == [f"e{n:04}" for n in range(1203)]
+
+
+async def test_an_unknown_session_is_exit_code_1(empty_log: Log, capsys: Captured) -> None:
+    assert await show_session(empty_log.settings(), "nobody", as_json=False) is ExitCode.FOUND
+    assert "nobody" in capsys.readouterr().out
+
+
+async def test_what_was_said_cannot_steer_the_terminal(empty_log: Log, capsys: Captured) -> None:
+    nasty = event("s", "e", payload={"text": "\x1b[2Jgone\nnext"})
+    await empty_log.publish((empty_log.topics[1], home_of("s"), b"s", encoded(nasty)))
+    await empty_log.replay(Request(everything=True))
+    await show_session(empty_log.settings(), "s", as_json=False)
+    assert "\\x1b[2Jgone\\nnext" in capsys.readouterr().out
+
+
+async def test_a_database_that_is_away_is_one_line(empty_log: Log) -> None:
+    settings = empty_log.settings(
+        mongo=MongoSettings(
+            uri=SecretStr("mongodb://127.0.0.1:9/?directConnection=true"), timeout=1
+        )
+    )
+    with pytest.raises(PreconditionError, match="MongoDB does not answer"):
+        await show_session(settings, "s", as_json=False)
+
+
+# --- explain ----------------------------------------------------------------------------
+
+
+async def test_everything_about_a_session_is_on_one_screen(
+    empty_log: Log, capsys: Captured
+) -> None:
+    await publish_conversation(empty_log, "s", 2)
+    request = Request(sessions=("s",))
+    capsys.readouterr()
+    assert await explain(empty_log.settings(), request, None, as_json=True) is ExitCode.DONE
+    found = json.loads(capsys.readouterr().out)
+    home = home_of("s")
+    assert found["partitions"] == [f"{topic}-{home}" for topic in sorted(empty_log.topics)]
+    kinds = [(one["kind"], one["outcome"]) for one in found["records"] if one["offset"] < 4]
+    assert ("created", "applied") in kinds
+    assert ("event e0001", "applied") in kinds
+    assert [one["reason"] for one in found["deadLetters"]] == ["undecodable"]
+    assert found["session"]["status"] == "completed"
+    assert found["storedEvents"] == 2
+    assert await explain(empty_log.settings(), request, None, as_json=False) is ExitCode.DONE
+    assert "event e0001" in capsys.readouterr().out
+
+
+async def test_a_session_nobody_knows_is_exit_code_1(empty_log: Log) -> None:
+    request = Request(sessions=("nobody",))
+    assert await explain(empty_log.settings(), request, None, as_json=True) is ExitCode.FOUND
+
+
+async def test_a_record_that_the_group_has_not_read_yet_is_unread_and_not_missing(
+    empty_log: Log, capsys: Captured
+) -> None:
+    topic, home = empty_log.topics[0], home_of("s")
+    await empty_log.publish((topic, home, b"s", encoded(created("s"))))
+    await empty_log.replay(Request(everything=True))
+    later = [event("s", "e"), created("s", language="de"), created("s")]
+    values = [*map(encoded, later), b"not JSON"]
+    await empty_log.publish(*[(topic, home, b"s", value) for value in values])
+    await commit(empty_log, TopicPartition(topic, home), 2)
+    capsys.readouterr()
+    request = Request(sessions=("s",))
+    await explain(empty_log.settings(), request, None, as_json=True)
+    records = json.loads(capsys.readouterr().out)["records"]
+    outcomes = ["applied", "missing", "unread", "duplicate", "unread"]
+    assert [one["outcome"] for one in records] == outcomes
+    await explain(empty_log.settings(), request, None, as_json=False)
+    assert "the group has not read it yet" in capsys.readouterr().out
+
+
+async def commit(log: Log, place: TopicPartition, offset: int) -> None:
+    """Commit for the group, without a member in it afterwards."""
+    member = AIOKafkaConsumer(
+        bootstrap_servers=log.servers, group_id=log.name, enable_auto_commit=False
+    )
+    await member.start()
+    try:
+        member.assign([place])
+        await member.commit({place: offset})
+    finally:
+        await member.stop()
+
+
+# --- status -----------------------------------------------------------------------------
+
+
+async def status_of(log: Log, capsys: Captured) -> tuple[ExitCode, dict[str, Any]]:
+    code = await show_status(log.settings(), watch=False, as_json=True)
+    return code, json.loads(capsys.readouterr().out)
+
+
+async def test_a_group_that_never_was_has_all_the_lag_and_no_member(
+    log: Log, capsys: Captured
+) -> None:
+    code, found = await status_of(log, capsys)
+    assert (code, found["known"]) == (ExitCode.FOUND, False)
+    assert (found["members"], found["lag"]) == (0, len(log.records))
+    behind = [one for one in found["partitions"] if one["lag"]]
+    assert all(0 <= one["behind"] < 600 for one in behind)
+    # These topics keep their records for ever.
+    assert all(one["retention_margin"] is None for one in behind)
+
+
+async def test_members_and_their_partitions_are_shown(log: Log, capsys: Captured) -> None:
+    member = AIOKafkaConsumer(
+        *log.topics,
+        bootstrap_servers=log.servers,
+        group_id=log.name,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+    )
+    await member.start()
+    try:
+        await member.commit({TopicPartition(log.topics[0], 0): 1})
+        _, found = await status_of(log, capsys)
+    finally:
+        await member.stop()
+    assert (found["state"], found["members"]) == ("Stable", 1)
+    assert all(one["member"] for one in found["partitions"])
+    assert found["lag"] == len(log.records) - 1
+
+
+# --- check ------------------------------------------------------------------------------
+
+
+async def checked(settings: Any, capsys: Captured) -> tuple[ExitCode, dict[str, dict[str, str]]]:
+    code = await check_everything(settings, as_json=True)
+    found = json.loads(capsys.readouterr().out)
+    return code, {finding["name"]: finding for finding in found}
+
+
+async def test_the_dead_letter_topic_takes_the_largest_record_also_where_no_topic_is_there_yet(
+    empty_log: Log, capsys: Captured
+) -> None:
+    kafka, letters = empty_log.settings().kafka, f"{empty_log.name}.no-letters"
+    settings = empty_log.settings(
+        kafka=kafka.model_copy(update={"topics": (f"{empty_log.name}.nowhere",)}),
+        dead_letters=DeadLetterSettings(topic=letters),
+    )
+    _, found = await checked(settings, capsys)
+    cure = found[f"dead-letter topic {letters}"]["cure"]
+    assert cure.endswith(f"--config max.message.bytes={2**20 + 12 + 4096}")
+
+
+async def test_where_all_is_in_order_the_check_passes(log: Log, capsys: Captured) -> None:
+    await log.replay(Request(everything=True))
+    capsys.readouterr()
+    code, found = await checked(log.settings(), capsys)
+    failed = [finding for finding in found.values() if finding["status"] == "failed"]
+    assert (code, failed) == (ExitCode.DONE, [])
+
+
+async def test_a_missing_topic_fails_with_the_command_that_makes_it(
+    empty_log: Log, capsys: Captured
+) -> None:
+    kafka = empty_log.settings().kafka
+    settings = empty_log.settings(
+        kafka=KafkaSettings(
+            bootstrap_servers=kafka.bootstrap_servers,
+            topics=(*kafka.topics, f"{empty_log.name}.nowhere"),
+            group_id=kafka.group_id,
+        )
+    )
+    code, found = await checked(settings, capsys)
+    finding = found[f"topic {empty_log.name}.nowhere"]
+    assert code is ExitCode.FOUND
+    assert finding["status"] == "failed"
+    assert f"--create --topic {empty_log.name}.nowhere" in finding["cure"]
+    # The client would look for it without a pause, and for a minute.
+    assert f"reading {empty_log.name}.nowhere" not in found
+    assert f"reading {kafka.topics[0]}" in found
+
+
+async def test_an_index_that_a_run_would_make_forbids_nothing(
+    empty_log: Log, capsys: Captured
+) -> None:
+    index = f"index sessionId_1_eventId_1 of {empty_log.settings().mongo.events}"
+    code, found = await checked(empty_log.settings(), capsys)
+    assert (code, found[index]["status"]) == (ExitCode.DONE, "warning")
+    mongo = empty_log.settings().mongo.model_copy(update={"create_indexes": False})
+    code, found = await checked(empty_log.settings(mongo=mongo), capsys)
+    assert (code, found[index]["status"]) == (ExitCode.FOUND, "failed")
+
+
+async def test_servers_that_are_away_fail_with_the_setting_to_look_at(
+    empty_log: Log, capsys: Captured
+) -> None:
+    settings = empty_log.settings(
+        kafka=KafkaSettings(
+            bootstrap_servers=("127.0.0.1:9",),
+            rebalance_timeout=1,
+            request_timeout=2,
+            heartbeat_interval=1,
+            session_timeout=6,
+        ),
+        mongo=MongoSettings(
+            uri=SecretStr("mongodb://127.0.0.1:9/?directConnection=true"), timeout=1
+        ),
+    )
+    code, found = await checked(settings, capsys)
+    assert code is ExitCode.FOUND
+    assert "kafka.bootstrap_servers" in found["Kafka"]["cure"]
+    assert "mongo.uri" in found["MongoDB"]["cure"]

@@ -1,0 +1,70 @@
+"""The embedded servers are ready when they are said to be, and gone afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from consumer.demo.servers import embedded_kafka, embedded_mongodb, embedded_servers
+from consumer.demo.surroundings import Surroundings
+from consumer.kafka.topics import open_admin
+from consumer.mongo.reading import open_session_reader
+from producer_tools.brokers import create_topics
+from producer_tools.outgoing import Outgoing, Stream, Topics
+from producer_tools.sender import NOT_IDEMPOTENT, open_sender
+from producer_tools.target import Target
+
+
+async def listens(address: str) -> bool:
+    host, port = address.removeprefix("mongodb://").partition("/")[0].split(":")
+    try:
+        _, writer = await asyncio.open_connection(host, int(port))
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+async def test_both_servers_answer_at_once_and_are_gone_afterwards() -> None:
+    async with embedded_servers() as servers:
+        surroundings = Surroundings.of(servers)
+        async with open_admin(surroundings.kafka) as admin:
+            assert await admin.raw.list_topics() == []
+        async with open_session_reader(surroundings.mongo) as reader:
+            assert await reader.session("nobody") is None
+    assert not await listens(servers.bootstrap_servers)
+    assert not await listens(servers.mongodb_uri)
+
+
+async def test_several_can_run_side_by_side() -> None:
+    async with embedded_kafka() as one, embedded_kafka() as other, embedded_mongodb():
+        assert one != other
+
+
+async def test_a_server_ends_when_its_user_is_cancelled() -> None:
+    started: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def use() -> None:
+        async with embedded_kafka() as bootstrap_servers:
+            started.set_result(bootstrap_servers)
+            await asyncio.get_running_loop().create_future()
+
+    using = asyncio.ensure_future(use())
+    bootstrap_servers = await started
+    using.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await using
+    assert not await listens(bootstrap_servers)
+
+
+async def test_a_broker_without_idempotence_is_written_to_with_one_warning() -> None:
+    async with embedded_servers() as servers:
+        kafka = Surroundings.of(servers).kafka
+        await create_topics(kafka, Topics().names, 2)
+        await create_topics(kafka, Topics().names, 2)  # what is there already is left alone
+        warnings: list[str] = []
+        async with open_sender(Target(kafka), warnings.append) as sender:
+            await sender.send(Outgoing(Stream.EVENTS, b"key", b"value"))
+        assert warnings == [NOT_IDEMPOTENT]
+        assert sender.acknowledged == 1

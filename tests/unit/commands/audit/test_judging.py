@@ -1,0 +1,295 @@
+"""What accounts for a record: the document under its identity, and the letters of its own group."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import bson
+import pytest
+from bson.raw_bson import RawBSONDocument
+
+from consumer.commands.audit.accounts import Account
+from consumer.commands.audit.judging import RecordJudge
+from consumer.commands.audit.letters import LettersOnDisk
+from consumer.commands.audit.problems import Problems
+from consumer.commands.audit.report import Disagreements, Report
+from consumer.contract.dead_letter import dead_letter
+from consumer.contract.decode import MAX_VALUE_BYTES
+from consumer.contract.record import Record, TopicPartition
+from consumer.contract.rejection import Reason, Rejected
+from consumer.engine.retry import Backoff
+from consumer.mongo.mongo_store import MongoStore
+from consumer.state.bson_content import raw_document
+from consumer.state.retention import Retention
+from tests.adapters.mongo.applying import apply
+from tests.builders import EVENTS, LETTERS, completed, created, event, record
+from tests.fakes.collections import Command, MemoryCollections
+from tests.fakes.logs import MemoryLogs
+from tests.unit.commands.planning import writes_of
+
+GROUP = "conversations"
+
+
+def letter(about: Record, reason: Reason, group: str = GROUP) -> Record:
+    """The dead letter of a record, as it lies in the topic."""
+    said = dead_letter(
+        about,
+        Rejected(reason, "as the test says"),
+        group=group,
+        failed_at=datetime(2026, 3, 4, 11, tzinfo=UTC),
+        consumer_version="1",
+        max_bytes=1_000_000,
+    )
+    return Record(LETTERS, 0, 0, about.timestamp_ms + 1, said.key, said.value, said.headers)
+
+
+class Case:
+    """A store in memory, and an audit of records against it and the letters that are left."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self.collections = MemoryCollections()
+        self.letters = LettersOnDisk(database, GROUP)
+        self.problems = Problems(database)
+
+    async def apply(self, *records: Record, retention: Retention | None = None) -> None:
+        """Apply records as the consumer does, without dead letters."""
+        await apply(MongoStore(self.collections), writes_of(records, retention))
+
+    async def load(self, *letters: Record, expired: int = 0) -> None:
+        """Read the letters that are left; ``expired`` have been deleted before them."""
+        logs = MemoryLogs(1, LETTERS)
+        place = TopicPartition(LETTERS, 0)
+        logs.begins[place] = expired
+        logs.records[place] = [
+            *[record(None, offset) for offset in range(expired)],
+            *[replace(one, offset=expired + number) for number, one in enumerate(letters)],
+        ]
+        await self.letters.load(logs.reader, LETTERS)
+
+    async def audited(self, *records: Record, retention: Retention | None = None) -> Report:
+        judge = RecordJudge(
+            self.collections, self.letters, retention, MAX_VALUE_BYTES, Backoff(0.0, 0.0)
+        )
+        found = await judge.judged(records)
+        self.problems.add(
+            TopicPartition(EVENTS, 0), ((each.record.position, each.judged) for each in found)
+        )
+        self.problems.settle_suspects()
+        return Report.of(self.problems, 0, 0, Disagreements(0, []), 1.0)
+
+    def emitted(self) -> list[tuple[int, Account]]:
+        return [(one.position.offset, one.account) for one in self.problems.listed()]
+
+    def alter_event(self, **fields: Any) -> None:
+        ((key, document),) = self.collections.events.items()
+        altered = {**bson.decode(bytes(document.raw)), **fields}
+        self.collections.events[key] = raw_document(bson.encode(altered))
+
+
+@pytest.fixture
+def case() -> Iterator[Case]:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as database:
+        yield Case(database)
+
+
+# --- letters that have expired ------------------------------------------------------------
+
+
+async def test_f45_a_deleted_document_is_missing_though_letters_of_its_time_have_expired(
+    case: Case,
+) -> None:
+    said = [record(created()), record(event(), 1)]
+    await case.apply(*said)
+    case.collections.events.clear()
+    await case.load(expired=1)
+    report = await case.audited(*said)
+    assert report.total[Account.MISSING] == 1
+    assert report.found
+    assert case.emitted() == [(1, Account.MISSING)]
+
+
+async def test_f45_a_rejected_record_whose_letter_may_have_expired_is_unknown_found_and_emitted(
+    case: Case,
+) -> None:
+    await case.load(expired=1)
+    report = await case.audited(record(b"not JSON"))
+    assert report.total[Account.UNKNOWN] == 1
+    assert report.found
+    assert case.emitted() == [(0, Account.UNKNOWN)]
+
+
+async def test_f45_a_conflict_whose_letter_may_have_expired_is_unknown_found_and_emitted(
+    case: Case,
+) -> None:
+    said = [record(created()), record(event(), 1), record(event(payload={"text": "other"}), 2)]
+    await case.apply(*said)
+    await case.load(expired=1)
+    report = await case.audited(*said)
+    assert report.total == {Account.APPLIED: 2, Account.UNKNOWN: 1}
+    assert report.found
+    assert case.emitted() == [(2, Account.UNKNOWN)]
+
+
+async def test_f45_a_letter_of_a_conflict_accounts_for_no_document_that_is_gone(
+    case: Case,
+) -> None:
+    said = [record(created()), record(event(), 1), record(completed(), 2)]
+    await case.apply(*said)
+    case.collections.events.clear()
+    del case.collections.sessions["s"]["endedAt"]
+    case.collections.sessions["s"]["status"] = "active"
+    del case.collections.sessions["s"]["endedFrom"]
+    await case.load(*[letter(one, Reason.CONFLICT) for one in said])
+    report = await case.audited(*said)
+    assert report.total == {Account.APPLIED: 1, Account.MISSING: 2}
+
+
+async def test_f45_a_record_that_was_refused_for_good_is_dead_by_its_letter(case: Case) -> None:
+    said = record(event())
+    await case.load(letter(said, Reason.KEY_MISMATCH))
+    report = await case.audited(said)
+    assert report.total == {Account.DEAD: 1}
+    assert not report.found
+
+
+# --- what an alteration leaves ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("expired", [0, 1])
+async def test_f46_an_altered_document_stays_altered_when_its_own_record_has_left_a_letter(
+    case: Case, expired: int
+) -> None:
+    said = [record(created()), record(event(), 1)]
+    await case.apply(*said)
+    case.alter_event(payload={"text": "forged"})
+    await case.load(letter(said[1], Reason.CONFLICT), expired=expired)
+    report = await case.audited(*said)
+    assert report.total == {Account.APPLIED: 1, Account.ALTERED: 1}
+    assert case.emitted() == [(1, Account.ALTERED)]
+
+
+async def test_f46_an_altered_session_stays_altered_when_its_own_record_has_left_a_letter(
+    case: Case,
+) -> None:
+    said = record(created())
+    await case.apply(said)
+    case.collections.sessions["s"]["language"] = "forged"
+    await case.load(letter(said, Reason.CONFLICT))
+    assert (await case.audited(said)).total == {Account.ALTERED: 1}
+
+
+async def test_f46_letters_of_other_groups_explain_nothing(case: Case) -> None:
+    said = [
+        record(created()),
+        record(event(), 1),
+        record(event(payload={"text": "other"}), 2),
+        record(b"not JSON", 3),
+    ]
+    await case.apply(*said[:3])
+    await case.load(*[letter(one, Reason.CONFLICT, "others") for one in said])
+    report = await case.audited(*said)
+    assert report.total == {Account.APPLIED: 2, Account.MISSING: 2}
+    assert case.letters.count == 0
+
+
+# --- more than one document ---------------------------------------------------------------
+
+
+class WithoutIndex(MemoryCollections):
+    """Every document is there twice, as when the unique indexes had been dropped for a while."""
+
+    async def find_events(
+        self, session_id: str, event_ids: Sequence[str]
+    ) -> AsyncIterator[RawBSONDocument]:
+        async for document in super().find_events(session_id, event_ids):
+            yield document
+            yield document
+
+    async def find_sessions(
+        self, session_ids: Sequence[str], fields: Collection[str] | None = None
+    ) -> AsyncIterator[RawBSONDocument]:
+        async for document in super().find_sessions(session_ids, fields):
+            yield document
+            yield document
+
+
+async def test_f56_two_documents_of_one_identity_are_found_and_emitted(case: Case) -> None:
+    case.collections = WithoutIndex()
+    said = [record(created()), record(event(), 1)]
+    await case.apply(*said)
+    await case.load()
+    report = await case.audited(*said)
+    assert report.total == {Account.REPEATED: 2}
+    assert report.found
+    assert report.documents[Account.REPEATED] == 2
+    assert case.emitted() == [(0, Account.REPEATED), (1, Account.REPEATED)]
+
+
+# --- another retention --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("written", "audited"), [(None, 90), (90, None), (90, 30_000)])
+async def test_f55_another_retention_than_that_of_the_writes_is_no_alteration(
+    case: Case, written: int | None, audited: int | None
+) -> None:
+    before, now = (
+        None if days is None else Retention(timedelta(days=days)) for days in (written, audited)
+    )
+    stamped = int(datetime.now(UTC).timestamp() * 1000)
+    said = [
+        record(created(), timestamp_ms=stamped),
+        record(event(), 1, timestamp_ms=stamped),
+        record(completed(), 2, timestamp_ms=stamped),
+    ]
+    await case.apply(*said, retention=before)
+    await case.load()
+    assert (await case.audited(*said, retention=now)).total == {Account.APPLIED: 3}
+
+
+async def test_f55_what_a_shorter_retention_would_have_skipped_is_compared_where_it_is_stored(
+    case: Case,
+) -> None:
+    said = [record(created()), record(event(), 1), record(event("s", "gone"), 2)]
+    await case.apply(*said[:2])
+    case.alter_event(payload={"text": "forged"})
+    await case.load()
+    report = await case.audited(*said, retention=Retention(timedelta(days=2)))
+    assert report.total == {Account.APPLIED: 1, Account.ALTERED: 1, Account.SKIPPED: 1}
+
+
+# --- how much is read ---------------------------------------------------------------------
+
+
+class Weighed(MemoryCollections):
+    """Counts the bytes of the sessions that are read."""
+
+    weight = 0
+
+    async def find_sessions(
+        self, session_ids: Sequence[str], fields: Collection[str] | None = None
+    ) -> AsyncIterator[RawBSONDocument]:
+        async for document in super().find_sessions(session_ids, fields):
+            self.weight += len(document.raw)
+            yield document
+
+
+async def test_f69_an_audit_reads_of_sessions_what_it_judges_and_never_too_many_at_once(
+    case: Case,
+) -> None:
+    case.collections = weighed = Weighed()
+    large = {"blob": "x" * 1_000_000}
+    said = [record(created(f"s-{number}", metadata=large), number) for number in range(12)]
+    talk = [record(event(f"s-{number}"), 20 + number) for number in range(12)]
+    await case.apply(*said, *talk)
+    await case.load()
+    weighed.weight = 0
+    assert (await case.audited(*talk)).total == {Account.APPLIED: 12}
+    assert weighed.weight < 10_000
+    weighed.commands.clear()
+    assert (await case.audited(*said)).total == {Account.APPLIED: 24}
+    assert max(weighed.sizes(Command.FIND_SESSIONS)) <= 4

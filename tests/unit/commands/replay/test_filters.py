@@ -1,0 +1,98 @@
+"""Which records are of a session, or of a type, whatever form they come in."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import replace
+
+import pytest
+
+from consumer.commands.replay.filters import MessageFilter, TimeFilter
+from consumer.contract.messages import Kind
+from consumer.contract.record import Record
+from consumer.kafka.ranges import Bounds
+from tests.builders import completed, created, encoded, event, failed, record
+
+OF_SESSION = MessageFilter(sessions=["sitzung-ü"])
+
+
+def escaped(message: dict[str, object]) -> bytes:
+    """The same message as a producer writes it that keeps to ASCII."""
+    return json.dumps(message, ensure_ascii=True).encode()
+
+
+def test_a_session_s_records_are_found_by_what_they_say() -> None:
+    for message in (created("sitzung-ü"), event("sitzung-ü"), failed("sitzung-ü")):
+        assert OF_SESSION.wants(record(message))
+        assert OF_SESSION.wants(record(message, key=None))
+        assert OF_SESSION.wants(record(escaped(message), key=None))
+
+
+def test_records_of_other_sessions_are_not_wanted() -> None:
+    assert not OF_SESSION.wants(record(event("other")))
+    assert not OF_SESSION.wants(record(event("other", payload={"text": "sitzung-ü"})))
+    assert not OF_SESSION.wants(record(event("other"), key="sitzung-ü".encode()))
+    assert not OF_SESSION.wants(record(event("sitzung-ü2")))
+
+
+def test_a_session_in_a_cloud_event_is_found() -> None:
+    data = {"sessionId": "sitzung-ü", "eventId": "e", "eventType": "system", "payload": {}}
+    envelope = {
+        "specversion": "1.0",
+        "id": "1",
+        "source": "s",
+        "type": "com.example.event.recorded.v1",
+    }
+    structured = envelope | {"data_base64": base64.b64encode(encoded(data)).decode()}
+    headers = (("content-type", b"application/cloudevents+json"),)
+    assert OF_SESSION.wants(record(encoded(structured), key=None, headers=headers))
+    binary = tuple((f"ce_{name}", value.encode()) for name, value in envelope.items())
+    assert OF_SESSION.wants(record(encoded(data), key=None, headers=binary))
+    of_kind = MessageFilter(kinds=[Kind.EVENT_RECORDED])
+    assert of_kind.wants(record(encoded(data), key=None, headers=binary))
+
+
+@pytest.mark.parametrize("value", [b"not JSON", b"{}", None])
+def test_what_cannot_be_decoded_belongs_to_the_session_of_its_key(value: bytes | None) -> None:
+    own = Record("t", 0, 0, 0, "sitzung-ü".encode(), value)
+    assert OF_SESSION.wants(own)
+    assert not OF_SESSION.wants(Record("t", 0, 0, 0, b"other", value))
+    assert not OF_SESSION.wants(Record("t", 0, 0, 0, None, value))
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        (created(), Kind.SESSION_CREATED),
+        (completed(), Kind.SESSION_COMPLETED),
+        (failed(), Kind.SESSION_FAILED),
+        (event(), Kind.EVENT_RECORDED),
+    ],
+)
+def test_a_type_is_found_by_what_the_message_is(message: dict[str, object], kind: Kind) -> None:
+    assert MessageFilter(kinds=[kind]).wants(record(message))
+    others = MessageFilter(kinds=[other for other in Kind if other is not kind])
+    assert not others.wants(record(message))
+    assert not others.wants(record(message | {"note": [other.value for other in Kind]}))
+
+
+def test_what_cannot_be_decoded_has_no_type() -> None:
+    assert not MessageFilter(kinds=list(Kind)).wants(record(b"session.created"))
+
+
+def test_session_and_type_must_both_fit() -> None:
+    both = MessageFilter(sessions=["a", "b"], kinds=[Kind.EVENT_RECORDED])
+    assert both.wants(record(event("b")))
+    assert not both.wants(record(created("b")))
+    assert not both.wants(record(event("c")))
+    assert not both.wants(Record("t", 0, 0, 0, b"a", b"not JSON"))
+
+
+def test_f81_a_time_s_records_are_found_wherever_they_stand_and_the_others_counted() -> None:
+    stamps = [1, 5, 900, 6, 2, 7, -1, 10]
+    filtered = TimeFilter(OF_SESSION, Bounds(from_ms=5, to_ms=10))
+    records = [replace(record(event("sitzung-ü")), timestamp_ms=stamp) for stamp in stamps]
+    assert [one.timestamp_ms for one in records if filtered.wants(one)] == [5, 6, 7]
+    assert filtered.outside == 5
+    assert not filtered.wants(replace(record(event("other")), timestamp_ms=6))

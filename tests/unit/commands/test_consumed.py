@@ -1,0 +1,26 @@
+"""Up to where a group has consumed each partition."""
+
+from __future__ import annotations
+
+from consumer.commands.consumed import Consumed
+from consumer.contract.record import TopicPartition
+from tests.builders import EVENTS, event, record
+
+CONSUMED = Consumed({TopicPartition(EVENTS, 0): 5})
+
+
+def test_the_committed_offset_is_the_first_that_is_not_read() -> None:
+    assert CONSUMED.covers(record(event(), 4))
+    assert not CONSUMED.covers(record(event(), 5))
+    assert CONSUMED.end(TopicPartition(EVENTS, 0), 9) == 5
+    assert CONSUMED.end(TopicPartition(EVENTS, 0), 3) == 3
+
+
+def test_nothing_is_read_of_a_partition_without_a_committed_offset() -> None:
+    assert not CONSUMED.covers(record(event(), 0, partition=1))
+    assert CONSUMED.end(TopicPartition(EVENTS, 1), 9) == 0
+
+
+def test_a_group_that_has_committed_nothing_leaves_nothing_out() -> None:
+    assert Consumed({}).covers(record(event(), 7))
+    assert Consumed({}).end(TopicPartition(EVENTS, 0), 9) == 9

@@ -1,0 +1,69 @@
+"""What could not be read of the topics is named by every command that reads them, and found."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from consumer.commands.audit.report import Disagreements, Report, print_report
+from consumer.commands.status import GroupStatus, _print
+from consumer.contract.record import TopicPartition
+from consumer.errors import ExitCode
+from consumer.kafka.range_reader import RangeReader
+from consumer.kafka.ranges import DELETED, UnreadRange
+from consumer.settings import KafkaSettings, Settings
+from producer_tools.brokers import BrokersError
+from producer_tools.dead_letters.desk import Desk
+from producer_tools.dead_letters.memory import open_memory
+
+SPOILT = UnreadRange(TopicPartition("t", 3), 5, 9, "CorruptRecordException")
+SAID = "t-3: offsets 5 to 8 not read (CorruptRecordException)"
+
+
+def reader(*unread: UnreadRange) -> RangeReader:
+    one = RangeReader(cast("Any", SimpleNamespace()), KafkaSettings())
+    one.unread += unread
+    return one
+
+
+def test_f59_what_has_expired_is_not_spoilt() -> None:
+    expired = UnreadRange(TopicPartition("t", 3), 0, 5, DELETED)
+    assert reader(expired, SPOILT).spoilt == [SPOILT]
+
+
+def test_f59_an_audit_that_could_not_look_at_everything_does_not_end_well(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    report = Report({}, {}, [], 0, 0, Disagreements(0, []), 1.0, [SPOILT])
+    assert report.found
+    assert not Report({}, {}, [], 0, 0, Disagreements(0, []), 1.0).found
+    print_report(report, as_json=False)
+    assert SAID in capsys.readouterr().out.splitlines()
+
+
+def test_f59_status_names_what_it_could_not_look_at(capsys: pytest.CaptureFixture[str]) -> None:
+    status = GroupStatus("g", True, "Stable", 1, 0, None, None, [], [str(SPOILT)])
+    assert status.found
+    _print(status, as_json=False)
+    assert SAID in capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize("otherwise", [ExitCode.DONE, ExitCode.FOUND])
+def test_f59_a_command_about_dead_letters_names_what_it_could_not_look_at(
+    otherwise: ExitCode, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_memory() as memory:
+        desk = Desk(Settings(), "letters", {}, reader(SPOILT), memory)
+        assert desk.exit_code(otherwise) is ExitCode.FOUND
+        assert SAID in capsys.readouterr().err
+        assert Desk(Settings(), "letters", {}, reader(), memory).exit_code(otherwise) is otherwise
+
+
+def test_f85_a_redrive_does_not_begin_where_some_marks_cannot_be_read() -> None:
+    marks = UnreadRange(TopicPartition("letters.redriven", 3), 5, 9, "CorruptRecordException")
+    with open_memory() as memory:
+        Desk(Settings(), "letters", {}, reader(SPOILT), memory).require_all_marks()
+        with pytest.raises(BrokersError, match=r"redriven-3: offsets 5 to 8 not read .*--again"):
+            Desk(Settings(), "letters", {}, reader(SPOILT, marks), memory).require_all_marks()

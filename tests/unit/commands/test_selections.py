@@ -1,0 +1,54 @@
+"""A selection that makes no sense is refused before a server is asked, whichever command it is."""
+
+from __future__ import annotations
+
+import pytest
+
+from consumer.commands.audit.audit import AuditRequest, audit
+from consumer.commands.explain import explain
+from consumer.commands.replay.request import Request, check_selection
+from consumer.commands.show import show_session
+from consumer.errors import ExitCode, SettingsError
+from consumer.settings import Settings
+
+SETTINGS = Settings()
+
+
+@pytest.mark.parametrize(
+    ("selection", "said"),
+    [
+        (
+            Request(from_offset=50, to_offset=10),
+            "--from-offset 50 is not below --to-offset 10",
+        ),
+        (
+            Request(sessions=("\udcff",)),
+            "--session is not the id of a session: it must be text, and not empty",
+        ),
+        (
+            Request(sessions=("s", "")),
+            "--session is not the id of a session: it must be text, and not empty",
+        ),
+    ],
+)
+async def test_an_audit_refuses_what_a_replay_refuses(selection: Request, said: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        await audit(SETTINGS, AuditRequest(selection), None)
+    assert str(refused.value) == said
+    assert refused.value.exit_code is ExitCode.USAGE
+
+
+@pytest.mark.parametrize("selection", [Request(), Request(from_offset=3, to_offset=4)])
+def test_an_audit_of_everything_needs_no_selection(selection: Request) -> None:
+    check_selection(selection)
+
+
+@pytest.mark.parametrize("session_id", ["", "\udcff"])
+async def test_what_cannot_be_the_id_of_a_session_is_not_looked_for(session_id: str) -> None:
+    said = "SESSION_ID is not the id of a session: it must be text, and not empty"
+    with pytest.raises(SettingsError) as refused:
+        await explain(SETTINGS, Request(sessions=(session_id,)), None, as_json=True)
+    assert str(refused.value) == said
+    with pytest.raises(SettingsError) as refused:
+        await show_session(SETTINGS, session_id, as_json=True)
+    assert str(refused.value) == said

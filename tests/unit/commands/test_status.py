@@ -1,0 +1,97 @@
+"""What ``status`` finds, over brokers that answer by heart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+
+from consumer.commands import status
+from consumer.contract.record import Record, TopicPartition
+from consumer.errors import ExitCode
+from consumer.kafka.committed import Belonging, Committed, Held
+from consumer.kafka.groups import Group
+from consumer.kafka.ranges import UnreadRange
+from consumer.kafka.topics import TopicDescription
+from consumer.settings import load_settings
+
+TOPIC = "t"
+BEGINNINGS = {0: 100, 1: 100, 2: 100}
+COMMITTED = {0: 40, 1: 100}
+
+
+class Brokers:
+    """Three partitions that begin at 100 and end there, too: deleted to their end."""
+
+    def __init__(self) -> None:
+        self.unread: list[UnreadRange] = []
+        self.spoilt: list[UnreadRange] = []
+
+    async def describe(self, _: Collection[str]) -> Mapping[str, TopicDescription]:
+        return {TOPIC: TopicDescription(TOPIC, len(BEGINNINGS), 1)}
+
+    async def partitions_of(self, _: Collection[str]) -> list[TopicPartition]:
+        return [TopicPartition(TOPIC, number) for number in BEGINNINGS]
+
+    async def beginnings(self, _: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+        return {TopicPartition(TOPIC, number): offset for number, offset in BEGINNINGS.items()}
+
+    ends = beginnings
+
+    async def read(self, *_: object, **__: object) -> AsyncIterator[tuple[Any, Sequence[Record]]]:
+        nothing: tuple[tuple[Any, Sequence[Record]], ...] = ()
+        for batch in nothing:
+            yield batch
+
+
+@asynccontextmanager
+async def opened(_: object) -> AsyncIterator[Brokers]:
+    yield Brokers()
+
+
+def let_group_have(monkeypatch: pytest.MonkeyPatch, committed: Mapping[int, Committed]) -> None:
+    async def describe_group(*_: object) -> Group:
+        kept = {TopicPartition(TOPIC, number): one for number, one in committed.items()}
+        return Group("Stable", "range", [], kept)
+
+    monkeypatch.setattr(status, "open_admin", opened)
+    monkeypatch.setattr(status, "open_range_reader", opened)
+    monkeypatch.setattr(status, "describe_group", describe_group)
+
+
+@pytest.mark.parametrize(
+    ("committed", "lost", "code"),
+    [
+        (COMMITTED, [60, 0, 0], ExitCode.FOUND),
+        ({0: 100, 1: 100, 2: 100}, [0, 0, 0], ExitCode.DONE),
+        ({}, [0, 0, 0], ExitCode.DONE),
+    ],
+)
+async def test_f90_what_was_deleted_before_the_group_had_read_it_is_told_and_found(
+    committed: Mapping[int, int],
+    lost: list[int],
+    code: ExitCode,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    let_group_have(monkeypatch, {number: Committed(at) for number, at in committed.items()})
+    settings = load_settings({"kafka.topics": TOPIC})
+    assert await status.show_status(settings, watch=False, as_json=True) is code
+    found = json.loads(capsys.readouterr().out)
+    assert [part["lost"] for part in found["partitions"]] == lost
+
+
+async def test_f57_a_held_partition_is_told_and_found(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    held = Held("2026-03-04T10:00:00.000Z", 100, {"invalid": 3})
+    kept = {0: Committed(100), 1: Committed(100, Belonging(held=held).encoded())}
+    let_group_have(monkeypatch, kept)
+    settings = load_settings({"kafka.topics": TOPIC})
+    assert await status.show_status(settings, watch=False, as_json=True) is ExitCode.FOUND
+    told = [part["held"] for part in json.loads(capsys.readouterr().out)["partitions"]]
+    assert told == [None, asdict(held), None]

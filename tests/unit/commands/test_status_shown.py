@@ -1,0 +1,123 @@
+"""How the group's state is watched and shown; what is asked for it is in tests/integration."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from consumer.commands import status
+from consumer.commands.status import GroupStatus, PartitionStatus
+from consumer.errors import ConsumerError, PreconditionError, TransientError
+from consumer.kafka.committed import Held
+from consumer.settings import Settings
+
+
+def partition(number: int, *, topic: str = "conversation.events") -> PartitionStatus:
+    return PartitionStatus(
+        topic, number, f"conversation-consumer-{number:036}", "/10.0.0.1",
+        0, 123456789, 123456790, 1, 3.0, 600.0, 0,
+    )  # fmt: skip
+
+
+def group(partitions: int, *, known: bool = True) -> GroupStatus:
+    parts = [partition(number) for number in range(partitions)]
+    return GroupStatus("g", known, "Stable", 1, 1, None, None, parts)
+
+
+class Over(Exception):  # noqa: N818 -- not an error: the test has seen enough
+    """Ends watching, which goes on until it is interrupted."""
+
+
+@asynccontextmanager
+async def nothing(_: object) -> AsyncIterator[None]:
+    yield
+
+
+def seen(
+    monkeypatch: pytest.MonkeyPatch, *looks: GroupStatus | BaseException, width: int = 200
+) -> io.StringIO:
+    """Let watching see these, one after the other, and return what it will write."""
+    coming: Iterator[GroupStatus | BaseException] = iter([*looks, Over()])
+    written = io.StringIO()
+
+    async def look(*_: object) -> tuple[GroupStatus, None]:
+        found = next(coming)
+        if isinstance(found, BaseException):
+            raise found
+        return found, None
+
+    monkeypatch.setattr(status, "_look", look)
+    monkeypatch.setattr(status, "open_admin", nothing)
+    monkeypatch.setattr(status, "open_range_reader", nothing)
+    monkeypatch.setattr(status, "INTERVAL", 0.0)
+    monkeypatch.setattr(
+        status, "console", lambda: Console(file=written, force_terminal=True, width=width)
+    )
+    return written
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        TransientError("KafkaConnectionError", "a broker is away"),
+        PreconditionError("gone"),
+        TimeoutError(),
+    ],
+)
+async def test_f66_watching_shows_trouble_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch, trouble: Exception
+) -> None:
+    written = seen(monkeypatch, group(1), trouble, group(2))
+    with pytest.raises(Over):
+        await status.show_status(Settings(), watch=True, as_json=False)
+    said = str(trouble) or "no answer in time"
+    _, during, after = written.getvalue().partition(said)
+    assert during, "the trouble is not shown"
+    assert "events-1" in after, "what came after it is not shown"
+
+
+async def test_f66_what_was_never_seen_is_not_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen(monkeypatch, TransientError("KafkaConnectionError"))
+    with pytest.raises(ConsumerError):
+        await status.show_status(Settings(), watch=True, as_json=False)
+
+
+def test_f97_the_partitions_number_is_never_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    for width in (80, 60, 40):
+        written = io.StringIO()
+        console = Console(file=written, force_terminal=False, width=width, soft_wrap=True)
+        console.print(status._table(group(12)))
+        assert [f"conversation.events-{n} " in written.getvalue() for n in range(12)] == [True] * 12
+
+
+def test_f96_members_at_one_host_are_told_apart_and_a_group_that_there_is_not_is_said() -> None:
+    written = io.StringIO()
+    console = Console(file=written, width=200)
+    console.print(status._table(group(2)))
+    console.print(status._table(group(0, known=False)))
+    shown = written.getvalue()
+    assert "00000000 /10.0.0.1" in shown
+    assert "00000001 /10.0.0.1" in shown
+    assert "g: there is no such group" in shown
+    assert group(0, known=False).found
+
+
+def test_f57_why_a_partition_is_held_is_shown_below_the_table_whatever_was_committed() -> None:
+    def shown(held: Held) -> str:
+        written = io.StringIO()
+        parts = [partition(0), replace(partition(1), held=held)]
+        Console(file=written, width=80).print(status._table(replace(group(0), partitions=parts)))
+        assert max(map(len, written.getvalue().splitlines())) <= 80
+        return " ".join(written.getvalue().split())
+
+    held = Held("2026-03-04T10:00:00.000Z", 123456789, {"undecodable": 600, "invalid": 100})
+    said = "events-1 is held since 2026-03-04T10:00:00.000Z at offset 123456789"
+    assert f"{said} (undecodable 600, invalid 100)" in shown(held)
+    assert shown(replace(held, reasons={})).endswith(said)
+    forged = shown(Held("\x1b[2J", 1, {"a\nb\u202e": 2}))
+    assert "is held since \\x1b[2J at offset 1 (a\\nb\\u202e 2)" in forged

@@ -1,0 +1,61 @@
+"""What a consumer says of itself is read from its metrics, by the names it really uses."""
+
+from __future__ import annotations
+
+from asyncio.subprocess import Process
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from consumer.contract.record import TopicPartition
+from consumer.demo.members import Member, MemberState
+from consumer.observability.metrics import Metrics
+from consumer.ports import PartitionReport
+from consumer.state.outcomes import Outcome
+
+PARTITIONS = [TopicPartition("conversation.events", number) for number in range(3)]
+
+
+@dataclass
+class StandIn:
+    """Stands for a process: it runs while it has no return code."""
+
+    returncode: int | None = None
+
+
+def member(process: StandIn | None = None) -> Member:
+    return Member("consumer-1", 0, cast("Process", process or StandIn()), Path("log"))
+
+
+def test_counts_are_added_up_over_the_partitions() -> None:
+    metrics = Metrics()
+    metrics.assigned(PARTITIONS)
+    for number, partition in enumerate(PARTITIONS):
+        metrics.lag(partition, 10 * number)
+        outcomes = Counter({Outcome.APPLIED: 1500 + number, Outcome.REDELIVERED: 2})
+        metrics.settled(partition, PartitionReport(first=0, end=9, outcomes=outcomes))
+    watched = member()
+    watched.read(metrics.exposition().decode())
+    assert (watched.partitions, watched.lag) == (3, 30)
+    assert watched.outcomes == Counter({"applied": 4503, "redelivered": 6})
+
+
+def test_reading_again_replaces_what_was_read() -> None:
+    metrics, watched = Metrics(), member()
+    metrics.assigned(PARTITIONS)
+    watched.read(metrics.exposition().decode())
+    watched.read(metrics.exposition().decode())
+    assert watched.partitions == 3
+
+
+async def test_a_member_that_does_not_answer_yet_is_joining() -> None:
+    watched = member()
+    await watched.look()
+    assert watched.state is MemberState.JOINING
+
+
+async def test_a_member_whose_process_is_gone_has_ended() -> None:
+    watched = member(StandIn(returncode=3))
+    await watched.look()
+    assert watched.state is MemberState.ENDED

@@ -1,0 +1,95 @@
+"""What was fetched of a partition is handed out bounded."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from aiokafka import TopicPartition as ClientPartition
+from aiokafka.consumer.fetcher import READ_COMMITTED
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+
+from consumer.kafka import fetch_results
+from consumer.kafka.fetch_results import (
+    Batches,
+    BoundedFetchResult,
+    NamedPartitionRecords,
+    begin_fetch,
+    bound_buffers,
+)
+
+P0 = ClientPartition("t", 0)
+HEADER = b"h" * 100_000
+
+
+class Assigned:
+    """The client's assignment, as far as a fetch result asks for it."""
+
+    def state_value(self, _: ClientPartition) -> Assigned:
+        return self
+
+    def consumed_to(self, position: int) -> None:
+        self.position = position
+
+
+class Result(BoundedFetchResult):
+    def check_assignment(self, _: Any) -> bool:
+        return True
+
+
+def fetched(records: int) -> Result:
+    """What a fetch brings of records that are small but for their headers."""
+    builder = DefaultRecordBatchBuilder(
+        magic=2,
+        compression_type=0,
+        is_transactional=0,
+        producer_id=-1,
+        producer_epoch=-1,
+        base_sequence=-1,
+        batch_size=2**30,
+    )
+    for offset in range(records):
+        builder.append(offset, 1, b"k", b"{}", [("trace", HEADER)])
+    content = Batches(bytes(builder.build()))
+    parts = NamedPartitionRecords(P0, content, [], 0, None, None, True, READ_COMMITTED)
+    return Result(P0, assignment=Assigned(), partition_records=parts, backoff=0)
+
+
+def test_f70_headers_count_for_what_one_fetch_hands_out(monkeypatch: Any) -> None:
+    monkeypatch.setattr(BoundedFetchResult, "max_bytes", 10 * len(HEADER))
+    begin_fetch()
+    result = fetched(100)
+    assert len(result.getall(2000)) == 10
+    begin_fetch()
+    assert result.getall(2000)[0].offset == 10, "what had no room comes next"
+
+
+class Fetcher:
+    """The client's fetcher, as far as what it asks for next; ``_records``: what it keeps."""
+
+    def __init__(self) -> None:
+        self._records: dict[ClientPartition, object] = {}
+        self._fetch_max_bytes = 0
+
+    def _get_actions_per_node(self, _: object) -> int:
+        return self._fetch_max_bytes
+
+
+def test_f70_what_is_kept_of_all_partitions_counts_against_one_bound(monkeypatch: Any) -> None:
+    monkeypatch.setattr(fetch_results, "BEYOND_BOUND", 1_000)
+    fetcher, size = Fetcher(), fetched(10).fetched_bytes
+    assert size > 10 * len(HEADER)
+    cluster = SimpleNamespace(brokers=lambda: {1, 2})
+    bound_buffers(
+        SimpleNamespace(_fetcher=fetcher, _client=SimpleNamespace(cluster=cluster)), 3 * size
+    )
+    asked = [fetcher._get_actions_per_node(None)]
+    for number in range(4):
+        fetcher._records[ClientPartition("t", number)] = fetched(10)
+        asked.append(fetcher._get_actions_per_node(None))
+    assert asked == [3 * size // 2, size, size // 2, 1_000, 1_000]
+    for kept in fetcher._records.values():
+        assert isinstance(kept, Result)
+        begin_fetch()
+        kept.getall()
+    assert fetcher._get_actions_per_node(None) == asked[0], "what was taken is kept no longer"

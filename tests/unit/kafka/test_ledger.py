@@ -1,0 +1,229 @@
+"""Which offsets may be committed."""
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumer.contract.record import TopicPartition
+from consumer.contract.rejection import Reason
+from consumer.kafka.ledger import Ledger, LedgerError, Span
+from consumer.ports import Hold
+
+P0 = TopicPartition("events", 0)
+P1 = TopicPartition("events", 1)
+HOLD = Hold(5, 1.0, {Reason.INVALID: 3}, datetime(2026, 3, 4, 10, tzinfo=UTC))
+
+
+def ledger_at(offset: int, committed: int | None = None) -> Ledger:
+    ledger = Ledger()
+    ledger.new_epoch()
+    ledger.seed(P0, offset, committed)
+    return ledger
+
+
+def test_nothing_is_committable_before_it_is_settled() -> None:
+    ledger = ledger_at(10, committed=10)
+    ledger.take(P0, 10, 20)
+    assert ledger.uncommitted() == {}
+
+
+def test_a_settled_span_moves_the_committable_offset_to_its_end() -> None:
+    ledger = ledger_at(10, committed=10)
+    ledger.settle(ledger.take(P0, 10, 20))
+    assert ledger.uncommitted() == {P0: 20}
+
+
+def test_what_is_taken_behind_a_settled_span_is_not_committed_with_it() -> None:
+    ledger = ledger_at(10, committed=10)
+    ledger.settle(ledger.take(P0, 10, 20))
+    ledger.take(P0, 20, 30)
+    assert ledger.uncommitted() == {P0: 20}
+
+
+def test_a_span_settled_early_waits_for_the_one_before_it() -> None:
+    ledger = ledger_at(0)
+    first, second = ledger.take(P0, 0, 5), ledger.take(P0, 5, 9)
+    ledger.settle(second)
+    assert ledger.committable(P0) == 0
+    ledger.settle(first)
+    assert ledger.committable(P0) == 9
+
+
+def test_offsets_without_records_are_passed_over() -> None:
+    ledger = ledger_at(0)
+    ledger.settle(ledger.take(P0, 3, 5))
+    assert ledger.committable(P0) == 5
+
+
+def test_a_record_is_never_taken_twice() -> None:
+    ledger = ledger_at(0)
+    ledger.take(P0, 0, 5)
+    with pytest.raises(LedgerError):
+        ledger.take(P0, 4, 6)
+
+
+def test_a_span_of_an_older_epoch_settles_nothing() -> None:
+    ledger = ledger_at(0)
+    span = ledger.take(P0, 0, 5)
+    ledger.new_epoch()
+    ledger.seed(P0, 0, None)
+    assert ledger.settle(span) is False
+    assert ledger.committable(P0) == 0
+
+
+def test_a_commit_of_an_older_epoch_is_not_remembered() -> None:
+    ledger = ledger_at(0)
+    ledger.settle(ledger.take(P0, 0, 5))
+    revision = ledger.revision
+    ledger.new_epoch()
+    ledger.seed(P0, 0, None)
+    ledger.mark_committed([(P0, 5)], revision)
+    assert ledger.committed(P0) is None
+
+
+def test_a_commit_for_a_log_that_began_anew_meanwhile_is_not_remembered() -> None:
+    ledger = ledger_at(0)
+    ledger.settle(ledger.take(P0, 0, 5))
+    revision = ledger.revision
+    ledger.seed(P0, 0)
+    ledger.mark_committed([(P0, 5)], revision)
+    assert ledger.committed(P0) is None
+
+
+def test_a_commit_past_what_is_settled_is_a_defect() -> None:
+    ledger = ledger_at(0)
+    ledger.take(P0, 0, 5)
+    with pytest.raises(LedgerError):
+        ledger.mark_committed([(P0, 5)], ledger.revision)
+
+
+def test_what_is_given_back_is_taken_again_from_its_first_record() -> None:
+    ledger = ledger_at(0)
+    span = ledger.take(P0, 0, 5)
+    assert ledger.give_back(span) is True
+    assert ledger.taken(P0) == 0
+    assert ledger.settle(span) is False
+    assert ledger.uncommitted() == {}
+
+
+def test_a_commit_never_rewinds_what_the_group_had_committed() -> None:
+    ledger = ledger_at(0, committed=12)
+    ledger.settle(ledger.take(P0, 0, 5))
+    assert ledger.uncommitted() == {}
+    ledger.settle(ledger.take(P0, 5, 20))
+    assert ledger.uncommitted() == {P0: 20}
+
+
+def test_a_partition_with_unsettled_records_cannot_be_skipped_forward() -> None:
+    ledger = ledger_at(0)
+    ledger.take(P0, 0, 5)
+    with pytest.raises(LedgerError):
+        ledger.skip_to(P0, 9)
+
+
+def held_at(offset: int, committed: int | None) -> Ledger:
+    ledger = ledger_at(offset, committed)
+    assert ledger.give_back(ledger.take(P0, offset, offset + 3), HOLD)
+    return ledger
+
+
+def committed_once(ledger: Ledger) -> None:
+    """Let the brokers acknowledge what the ledger offers."""
+    offsets = ledger.uncommitted()
+    ledger.mark_committed(offsets.items(), ledger.revision, ledger.holds(offsets))
+
+
+@pytest.mark.parametrize(("offset", "committed"), [(0, None), (5, 5)])
+def test_f57_a_hold_is_committed_once_beside_an_offset_that_stands_still(
+    offset: int, committed: int | None
+) -> None:
+    ledger = held_at(offset, committed)
+    assert ledger.uncommitted() == {P0: offset}
+    assert ledger.holds([P0]) == {P0: HOLD}
+    committed_once(ledger)
+    assert ledger.uncommitted() == {}
+    ledger.resume([P0, P1])
+    assert ledger.uncommitted() == {P0: offset}
+    assert ledger.holds([P0]) == {}
+    committed_once(ledger)
+    assert ledger.uncommitted() == {}
+
+
+def test_f57_what_begins_or_ends_while_a_commit_is_under_way_is_told_by_the_next() -> None:
+    ledger = ledger_at(5, 5)
+    ledger.settle(ledger.take(P0, 5, 7))
+    offsets, holds = ledger.uncommitted(), ledger.holds([P0])
+    ledger.give_back(ledger.take(P0, 7, 9), HOLD)
+    ledger.mark_committed(offsets.items(), ledger.revision, holds)
+    assert ledger.uncommitted() == {P0: 7}
+    offsets, holds = ledger.uncommitted(), ledger.holds([P0])
+    ledger.resume([P0])
+    ledger.mark_committed(offsets.items(), ledger.revision, holds)
+    assert (ledger.uncommitted(), ledger.holds([P0])) == ({P0: 7}, {})
+
+
+@pytest.mark.parametrize("offset", [0, 5])
+def test_f57_a_hold_of_an_earlier_assignment_is_committed_over(offset: int) -> None:
+    ledger = Ledger()
+    ledger.new_epoch()
+    ledger.seed(P0, offset, offset, held=True)
+    assert (ledger.uncommitted(), ledger.holds([P0])) == ({P0: offset}, {})
+    committed_once(ledger)
+    assert ledger.uncommitted() == {}
+
+
+def test_f57_a_hold_of_a_log_that_is_no_more_is_committed_over_though_its_commit_lands_late() -> (
+    None
+):
+    ledger = held_at(5, 5)
+    offsets, revision, holds = ledger.uncommitted(), ledger.revision, ledger.holds([P0])
+    ledger.drop(P0)
+    ledger.seed(P0, 0, None)
+    ledger.mark_committed(offsets.items(), revision, holds)
+    assert (ledger.uncommitted(), ledger.holds([P0])) == ({P0: 0}, {})
+    committed_once(ledger)
+    ledger.drop(P0)
+    ledger.seed(P0, 0, None)
+    assert ledger.uncommitted() == {}
+
+
+def test_f57_no_hold_is_worth_a_commit_below_an_earlier_one() -> None:
+    assert held_at(0, committed=12).uncommitted() == {}
+
+
+def test_f57_a_partition_that_goes_on_takes_its_hold_back_with_its_next_offset() -> None:
+    ledger = held_at(5, 5)
+    committed_once(ledger)
+    ledger.resume([P0])
+    ledger.settle(ledger.take(P0, 5, 8))
+    assert (ledger.uncommitted(), ledger.holds([P0])) == ({P0: 8}, {})
+
+
+@given(st.data())
+def test_under_any_completion_order_the_committable_offset_never_passes_an_unsettled_record(
+    data: st.DataObject,
+) -> None:
+    ledger = Ledger()
+    ledger.new_epoch()
+    spans: dict[TopicPartition, list[Span]] = {}
+    for partition in (P0, P1):
+        offset = data.draw(st.integers(0, 5))
+        ledger.seed(partition, offset, None)
+        spans[partition] = []
+        for hole, size in data.draw(
+            st.lists(st.tuples(st.integers(0, 2), st.integers(1, 4)), max_size=6)
+        ):
+            spans[partition].append(ledger.take(partition, offset + hole, offset + hole + size))
+            offset += hole + size
+    order = data.draw(st.permutations([span for each in spans.values() for span in each]))
+    unsettled = list(order)
+    for span in order:
+        ledger.settle(span)
+        unsettled.remove(span)
+        for partition in spans:
+            waiting = [other.first for other in unsettled if other.partition == partition]
+            assert not waiting or ledger.committable(partition) <= min(waiting)
+    for partition, taken in spans.items():
+        assert not taken or ledger.committable(partition) == taken[-1].end

@@ -1,0 +1,326 @@
+"""Which topic an offset belongs to: topics that are deleted, made again, or not there."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from consumer.errors import TransientError
+from consumer.kafka.client import ClientLostError
+from consumer.kafka.committed import Belonging
+from consumer.kafka.topic_ids import TopicWatch
+from consumer.ports import Gap, GoneError, Reset, Start
+from tests import builders
+from tests.simulation.loop import in_virtual_time
+from tests.unit.kafka.scripted_client import P0, P1, P2, ScriptedClient, Setting, records
+
+OLD, NEW = "AAAAAAAAAAAAAAAAAAAAAQ", "AAAAAAAAAAAAAAAAAAAAAg"
+MAX_AGE = 5.0
+UNKNOWN_TOPIC = TransientError("UnknownTopicOrPartitionError", "commit refused")
+
+
+async def reading(setting: Setting) -> ScriptedClient:
+    """Read P0 and P1 of a topic with the old id from 10 on."""
+    await setting.assigned(P0, P1)
+    client = setting.client
+    client.ids = {builders.EVENTS: OLD, builders.SESSIONS: None}
+    client.offsets = {P0: 10, P1: 10}
+    await setting.source.poll([P0, P1], 100, 0.1)
+    return client
+
+
+async def made_again(setting: Setting, client: ScriptedClient) -> None:
+    """Let the topic be another one, and the time pass until that is asked for."""
+    client.ids |= {builders.EVENTS: NEW}
+    client.offsets = {}  # brokers forget what was committed for a topic that is deleted
+    for _ in range(3):
+        await asyncio.sleep(MAX_AGE)
+        polled = await setting.source.poll([], 1, 0.0)
+        if polled.gone:
+            assert set(polled.gone) == {P0, P1}
+            return
+    raise AssertionError("it was not noticed")
+
+
+@in_virtual_time
+async def test_f47_a_topic_made_again_is_read_from_its_beginning_though_it_has_outgrown_us() -> (
+    None
+):
+    setting = Setting()
+    client = await reading(setting)
+    client.fetches.append({P0: records(P0, 10, 11)})
+    await setting.source.poll([P0], 100, 0.1)
+    await made_again(setting, client)
+    polled = await setting.source.poll([P0], 100, 0.1)
+    assert polled.starts == {P0: Start(0, None)}
+    # The scripted log ended at 1,000: so many may have been unread.
+    assert polled.resets == [Reset(P0, 12, 0, unread=988)]
+    client.fetches.append({P0: records(P0, 0, 1)})
+    assert (await setting.source.poll([P0], 100, 0.1)).records == {P0: records(P0, 0, 1)}
+
+
+@in_virtual_time
+async def test_f47_what_the_new_log_has_lost_already_is_a_gap() -> None:
+    setting = Setting()
+    client = await reading(setting)
+    client.log_starts = {P0: 4}
+    await made_again(setting, client)
+    polled = await setting.source.poll([P0], 100, 0.1)
+    assert (polled.starts, polled.gaps) == ({P0: Start(4, None)}, [Gap(P0, 0, 4)])
+
+
+@in_virtual_time
+async def test_f47_a_topic_that_is_made_again_between_two_runs_is_read_from_its_beginning() -> None:
+    setting = Setting()
+    client = await setting.assigned(P0, P1)
+    client.ids = {builders.EVENTS: NEW}
+    client.offsets = {P0: 10, P1: 10}
+    client.metadata = {P0: Belonging(OLD).encoded(), P1: Belonging(NEW).encoded()}
+    polled = await setting.source.poll([P0, P1], 100, 0.1)
+    assert polled.starts == {P0: Start(0, None), P1: Start(10, 10)}
+    assert polled.resets == [Reset(P0, 10, 0)]
+
+
+@pytest.mark.parametrize("metadata", ["", "set by hand", "[1]", '{"topicId": 7}', "9" * 5000])
+@in_virtual_time
+async def test_f47_an_offset_that_says_nothing_of_its_log_is_taken_for_one_of_this_log(
+    metadata: str,
+) -> None:
+    setting = Setting()
+    client = await setting.assigned(P0)
+    client.ids = {builders.EVENTS: NEW}
+    client.offsets, client.metadata = {P0: 10}, {P0: metadata}
+    assert (await setting.source.poll([P0], 100, 0.1)).starts == {P0: Start(10, 10)}
+
+
+@in_virtual_time
+async def test_f47_a_commit_says_of_which_log_it_speaks() -> None:
+    setting = Setting()
+    client = await reading(setting)
+    await setting.source.poll([P2], 100, 0.1)
+    await setting.source.commit({P0: 11})
+    assert Belonging.decoded(client.metadata[P0]) == Belonging(OLD)
+
+
+@in_virtual_time
+async def test_f47_a_commit_names_the_log_that_was_read_until_the_other_one_is_begun() -> None:
+    setting = Setting()
+    client = await reading(setting)
+    client.ids |= {builders.EVENTS: NEW}
+    await setting.source.commit({P0: 11})
+    assert Belonging.decoded(client.metadata[P0]) == Belonging(OLD)
+    await made_again(setting, client)
+    await setting.source.poll([P0], 100, 0.1)
+    await setting.source.commit({P0: 1})
+    assert Belonging.decoded(client.metadata[P0]) == Belonging(NEW)
+
+
+@in_virtual_time
+async def test_f47_where_brokers_have_no_ids_nothing_is_another_log() -> None:
+    setting = Setting()
+    client = await reading(setting)
+    client.ids |= {builders.EVENTS: None}
+    for _ in range(3):
+        await asyncio.sleep(MAX_AGE)
+        assert not (await setting.source.poll([], 1, 0.0)).gone
+
+
+@in_virtual_time
+async def test_f47_what_another_member_has_read_of_the_new_log_is_not_read_again() -> None:
+    setting = Setting()
+    client = await reading(setting)
+    await client.callbacks.on_revoked()
+    client.ids |= {builders.EVENTS: NEW}
+    client.offsets, client.metadata = {P0: 3}, {P0: Belonging(NEW).encoded()}
+    await client.callbacks.on_assigned([P0])
+    polled = await setting.source.poll([P0], 100, 0.1)
+    assert (polled.starts, polled.resets) == ({P0: Start(3, 3)}, [])
+
+
+@in_virtual_time
+async def test_f47_a_topic_made_again_during_a_rebalance_is_said() -> None:
+    setting = Setting()
+    client = await reading(setting)
+    await client.callbacks.on_revoked()
+    client.ids |= {builders.EVENTS: NEW}
+    client.offsets = {}
+    await client.callbacks.on_assigned([P0])
+    assert (await setting.source.poll([P0], 100, 0.1)).resets == [Reset(P0, 10, 0, unread=990)]
+
+
+@in_virtual_time
+async def test_f47_what_was_unread_of_a_log_is_known_also_where_its_client_is_lost() -> None:
+    setting = Setting()
+    client = await reading(setting)
+    client.fetches.append(ClientLostError("fetching_ended"))
+    with pytest.raises(ClientLostError):
+        await setting.source.poll([P0], 100, 0.1)
+    again = await setting.assigned(P0)
+    again.ids = {builders.EVENTS: NEW, builders.SESSIONS: None}
+    assert (await setting.source.poll([P0], 100, 0.1)).resets == [Reset(P0, 10, 0, unread=990)]
+
+
+@in_virtual_time
+async def test_f47_ids_that_cannot_be_had_change_nothing() -> None:
+    setting = Setting()
+    client = await reading(setting)
+    client.ids_error = TransientError("KafkaTimeoutError")
+    for _ in range(3):
+        await asyncio.sleep(MAX_AGE)
+        assert not (await setting.source.poll([], 1, 0.0)).gone
+    assert setting.source.missing_topics() == ()
+
+
+@in_virtual_time
+async def test_f47_an_offset_of_another_log_is_none_that_the_group_has_reached() -> None:
+    setting = Setting()
+    client = await reading(setting)
+    await setting.source.commit({P0: 11})
+    client.offsets = {P0: 11}
+    assert await setting.source.committed([P0]) == {P0: 11}
+    await made_again(setting, client)
+    client.offsets = {P0: 11}
+    assert await setting.source.committed([P0]) == {P0: None}
+
+
+# --- topics that are not there ----------------------------------------------------------
+
+
+@in_virtual_time
+async def test_f61_partitions_of_a_topic_that_is_not_there_keep_no_other_from_being_read() -> None:
+    setting = Setting()
+    client = await setting.assigned(P0, P2)
+    client.ids = {builders.SESSIONS: OLD}
+    polled = await setting.source.poll([P0, P2], 100, 0.1)
+    assert polled.starts == {P2: Start(0, None)}
+    assert polled.failed[P0].cause == "UnknownTopicOrPartitionError"
+
+
+@in_virtual_time
+async def test_f61_a_commit_names_the_partitions_whose_topic_is_gone() -> None:
+    setting = Setting()
+    client = await reading(setting)
+    client.ids = {builders.SESSIONS: None}
+    client.commit_error = UNKNOWN_TOPIC
+    with pytest.raises(GoneError) as refused:
+        await setting.source.commit({P0: 11})
+    assert refused.value.partitions == [P0]
+
+
+@in_virtual_time
+async def test_f61_a_commit_that_is_refused_for_a_topic_that_is_there_is_tried_again() -> None:
+    setting = Setting()
+    client = await reading(setting)
+    client.commit_error = UNKNOWN_TOPIC
+    with pytest.raises(TransientError, match="UnknownTopic"):
+        await setting.source.commit({P0: 11})
+    client.commit_error = None
+    await setting.source.commit({P0: 11})
+
+
+async def _seen(setting: Setting, client: ScriptedClient) -> list[str]:
+    for _ in range(2):
+        await asyncio.sleep(MAX_AGE)
+        await setting.source.poll([], 1, 0.0)
+    return list(setting.source.missing_topics())
+
+
+@in_virtual_time
+async def test_f47_a_topic_is_missing_until_it_is_there_and_known_and_read() -> None:
+    setting = Setting()
+    client = await setting.assigned(P0, P2)
+    assert await _seen(setting, client) == []
+    client.ids = {builders.SESSIONS: None}
+    assert await _seen(setting, client) == [builders.EVENTS]
+    client.known_topics = {builders.SESSIONS}
+    client.ids |= {builders.EVENTS: NEW}
+    assert await _seen(setting, client) == [builders.EVENTS], "the client does not know it"
+    await client.callbacks.on_assigned([P2])
+    client.known_topics |= {builders.EVENTS}
+    assert await _seen(setting, client) == [builders.EVENTS], "nobody reads it"
+    await client.callbacks.on_assigned([P0, P2])
+    assert await _seen(setting, client) == []
+
+
+def test_f47_a_client_that_has_just_been_opened_misses_nothing_that_is_there() -> None:
+    watch = TopicWatch((builders.EVENTS, builders.SESSIONS), MAX_AGE, 1.0)
+    watch._ids = {builders.EVENTS: OLD, builders.SESSIONS: NEW}
+    assert watch.missing({}, []) == []
+    watch._ids = {builders.EVENTS: OLD}
+    assert watch.missing({}, []) == [builders.SESSIONS]
+
+
+def test_f47_a_member_that_is_one_too_many_for_a_smaller_topic_misses_nothing() -> None:
+    watch = TopicWatch((builders.EVENTS, builders.SESSIONS), MAX_AGE, 1.0)
+    watch._ids = {builders.EVENTS: OLD, builders.SESSIONS: NEW}
+    counts = {builders.EVENTS: 12, builders.SESSIONS: 6}
+    assert watch.missing(counts, [P0]) == []
+    assert watch.missing(counts, []) == []
+    assert watch.missing(counts, [P2]) == [builders.EVENTS]
+
+
+# --- positions that jump back -------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_f52_a_client_that_goes_back_in_the_same_log_goes_on_where_the_group_is() -> None:
+    setting = Setting()
+    client = await reading(setting)
+    client.fetches.append({P0: records(P0, 0, 1)})
+    assert (await setting.source.poll([P0], 100, 0.1)).gone == [P0]
+    polled = await setting.source.poll([P0], 100, 0.1)
+    assert (polled.starts, polled.resets) == ({P0: Start(10, 10)}, [])
+
+
+@in_virtual_time
+async def test_f52_a_log_that_was_truncated_is_read_again_and_committed_only_beyond_the_old() -> (
+    None
+):
+    setting = Setting()
+    client = await reading(setting)
+    client.fetches.append({P0: records(P0, 10, 11, 12)})
+    await setting.source.poll([P0], 100, 0.1)
+    client.log_ends = {P0: 11}
+    client.positions = {P0: 0}
+    assert (await setting.source.poll([P0], 100, 0.1)).gone == [P0]
+    polled = await setting.source.poll([P0], 100, 0.1)
+    assert (polled.starts, polled.resets) == ({P0: Start(0, 10)}, [Reset(P0, 13, 0)])
+
+
+@in_virtual_time
+async def test_f52_no_offset_stays_committed_behind_the_end_of_a_log_that_was_truncated() -> None:
+    # The log grows beyond it again, and whoever began there would not read what it grew by.
+    setting = Setting()
+    client = await reading(setting)
+    client.log_ends = {P0: 6}
+    client.positions = {P0: 0}
+    assert (await setting.source.poll([P0], 100, 0.1)).gone == [P0]
+    polled = await setting.source.poll([P0], 100, 0.1)
+    assert (polled.starts, polled.resets) == ({P0: Start(0, None)}, [Reset(P0, 10, 0)])
+
+
+@in_virtual_time
+async def test_f52_going_back_brings_what_came_of_the_others() -> None:
+    setting = Setting()
+    client = await reading(setting)
+    client.fetches.append({P0: records(P0, 0), P1: records(P1, 10)})
+    polled = await setting.source.poll([P0, P1], 100, 0.1)
+    assert (polled.gone, polled.records) == ([P0], {P1: records(P1, 10)})
+
+
+@in_virtual_time
+async def test_f47_what_is_found_while_the_assignment_ends_is_said_in_the_next() -> None:
+    setting = Setting()
+    client = await reading(setting)
+    await made_again(setting, client)
+    setting.listener.gate.clear()
+    # Asked for before the engine takes no more, and answered behind it.
+    polling = asyncio.ensure_future(setting.source.poll([P0], 100, 0.1))
+    await asyncio.sleep(0)
+    revoking = asyncio.ensure_future(client.callbacks.on_revoked())
+    assert (await polling).starts == {}
+    setting.listener.gate.set()
+    await revoking
+    await client.callbacks.on_assigned([P0])
+    assert (await setting.source.poll([P0], 100, 0.1)).resets == [Reset(P0, 10, 0, unread=990)]

@@ -1,0 +1,72 @@
+"""Closing a client must not hold up the end of a process."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+from pydantic import SecretStr
+
+from consumer.mongo import clients
+from consumer.mongo.clients import close_client, open_client, servers_of
+from consumer.settings.groups import MongoSettings
+from consumer.settings.values import Driver
+
+NOBODY = SecretStr("mongodb://127.0.0.1:9/?directConnection=true")
+
+
+async def test_closing_pymongo_takes_no_longer_than_it_may(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    client = open_client(MongoSettings(uri=NOBODY, driver=Driver.PYMONGO))
+    begun = asyncio.Event()
+
+    async def close() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    close_for_good = client.close
+    monkeypatch.setattr(clients, "CLOSE_SECONDS", 0.05)
+    monkeypatch.setattr(client, "close", close)
+    async with asyncio.timeout(5):
+        await close_client(client)
+    assert begun.is_set()
+    await close_for_good()  # type: ignore[misc]  # Motor's would return nothing
+
+
+async def test_closing_motor_neither_stops_the_event_loop_nor_takes_longer_than_it_may(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    client = open_client(MongoSettings(uri=NOBODY, driver=Driver.MOTOR))
+    let_go = threading.Event()
+    close_for_good = client.delegate.close
+    monkeypatch.setattr(clients, "CLOSE_SECONDS", 0.05)
+    monkeypatch.setattr(type(client), "close", lambda _: let_go.wait())
+    async with asyncio.timeout(5):
+        await close_client(client)
+    let_go.set()
+    close_for_good()
+
+
+@pytest.mark.parametrize("driver", Driver)
+async def test_a_client_that_can_close_is_closed(driver: Driver) -> None:
+    client = open_client(MongoSettings(uri=NOBODY, driver=driver))
+    await close_client(client)
+    with pytest.raises(Exception, match=r"[Cc]losed|Cannot use"):
+        await client.admin.command("ping")
+
+
+@pytest.mark.parametrize(
+    ("uri", "servers"),
+    [
+        ("mongodb://host", "host:27017"),
+        ("mongodb://b:1,A,b:1/?replicaSet=r", "a:27017,b:1"),
+        ("mongodb://user:p%40ss@host:1/admin", "host:1"),
+        ("mongodb://user:p@ss@host?tls=true", "host:27017"),
+        ("mongodb://[::1]:1,[::2]/", "[::1]:1,[::2]:27017"),
+        ("mongodb+srv://user:pass@cluster.example.net/db?w=1", "mongodb+srv://cluster.example.net"),
+    ],
+)
+def test_f63_servers_are_named_in_one_way_and_without_a_secret(uri: str, servers: str) -> None:
+    assert servers_of(uri) == servers

@@ -1,0 +1,128 @@
+"""An altered document is put back by the very record it came from, and by no other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from consumer.mongo.dry_run import DryStore
+from consumer.mongo.mongo_store import MongoStore
+from consumer.mongo.restoring import DryRestorer, RestoringStore, own_place, restoring_update
+from consumer.state.outcomes import Outcome
+from consumer.state.writes import Write
+from tests.fakes.collections import MemoryCollections
+from tests.fakes.memory import MemoryOfDicts
+from tests.unit.state.builders import (
+    completed,
+    create_write,
+    created,
+    end_write,
+    event,
+    failed,
+    record,
+    write,
+)
+
+
+class ScriptedRestorer:
+    """Restores what it is told to."""
+
+    def __init__(self, *restorable: Write) -> None:
+        self.restorable = restorable
+        self.asked: list[Write] = []
+
+    async def restore(self, write: Write) -> bool:
+        self.asked.append(write)
+        return write in self.restorable
+
+
+async def apply(store: RestoringStore, *writes: Write) -> list[Outcome]:
+    return [result.outcome for result in await store.begin(writes).attempt()]
+
+
+async def stored(*writes: Write) -> MemoryCollections:
+    collections = MemoryCollections()
+    await MongoStore(collections).begin(writes).attempt()
+    return collections
+
+
+async def test_only_records_known_to_be_altered_are_restored() -> None:
+    collections = await stored(write(event("s", "a")), write(event("s", "b"), 1))
+    altered = write(event("s", "a", {"text": "as it was"}))
+    other = write(event("s", "b", {"text": "as it was"}), 1)
+    restorer = ScriptedRestorer(altered, other)
+    store = RestoringStore(
+        MongoStore(collections), restorer, lambda position: position == altered.position
+    )
+    assert await apply(store, altered, other) == ["applied", "conflict"]
+    assert restorer.asked == [altered]
+    assert store.restored == 1
+
+
+async def test_a_difference_beside_the_content_is_restored_too() -> None:
+    end = write(completed(event_count=3))
+    collections = await stored(end)
+    store = RestoringStore(MongoStore(collections), ScriptedRestorer(end), lambda _: True)
+    assert await apply(store, end) == ["applied"]
+
+
+async def test_what_cannot_be_restored_ends_as_it_would_have() -> None:
+    collections = await stored(write(event()))
+    store = RestoringStore(MongoStore(collections), ScriptedRestorer(), lambda _: True)
+    assert await apply(store, write(event(payload={"text": "x"}), 7)) == ["conflict"]
+    assert store.restored == 0
+
+
+async def test_a_missing_document_is_applied_and_not_counted_as_restored() -> None:
+    restorer = ScriptedRestorer()
+    store = RestoringStore(MongoStore(MemoryCollections()), restorer, lambda _: True)
+    assert await apply(store, write(event())) == ["applied"]
+    assert restorer.asked == []
+
+
+async def dry(collections: MemoryCollections, writes: Sequence[Write]) -> list[Outcome]:
+    memory = MemoryOfDicts()
+    store = RestoringStore(
+        DryStore(collections, memory), DryRestorer(collections, memory), lambda _: True
+    )
+    return [outcome for one in writes for outcome in await apply(store, one)]
+
+
+async def test_a_dry_run_predicts_a_restoration_and_judges_by_it() -> None:
+    collections = await stored(write(event(payload={"text": "altered"})))
+    mine, same, another = (
+        write(event(payload={"text": text}), record(offset))
+        for offset, text in [(0, "true"), (1, "true"), (2, "altered")]
+    )
+    assert await dry(collections, [mine, same, another]) == ["applied", "duplicate", "conflict"]
+    assert collections.events[("s", "e")]["payload"]["text"] == "altered"
+
+
+async def test_a_dry_run_predicts_no_restoration_by_another_record() -> None:
+    collections = await stored(write(created(language="altered")))
+    assert await dry(collections, [write(created(language="en"), 5)]) == ["conflict"]
+
+
+async def test_a_dry_run_predicts_no_restoration_of_a_document_without_an_origin() -> None:
+    collections = MemoryCollections()
+    collections.put_session({"sessionId": "s", "status": "failed"})
+    assert await dry(collections, [write(completed())]) == ["conflict"]
+
+
+def test_the_place_of_a_record_is_named_by_its_ids_and_its_origin() -> None:
+    origin = {"topic": "conversation.events", "partition": 2, "offset": 7}
+    source = record(7, partition=2)
+    assert own_place(write(event(), source)) == {"sessionId": "s", "eventId": "e"} | {
+        f"from.{name}": value for name, value in origin.items()
+    }
+    assert own_place(write(created(), source)) == {"sessionId": "s"} | {
+        f"createdFrom.{name}": value for name, value in origin.items()
+    }
+    assert own_place(write(failed(), source)) == {"sessionId": "s"} | {
+        f"endedFrom.{name}": value for name, value in origin.items()
+    }
+
+
+def test_an_end_is_restored_without_what_only_another_end_would_have() -> None:
+    update = restoring_update(end_write(completed(event_count=3)))
+    assert update["$unset"] == {"reason": ""}
+    assert set(restoring_update(create_write(created()))) == {"$set"}

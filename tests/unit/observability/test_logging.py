@@ -1,0 +1,248 @@
+"""The log as its reader gets it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+from pydantic import SecretStr
+
+from consumer.errors import TransientError
+from consumer.observability.libraries import LIBRARIES, REPEAT_INTERVAL, LibraryHandler
+from consumer.observability.logging import configure_logging, get_logger
+from consumer.observability.writer import MOST_WAITING
+from consumer.settings import LogFormat, LogLevel, LogSettings, MongoSettings, Settings
+
+CANARY = "hunter2-canary"
+ROOT = Path(__file__).parents[3]
+
+Lines = Callable[[], list[str]]
+Start = Callable[..., Lines]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Configure the log into a file; what that changed is undone at the end."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    levels = {name: logging.getLogger(name).level for name in LIBRARIES}
+    path = tmp_path / "log"
+
+    def configure(log_format: LogFormat = LogFormat.JSON, level: LogLevel = LogLevel.INFO) -> Lines:
+        settings = Settings(
+            log=LogSettings(format=log_format, level=level),
+            mongo=MongoSettings(uri=SecretStr(f"mongodb://user:{CANARY}@db")),
+        )
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
+        writer = configure_logging(settings, descriptor=descriptor)
+        os.close(descriptor)  # whatever others do to theirs, the log has its own
+
+        def lines() -> list[str]:
+            assert writer.flush(10)
+            return path.read_text().splitlines()
+
+        return lines
+
+    yield configure
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for name, its_level in levels.items():
+        logging.getLogger(name).setLevel(its_level)
+    logging.captureWarnings(capture=False)
+    structlog.reset_defaults()
+
+
+def test_a_line_is_one_json_object_that_begins_with_when_how_bad_and_what(start: Start) -> None:
+    lines = start()
+    get_logger().warning("retrying", stage="apply", attempt=3)
+    (line,) = lines()
+    entry = json.loads(line)
+    assert list(entry) == ["timestamp", "level", "event", "stage", "attempt"]
+    assert entry["timestamp"].endswith("Z")
+    assert (entry["level"], entry["event"], entry["attempt"]) == ("warning", "retrying", 3)
+
+
+def test_lines_below_the_level_are_not_written(start: Start) -> None:
+    lines = start(level=LogLevel.WARNING)
+    get_logger().info("quiet")
+    logging.getLogger("aiokafka").info("quiet")
+    get_logger().error("loud")
+    assert [json.loads(line)["event"] for line in lines()] == ["loud"]
+
+
+def test_libraries_lines_look_like_our_own(start: Start) -> None:
+    lines = start()
+    logging.getLogger("aiokafka.conn").warning("cannot reach %s:%s", "broker", 9092)
+    (entry,) = map(json.loads, lines())
+    assert entry["event"] == "cannot reach broker:9092"
+    assert (entry["level"], entry["logger"]) == ("warning", "aiokafka.conn")
+
+
+def test_a_secret_is_in_no_line_whatever_says_it(start: Start) -> None:
+    lines = start()
+    uri = f"mongodb://user:{CANARY}@db"
+    get_logger().info("opening", uri=uri, detail=f"to {uri}", password=CANARY)
+    get_logger().info(f"opened with {CANARY}", nested={"a": [CANARY]})
+    logging.getLogger("pymongo").warning("lost %s", uri)
+    try:
+        raise OSError(f"cannot connect to {uri}")
+    except OSError:
+        get_logger().exception("failed")
+        logging.getLogger("aiokafka").exception("failed")
+    assert len(lines()) == 5
+    assert CANARY not in "\n".join(lines())
+
+
+def test_an_exceptions_text_is_shown_only_where_it_can_quote_no_data(start: Start) -> None:
+    lines = start()
+    try:
+        try:
+            raise ValueError(CANARY)
+        except ValueError as error:
+            raise TransientError("NetworkTimeout", "after 10 s") from error
+    except TransientError:
+        get_logger().exception("failed")
+    (entry,) = map(json.loads, lines())
+    assert "ValueError: (message withheld: it may quote data)" in entry["failure"]
+    assert "consumer.errors.TransientError: NetworkTimeout: after 10 s" in entry["failure"]
+    assert f"{__file__}:" in entry["failure"]
+    assert CANARY not in entry["failure"]
+
+
+def test_asyncios_report_of_a_forgotten_exception_does_not_quote_it(start: Start) -> None:
+    lines = start()
+    logging.getLogger("asyncio").error(
+        "Task exception was never retrieved\nfuture: <Task exception=ValueError(%r)>", CANARY
+    )
+    (entry,) = map(json.loads, lines())
+    assert entry["event"] == "Task exception was never retrieved"
+
+
+def test_commands_that_pymongo_would_log_at_debug_are_never_written(start: Start) -> None:
+    lines = start(level=LogLevel.DEBUG)
+    logging.getLogger("pymongo.command").debug("insert %s", {"text": "what was said"})
+    logging.getLogger("aiokafka").debug("request")
+    logging.getLogger("aiokafka").info("joined")
+    get_logger().debug("ours")
+    assert [json.loads(line)["event"] for line in lines()] == ["joined", "ours"]
+
+
+def test_warnings_of_python_are_lines_of_the_log(start: Start) -> None:
+    lines = start()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(capture=False)
+        logging.captureWarnings(capture=True)
+        warnings.warn("old way", DeprecationWarning, stacklevel=1)
+    (entry,) = map(json.loads, lines())
+    assert "DeprecationWarning: old way" in entry["event"]
+
+
+def test_ids_cannot_forge_lines_or_move_the_cursor(start: Start) -> None:
+    lines = start(LogFormat.CONSOLE)
+    evil = "a\nb\x1b[2J\u202ec\ud800\r"
+    get_logger().info("record_rejected", session_id=evil)
+    get_logger().info(evil)
+    logging.getLogger("aiokafka").warning(evil.replace("\n", ""))
+    written = lines()
+    assert len(written) == 3
+    assert not set("\x1b\r\u202e") & set("".join(written))
+
+
+def test_any_text_survives_as_json(start: Start) -> None:
+    lines = start()
+    text = "a\nb\x1b[2J\u202ec\ud800\r"
+    get_logger().info("x", session_id=text)
+    (line,) = lines()
+    assert line.isascii()
+    assert json.loads(line)["session_id"] == text
+
+
+def test_an_id_is_cut_where_it_is_longer_than_ids_can_be(start: Start) -> None:
+    lines = start()
+    get_logger().info("x", session_id="y" * 100_000)
+    (line,) = lines()
+    assert len(line) < 500
+
+
+def test_what_a_library_repeats_is_one_line_an_interval_with_a_count() -> None:
+    now = 0.0
+    written: list[str] = []
+    handler = LibraryHandler([lambda _l, _m, event: str(dict(event))], written.append, lambda: now)
+
+    def log(text: str, *args: object) -> None:
+        record = logging.LogRecord("aiokafka", logging.ERROR, "", 0, text, args, None)
+        handler.emit(record)
+
+    for port in range(500):
+        log("Unable to connect to node at %s", port)
+    log("something else 1")
+    log("something else 2")
+    assert len(written) == 2
+
+    now = REPEAT_INTERVAL
+    log("Unable to connect to node at %s", 9092)
+    assert "'repeated': 499" in written[-1]
+    handler.flush_repeats()
+    assert "'repeated': 1" in written[-1]
+    assert "something else 2" in written[-1]
+    assert len(written) == 4
+
+
+def test_a_libraries_wrong_arguments_do_not_cost_its_message(start: Start) -> None:
+    lines = start()
+    logging.getLogger("aiokafka").warning("%d brokers", "three")
+    assert json.loads(lines()[0])["event"] == "%d brokers"
+
+
+# --- a log that cannot be written, as a process meets it --------------------------------
+
+PROGRAM = """
+import logging, sys
+from consumer.observability.logging import configure_logging, get_logger
+from consumer.settings import Settings
+writer = configure_logging(Settings())
+for number in range(int(sys.argv[2])):
+    get_logger().info("line", number=number)
+    logging.getLogger("aiokafka").error("line")
+open(sys.argv[1], "w").write(str(writer.dropped))
+"""
+
+
+def run(done: Path, lines: int, redirection: str = "", stderr: int | None = None) -> int:
+    command = f'exec "$0" -c "$1" "$2" {lines} {redirection}'
+    ended = subprocess.run(
+        ["sh", "-c", command, sys.executable, PROGRAM, done],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]},
+        check=False,
+        timeout=60,
+        stderr=stderr,
+    )
+    return ended.returncode
+
+
+@pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_a_process_whose_log_is_closed_or_full_goes_on_to_its_end(
+    redirection: str, tmp_path: Path
+) -> None:
+    assert run(tmp_path / "done", 1_000, redirection) == 0
+    assert (tmp_path / "done").exists()
+
+
+def test_a_process_whose_log_nobody_reads_goes_on_to_its_end(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    try:
+        assert run(tmp_path / "done", MOST_WAITING + 2_000, stderr=writing) == 0
+    finally:
+        os.close(reading)
+        os.close(writing)
+    assert int((tmp_path / "done").read_text()) > 0
