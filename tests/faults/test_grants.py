@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -155,9 +155,7 @@ async def send_letters(log: Log) -> None:
 
 
 @pytest.fixture
-async def user(
-    secured_kafka: KafkaSettings, kafka_bootstrap_servers: str, empty_log: Log
-) -> AsyncIterator[User]:
+async def user(secured_kafka: KafkaSettings, kafka_bootstrap_servers: str, empty_log: Log) -> User:
     access = Access(kafka_bootstrap_servers, empty_log.name)
     await access.password(PASSWORD)
     parking, state = f"{empty_log.name}.parking", f"{empty_log.letters}.redriven"
@@ -168,8 +166,7 @@ async def user(
     home = home_of("s")
     await empty_log.publish((empty_log.topics[0], home, b"s", encoded(created("s"))))
     await send_letters(empty_log)
-    yield User(access, secured_kafka, empty_log)
-    await access.end()
+    return User(access, secured_kafka, empty_log)
 
 
 @pytest.mark.parametrize("command", NEEDS, ids=IDS.get)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +44,7 @@ class User:
 @pytest.fixture
 async def user(
     secured_kafka: KafkaSettings, kafka_bootstrap_servers: str, unique_name: str
-) -> AsyncIterator[User]:
+) -> User:
     access = Access(kafka_bootstrap_servers, unique_name)
     await create_topics(kafka_bootstrap_servers, unique_name, partitions=1)
     await access.password(PASSWORD)
@@ -65,8 +64,7 @@ async def user(
         session_timeout=6.0,
         security=security,
     )
-    yield User(access, kafka, TopicPartition(unique_name, 0))
-    await access.end()
+    return User(access, kafka, TopicPartition(unique_name, 0))
 
 
 @pytest.mark.parametrize(
