@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, TypeVar, assert_never
 
 from consumer import __version__, signals
+from consumer.checks import CheckResult, CheckStatus, raise_if_failed
 from consumer.contract.dead_letter import DeadLetter, dead_letter, smallest_letter_bytes
 from consumer.contract.record import Record, TopicPartition
 from consumer.contract.rejection import Rejected
@@ -24,7 +25,6 @@ from consumer.engine.runner import Limits, RunEnd, Runner
 from consumer.engine.supervise import TaskDiedError, supervise
 from consumer.engine.watchdog import Watchdog
 from consumer.errors import ConsumerError, ExitCode, PreconditionError, TransientError
-from consumer.findings import Finding, Status, refuse
 from consumer.kafka.client import open_client
 from consumer.kafka.codecs import check_codecs
 from consumer.kafka.committed import AcceptedTarget
@@ -34,7 +34,7 @@ from consumer.kafka.dead_letters import (
     letter_limit,
     open_producer,
 )
-from consumer.kafka.group_grants import kafka_findings
+from consumer.kafka.group_grants import check_kafka
 from consumer.kafka.groups import describe_group
 from consumer.kafka.range_reader import keep_ends_told, open_range_reader
 from consumer.kafka.source import KafkaSource
@@ -157,23 +157,23 @@ async def until_answered(
     )
 
 
-def accept(findings: Collection[Finding]) -> None:
-    """Log each warning; raise ``PreconditionError`` where a finding failed."""
-    for found in findings:
-        if found.status is Status.WARNING:
-            said = f"{found.detail}; cure: {found.cure}"
+def accept(results: Collection[CheckResult]) -> None:
+    """Log each warning; raise ``PreconditionError`` where a result failed."""
+    for found in results:
+        if found.status is CheckStatus.WARNING:
+            said = f"{found.detail}; fix: {found.fix}"
             get_logger().warning("precondition", subject=found.name, message=said)
-    refuse(findings)
+    raise_if_failed(results)
 
 
-async def surveyed(settings: Settings) -> tuple[dict[str, TopicDescription], list[Finding]]:
+async def surveyed(settings: Settings) -> tuple[dict[str, TopicDescription], list[CheckResult]]:
     """Return the topics that the settings name, as the brokers describe them, and what to say.
 
     Raises ``TransientError`` while no broker answers, ``PreconditionError`` where one refuses us.
     """
     async with open_admin(settings.kafka) as admin:
         topics = await admin.describe([*settings.kafka.topics, settings.dead_letters.topic], None)
-        return topics, await kafka_findings(settings, admin, topics)
+        return topics, await check_kafka(settings, admin, topics)
 
 
 async def refuse_other_target(settings: Settings, accepted: AcceptedTarget) -> None:
@@ -203,7 +203,7 @@ class Parts:
 async def opened(settings: Settings, observer: EngineObserver) -> AsyncIterator[Parts]:
     """Open what a run needs, after its preconditions; close it in the opposite order.
 
-    Raises ``PreconditionError`` naming each precondition that fails, with its cure.
+    Raises ``PreconditionError`` naming each precondition that fails, with its fix.
     """
     check_codecs()
     deadline = patience_of(settings)
@@ -213,10 +213,10 @@ async def opened(settings: Settings, observer: EngineObserver) -> AsyncIterator[
         store = await stack.enter_async_context(
             open_store(settings.mongo, observer.activity_refused)
         )
-        topics, findings = await until_answered(
+        topics, results = await until_answered(
             "Kafka", lambda: surveyed(settings), settings, deadline
         )
-        accept(findings)
+        accept(results)
         await until_answered("MongoDB", store.answer, settings, deadline, why=store.trouble)
         # Not cut short: an index over many documents takes longer to build than any start.
         accept(await until_answered("MongoDB", store.prepare, settings, deadline, cut=False))

@@ -140,7 +140,7 @@ def check(
     as_json: JsonOption = False,
     assignments: SetOption = None,
 ) -> None:
-    """Look at every precondition, with a cure for each that fails. Exit 1 if any does."""
+    """Look at every precondition, with a fix for each that fails. Exit 1 if any does."""
     settings = settings_from(assignments, servers=servers, uri=uri, database=database)
     from consumer.commands.check import check_everything
 

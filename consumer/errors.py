@@ -78,7 +78,7 @@ class SettingsError(ConsumerError):
 
 
 class PreconditionError(ConsumerError):
-    """What the service needs is not there; the message names the cure."""
+    """What the service needs is not there; the message names the fix."""
 
     exit_code = ExitCode.PRECONDITION
 

@@ -1,4 +1,4 @@
-"""``consumer check``: every precondition of a run, with a cure for each that fails."""
+"""``consumer check``: every precondition of a run, with a fix for each that fails."""
 
 from __future__ import annotations
 
@@ -10,44 +10,43 @@ from dataclasses import asdict
 from rich.table import Table
 from rich.text import Text
 
+from consumer.checks import CheckResult, CheckStatus
 from consumer.commands.console import console
 from consumer.errors import ConsumerError, ExitCode, PreconditionError
-from consumer.findings import Finding, Status
 from consumer.kafka.codecs import check_codecs
 from consumer.kafka.committed import AcceptedTarget
-from consumer.kafka.group_grants import kafka_findings
+from consumer.kafka.group_grants import check_kafka
 from consumer.kafka.groups import describe_group
 from consumer.kafka.topics import open_admin
 from consumer.mongo.opening import open_store
 from consumer.printable import printable_line
 from consumer.settings import Settings, exposed_files
 
-STYLES = {Status.OK: "green", Status.WARNING: "yellow", Status.FAILED: "bold red"}
+STYLES = {CheckStatus.OK: "green", CheckStatus.WARNING: "yellow", CheckStatus.FAILED: "bold red"}
 
 
 async def check_everything(settings: Settings, *, as_json: bool) -> ExitCode:
     """Print a line for each precondition; ``FOUND`` as exit code where one fails."""
-    findings = [_codecs(), *_exposed()]
+    results = [_codecs(), *_exposed()]
     kafka, mongo = await asyncio.gather(
         _answers("Kafka", _kafka(settings), settings),
         _answers("MongoDB", _mongo(settings), settings),
     )
-    findings += [*kafka, *mongo]
-    if not any(finding.status is Status.FAILED for finding in (*kafka, *mongo)):
-        findings += await _belonging(settings)
+    results += [*kafka, *mongo]
+    if not any(result.status is CheckStatus.FAILED for result in (*kafka, *mongo)):
+        results += await _belonging(settings)
     if as_json:
-        console().out(json.dumps([asdict(finding) for finding in findings]))
+        console().out(json.dumps([asdict(result) for result in results]))
     else:
-        _print(findings)
-    failed = any(finding.status is Status.FAILED for finding in findings)
+        _print(results)
+    failed = any(result.status is CheckStatus.FAILED for result in results)
     return ExitCode.FOUND if failed else ExitCode.DONE
 
 
-def _exposed() -> list[Finding]:
+def _exposed() -> list[CheckResult]:
     return [
-        Finding(
+        CheckResult.warning(
             variable,
-            Status.WARNING,
             "everybody on this machine may read the file that it names",
             "chmod o-r, or defaultMode: 0440 of a Kubernetes volume",
         )
@@ -55,34 +54,32 @@ def _exposed() -> list[Finding]:
     ]
 
 
-def _codecs() -> Finding:
+def _codecs() -> CheckResult:
     try:
         check_codecs()
     except PreconditionError as error:
-        return Finding(
-            "codecs", Status.FAILED, str(error), "pip install 'aiokafka[lz4,snappy,zstd]'"
-        )
-    return Finding("codecs", Status.OK, "gzip, snappy, lz4 and zstd can be read")
+        return CheckResult.failed("codecs", str(error), "pip install 'aiokafka[lz4,snappy,zstd]'")
+    return CheckResult.ok("codecs", "gzip, snappy, lz4 and zstd can be read")
 
 
-async def _kafka(settings: Settings) -> Sequence[Finding]:
+async def _kafka(settings: Settings) -> Sequence[CheckResult]:
     async with open_admin(settings.kafka) as admin:
         names = [*settings.kafka.topics, settings.dead_letters.topic]
         topics = await admin.describe(names, None)
-        reached = Finding("Kafka", Status.OK, f"reached by {settings.kafka.bootstrap_servers[0]}")
+        reached = CheckResult.ok("Kafka", f"reached by {settings.kafka.bootstrap_servers[0]}")
         return [
             reached,
-            *await kafka_findings(settings, admin, topics),
+            *await check_kafka(settings, admin, topics),
         ]
 
 
-async def _mongo(settings: Settings) -> Sequence[Finding]:
+async def _mongo(settings: Settings) -> Sequence[CheckResult]:
     async with open_store(settings.mongo) as store:
         await store.answer()
         return await store.inspect()
 
 
-async def _belonging(settings: Settings) -> Sequence[Finding]:
+async def _belonging(settings: Settings) -> Sequence[CheckResult]:
     """Compare where the group's records went with where they would go."""
     name = "stored records"
     try:
@@ -100,15 +97,15 @@ async def _belonging(settings: Settings) -> Sequence[Finding]:
             {p: k for p, k in group.committed.items() if p.topic in settings.kafka.topics}
         )
     except PreconditionError as error:
-        said, _, cure = str(error).partition("; cure: ")
-        return [Finding(name, Status.FAILED, said, cure)]
-    return [Finding(name, Status.OK, f"go to {accepted.target}")]
+        said, _, fix = str(error).partition("; fix: ")
+        return [CheckResult.failed(name, said, fix)]
+    return [CheckResult.ok(name, f"go to {accepted.target}")]
 
 
 async def _answers(
-    server: str, look: Awaitable[Sequence[Finding]], settings: Settings
-) -> Sequence[Finding]:
-    """Return what was found, or one finding that says why nothing could be asked."""
+    server: str, look: Awaitable[Sequence[CheckResult]], settings: Settings
+) -> Sequence[CheckResult]:
+    """Return what was found, or one result that says why nothing could be asked."""
     limit = settings.kafka.request_timeout + settings.mongo.timeout
     try:
         async with asyncio.timeout(limit):
@@ -116,25 +113,25 @@ async def _answers(
     except TimeoutError:
         said = f"no answer within {limit:g} s"
     except PreconditionError as error:
-        said, _, cure = str(error).partition("; cure: ")
-        return [Finding(server, Status.FAILED, said, cure)]
+        said, _, fix = str(error).partition("; fix: ")
+        return [CheckResult.failed(server, said, fix)]
     except ConsumerError as error:
         said = str(error)
     address = "kafka.bootstrap_servers" if server == "Kafka" else "mongo.uri"
-    return [Finding(server, Status.FAILED, said, f"is it running, and is {address} right?")]
+    return [CheckResult.failed(server, said, f"is it running, and is {address} right?")]
 
 
-def _print(findings: Sequence[Finding]) -> None:
+def _print(results: Sequence[CheckResult]) -> None:
     out = console()
     table = Table("", "precondition", "found", box=None, pad_edge=False)
-    for finding in findings:
+    for result in results:
         table.add_row(
-            Text(finding.status, STYLES[finding.status]),
-            Text(printable_line(finding.name)),
-            Text(printable_line(finding.detail)),
+            Text(result.status, STYLES[result.status]),
+            Text(printable_line(result.name)),
+            Text(printable_line(result.detail)),
         )
     out.print(table)
-    for finding in findings:
-        if finding.cure and finding.status is not Status.OK:
-            name, cure = printable_line(finding.name), printable_line(finding.cure)
-            out.print(Text.assemble(f"\n{name}: ", (cure, "bold")))
+    for result in results:
+        if result.fix and result.status is not CheckStatus.OK:
+            name, fix = printable_line(result.name), printable_line(result.fix)
+            out.print(Text.assemble(f"\n{name}: ", (fix, "bold")))

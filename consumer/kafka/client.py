@@ -2,7 +2,7 @@
 
 Everything here that touches a private name of aiokafka is tied to the pinned
 version (0.14) and covered by tests/faults/kafka; each use says which defect
-it cures.
+it fixes.
 """
 
 from __future__ import annotations

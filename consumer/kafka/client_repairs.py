@@ -1,7 +1,7 @@
-"""Defects of aiokafka 0.14, cured on one consumer at a time.
+"""Defects of aiokafka 0.14, fixed on one consumer at a time.
 
 Each of these touches private names, so they are tied to the pinned version; the tests in
-tests/faults/kafka are named after the defects and fail without the cures.
+tests/faults/kafka are named after the defects and fail without the fixes.
 """
 
 from __future__ import annotations

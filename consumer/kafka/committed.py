@@ -156,7 +156,7 @@ class AcceptedTarget:
             if other is not None:
                 raise PreconditionError(
                     f"the group's offset of {topic}-{number} says that its records were stored in "
-                    f"{other}, and this instance would store in {self.target}; cure: another "
+                    f"{other}, and this instance would store in {self.target}; fix: another "
                     "kafka.group_id or mongo.uri, or, where the documents were moved, "
                     f"mongo.moved_from={other.key}"
                 )

@@ -68,23 +68,23 @@ def unreachable(kafka: KafkaSettings, error: Exception) -> ConsumerError:
 
 
 def _reason(failure: BaseException | None, security: SecuritySettings) -> tuple[str, bool]:
-    """Return what is wrong, with its cure, and whether it stays so until somebody changes it."""
+    """Return what is wrong, with its fix, and whether it stays so until somebody changes it."""
     fitting = f"is kafka.security.protocol, {security.protocol.value}, that of its listener?"
     lasting = False
     match failure:
         case SaslAuthenticationFailed():
             lasting = True
             said = f"it refuses the user {security.username} by {security.mechanism.value}"
-            said += "; cure: kafka.security.username, password and mechanism must be right"
+            said += "; fix: kafka.security.username, password and mechanism must be right"
         case UnsupportedSaslMechanismError():
             lasting = True
-            said = f"it does not take {security.mechanism.value}; cure: kafka.security.mechanism"
+            said = f"it does not take {security.mechanism.value}; fix: kafka.security.mechanism"
         case IllegalSaslStateError():
             lasting, said = True, f"it asks for no user there; {fitting}"
         case ssl.SSLCertVerificationError():
             lasting = True
             said = f"its certificate is not trusted ({failure.verify_message})"
-            said += "; cure: kafka.security.ca_file, and a host by the certificate's name"
+            said += "; fix: kafka.security.ca_file, and a host by the certificate's name"
         case ssl.SSLError():
             said = f"no TLS connection ({failure.reason}); {fitting}"
         case ConnectionResetError() | KafkaConnectionError() | None:

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
+from consumer.checks import CheckResult
 from consumer.errors import PreconditionError, TransientError
-from consumer.findings import Finding, Status
 from consumer.kafka.groups import describe_group
-from consumer.kafka.preconditions import topic_findings
+from consumer.kafka.preconditions import check_topics
 from consumer.kafka.topic_ids import Operation
 from consumer.kafka.topics import Admin, TopicDescription
 from consumer.settings import Settings
@@ -21,7 +21,7 @@ ASSIGNOR = RangePartitionAssignor.name
 """How this consumer's group shares partitions: all its members must do it alike."""
 
 
-def grant_findings(settings: Settings, topics: Mapping[str, TopicDescription]) -> list[Finding]:
+def check_grants(settings: Settings, topics: Mapping[str, TopicDescription]) -> list[CheckResult]:
     """Judge what this client may do with the topics that are there."""
     letters = settings.dead_letters.topic
     return [
@@ -34,46 +34,43 @@ def grant_findings(settings: Settings, topics: Mapping[str, TopicDescription]) -
     ]
 
 
-def _granted(topic: TopicDescription, operation: Operation) -> Finding:
+def _granted(topic: TopicDescription, operation: Operation) -> CheckResult:
     name = f"{'reading' if operation is Operation.READ else 'writing to'} {topic.name}"
-    cure = f"grant {operation.name} on topic {topic.name}"
+    fix = f"grant {operation.name} on topic {topic.name}"
     if topic.grants is None:
-        return Finding(name, Status.WARNING, "the broker does not tell what is granted", cure)
+        return CheckResult.warning(name, "the broker does not tell what is granted", fix)
     if operation in topic.grants:
-        return Finding(name, Status.OK, "allowed")
-    return Finding(name, Status.FAILED, "not authorized", cure)
+        return CheckResult.ok(name, "allowed")
+    return CheckResult.failed(name, "not authorized", fix)
 
 
-async def group_finding(settings: Settings, admin: Admin) -> Finding:
+async def check_group(settings: Settings, admin: Admin) -> CheckResult:
     """Judge whether a member may join: allowed to, and by the way the others share partitions."""
     group_id = settings.kafka.group_id
     name = f"group {group_id}"
     try:
         group = await describe_group(admin, group_id)
     except PreconditionError:
-        return Finding(name, Status.FAILED, "not authorized", f"grant READ on group {group_id}")
+        return CheckResult.failed(name, "not authorized", f"grant READ on group {group_id}")
     except TransientError as error:
-        return Finding(
-            name, Status.WARNING, f"not described ({error.cause})", "look at the brokers"
-        )
+        return CheckResult.warning(name, f"not described ({error.cause})", "look at the brokers")
     if group.members and group.assignor not in {"", ASSIGNOR}:
-        return Finding(
+        return CheckResult.failed(
             name,
-            Status.FAILED,
             f"its {len(group.members)} members share partitions by {group.assignor!r}, this "
             f"consumer by {ASSIGNOR!r}",
             "end them, or set kafka.group_id to a group of its own",
         )
-    return Finding(name, Status.OK, "its coordinator answers")
+    return CheckResult.ok(name, "its coordinator answers")
 
 
-async def kafka_findings(
+async def check_kafka(
     settings: Settings, admin: Admin, topics: Mapping[str, TopicDescription]
-) -> list[Finding]:
+) -> list[CheckResult]:
     """Judge the topics, what this client may do with them, and whether its group will take it."""
     expiring = settings.mongo.retention_days is not None
     return [
-        *topic_findings(settings.kafka, settings.dead_letters, topics, expiring=expiring),
-        await group_finding(settings, admin),
-        *grant_findings(settings, topics),
+        *check_topics(settings.kafka, settings.dead_letters, topics, expiring=expiring),
+        await check_group(settings, admin),
+        *check_grants(settings, topics),
     ]

@@ -115,7 +115,7 @@ async def describe_group(admin: Admin, group_id: str) -> Group:
 def _undescribed(error: type[KafkaError], group_id: str) -> ConsumerError:
     if error is GroupAuthorizationFailedError:
         return PreconditionError(
-            f"group {group_id}: not authorized; cure: grant READ on group {group_id}"
+            f"group {group_id}: not authorized; fix: grant READ on group {group_id}"
         )
     return TransientError(error.__name__, f"group {group_id} cannot be described")
 

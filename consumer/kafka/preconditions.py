@@ -1,12 +1,12 @@
-"""What must be true of the topics before a record is read, and the cure where it is not."""
+"""What must be true of the topics before a record is read, and the fix where it is not."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from consumer import __version__
+from consumer.checks import CheckResult
 from consumer.contract.dead_letter import smallest_letter_bytes
-from consumer.findings import Finding, Status
 from consumer.kafka.dead_letters import BROKER_MESSAGE_BYTES, letter_limit
 from consumer.kafka.topic_ids import Operation
 from consumer.kafka.topics import TopicDescription
@@ -25,56 +25,55 @@ def _create_command(kafka: KafkaSettings, topic: str, *options: str) -> str:
     )
 
 
-def topic_findings(
+def check_topics(
     kafka: KafkaSettings,
     letters: DeadLetterSettings,
     topics: Mapping[str, TopicDescription],
     *,
     expiring: bool = False,
-) -> list[Finding]:
+) -> list[CheckResult]:
     """Judge the subscribed topics and the dead-letter topic by their descriptions.
 
     ``expiring``: documents expire by the timestamps of their records.
     """
-    # Whether these exist is not known; which grant is missing is a finding of its own.
+    # Whether these exist is not known; which grant is missing is a result of its own.
     unseen = {name for name, topic in topics.items() if topic.unseen}
-    findings = [
-        Finding(f"topic {name}", Status.OK, f"{topics[name].partitions} partitions")
+    results = [
+        CheckResult.ok(f"topic {name}", f"{topics[name].partitions} partitions")
         if name in topics
-        else Finding(f"topic {name}", Status.FAILED, "does not exist", _create_command(kafka, name))
+        else CheckResult.failed(f"topic {name}", "does not exist", _create_command(kafka, name))
         for name in kafka.topics
         if name not in unseen
     ]
     present = [topics[name] for name in kafka.topics if name in topics and name not in unseen]
-    findings += _equal_partitions(present)
-    findings += [_not_compacted(topic) for topic in present]
-    findings += [
+    results += _equal_partitions(present)
+    results += [_not_compacted(topic) for topic in present]
+    results += [
         _not_told(topic)
         for name, topic in topics.items()
         if name not in unseen and not topic.allows(Operation.DESCRIBE_CONFIGS)
     ]
-    findings += _replicated(present)
-    findings += _durable(present)
-    findings += _stamped_by_producers(present) if expiring else []
+    results += _replicated(present)
+    results += _durable(present)
+    results += _stamped_by_producers(present) if expiring else []
     if letters.topic not in unseen:
-        findings.append(_dead_letter_topic(kafka, letters, topics, present))
-    return findings
+        results.append(_dead_letter_topic(kafka, letters, topics, present))
+    return results
 
 
-def _equal_partitions(present: list[TopicDescription]) -> list[Finding]:
+def _equal_partitions(present: list[TopicDescription]) -> list[CheckResult]:
     counts = {topic.name: topic.partitions for topic in present}
     if len(counts) < 2:  # noqa: PLR2004 -- one topic has nothing to differ from
         return []
     if len(set(counts.values())) == 1:
-        return [Finding("partition counts", Status.OK, "equal on all topics")]
+        return [CheckResult.ok("partition counts", "equal on all topics")]
     said = ", ".join(f"{name} has {count}" for name, count in counts.items())
     smallest = min(counts, key=lambda name: counts[name])
     # No reason to refuse: the state does not depend on it, and between the alters of two topics
     # an instance that is restarted must come back.
     return [
-        Finding(
+        CheckResult.warning(
             "partition counts",
-            Status.WARNING,
             f"{said}; a session's records of both topics go to different instances",
             f"kafka-topics.sh --alter --topic {smallest} --partitions {max(counts.values())} "
             "(sessions that are open now may then be in two partitions; their state stays right)",
@@ -82,38 +81,35 @@ def _equal_partitions(present: list[TopicDescription]) -> list[Finding]:
     ]
 
 
-def _not_compacted(topic: TopicDescription) -> Finding:
+def _not_compacted(topic: TopicDescription) -> CheckResult:
     name = f"cleanup policy of {topic.name}"
     if not topic.compacted:
         policy = topic.configs.get("cleanup.policy", "not told by the broker")
-        return Finding(name, Status.OK, policy)
-    return Finding(
+        return CheckResult.ok(name, policy)
+    return CheckResult.failed(
         name,
-        Status.FAILED,
         "compact: with sessionId as key all but a session's last message would be deleted",
         f"kafka-configs.sh --alter --entity-type topics --entity-name {topic.name} "
         "--add-config cleanup.policy=delete",
     )
 
 
-def _not_told(topic: TopicDescription) -> Finding:
-    return Finding(
+def _not_told(topic: TopicDescription) -> CheckResult:
+    return CheckResult.warning(
         f"settings of {topic.name}",
-        Status.WARNING,
         "not told for want of a grant: nobody sees whether it is compacted or takes every letter, "
         "and nobody warns before unread records expire",
         f"grant DESCRIBE_CONFIGS on topic {topic.name}",
     )
 
 
-def _replicated(present: list[TopicDescription]) -> list[Finding]:
+def _replicated(present: list[TopicDescription]) -> list[CheckResult]:
     single = [topic.name for topic in present if topic.replicas == 1]
     if not single:
         return []
     return [
-        Finding(
+        CheckResult.warning(
             "replication",
-            Status.WARNING,
             f"one replica only: {', '.join(single)}; a broker's disk is all that keeps them",
             "kafka-reassign-partitions.sh, or create the topics with --replication-factor 3 and "
             "min.insync.replicas=2",
@@ -121,12 +117,12 @@ def _replicated(present: list[TopicDescription]) -> list[Finding]:
     ]
 
 
-def _durable(present: list[TopicDescription]) -> list[Finding]:
+def _durable(present: list[TopicDescription]) -> list[CheckResult]:
     """Warn where acknowledged records may vanish: others then take the offsets that were read.
 
     The client sends no leader epochs, so that nothing but these settings keeps it from that.
     """
-    findings: list[Finding] = []
+    results: list[CheckResult] = []
     for topic in present:
         alter = (
             f"kafka-configs.sh --alter --entity-type topics --entity-name {topic.name} "
@@ -134,22 +130,21 @@ def _durable(present: list[TopicDescription]) -> list[Finding]:
         )
         if topic.configs.get("unclean.leader.election.enable") == "true":
             detail = "allowed: records that were read may vanish, and new ones be skipped"
-            cure = alter + "unclean.leader.election.enable=false"
+            fix = alter + "unclean.leader.election.enable=false"
             name = f"unclean leader election of {topic.name}"
-            findings.append(Finding(name, Status.WARNING, detail, cure))
+            results.append(CheckResult.warning(name, detail, fix))
         if topic.replicas > 1 and topic.configs.get("min.insync.replicas") == "1":
             detail = "min.insync.replicas is 1: a single broker's failure may take records along"
             name = f"in-sync replicas of {topic.name}"
-            findings.append(Finding(name, Status.WARNING, detail, alter + "min.insync.replicas=2"))
-    return findings
+            results.append(CheckResult.warning(name, detail, alter + "min.insync.replicas=2"))
+    return results
 
 
-def _stamped_by_producers(present: list[TopicDescription]) -> list[Finding]:
+def _stamped_by_producers(present: list[TopicDescription]) -> list[CheckResult]:
     """Warn where the clocks of producers decide when documents are deleted."""
     return [
-        Finding(
+        CheckResult.warning(
             f"timestamps of {topic.name}",
-            Status.WARNING,
             "message.timestamp.type is CreateTime, and mongo.retention_days counts from there: a "
             "producer whose clock is behind has its documents deleted early, or never written",
             f"kafka-configs.sh --alter --entity-type topics --entity-name {topic.name} "
@@ -165,46 +160,44 @@ def _dead_letter_topic(
     letters: DeadLetterSettings,
     topics: Mapping[str, TopicDescription],
     present: list[TopicDescription],
-) -> Finding:
+) -> CheckResult:
     name = f"dead-letter topic {letters.topic}"
     sources = [topic.max_message_bytes for topic in present if topic.max_message_bytes]
     needed = max(sources, default=BROKER_MESSAGE_BYTES) + LETTER_HEADERS
     if letters.topic not in topics:
-        return Finding(
+        return CheckResult.failed(
             name,
-            Status.FAILED,
             "does not exist",
             _create_command(kafka, letters.topic, f"max.message.bytes={needed}"),
         )
     topic = topics[letters.topic]
     if topic.compacted:
         return _not_compacted(topic)
-    return _letter_size(name, kafka, letters, topic.max_message_bytes, needed) or Finding(
-        name, Status.OK, f"{topic.partitions} partitions, takes {topic.max_message_bytes} bytes"
+    return _letter_size(name, kafka, letters, topic.max_message_bytes, needed) or CheckResult.ok(
+        name, f"{topic.partitions} partitions, takes {topic.max_message_bytes} bytes"
     )
 
 
 def _letter_size(
     name: str, kafka: KafkaSettings, letters: DeadLetterSettings, told: int | None, needed: int
-) -> Finding | None:
+) -> CheckResult | None:
     """Judge how large a letter may be, ``needed`` being as large as letters get."""
     limit = letter_limit(letters, told)
     smallest = smallest_letter_bytes(kafka.topics, kafka.group_id, __version__)
-    cure = (
+    fix = (
         f"kafka-configs.sh --alter --entity-type topics --entity-name {letters.topic} "
         f"--add-config max.message.bytes={needed}"
     )
     said = f"max.message.bytes is {limit}"
     if letters.max_request_bytes == limit != told:
         said = f"dead_letters.max_request_bytes is {limit}"
-        cure = f"leave dead_letters.max_request_bytes out, or set it to {needed} or more"
+        fix = f"leave dead_letters.max_request_bytes out, or set it to {needed} or more"
     if limit < smallest:
         detail = f"{said}, and a dead letter takes {smallest} bytes, however much of it is cut"
-        return Finding(name, Status.FAILED, detail, cure)
+        return CheckResult.failed(name, detail, fix)
     if told is None:
-        return Finding(
+        return CheckResult.warning(
             name,
-            Status.WARNING,
             f"max.message.bytes is not told by the broker; letters are cut to {limit} bytes, and "
             "to half of it each time that one is refused",
             f"grant DESCRIBE_CONFIGS on topic {letters.topic}",
@@ -214,5 +207,5 @@ def _letter_size(
             f"{said}, less than the largest record with headers; such a record would be "
             "dead-lettered truncated and could not be sent back"
         )
-        return Finding(name, Status.WARNING, detail, cure)
+        return CheckResult.warning(name, detail, fix)
     return None

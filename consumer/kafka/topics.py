@@ -179,7 +179,7 @@ def _refused(grants: Grants | None, operation: Operation) -> bool:
 
 def not_granted(topic: str, operation: Operation) -> str:
     """Say which grant on a topic is missing."""
-    return f"topic {topic}: not authorized; cure: grant {operation.name} on topic {topic}"
+    return f"topic {topic}: not authorized; fix: grant {operation.name} on topic {topic}"
 
 
 def _exists(topic: Mapping[str, Any]) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from consumer.findings import Finding, Status
+from consumer.checks import CheckResult
 from consumer.mongo.collections import EVENT_KEY, SESSION_KEY
 from consumer.settings.groups import MongoSettings
 
@@ -98,7 +98,7 @@ def listed(entry: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def check_index(
     required: Index, present: Sequence[Mapping[str, Any]], *, made_by_a_run: bool = False
-) -> Finding:
+) -> CheckResult:
     """Compare what has to be there with what listIndexes told of the collection, ``listed``.
 
     ``made_by_a_run``: a missing one forbids nothing, since the next run begins with making it.
@@ -107,24 +107,21 @@ def check_index(
     alike = [index for index in present if required.has_key_of(index)]
     flaws = [_flaws(required, index) for index in alike if BUILD not in index]
     if not flaws and alike:
-        return Finding(
+        result = CheckResult.warning if made_by_a_run else CheckResult.failed
+        return result(
             name,
-            Status.WARNING if made_by_a_run else Status.FAILED,
             "is still being built, and until then forbids nothing; the build is given up where "
             "documents are doubles",
             "wait until it is built; db.currentOp() shows it",
         )
     if not flaws and made_by_a_run:
-        return Finding(
-            name, Status.WARNING, "is missing; the next run makes it", _creation(required)
-        )
+        return CheckResult.warning(name, "is missing; the next run makes it", _creation(required))
     if not flaws:
-        return Finding(name, Status.FAILED, "is missing", _creation(required))
+        return CheckResult.failed(name, "is missing", _creation(required))
     if [] in flaws:
-        return Finding(name, Status.OK, "is there")
-    return Finding(
+        return CheckResult.ok(name, "is there")
+    return CheckResult.failed(
         name,
-        Status.FAILED,
         f"is there, but {' and '.join(flaws[0])}",
         _conversion(required)
         if flaws[0] == [_NOT_UNIQUE]
@@ -134,27 +131,24 @@ def check_index(
 
 def check_others(
     collection: str, required: Sequence[Index], present: Sequence[Mapping[str, Any]]
-) -> Sequence[Finding]:
+) -> Sequence[CheckResult]:
     """Look for indexes of others that reject or delete what the service writes."""
     own = [index for index in required if index.collection == collection]
     unique_fields = {field for index in own if index.unique for field in index.fields}
-    findings: list[Finding] = []
+    results: list[CheckResult] = []
     for other in present:
         name = f"index {other['name']} of {collection}"
         if list(other["key"]) == ["_id"] or any(index.has_key_of(other) for index in own):
             continue
         if other.get("unique") and not unique_fields <= set(other["key"]):
-            findings.append(
-                Finding(
-                    name,
-                    Status.FAILED,
-                    "is unique too and rejects documents that are no doubles",
-                    "drop it",
+            results.append(
+                CheckResult.failed(
+                    name, "is unique too and rejects documents that are no doubles", "drop it"
                 )
             )
         if "expireAfterSeconds" in other:
-            findings.append(_deletes(name, collection, other))
-    return findings
+            results.append(_deletes(name, collection, other))
+    return results
 
 
 _NOT_UNIQUE = "it is not unique"
@@ -183,19 +177,17 @@ def is_simple(collation: Mapping[str, Any] | None) -> bool:
     return collation is None or collation.get("locale") == "simple"
 
 
-def _deletes(name: str, collection: str, other: Mapping[str, Any]) -> Finding:
+def _deletes(name: str, collection: str, other: Mapping[str, Any]) -> CheckResult:
     """Warn of an index that deletes documents, by the service's former rule or by another."""
     drop = f'db.{collection}.dropIndex("{other["name"]}")'
     if list(other["key"]) == ["expireAt"]:
-        return Finding(
+        return CheckResult.warning(
             name,
-            Status.WARNING,
             "deletes documents that were stored while mongo.retention_days was set",
             f"to keep them: {drop}",
         )
-    return Finding(
+    return CheckResult.warning(
         name,
-        Status.WARNING,
         "deletes documents by a rule that is not the service's",
         f"{drop}; set mongo.retention_days where documents are to be deleted by age",
     )

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from consumer.checks import CheckResult
 from consumer.errors import PreconditionError, TransientError
-from consumer.findings import Finding
 from consumer.mongo import readiness
 from consumer.mongo.clients import APP_NAME, Client, close_client, open_client
 from consumer.mongo.failures import AUTHENTICATION_FAILED, translated
@@ -56,7 +56,7 @@ class OpenStore(MongoStore):
         except TransientError as error:
             if error.cause == AUTHENTICATION_FAILED:
                 raise PreconditionError(
-                    "MongoDB refuses the user of mongo.uri; cure: its user, password, authSource "
+                    "MongoDB refuses the user of mongo.uri; fix: its user, password, authSource "
                     "and authMechanism must be right"
                 ) from None
             raise TransientError(error.cause, self.trouble()) from error
@@ -74,7 +74,7 @@ class OpenStore(MongoStore):
             return "no answer over TLS; is tls in mongo.uri what the server speaks?"
         return "; ".join(found)
 
-    async def prepare(self) -> Sequence[Finding]:
+    async def prepare(self) -> Sequence[CheckResult]:
         """Create missing indexes where that is allowed, then check; see ``readiness.prepare``."""
         return await readiness.prepare(self.client, self._settings)
 
@@ -82,7 +82,7 @@ class OpenStore(MongoStore):
         """Tell which database it is; see ``target_of``."""
         return await target_of(self.client, self._settings)
 
-    async def inspect(self) -> Sequence[Finding]:
+    async def inspect(self) -> Sequence[CheckResult]:
         """Check before a run, and change nothing; see ``readiness.inspect``."""
         return await readiness.inspect(self.client, self._settings, before_a_run=True)
 

@@ -8,8 +8,8 @@ from typing import Any
 import pymongo
 from pymongo.errors import OperationFailure
 
+from consumer.checks import CheckResult, raise_if_failed
 from consumer.errors import PreconditionError
-from consumer.findings import Finding, refuse
 from consumer.mongo.checks import check_collection, check_deployment, check_version
 from consumer.mongo.clients import ACKNOWLEDGED, Client, Database, database_of
 from consumer.mongo.failures import CodeClass, classify, translated
@@ -36,17 +36,17 @@ _LEFT_TO_THE_CHECK = {
 """Why an index could not be made; the check says what is wrong with what is there."""
 
 
-async def prepare(client: Client, settings: MongoSettings) -> Sequence[Finding]:
+async def prepare(client: Client, settings: MongoSettings) -> Sequence[CheckResult]:
     """Create missing indexes where settings and grants allow it, then check everything.
 
-    Returns the findings, warnings among them. Raises ``PreconditionError`` where one of them
+    Returns the results, warnings among them. Raises ``PreconditionError`` where one of them
     forbids a start, ``TransientError`` where the database could not be asked.
     """
     if settings.create_indexes:
         await create_indexes(client, settings)
-    findings = await inspect(client, settings)
-    refuse(findings)
-    return findings
+    results = await inspect(client, settings)
+    raise_if_failed(results)
+    return results
 
 
 async def create_indexes(client: Client, settings: MongoSettings) -> None:
@@ -88,19 +88,19 @@ def _cannot_be_built(index: Index, details: Mapping[str, Any]) -> str:
     fields = " and ".join(index.fields)
     if any(value is None for value in details.get("keyValue", {}).values()):
         what = f"lack {' or '.join(index.fields)}, which is one value to the index"
-        cure = f"{index.absence_query()} and remove them, or give each its own"
+        fix = f"{index.absence_query()} and remove them, or give each its own"
     else:
         what = f"have the same {fields}"
-        cure = f"{index.doubles_query()} and keep one of each"
+        fix = f"{index.doubles_query()} and keep one of each"
     return (
         f"the unique index {index.name} of {index.collection} cannot be built: documents "
-        f"that are already there {what}; find them with {cure}"
+        f"that are already there {what}; find them with {fix}"
     )
 
 
 async def inspect(
     client: Client, settings: MongoSettings, *, before_a_run: bool = False
-) -> Sequence[Finding]:
+) -> Sequence[CheckResult]:
     """Look at server, collections and indexes; changes nothing.
 
     ``before_a_run``: what a run would make by itself may be missing.
@@ -127,8 +127,8 @@ async def verify(client: Client, settings: MongoSettings) -> None:
     database = database_of(client, settings)
     arbiters = [index for index in required_indexes(settings) if index.unique]
     with translated():
-        findings = await _collections(database, settings, arbiters, made_by_a_run=False)
-    refuse(findings)
+        results = await _collections(database, settings, arbiters, made_by_a_run=False)
+    raise_if_failed(results)
 
 
 async def _collections(
@@ -137,18 +137,18 @@ async def _collections(
     required: Sequence[Index],
     *,
     made_by_a_run: bool,
-) -> Sequence[Finding]:
-    findings: list[Finding] = []
+) -> Sequence[CheckResult]:
+    results: list[CheckResult] = []
     for name in (settings.sessions, settings.events):
-        findings += check_collection(name, await _collection_info(database, name))
+        results += check_collection(name, await _collection_info(database, name))
         present = await _indexes_of(database, name)
-        findings += [
+        results += [
             check_index(index, present, made_by_a_run=made_by_a_run)
             for index in required
             if index.collection == name
         ]
-        findings += check_others(name, required_indexes(settings), present)
-    return findings
+        results += check_others(name, required_indexes(settings), present)
+    return results
 
 
 async def _collection_info(database: Database, name: str) -> Mapping[str, Any] | None:

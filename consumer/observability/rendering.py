@@ -14,7 +14,7 @@ from consumer.printable import printable_line
 FIRST = ("timestamp", "level", "event")
 FAILURE = "failure"
 MESSAGE = "message"
-"""Our own words, with a cure at their end: they quote nothing that is long, and are not cut."""
+"""Our own words, with a fix at their end: they quote nothing that is long, and are not cut."""
 
 
 def processors(redactor: Redactor) -> list[Processor]:

@@ -15,7 +15,7 @@ from consumer.settings.groups import (
     LogSettings,
     MongoSettings,
 )
-from consumer.settings.rules import complaints
+from consumer.settings.rules import violations
 
 
 class Settings(BaseSettings):
@@ -35,7 +35,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _rules_across_fields(self) -> Self:
-        broken = complaints(self.kafka, self.dead_letters, self.mongo, self.engine)
+        broken = violations(self.kafka, self.dead_letters, self.mongo, self.engine)
         if broken:
             raise ValueError("\n".join(broken))
         return self

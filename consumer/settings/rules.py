@@ -1,4 +1,4 @@
-"""Rules that no single setting can break alone. Pure: settings in, complaints out."""
+"""Rules that no single setting can break alone. Pure: settings in, violations out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from consumer.settings.groups import (
 )
 
 
-def complaints(
+def violations(
     kafka: KafkaSettings,
     dead_letters: DeadLetterSettings,
     mongo: MongoSettings,

@@ -173,7 +173,7 @@ async def test_f64_c54_what_a_run_warns_of_at_its_start_is_in_its_log(
     assert 'db.conversation_events.dropIndex("expireAt_1")' in former
 
 
-async def test_c54_an_expiry_index_with_other_options_is_named_with_its_cure(
+async def test_c54_an_expiry_index_with_other_options_is_named_with_its_fix(
     site: Site, fleet: Fleet
 ) -> None:
     cases: list[dict[str, Any]] = [{"expireAfterSeconds": 3600}, {}]
@@ -185,7 +185,7 @@ async def test_c54_an_expiry_index_with_other_options_is_named_with_its_cure(
             assert await fleet.ended(service) == ExitCode.PRECONDITION
             await events.drop_index("expireAt_1")
         assert "index expireAt_1 of conversation_events" in service.why
-        assert "its expireAfterSeconds is not 0; cure: drop it" in service.why
+        assert "its expireAfterSeconds is not 0; fix: drop it" in service.why
         assert "expireAfterSeconds: 0" in service.why
 
 
@@ -220,9 +220,9 @@ async def test_c54_a_retention_is_changed_without_a_new_index_and_ended_with_a_w
     for collection in ("conversation_sessions", "conversation_events"):
         said = warned[f"index expireAt_1 of {collection}"]
         assert "deletes documents that were stored while mongo.retention_days was set" in said
-        cure = f'db.{collection}.dropIndex("expireAt_1")'
-        assert cure in said
-        assert cure in "".join(check.words)
+        fix = f'db.{collection}.dropIndex("expireAt_1")'
+        assert fix in said
+        assert fix in "".join(check.words)
 
 
 async def test_c54_a_record_that_is_too_old_to_be_kept_is_told_from_a_tombstone(

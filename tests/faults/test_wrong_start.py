@@ -10,8 +10,8 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
 from consumer.app import surveyed, until_answered
+from consumer.checks import CheckStatus
 from consumer.errors import ConsumerError, PreconditionError, TransientError
-from consumer.findings import Status
 from consumer.mongo.opening import open_store
 from consumer.settings import KafkaSettings, Settings, load_settings
 from tests.e2e.processes import LOOPBACK, free_port
@@ -75,7 +75,7 @@ async def test_f94_a_wrong_password_is_told_at_once_and_not_tried_for_ever(
         kafka__security__mechanism=mechanism,
     )
     async with asyncio.timeout(20):
-        with pytest.raises(PreconditionError, match=rf"refuses the user app by {mechanism}; cure"):
+        with pytest.raises(PreconditionError, match=rf"refuses the user app by {mechanism}; fix"):
             await until_answered("Kafka", lambda: surveyed(settings), settings)
 
 
@@ -114,11 +114,11 @@ async def test_f94_a_group_whose_members_share_in_another_way_is_refused(
         kafka__group_id=unique_name,
     )
     try:
-        _, findings = await surveyed(settings)
+        _, results = await surveyed(settings)
     finally:
         await stranger.stop()
-    (group,) = [finding for finding in findings if finding.name == f"group {unique_name}"]
-    assert group.status is Status.FAILED
+    (group,) = [result for result in results if result.name == f"group {unique_name}"]
+    assert group.status is CheckStatus.FAILED
     assert "share partitions by 'roundrobin', this consumer by 'range'" in group.detail
 
 
@@ -144,7 +144,7 @@ async def test_f94_a_user_that_the_database_refuses_is_told_at_once(
     settings = settings_with(mongo__uri=f"mongodb://nobody:wrong@{host}", mongo__driver=driver)
     async with asyncio.timeout(15), open_store(settings.mongo) as store:
         with pytest.raises(
-            PreconditionError, match=r"refuses the user of mongo\.uri; cure"
+            PreconditionError, match=r"refuses the user of mongo\.uri; fix"
         ) as caught:
             await until_answered("MongoDB", store.answer, settings, why=store.trouble)
     assert "wrong" not in str(caught.value)

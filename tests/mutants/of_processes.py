@@ -127,7 +127,7 @@ MUTANTS = (
     Mutant(
         "a run begins without its indexes",
         "F35",
-        "consumer/findings.py",
+        "consumer/checks.py",
         "    if failed:\n        raise PreconditionError(",
         "    if False:\n        raise PreconditionError(",
         ("tests/e2e/test_sequences.py::test_f35_c33_without_the_unique_index_nothing_is_consumed",),
@@ -170,7 +170,7 @@ MUTANTS = (
         "a run keeps its warnings to itself",
         "F64",
         "consumer/app.py",
-        "        if found.status is Status.WARNING:\n",
+        "        if found.status is CheckStatus.WARNING:\n",
         "        if False:\n",
         (
             "tests/e2e/test_sequences.py::test_f64_c54_what_a_run_warns_of_at_its_start_is_in_its_log",

@@ -159,7 +159,7 @@ MUTANTS = (
         "        if operation is not None:\n",
         "        if operation is Operation.DESCRIBE_CONFIGS:\n",
         (
-            "tests/unit/kafka/test_topics.py::test_f67_a_topic_without_the_grant_is_refused_at_once_with_its_cure",
+            "tests/unit/kafka/test_topics.py::test_f67_a_topic_without_the_grant_is_refused_at_once_with_its_fix",
         ),
         "a command hangs for a minute, or does half of its work, before it says what it may not do",
     ),

@@ -138,8 +138,8 @@ MUTANTS = (
         "topics of unequal numbers of partitions are refused",
         "F54",
         "consumer/kafka/preconditions.py",
-        '            "partition counts",\n            Status.WARNING,\n',
-        '            "partition counts",\n            Status.FAILED,\n',
+        '        CheckResult.warning(\n            "partition counts",\n',
+        '        CheckResult.failed(\n            "partition counts",\n',
         (
             "tests/faults/kafka/test_traps_a_membership.py::test_a15_unequal_numbers_of_"
             "partitions_are_warned_of_and_are_no_reason_not_to_start",

@@ -133,7 +133,7 @@ MUTANTS = (
         "settings under which records vanish are passed over",
         "A19",
         "consumer/kafka/preconditions.py",
-        "    findings += _durable(present)\n",
+        "    results += _durable(present)\n",
         "",
         (
             _CLUSTER
@@ -145,11 +145,11 @@ MUTANTS = (
         "a missing topic is a warning",
         "A20 F25",
         "consumer/kafka/preconditions.py",
-        'else Finding(f"topic {name}", Status.FAILED, "does not exist", _create_command(kafka, name))',
-        'else Finding(f"topic {name}", Status.WARNING, "does not exist")',
+        'else CheckResult.failed(f"topic {name}", "does not exist", _create_command(kafka, name))',
+        'else CheckResult.warning(f"topic {name}", "does not exist")',
         (
             _CLUSTER + "test_a20_a_missing_topic_is_refused_at_the_start",
-            _LOG + "test_f25_missing_topics_are_refused_at_the_start_with_a_cure"
+            _LOG + "test_f25_missing_topics_are_refused_at_the_start_with_a_fix"
             "[there0-topic events: does not exist]",
         ),
         "a misspelt name would be read for ever without a record",
@@ -167,9 +167,9 @@ MUTANTS = (
         "what the preconditions find is not refused",
         "F25",
         "consumer/app.py",
-        "        accept(findings)\n",
+        "        accept(results)\n",
         "",
-        (_LOG + "test_f25_missing_topics_are_refused_at_the_start_with_a_cure",),
+        (_LOG + "test_f25_missing_topics_are_refused_at_the_start_with_a_fix",),
         "a session's records would go to different instances",
     ),
     Mutant(

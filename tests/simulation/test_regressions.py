@@ -1,4 +1,4 @@
-"""Schedules that broke a rule while a cure was missing. Their steps come from their seeds."""
+"""Schedules that broke a rule while a fix was missing. Their steps come from their seeds."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from consumer.checks import CheckResult
 from consumer.commands import check, explain, show, status
 from consumer.commands.audit import report as audit_report
 from consumer.commands.audit.accounts import Account, Judged
@@ -23,7 +24,6 @@ from consumer.contract.dead_letter_headers import origin_of
 from consumer.contract.record import Headers, Position, Record, TopicPartition
 from consumer.contract.rejection import Reason
 from consumer.errors import PreconditionError
-from consumer.findings import Finding, Status
 from consumer.kafka.ranges import OffsetRange
 from consumer.printable import printable, printable_line
 from consumer.signals import outcome_of
@@ -141,7 +141,7 @@ async def _status() -> None:
 
 
 async def _check() -> None:
-    check._print([Finding(HOSTILE, Status.FAILED, HOSTILE, HOSTILE)])
+    check._print([CheckResult.failed(HOSTILE, HOSTILE, HOSTILE)])
 
 
 async def _audit() -> None:

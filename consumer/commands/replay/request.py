@@ -59,9 +59,9 @@ class Request:
 
 def check_request(request: Request, settings: Settings) -> None:
     """Refuse what does not go together. Raises ``SettingsError`` with a line for each."""
-    complaints = list(_complaints(request, settings))
-    if complaints:
-        raise SettingsError("\n".join(complaints))
+    violations = list(_violations(request, settings))
+    if violations:
+        raise SettingsError("\n".join(violations))
 
 
 def check_selection(request: Request) -> None:
@@ -69,9 +69,9 @@ def check_selection(request: Request) -> None:
 
     Raises ``SettingsError`` with a line for each.
     """
-    complaints = list(_contradictions(request))
-    if complaints:
-        raise SettingsError("\n".join(complaints))
+    violations = list(_contradictions(request))
+    if violations:
+        raise SettingsError("\n".join(violations))
 
 
 def check_session_id(session_id: str) -> None:
@@ -80,8 +80,8 @@ def check_session_id(session_id: str) -> None:
         raise SettingsError(f"SESSION_ID {_NO_SESSION_ID}")
 
 
-def _complaints(request: Request, settings: Settings) -> Iterable[str]:
-    yield from _complaints_of_selection(request)
+def _violations(request: Request, settings: Settings) -> Iterable[str]:
+    yield from _violations_of_selection(request)
     if request.repair and request.file is None:
         yield "--repair restores what a file lists as altered: it needs --file"
     if request.dry_run and request.state is not None:
@@ -93,7 +93,7 @@ def _complaints(request: Request, settings: Settings) -> Iterable[str]:
         )
 
 
-def _complaints_of_selection(request: Request) -> Iterable[str]:
+def _violations_of_selection(request: Request) -> Iterable[str]:
     if request.file is not None:
         if request.selects or request.everything:
             yield "--file lists the records itself: no other selection goes with it"

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from consumer.checks import CheckResult, CheckStatus
 from consumer.errors import PreconditionError, SettingsError, TransientError
-from consumer.findings import Finding, Status
 from consumer.mongo.checks import check_collection, check_deployment, check_version
 from consumer.mongo.clients import close_client, database_of, open_client
 from consumer.mongo.indexes import Index, check_index, check_others, required_indexes
@@ -32,8 +32,8 @@ def listed(key: dict[str, Any], **options: Any) -> dict[str, Any]:
     return {"v": 2, "key": key, "name": name, **options}
 
 
-def failures(findings: Any) -> list[str]:
-    return [f"{f.name} {f.detail}" for f in findings if f.status is Status.FAILED]
+def failures(results: Any) -> list[str]:
+    return [f"{f.name} {f.detail}" for f in results if f.status is CheckStatus.FAILED]
 
 
 class TestTarget:
@@ -90,9 +90,9 @@ class TestPreparing:
 
     async def test_an_empty_database_is_made_ready(self, server: Server) -> None:
         assert failures(await inspect(server.client, server.settings)) != []
-        findings = await prepare(server.client, server.settings)
-        assert {finding.status for finding in findings} == {Status.OK}
-        assert await prepare(server.client, server.settings) == findings
+        results = await prepare(server.client, server.settings)
+        assert {result.status for result in results} == {CheckStatus.OK}
+        assert await prepare(server.client, server.settings) == results
 
     async def test_without_the_leave_to_create_them_missing_indexes_are_a_refusal(
         self, server: Server
@@ -153,14 +153,14 @@ class TestPreparing:
         assert len(failures(await inspect(server.client, settings))) == 2
         assert failures(await prepare(server.client, settings)) == []
         without = await prepare(server.client, server.settings)
-        warned = [found.name for found in without if found.status is Status.WARNING]
+        warned = [found.name for found in without if found.status is CheckStatus.WARNING]
         assert warned == [f"index expireAt_1 of {name}" for name in (SESSIONS, EVENTS)]
 
     async def test_a_validator_is_warned_of(self, server: Server) -> None:
         database = database_of(server.client, server.settings)
         await database.create_collection(SESSIONS, validator={"language": {"$exists": True}})
-        findings = await prepare(server.client, server.settings)
-        (warned,) = [found for found in findings if found.status is Status.WARNING]
+        results = await prepare(server.client, server.settings)
+        (warned,) = [found for found in results if found.status is CheckStatus.WARNING]
         assert (warned.name, warned.detail) == (f"collection {SESSIONS}", "has a validator")
 
     async def test_a_store_that_is_opened_prepares_itself_and_applies(self, server: Server) -> None:
@@ -254,7 +254,7 @@ class TestIndexes:
         ]
         assert check_index(UNIQUE_EVENTS, present).detail == "is missing"
         ours = listed({"sessionId": 1, "eventId": 1}, unique=True)
-        assert check_index(UNIQUE_EVENTS, [*present, ours]).status is Status.OK
+        assert check_index(UNIQUE_EVENTS, [*present, ours]).status is CheckStatus.OK
 
     @pytest.mark.parametrize(
         ("options", "flaw"),
@@ -269,21 +269,21 @@ class TestIndexes:
     )
     def test_what_weakens_an_index_is_told(self, options: dict[str, Any], flaw: str) -> None:
         present = listed({"sessionId": 1, "eventId": 1}, **{"unique": True, **options})
-        finding = check_index(UNIQUE_EVENTS, [present])
-        assert (finding.status, finding.detail) == (Status.FAILED, f"is there, but {flaw}")
-        assert ("drop it" in finding.cure) is (flaw != "it is not unique")
+        result = check_index(UNIQUE_EVENTS, [present])
+        assert (result.status, result.detail) == (CheckStatus.FAILED, f"is there, but {flaw}")
+        assert ("drop it" in result.fix) is (flaw != "it is not unique")
 
     def test_a_second_index_on_the_same_keys_may_be_the_good_one(self) -> None:
         collated = listed({"sessionId": 1, "eventId": 1}, unique=True, collation={"locale": "de"})
         good = listed({"sessionId": 1, "eventId": 1}, unique=True, collation={"locale": "simple"})
-        assert check_index(UNIQUE_EVENTS, [collated, good]).status is Status.OK
+        assert check_index(UNIQUE_EVENTS, [collated, good]).status is CheckStatus.OK
 
     def test_an_expiry_index_has_to_delete_at_the_stored_time(self) -> None:
         required = Index(EVENTS, ("expireAt",), expires=True)
         late = listed({"expireAt": 1}, expireAfterSeconds=60)
-        assert check_index(required, [late]).status is Status.FAILED
+        assert check_index(required, [late]).status is CheckStatus.FAILED
         exact = listed({"expireAt": 1}, expireAfterSeconds=0)
-        assert check_index(required, [exact]).status is Status.OK
+        assert check_index(required, [exact]).status is CheckStatus.OK
 
     def test_another_unique_index_that_rejects_what_is_no_double_is_a_refusal(self) -> None:
         required = required_indexes(MongoSettings())
@@ -294,15 +294,15 @@ class TestIndexes:
             listed({"payload.x": 1}),
             listed({"eventId": 1}, unique=True),
         ]
-        (finding,) = check_others(EVENTS, required, others)
-        assert finding.name == f"index eventId_1 of {EVENTS}"
-        assert finding.status is Status.FAILED
+        (result,) = check_others(EVENTS, required, others)
+        assert result.name == f"index eventId_1 of {EVENTS}"
+        assert result.status is CheckStatus.FAILED
 
     def test_an_index_that_deletes_by_another_rule_is_warned_of(self) -> None:
         required = required_indexes(MongoSettings())
         other = listed({"timestamp": 1}, expireAfterSeconds=86400)
-        (finding,) = check_others(EVENTS, required, [other])
-        assert finding.status is Status.WARNING
+        (result,) = check_others(EVENTS, required, [other])
+        assert result.status is CheckStatus.WARNING
 
 
 class TestServer:
@@ -321,39 +321,45 @@ class TestServer:
     def test_a_server_that_may_hide_a_write_concern_error_is_refused(
         self, version: list[int], ok: bool
     ) -> None:
-        finding = check_version({"versionArray": version})
-        assert (finding.status is Status.OK) is ok
+        result = check_version({"versionArray": version})
+        assert (result.status is CheckStatus.OK) is ok
 
     @pytest.mark.parametrize(
         ("hello", "status"),
         [
-            ({"setName": "rs", "hosts": ["a", "b", "c"]}, Status.OK),
-            ({"msg": "isdbgrid"}, Status.OK),
-            ({"setName": "rs", "hosts": ["a", "b"], "arbiters": ["c"]}, Status.WARNING),
-            ({}, Status.WARNING),
+            ({"setName": "rs", "hosts": ["a", "b", "c"]}, CheckStatus.OK),
+            ({"msg": "isdbgrid"}, CheckStatus.OK),
+            ({"setName": "rs", "hosts": ["a", "b"], "arbiters": ["c"]}, CheckStatus.WARNING),
+            ({}, CheckStatus.WARNING),
         ],
     )
     def test_a_deployment_without_a_real_majority_is_warned_of(
-        self, hello: dict[str, Any], status: Status
+        self, hello: dict[str, Any], status: CheckStatus
     ) -> None:
         assert check_deployment(hello).status is status
 
     @pytest.mark.parametrize(
         ("info", "status"),
         [
-            (None, Status.OK),
-            ({"type": "collection", "options": {}}, Status.OK),
-            ({"type": "collection", "options": {"collation": {"locale": "simple"}}}, Status.OK),
-            ({"type": "view", "options": {}}, Status.FAILED),
-            ({"type": "timeseries", "options": {}}, Status.FAILED),
-            ({"type": "collection", "options": {"capped": True}}, Status.FAILED),
-            ({"type": "collection", "options": {"collation": {"locale": "en"}}}, Status.FAILED),
-            ({"type": "collection", "options": {"validator": {"a": 1}}}, Status.WARNING),
+            (None, CheckStatus.OK),
+            ({"type": "collection", "options": {}}, CheckStatus.OK),
+            (
+                {"type": "collection", "options": {"collation": {"locale": "simple"}}},
+                CheckStatus.OK,
+            ),
+            ({"type": "view", "options": {}}, CheckStatus.FAILED),
+            ({"type": "timeseries", "options": {}}, CheckStatus.FAILED),
+            ({"type": "collection", "options": {"capped": True}}, CheckStatus.FAILED),
+            (
+                {"type": "collection", "options": {"collation": {"locale": "en"}}},
+                CheckStatus.FAILED,
+            ),
+            ({"type": "collection", "options": {"validator": {"a": 1}}}, CheckStatus.WARNING),
         ],
     )
     def test_a_collection_has_to_be_plain_and_compare_byte_by_byte(
-        self, info: Any, status: Status
+        self, info: Any, status: CheckStatus
     ) -> None:
-        (finding,) = check_collection("c", info)
-        assert finding.status is status
-        assert isinstance(finding, Finding)
+        (result,) = check_collection("c", info)
+        assert result.status is status
+        assert isinstance(result, CheckResult)

@@ -12,8 +12,8 @@ import pytest
 from bson.raw_bson import RawBSONDocument
 from pydantic import SecretStr
 
+from consumer.checks import CheckStatus
 from consumer.errors import PreconditionError, TransientError
-from consumer.findings import Status
 from consumer.mongo.indexes import Index, required_indexes
 from consumer.mongo.opening import OpenStore, open_store
 from consumer.settings.groups import MongoSettings
@@ -100,7 +100,7 @@ class TestBuilding:
             with pytest.raises(PreconditionError, match=r"sessionId_1_eventId_1 of .*being built"):
                 await store.prepare()
             mongod.always["listIndexes"] = answering()
-            assert all(found.status is not Status.FAILED for found in await store.prepare())
+            assert all(found.status is not CheckStatus.FAILED for found in await store.prepare())
         assert mongod.sent("createIndexes") == []
 
     async def test_f73_what_is_listed_is_asked_for_all_the_same(
@@ -145,13 +145,13 @@ class TestBuilding:
         mongod.always["listIndexes"] = answering(building="sessionId_1")
         async with store_on(mongod, driver) as store:
             statuses = {found.name: found.status for found in await store.inspect()}
-        assert statuses[f"index sessionId_1 of {SETTINGS.sessions}"] is Status.WARNING
+        assert statuses[f"index sessionId_1 of {SETTINGS.sessions}"] is CheckStatus.WARNING
 
 
 class TestShardedFirst:
     """sh.shardCollection makes an index of the shard key, which is not unique."""
 
-    async def test_f74_the_cure_converts_the_index_that_cannot_be_dropped(
+    async def test_f74_the_fix_converts_the_index_that_cannot_be_dropped(
         self, mongos: ScriptedServer, driver: Driver
     ) -> None:
         not_unique = {"sessionId_1": {"unique": False}}

@@ -103,7 +103,7 @@ def settings_for(bootstrap_servers: str, *topics: str) -> Settings:
         ({"sessions": 6, "events": 6}, "dead-letter topic letters: does not exist"),
     ],
 )
-async def test_f25_missing_topics_are_refused_at_the_start_with_a_cure(
+async def test_f25_missing_topics_are_refused_at_the_start_with_a_fix(
     there: dict[str, int], complaint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(OpenStore, "prepare", lambda _: pytest.fail("it must not get so far"))
@@ -112,7 +112,7 @@ async def test_f25_missing_topics_are_refused_at_the_start_with_a_cure(
         with pytest.raises(PreconditionError, match=complaint) as refusal:
             async with app.opened(settings, EngineObserver(Metrics(), Health())):
                 pytest.fail("it must not open")
-        assert "cure: kafka-topics.sh" in str(refusal.value)
+        assert "fix: kafka-topics.sh" in str(refusal.value)
         topics, _ = await app.surveyed(settings)
         assert topics.keys() == there.keys()
 

@@ -22,7 +22,7 @@ from consumer.kafka.dead_letters import (
     open_producer,
     producer_options,
 )
-from consumer.kafka.preconditions import topic_findings
+from consumer.kafka.preconditions import check_topics
 from consumer.kafka.range_reader import open_range_reader
 from consumer.kafka.topic_ids import MetadataRequestV12
 from consumer.kafka.topics import TopicDescription, open_admin
@@ -47,8 +47,8 @@ def warnings(described: TopicDescription) -> list[str]:
         TOPIC: described,
         LETTERS: TopicDescription(LETTERS, 1, 3, {"max.message.bytes": "2000000"}),
     }
-    findings = topic_findings(KafkaSettings(topics=(TOPIC,)), letters, topics)
-    return [f.name for f in findings if f.status == "warning"]
+    results = check_topics(KafkaSettings(topics=(TOPIC,)), letters, topics)
+    return [f.name for f in results if f.status == "warning"]
 
 
 def test_a19_settings_under_which_records_that_were_read_may_vanish_are_warned_of() -> None:
@@ -93,10 +93,10 @@ async def test_a20_no_client_lets_the_brokers_create_what_it_asks_for() -> None:
 
 def test_a20_a_missing_topic_is_refused_at_the_start() -> None:
     topics = {LETTERS: TopicDescription(LETTERS, 1, 3, {"max.message.bytes": "2000000"})}
-    findings = topic_findings(
+    results = check_topics(
         KafkaSettings(topics=(TOPIC,)), DeadLetterSettings(topic=LETTERS), topics
     )
-    assert [f.name for f in findings if f.status == "failed"] == [f"topic {TOPIC}"]
+    assert [f.name for f in results if f.status == "failed"] == [f"topic {TOPIC}"]
 
 
 def test_a25_only_committed_records_are_asked_for() -> None:

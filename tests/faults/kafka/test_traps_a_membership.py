@@ -17,7 +17,7 @@ from consumer.engine.retry import Backoff
 from consumer.engine.runner import RunEnd
 from consumer.errors import SettingsError
 from consumer.kafka.client import _consumer_options
-from consumer.kafka.preconditions import topic_findings
+from consumer.kafka.preconditions import check_topics
 from consumer.kafka.topics import TopicDescription
 from consumer.settings import DeadLetterSettings, KafkaSettings, embedded_profile, load_settings
 from consumer.state.outcomes import NO_MARK, Mark, Outcome, Result
@@ -277,9 +277,9 @@ def test_a15_unequal_numbers_of_partitions_are_warned_of_and_are_no_reason_not_t
     kafka, letters = KafkaSettings(topics=("sessions", "events")), DeadLetterSettings()
     counts = {"sessions": 6, "events": 12, letters.topic: 1}
     topics = {name: TopicDescription(name, count, 3) for name, count in counts.items()}
-    findings = {f.name: f.status for f in topic_findings(kafka, letters, topics)}
-    assert findings["partition counts"] == "warning"
-    assert "failed" not in findings.values()
+    results = {f.name: f.status for f in check_topics(kafka, letters, topics)}
+    assert results["partition counts"] == "warning"
+    assert "failed" not in results.values()
 
 
 def test_a15_only_the_range_assignor_is_offered() -> None:

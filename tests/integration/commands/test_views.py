@@ -197,8 +197,8 @@ async def test_the_dead_letter_topic_takes_the_largest_record_also_where_no_topi
         dead_letters=DeadLetterSettings(topic=letters),
     )
     _, found = await checked(settings, capsys)
-    cure = found[f"dead-letter topic {letters}"]["cure"]
-    assert cure.endswith(f"--config max.message.bytes={2**20 + 12 + 4096}")
+    fix = found[f"dead-letter topic {letters}"]["fix"]
+    assert fix.endswith(f"--config max.message.bytes={2**20 + 12 + 4096}")
 
 
 async def test_where_all_is_in_order_the_check_passes(log: Log, capsys: Captured) -> None:
@@ -224,7 +224,7 @@ async def test_a_missing_topic_fails_with_the_command_that_makes_it(
     finding = found[f"topic {empty_log.name}.nowhere"]
     assert code is ExitCode.FOUND
     assert finding["status"] == "failed"
-    assert f"--create --topic {empty_log.name}.nowhere" in finding["cure"]
+    assert f"--create --topic {empty_log.name}.nowhere" in finding["fix"]
     # The client would look for it without a pause, and for a minute.
     assert f"reading {empty_log.name}.nowhere" not in found
     assert f"reading {kafka.topics[0]}" in found
@@ -258,5 +258,5 @@ async def test_servers_that_are_away_fail_with_the_setting_to_look_at(
     )
     code, found = await checked(settings, capsys)
     assert code is ExitCode.FOUND
-    assert "kafka.bootstrap_servers" in found["Kafka"]["cure"]
-    assert "mongo.uri" in found["MongoDB"]["cure"]
+    assert "kafka.bootstrap_servers" in found["Kafka"]["fix"]
+    assert "mongo.uri" in found["MongoDB"]["fix"]

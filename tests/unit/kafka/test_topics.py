@@ -18,10 +18,10 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
 )
 
+from consumer.checks import CheckResult, CheckStatus
 from consumer.errors import PreconditionError, TransientError
-from consumer.findings import Finding, Status
 from consumer.kafka.dead_letters import letter_limit
-from consumer.kafka.preconditions import topic_findings
+from consumer.kafka.preconditions import check_topics
 from consumer.kafka.topic_ids import Operation
 from consumer.kafka.topics import Admin, TopicDescription
 from consumer.settings import DeadLetterSettings, KafkaSettings
@@ -164,15 +164,15 @@ def test_f50_topics_that_producers_stamp_are_warned_of_where_documents_expire(
             "l": TopicDescription("l", 6, 3, configs | wide),
         }
         kafka, letters = KafkaSettings(topics=("t",)), DeadLetterSettings(topic="l")
-        findings = topic_findings(kafka, letters, topics, expiring=expiring)
-        return {one.name for one in findings if one.status is Status.WARNING}
+        results = check_topics(kafka, letters, topics, expiring=expiring)
+        return {one.name for one in results if one.status is CheckStatus.WARNING}
 
     assert warned(told, expiring=True) == {"timestamps of t"}
     assert warned(told, expiring=False) == set()
     assert warned({"message.timestamp.type": "LogAppendTime"}, expiring=True) == set()
 
 
-def letter_findings(told: int | None, most: int | None = None) -> list[Finding]:
+def check_letters(told: int | None, most: int | None = None) -> list[CheckResult]:
     """What is said about the dead-letter topic that takes ``told`` bytes."""
     source = {"max.message.bytes": "1000000", "min.insync.replicas": "2"}
     taken = {} if told is None else {"max.message.bytes": str(told)}
@@ -181,36 +181,42 @@ def letter_findings(told: int | None, most: int | None = None) -> list[Finding]:
         "l": TopicDescription("l", 6, 3, taken),
     }
     letters = DeadLetterSettings(topic="l", max_request_bytes=most)
-    findings = topic_findings(KafkaSettings(topics=("t",)), letters, topics)
-    return [one for one in findings if one.name == "dead-letter topic l"]
+    results = check_topics(KafkaSettings(topics=("t",)), letters, topics)
+    return [one for one in results if one.name == "dead-letter topic l"]
 
 
 @pytest.mark.parametrize(
     ("told", "most", "status", "words"),
     [
-        pytest.param(1_004_096, None, Status.OK, "takes 1004096 bytes", id="all of any record"),
-        pytest.param(100_000, None, Status.WARNING, "max.message.bytes is 100000", id="cut"),
         pytest.param(
-            2_000_000, 500_000, Status.WARNING, "dead_letters.max_request_bytes is 500000", id="set"
+            1_004_096, None, CheckStatus.OK, "takes 1004096 bytes", id="all of any record"
         ),
-        pytest.param(None, None, Status.WARNING, "not told", id="not told"),
-        pytest.param(1_000, None, Status.FAILED, "max.message.bytes is 1000", id="too small"),
+        pytest.param(100_000, None, CheckStatus.WARNING, "max.message.bytes is 100000", id="cut"),
+        pytest.param(
+            2_000_000,
+            500_000,
+            CheckStatus.WARNING,
+            "dead_letters.max_request_bytes is 500000",
+            id="set",
+        ),
+        pytest.param(None, None, CheckStatus.WARNING, "not told", id="not told"),
+        pytest.param(1_000, None, CheckStatus.FAILED, "max.message.bytes is 1000", id="too small"),
         pytest.param(
             2_000_000,
             1_000,
-            Status.FAILED,
+            CheckStatus.FAILED,
             "dead_letters.max_request_bytes is 1000",
             id="set small",
         ),
     ],
 )
 def test_f58_a_dead_letter_topic_is_judged_by_what_it_takes(
-    told: int | None, most: int | None, status: Status, words: str
+    told: int | None, most: int | None, status: CheckStatus, words: str
 ) -> None:
-    (found,) = letter_findings(told, most)
+    (found,) = check_letters(told, most)
     assert found.status is status
     assert words in found.detail
-    assert (found.cure == "") is (status is Status.OK)
+    assert (found.fix == "") is (status is CheckStatus.OK)
 
 
 @pytest.mark.parametrize(
@@ -234,12 +240,12 @@ def bits(*operations: Operation) -> int:
 
 
 @pytest.mark.parametrize("granted", [0, bits(Operation.WRITE, Operation.DESCRIBE)])
-async def test_f67_a_topic_without_the_grant_is_refused_at_once_with_its_cure(
+async def test_f67_a_topic_without_the_grant_is_refused_at_once_with_its_fix(
     granted: int,
 ) -> None:
     client = Client()
     client._client = Node({"there": granted})
-    with pytest.raises(PreconditionError, match="not authorized; cure: grant READ on topic there"):
+    with pytest.raises(PreconditionError, match="not authorized; fix: grant READ on topic there"):
         await Admin(client).describe(["there"], Operation.READ)
 
 
@@ -255,7 +261,7 @@ async def test_f67_whoever_looks_at_grants_itself_is_told_them() -> None:
 def test_f67_settings_that_are_not_told_for_want_of_a_grant_are_warned_of() -> None:
     may_read = frozenset({Operation.READ, Operation.DESCRIBE})
     topics = {"t": TopicDescription("t", 3, 3, {}, may_read)}
-    findings = topic_findings(KafkaSettings(topics=("t",)), DeadLetterSettings(), topics)
-    (told,) = [finding for finding in findings if finding.name == "settings of t"]
-    assert told.status is Status.WARNING
-    assert told.cure == "grant DESCRIBE_CONFIGS on topic t"
+    results = check_topics(KafkaSettings(topics=("t",)), DeadLetterSettings(), topics)
+    (told,) = [result for result in results if result.name == "settings of t"]
+    assert told.status is CheckStatus.WARNING
+    assert told.fix == "grant DESCRIBE_CONFIGS on topic t"

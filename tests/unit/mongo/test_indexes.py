@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from consumer.findings import Status
+from consumer.checks import CheckStatus
 from consumer.mongo.indexes import Index, check_index, required_indexes
 from consumer.settings.groups import MongoSettings
 
@@ -13,10 +13,10 @@ from consumer.settings.groups import MongoSettings
 def test_an_index_that_is_missing_forbids_the_start_and_its_creation_is_named(
     required: Index,
 ) -> None:
-    finding = check_index(required, [{"name": "_id_", "key": {"_id": 1}}])
-    assert (finding.status, finding.detail) == (Status.FAILED, "is missing")
-    assert f"db.{required.collection}.createIndex(" in finding.cure
-    assert ("unique: true" in finding.cure) is required.unique
+    result = check_index(required, [{"name": "_id_", "key": {"_id": 1}}])
+    assert (result.status, result.detail) == (CheckStatus.FAILED, "is missing")
+    assert f"db.{required.collection}.createIndex(" in result.fix
+    assert ("unique: true" in result.fix) is required.unique
 
 
 def test_what_is_relied_on_is_unique() -> None:

@@ -123,7 +123,7 @@ def test_a_damaged_data_set_is_not_read_on(monkeypatch: pytest.MonkeyPatch) -> N
         next(chitchat_messages())
 
 
-def test_a_missing_data_set_is_told_with_its_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_data_set_is_told_with_its_fix(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(_: str) -> None:
         raise ModuleNotFoundError
 

@@ -72,7 +72,7 @@ async def test_who_may_not_create_a_topic_is_told_the_command(asked: SimpleNames
 
 
 @pytest.mark.parametrize("policy", ["delete", "compact,delete"])
-def test_a_state_topic_that_deletes_is_refused_with_the_cure(policy: str) -> None:
+def test_a_state_topic_that_deletes_is_refused_with_the_fix(policy: str) -> None:
     topic = TopicDescription(STATE, 6, 1, {"cleanup.policy": policy})
     with pytest.raises(BrokersError, match=r"--add-config cleanup\.policy=compact"):
         topics.check_state_topic(KAFKA, topic)
