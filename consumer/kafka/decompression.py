@@ -1,7 +1,7 @@
 """Unpacking compressed batches within a limit, in place of the client's own functions.
 
 aiokafka 0.14 unpacks whatever it is sent: a batch of one megabyte may become 34 gigabytes.
-These are checked by tests/faults/kafka/test_traps_a_fetching.py.
+These are checked by tests/faults/kafka/test_client_fetching.py.
 """
 
 from __future__ import annotations

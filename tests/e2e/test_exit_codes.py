@@ -95,7 +95,8 @@ async def test_3_when_the_port_of_its_metrics_is_taken(fleet: Fleet) -> None:
     assert "http.port" in service.why
 
 
-async def test_3_when_f53_the_groups_records_were_stored_elsewhere_until_that_is_a_wanted_move(
+@pytest.mark.reliability("F53")
+async def test_3_when_the_groups_records_were_stored_elsewhere_until_that_is_a_wanted_move(
     site: Site, fleet: Fleet
 ) -> None:
     sent = await site.publish([event("s", "e-1")])

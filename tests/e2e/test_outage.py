@@ -24,7 +24,8 @@ MAY_GROW = 50 * 1024 * 1024
 
 @pytest.mark.slow
 @pytest.mark.parametrize("leave", [Proxy.refuse, Proxy.fall_silent])
-async def test_f31_while_the_database_is_away_the_group_and_memory_stay_and_nothing_is_given_up(
+@pytest.mark.reliability("F31")
+async def test_while_the_database_is_away_the_group_and_memory_stay_and_nothing_is_given_up(
     site: Site,
     mongodb_proxy: Proxy,
     distant_fleet: Fleet,

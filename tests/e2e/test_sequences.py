@@ -112,7 +112,8 @@ KEYS = [("sessionId", 1), ("eventId", 1)]
     ],
     ids=["doubles", "not unique", "partial", "sparse"],
 )
-async def test_f35_c33_without_the_unique_index_nothing_is_consumed(
+@pytest.mark.reliability("F35")
+async def test_c33_without_the_unique_index_nothing_is_consumed(
     site: Site,
     fleet: Fleet,
     documents: list[dict[str, Any]],
@@ -141,7 +142,8 @@ async def test_f35_c33_without_the_unique_index_nothing_is_consumed(
     assert len((await site.documents())[1]) == 1
 
 
-async def test_f56_a_unique_index_that_is_dropped_while_running_ends_the_run_at_an_assignment(
+@pytest.mark.reliability("F56")
+async def test_a_unique_index_that_is_dropped_while_running_ends_the_run_at_an_assignment(
     site: Site, fleet: Fleet
 ) -> None:
     staying, leaving = await fleet.start(), await fleet.start()
@@ -155,9 +157,8 @@ async def test_f56_a_unique_index_that_is_dropped_while_running_ends_the_run_at_
     assert "index sessionId_1_eventId_1 of conversation_events: is missing" in staying.why
 
 
-async def test_f64_c54_what_a_run_warns_of_at_its_start_is_in_its_log(
-    site: Site, fleet: Fleet
-) -> None:
+@pytest.mark.reliability("F64")
+async def test_c54_what_a_run_warns_of_at_its_start_is_in_its_log(site: Site, fleet: Fleet) -> None:
     await site.publish([event("s-c54", "e-1")])
     async with AsyncMongoClient[dict[str, Any]](site.mongodb) as client:
         events = client[site.name]["conversation_events"]

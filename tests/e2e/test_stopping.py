@@ -48,7 +48,8 @@ def below(committed: Mapping[TopicPartition, int]) -> set[tuple[str, int, int]]:
     }
 
 
-async def test_f4_sigterm_in_the_middle_of_batches_commits_all_that_is_applied_and_nothing_else(
+@pytest.mark.reliability("F4")
+async def test_sigterm_in_the_middle_of_batches_commits_all_that_is_applied_and_nothing_else(
     site: Site, mongodb_proxy: Proxy, distant_fleet: Fleet, seed: int
 ) -> None:
     sent = await published(site, seed)
@@ -62,7 +63,8 @@ async def test_f4_sigterm_in_the_middle_of_batches_commits_all_that_is_applied_a
     assert 0 < len(done) < len(sent), "the signal was to come in the middle"
 
 
-async def test_f5_sigterm_without_a_database_ends_at_the_deadline_and_commits_only_what_is_stored(
+@pytest.mark.reliability("F5")
+async def test_sigterm_without_a_database_ends_at_the_deadline_and_commits_only_what_is_stored(
     site: Site, mongodb_proxy: Proxy, distant_fleet: Fleet, seed: int
 ) -> None:
     sent = await published(site, seed)

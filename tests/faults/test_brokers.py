@@ -36,7 +36,8 @@ def broker(kafka: Frames) -> Proxy:
     return proxy
 
 
-async def test_f6_a_stop_in_the_middle_of_a_rebalance_with_a_dead_broker_keeps_its_deadline(
+@pytest.mark.reliability("F6")
+async def test_a_stop_in_the_middle_of_a_rebalance_with_a_dead_broker_keeps_its_deadline(
     site: Site, kafka: Frames, broker: Proxy, distant_fleet: Fleet
 ) -> None:
     joining = kafka.hold(Api.JOIN_GROUP)
@@ -51,7 +52,8 @@ async def test_f6_a_stop_in_the_middle_of_a_rebalance_with_a_dead_broker_keeps_i
 
 
 @pytest.mark.parametrize("leave", [Proxy.refuse, Proxy.fall_silent])
-async def test_f21_while_no_broker_can_be_reached_it_lives_is_not_ready_and_resumes(
+@pytest.mark.reliability("F21")
+async def test_while_no_broker_can_be_reached_it_lives_is_not_ready_and_resumes(
     site: Site, broker: Proxy, distant_fleet: Fleet, seed: int, leave: Callable[[Proxy], None]
 ) -> None:
     messages = list(small_set(seed, SESSIONS))
@@ -75,7 +77,8 @@ async def test_f21_while_no_broker_can_be_reached_it_lives_is_not_ready_and_resu
     assert problems(sent, *await site.documents(), []) == []
 
 
-async def test_f22_late_slow_and_broken_off_answers_cost_time_and_nothing_else(
+@pytest.mark.reliability("F22")
+async def test_late_slow_and_broken_off_answers_cost_time_and_nothing_else(
     site: Site, broker: Proxy, distant_fleet: Fleet, seed: int, rng: Random
 ) -> None:
     sent = await site.publish(small_set(seed, SESSIONS))
@@ -96,7 +99,8 @@ async def test_f22_late_slow_and_broken_off_answers_cost_time_and_nothing_else(
     assert await site.lag() == 0
 
 
-async def test_f28_aborted_transactions_are_unseen_and_their_markers_do_not_hide_the_end(
+@pytest.mark.reliability("F28")
+async def test_aborted_transactions_are_unseen_and_their_markers_do_not_hide_the_end(
     site: Site, fleet: Fleet
 ) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=site.kafka, transactional_id=site.name)
@@ -116,7 +120,8 @@ async def test_f28_aborted_transactions_are_unseen_and_their_markers_do_not_hide
     assert {one["eventId"] for one in events} == {"e-0", "e-2"}
 
 
-async def test_f39_while_the_dead_letter_topic_is_gone_its_partition_holds_and_nothing_is_lost(
+@pytest.mark.reliability("F39")
+async def test_while_the_dead_letter_topic_is_gone_its_partition_holds_and_nothing_is_lost(
     site: Site, fleet: Fleet
 ) -> None:
     service = await fleet.start()

@@ -45,7 +45,8 @@ async def assert_exact(site: Site, sent: list[Sent]) -> None:
     assert await site.lag() == 0
 
 
-async def test_f1_before_the_database_got_anything_all_is_applied_by_the_next_one(
+@pytest.mark.reliability("F1")
+async def test_before_the_database_got_anything_all_is_applied_by_the_next_one(
     site: Site, mongodb: MongodbProxy, fleet: Fleet, distant_fleet: Fleet, seed: int
 ) -> None:
     insert = mongodb.hold("insert", Way.REQUESTS)
@@ -62,7 +63,8 @@ async def test_f1_before_the_database_got_anything_all_is_applied_by_the_next_on
     await assert_exact(site, sent)
 
 
-async def test_f32_after_the_database_wrote_and_before_the_consumer_knew_all_is_recognised(
+@pytest.mark.reliability("F32")
+async def test_after_the_database_wrote_and_before_the_consumer_knew_all_is_recognised(
     site: Site, mongodb: MongodbProxy, fleet: Fleet, distant_fleet: Fleet, seed: int
 ) -> None:
     insert = mongodb.hold("insert", Way.REPLIES)
@@ -83,7 +85,8 @@ async def test_f32_after_the_database_wrote_and_before_the_consumer_knew_all_is_
     await assert_exact(site, sent)
 
 
-async def test_f2_after_the_writes_and_before_the_commit_all_is_read_again_and_changes_nothing(
+@pytest.mark.reliability("F2")
+async def test_after_the_writes_and_before_the_commit_all_is_read_again_and_changes_nothing(
     site: Site, kafka: Frames, fleet: Fleet, distant_fleet: Fleet, seed: int
 ) -> None:
     commit = kafka.hold(Api.OFFSET_COMMIT)
@@ -101,7 +104,8 @@ async def test_f2_after_the_writes_and_before_the_commit_all_is_read_again_and_c
     await assert_exact(site, sent)
 
 
-async def test_f3_after_the_brokers_committed_and_before_the_consumer_knew_nothing_is_read_again(
+@pytest.mark.reliability("F3")
+async def test_after_the_brokers_committed_and_before_the_consumer_knew_nothing_is_read_again(
     site: Site, kafka: Frames, fleet: Fleet, distant_fleet: Fleet, seed: int
 ) -> None:
     sent = await site.publish(small_set(seed, SESSIONS))
@@ -117,7 +121,8 @@ async def test_f3_after_the_brokers_committed_and_before_the_consumer_knew_nothi
     await assert_exact(site, sent)
 
 
-async def test_f32_a_lost_answer_is_asked_for_again_and_nothing_counts_twice(
+@pytest.mark.reliability("F32")
+async def test_a_lost_answer_is_asked_for_again_and_nothing_counts_twice(
     site: Site, mongodb: MongodbProxy, distant_fleet: Fleet, seed: int
 ) -> None:
     holds = [mongodb.hold(command, Way.REPLIES) for command in ("insert", "update")]

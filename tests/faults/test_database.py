@@ -55,7 +55,8 @@ def concern_of(code: int) -> dict[str, Any]:
         pytest.param({"errorCode": 10107}, id="F34 no primary"),
     ],
 )
-async def test_f30_f34_while_the_database_refuses_no_offset_moves_and_then_it_heals_by_itself(
+@pytest.mark.reliability("F30", "F34")
+async def test_while_the_database_refuses_no_offset_moves_and_then_it_heals_by_itself(
     site: Site, fleet: Fleet, seed: int, how: dict[str, Any]
 ) -> None:
     sent = await site.publish(small_set(seed, SESSIONS))
@@ -73,7 +74,8 @@ async def test_f30_f34_while_the_database_refuses_no_offset_moves_and_then_it_he
     assert await site.lag() == 0
 
 
-async def test_f33_a_slow_database_and_a_single_connection_hold_up_and_cost_no_membership(
+@pytest.mark.reliability("F33")
+async def test_a_slow_database_and_a_single_connection_hold_up_and_cost_no_membership(
     site: Site, mongodb_proxy: Proxy, distant_fleet: Fleet, seed: int
 ) -> None:
     service = await distant_fleet.start(

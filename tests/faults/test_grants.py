@@ -170,7 +170,8 @@ async def user(secured_kafka: KafkaSettings, kafka_bootstrap_servers: str, empty
 
 
 @pytest.mark.parametrize("command", NEEDS, ids=IDS.get)
-async def test_f67_a_command_can_do_its_work_with_the_grants_that_are_documented(
+@pytest.mark.reliability("F67")
+async def test_a_command_can_do_its_work_with_the_grants_that_are_documented(
     user: User, command: tuple[str, ...]
 ) -> None:
     await user.allow(*NEEDS[command])
@@ -189,7 +190,8 @@ async def test_f67_a_command_can_do_its_work_with_the_grants_that_are_documented
         for grant in needs
     ],
 )
-async def test_f67_a_grant_that_is_missing_is_named_at_once(
+@pytest.mark.reliability("F67")
+async def test_a_grant_that_is_missing_is_named_at_once(
     user: User, command: tuple[str, ...], missing: Grant
 ) -> None:
     await user.allow(*(grant for grant in NEEDS[command] if grant != missing))

@@ -24,7 +24,8 @@ SESSIONS = 60
 SMALL = {"engine.max_poll_records": 100}
 
 
-async def test_f7_a_member_that_stood_still_past_its_session_does_no_harm_when_it_goes_on(
+@pytest.mark.reliability("F7")
+async def test_a_member_that_stood_still_past_its_session_does_no_harm_when_it_goes_on(
     site: Site, mongodb_proxy: Proxy, distant_fleet: Fleet, seed: int
 ) -> None:
     sent = await site.publish(small_set(seed, SESSIONS))
@@ -46,7 +47,8 @@ async def test_f7_a_member_that_stood_still_past_its_session_does_no_harm_when_i
     await assert_exact(site, sent, distant_fleet)
 
 
-async def test_f11_a_batch_that_outlasts_the_rebalance_is_abandoned_and_another_member_settles_it(
+@pytest.mark.reliability("F11")
+async def test_a_batch_that_outlasts_the_rebalance_is_abandoned_and_another_member_settles_it(
     site: Site, mongodb: MongodbProxy, fleet: Fleet, distant_fleet: Fleet, seed: int
 ) -> None:
     insert = mongodb.hold("insert", Way.REQUESTS)
@@ -66,7 +68,8 @@ async def test_f11_a_batch_that_outlasts_the_rebalance_is_abandoned_and_another_
         assert await services.stopped(service) == ExitCode.DONE
 
 
-async def test_f25_partitions_that_are_added_while_it_runs_are_read_as_well(
+@pytest.mark.reliability("F25")
+async def test_partitions_that_are_added_while_it_runs_are_read_as_well(
     site: Site, kafka: Frames, distant_fleet: Fleet
 ) -> None:
     service = await distant_fleet.start()
@@ -93,7 +96,8 @@ async def test_f25_partitions_that_are_added_while_it_runs_are_read_as_well(
     assert problems(sent, *await site.documents(), []) == []
 
 
-async def test_f54_between_the_alters_of_two_topics_an_instance_starts_and_applies(
+@pytest.mark.reliability("F54")
+async def test_between_the_alters_of_two_topics_an_instance_starts_and_applies(
     site: Site, fleet: Fleet
 ) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=site.kafka)

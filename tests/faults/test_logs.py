@@ -44,7 +44,8 @@ def full_disk() -> Iterator[int]:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
 @pytest.mark.parametrize("target", ["full_pipe", "full_disk"])
-async def test_f43_a_log_that_cannot_be_written_stops_nothing(
+@pytest.mark.reliability("F43")
+async def test_a_log_that_cannot_be_written_stops_nothing(
     site: Site, fleet: Fleet, request: pytest.FixtureRequest, target: str
 ) -> None:
     descriptor: int = request.getfixturevalue(target)
@@ -55,7 +56,8 @@ async def test_f43_a_log_that_cannot_be_written_stops_nothing(
     assert problems(sent, *await site.documents(), []) == []
 
 
-async def test_f43_a_closed_log_stops_nothing(site: Site, fleet: Fleet) -> None:
+@pytest.mark.reliability("F43")
+async def test_a_closed_log_stops_nothing(site: Site, fleet: Fleet) -> None:
     sent = await site.publish([event(f"s-{n % 7}", f"e-{n}") for n in range(RECORDS)])
     command = (
         "import os, sys; os.close(1); os.close(2); "

@@ -35,7 +35,8 @@ async def publish_in_portions(site: Site, seed: int, sent: list[Sent]) -> None:
         sent += await site.publish(messages[start : start + PORTION])
 
 
-async def test_f9_members_that_come_and_go_hold_up_the_others_and_lose_nothing(
+@pytest.mark.reliability("F9")
+async def test_members_that_come_and_go_hold_up_the_others_and_lose_nothing(
     site: Site, fleet: Fleet, seed: int
 ) -> None:
     sent: list[Sent] = []
@@ -56,7 +57,8 @@ async def test_f9_members_that_come_and_go_hold_up_the_others_and_lose_nothing(
     await assert_caught_up_and_exact(site, sent, fleet)
 
 
-async def test_f10_a_group_whose_members_are_replaced_one_by_one_catches_up(
+@pytest.mark.reliability("F10")
+async def test_a_group_whose_members_are_replaced_one_by_one_catches_up(
     site: Site, fleet: Fleet, seed: int
 ) -> None:
     sent: list[Sent] = []

@@ -19,7 +19,8 @@ SESSIONS = 60
 
 
 @pytest.mark.real_kafka
-async def test_f41_a_log_that_is_shuffled_and_tripled_leaves_the_same_documents(
+@pytest.mark.reliability("F41")
+async def test_a_log_that_is_shuffled_and_tripled_leaves_the_same_documents(
     site: Site, fleet: Fleet, seed: int, rng: Random
 ) -> None:
     messages: list[Mapping[str, Any]] = list(small_set(seed, SESSIONS)) * 3

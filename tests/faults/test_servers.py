@@ -20,7 +20,8 @@ SMALL = {"engine.max_poll_records": 100, "mongo.timeout": 2.0}
 
 
 @pytest.mark.mongodb_control
-async def test_f29_a_database_that_is_killed_under_load_costs_time_and_nothing_else(
+@pytest.mark.reliability("F29")
+async def test_a_database_that_is_killed_under_load_costs_time_and_nothing_else(
     site: Site, fleet: Fleet, mongodb_control: Control, seed: int
 ) -> None:
     sent = await site.publish(small_set(seed, SESSIONS))
@@ -39,7 +40,8 @@ async def test_f29_a_database_that_is_killed_under_load_costs_time_and_nothing_e
 
 @pytest.mark.kafka_control
 @pytest.mark.parametrize("harm", ["kill", "freeze"])
-async def test_f21_a_broker_that_dies_or_stands_still_under_load_costs_time_and_nothing_else(
+@pytest.mark.reliability("F21")
+async def test_a_broker_that_dies_or_stands_still_under_load_costs_time_and_nothing_else(
     site: Site, fleet: Fleet, kafka_control: Control, seed: int, harm: str
 ) -> None:
     sent = await site.publish(small_set(seed, SESSIONS))

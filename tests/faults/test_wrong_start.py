@@ -36,9 +36,8 @@ async def refused(settings: Settings) -> ConsumerError:
     return caught.value
 
 
-async def test_f94_a_host_that_nobody_knows_and_a_port_that_nobody_listens_on_are_told_apart() -> (
-    None
-):
+@pytest.mark.reliability("F94")
+async def test_a_host_that_nobody_knows_and_a_port_that_nobody_listens_on_are_told_apart() -> None:
     unknown = await refused(settings_with(kafka__bootstrap_servers="nobody.invalid:9092"))
     assert isinstance(unknown, TransientError)
     assert "nobody.invalid:9092: unknown host" in str(unknown)
@@ -47,7 +46,8 @@ async def test_f94_a_host_that_nobody_knows_and_a_port_that_nobody_listens_on_ar
     assert f"{LOOPBACK}:{port}: Connection refused" in str(nobody)
 
 
-async def test_f94_a_listener_of_another_protocol_is_told_as_that() -> None:
+@pytest.mark.reliability("F94")
+async def test_a_listener_of_another_protocol_is_told_as_that() -> None:
     async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
 
@@ -63,7 +63,8 @@ async def test_f94_a_listener_of_another_protocol_is_told_as_that() -> None:
 
 @pytest.mark.real_kafka
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-512"])
-async def test_f94_a_wrong_password_is_told_at_once_and_not_tried_for_ever(
+@pytest.mark.reliability("F94")
+async def test_a_wrong_password_is_told_at_once_and_not_tried_for_ever(
     secured_kafka: KafkaSettings, mechanism: str
 ) -> None:
     settings = settings_with(
@@ -80,7 +81,8 @@ async def test_f94_a_wrong_password_is_told_at_once_and_not_tried_for_ever(
 
 
 @pytest.mark.real_kafka
-async def test_f94_a_certificate_that_is_not_trusted_is_told_as_that(
+@pytest.mark.reliability("F94")
+async def test_a_certificate_that_is_not_trusted_is_told_as_that(
     secured_kafka: KafkaSettings,
 ) -> None:
     error = await refused(
@@ -97,7 +99,8 @@ async def test_f94_a_certificate_that_is_not_trusted_is_told_as_that(
 
 
 @pytest.mark.real_kafka
-async def test_f94_a_group_whose_members_share_in_another_way_is_refused(
+@pytest.mark.reliability("F94")
+async def test_a_group_whose_members_share_in_another_way_is_refused(
     kafka_bootstrap_servers: str, unique_name: str
 ) -> None:
     await create_topics(kafka_bootstrap_servers, unique_name, partitions=1)
@@ -123,7 +126,8 @@ async def test_f94_a_group_whose_members_share_in_another_way_is_refused(
 
 
 @pytest.mark.parametrize("driver", ["motor", "pymongo"])
-async def test_f94_why_the_database_does_not_answer_is_told(driver: str) -> None:
+@pytest.mark.reliability("F94")
+async def test_why_the_database_does_not_answer_is_told(driver: str) -> None:
     port = free_port()
     settings = settings_with(
         mongo__uri=f"mongodb://{LOOPBACK}:{port}/",
@@ -137,7 +141,8 @@ async def test_f94_why_the_database_does_not_answer_is_told(driver: str) -> None
 
 
 @pytest.mark.parametrize("driver", ["motor", "pymongo"])
-async def test_f94_a_user_that_the_database_refuses_is_told_at_once(
+@pytest.mark.reliability("F94")
+async def test_a_user_that_the_database_refuses_is_told_at_once(
     mongodb_uri: str, driver: str
 ) -> None:
     host = mongodb_uri.split("//")[1].rsplit("@", maxsplit=1)[-1]
@@ -150,7 +155,8 @@ async def test_f94_a_user_that_the_database_refuses_is_told_at_once(
     assert "wrong" not in str(caught.value)
 
 
-async def test_f94_a_database_without_tls_is_told_as_that() -> None:
+@pytest.mark.reliability("F94")
+async def test_a_database_without_tls_is_told_as_that() -> None:
     with socket.create_server((LOOPBACK, 0)) as silent:
         settings = settings_with(
             mongo__uri=f"mongodb://{LOOPBACK}:{silent.getsockname()[1]}/?tls=true",

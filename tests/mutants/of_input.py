@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 
-_INPUT = "tests/faults/input/test_bad_input_b.py::"
+_INPUT = "tests/faults/input/test_bad_input.py::"
 
 MUTANTS = (
     Mutant(
@@ -13,7 +13,7 @@ MUTANTS = (
         "consumer/contract/decode.py",
         "        return Tombstone()\n",
         '        return Rejected(Reason.UNDECODABLE, "no value")\n',
-        (_INPUT + "test_b1_tombstones_are_skipped_and_keys_that_say_nothing_do_no_harm",),
+        (_INPUT + "test_tombstones_are_skipped_and_keys_that_say_nothing_do_no_harm",),
         "a topic that somebody compacted would fill the dead-letter topic",
     ),
     Mutant(
@@ -22,7 +22,7 @@ MUTANTS = (
         "consumer/contract/json_text.py",
         "        text = data.decode()\n",
         '        text = data.decode("utf-8-sig")\n',
-        (_INPUT + "test_b3_what_is_not_one_json_object_in_utf8_is_undecodable",),
+        (_INPUT + "test_what_is_not_one_json_object_in_utf8_is_undecodable",),
         "the contract is one encoding, and the next reader takes none but it",
     ),
     Mutant(
@@ -31,7 +31,7 @@ MUTANTS = (
         "consumer/contract/json_text.py",
         "    if end != len(text) and end_of_blank(text, end) != len(text):\n",
         "    if end > len(text):\n",
-        (_INPUT + "test_b3_what_is_not_one_json_object_in_utf8_is_undecodable",),
+        (_INPUT + "test_what_is_not_one_json_object_in_utf8_is_undecodable",),
         "of two messages in one record the second would be lost",
     ),
     Mutant(
@@ -40,7 +40,7 @@ MUTANTS = (
         "consumer/contract/messages.py",
         r'max_length=MAX_ID_CODE_POINTS, pattern=r"^[^\x00]*$")',
         "max_length=MAX_ID_CODE_POINTS)",
-        (_INPUT + "test_b5_nul_is_refused_in_names_and_ids_and_kept_in_text",),
+        (_INPUT + "test_nul_is_refused_in_names_and_ids_and_kept_in_text",),
         "no index key can hold it on every server",
     ),
     Mutant(
@@ -49,7 +49,7 @@ MUTANTS = (
         "consumer/state/storable.py",
         "    if len(encoded) > max_bytes:\n",
         "    if len(encoded) > max_bytes * 2:\n",
-        (_INPUT + "test_b9_what_is_larger_than_a_document_may_be_is_unstorable",),
+        (_INPUT + "test_what_is_larger_than_a_document_may_be_is_unstorable",),
         "the whole command would be refused with it",
     ),
     Mutant(
@@ -58,7 +58,7 @@ MUTANTS = (
         "consumer/contract/messages.py",
         "        strict=True,\n",
         "        strict=True,\n        str_strip_whitespace=True,\n",
-        (_INPUT + "test_b12_ids_are_kept_as_they_are_and_told_apart_by_their_bytes",),
+        (_INPUT + "test_ids_are_kept_as_they_are_and_told_apart_by_their_bytes",),
         "two sessions would become one",
     ),
     Mutant(
@@ -69,7 +69,7 @@ MUTANTS = (
         "_READS_SHORT: Final = JSONDecoder(\n"
         "    parse_constant=_refuse_constant, object_pairs_hook=lambda pairs: dict(pairs[::-1])\n"
         ")\n",
-        (_INPUT + "test_b13_of_a_name_that_stands_twice_the_last_one_counts",),
+        (_INPUT + "test_of_a_name_that_stands_twice_the_last_one_counts",),
         "producers and other readers of the topic would see another message",
     ),
     Mutant(
@@ -78,10 +78,7 @@ MUTANTS = (
         "consumer/contract/messages.py",
         '        extra="ignore",\n',
         '        extra="forbid",\n',
-        (
-            _INPUT
-            + "test_b14_unknown_kinds_are_refused_unknown_fields_ignored_missing_ones_invalid",
-        ),
+        (_INPUT + "test_unknown_kinds_are_refused_unknown_fields_ignored_missing_ones_invalid",),
         "a producer could add no field before every consumer knew it",
     ),
     Mutant(
@@ -90,7 +87,7 @@ MUTANTS = (
         "consumer/state/verdict.py",
         "    if differing:\n",
         "    if fields:\n",
-        (_INPUT + "test_b16_the_same_event_again_changes_nothing",),
+        (_INPUT + "test_the_same_event_again_changes_nothing",),
         "every producer that retries would fill the dead-letter topic",
     ),
     Mutant(
@@ -99,7 +96,7 @@ MUTANTS = (
         "consumer/contract/messages.py",
         "    str, Field(min_length=1, max_length=MAX_ID_CODE_POINTS, ",
         "    str, Field(",
-        (_INPUT + "test_b11_a_session_id_that_is_no_short_text_is_invalid",),
+        (_INPUT + "test_a_session_id_that_is_no_short_text_is_invalid",),
         "an index key of megabytes is refused with the command it travels in",
     ),
 )

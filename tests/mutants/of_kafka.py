@@ -18,7 +18,7 @@ MUTANTS = (
         "        fetcher._fetch_max_bytes = max_bytes // brokers",
         (
             "tests/unit/kafka/test_fetch_results.py::"
-            "test_f70_what_is_kept_of_all_partitions_counts_against_one_bound",
+            "test_what_is_kept_of_all_partitions_counts_against_one_bound",
         ),
         "memory would grow with the number of partitions while the database is slow",
     ),
@@ -29,8 +29,8 @@ MUTANTS = (
         "                if index >= len(sent) or not _acknowledged(sent[index])\n",
         "                if True\n",
         (
-            _LETTERS + "test_f58_what_was_acknowledged_before_the_trouble_is_not_sent_again",
-            _LETTERS + "test_f58_what_was_acknowledged_before_the_time_was_over_is_not_sent_again",
+            _LETTERS + "test_what_was_acknowledged_before_the_trouble_is_not_sent_again",
+            _LETTERS + "test_what_was_acknowledged_before_the_time_was_over_is_not_sent_again",
         ),
         "one letter that is refused would flood the topic with copies of the others",
     ),
@@ -40,7 +40,7 @@ MUTANTS = (
         "consumer/kafka/dead_letters.py",
         "        told = await self._ask_limit()\n",
         "        told = self._told\n",
-        (_LETTERS + "test_f58_a_topic_that_takes_less_by_now_is_asked_and_only_the_rest_is_sent",),
+        (_LETTERS + "test_a_topic_that_takes_less_by_now_is_asked_and_only_the_rest_is_sent",),
         "letters would be cut to half of what the topic took before, not to what it takes",
     ),
     Mutant(
@@ -51,7 +51,7 @@ MUTANTS = (
         "        limit = told\n",
         (
             _LETTERS
-            + "test_f58_letters_are_halved_until_they_are_taken_where_the_topic_says_nothing_new",
+            + "test_letters_are_halved_until_they_are_taken_where_the_topic_says_nothing_new",
         ),
         "its partition would stand still where something on the way takes less than the topic",
     ),
@@ -63,7 +63,7 @@ MUTANTS = (
         "    return min(told, letters.max_request_bytes or 1024 * 1024)\n",
         (
             "tests/unit/kafka/test_topics.py::"
-            "test_f58_a_letter_may_be_as_large_as_the_topic_and_the_settings_allow",
+            "test_a_letter_may_be_as_large_as_the_topic_and_the_settings_allow",
         ),
         "a letter that its topic would take whole could not be sent back",
     ),
@@ -73,10 +73,7 @@ MUTANTS = (
         "consumer/kafka/preconditions.py",
         "    if limit < smallest:\n",
         "    if False:\n",
-        (
-            "tests/unit/kafka/test_topics.py::"
-            "test_f58_a_dead_letter_topic_is_judged_by_what_it_takes",
-        ),
+        ("tests/unit/kafka/test_topics.py::test_a_dead_letter_topic_is_judged_by_what_it_takes",),
         "the first bad record would stop its partition for ever",
     ),
     Mutant(
@@ -87,11 +84,11 @@ MUTANTS = (
         "        del name, content\n",
         (
             "tests/unit/kafka/test_fetch_results.py::"
-            "test_f70_headers_count_for_what_one_fetch_hands_out",
-            "tests/unit/kafka/test_source.py::test_f70_headers_count_for_what_a_batch_may_have",
-            "tests/unit/kafka/test_lanes.py::test_f70_headers_count_for_a_portion_too",
+            "test_headers_count_for_what_one_fetch_hands_out",
+            "tests/unit/kafka/test_source.py::test_headers_count_for_what_a_batch_may_have",
+            "tests/unit/kafka/test_lanes.py::test_headers_count_for_a_portion_too",
             "tests/unit/engine/test_pipeline.py::"
-            "test_f70_dead_letters_with_heavy_headers_go_in_smaller_portions",
+            "test_dead_letters_with_heavy_headers_go_in_smaller_portions",
         ),
         "a few kilobytes that compress well would take all the memory there is",
     ),
@@ -112,8 +109,8 @@ MUTANTS = (
         '        "enable_auto_commit": True,\n',
         (
             _OPTIONS,
-            _TRAPS + "test_traps_a_offsets.py::"
-            "test_a13_what_was_handed_out_and_not_settled_is_never_committed",
+            _TRAPS + "test_client_offsets.py::"
+            "test_what_was_handed_out_and_not_settled_is_never_committed",
         ),
         "it commits what was handed out",
     ),
@@ -125,7 +122,7 @@ MUTANTS = (
         '        "isolation_level": "read_uncommitted",\n',
         (
             _OPTIONS,
-            _TRAPS + "test_traps_a_cluster.py::test_a25_only_committed_records_are_asked_for",
+            _TRAPS + "test_client_cluster.py::test_only_committed_records_are_asked_for",
         ),
         "what a producer took back would be stored",
     ),
@@ -135,7 +132,7 @@ MUTANTS = (
         "consumer/kafka/client.py",
         '        "partition_assignment_strategy": [RangePartitionAssignor],\n',
         "",
-        (_TRAPS + "test_traps_a_membership.py::test_a15_only_the_range_assignor_is_offered",),
+        (_TRAPS + "test_client_membership.py::test_only_the_range_assignor_is_offered",),
         "a session's partitions of both topics would lie with two members",
     ),
     Mutant(
@@ -165,10 +162,10 @@ MUTANTS = (
         "        if not code:\n            return response\n",
         "        if True:\n            return response\n",
         (
-            _TRAPS + "test_traps_a_offsets.py::"
-            "test_a1_an_offset_fetch_error_of_the_whole_reply_never_restarts_a_partition",
-            _TRAPS + "test_faults_f_commits.py::"
-            "test_f16_a_group_that_does_not_say_its_offsets_skips_nothing_and_replays_nothing",
+            _TRAPS + "test_client_offsets.py::"
+            "test_an_offset_fetch_error_of_the_whole_reply_never_restarts_a_partition",
+            _TRAPS + "test_commits.py::"
+            "test_a_group_that_does_not_say_its_offsets_skips_nothing_and_replays_nothing",
         ),
         "one such answer at a rebalance replays, or skips, whole partitions",
     ),
@@ -187,10 +184,7 @@ MUTANTS = (
         "consumer/kafka/client.py",
         "        if self._consumer._coordinator.generation < 0:",
         "        if False:",
-        (
-            _TRAPS
-            + "test_traps_a_offsets.py::test_a10_a_member_that_was_made_to_leave_commits_nothing",
-        ),
+        (_TRAPS + "test_client_offsets.py::test_a_member_that_was_made_to_leave_commits_nothing",),
         "an empty group accepts it, and a zombie would rewind everybody",
     ),
     Mutant(
@@ -225,9 +219,9 @@ MUTANTS = (
                     room = len(self._buffer) * ROOM_GROWS_BY
 """,
         (
-            _TRAPS + "test_traps_a_fetching.py::test_a23_beyond_the_limit_nothing_is_unpacked",
-            _TRAPS + "test_bad_input_b.py::"
-            "test_b20_a_bomb_stops_its_partition_and_costs_neither_the_memory_nor_the_process",
+            _TRAPS + "test_client_fetching.py::test_beyond_the_limit_nothing_is_unpacked",
+            _TRAPS + "test_odd_batches.py::"
+            "test_a_bomb_stops_its_partition_and_costs_neither_the_memory_nor_the_process",
         ),
         "one megabyte may become 34 gigabytes",
     ),
@@ -238,8 +232,8 @@ MUTANTS = (
         '        "acks": "all",\n',
         '        "acks": 1,\n',
         (
-            _TRAPS + "test_traps_a_cluster.py::"
-            "test_a28_a_dead_letter_is_acknowledged_by_all_replicas_and_may_be_as_large_as_is_said",
+            _TRAPS + "test_client_cluster.py::"
+            "test_a_dead_letter_is_acknowledged_by_all_replicas_and_may_be_as_large_as_is_said",
         ),
         "a broker that dies takes letters with it whose offsets have moved",
     ),
@@ -260,7 +254,7 @@ MUTANTS = (
             return  # or while this one asked: to it, what was told would be nothing new
 """,
         "",
-        (_LETTERS + "test_f58_two_batches_that_are_refused_at_once_learn_one_limit",),
+        (_LETTERS + "test_two_batches_that_are_refused_at_once_learn_one_limit",),
         "letters would be cut to half of what their topic takes, until the next start",
     ),
     Mutant(

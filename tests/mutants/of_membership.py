@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 
-_TRAPS = "tests/faults/kafka/test_traps_a_membership.py::"
-_MEMBERS = "tests/faults/kafka/test_faults_f_membership.py::"
-_COMMITS = "tests/faults/kafka/test_faults_f_commits.py::"
-_BROKERS = "tests/faults/kafka/test_faults_f_brokers.py::"
-_ACCESS = "tests/faults/kafka/test_faults_f_access.py::"
+_TRAPS = "tests/faults/kafka/test_client_membership.py::"
+_MEMBERS = "tests/faults/kafka/test_rebalances.py::"
+_COMMITS = "tests/faults/kafka/test_commits.py::"
+_BROKERS = "tests/faults/kafka/test_broker_outages.py::"
+_ACCESS = "tests/faults/kafka/test_access.py::"
 
 MUTANTS = (
     Mutant(
@@ -17,7 +17,7 @@ MUTANTS = (
         "consumer/kafka/source.py",
         "        if isinstance(error, ClientLostError) or self._group_failures >= FAILURES_UNTIL_REPLACED:\n",
         "        if isinstance(error, ClientLostError):\n",
-        (_TRAPS + "test_a4_an_odd_answer_to_a_heartbeat_does_not_poison_every_later_poll",),
+        (_TRAPS + "test_an_odd_answer_to_a_heartbeat_does_not_poison_every_later_poll",),
         "its heartbeat is dead, and every poll fails from now on",
     ),
     Mutant(
@@ -29,10 +29,10 @@ MUTANTS = (
         """        except ValueError as error:
             raise MembershipError(""",
         (
-            _TRAPS + "test_a4_an_odd_answer_to_a_heartbeat_does_not_poison_every_later_poll",
-            _TRAPS + "test_a18_a_refused_join_is_trouble_that_passes",
-            _COMMITS + "test_f17_a_heartbeat_that_fails_oddly_costs_a_new_membership_and_no_record",
-            _ACCESS + "test_f26_what_brokers_refuse_for_a_while_is_said_and_survived[group]",
+            _TRAPS + "test_an_odd_answer_to_a_heartbeat_does_not_poison_every_later_poll",
+            _TRAPS + "test_a_refused_join_is_trouble_that_passes",
+            _COMMITS + "test_a_heartbeat_that_fails_oddly_costs_a_new_membership_and_no_record",
+            _ACCESS + "test_what_brokers_refuse_for_a_while_is_said_and_survived[group]",
         ),
         "a single odd answer of a coordinator would restart instances",
     ),
@@ -42,10 +42,7 @@ MUTANTS = (
         "consumer/kafka/client_repairs.py",
         "        await asyncio.wait([asyncio.ensure_future(self._callbacks.on_revoked())])\n",
         "        await self._callbacks.on_revoked()\n",
-        (
-            _TRAPS
-            + "test_a5_a_cancellation_inside_a_callback_does_not_end_the_clients_coordination",
-        ),
+        (_TRAPS + "test_a_cancellation_inside_a_callback_does_not_end_the_clients_coordination",),
         "a cancellation in it would end the coordination for ever",
     ),
     Mutant(
@@ -55,8 +52,8 @@ MUTANTS = (
         "            for task in (polling, *waiting):\n                task.cancel()\n",
         "            for task in waiting:\n                task.cancel()\n",
         (
-            _TRAPS + "test_a6_a_stop_does_not_wait_for_a_group_that_never_forms",
-            _TRAPS + "test_a6_a_stop_does_not_wait_for_a_rebalance_that_never_ends",
+            _TRAPS + "test_a_stop_does_not_wait_for_a_group_that_never_forms",
+            _TRAPS + "test_a_stop_does_not_wait_for_a_rebalance_that_never_ends",
         ),
         "a poll waits without a limit while a group forms",
     ),
@@ -67,7 +64,7 @@ MUTANTS = (
         '        ("kafka.session_timeout", kafka.session_timeout),\n    )\n    yield from _ascending(\n',
         "    )\n    yield from _ascending(\n",
         (
-            _TRAPS + "test_a7_times_under_which_a_silent_broker_costs_the_membership_are_refused"
+            _TRAPS + "test_times_under_which_a_silent_broker_costs_the_membership_are_refused"
             "[times0]",
         ),
         "a silent broker holds heartbeats up for as long as a request may take",
@@ -79,9 +76,8 @@ MUTANTS = (
         '        "session_timeout_ms": int(kafka.session_timeout * 1000),\n',
         '        "session_timeout_ms": int(kafka.rebalance_timeout * 1000),\n',
         (
-            _TRAPS + "test_a7_a_silent_broker_does_not_starve_heartbeats_to_a_healthy_coordinator",
-            _BROKERS
-            + "test_f20_a_broker_that_accepts_and_says_nothing_stops_its_own_partitions_only",
+            _TRAPS + "test_a_silent_broker_does_not_starve_heartbeats_to_a_healthy_coordinator",
+            _BROKERS + "test_a_broker_that_accepts_and_says_nothing_stops_its_own_partitions_only",
         ),
         "while one broker is silent, the members lose their partitions on all the others",
     ),
@@ -94,7 +90,7 @@ MUTANTS = (
 """,
         """        ("kafka.request_timeout", kafka.request_timeout),
 """,
-        (_TRAPS + "test_a8_times_under_which_a_member_could_never_join_are_refused",),
+        (_TRAPS + "test_times_under_which_a_member_could_never_join_are_refused",),
         "the client would give up every join before the broker may answer it",
     ),
     Mutant(
@@ -105,7 +101,7 @@ MUTANTS = (
                     await asyncio.sleep(0)
 """,
         "                    pass\n",
-        (_TRAPS + "test_a9_decoding_a_large_batch_leaves_the_event_loop_room_for_heartbeats",),
+        (_TRAPS + "test_decoding_a_large_batch_leaves_the_event_loop_room_for_heartbeats",),
         "heartbeats would be late, and the membership over",
     ),
     Mutant(
@@ -114,7 +110,7 @@ MUTANTS = (
         "consumer/kafka/client.py",
         '        "group_id": kafka.group_id,\n',
         '        "group_id": kafka.group_id,\n        "group_instance_id": kafka.group_id,\n',
-        (_TRAPS + "test_a16_no_static_membership_is_asked_for",),
+        (_TRAPS + "test_no_static_membership_is_asked_for",),
         "the client has half of it: two of one name would throw each other out for ever",
     ),
     Mutant(
@@ -123,7 +119,7 @@ MUTANTS = (
         "consumer/engine/runner.py",
         "            drained = await self._drain(self._limits.drain_deadline, insist=True)\n",
         "            drained = True\n",
-        (_TRAPS + "test_a17_what_is_in_flight_is_finished_and_committed_before_the_group_is_left",),
+        (_TRAPS + "test_what_is_in_flight_is_finished_and_committed_before_the_group_is_left",),
         "every restart would have its last batches delivered again",
     ),
     Mutant(
@@ -132,7 +128,7 @@ MUTANTS = (
         "consumer/kafka/source.py",
         "            await asyncio.wait([closing], timeout=timeout)\n",
         "            await asyncio.wait([closing])\n",
-        (_TRAPS + "test_a17_leaving_takes_no_longer_than_it_may_when_no_broker_answers",),
+        (_TRAPS + "test_leaving_takes_no_longer_than_it_may_when_no_broker_answers",),
         "a silent broker would hold a process until it is killed",
     ),
     Mutant(
@@ -148,7 +144,7 @@ MUTANTS = (
 """,
         (
             _MEMBERS
-            + "test_f8_a_member_whose_loop_was_stuck_past_its_session_joins_again_without_loss",
+            + "test_a_member_whose_loop_was_stuck_past_its_session_joins_again_without_loss",
         ),
         "a member that has come back would never read that partition again",
     ),
@@ -160,7 +156,7 @@ MUTANTS = (
         "            self._observer.loop_lag(0.0)\n",
         (
             _MEMBERS
-            + "test_f8_a_member_whose_loop_was_stuck_past_its_session_joins_again_without_loss",
+            + "test_a_member_whose_loop_was_stuck_past_its_session_joins_again_without_loss",
         ),
         "nobody would learn why the membership was lost",
     ),
@@ -170,7 +166,7 @@ MUTANTS = (
         "consumer/engine/batches.py",
         "            await asyncio.wait(present, timeout=timeout)\n",
         "            await asyncio.wait(present)\n",
-        (_MEMBERS + "test_f11_a_batch_that_outlasts_a_rebalance_is_given_up_and_commits_nothing",),
+        (_MEMBERS + "test_a_batch_that_outlasts_a_rebalance_is_given_up_and_commits_nothing",),
         "a database that hangs would stop the group's other members, too",
         servers=True,
     ),
@@ -182,10 +178,7 @@ MUTANTS = (
 """,
         """            await self._batches.any_done(timeout=600.0)
 """,
-        (
-            _MEMBERS
-            + "test_f12_a_batch_that_takes_longer_than_a_poll_may_does_not_cost_the_membership",
-        ),
+        (_MEMBERS + "test_a_batch_that_takes_longer_than_a_poll_may_does_not_cost_the_membership",),
         "a batch longer than the poll interval would cost the membership",
     ),
 )

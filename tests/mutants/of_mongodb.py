@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 
-_INPUT = "tests/faults/input/test_bad_input_b.py::"
+_INPUT = "tests/faults/input/test_bad_input.py::"
 _FAULTS = "tests/adapters/mongo/test_faults.py::"
 _ANSWERS = "tests/adapters/mongo/test_answers.py::"
 _SESSIONS = "tests/adapters/mongo/test_sessions.py::"
@@ -23,7 +23,7 @@ MUTANTS = (
         "_DUPLICATE: frozenset[int] = frozenset()\n",
         (
             "tests/adapters/mongo/test_concurrent_writers.py::"
-            "test_f36_copies_written_at_once_leave_one_document_each",
+            "test_copies_written_at_once_leave_one_document_each",
         ),
         "the second of two writers would try for ever",
     ),
@@ -86,8 +86,8 @@ MUTANTS = (
         '_END = Guard("status", frozenset())\n',
         (
             "tests/unit/state/test_guards.py::test_activity_and_end_apply_until_the_status_is_there",
-            _INPUT + "test_b18_stubs_late_events_and_ends_in_any_order_are_normal",
-            "tests/properties/test_convergence.py::test_f40_a_replay_of_everything_changes_no_byte",
+            _INPUT + "test_stubs_late_events_and_ends_in_any_order_are_normal",
+            "tests/properties/test_convergence.py::test_a_replay_of_everything_changes_no_byte",
         ),
         "whichever came last would win: the order would decide",
     ),
@@ -99,8 +99,8 @@ MUTANTS = (
         "    differing: tuple[str, ...] = ()\n",
         (
             _VERDICT + "test_other_content_is_a_conflict_even_at_the_same_position",
-            _INPUT + "test_b10_names_that_mean_something_elsewhere_are_inert_and_compared",
-            _INPUT + "test_b17_the_same_id_with_other_content_is_a_conflict_and_the_first_stays",
+            _INPUT + "test_names_that_mean_something_elsewhere_are_inert_and_compared",
+            _INPUT + "test_the_same_id_with_other_content_is_a_conflict_and_the_first_stays",
         ),
         "another content under the same id would vanish without a trace",
     ),
@@ -143,8 +143,7 @@ MUTANTS = (
         "        code = None\n",
         (
             _FAULTS + "TestWriteConcern::test_an_error_of_it_means_the_whole_command_is_sent_again",
-            _FAULTS
-            + "TestWriteConcern::test_f38_beside_a_duplicate_key_it_is_the_error_that_counts",
+            _FAULTS + "TestWriteConcern::test_beside_a_duplicate_key_it_is_the_error_that_counts",
         ),
         "what a majority does not have can be rolled back after its offset has moved",
     ),
@@ -175,7 +174,7 @@ MUTANTS = (
         (
             _FAULTS + "TestRefusals::test_an_unknown_code_is_never_a_dead_letter",
             _FAULTS
-            + "TestRefusals::test_f37_every_class_of_answer_in_one_bulk_is_handled_by_its_class",
+            + "TestRefusals::test_every_class_of_answer_in_one_bulk_is_handled_by_its_class",
         ),
         "every record that meets the trouble would be given up",
     ),
@@ -274,7 +273,7 @@ MUTANTS = (
         "consumer/mongo/mongo_store.py",
         "            writes, self._collections, self._memory, self._lanes, self._on_activity_refused\n",
         "            writes, self._collections, self._memory, Lanes(), self._on_activity_refused\n",
-        (_FAULTS + "TestTimeouts::test_f65_the_next_batch_begins_with_what_has_fitted",),
+        (_FAULTS + "TestTimeouts::test_the_next_batch_begins_with_what_has_fitted",),
         "a database that is slow would be asked for too much by every batch anew",
     ),
     Mutant(
@@ -283,7 +282,7 @@ MUTANTS = (
         "consumer/mongo/lane.py",
         "        if size >= self.limit:\n",
         "        if False:\n",
-        (_FAULTS + "TestTimeouts::test_f65_commands_grow_again_when_the_database_is_fast_again",),
+        (_FAULTS + "TestTimeouts::test_commands_grow_again_when_the_database_is_fast_again",),
         "one outage would leave an instance slow until it is started again",
     ),
     Mutant(
@@ -292,7 +291,7 @@ MUTANTS = (
         "consumer/mongo/lookup.py",
         "            documents = self._collections.find_sessions(list(part), sorted(fields))\n",
         "            documents = self._collections.find_sessions(list(part), [*fields, 'metadata'])\n",
-        (_LOOKUP + "test_f69_the_sessions_of_many_events_are_read_without_what_they_hold",),
+        (_LOOKUP + "test_the_sessions_of_many_events_are_read_without_what_they_hold",),
         "a few hundred events would bring their sessions' metadata into memory",
     ),
     Mutant(
@@ -302,8 +301,8 @@ MUTANTS = (
         " or expected + weight > EXPECTED_BYTES",
         "",
         (
-            _LOOKUP + "test_f69_what_one_find_is_expected_to_bring_is_bounded",
-            _LOOKUP + "test_f69_events_are_bounded_by_their_bytes_too",
+            _LOOKUP + "test_what_one_find_is_expected_to_bring_is_bounded",
+            _LOOKUP + "test_events_are_bounded_by_their_bytes_too",
         ),
         "a redelivered batch of large records would be in memory twice and more",
     ),
@@ -321,9 +320,9 @@ MUTANTS = (
 """,
         (
             _FAULTS + "TestThrottling::"
-            "test_f75_trouble_of_the_whole_command_multiplies_no_commands_and_accuses_nobody",
+            "test_trouble_of_the_whole_command_multiplies_no_commands_and_accuses_nobody",
             _FAULTS + "TestThrottling::"
-            "test_f75_the_failure_of_one_shard_is_of_all_its_statements_and_of_none",
+            "test_the_failure_of_one_shard_is_of_all_its_statements_and_of_none",
         ),
         "each retry would send a command for each record",
     ),
@@ -337,7 +336,7 @@ MUTANTS = (
         "        self.limit = max(1, min(self.limit, size // 2))\n",
         (
             "tests/adapters/mongo/test_lane.py::"
-            "test_f75_one_statement_that_never_fits_makes_no_other_command_smaller",
+            "test_one_statement_that_never_fits_makes_no_other_command_smaller",
         ),
         "one record that never fits would slow all partitions down at each of its tries",
     ),
@@ -349,7 +348,7 @@ MUTANTS = (
         """            self._lane.timed_out(len(command))
             receipt.troubles.append(TransientError("write_concern", code_name(code)))
 """,
-        (_FAULTS + "TestTimeouts::test_f75_a_majority_that_is_away_halves_nothing",),
+        (_FAULTS + "TestTimeouts::test_a_majority_that_is_away_halves_nothing",),
         "a small command waits as long for the majority as a large one",
     ),
     Mutant(
@@ -360,7 +359,7 @@ MUTANTS = (
         "",
         (
             "tests/adapters/mongo/test_failures.py::"
-            "test_f76_what_an_operators_own_index_cannot_take_of_one_record_is_refused_for_good",
+            "test_what_an_operators_own_index_cannot_take_of_one_record_is_refused_for_good",
         ),
         "one record would hold its partition for ever",
     ),
@@ -370,7 +369,7 @@ MUTANTS = (
         "consumer/state/writes.py",
         "MAX_EVENT_BYTES = MAX_DOCUMENT_BYTES - SERVER_ID_BYTES\n",
         "MAX_EVENT_BYTES = MAX_DOCUMENT_BYTES\n",
-        ("tests/unit/mongo/test_sizes.py::test_f76_nothing_over_the_limit_is_ever_sent",),
+        ("tests/unit/mongo/test_sizes.py::test_nothing_over_the_limit_is_ever_sent",),
         "the server adds an id, and refuses what is too large with a code that says nothing",
     ),
     Mutant(
@@ -381,7 +380,7 @@ MUTANTS = (
         "                for taken in (document[self.key],):\n",
         (
             _FAULTS + "TestForeignDocuments::"
-            "test_f77_an_array_as_id_takes_the_place_of_each_of_its_elements",
+            "test_an_array_as_id_takes_the_place_of_each_of_its_elements",
         ),
         "an array of another writer's would end the process",
     ),
@@ -393,7 +392,7 @@ MUTANTS = (
         "    foreign: tuple[str, ...] = ()\n",
         (
             _FAULTS + "TestForeignDocuments::"
-            "test_f77_an_array_as_id_takes_the_place_of_each_of_its_elements",
+            "test_an_array_as_id_takes_the_place_of_each_of_its_elements",
         ),
         "an event that cannot be found by its id would count as stored",
     ),
@@ -405,7 +404,7 @@ MUTANTS = (
         "        changed = True\n",
         (
             _FAULTS + "TestForeignDocuments::"
-            "test_f77_a_status_that_only_the_server_takes_for_one_is_no_race_without_end",
+            "test_a_status_that_only_the_server_takes_for_one_is_no_race_without_end",
         ),
         "one foreign document would hold its partition for ever",
     ),
@@ -415,7 +414,7 @@ MUTANTS = (
         "consumer/mongo/indexes.py",
         "    flaws = [_flaws(required, index) for index in alike if BUILD not in index]\n",
         "    flaws = [_flaws(required, index) for index in alike]\n",
-        (_REAL + "TestBuilding::test_f73_an_index_that_is_still_being_built_is_not_there_yet",),
+        (_REAL + "TestBuilding::test_an_index_that_is_still_being_built_is_not_there_yet",),
         "copies would be stored twice, and then the build would be given up",
     ),
     Mutant(
@@ -425,8 +424,8 @@ MUTANTS = (
         "            await _create(database, index, settings.timeout if built else INDEX_BUILD_SECONDS)\n",
         "            if not built:\n                await _create(database, index, INDEX_BUILD_SECONDS)\n",
         (
-            _REAL + "TestBuilding::test_f73_what_is_listed_is_asked_for_all_the_same",
-            _REAL + "TestBuilding::test_f73_a_unique_index_on_one_shard_alone_does_not_pass",
+            _REAL + "TestBuilding::test_what_is_listed_is_asked_for_all_the_same",
+            _REAL + "TestBuilding::test_a_unique_index_on_one_shard_alone_does_not_pass",
         ),
         "a router lists the indexes of one shard",
     ),
@@ -436,7 +435,7 @@ MUTANTS = (
         "consumer/mongo/indexes.py",
         "        if flaws[0] == [_NOT_UNIQUE]\n",
         "        if False\n",
-        (_REAL + "TestShardedFirst::test_f74_the_fix_converts_the_index_that_cannot_be_dropped",),
+        (_REAL + "TestShardedFirst::test_the_fix_converts_the_index_that_cannot_be_dropped",),
         "the index of a shard key cannot be dropped: the fix would lead nowhere",
     ),
     Mutant(
@@ -445,7 +444,7 @@ MUTANTS = (
         "consumer/mongo/readiness.py",
         '    if any(value is None for value in details.get("keyValue", {}).values()):\n',
         "    if False:\n",
-        (_REAL + "TestStrangers::test_f78_documents_without_an_id_are_said_to_lack_it",),
+        (_REAL + "TestStrangers::test_documents_without_an_id_are_said_to_lack_it",),
         "whoever looks for doubles finds none that share an id",
     ),
     Mutant(
@@ -455,8 +454,8 @@ MUTANTS = (
         "                await readiness.verify(self.client, self._settings)\n",
         "                pass\n",
         (
-            _REAL + "TestWatching::test_f56_an_index_that_was_dropped_ends_the_service",
-            _REAL + "TestWatching::test_f56_it_is_looked_for_at_each_assignment",
+            _REAL + "TestWatching::test_an_index_that_was_dropped_ends_the_service",
+            _REAL + "TestWatching::test_it_is_looked_for_at_each_assignment",
         ),
         "an index that is dropped later would be missed by nobody",
     ),
@@ -466,7 +465,7 @@ MUTANTS = (
         "consumer/mongo/opening.py",
         "                on_trouble(error)\n",
         "                raise PreconditionError(str(error)) from error\n",
-        (_REAL + "TestWatching::test_f56_a_database_that_cannot_be_asked_is_asked_again",),
+        (_REAL + "TestWatching::test_a_database_that_cannot_be_asked_is_asked_again",),
         "every failover would end every instance",
     ),
 )

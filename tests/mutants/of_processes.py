@@ -17,7 +17,7 @@ MUTANTS = (
         "        if True:\n",
         (
             "tests/e2e/test_outage.py::"
-            "test_f31_while_the_database_is_away_the_group_and_memory_stay_and_nothing_is_given_up",
+            "test_while_the_database_is_away_the_group_and_memory_stay_and_nothing_is_given_up",
         ),
         "every instance would be restarted again and again while the database is away",
         servers=True,
@@ -30,7 +30,7 @@ MUTANTS = (
         "            for task in waiting:\n",
         (
             "tests/faults/test_brokers.py::"
-            "test_f6_a_stop_in_the_middle_of_a_rebalance_with_a_dead_broker_keeps_its_deadline",
+            "test_a_stop_in_the_middle_of_a_rebalance_with_a_dead_broker_keeps_its_deadline",
         ),
         "a rebalance that does not end would keep the process until somebody kills it",
         servers=True,
@@ -63,9 +63,9 @@ MUTANTS = (
 """,
         (
             _STOPPING
-            + "test_f5_sigterm_without_a_database_ends_at_the_deadline_and_commits_only_what_is_stored",
+            + "test_sigterm_without_a_database_ends_at_the_deadline_and_commits_only_what_is_stored",
             _CRASHES
-            + "test_f32_after_the_database_wrote_and_before_the_consumer_knew_all_is_recognised",
+            + "test_after_the_database_wrote_and_before_the_consumer_knew_all_is_recognised",
         ),
         "what was in flight when the process ended would be read by nobody",
         servers=True,
@@ -78,7 +78,7 @@ MUTANTS = (
         "    return DUPLICATE\n",
         (
             _CRASHES
-            + "test_f2_after_the_writes_and_before_the_commit_all_is_read_again_and_changes_nothing",
+            + "test_after_the_writes_and_before_the_commit_all_is_read_again_and_changes_nothing",
         ),
         "a producer's duplicates could not be told from the brokers'",
         servers=True,
@@ -92,7 +92,7 @@ MUTANTS = (
         self._pending = asyncio.ensure_future(client.commit(behind))
 """,
         (
-            "tests/faults/test_crashes.py::test_f3_after_the_brokers_committed_"
+            "tests/faults/test_crashes.py::test_after_the_brokers_committed_"
             "and_before_the_consumer_knew_nothing_is_read_again",
         ),
         "every start would read the last record again, and no group would ever catch up",
@@ -106,7 +106,7 @@ MUTANTS = (
         "                committed = True\n                while insist",
         (
             _STOPPING
-            + "test_f4_sigterm_in_the_middle_of_batches_commits_all_that_is_applied_and_nothing_else",
+            + "test_sigterm_in_the_middle_of_batches_commits_all_that_is_applied_and_nothing_else",
         ),
         "every deployment would read again what had just been written",
         servers=True,
@@ -119,7 +119,7 @@ MUTANTS = (
         "    return CodeClass.PERMANENT\n",
         (
             _DATABASE
-            + "test_f30_f34_while_the_database_refuses_no_offset_moves_and_then_it_heals_by_itself[F34 disk full]",
+            + "test_while_the_database_refuses_no_offset_moves_and_then_it_heals_by_itself[F34 disk full]",
         ),
         "an outage would empty the topics into the dead-letter topic",
         servers=True,
@@ -130,7 +130,7 @@ MUTANTS = (
         "consumer/checks.py",
         "    if failed:\n        raise PreconditionError(",
         "    if False:\n        raise PreconditionError(",
-        ("tests/e2e/test_sequences.py::test_f35_c33_without_the_unique_index_nothing_is_consumed",),
+        ("tests/e2e/test_sequences.py::test_c33_without_the_unique_index_nothing_is_consumed",),
         "two instances would store one message twice",
         servers=True,
     ),
@@ -145,7 +145,7 @@ MUTANTS = (
 """,
         (
             "tests/faults/test_order.py::"
-            "test_f41_a_log_that_is_shuffled_and_tripled_leaves_the_same_documents",
+            "test_a_log_that_is_shuffled_and_tripled_leaves_the_same_documents",
         ),
         "the order would decide which of a session's messages are kept",
         servers=True,
@@ -161,7 +161,7 @@ MUTANTS = (
         "",
         (
             "tests/e2e/test_sequences.py::"
-            "test_f56_a_unique_index_that_is_dropped_while_running_ends_the_run_at_an_assignment",
+            "test_a_unique_index_that_is_dropped_while_running_ends_the_run_at_an_assignment",
         ),
         "an index that is dropped later would be missed by nobody",
         servers=True,
@@ -172,9 +172,7 @@ MUTANTS = (
         "consumer/app.py",
         "        if found.status is CheckStatus.WARNING:\n",
         "        if False:\n",
-        (
-            "tests/e2e/test_sequences.py::test_f64_c54_what_a_run_warns_of_at_its_start_is_in_its_log",
-        ),
+        ("tests/e2e/test_sequences.py::test_c54_what_a_run_warns_of_at_its_start_is_in_its_log",),
         "what deletes documents would be found out after they are gone",
         servers=True,
     ),

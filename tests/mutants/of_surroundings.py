@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 
-_INPUT = "tests/faults/kafka/test_bad_input_b.py::"
-_FETCHING = "tests/faults/kafka/test_traps_a_fetching.py::"
-_SURROUNDINGS = "tests/faults/kafka/test_faults_f_surroundings.py::"
+_INPUT = "tests/faults/kafka/test_odd_batches.py::"
+_FETCHING = "tests/faults/kafka/test_client_fetching.py::"
+_SURROUNDINGS = "tests/faults/kafka/test_environment.py::"
 _ENDS = "tests/unit/test_beginning_and_end.py::"
 
 MUTANTS = (
@@ -17,9 +17,8 @@ MUTANTS = (
         "    use_bounded_results(kafka.max_decompressed_bytes)\n",
         "",
         (
-            _FETCHING + "test_a2_what_stands_before_a_batch_that_cannot_be_decoded_is_read",
-            _INPUT
-            + "test_b21_f59_a_header_whose_name_is_not_utf_8_costs_nothing_and_its_letter_has_it[0]",
+            _FETCHING + "test_what_stands_before_a_batch_that_cannot_be_decoded_is_read",
+            _INPUT + "test_a_header_whose_name_is_not_utf_8_costs_nothing_and_its_letter_has_it[0]",
         ),
         "one batch that cannot be decoded takes with it what was fetched beside it",
     ),
@@ -29,10 +28,7 @@ MUTANTS = (
         "consumer/kafka/source.py",
         "            return Polled(failed=error.failed) if generation == self._generation else Polled()\n",
         "            raise\n",
-        (
-            _INPUT
-            + "test_b19_a_batch_that_cannot_be_decoded_stops_its_partition_and_no_other[codec 5]",
-        ),
+        (_INPUT + "test_a_batch_that_cannot_be_decoded_stops_its_partition_and_no_other[codec 5]",),
         "one batch that cannot be decoded would stop every partition",
     ),
     Mutant(
@@ -41,7 +37,7 @@ MUTANTS = (
         "consumer/engine/batches.py",
         "taken[-1].offset + 1)",
         "taken[0].offset + len(taken))",
-        (_INPUT + "test_b23_offsets_may_jump_and_the_one_behind_the_last_record_is_committed",),
+        (_INPUT + "test_offsets_may_jump_and_the_one_behind_the_last_record_is_committed",),
         "a compacted log, or a transaction's marker, would be read again and again",
     ),
     Mutant(
@@ -50,7 +46,7 @@ MUTANTS = (
         "consumer/engine/watchdog.py",
         "        clock = asyncio.get_running_loop().time\n",
         '        clock = lambda: __import__("time").time()\n',
-        (_SURROUNDINGS + "test_f42_a_clock_that_jumps_kills_nothing",),
+        (_SURROUNDINGS + "test_a_clock_that_jumps_kills_nothing",),
         "a clock that is set would look like a loop that is stuck",
     ),
     Mutant(
@@ -59,7 +55,7 @@ MUTANTS = (
         "consumer/observability/writer.py",
         "        with contextlib.suppress(OSError):\n            while data:\n",
         "        with contextlib.suppress(BlockingIOError):\n            while data:\n",
-        (_SURROUNDINGS + "test_f43_a_log_that_cannot_be_written_does_not_stop_the_consumer",),
+        (_SURROUNDINGS + "test_a_log_that_cannot_be_written_does_not_stop_the_consumer",),
         "after a full disk nothing would be logged any more",
     ),
     Mutant(
@@ -68,10 +64,7 @@ MUTANTS = (
         "consumer/observability/http.py",
         "        except OSError as error:\n",
         "        except LookupError as error:\n",
-        (
-            _SURROUNDINGS
-            + "test_f44_a_port_that_is_in_use_ends_the_start_before_anything_is_connected",
-        ),
+        (_SURROUNDINGS + "test_a_port_that_is_in_use_ends_the_start_before_anything_is_connected",),
         "whoever started it would read a traceback instead of a setting's name",
     ),
     Mutant(
@@ -80,10 +73,7 @@ MUTANTS = (
         "consumer/__main__.py",
         "    signals.answer_early(serves=serves)\n    from consumer import cli  # noqa: PLC0415 -- it takes a second, in which a signal may come\n",
         "    from consumer import cli  # noqa: PLC0415\n\n    signals.answer_early(serves=serves)\n",
-        (
-            _ENDS
-            + "test_f62_a_run_that_is_asked_to_stop_while_it_loads_ends_with_0_at_once[module-15]",
-        ),
+        (_ENDS + "test_a_run_that_is_asked_to_stop_while_it_loads_ends_with_0_at_once[module-15]",),
         "a stop in the first second is lost in a container, and elsewhere kills with -15",
     ),
     Mutant(
@@ -92,10 +82,7 @@ MUTANTS = (
         "consumer/app.py",
         "asyncio.timeout_at(until if cut else None)",
         "asyncio.timeout_at(None)",
-        (
-            _ENDS
-            + "test_f62_a_server_that_says_nothing_is_waited_for_no_longer_than_a_start_may_take",
-        ),
+        (_ENDS + "test_a_server_that_says_nothing_is_waited_for_no_longer_than_a_start_may_take",),
         "a start that may take two seconds takes fourteen",
     ),
     Mutant(
@@ -106,7 +93,7 @@ MUTANTS = (
         "        sys.stderr.write(words)\n        sys.stderr.flush()\n",
         (
             _ENDS
-            + "test_f82_nobody_who_does_not_read_its_last_words_changes_how_a_process_ends[nobody_reads-consumer check --set nope=1]",
+            + "test_nobody_who_does_not_read_its_last_words_changes_how_a_process_ends[nobody_reads-consumer check --set nope=1]",
         ),
         "a process that has failed lives on, and no orchestrator starts another",
     ),
@@ -116,7 +103,7 @@ MUTANTS = (
         "consumer/observability/http.py",
         "        for request in late:\n            self._cut(request)\n",
         "",
-        ("tests/unit/observability/test_http.py::test_f72_a_client_that_trickles_keeps_no_thread",),
+        ("tests/unit/observability/test_http.py::test_a_client_that_trickles_keeps_no_thread",),
         "a client that never ends its request holds a thread for ever",
     ),
     Mutant(
@@ -126,7 +113,7 @@ MUTANTS = (
         "BoundedSemaphore(MOST_CLIENTS)",
         "BoundedSemaphore(10**6)",
         (
-            "tests/unit/observability/test_http.py::test_f72_many_clients_get_a_bounded_number_of_threads_and_probes_are_answered",
+            "tests/unit/observability/test_http.py::test_many_clients_get_a_bounded_number_of_threads_and_probes_are_answered",
         ),
         "whoever reaches the port can make the process run out of threads",
     ),
@@ -137,7 +124,7 @@ MUTANTS = (
         "                if status is None:\n                    raise\n",
         "                raise\n",
         (
-            "tests/unit/commands/test_status_shown.py::test_f66_watching_shows_trouble_and_goes_on[trouble0]",
+            "tests/unit/commands/test_status_shown.py::test_watching_shows_trouble_and_goes_on[trouble0]",
         ),
         "the one screen that shows an outage ends with it",
     ),
@@ -148,7 +135,7 @@ MUTANTS = (
         "        if name not in unseen and not topic.allows(Operation.DESCRIBE_CONFIGS)\n",
         "        if name in unseen\n",
         (
-            "tests/unit/kafka/test_topics.py::test_f67_settings_that_are_not_told_for_want_of_a_grant_are_warned_of",
+            "tests/unit/kafka/test_topics.py::test_settings_that_are_not_told_for_want_of_a_grant_are_warned_of",
         ),
         "nobody warns before unread records expire, and the check says ok",
     ),
@@ -159,7 +146,7 @@ MUTANTS = (
         "        if operation is not None:\n",
         "        if operation is Operation.DESCRIBE_CONFIGS:\n",
         (
-            "tests/unit/kafka/test_topics.py::test_f67_a_topic_without_the_grant_is_refused_at_once_with_its_fix",
+            "tests/unit/kafka/test_topics.py::test_a_topic_without_the_grant_is_refused_at_once_with_its_fix",
         ),
         "a command hangs for a minute, or does half of its work, before it says what it may not do",
     ),
@@ -170,7 +157,7 @@ MUTANTS = (
         "        self._failing[stage].pop(frozenset(partitions), None)\n",
         "        self._failing[stage].clear()\n",
         (
-            "tests/unit/observability/test_observer.py::test_f83_one_batch_that_recovers_does_not_hide_another_that_still_fails",
+            "tests/unit/observability/test_observer.py::test_one_batch_that_recovers_does_not_hide_another_that_still_fails",
         ),
         "an instance says that it is ready while a batch of it is not written",
     ),
@@ -181,7 +168,7 @@ MUTANTS = (
         '    shown = name if plain else "a name (not shown)"\n',
         "    shown = name\n",
         (
-            "tests/unit/settings/test_loading.py::test_f87_a_secret_in_the_place_of_a_name_is_not_repeated[hunter2-canary]",
+            "tests/unit/settings/test_loading.py::test_a_secret_in_the_place_of_a_name_is_not_repeated[hunter2-canary]",
         ),
         "a password that lost its place stands in the terminal, and in whatever keeps its output",
     ),
@@ -192,7 +179,7 @@ MUTANTS = (
         '        if "-----BEGIN" in (getattr(security, name) or ""):\n',
         "        if False:\n",
         (
-            "tests/unit/settings/test_loading.py::test_f87_c38_what_a_file_holds_in_the_place_of_its_name_is_not_repeated[key_file]",
+            "tests/unit/settings/test_loading.py::test_c38_what_a_file_holds_in_the_place_of_its_name_is_not_repeated[key_file]",
         ),
         "`check` would look for a file of that name only after the brokers, and name no setting",
     ),
@@ -202,7 +189,7 @@ MUTANTS = (
         "consumer/settings/values.py",
         "    if isinstance(value, bool):\n        raise _refused()\n    return value\n\n\ndef _reachable",
         "    return value\n\n\ndef _reachable",
-        ("tests/unit/settings/test_loading.py::test_f87_true_is_no_number[mongo.timeout]",),
+        ("tests/unit/settings/test_loading.py::test_true_is_no_number[mongo.timeout]",),
         "a time-out of one second, since somebody wrote that there should be one",
     ),
     Mutant(
@@ -212,7 +199,7 @@ MUTANTS = (
         '_LINKED_PORT = re.compile(r"CONSUMER_(\\w+_)?PORT")',
         '_LINKED_PORT = re.compile(r"CONSUMER_PORT")',
         (
-            "tests/unit/settings/test_loading.py::test_f91_a_service_of_any_name_keeps_no_pod_from_starting[CONSUMER_METRICS_PORT-tcp://10.0.0.1:8080]",
+            "tests/unit/settings/test_loading.py::test_a_service_of_any_name_keeps_no_pod_from_starting[CONSUMER_METRICS_PORT-tcp://10.0.0.1:8080]",
         ),
         "any Service called consumer-… keeps every pod of the namespace from starting",
     ),
@@ -223,7 +210,7 @@ MUTANTS = (
         "    AfterValidator(_reachable),\n",
         "",
         (
-            "tests/unit/settings/test_loading.py::test_f93_every_other_is_refused_before_anything_is_opened[a:99999]",
+            "tests/unit/settings/test_loading.py::test_every_other_is_refused_before_anything_is_opened[a:99999]",
         ),
         "a typo ends with a defect's exit code, a minute later",
     ),
@@ -233,7 +220,7 @@ MUTANTS = (
         "consumer/engine/watchdog.py",
         "        self._told = dict(stable_ends)\n",
         "        del stable_ends\n",
-        ("tests/unit/engine/test_watchdog.py::test_f95_what_is_not_fetched_meanwhile_is_lag_too",),
+        ("tests/unit/engine/test_watchdog.py::test_what_is_not_fetched_meanwhile_is_lag_too",),
         "behind a batch that fails the lag stands still, however much is published",
     ),
     Mutant(
@@ -243,7 +230,7 @@ MUTANTS = (
         "        for partition in told - self._told:\n",
         "        for partition in told & self._told:\n",
         (
-            "tests/unit/engine/test_retention_watch.py::test_f95_the_margin_is_taken_back_when_all_is_read",
+            "tests/unit/engine/test_retention_watch.py::test_the_margin_is_taken_back_when_all_is_read",
         ),
         "an alarm for records that were read long ago",
     ),
@@ -254,7 +241,7 @@ MUTANTS = (
         "        if not self._counts or (waits and not final):\n",
         "        if not self._counts:\n",
         (
-            "tests/unit/observability/test_observer.py::test_f95_what_is_settled_is_a_line_a_second_at_most_with_the_sums",
+            "tests/unit/observability/test_observer.py::test_what_is_settled_is_a_line_a_second_at_most_with_the_sums",
         ),
         "a record a line, for as long as records come one by one",
     ),
@@ -265,7 +252,7 @@ MUTANTS = (
         "            self._begin_at_zero(_labels(partition))\n",
         "            _labels(partition)\n",
         (
-            "tests/unit/observability/test_metrics.py::test_f95_counters_are_there_before_anything_is_counted",
+            "tests/unit/observability/test_metrics.py::test_counters_are_there_before_anything_is_counted",
         ),
         "an alarm on their increase misses the first of everything",
     ),
@@ -276,7 +263,7 @@ MUTANTS = (
         "            _FAILED[host, port] = error\n",
         "",
         (
-            "tests/faults/test_wrong_start.py::test_f94_a_host_that_nobody_knows_and_a_port_that_nobody_listens_on_are_told_apart",
+            "tests/faults/test_wrong_start.py::test_a_host_that_nobody_knows_and_a_port_that_nobody_listens_on_are_told_apart",
         ),
         "a wrong password, a wrong port and a wrong name are all told as brokers that do not answer",
     ),
@@ -286,9 +273,7 @@ MUTANTS = (
         "consumer/app.py",
         '        f"({why() or said}); consumer check says more"\n',
         '        f"({said}); consumer check says more"\n',
-        (
-            "tests/faults/test_wrong_start.py::test_f94_why_the_database_does_not_answer_is_told[motor]",
-        ),
+        ("tests/faults/test_wrong_start.py::test_why_the_database_does_not_answer_is_told[motor]",),
         "a start ends with nothing but the name of an exception, or not even that",
     ),
     Mutant(
@@ -298,7 +283,7 @@ MUTANTS = (
         "            if error.cause == AUTHENTICATION_FAILED:\n",
         "            if not error.cause:\n",
         (
-            "tests/faults/test_wrong_start.py::test_f94_a_user_that_the_database_refuses_is_told_at_once[pymongo]",
+            "tests/faults/test_wrong_start.py::test_a_user_that_the_database_refuses_is_told_at_once[pymongo]",
         ),
         "a wrong password is tried for a minute, at every start",
     ),
@@ -308,7 +293,7 @@ MUTANTS = (
         "consumer/engine/runner.py",
         '            raise IncidentError("\\n".join(filter(None, incidents)))\n',
         "            raise IncidentError(next(filter(None, incidents)))\n",
-        ("tests/unit/engine/test_runner.py::test_f96_a_run_that_ends_for_gaps_names_every_one",),
+        ("tests/unit/engine/test_runner.py::test_a_run_that_ends_for_gaps_names_every_one",),
         "whoever publishes again what is lost does so for one partition of many",
     ),
     Mutant(
@@ -318,7 +303,7 @@ MUTANTS = (
         '    table.add_column(title, no_wrap=True, overflow="ignore", min_width=longest)\n',
         "    table.add_column(title, no_wrap=longest > 0)\n",
         (
-            "tests/unit/commands/test_console.py::test_f97_a_narrow_terminal_cuts_no_partitions_number[40]",
+            "tests/unit/commands/test_console.py::test_a_narrow_terminal_cuts_no_partitions_number[40]",
         ),
         "the one part of a name that tells partitions apart is the part that is cut",
     ),
@@ -328,7 +313,7 @@ MUTANTS = (
         "consumer/observability/logging.py",
         "    if _readable(settings, terminal=sys.stderr is not None and sys.stderr.isatty()):\n",
         "    if settings:\n",
-        (_ENDS + "test_f97_the_line_that_says_why_a_run_ends_is_json_where_the_log_is",),
+        (_ENDS + "test_the_line_that_says_why_a_run_ends_is_json_where_the_log_is",),
         "whoever collects the logs loses the one line that says why the process is gone",
     ),
     Mutant(
@@ -338,7 +323,7 @@ MUTANTS = (
         """! -name "*.$tag.so" | head""",
         """-name "*.$tag" | head""",
         (
-            "tests/unit/test_image.py::test_f92_packages_that_were_left_there_for_another_python_are_refused",
+            "tests/unit/test_image.py::test_packages_that_were_left_there_for_another_python_are_refused",
         ),
         "an image is built, and ends with an import that fails at every start",
     ),

@@ -19,10 +19,7 @@ MUTANTS = (
         "        return _about(write, Account.MISSING, detail)\n",
         "        lost = Account.UNKNOWN if letter.expired else Account.MISSING\n"
         "        return _about(write, lost, detail)\n",
-        (
-            _JUDGING
-            + "test_f45_a_deleted_document_is_missing_though_letters_of_its_time_have_expired",
-        ),
+        (_JUDGING + "test_a_deleted_document_is_missing_though_letters_of_its_time_have_expired",),
         "one dead letter that expires would hide every loss before it",
     ),
     Mutant(
@@ -32,7 +29,7 @@ MUTANTS = (
         "Account.REPEATED, Account.UNKNOWN)\n",
         "Account.REPEATED)\n",
         (
-            _JUDGING + "test_f45_a_rejected_record_whose_letter_may_have_expired_is_unknown_"
+            _JUDGING + "test_a_rejected_record_whose_letter_may_have_expired_is_unknown_"
             "found_and_emitted",
         ),
         "an audit that could not tell would end as if all were well",
@@ -43,7 +40,7 @@ MUTANTS = (
         _ACCOUNTS,
         "    if letter.reason is None or letter.reason is Reason.CONFLICT:\n",
         "    if letter.reason is None:\n",
-        (_JUDGING + "test_f45_a_letter_of_a_conflict_accounts_for_no_document_that_is_gone",),
+        (_JUDGING + "test_a_letter_of_a_conflict_accounts_for_no_document_that_is_gone",),
         "after one replay over an altered document its deletion would go unnoticed",
     ),
     Mutant(
@@ -53,9 +50,9 @@ MUTANTS = (
         "        if fields:\n",
         "        if fields and letter.reason is not Reason.CONFLICT:\n",
         (
-            _JUDGING + "test_f46_an_altered_document_stays_altered_when_its_own_record_has_left_"
+            _JUDGING + "test_an_altered_document_stays_altered_when_its_own_record_has_left_"
             "a_letter",
-            _JUDGING + "test_f46_an_altered_session_stays_altered_when_its_own_record_has_left_"
+            _JUDGING + "test_an_altered_session_stays_altered_when_its_own_record_has_left_"
             "a_letter",
         ),
         "a plain replay over an altered document would hide the alteration for ever",
@@ -66,7 +63,7 @@ MUTANTS = (
         "consumer/commands/audit/letters.py",
         "            if info is not None and info.group == self._group:\n",
         "            if info is not None:\n",
-        (_JUDGING + "test_f46_letters_of_other_groups_explain_nothing",),
+        (_JUDGING + "test_letters_of_other_groups_explain_nothing",),
         "what another group rejected would pass for stored here",
     ),
     Mutant(
@@ -75,7 +72,7 @@ MUTANTS = (
         "consumer/commands/audit/judging.py",
         "        if len(self._found) > 1:\n",
         "        if not self._found:\n",
-        (_JUDGING + "test_f56_two_documents_of_one_identity_are_found_and_emitted",),
+        (_JUDGING + "test_two_documents_of_one_identity_are_found_and_emitted",),
         "what a missing unique index let in would be found by nobody",
     ),
     Mutant(
@@ -84,7 +81,7 @@ MUTANTS = (
         _SELECTION,
         "request.sessions) | set(came_from)\n",
         "request.sessions)\n",
-        (_AUDIT + "test_f54_documents_say_where_else_to_look",),
+        (_AUDIT + "test_documents_say_where_else_to_look",),
         "a deleted document whose record lies under another key would be found by nobody",
     ),
     Mutant(
@@ -93,7 +90,7 @@ MUTANTS = (
         _SELECTION,
         " or not await _keys_lead(reader, ranges):\n",
         ":\n",
-        (_AUDIT + "test_f54_after_partitions_were_added_a_deleted_session_is_found_where_it_lies",),
+        (_AUDIT + "test_after_partitions_were_added_a_deleted_session_is_found_where_it_lies",),
         "after partitions were added an audit of a session would pass over its first records",
     ),
     Mutant(
@@ -102,7 +99,7 @@ MUTANTS = (
         "consumer/commands/audit/audit.py",
         "        if self._unseen and left_out:\n",
         "        if not self._unseen and left_out:\n",
-        (_AUDIT + "test_f54_where_nothing_lies_where_the_key_leads_every_partition_is_read",),
+        (_AUDIT + "test_where_nothing_lies_where_the_key_leads_every_partition_is_read",),
         "an audit would say that all is well of a session that it has not seen",
     ),
     Mutant(
@@ -111,7 +108,7 @@ MUTANTS = (
         "consumer/commands/audit/report.py",
         "        return bool(self.not_read or self.not_in_the_log) or any(",
         "        return bool(self.not_read) or any(",
-        (_AUDIT + "test_f54_a_session_without_a_record_is_no_all_clear",),
+        (_AUDIT + "test_a_session_without_a_record_is_no_all_clear",),
         "a misspelt id would be an audit that found nothing",
     ),
     Mutant(
@@ -120,9 +117,7 @@ MUTANTS = (
         "consumer/commands/replay/report.py",
         "        if self.nothing_found:\n            return ExitCode.FOUND\n",
         "",
-        (
-            "tests/unit/commands/replay/test_report.py::test_f54_no_record_of_a_session_is_a_finding",
-        ),
+        ("tests/unit/commands/replay/test_report.py::test_no_record_of_a_session_is_a_finding",),
         "a session would be thought repaired of which nothing was read",
     ),
     Mutant(
@@ -131,7 +126,7 @@ MUTANTS = (
         "consumer/commands/explain.py",
         "        if not records and left_out:\n",
         "        if records and left_out:\n",
-        (_EXPLAIN + "test_f54_what_was_deleted_is_missing_wherever_its_record_lies",),
+        (_EXPLAIN + "test_what_was_deleted_is_missing_wherever_its_record_lies",),
         "an empty table would stand beside stored documents",
     ),
     Mutant(
@@ -141,7 +136,7 @@ MUTANTS = (
         '        CheckResult.warning(\n            "partition counts",\n',
         '        CheckResult.failed(\n            "partition counts",\n',
         (
-            "tests/faults/kafka/test_traps_a_membership.py::test_a15_unequal_numbers_of_"
+            "tests/faults/kafka/test_client_membership.py::test_unequal_numbers_of_"
             "partitions_are_warned_of_and_are_no_reason_not_to_start",
         ),
         "an instance that is restarted between the alters of two topics would not come back",
@@ -152,10 +147,7 @@ MUTANTS = (
         _ACCOUNTS,
         "write.content.keys() - NOT_SAID)\n",
         "write.content.keys())\n",
-        (
-            _JUDGING
-            + "test_f55_another_retention_than_that_of_the_writes_is_no_alteration[90-30000]",
-        ),
+        (_JUDGING + "test_another_retention_than_that_of_the_writes_is_no_alteration[90-30000]",),
         "with another retention every document would count as altered",
     ),
     Mutant(
@@ -164,7 +156,7 @@ MUTANTS = (
         "consumer/commands/audit/audit.py",
         "        if await self._counts.compare(now):\n",
         "        if not await self._counts.compare(now):\n",
-        (_AUDIT + "test_f55_events_that_the_group_has_not_read_are_no_disagreement",),
+        (_AUDIT + "test_events_that_the_group_has_not_read_are_no_disagreement",),
         "every audit of a group with lag would raise false alarms",
     ),
     Mutant(
@@ -173,7 +165,7 @@ MUTANTS = (
         _EVENT_COUNTS,
         "if stored < session.declared and _may_have_expired(session, now):\n",
         "if stored > session.declared and _may_have_expired(session, now):\n",
-        (_AUDIT + "test_f55_events_that_have_expired_are_no_disagreement[40-1]",),
+        (_AUDIT + "test_events_that_have_expired_are_no_disagreement[40-1]",),
         "every session longer than a moment would raise a false alarm before it expires",
     ),
     Mutant(
@@ -183,8 +175,8 @@ MUTANTS = (
         '        return await answered("MongoDB", lambda: self._judged_now(records), self._backoff)\n',
         "        return await self._judged_now(records)\n",
         (
-            _AUDIT + "test_f55_trouble_of_either_server_that_passes_costs_an_audit_nothing",
-            _EXPLAIN + "test_f55_trouble_of_either_server_that_passes_costs_an_explanation_nothing",
+            _AUDIT + "test_trouble_of_either_server_that_passes_costs_an_audit_nothing",
+            _EXPLAIN + "test_trouble_of_either_server_that_passes_costs_an_explanation_nothing",
         ),
         "an audit of hours would end without a table at the first fail-over",
     ),
@@ -194,7 +186,7 @@ MUTANTS = (
         "consumer/commands/audit/judging.py",
         "                yield item\n        except TransientError as error:\n",
         "                yield item\n        except LookupError as error:\n",
-        (_AUDIT + "test_f55_trouble_of_either_server_that_passes_costs_an_audit_nothing",),
+        (_AUDIT + "test_trouble_of_either_server_that_passes_costs_an_audit_nothing",),
         "an audit of hours would end without a table when the brokers are rolled",
     ),
     Mutant(
@@ -204,7 +196,7 @@ MUTANTS = (
         "_EVEN_IF_OVER = (Account.APPLIED, Account.ALTERED)\n",
         "_EVEN_IF_OVER = ()\n",
         (
-            _JUDGING + "test_f55_what_a_shorter_retention_would_have_skipped_is_compared_where_"
+            _JUDGING + "test_what_a_shorter_retention_would_have_skipped_is_compared_where_"
             "it_is_stored",
         ),
         "with a shorter retention in its settings an audit would pass over alterations",
@@ -215,7 +207,7 @@ MUTANTS = (
         "consumer/commands/explain.py",
         "lambda: reader.events(session_id, last), backoff",
         "lambda: reader.events(session_id), backoff",
-        (_EXPLAIN + "test_f55_trouble_between_two_events_costs_none_and_repeats_none",),
+        (_EXPLAIN + "test_trouble_between_two_events_costs_none_and_repeats_none",),
         "a session would seem to have said things twice",
     ),
     Mutant(
@@ -224,10 +216,7 @@ MUTANTS = (
         "consumer/commands/audit/judging.py",
         "            return Asked(write, tell, judged_session_fields(write))\n",
         '            return Asked(write, tell, ("metadata", *judged_session_fields(write)))\n',
-        (
-            _JUDGING + "test_f69_an_audit_reads_of_sessions_what_it_judges_and_never_too_many_"
-            "at_once",
-        ),
+        (_JUDGING + "test_an_audit_reads_of_sessions_what_it_judges_and_never_too_many_at_once",),
         "an audit of a few events would take more memory than there is",
     ),
     Mutant(
@@ -236,7 +225,7 @@ MUTANTS = (
         "consumer/commands/explain.py",
         "(info.origin in origins or wanted.wants(record)):\n",
         "record.key == session_id.encode():\n",
-        (_EXPLAIN + "test_f90_letters_under_other_keys_belong_to_the_session_they_are_about",),
+        (_EXPLAIN + "test_letters_under_other_keys_belong_to_the_session_they_are_about",),
         "what was rejected under another key would seem never to have come",
     ),
 )

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 
-_FETCHING = "tests/faults/kafka/test_traps_a_fetching.py::"
-_OFFSETS = "tests/faults/kafka/test_traps_a_offsets.py::"
-_CLUSTER = "tests/faults/kafka/test_traps_a_cluster.py::"
-_COMMITS = "tests/faults/kafka/test_faults_f_commits.py::"
-_BROKERS = "tests/faults/kafka/test_faults_f_brokers.py::"
-_LOG = "tests/faults/kafka/test_faults_f_log.py::"
+_FETCHING = "tests/faults/kafka/test_client_fetching.py::"
+_OFFSETS = "tests/faults/kafka/test_client_offsets.py::"
+_CLUSTER = "tests/faults/kafka/test_client_cluster.py::"
+_COMMITS = "tests/faults/kafka/test_commits.py::"
+_BROKERS = "tests/faults/kafka/test_broker_outages.py::"
+_LOG = "tests/faults/kafka/test_changed_logs.py::"
 _IDS = "tests/unit/kafka/test_topic_ids.py::"
 _COMMITTED = "tests/unit/kafka/test_committed.py::"
 _SOURCE = "tests/unit/kafka/test_source.py::"
 _RUNNER = "tests/unit/engine/test_runner.py::"
 _OFFSETS_OF = "tests/unit/engine/test_offsets.py::"
-_ACCESS = "tests/faults/kafka/test_faults_f_access.py::"
+_ACCESS = "tests/faults/kafka/test_access.py::"
 
 MUTANTS = (
     Mutant(
@@ -24,7 +24,7 @@ MUTANTS = (
         "consumer/kafka/client.py",
         "            count_fetch_as_ended(self._consumer)\n",
         "",
-        (_FETCHING + "test_a3_a_fetch_that_failed_does_not_count_as_a_poll_that_goes_on_for_ever",),
+        (_FETCHING + "test_a_fetch_that_failed_does_not_count_as_a_poll_that_goes_on_for_ever",),
         "a process that is stuck would keep its partitions",
     ),
     Mutant(
@@ -35,7 +35,7 @@ MUTANTS = (
             client.seek(partition, offset)
 """,
         "        del client\n",
-        (_FETCHING + "test_a21_a_record_that_the_client_finds_too_large_is_not_skipped",),
+        (_FETCHING + "test_a_record_that_the_client_finds_too_large_is_not_skipped",),
         "it moves on behind a record that it has not handed out",
     ),
     Mutant(
@@ -47,8 +47,8 @@ MUTANTS = (
         """        except ValueError as error:
             # Any class""",
         (
-            _FETCHING + "test_a21_a_record_that_the_client_finds_too_large_is_not_skipped",
-            _ACCESS + "test_f26_what_brokers_refuse_for_a_while_is_said_and_survived[topic]",
+            _FETCHING + "test_a_record_that_the_client_finds_too_large_is_not_skipped",
+            _ACCESS + "test_what_brokers_refuse_for_a_while_is_said_and_survived[topic]",
         ),
         "a slip of an administrator would become a loop of restarts",
     ),
@@ -60,7 +60,7 @@ MUTANTS = (
                 await asyncio.sleep(FETCH_ERROR_PAUSE)
 """,
         "            self._note(response)\n",
-        (_FETCHING + "test_a22_a_broker_that_answers_with_errors_is_asked_again_with_pauses",),
+        (_FETCHING + "test_a_broker_that_answers_with_errors_is_asked_again_with_pauses",),
         "a broker in trouble would get thousands of requests a second",
     ),
     Mutant(
@@ -69,10 +69,7 @@ MUTANTS = (
         "consumer/kafka/client_repairs.py",
         "                self.refusals[target] = error.__name__\n",
         "",
-        (
-            _FETCHING
-            + "test_a22_a_partition_that_can_be_read_again_is_said_before_any_record_comes",
-        ),
+        (_FETCHING + "test_a_partition_that_can_be_read_again_is_said_before_any_record_comes",),
         "a partition that nobody can read would look like one without records",
     ),
     Mutant(
@@ -82,9 +79,8 @@ MUTANTS = (
         "        if not available() or decode(encode(SAMPLE)) != SAMPLE:\n",
         "        if False:\n",
         (
-            _FETCHING
-            + "test_a24_a_codec_whose_library_is_missing_is_found_before_a_record_is_read",
-            _FETCHING + "test_a24_a_codec_that_gives_back_something_else_is_found_too",
+            _FETCHING + "test_a_codec_whose_library_is_missing_is_found_before_a_record_is_read",
+            _FETCHING + "test_a_codec_that_gives_back_something_else_is_found_too",
         ),
         "the first batch of a codec without its library would stop its partition for good",
     ),
@@ -95,11 +91,10 @@ MUTANTS = (
         "        KafkaError,\n        IllegalStateError,\n",
         "        IllegalStateError,\n",
         (
-            _OFFSETS + "test_a12_every_refusal_of_a_commit_is_trouble_that_passes",
-            _COMMITS + "test_f14_a_commit_of_one_who_is_no_member_any_more_is_dropped_and_the_"
+            _OFFSETS + "test_every_refusal_of_a_commit_is_trouble_that_passes",
+            _COMMITS + "test_a_commit_of_one_who_is_no_member_any_more_is_dropped_and_the_"
             "records_come_again",
-            _COMMITS
-            + "test_f15_a_commit_that_is_refused_for_an_odd_reason_is_said_and_tried_again",
+            _COMMITS + "test_a_commit_that_is_refused_for_an_odd_reason_is_said_and_tried_again",
         ),
         "every rebalance would restart instances, which makes the next rebalance",
     ),
@@ -110,10 +105,9 @@ MUTANTS = (
         '        raise TransientError("timeout", f"{action} had no answer")\n',
         '        raise TimeoutError(f"{action} had no answer")\n',
         (
-            _OFFSETS
-            + "test_a12_a_commit_without_an_answer_ends_at_its_deadline_and_none_overtakes_it",
-            _BROKERS + "test_f18_a_coordinator_that_dies_is_replaced_by_another",
-            _BROKERS + "test_f22_what_a_network_does_to_a_connection_costs_time_and_no_record"
+            _OFFSETS + "test_a_commit_without_an_answer_ends_at_its_deadline_and_none_overtakes_it",
+            _BROKERS + "test_a_coordinator_that_dies_is_replaced_by_another",
+            _BROKERS + "test_what_a_network_does_to_a_connection_costs_time_and_no_record"
             "[half_open]",
         ),
         "one connection that a firewall has forgotten would restart every instance",
@@ -126,7 +120,7 @@ MUTANTS = (
                     return False
 """,
         "                    self._refused(error, self._interval)\n",
-        (_COMMITS + "test_f13_a_commit_that_meets_a_coordinator_in_trouble_is_made_good",),
+        (_COMMITS + "test_a_commit_that_meets_a_coordinator_in_trouble_is_made_good",),
         "the group would stay behind for ever, and after a crash begin there",
     ),
     Mutant(
@@ -135,10 +129,7 @@ MUTANTS = (
         "consumer/kafka/preconditions.py",
         "    results += _durable(present)\n",
         "",
-        (
-            _CLUSTER
-            + "test_a19_settings_under_which_records_that_were_read_may_vanish_are_warned_of",
-        ),
+        (_CLUSTER + "test_settings_under_which_records_that_were_read_may_vanish_are_warned_of",),
         "the client sends no leader epochs: nothing else keeps new records from being skipped",
     ),
     Mutant(
@@ -148,8 +139,8 @@ MUTANTS = (
         'else CheckResult.failed(f"topic {name}", "does not exist", _create_command(kafka, name))',
         'else CheckResult.warning(f"topic {name}", "does not exist")',
         (
-            _CLUSTER + "test_a20_a_missing_topic_is_refused_at_the_start",
-            _LOG + "test_f25_missing_topics_are_refused_at_the_start_with_a_fix"
+            _CLUSTER + "test_a_missing_topic_is_refused_at_the_start",
+            _LOG + "test_missing_topics_are_refused_at_the_start_with_a_fix"
             "[there0-topic events: does not exist]",
         ),
         "a misspelt name would be read for ever without a record",
@@ -160,7 +151,7 @@ MUTANTS = (
         "consumer/kafka/connection.py",
         "    MetadataRequest, allow_auto_topic_creation=False\n",
         "    MetadataRequest, allow_auto_topic_creation=True\n",
-        (_CLUSTER + "test_a20_no_client_lets_the_brokers_create_what_it_asks_for",),
+        (_CLUSTER + "test_no_client_lets_the_brokers_create_what_it_asks_for",),
         "a typo would become a topic with another number of partitions",
     ),
     Mutant(
@@ -169,7 +160,7 @@ MUTANTS = (
         "consumer/app.py",
         "        accept(results)\n",
         "",
-        (_LOG + "test_f25_missing_topics_are_refused_at_the_start_with_a_fix",),
+        (_LOG + "test_missing_topics_are_refused_at_the_start_with_a_fix",),
         "a session's records would go to different instances",
     ),
     Mutant(
@@ -178,7 +169,7 @@ MUTANTS = (
         "consumer/kafka/range_reader.py",
         "(murmur2(key) & 0x7FFFFFFF) % count)",
         "murmur2(key) % count)",
-        (_CLUSTER + "test_a26_a_session_is_looked_for_where_a_producer_with_murmur2_puts_it",),
+        (_CLUSTER + "test_a_session_is_looked_for_where_a_producer_with_murmur2_puts_it",),
         "half of the sessions would be looked for in partitions that have nothing of them",
     ),
     Mutant(
@@ -187,7 +178,7 @@ MUTANTS = (
         "consumer/settings/values.py",
         '    SCRAM_SHA_512 = "SCRAM-SHA-512"\n',
         '    SCRAM_SHA_512 = "SCRAM-SHA-512"\n    OAUTHBEARER = "OAUTHBEARER"\n',
-        (_CLUSTER + "test_a27_no_mechanism_is_offered_whose_sessions_end_under_the_client",),
+        (_CLUSTER + "test_no_mechanism_is_offered_whose_sessions_end_under_the_client",),
         "the client does not authenticate again when a token expires",
     ),
     Mutant(
@@ -196,7 +187,7 @@ MUTANTS = (
         "consumer/kafka/client_repairs.py",
         "_ROUTING = (NotLeaderForPartitionError, UnknownTopicOrPartitionError)\n",
         "_ROUTING = (UnknownTopicOrPartitionError,)\n",
-        (_BROKERS + "test_f19_a_partition_whose_leader_moves_is_read_on_and_called_in_order",),
+        (_BROKERS + "test_a_partition_whose_leader_moves_is_read_on_and_called_in_order",),
         "every election would set partitions aside and make instances unready",
     ),
     Mutant(
@@ -205,7 +196,7 @@ MUTANTS = (
         "consumer/observability/observer.py",
         '            self._health.not_ready(UNREACHABLE, f"{len(partitions)} partitions: {causes}")\n',
         '            self._health.unhealthy(UNREACHABLE, f"{len(partitions)} partitions: {causes}")\n',
-        (_BROKERS + "test_f21_without_brokers_the_process_lives_says_so_and_goes_on_later",),
+        (_BROKERS + "test_without_brokers_the_process_lives_says_so_and_goes_on_later",),
         "all instances would be restarted again and again, which helps nobody",
     ),
     Mutant(
@@ -217,8 +208,8 @@ MUTANTS = (
 """,
         "",
         (
-            _LOG + "test_f23_records_that_retention_deleted_unread_are_said_and_the_rest_is_read",
-            _LOG + "test_f23_the_engine_says_the_gap_aloud_and_goes_on_behind_it",
+            _LOG + "test_records_that_retention_deleted_unread_are_said_and_the_rest_is_read",
+            _LOG + "test_the_engine_says_the_gap_aloud_and_goes_on_behind_it",
         ),
         "records that were deleted unread would be missed by nobody",
     ),
@@ -228,7 +219,7 @@ MUTANTS = (
         "consumer/kafka/starts.py",
         "            found.resets.append(Reset(partition, before.next, beginning))\n",
         "",
-        (_LOG + "test_f23_a_log_that_was_cut_back_is_read_from_its_beginning_and_said",),
+        (_LOG + "test_a_log_that_was_cut_back_is_read_from_its_beginning_and_said",),
         "the ledger would hold offsets of a log that is no more",
     ),
     Mutant(
@@ -237,10 +228,7 @@ MUTANTS = (
         "consumer/kafka/starts.py",
         "            start = beginning if offset is None else max(offset, beginning)\n",
         "            start = max(offset or 0, beginning if offset else 0)\n",
-        (
-            _LOG
-            + "test_f24_where_no_offset_is_committed_any_more_reading_begins_at_the_oldest_record",
-        ),
+        (_LOG + "test_where_no_offset_is_committed_any_more_reading_begins_at_the_oldest_record",),
         "what retention has deleted would be asked for, and its absence taken for a gap",
     ),
     Mutant(
@@ -251,7 +239,7 @@ MUTANTS = (
             await consumer.start()
 """,
         "        await consumer.start()\n",
-        (_ACCESS + "test_f27_a_wrong_password_at_the_start_is_trouble_that_is_named",),
+        (_ACCESS + "test_a_wrong_password_at_the_start_is_trouble_that_is_named",),
         "a password that is changed a moment too late would become a loop of restarts",
         servers=True,
     ),
@@ -261,7 +249,7 @@ MUTANTS = (
         "consumer/engine/watchdog.py",
         "            behind = behind or readable > 0\n",
         "            behind = behind or readable + end - stable > 0\n",
-        (_LOG + "test_f28_what_an_open_transaction_holds_back_is_lag_and_no_stall",),
+        (_LOG + "test_what_an_open_transaction_holds_back_is_lag_and_no_stall",),
         "instances would be restarted for what only a producer can end",
     ),
     Mutant(
@@ -270,7 +258,7 @@ MUTANTS = (
         "consumer/engine/watchdog.py",
         "            self._observer.lag(partition, readable + end - stable)\n",
         "            self._observer.lag(partition, readable)\n",
-        (_LOG + "test_f28_what_an_open_transaction_holds_back_is_lag_and_no_stall",),
+        (_LOG + "test_what_an_open_transaction_holds_back_is_lag_and_no_stall",),
         "a partition that stands still would look like one that is read to its end",
     ),
     Mutant(
@@ -279,10 +267,7 @@ MUTANTS = (
         "consumer/kafka/topic_ids.py",
         "        if partition.topic not in ids or are_two(topic_id, ids[partition.topic])\n",
         "        if partition.topic not in ids\n",
-        (
-            _IDS + "test_f47_a_topic_made_again_is_read_from_its_beginning_though_it_has_outgrown"
-            "_us",
-        ),
+        (_IDS + "test_a_topic_made_again_is_read_from_its_beginning_though_it_has_outgrown_us",),
         "its first records would never be read, and offsets beyond them committed",
     ),
     Mutant(
@@ -291,7 +276,7 @@ MUTANTS = (
         "consumer/kafka/starts.py",
         "        if was_read or (kept is not None and are_two(kept.belonging.topic_id, topic_id)):\n",
         "        if was_read:\n",
-        (_IDS + "test_f47_a_topic_that_is_made_again_between_two_runs_is_read_from_its_beginning",),
+        (_IDS + "test_a_topic_that_is_made_again_between_two_runs_is_read_from_its_beginning",),
         "what a topic holds that was made again during a pause would be skipped",
     ),
     Mutant(
@@ -300,7 +285,7 @@ MUTANTS = (
         "consumer/engine/runner.py",
         "            self.ledger.drop(partition)\n",
         "            del partition\n",
-        (_RUNNER + "test_f47_what_was_in_flight_of_a_log_that_is_no_more_is_not_committed",),
+        (_RUNNER + "test_what_was_in_flight_of_a_log_that_is_no_more_is_not_committed",),
         "offsets of the old log would be those of the new one",
     ),
     Mutant(
@@ -309,7 +294,7 @@ MUTANTS = (
         "consumer/kafka/source.py",
         "        if given_up := offsets.keys() - self._topic_ids.keys():\n",
         "        if given_up := offsets.keys() - offsets.keys():\n",
-        (_SOURCE + "test_f47_what_the_poll_has_given_up_already_is_not_committed_without_an_id",),
+        (_SOURCE + "test_what_the_poll_has_given_up_already_is_not_committed_without_an_id",),
         "an offset of the old log would pass for one of the new, and its first records be skipped",
     ),
     Mutant(
@@ -318,7 +303,7 @@ MUTANTS = (
         "consumer/kafka/source.py",
         "        fetched = {p: records for p, records in fetched.items() if p in self._next}\n",
         "        fetched = {p: records for p, records in fetched.items() if p not in back}\n",
-        (_SOURCE + "test_f47_a_commit_that_finds_a_log_gone_does_not_upset_the_poll_beside_it",),
+        (_SOURCE + "test_a_commit_that_finds_a_log_gone_does_not_upset_the_poll_beside_it",),
         "the process would end with a defect, or go on in the middle of another log",
     ),
     Mutant(
@@ -327,7 +312,7 @@ MUTANTS = (
         "consumer/engine/runner.py",
         "            self._release_gone()\n",
         "",
-        (_RUNNER + "test_f47_a_partition_is_held_no_longer_than_its_log_lasts",),
+        (_RUNNER + "test_a_partition_is_held_no_longer_than_its_log_lasts",),
         "nothing of the new log would be read, and nobody told what the old one had left",
     ),
     Mutant(
@@ -340,7 +325,7 @@ MUTANTS = (
         """        client, self._client = self._client, None
         self._forget()
 """,
-        (_IDS + "test_f47_what_was_unread_of_a_log_is_known_also_where_its_client_is_lost",),
+        (_IDS + "test_what_was_unread_of_a_log_is_known_also_where_its_client_is_lost",),
         "records that were lost with a topic would not be told, nor stopped for",
     ),
     Mutant(
@@ -350,7 +335,7 @@ MUTANTS = (
         "        self._starts.forget()  # nobody takes what it would tell, and a reset is told only "
         "once\n",
         "",
-        (_IDS + "test_f47_what_is_found_while_the_assignment_ends_is_said_in_the_next",),
+        (_IDS + "test_what_is_found_while_the_assignment_ends_is_said_in_the_next",),
         "nobody would be told that a topic was made again, and what of it was unread",
     ),
     Mutant(
@@ -359,7 +344,7 @@ MUTANTS = (
         "consumer/kafka/topic_ids.py",
         "            or (topic not in ours and any(counts.get(o, 0) <= counts[topic] for o in ours))\n",
         "",
-        (_IDS + "test_f47_a_topic_is_missing_until_it_is_there_and_known_and_read",),
+        (_IDS + "test_a_topic_is_missing_until_it_is_there_and_known_and_read",),
         "an instance that has lost a topic would say that it is ready",
     ),
     Mutant(
@@ -369,8 +354,8 @@ MUTANTS = (
         "                    self.ledger.pass_to(partition, self._source.position(partition))\n",
         "                    del partition\n",
         (
-            _RUNNER + "test_f49_what_is_passed_without_a_record_is_committed_and_no_gap_afterwards",
-            _RUNNER + "test_f60_passing_over_aborted_records_is_progress",
+            _RUNNER + "test_what_is_passed_without_a_record_is_committed_and_no_gap_afterwards",
+            _RUNNER + "test_passing_over_aborted_records_is_progress",
         ),
         "their deletion would count as lost records, and aborted stretches as a stall",
     ),
@@ -381,8 +366,8 @@ MUTANTS = (
         "            and (topic_id is None or (end is not None and end < max(before.next, offset or 0)))\n",
         "",
         (
-            _IDS + "test_f52_a_client_that_goes_back_in_the_same_log_goes_on_where_the_group_is",
-            _LOG + "test_f52_a_broker_that_is_mistaken_about_the_end_of_a_log_moves_nothing_down",
+            _IDS + "test_a_client_that_goes_back_in_the_same_log_goes_on_where_the_group_is",
+            _LOG + "test_a_broker_that_is_mistaken_about_the_end_of_a_log_moves_nothing_down",
         ),
         "one mistaken broker would have a whole log read again",
     ),
@@ -392,10 +377,7 @@ MUTANTS = (
         "consumer/kafka/starts.py",
         "Start(beginning, offset if stands else None, held)",
         "Start(beginning, None, held)",
-        (
-            _IDS + "test_f52_a_log_that_was_truncated_is_read_again_and_committed_only_beyond"
-            "_the_old",
-        ),
+        (_IDS + "test_a_log_that_was_truncated_is_read_again_and_committed_only_beyond_the_old",),
         "in one and the same log offsets would fall",
     ),
     Mutant(
@@ -404,7 +386,7 @@ MUTANTS = (
         "consumer/kafka/starts.py",
         " and end >= (offset or 0)\n",
         "\n",
-        (_IDS + "test_f52_no_offset_stays_committed_behind_the_end_of_a_log_that_was_truncated",),
+        (_IDS + "test_no_offset_stays_committed_behind_the_end_of_a_log_that_was_truncated",),
         "what the log grows by before it is reached would be skipped at the next rebalance",
     ),
     Mutant(
@@ -413,7 +395,7 @@ MUTANTS = (
         "consumer/kafka/client.py",
         'entry.metadata or ""',
         "entry.metadata",
-        (_COMMITTED + "test_f53_an_offset_beside_which_null_was_committed_says_nothing_of_itself",),
+        (_COMMITTED + "test_an_offset_beside_which_null_was_committed_says_nothing_of_itself",),
         "no instance could begin where another program has committed so",
     ),
     Mutant(
@@ -422,7 +404,7 @@ MUTANTS = (
         "consumer/kafka/topic_ids.py",
         "        if not counts:  # the client has just been opened, and has not asked yet\n",
         "        if not there:\n",
-        (_IDS + "test_f47_a_client_that_has_just_been_opened_misses_nothing_that_is_there",),
+        (_IDS + "test_a_client_that_has_just_been_opened_misses_nothing_that_is_there",),
         "each client that is replaced would be an error in the log: topics are missing",
     ),
     Mutant(
@@ -432,8 +414,8 @@ MUTANTS = (
         "            other = self.refuses(kept)\n",
         "            other = None\n",
         (
-            _COMMITTED + "test_f53_another_target_is_refused_with_one_line_that_names_both",
-            _COMMITTED + "test_f53_an_assignment_whose_records_went_elsewhere_is_refused",
+            _COMMITTED + "test_another_target_is_refused_with_one_line_that_names_both",
+            _COMMITTED + "test_an_assignment_whose_records_went_elsewhere_is_refused",
         ),
         "what one database has and the other lacks would be noticed by nobody",
     ),
@@ -443,7 +425,7 @@ MUTANTS = (
         "consumer/kafka/starts.py",
         "Start(start, None if moved else offset, held)",
         "Start(start, offset, held)",
-        (_COMMITTED + "test_f53_after_a_move_even_offsets_that_stand_still_are_committed_again",),
+        (_COMMITTED + "test_after_a_move_even_offsets_that_stand_still_are_committed_again",),
         "a start without the setting would be refused for every partition that is idle",
     ),
     Mutant(
@@ -454,7 +436,7 @@ MUTANTS = (
             self._can_be_read(partition)
 """,
         "            self.ledger.seed(partition, start.offset, start.committed, held=start.held)\n",
-        (_RUNNER + "test_f60_a_partition_that_was_looked_up_can_be_read_again_though_it_is_idle",),
+        (_RUNNER + "test_a_partition_that_was_looked_up_can_be_read_again_though_it_is_idle",),
         "without a record the instance would be unready for ever",
     ),
     Mutant(
@@ -463,10 +445,7 @@ MUTANTS = (
         "consumer/kafka/client.py",
         "        try_each_commit_once(consumer)\n",
         "",
-        (
-            _COMMITS + "test_f61_a_commit_that_is_refused_is_told_at_once_and_keeps_nobody_waiting"
-            "[3]",
-        ),
+        (_COMMITS + "test_a_commit_that_is_refused_is_told_at_once_and_keeps_nobody_waiting[3]",),
         "one topic that is deleted would halt the others until the time to drain is over",
     ),
     Mutant(
@@ -476,7 +455,7 @@ MUTANTS = (
         "            if failures:\n",
         "            self._recovered()\n            if failures:\n",
         (
-            _OFFSETS_OF + "test_f83_commits_that_are_refused_stay_so_though_it_is_told_what_is"
+            _OFFSETS_OF + "test_commits_that_are_refused_stay_so_though_it_is_told_what_is"
             "_committed",
         ),
         "a job would be ready four times a second while no commit is taken",
@@ -490,7 +469,7 @@ MUTANTS = (
         "                    continue\n",
         "                    self._refused(error, self._interval)\n"
         "                    return False\n",
-        (_OFFSETS_OF + "test_f61_a_topic_that_is_gone_keeps_no_other_from_being_committed",),
+        (_OFFSETS_OF + "test_a_topic_that_is_gone_keeps_no_other_from_being_committed",),
         "a stop would end at its deadline though all that can be committed is",
     ),
     Mutant(
@@ -499,7 +478,7 @@ MUTANTS = (
         "consumer/kafka/client.py",
         "        space_out_connecting(consumer)\n",
         "",
-        (_BROKERS + "test_f68_without_any_broker_the_client_connects_seldom_and_it_is_counted",),
+        (_BROKERS + "test_without_any_broker_the_client_connects_seldom_and_it_is_counted",),
         "an outage would be answered with a hundred connections a second, from each instance",
     ),
     Mutant(
@@ -510,7 +489,7 @@ MUTANTS = (
         "            del task\n",
         (
             "tests/unit/kafka/test_client_options.py::"
-            "test_f61_how_a_commit_ends_that_was_given_up_is_nobodys_complaint",
+            "test_how_a_commit_ends_that_was_given_up_is_nobodys_complaint",
         ),
         "an error that is none would stand in the log after some rebalances",
     ),

@@ -6,7 +6,7 @@ from tests.mutants.mutant import Mutant
 
 _CONTRACT = "tests/unit/contract/"
 _STORABLE = "tests/unit/state/test_storable.py::"
-_INPUT = "tests/faults/input/test_bad_input_b.py::"
+_INPUT = "tests/faults/input/test_bad_input.py::"
 
 MUTANTS = (
     Mutant(
@@ -16,10 +16,9 @@ MUTANTS = (
         "    if timestamp_ms is None or timestamp_ms < 0:\n",
         "    if timestamp_ms is None or timestamp_ms == -1:\n",
         (
-            _CONTRACT + "test_decode_times.py::"
-            "test_f51_without_any_usable_time_a_message_is_invalid",
+            _CONTRACT + "test_decode_times.py::test_without_any_usable_time_a_message_is_invalid",
             _CONTRACT + "test_record_time.py::"
-            "test_f51_a_usable_timestamp_lies_between_the_epoch_and_the_year_9999",
+            "test_a_usable_timestamp_lies_between_the_epoch_and_the_year_9999",
         ),
         "what was never stamped would be stored as of 1969, or of the year 1",
     ),
@@ -31,9 +30,9 @@ MUTANTS = (
         "        if stamped is None or",
         (
             "tests/unit/state/test_retention.py::"
-            "test_f50_a_timestamp_that_cannot_be_right_decides_nothing",
+            "test_a_timestamp_that_cannot_be_right_decides_nothing",
             "tests/unit/engine/test_pipeline.py::"
-            "test_f50_a_record_whose_timestamp_cannot_be_right_is_stored_and_counted",
+            "test_a_record_whose_timestamp_cannot_be_right_is_stored_and_counted",
         ),
         "all that a producer with a wrong clock says would be thrown away without a word",
     ),
@@ -45,7 +44,7 @@ MUTANTS = (
         "        if False:\n",
         (
             "tests/unit/state/test_retention.py::"
-            "test_f50_a_record_is_not_as_old_as_its_topic_would_have_deleted_it",
+            "test_a_record_is_not_as_old_as_its_topic_would_have_deleted_it",
         ),
         "all that a producer whose clock is behind says would be thrown away without a word",
     ),
@@ -66,7 +65,7 @@ MUTANTS = (
         "    if False:\n",
         (
             "tests/unit/contract/test_decode.py::"
-            "test_f71_more_parts_than_a_document_can_hold_are_unstorable",
+            "test_more_parts_than_a_document_can_hold_are_unstorable",
         ),
         "a record that compresses into a megabyte would take gigabytes to be refused",
     ),
@@ -78,7 +77,7 @@ MUTANTS = (
         "        least += _least_bytes(_A_STRING.join(pieces))\n",
         (
             "tests/unit/contract/test_json_text.py::"
-            "test_f71_what_a_large_text_holds_is_no_part_of_a_document",
+            "test_what_a_large_text_holds_is_no_part_of_a_document",
         ),
         "a long text that quotes JSON could not be stored",
     ),
@@ -90,7 +89,7 @@ MUTANTS = (
         "    if False:\n",
         (
             "tests/unit/contract/test_decode.py::"
-            "test_f71_a_value_larger_than_may_be_read_is_refused_unread",
+            "test_a_value_larger_than_may_be_read_is_refused_unread",
         ),
         "a setting that is to save memory would save none",
     ),
@@ -102,7 +101,7 @@ MUTANTS = (
         ":\n",
         (
             "tests/unit/engine/test_pipeline.py::"
-            "test_f71_decoding_large_records_leaves_the_event_loop_a_turn_between_them",
+            "test_decoding_large_records_leaves_the_event_loop_a_turn_between_them",
         ),
         "two hundred records of a megabyte would be decoded without a heartbeat",
     ),
@@ -115,8 +114,8 @@ MUTANTS = (
         '            __import__("time").time_ns() // 1_000_000\n        )\n',
         (
             _CONTRACT + "test_decode_times.py::test_a_missing_time_is_that_of_the_record",
-            "tests/faults/kafka/test_bad_input_b.py::"
-            "test_b22_a_timestamp_that_is_none_does_not_stand_in_for_a_missing_one",
+            "tests/faults/kafka/test_odd_batches.py::"
+            "test_a_timestamp_that_is_none_does_not_stand_in_for_a_missing_one",
         ),
         "a redelivery would write other bytes, and become a conflict with itself",
     ),
@@ -128,8 +127,8 @@ MUTANTS = (
         "        instant = (parse_time(written) if isinstance(written, str) else None) or EPOCH\n",
         (
             _CONTRACT + "test_decode_times.py::test_a_time_that_cannot_be_read_is_never_replaced",
-            _INPUT + "test_b15_times_are_rfc_3339_or_invalid",
-            _INPUT + "test_b15_a_number_is_no_time",
+            _INPUT + "test_times_are_rfc_3339_or_invalid",
+            _INPUT + "test_a_number_is_no_time",
         ),
         "what is stored would contradict its sender",
     ),
@@ -168,7 +167,7 @@ MUTANTS = (
         "_READS_SHORT: Final = JSONDecoder(parse_constant=_refuse_constant, parse_int=float)\n",
         (
             _CONTRACT + "test_json_text.py::test_an_integer_is_exact_and_never_a_float",
-            _INPUT + "test_b7_nan_is_undecodable_and_no_number_loses_precision",
+            _INPUT + "test_nan_is_undecodable_and_no_number_loses_precision",
         ),
         "large ones would lose their last digits without a word",
     ),
@@ -198,8 +197,8 @@ MUTANTS = (
         "_REFUSALS = (BSONError,)\n",
         (
             _STORABLE + "test_what_bson_cannot_hold_is_unstorable_and_no_value_is_quoted",
-            _INPUT + "test_b4_unpaired_surrogates_are_refused_wherever_they_stand",
-            _INPUT + "test_b6_numbers_that_bson_cannot_hold_are_unstorable_alone",
+            _INPUT + "test_unpaired_surrogates_are_refused_wherever_they_stand",
+            _INPUT + "test_numbers_that_bson_cannot_hold_are_unstorable_alone",
         ),
         "one integer would fail the whole command its record travels in",
     ),
@@ -211,7 +210,7 @@ MUTANTS = (
         "    if False:\n",
         (
             _STORABLE + "test_one_level_more_is_not_and_no_depth_exhausts_the_stack",
-            _INPUT + "test_b8_no_depth_breaks_more_than_its_record",
+            _INPUT + "test_no_depth_breaks_more_than_its_record",
         ),
         "the server refuses the command, and with it records that are in order",
     ),
@@ -253,7 +252,7 @@ MUTANTS = (
         "    mismatch = False\n",
         (
             _CONTRACT + "test_decode.py::test_a_key_that_is_not_the_session_id_can_be_refused",
-            _INPUT + "test_b2_a_key_that_differs_is_applied_or_dead_lettered_as_the_policy_says",
+            _INPUT + "test_a_key_that_differs_is_applied_or_dead_lettered_as_the_policy_says",
         ),
         "who keys wrongly loses the order within a session, and would never hear of it",
     ),

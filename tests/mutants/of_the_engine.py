@@ -183,8 +183,8 @@ MUTANTS = (
         (
             _RUNNER
             + "test_a_partition_is_not_polled_while_its_batch_is_in_flight_and_the_others_are",
-            "tests/faults/kafka/test_traps_a_membership.py::"
-            "test_a14_a_batch_in_flight_keeps_its_partition_from_being_polled_in_a_new_assignment",
+            "tests/faults/kafka/test_client_membership.py::"
+            "test_a_batch_in_flight_keeps_its_partition_from_being_polled_in_a_new_assignment",
         ),
         "of two records that contradict each other the second could come first",
     ),
@@ -222,8 +222,8 @@ MUTANTS = (
 """,
         (
             "tests/unit/engine/test_breaker.py::"
-            "test_f57_a_batch_that_was_let_pass_passes_whole_whatever_it_holds",
-            "tests/unit/engine/test_breaker.py::test_f57_whatever_was_held_passes_once_it_is_let",
+            "test_a_batch_that_was_let_pass_passes_whole_whatever_it_holds",
+            "tests/unit/engine/test_breaker.py::test_whatever_was_held_passes_once_it_is_let",
         ),
         "no signal would release a partition whose held batch is good for a moment",
     ),
@@ -245,9 +245,8 @@ MUTANTS = (
         "            entry.hold, entry.told = hold, False\n",
         "            entry.hold = hold\n",
         (
-            _LEDGER + "test_f57_a_hold_is_committed_once_beside_an_offset_that_stands_still"
-            "[0-None]",
-            _RUNNER + "test_f57_a_hold_is_taken_back_though_nothing_progresses",
+            _LEDGER + "test_a_hold_is_committed_once_beside_an_offset_that_stands_still[0-None]",
+            _RUNNER + "test_a_hold_is_taken_back_though_nothing_progresses",
         ),
         "status asks the brokers only, and would know of no hold",
     ),
@@ -258,9 +257,8 @@ MUTANTS = (
         "            entry.told = holds.get(partition) is entry.hold\n",
         "            entry.told = True\n",
         (
-            _LEDGER + "test_f57_what_begins_or_ends_while_a_commit_is_under_way_is_told_by_the"
-            "_next",
-            _RUNNER + "test_f57_a_hold_that_is_taken_back_while_its_commit_is_under_way_is"
+            _LEDGER + "test_what_begins_or_ends_while_a_commit_is_under_way_is_told_by_the_next",
+            _RUNNER + "test_a_hold_that_is_taken_back_while_its_commit_is_under_way_is"
             "_committed_over",
         ),
         "status would call a partition held that was let go on",
@@ -272,7 +270,7 @@ MUTANTS = (
         "Start(start, None if moved else offset, held)",
         "Start(start, None if moved else offset)",
         (
-            _COMMITTED + "test_f57_a_hold_ends_with_its_assignment_and_the_next_start_says_that"
+            _COMMITTED + "test_a_hold_ends_with_its_assignment_and_the_next_start_says_that"
             "_it_is_kept",
         ),
         "an idle partition would be called held for ever once its holder has gone",
@@ -284,7 +282,7 @@ MUTANTS = (
         "        if self.held is None or len(text) <= MAX_LENGTH:\n            return text\n",
         "        return text\n",
         (
-            _COMMITTED + "test_f57_a_hold_that_brokers_would_not_take_is_cut_and_the_offset_is"
+            _COMMITTED + "test_a_hold_that_brokers_would_not_take_is_cut_and_the_offset_is"
             "_committed",
         ),
         "the broker would refuse the offset for what stands beside it",
@@ -295,7 +293,7 @@ MUTANTS = (
         "consumer/commands/status.py",
         "        troubled = any(part.lost or part.held for part in self.partitions)\n",
         "        troubled = any(part.lost for part in self.partitions)\n",
-        ("tests/unit/commands/test_status.py::test_f57_a_held_partition_is_told_and_found",),
+        ("tests/unit/commands/test_status.py::test_a_held_partition_is_told_and_found",),
         "a script that asks for the status would take a group that stands still for a sound one",
     ),
     Mutant(
@@ -306,7 +304,7 @@ MUTANTS = (
         "    del resume\n",
         (
             "tests/unit/test_signals.py::"
-            "test_f57_sigusr1_while_the_consumer_waits_for_its_servers_is_told_and_ends_nothing",
+            "test_sigusr1_while_the_consumer_waits_for_its_servers_is_told_and_ends_nothing",
         ),
         "whoever sends it would not learn that nothing was held yet",
     ),
@@ -321,8 +319,8 @@ MUTANTS = (
         "            asyncio.ensure_future(self._dead_letters.send(portion))  # noqa: RUF006\n",
         (
             _PIPELINE + "test_dead_letters_that_cannot_be_sent_are_tried_until_they_are",
-            "tests/faults/kafka/test_faults_f_surroundings.py::"
-            "test_f39_while_no_dead_letter_is_acknowledged_its_partitions_offset_stands_still",
+            "tests/faults/kafka/test_environment.py::"
+            "test_while_no_dead_letter_is_acknowledged_its_partitions_offset_stands_still",
         ),
         "the offset would move although the letter may never arrive",
     ),

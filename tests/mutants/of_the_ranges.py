@@ -6,11 +6,11 @@ from tests.mutants.mutant import Mutant
 
 _SOURCE = "tests/unit/kafka/test_range_source.py::"
 _READER = "tests/unit/kafka/test_range_reader.py::"
-_INPUT = "tests/faults/kafka/test_bad_input_b.py::"
-_CLUSTER = "tests/faults/kafka/test_traps_a_cluster.py::"
+_INPUT = "tests/faults/kafka/test_odd_batches.py::"
+_CLUSTER = "tests/faults/kafka/test_client_cluster.py::"
 _REQUEST = (
     "tests/unit/commands/replay/test_request.py::"
-    "test_f63_f90_a_state_file_belongs_to_the_servers_and_the_collections_it_was_written_for"
+    "test_a_state_file_belongs_to_the_servers_and_the_collections_it_was_written_for"
 )
 _STATE = "tests/unit/commands/replay/test_state_file.py::"
 _RANGES = "tests/unit/kafka/test_ranges.py::"
@@ -26,8 +26,8 @@ MUTANTS = (
         "if begun[partition] > due]",
         "if partition in fetched and begun[partition] > due]",
         (
-            _SOURCE + "test_f48_what_is_deleted_is_told_though_no_record_comes_to_tell_of_it[40]",
-            _READER + "test_f48_what_is_deleted_while_it_is_read_is_named",
+            _SOURCE + "test_what_is_deleted_is_told_though_no_record_comes_to_tell_of_it[40]",
+            _READER + "test_what_is_deleted_while_it_is_read_is_named",
         ),
         "a replay that retention overtook would say that it has read everything",
     ),
@@ -37,7 +37,7 @@ MUTANTS = (
         "consumer/kafka/range_source.py",
         "if not buffer or buffer[0].offset >= gap.end:",
         "if True:",
-        (_SOURCE + "test_f48_a_gap_is_told_when_all_records_before_it_are_handed_out",),
+        (_SOURCE + "test_a_gap_is_told_when_all_records_before_it_are_handed_out",),
         "the engine would stand behind records that are still to come, and end of it",
     ),
     Mutant(
@@ -46,7 +46,7 @@ MUTANTS = (
         "consumer/commands/replay/report.py",
         "return ExitCode.FOUND if self.unread or self.not_found else",
         "return ExitCode.FOUND if self.not_found else",
-        (_REPORT + "test_f48_f90_a_replay_that_has_not_got_all_of_it_does_not_end_well[facts2-1]",),
+        (_REPORT + "test_a_replay_that_has_not_got_all_of_it_does_not_end_well[facts2-1]",),
         "whoever rebuilds a database by a script would take it for whole",
     ),
     Mutant(
@@ -55,7 +55,7 @@ MUTANTS = (
         "consumer/commands/replay/report.py",
         "return ExitCode.FOUND if self.unread or self.not_found else",
         "return ExitCode.FOUND if self.unread else",
-        (_REPORT + "test_f48_f90_a_replay_that_has_not_got_all_of_it_does_not_end_well[facts1-1]",),
+        (_REPORT + "test_a_replay_that_has_not_got_all_of_it_does_not_end_well[facts1-1]",),
         "what an audit has found missing would be thought to be back",
     ),
     Mutant(
@@ -65,7 +65,7 @@ MUTANTS = (
         "        except PartitionsError as error:\n"
         "            return Polled(failed=self._failed(error.failed))\n",
         "",
-        (_SOURCE + "test_f59_a_batch_that_cannot_be_decoded_is_named_and_read_over",),
+        (_SOURCE + "test_a_batch_that_cannot_be_decoded_is_named_and_read_over",),
         "a replay would read nothing of healthy partitions",
     ),
     Mutant(
@@ -76,7 +76,7 @@ MUTANTS = (
         "                self.unread += reading.failed(error.failed, clock())\n"
         "                continue\n",
         "",
-        (_READER + "test_f59_a_batch_that_cannot_be_decoded_keeps_nobody_from_the_rest",),
+        (_READER + "test_a_batch_that_cannot_be_decoded_keeps_nobody_from_the_rest",),
         "status, explain, audit and dead-letters would hang for a minute and give up",
     ),
     Mutant(
@@ -103,7 +103,7 @@ MUTANTS = (
         "consumer/commands/replay/state_file.py",
         "        if made_anew:\n",
         "        if False:\n",
-        (_STATE + "test_f80_a_state_of_another_log_is_refused",),
+        (_STATE + "test_a_state_of_another_log_is_refused",),
         "of a topic that was made again the first records would be read by nobody",
     ),
     Mutant(
@@ -112,7 +112,7 @@ MUTANTS = (
         "consumer/kafka/range_source.py",
         "            self._look_for_the_end(cursor)\n",
         "            pass\n",
-        (_SOURCE + "test_f80_a_log_that_ends_before_its_range_ends_the_reading",),
+        (_SOURCE + "test_a_log_that_ends_before_its_range_ends_the_reading",),
         "a replay would go on for ever, at no record a second",
     ),
     Mutant(
@@ -121,10 +121,7 @@ MUTANTS = (
         "consumer/kafka/range_reader.py",
         "            elif self._ends_before(partition):\n",
         "            elif False:\n",
-        (
-            _READER
-            + "test_f80_a_log_that_ends_before_its_range_is_waited_for_no_longer_than_a_moment",
-        ),
+        (_READER + "test_a_log_that_ends_before_its_range_is_waited_for_no_longer_than_a_moment",),
         "an audit would end without a table",
     ),
     Mutant(
@@ -134,7 +131,7 @@ MUTANTS = (
         '{"topics": topics.watch(source)}',
         "{}",
         (
-            _REPLAY + "test_f80_a_topic_that_goes_while_it_is_read_ends_the_replay_with_a_finding"
+            _REPLAY + "test_a_topic_that_goes_while_it_is_read_ends_the_replay_with_a_finding"
             "[False]",
         ),
         "a replay would wait for a topic that was deleted, for ever",
@@ -146,7 +143,7 @@ MUTANTS = (
         "consumer/commands/replay/state_file.py",
         "    path = path.resolve()\n",
         "",
-        (_STATE + "test_f88_a_link_stays_and_what_it_points_to_is_replaced[True]",),
+        (_STATE + "test_a_link_stays_and_what_it_points_to_is_replaced[True]",),
         "the progress would not be where whoever made the link looks for it",
     ),
     Mutant(
@@ -157,7 +154,7 @@ MUTANTS = (
         'sqlite3.connect(__import__("tempfile").mkdtemp() + "/scratch", ',
         (
             "tests/unit/commands/replay/test_on_disk.py::"
-            "test_f88_a_process_that_is_killed_leaves_nothing_of_what_people_said",
+            "test_a_process_that_is_killed_leaves_nothing_of_what_people_said",
         ),
         "what people said would lie on a disk that nobody looks at, for ever",
     ),
@@ -168,7 +165,7 @@ MUTANTS = (
         "        TCPServer.server_bind(self)\n",
         "        super().server_bind()\n",
         (
-            "tests/unit/observability/test_http.py::test_f88_a_resolver_that_keeps_silent_holds_nobody_up",
+            "tests/unit/observability/test_http.py::test_a_resolver_that_keeps_silent_holds_nobody_up",
         ),
         "a name service that keeps silent would hold up every start",
     ),
@@ -180,7 +177,7 @@ MUTANTS = (
         "    first = min(first, extent.end)\n"
         "    end = end if bounds.to_ms is None else min(end, first + 3)\n",
         (
-            _RANGES + "test_f81_a_time_is_read_from_its_first_record_to_the_end_since_any_may_be"
+            _RANGES + "test_a_time_is_read_from_its_first_record_to_the_end_since_any_may_be"
             "_stamped_so",
         ),
         "behind one fast clock an audit would look at nothing, and find nothing",
@@ -191,10 +188,7 @@ MUTANTS = (
         "consumer/commands/replay/filters.py",
         "        if not self.bounds.hold(record.timestamp_ms):\n",
         "        if False:\n",
-        (
-            _FILTERS + "test_f81_a_time_s_records_are_found_wherever_they_stand_and_the_others"
-            "_counted",
-        ),
+        (_FILTERS + "test_a_time_s_records_are_found_wherever_they_stand_and_the_others_counted",),
         "records would be applied again that nobody asked for",
     ),
     Mutant(
@@ -203,7 +197,7 @@ MUTANTS = (
         "consumer/commands/replay/replay.py",
         "    breaker = Breaker(NEVER_HOLDS)\n",
         "    breaker = Breaker(BreakerLimits(0.1, 10, 10))\n",
-        (_REPLAY + "test_f90_no_share_of_dead_letters_holds_up_a_replay",),
+        (_REPLAY + "test_no_share_of_dead_letters_holds_up_a_replay",),
         "a range of old conflicts would be held, and nobody is there who could let it go",
     ),
     Mutant(
@@ -213,7 +207,7 @@ MUTANTS = (
         "        state.save(whole)\n",
         "",
         (
-            _REPLAY + "test_f90_a_state_that_cannot_be_written_ends_the_command_before_anything"
+            _REPLAY + "test_a_state_that_cannot_be_written_ends_the_command_before_anything"
             "_is_applied",
         ),
         "that it cannot be written would turn out after the first hour",
@@ -226,7 +220,7 @@ MUTANTS = (
         '"SET altered = excluded.altered"',
         (
             "tests/unit/commands/replay/test_listed.py::"
-            "test_f90_of_a_record_that_is_listed_twice_altered_counts[lines1]",
+            "test_of_a_record_that_is_listed_twice_altered_counts[lines1]",
         ),
         "an altered document would be applied to, and leave a dead letter",
     ),
@@ -238,7 +232,7 @@ MUTANTS = (
         "",
         (
             "tests/unit/kafka/test_lanes.py::"
-            "test_f90_who_reads_again_keeps_nothing_of_what_was_fetched_before",
+            "test_who_reads_again_keeps_nothing_of_what_was_fetched_before",
         ),
         "records would be applied twice, and out of order",
     ),
@@ -250,7 +244,7 @@ MUTANTS = (
         "\n",
         (
             "tests/unit/producer_tools/dead_letters/test_selection.py::"
-            "test_f90_letters_are_looked_for_an_hour_earlier_since_clocks_differ",
+            "test_letters_are_looked_for_an_hour_earlier_since_clocks_differ",
         ),
         "letters of a consumer whose clock is fast would not be found",
     ),
@@ -260,10 +254,7 @@ MUTANTS = (
         "consumer/kafka/fetch_results.py",
         "if isinstance(error, UnicodeDecodeError) and self._records.repeat():",
         "if False:",
-        (
-            _INPUT
-            + "test_b21_f59_a_header_whose_name_is_not_utf_8_costs_nothing_and_its_letter_has_it[0]",
-        ),
+        (_INPUT + "test_a_header_whose_name_is_not_utf_8_costs_nothing_and_its_letter_has_it[0]",),
         "one Latin-1 name stops a partition until somebody skips the batch by hand",
     ),
     Mutant(
@@ -273,7 +264,7 @@ MUTANTS = (
         'return super().encode("utf-8", HEADER_NAME_ERRORS)',
         'return super().encode("utf-8", "replace")',
         (
-            _CLUSTER + "test_f59_a_letter_gives_the_bytes_of_a_header_s_name_back_as_they_came"
+            _CLUSTER + "test_a_letter_gives_the_bytes_of_a_header_s_name_back_as_they_came"
             "[None-value]",
         ),
         "a redriven record is not the one that failed",

@@ -18,7 +18,7 @@ MUTANTS = (
         "os.lseek(descriptor, 0, os.SEEK_SET)",
         (
             _TOOLS + "test_publishing.py::"
-            "test_f86_of_a_file_that_was_read_in_part_only_the_rest_is_published",
+            "test_of_a_file_that_was_read_in_part_only_the_rest_is_published",
         ),
         "lines that another has dealt with would be published, and others in their place lost",
     ),
@@ -30,7 +30,7 @@ MUTANTS = (
         "            await _send_lines(sender, publication, advance)\n            await sender.drain()\n    except BaseException:\n        sender = None\n        raise\n    finally:\n",
         (
             _TOOLS + "test_publishing.py::"
-            "test_f86_an_interrupt_counts_what_is_acknowledged_while_the_sender_closes",
+            "test_an_interrupt_counts_what_is_acknowledged_while_the_sender_closes",
         ),
         "a user would not know how many messages the topics have",
     ),
@@ -42,7 +42,7 @@ MUTANTS = (
         "            pass\n",
         (
             _TOOLS + "test_cli.py::"
-            "test_f86_an_interrupted_generation_says_what_was_written_and_leaves_the_old_end_state",
+            "test_an_interrupted_generation_says_what_was_written_and_leaves_the_old_end_state",
         ),
         "where an orchestrator stops a job nobody would know what it had done",
     ),
@@ -53,10 +53,9 @@ MUTANTS = (
         "MADE_UP_FOR: Final = 0.1\n",
         "MADE_UP_FOR: Final = 60.0\n",
         (
-            _TOOLS + "test_pacing.py::"
-            "test_f86_after_a_stall_the_turns_come_no_faster_than_the_rate",
+            _TOOLS + "test_pacing.py::test_after_a_stall_the_turns_come_no_faster_than_the_rate",
             _TOOLS + "test_delivery.py::"
-            "test_f86_after_a_stall_of_the_brokers_the_messages_come_no_faster_than_the_rate",
+            "test_after_a_stall_of_the_brokers_the_messages_come_no_faster_than_the_rate",
         ),
         "whoever asked for a rate to spare others would hit them with a burst",
     ),
@@ -68,7 +67,7 @@ MUTANTS = (
         "    draft = target\n    draft.unlink(missing_ok=True)\n",
         (
             _TOOLS + "test_cli.py::"
-            "test_f86_the_expected_end_state_stays_as_it_was_where_the_messages_were_not_all_written",
+            "test_the_expected_end_state_stays_as_it_was_where_the_messages_were_not_all_written",
         ),
         "a check would compare with half a file, or with none",
     ),
@@ -78,7 +77,7 @@ MUTANTS = (
         "producer_tools/console.py",
         "    except OSError as error:\n        # What is buffered",
         "    except ZeroDivisionError as error:\n        # What is buffered",
-        (_TOOLS + "test_cli.py::test_f86_a_full_disk_is_one_line_and_a_code_of_its_own",),
+        (_TOOLS + "test_cli.py::test_a_full_disk_is_one_line_and_a_code_of_its_own",),
         "a script would take a traceback and exit code 1 for wrong messages",
     ),
     Mutant(
@@ -89,7 +88,7 @@ MUTANTS = (
         "            True,\n",
         (
             _LETTERS + "test_outgoing.py::"
-            "test_f79_where_the_brokers_do_not_tell_their_retention_the_clocks_time_is_sent",
+            "test_where_the_brokers_do_not_tell_their_retention_the_clocks_time_is_sent",
         ),
         "a topic that keeps less deletes the records before they are read, marked as sent",
     ),
@@ -101,7 +100,7 @@ MUTANTS = (
         "        if not topic:\n",
         (
             _LETTERS + "test_redrive.py::"
-            "test_f79_a_letter_does_not_go_back_to_a_topic_that_keeps_one_record_a_session",
+            "test_a_letter_does_not_go_back_to_a_topic_that_keeps_one_record_a_session",
         ),
         "of all letters of a session the brokers would keep one, and all count as sent",
     ),
@@ -113,7 +112,7 @@ MUTANTS = (
         'return {"retention.ms": "-1"}',
         (
             _LETTERS + "test_topics.py::"
-            "test_f85_the_parking_topic_takes_whatever_the_dead_letter_topic_holds",
+            "test_the_parking_topic_takes_whatever_the_dead_letter_topic_holds",
         ),
         "a large letter could never be parked and would come back for ever",
     ),
@@ -125,7 +124,7 @@ MUTANTS = (
         '        digest = digest_of(None, None, ()) if foreign is None else ""\n',
         (
             _LETTERS + "test_letter.py::"
-            "test_f85_letters_without_a_timestamp_are_told_apart_by_what_they_hold",
+            "test_letters_without_a_timestamp_are_told_apart_by_what_they_hold",
         ),
         "of a topic made anew, a letter without a timestamp would count as sent unseen",
     ),
@@ -137,7 +136,7 @@ MUTANTS = (
         "        return letter_key(self.position, 0, digest[:0])\n",
         (
             _LETTERS + "test_letter.py::"
-            "test_f85_unreadable_letters_at_one_place_of_a_topic_made_anew_are_two",
+            "test_unreadable_letters_at_one_place_of_a_topic_made_anew_are_two",
         ),
         "a letter that nobody has seen would count as discarded",
     ),
@@ -149,7 +148,7 @@ MUTANTS = (
         "return None",
         (
             _LETTERS + "test_redrive.py::"
-            "test_f85_a_letter_whose_state_is_of_a_later_version_is_left_and_counted",
+            "test_a_letter_whose_state_is_of_a_later_version_is_left_and_counted",
         ),
         "what a later version has dealt with would be sent again",
     ),
@@ -159,10 +158,7 @@ MUTANTS = (
         "producer_tools/dead_letters/redrive.py",
         "        self.tally.unremembered += len(entries)\n",
         "",
-        (
-            _LETTERS + "test_redrive.py::"
-            "test_f85_a_redrive_that_the_brokers_stop_counts_what_it_did",
-        ),
+        (_LETTERS + "test_redrive.py::test_a_redrive_that_the_brokers_stop_counts_what_it_did",),
         "nobody would know what the next redrive sends a second time",
     ),
     Mutant(
@@ -171,10 +167,7 @@ MUTANTS = (
         "producer_tools/dead_letters/outgoing.py",
         "    if content.key is None:\n",
         "    if letter.key is None:\n",
-        (
-            _LETTERS + "test_outgoing.py::"
-            "test_f90_the_key_that_a_transform_gives_decides_the_partition",
-        ),
+        (_LETTERS + "test_outgoing.py::test_the_key_that_a_transform_gives_decides_the_partition",),
         "a session would lie in two partitions of one topic",
     ),
     Mutant(
@@ -183,7 +176,7 @@ MUTANTS = (
         "consumer/contract/dead_letter_headers.py",
         "frozenset({TRUNCATED, SIZE, SHA256})",
         "frozenset({TRUNCATED, SHA256})",
-        (_LETTERS + "test_letter.py::test_f90_any_one_trace_of_a_cut_makes_a_letter_truncated",),
+        (_LETTERS + "test_letter.py::test_any_one_trace_of_a_cut_makes_a_letter_truncated",),
         "half a message would be sent back as a whole one",
     ),
     Mutant(
@@ -192,7 +185,7 @@ MUTANTS = (
         "consumer/contract/dead_letter_headers.py",
         "frozenset({TRUNCATED, SIZE, SHA256})",
         "frozenset({TRUNCATED, SIZE})",
-        (_LETTERS + "test_letter.py::test_f90_any_one_trace_of_a_cut_makes_a_letter_truncated",),
+        (_LETTERS + "test_letter.py::test_any_one_trace_of_a_cut_makes_a_letter_truncated",),
         "half a message would be sent back as a whole one",
     ),
     Mutant(
@@ -201,7 +194,7 @@ MUTANTS = (
         "consumer/printable.py",
         "char if char.isprintable() else _escape(char) for char in line",
         "char if char >= ' ' and char != '\\x7f' else _escape(char) for char in line",
-        (_PRINTED + "test_f84_no_command_prints_raw_what_came_from_outside",),
+        (_PRINTED + "test_no_command_prints_raw_what_came_from_outside",),
         "a line could be shown in another order than it has, or end where it does not",
     ),
     Mutant(
@@ -210,7 +203,7 @@ MUTANTS = (
         "consumer/commands/explain.py",
         'return f"{printable(topic)}-{partition} @ {offset}"',
         'return f"{topic}-{partition} @ {offset}"',
-        (_PRINTED + "test_f84_no_command_prints_raw_what_came_from_outside[_explain]",),
+        (_PRINTED + "test_no_command_prints_raw_what_came_from_outside[_explain]",),
         "whoever may write to the dead-letter topic could rewrite an operator's screen",
     ),
     Mutant(
@@ -219,7 +212,7 @@ MUTANTS = (
         "producer_tools/console.py",
         "sys.stderr.write(printable_line(text) + ",
         "sys.stderr.write(text + ",
-        (_PRINTED + "test_f84_no_command_prints_raw_what_came_from_outside[_complain]",),
+        (_PRINTED + "test_no_command_prints_raw_what_came_from_outside[_complain]",),
         "the name of a file or a broker's answer could rewrite an operator's screen",
     ),
     Mutant(
@@ -230,7 +223,7 @@ MUTANTS = (
         "event is not None:",
         (
             "tests/unit/state/test_verdict.py::"
-            "test_f89_an_event_id_in_the_data_tells_two_sources_with_one_id_apart",
+            "test_an_event_id_in_the_data_tells_two_sources_with_one_id_apart",
         ),
         "two sources with one id could not be told apart by anything",
     ),
@@ -242,7 +235,7 @@ MUTANTS = (
         "text.strip()",
         (
             "tests/unit/settings/test_loading.py::"
-            "test_f90_white_space_around_a_secret_of_the_environment_belongs_to_it",
+            "test_white_space_around_a_secret_of_the_environment_belongs_to_it",
         ),
         "a password that begins or ends with a blank would be refused by every server",
     ),
@@ -254,7 +247,7 @@ MUTANTS = (
         "    lost = 0\n",
         (
             "tests/unit/commands/test_status.py::"
-            "test_f90_what_was_deleted_before_the_group_had_read_it_is_told_and_found",
+            "test_what_was_deleted_before_the_group_had_read_it_is_told_and_found",
         ),
         "nobody would learn that records were deleted unread",
     ),
@@ -264,7 +257,7 @@ MUTANTS = (
         "consumer/observability/http.py",
         'socket.AF_INET6 if ":" in address[0] else socket.AF_INET',
         "socket.AF_INET",
-        ("tests/unit/observability/test_http.py::test_f90_ipv6_can_be_listened_on",),
+        ("tests/unit/observability/test_http.py::test_ipv6_can_be_listened_on",),
         "in a cluster of IPv6 no probe would reach the service",
     ),
     Mutant(
@@ -275,7 +268,7 @@ MUTANTS = (
         "        if not missing:\n            return\n        if self.parked:\n            raise BrokersError(",
         (
             "tests/unit/commands/test_not_read.py::"
-            "test_f85_a_redrive_does_not_begin_where_some_marks_cannot_be_read",
+            "test_a_redrive_does_not_begin_where_some_marks_cannot_be_read",
         ),
         "letters that were discarded would be sent back",
     ),

@@ -138,7 +138,8 @@ def test_every_permutation_in_every_batching_gives_the_models_documents(
             assert writers.problems(sent) == [], [[r.offset for r in batch] for batch in batches]
 
 
-def test_f40_a_replay_of_everything_changes_no_byte() -> None:
+@pytest.mark.reliability("F40")
+def test_a_replay_of_everything_changes_no_byte() -> None:
     story = [*STORIES[0][1], *STORIES[2][1], *STORIES[3][1]]
     records = [delivered(message, offset)[0] for offset, message in enumerate(story)]
     writers = Writers(0)

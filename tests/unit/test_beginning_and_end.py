@@ -72,7 +72,8 @@ def loading(tmp_path: Path, command: Sequence[str]) -> Iterator[subprocess.Popen
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("command", [MODULE, IN_THE_IMAGE], ids=["module", "image"])
-def test_f62_a_run_that_is_asked_to_stop_while_it_loads_ends_with_0_at_once(
+@pytest.mark.reliability("F62")
+def test_a_run_that_is_asked_to_stop_while_it_loads_ends_with_0_at_once(
     tmp_path: Path, command: Sequence[str], number: signal.Signals
 ) -> None:
     with loading(tmp_path, [*command, "run"]) as process:
@@ -82,7 +83,8 @@ def test_f62_a_run_that_is_asked_to_stop_while_it_loads_ends_with_0_at_once(
 
 
 @pytest.mark.parametrize("command", [(*MODULE, "audit"), (*TOOLS, "generate")])
-def test_f62_another_command_ends_then_as_one_that_a_signal_ended(
+@pytest.mark.reliability("F62")
+def test_another_command_ends_then_as_one_that_a_signal_ended(
     tmp_path: Path, command: Sequence[str]
 ) -> None:
     with loading(tmp_path, command) as process:
@@ -90,7 +92,8 @@ def test_f62_another_command_ends_then_as_one_that_a_signal_ended(
         assert process.wait(timeout=AT_ONCE) == 128 + signal.SIGTERM
 
 
-def test_f62_the_first_process_of_a_container_hears_a_signal_too(tmp_path: Path) -> None:
+@pytest.mark.reliability("F62")
+def test_the_first_process_of_a_container_hears_a_signal_too(tmp_path: Path) -> None:
     first = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child")
     if subprocess.run([*first, "true"], check=False, stderr=subprocess.DEVNULL).returncode:
         pytest.skip("this machine lets nobody make a namespace of processes")
@@ -150,14 +153,16 @@ WRONG = (
 
 @pytest.mark.parametrize("command", WRONG, ids=lambda command: " ".join(command[2:]))
 @pytest.mark.parametrize("stderr", [nobody_reads, reader_is_gone])
-def test_f82_nobody_who_does_not_read_its_last_words_changes_how_a_process_ends(
+@pytest.mark.reliability("F82")
+def test_nobody_who_does_not_read_its_last_words_changes_how_a_process_ends(
     command: Sequence[str], stderr: type
 ) -> None:
     with stderr() as descriptor:
         assert ended(command, descriptor) == ExitCode.USAGE
 
 
-def test_f82_the_tools_do_not_die_of_a_warning_that_nobody_takes(tmp_path: Path) -> None:
+@pytest.mark.reliability("F82")
+def test_the_tools_do_not_die_of_a_warning_that_nobody_takes(tmp_path: Path) -> None:
     file = tmp_path / "wrong.ndjson"
     file.write_text("nonsense\n")
     with reader_is_gone() as descriptor:
@@ -165,7 +170,8 @@ def test_f82_the_tools_do_not_die_of_a_warning_that_nobody_takes(tmp_path: Path)
         assert ended(command, descriptor) == ExitCode.FOUND
 
 
-def test_f82_a_result_that_cannot_be_written_is_no_success() -> None:
+@pytest.mark.reliability("F82")
+def test_a_result_that_cannot_be_written_is_no_success() -> None:
     with Path("/dev/full").open("wb") as full:
         code = ended((*MODULE, "--version"), subprocess.DEVNULL, full.fileno())
     assert code == ExitCode.PRECONDITION
@@ -184,7 +190,8 @@ cli.main()
 """
 
 
-def test_f82_a_defect_is_told_without_quoting_data_and_is_no_finding() -> None:
+@pytest.mark.reliability("F82")
+def test_a_defect_is_told_without_quoting_data_and_is_no_finding() -> None:
     done = subprocess.run(
         (sys.executable, "-c", DEFECT), check=False, capture_output=True, text=True, cwd=ROOT
     )
@@ -194,7 +201,8 @@ def test_f82_a_defect_is_told_without_quoting_data_and_is_no_finding() -> None:
     assert "sess-secret" not in done.stderr
 
 
-def test_f97_the_line_that_says_why_a_run_ends_is_json_where_the_log_is() -> None:
+@pytest.mark.reliability("F97")
+def test_the_line_that_says_why_a_run_ends_is_json_where_the_log_is() -> None:
     command = (*MODULE, "run", "--set", "log.format=json", "--set", "engine.startup_timeout=0.1")
     done = subprocess.run(
         (*command, "--bootstrap-servers", "127.0.0.1:1"),
@@ -210,7 +218,8 @@ def test_f97_the_line_that_says_why_a_run_ends_is_json_where_the_log_is() -> Non
     assert ended["message"].startswith("Kafka did not answer within 0.1 s")
 
 
-def test_f97_where_people_read_the_log_why_a_run_ends_is_its_last_line() -> None:
+@pytest.mark.reliability("F97")
+def test_where_people_read_the_log_why_a_run_ends_is_its_last_line() -> None:
     command = (*MODULE, "run", "--set", "log.format=console", "--set", "engine.startup_timeout=0.5")
     done = subprocess.run(
         (*command, "--bootstrap-servers", "127.0.0.1:1"),
@@ -223,9 +232,8 @@ def test_f97_where_people_read_the_log_why_a_run_ends_is_its_last_line() -> None
     assert done.stderr.splitlines()[-1].startswith("consumer: Kafka did not answer within 0.5 s")
 
 
-async def test_f62_a_server_that_says_nothing_is_waited_for_no_longer_than_a_start_may_take() -> (
-    None
-):
+@pytest.mark.reliability("F62")
+async def test_a_server_that_says_nothing_is_waited_for_no_longer_than_a_start_may_take() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         settings = load_settings(
@@ -243,7 +251,8 @@ async def test_f62_a_server_that_says_nothing_is_waited_for_no_longer_than_a_sta
                     await until_answered("MongoDB", store.answer, settings)
 
 
-async def test_f93_a_uri_that_cannot_be_used_is_told_before_any_server_is_asked() -> None:
+@pytest.mark.reliability("F93")
+async def test_a_uri_that_cannot_be_used_is_told_before_any_server_is_asked() -> None:
     nobody = {"kafka.bootstrap_servers": "127.0.0.1:1", "mongo.uri": "mongodb://h:99999/"}
     with pytest.raises(SettingsError, match=r"^mongo\.uri: "):
         async with opened(load_settings(nobody), EngineObserver(Metrics(), Health())):

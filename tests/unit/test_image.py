@@ -40,7 +40,8 @@ def test_packages_of_the_images_python_are_taken(packages: Path, tmp_path: Path)
     assert (tmp_path / "opt/plain.py").exists()
 
 
-def test_f92_packages_that_were_left_there_for_another_python_are_refused(
+@pytest.mark.reliability("F92")
+def test_packages_that_were_left_there_for_another_python_are_refused(
     packages: Path, tmp_path: Path
 ) -> None:
     (packages / "fast.cpython-39-x86_64-linux-gnu.so").touch()
@@ -51,7 +52,8 @@ def test_f92_packages_that_were_left_there_for_another_python_are_refused(
     assert not (tmp_path / "opt/plain.py").exists()
 
 
-def test_f92_what_the_image_exposes_is_listened_on(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.reliability("F92")
+def test_what_the_image_exposes_is_listened_on(monkeypatch: pytest.MonkeyPatch) -> None:
     (exposed,) = re.findall(r"^EXPOSE (\d+)$", RECIPE, re.MULTILINE)
     for name, value in re.findall(r"(CONSUMER_\w+)=(\S+)", RECIPE):
         if name in RECIPE.partition("FROM ${PYTHON_IMAGE}\nENV")[2]:
@@ -59,7 +61,8 @@ def test_f92_what_the_image_exposes_is_listened_on(monkeypatch: pytest.MonkeyPat
     assert load_settings().http.port == int(exposed)
 
 
-def test_f92_what_the_readme_types_into_the_image_is_in_it() -> None:
+@pytest.mark.reliability("F92")
+def test_what_the_readme_types_into_the_image_is_in_it() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     commands = re.findall(r"^docker compose run .*tools (.*)$", readme, re.MULTILINE)
     assert commands

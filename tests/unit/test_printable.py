@@ -192,7 +192,8 @@ async def _complain() -> None:
     "command",
     [_explain, _show, _status, _check, _audit, _replay, _list, _rehearse, _complain],
 )
-async def test_f84_no_command_prints_raw_what_came_from_outside(
+@pytest.mark.reliability("F84")
+async def test_no_command_prints_raw_what_came_from_outside(
     command: Callable[[], Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     await command()
@@ -204,7 +205,8 @@ async def test_f84_no_command_prints_raw_what_came_from_outside(
 
 
 @pytest.mark.parametrize("name", ["consumer", "producer-tools"])
-def test_f84_an_error_that_quotes_a_broker_is_printed_escaped(name: str) -> None:
+@pytest.mark.reliability("F84")
+def test_an_error_that_quotes_a_broker_is_printed_escaped(name: str) -> None:
     def fail(**_: object) -> None:
         raise PreconditionError(f"Kafka says {HOSTILE}\nand more")
 

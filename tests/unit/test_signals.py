@@ -82,14 +82,16 @@ print("alive", flush=True)
 """
 
 
-def test_f57_sigusr1_resumes_while_the_loop_runs_and_kills_nobody_once_it_has_ended() -> None:
+@pytest.mark.reliability("F57")
+def test_sigusr1_resumes_while_the_loop_runs_and_kills_nobody_once_it_has_ended() -> None:
     done = subprocess.run(
         [sys.executable, "-c", RESUMABLE], capture_output=True, text=True, timeout=30, check=False
     )
     assert (done.returncode, done.stdout) == (0, "alive\n"), done.stderr
 
 
-def test_f57_sigusr1_while_the_consumer_waits_for_its_servers_is_told_and_ends_nothing() -> None:
+@pytest.mark.reliability("F57")
+def test_sigusr1_while_the_consumer_waits_for_its_servers_is_told_and_ends_nothing() -> None:
     unanswered = ("kafka.bootstrap_servers=127.0.0.1:9", "engine.startup_timeout=5")
     command = [sys.executable, "-m", "consumer", "run", "--set", "log.format=json"]
     for assignment in unanswered:

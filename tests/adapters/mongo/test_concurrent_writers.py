@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
 from consumer.mongo.collections import Collections
 from consumer.mongo.mongo_store import MongoStore
 from consumer.state.outcomes import Outcome
@@ -35,7 +37,8 @@ async def race(collections: Collections, batches: Sequence[Sequence[Write]]) -> 
     return [outcome for task in tasks for outcome in task.result()]
 
 
-async def test_f36_copies_written_at_once_leave_one_document_each(collections: Collections) -> None:
+@pytest.mark.reliability("F36")
+async def test_copies_written_at_once_leave_one_document_each(collections: Collections) -> None:
     for number in range(ROUNDS):
         session_id = f"s{number}"
         messages: list[Any] = [created(session_id), event(session_id), completed(session_id)]

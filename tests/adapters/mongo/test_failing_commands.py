@@ -133,7 +133,8 @@ async def test_indexes_that_may_not_be_created_are_checked_all_the_same(server: 
     await prepare(server.client, server.settings)
 
 
-async def test_f73_indexes_that_are_there_are_asked_for_all_the_same(prepared: Server) -> None:
+@pytest.mark.reliability("F73")
+async def test_indexes_that_are_there_are_asked_for_all_the_same(prepared: Server) -> None:
     async with impatient_store(prepared) as store:
         async with failing(prepared, "createIndexes", "alwaysOn", errorCode=16500):
             with pytest.raises(TransientError, match="code_16500"):

@@ -184,7 +184,8 @@ def test_codes_have_short_stable_names() -> None:
 
 
 @pytest.mark.parametrize("code", [13026, 13027, 13068, 16732, 16755, 16766, 17261, 17262])
-def test_f76_what_an_operators_own_index_cannot_take_of_one_record_is_refused_for_good(
+@pytest.mark.reliability("F76")
+def test_what_an_operators_own_index_cannot_take_of_one_record_is_refused_for_good(
     code: int,
 ) -> None:
     assert classify(code) is CodeClass.PERMANENT

@@ -184,7 +184,8 @@ class TestThrottling:
         assert len(collections.events) == 3
 
     @pytest.mark.parametrize("code", [91, 112, 189, 365, 10107, 16500])
-    async def test_f75_trouble_of_the_whole_command_multiplies_no_commands_and_accuses_nobody(
+    @pytest.mark.reliability("F75")
+    async def test_trouble_of_the_whole_command_multiplies_no_commands_and_accuses_nobody(
         self, collections: MemoryCollections, store: MongoStore, code: int
     ) -> None:
         for_each = Fault(failures=dict.fromkeys(range(2000), WriteFailure(code)))
@@ -197,7 +198,8 @@ class TestThrottling:
         assert ended(await application.attempt()) == [APPLIED] * 2000
         assert collections.sizes(INSERT) == [2000] * 7
 
-    async def test_f75_the_failure_of_one_shard_is_of_all_its_statements_and_of_none(
+    @pytest.mark.reliability("F75")
+    async def test_the_failure_of_one_shard_is_of_all_its_statements_and_of_none(
         self, collections: MemoryCollections, store: MongoStore
     ) -> None:
         half = dict.fromkeys(range(0, 200, 2), WriteFailure(189))
@@ -226,7 +228,8 @@ class TestWriteConcern:
         assert ended(await application.attempt()) == [APPLIED]
 
     @pytest.mark.parametrize("carried_out", [0, 1, 2, 3])
-    async def test_f38_beside_a_duplicate_key_it_is_the_error_that_counts(
+    @pytest.mark.reliability("F38")
+    async def test_beside_a_duplicate_key_it_is_the_error_that_counts(
         self, collections: MemoryCollections, store: MongoStore, carried_out: int
     ) -> None:
         three = events(3)
@@ -276,7 +279,8 @@ class TestTimeouts:
         assert collections.sizes(INSERT)[:5] == [8, 4, 2, 1, 2]
         assert len(collections.events) == 8
 
-    async def test_f65_the_next_batch_begins_with_what_has_fitted(
+    @pytest.mark.reliability("F65")
+    async def test_the_next_batch_begins_with_what_has_fitted(
         self, collections: MemoryCollections, store: MongoStore
     ) -> None:
         def slow(command: Command, size: int) -> Fault | None:
@@ -300,7 +304,8 @@ class TestTimeouts:
         assert lost <= 10, "a batch in which everything is sent too large fails more often"
         assert len(collections.events) == 4000
 
-    async def test_f65_commands_grow_again_when_the_database_is_fast_again(
+    @pytest.mark.reliability("F65")
+    async def test_commands_grow_again_when_the_database_is_fast_again(
         self, collections: MemoryCollections, store: MongoStore
     ) -> None:
         collections.script(INSERT, *[not_carried_out(TOO_SLOW)] * 9)
@@ -374,7 +379,8 @@ class TestTimeouts:
         assert collections.sizes(INSERT) == [4, 2, 2]
 
     @pytest.mark.parametrize("code", [50, 64])
-    async def test_f75_a_majority_that_is_away_halves_nothing(
+    @pytest.mark.reliability("F75")
+    async def test_a_majority_that_is_away_halves_nothing(
         self, collections: MemoryCollections, store: MongoStore, code: int
     ) -> None:
         collections.script(INSERT, *[Fault(write_concern_code=code)] * 22)
@@ -443,7 +449,8 @@ class TestDeletion:
 class TestForeignDocuments:
     """What another writer has stored in our collections."""
 
-    async def test_f77_an_array_as_id_takes_the_place_of_each_of_its_elements(
+    @pytest.mark.reliability("F77")
+    async def test_an_array_as_id_takes_the_place_of_each_of_its_elements(
         self, collections: MemoryCollections, store: MongoStore
     ) -> None:
         ours = write(event("s", "e1"))
@@ -461,7 +468,8 @@ class TestForeignDocuments:
         assert collections.sizes(FIND_EVENTS) == [3]
 
     @pytest.mark.parametrize("message", [created("s"), completed("s"), failed("s")])
-    async def test_f77_a_session_whose_id_is_an_array_is_a_conflict(
+    @pytest.mark.reliability("F77")
+    async def test_a_session_whose_id_is_an_array_is_a_conflict(
         self, collections: MemoryCollections, store: MongoStore, message: Any
     ) -> None:
         collections.put_session({"sessionId": ["s"], "status": "completed", "startedAt": 1})
@@ -471,7 +479,8 @@ class TestForeignDocuments:
         ("message", "status"),
         [(completed("s"), ["completed"]), (failed("s"), ["active", "failed"])],
     )
-    async def test_f77_a_status_that_only_the_server_takes_for_one_is_no_race_without_end(
+    @pytest.mark.reliability("F77")
+    async def test_a_status_that_only_the_server_takes_for_one_is_no_race_without_end(
         self, collections: MemoryCollections, store: MongoStore, message: Any, status: list[str]
     ) -> None:
         collections.put_session({"sessionId": "s", "status": status})
@@ -481,7 +490,8 @@ class TestForeignDocuments:
         assert first.rejected == Rejected(Reason.CONFLICT, "the stored session differs in status")
         assert collections.sizes(UPDATE) == [1] * (MAX_LOST_RACES + 1)
 
-    async def test_f77_an_activity_beside_such_a_status_is_told_and_costs_no_record(
+    @pytest.mark.reliability("F77")
+    async def test_an_activity_beside_such_a_status_is_told_and_costs_no_record(
         self, collections: MemoryCollections
     ) -> None:
         refused: list[str] = []
@@ -514,7 +524,8 @@ class TestRefusals:
             DUPLICATE,
         ]
 
-    async def test_f37_every_class_of_answer_in_one_bulk_is_handled_by_its_class(
+    @pytest.mark.reliability("F37")
+    async def test_every_class_of_answer_in_one_bulk_is_handled_by_its_class(
         self, collections: MemoryCollections, store: MongoStore
     ) -> None:
         await outcomes(store, write(event("s", "e1"), 9))

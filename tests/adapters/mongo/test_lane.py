@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
+
 from consumer.mongo.lane import Lane
 
 
@@ -26,7 +28,8 @@ def test_commands_of_one_size_side_by_side_halve_once() -> None:
     assert lane.limit == 400
 
 
-def test_f75_one_statement_that_never_fits_makes_no_other_command_smaller() -> None:
+@pytest.mark.reliability("F75")
+def test_one_statement_that_never_fits_makes_no_other_command_smaller() -> None:
     lane = Lane(1000)
     lane.timed_out(1)
     assert lane.limit == 1000

@@ -39,7 +39,8 @@ def failures(results: Any) -> list[str]:
 class TestTarget:
     """Which database it is."""
 
-    async def test_f53_a_database_is_the_same_by_whichever_way_it_is_reached(
+    @pytest.mark.reliability("F53")
+    async def test_a_database_is_the_same_by_whichever_way_it_is_reached(
         self, server: Server
     ) -> None:
         await prepare(server.client, server.settings)
@@ -55,7 +56,8 @@ class TestTarget:
         assert found.key.startswith("c-")
         assert settings.database in found.name
 
-    async def test_f53_another_database_is_another_target(self, server: Server) -> None:
+    @pytest.mark.reliability("F53")
+    async def test_another_database_is_another_target(self, server: Server) -> None:
         other = server.settings.model_copy(update={"database": server.settings.database + "-b"})
         for settings in (server.settings, other):
             await prepare(server.client, settings)
@@ -66,7 +68,8 @@ class TestTarget:
             await server.client.drop_database(other.database)
 
     @pytest.mark.parametrize("ids", [None, ["1", "2"]])
-    def test_f53_a_target_tells_no_secret(self, ids: list[str] | None) -> None:
+    @pytest.mark.reliability("F53")
+    def test_a_target_tells_no_secret(self, ids: list[str] | None) -> None:
         uri = "mongodb://user:pa%40ss@one:1,two:2/admin?replicaSet=rs"
         settings = MongoSettings(uri=SecretStr(uri), database="d" * 60)
         one = target(settings, _servers({}, settings), ids)
@@ -75,7 +78,8 @@ class TestTarget:
         assert "pa" not in str(one)
         assert len(target(settings, "h" * 500, ids).name) <= LONGEST_NAME
 
-    def test_f53_servers_that_tell_no_ids_go_by_their_names(self) -> None:
+    @pytest.mark.reliability("F53")
+    def test_servers_that_tell_no_ids_go_by_their_names(self) -> None:
         settings = MongoSettings()
         hosts = {"setName": "rs", "hosts": ["b:1", "a:1"]}
         one = target(settings, _servers(hosts, settings), None)

@@ -92,7 +92,8 @@ async def store_on(
 class TestBuilding:
     """An index that is being built is listed like one that is there."""
 
-    async def test_f73_an_index_that_is_still_being_built_is_not_there_yet(
+    @pytest.mark.reliability("F73")
+    async def test_an_index_that_is_still_being_built_is_not_there_yet(
         self, mongod: ScriptedServer, driver: Driver
     ) -> None:
         mongod.always["listIndexes"] = answering(building="sessionId_1_eventId_1")
@@ -103,7 +104,8 @@ class TestBuilding:
             assert all(found.status is not CheckStatus.FAILED for found in await store.prepare())
         assert mongod.sent("createIndexes") == []
 
-    async def test_f73_what_is_listed_is_asked_for_all_the_same(
+    @pytest.mark.reliability("F73")
+    async def test_what_is_listed_is_asked_for_all_the_same(
         self, mongod: ScriptedServer, driver: Driver
     ) -> None:
         # The server waits there for a build that is under way.
@@ -112,7 +114,8 @@ class TestBuilding:
         made = [index["name"] for one in mongod.sent("createIndexes") for index in one["indexes"]]
         assert made == [index.name for index in required_indexes(SETTINGS)]
 
-    async def test_f73_a_unique_index_on_one_shard_alone_does_not_pass(
+    @pytest.mark.reliability("F73")
+    async def test_a_unique_index_on_one_shard_alone_does_not_pass(
         self, mongos: ScriptedServer, driver: Driver
     ) -> None:
         # A router lists the indexes of one shard; another one refuses to make it.
@@ -151,7 +154,8 @@ class TestBuilding:
 class TestShardedFirst:
     """sh.shardCollection makes an index of the shard key, which is not unique."""
 
-    async def test_f74_the_fix_converts_the_index_that_cannot_be_dropped(
+    @pytest.mark.reliability("F74")
+    async def test_the_fix_converts_the_index_that_cannot_be_dropped(
         self, mongos: ScriptedServer, driver: Driver
     ) -> None:
         not_unique = {"sessionId_1": {"unique": False}}
@@ -168,7 +172,8 @@ class TestShardedFirst:
         assert '{unique: true, name: "sessionId_1_unique"}' in text
         assert "drop" not in text
 
-    async def test_f74_a_unique_index_of_another_name_beside_it_will_do(
+    @pytest.mark.reliability("F74")
+    async def test_a_unique_index_of_another_name_beside_it_will_do(
         self, mongos: ScriptedServer, driver: Driver
     ) -> None:
         plain = answering(options={"sessionId_1": {"unique": False}})
@@ -198,7 +203,8 @@ class TestStrangers:
             ({"sessionId": DOUBLED_ID}, ["have the same sessionId", ".aggregate(["]),
         ],
     )
-    async def test_f78_documents_without_an_id_are_said_to_lack_it(
+    @pytest.mark.reliability("F78")
+    async def test_documents_without_an_id_are_said_to_lack_it(
         self,
         mongod: ScriptedServer,
         driver: Driver,
@@ -213,7 +219,8 @@ class TestStrangers:
         assert all(part in str(caught.value) for part in expected)
         assert DOUBLED_ID not in str(caught.value)
 
-    async def test_f77_an_undefined_start_is_no_race_without_end(
+    @pytest.mark.reliability("F77")
+    async def test_an_undefined_start_is_no_race_without_end(
         self, mongod: ScriptedServer, driver: Driver
     ) -> None:
         # From 8.0 on null does not match it, and drivers read it as null.
@@ -233,7 +240,8 @@ class TestRouter:
     """A router gives the failure of a shard to each statement."""
 
     @pytest.mark.parametrize("code", [189, 91, 10107, 365])
-    async def test_f75_each_retry_sends_what_the_first_attempt_sent(
+    @pytest.mark.reliability("F75")
+    async def test_each_retry_sends_what_the_first_attempt_sent(
         self, mongos: ScriptedServer, driver: Driver, code: int
     ) -> None:
         mongos.script("insert", *[router_says(code)] * 5)
@@ -273,7 +281,8 @@ async def goes_on(watching: asyncio.Future[None], server: ScriptedServer, looks:
 class TestWatching:
     """The unique indexes while the service runs."""
 
-    async def test_f56_an_index_that_was_dropped_ends_the_service(
+    @pytest.mark.reliability("F56")
+    async def test_an_index_that_was_dropped_ends_the_service(
         self, mongod: ScriptedServer, driver: Driver
     ) -> None:
         async with store_on(mongod, driver) as store, watched(store, [], 0.01) as watching:
@@ -282,7 +291,8 @@ class TestWatching:
             with pytest.raises(PreconditionError, match=r"sessionId_1_eventId_1 .*is missing"):
                 await watching
 
-    async def test_f56_it_is_looked_for_at_each_assignment(
+    @pytest.mark.reliability("F56")
+    async def test_it_is_looked_for_at_each_assignment(
         self, mongod: ScriptedServer, driver: Driver
     ) -> None:
         async with store_on(mongod, driver) as store, watched(store, [], 3600.0) as watching:
@@ -294,7 +304,8 @@ class TestWatching:
                 await watching
 
     @pytest.mark.parametrize("hiccup", [refusal(91), refusal(13), None], ids=["91", "13", "cut"])
-    async def test_f56_a_database_that_cannot_be_asked_is_asked_again(
+    @pytest.mark.reliability("F56")
+    async def test_a_database_that_cannot_be_asked_is_asked_again(
         self, mongod: ScriptedServer, driver: Driver, hiccup: Mapping[str, Any] | None
     ) -> None:
         troubles: list[TransientError] = []

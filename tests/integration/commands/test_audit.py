@@ -217,7 +217,8 @@ async def test_what_the_group_has_not_read_yet_is_left_out(log: Log) -> None:
     assert report.unread == len(log.records)
 
 
-async def test_f45_once_letters_have_expired_only_theirs_are_unknown_and_a_replay_sends_them_again(
+@pytest.mark.reliability("F45")
+async def test_once_letters_have_expired_only_theirs_are_unknown_and_a_replay_sends_them_again(
     log: Log, tmp_path: Path
 ) -> None:
     applied = await log.replay(EVERYTHING)
@@ -235,7 +236,8 @@ async def test_f45_once_letters_have_expired_only_theirs_are_unknown_and_a_repla
     assert not (await audit(log)).found
 
 
-async def test_f46_what_was_altered_is_found_after_a_plain_replay_has_passed_over_it(
+@pytest.mark.reliability("F46")
+async def test_what_was_altered_is_found_after_a_plain_replay_has_passed_over_it(
     log: Log, tmp_path: Path
 ) -> None:
     await log.replay(EVERYTHING)
@@ -275,7 +277,8 @@ async def test_only_what_is_selected_is_audited(tidy_log: Log) -> None:
     assert set(report.counts) == {(topic, home)}
 
 
-async def test_f54_after_partitions_were_added_sessions_are_found_where_they_lie(
+@pytest.mark.reliability("F54")
+async def test_after_partitions_were_added_sessions_are_found_where_they_lie(
     empty_log: Log,
 ) -> None:
     log = empty_log
@@ -304,7 +307,8 @@ async def test_f54_after_partitions_were_added_sessions_are_found_where_they_lie
     assert not report.found
 
 
-async def test_f56_documents_that_are_there_twice_are_found(empty_log: Log) -> None:
+@pytest.mark.reliability("F56")
+async def test_documents_that_are_there_twice_are_found(empty_log: Log) -> None:
     log = empty_log
     await log.publish((log.topics[1], home_of("s"), b"s", encoded(event("s", "e"))))
     await log.replay(EVERYTHING)

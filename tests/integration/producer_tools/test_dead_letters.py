@@ -69,7 +69,8 @@ def test_a_redriven_record_keeps_its_first_time_and_its_second_redrive_sends_not
     assert len(desk.read(desk.events)) == 2
 
 
-def test_f79_where_the_brokers_tell_no_retention_a_letter_goes_back_with_the_time_of_now(
+@pytest.mark.reliability("F79")
+def test_where_the_brokers_tell_no_retention_a_letter_goes_back_with_the_time_of_now(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def not_granted(_: Admin, names: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -147,7 +148,8 @@ def test_what_never_succeeds_is_parked_after_its_attempts_and_ends_there(desk: D
     assert len(desk.read(desk.events)) == 4
 
 
-def test_f85_a_large_letter_is_parked_in_the_topic_that_is_made_for_it(
+@pytest.mark.reliability("F85")
+def test_a_large_letter_is_parked_in_the_topic_that_is_made_for_it(
     kafka_bootstrap_servers: str, unique_name: str
 ) -> None:
     desk = Desk(kafka_bootstrap_servers, unique_name)

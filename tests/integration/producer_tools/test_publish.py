@@ -118,7 +118,8 @@ def test_a_stream_is_published_while_it_is_still_open(topics: Topics) -> None:
     [["publish", "-"], ["generate", "--sessions=5000", "--rate=500", "--to=kafka"]],
     ids=["publish", "generate"],
 )
-def test_f86_an_interrupt_says_exactly_how_many_messages_the_topics_have(
+@pytest.mark.reliability("F86")
+def test_an_interrupt_says_exactly_how_many_messages_the_topics_have(
     topics: Topics, command: list[str], number: signal.Signals
 ) -> None:
     with subprocess.Popen(

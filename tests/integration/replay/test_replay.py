@@ -173,7 +173,8 @@ async def test_of_one_session_only_its_partitions_are_read(tidy_log: Log) -> Non
     assert report.tally.total.records == sum(one[0] == log.topics[0] for one in own)
 
 
-async def test_f54_where_keys_do_not_lead_to_a_sessions_records_every_partition_is_read(
+@pytest.mark.reliability("F54")
+async def test_where_keys_do_not_lead_to_a_sessions_records_every_partition_is_read(
     log: Log,
 ) -> None:
     report = await log.replay(Request(sessions=("session-3",)))
@@ -242,7 +243,8 @@ async def oddly_stamped(log: Log) -> Request:
     return Request(from_time=written(first), to_time=written(first + 20_000))
 
 
-async def test_f81_a_fast_clock_hides_no_record_from_a_replay(empty_log: Log) -> None:
+@pytest.mark.reliability("F81")
+async def test_a_fast_clock_hides_no_record_from_a_replay(empty_log: Log) -> None:
     report = await empty_log.replay(await oddly_stamped(empty_log))
     assert report.tally.total.records == 20
     # Only a broker that has an index of times leaves the first record unread.
@@ -250,7 +252,8 @@ async def test_f81_a_fast_clock_hides_no_record_from_a_replay(empty_log: Log) ->
 
 
 @pytest.mark.real_kafka
-async def test_f81_a_fast_clock_hides_no_record_from_an_audit(empty_log: Log) -> None:
+@pytest.mark.reliability("F81")
+async def test_a_fast_clock_hides_no_record_from_an_audit(empty_log: Log) -> None:
     log, inside = empty_log, await oddly_stamped(empty_log)
     await log.replay(EVERYTHING)
     with MongoClient[dict[str, Any]](log.uri) as client:
@@ -268,7 +271,8 @@ def begun_anew(state: Path, to_ms: int) -> None:
     state.write_text(json.dumps(said | {"ranges": ranges, "to_ms": to_ms}))
 
 
-async def test_f81_a_time_so_long_ago_is_the_one_it_was_when_the_replay_began(
+@pytest.mark.reliability("F81")
+async def test_a_time_so_long_ago_is_the_one_it_was_when_the_replay_began(
     empty_log: Log, tmp_path: Path
 ) -> None:
     log, state, now = empty_log, tmp_path / "state", int(time.time() * 1000)
@@ -352,7 +356,8 @@ def progress_in(state: Path) -> int:
     return sum(part["next"] - part["first"] for part in parts)
 
 
-async def test_f90_a_state_that_cannot_be_written_ends_the_command_before_anything_is_applied(
+@pytest.mark.reliability("F90")
+async def test_a_state_that_cannot_be_written_ends_the_command_before_anything_is_applied(
     log: Log, tmp_path: Path
 ) -> None:
     with pytest.raises(SettingsError, match="cannot be written"):
@@ -360,7 +365,8 @@ async def test_f90_a_state_that_cannot_be_written_ends_the_command_before_anythi
     assert documents(log.uri, f"{log.name}-a")["conversation_events"] == []
 
 
-async def test_f90_no_share_of_dead_letters_holds_up_a_replay(empty_log: Log) -> None:
+@pytest.mark.reliability("F90")
+async def test_no_share_of_dead_letters_holds_up_a_replay(empty_log: Log) -> None:
     await empty_log.publish(*[(empty_log.topics[1], 0, b"k", b"not JSON")] * 20)
     letters = DeadLetterSettings(
         topic=empty_log.letters,
@@ -393,7 +399,8 @@ async def test_a_state_of_another_selection_is_refused(log: Log, tmp_path: Path)
 
 @pytest.mark.real_kafka
 @pytest.mark.parametrize("again", [True, False])
-async def test_f80_a_topic_that_goes_while_it_is_read_ends_the_replay_with_a_finding(
+@pytest.mark.reliability("F80")
+async def test_a_topic_that_goes_while_it_is_read_ends_the_replay_with_a_finding(
     empty_log: Log,
     monkeypatch: pytest.MonkeyPatch,
     again: bool,

@@ -30,7 +30,8 @@ def test_times_are_rfc_3339_in_utc() -> None:
 
 
 @pytest.mark.parametrize("width", [80, 60, 40, 20])
-def test_f97_a_narrow_terminal_cuts_no_partitions_number(width: int) -> None:
+@pytest.mark.reliability("F97")
+def test_a_narrow_terminal_cuts_no_partitions_number(width: int) -> None:
     written = io.StringIO()
     names = [f"conversation.a-topic-with-a-long-name-{number}" for number in range(12)]
     table = Table(box=None)

@@ -79,7 +79,8 @@ def world() -> World:
     return World()
 
 
-async def test_f54_records_that_lie_elsewhere_are_explained_beside_their_documents(
+@pytest.mark.reliability("F54")
+async def test_records_that_lie_elsewhere_are_explained_beside_their_documents(
     world: World,
 ) -> None:
     session_id = world.key_of(1).decode()
@@ -91,7 +92,8 @@ async def test_f54_records_that_lie_elsewhere_are_explained_beside_their_documen
     assert found.events == 1
 
 
-async def test_f54_what_was_deleted_is_missing_wherever_its_record_lies(world: World) -> None:
+@pytest.mark.reliability("F54")
+async def test_what_was_deleted_is_missing_wherever_its_record_lies(world: World) -> None:
     session_id, other = world.key_of(1).decode(), world.key_of(0)
     world.logs.publish(SESSIONS, other, encoded(created(session_id)))
     found = await world.explain(session_id)
@@ -99,7 +101,8 @@ async def test_f54_what_was_deleted_is_missing_wherever_its_record_lies(world: W
     assert found.left_out == 0
 
 
-async def test_f54_what_was_not_looked_at_is_told(world: World) -> None:
+@pytest.mark.reliability("F54")
+async def test_what_was_not_looked_at_is_told(world: World) -> None:
     session_id = world.key_of(1).decode()
     key = session_id.encode()
     await world.apply(world.logs.publish(SESSIONS, key, encoded(created(session_id))))
@@ -110,7 +113,8 @@ async def test_f54_what_was_not_looked_at_is_told(world: World) -> None:
     assert (len(everywhere.looked_at), everywhere.left_out) == (4, 0)
 
 
-async def test_f90_letters_under_other_keys_belong_to_the_session_they_are_about(
+@pytest.mark.reliability("F90")
+async def test_letters_under_other_keys_belong_to_the_session_they_are_about(
     world: World,
 ) -> None:
     session_id = world.key_of(1).decode()
@@ -127,7 +131,8 @@ async def test_f90_letters_under_other_keys_belong_to_the_session_they_are_about
     assert {info.origin for _, info in found.letters} == {gone.position, record.position}
 
 
-async def test_f55_trouble_of_either_server_that_passes_costs_an_explanation_nothing(
+@pytest.mark.reliability("F55")
+async def test_trouble_of_either_server_that_passes_costs_an_explanation_nothing(
     world: World,
 ) -> None:
     session_id = world.key_of(1).decode()
@@ -170,7 +175,8 @@ async def test_letters_that_were_sent_back_are_told_with_the_record_they_became(
     assert sent.record.position == back.position
 
 
-async def test_f55_trouble_between_two_events_costs_none_and_repeats_none(world: World) -> None:
+@pytest.mark.reliability("F55")
+async def test_trouble_between_two_events_costs_none_and_repeats_none(world: World) -> None:
     session_id = world.key_of(1).decode()
     key = session_id.encode()
     said = [encoded(event(session_id, str(number))) for number in range(5)]

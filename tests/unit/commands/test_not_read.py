@@ -28,12 +28,14 @@ def reader(*unread: UnreadRange) -> RangeReader:
     return one
 
 
-def test_f59_what_has_expired_is_not_spoilt() -> None:
+@pytest.mark.reliability("F59")
+def test_what_has_expired_is_not_spoilt() -> None:
     expired = UnreadRange(TopicPartition("t", 3), 0, 5, DELETED)
     assert reader(expired, SPOILT).spoilt == [SPOILT]
 
 
-def test_f59_an_audit_that_could_not_look_at_everything_does_not_end_well(
+@pytest.mark.reliability("F59")
+def test_an_audit_that_could_not_look_at_everything_does_not_end_well(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     report = Report({}, {}, [], 0, 0, Disagreements(0, []), 1.0, [SPOILT])
@@ -43,7 +45,8 @@ def test_f59_an_audit_that_could_not_look_at_everything_does_not_end_well(
     assert SAID in capsys.readouterr().out.splitlines()
 
 
-def test_f59_status_names_what_it_could_not_look_at(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.reliability("F59")
+def test_status_names_what_it_could_not_look_at(capsys: pytest.CaptureFixture[str]) -> None:
     status = GroupStatus("g", True, "Stable", 1, 0, None, None, [], [str(SPOILT)])
     assert status.found
     _print(status, as_json=False)
@@ -51,7 +54,8 @@ def test_f59_status_names_what_it_could_not_look_at(capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize("otherwise", [ExitCode.DONE, ExitCode.FOUND])
-def test_f59_a_command_about_dead_letters_names_what_it_could_not_look_at(
+@pytest.mark.reliability("F59")
+def test_a_command_about_dead_letters_names_what_it_could_not_look_at(
     otherwise: ExitCode, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with open_memory() as memory:
@@ -61,7 +65,8 @@ def test_f59_a_command_about_dead_letters_names_what_it_could_not_look_at(
         assert Desk(Settings(), "letters", {}, reader(), memory).exit_code(otherwise) is otherwise
 
 
-def test_f85_a_redrive_does_not_begin_where_some_marks_cannot_be_read() -> None:
+@pytest.mark.reliability("F85")
+def test_a_redrive_does_not_begin_where_some_marks_cannot_be_read() -> None:
     marks = UnreadRange(TopicPartition("letters.redriven", 3), 5, 9, "CorruptRecordException")
     with open_memory() as memory:
         Desk(Settings(), "letters", {}, reader(SPOILT), memory).require_all_marks()

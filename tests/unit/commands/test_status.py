@@ -71,7 +71,8 @@ def let_group_have(monkeypatch: pytest.MonkeyPatch, committed: Mapping[int, Comm
         ({}, [0, 0, 0], ExitCode.DONE),
     ],
 )
-async def test_f90_what_was_deleted_before_the_group_had_read_it_is_told_and_found(
+@pytest.mark.reliability("F90")
+async def test_what_was_deleted_before_the_group_had_read_it_is_told_and_found(
     committed: Mapping[int, int],
     lost: list[int],
     code: ExitCode,
@@ -85,7 +86,8 @@ async def test_f90_what_was_deleted_before_the_group_had_read_it_is_told_and_fou
     assert [part["lost"] for part in found["partitions"]] == lost
 
 
-async def test_f57_a_held_partition_is_told_and_found(
+@pytest.mark.reliability("F57")
+async def test_a_held_partition_is_told_and_found(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     held = Held("2026-03-04T10:00:00.000Z", 100, {"invalid": 3})

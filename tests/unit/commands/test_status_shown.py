@@ -69,7 +69,8 @@ def seen(
         TimeoutError(),
     ],
 )
-async def test_f66_watching_shows_trouble_and_goes_on(
+@pytest.mark.reliability("F66")
+async def test_watching_shows_trouble_and_goes_on(
     monkeypatch: pytest.MonkeyPatch, trouble: Exception
 ) -> None:
     written = seen(monkeypatch, group(1), trouble, group(2))
@@ -81,13 +82,15 @@ async def test_f66_watching_shows_trouble_and_goes_on(
     assert "events-1" in after, "what came after it is not shown"
 
 
-async def test_f66_what_was_never_seen_is_not_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.reliability("F66")
+async def test_what_was_never_seen_is_not_watched(monkeypatch: pytest.MonkeyPatch) -> None:
     seen(monkeypatch, TransientError("KafkaConnectionError"))
     with pytest.raises(ConsumerError):
         await status.show_status(Settings(), watch=True, as_json=False)
 
 
-def test_f97_the_partitions_number_is_never_cut(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.reliability("F97")
+def test_the_partitions_number_is_never_cut(capsys: pytest.CaptureFixture[str]) -> None:
     for width in (80, 60, 40):
         written = io.StringIO()
         console = Console(file=written, force_terminal=False, width=width, soft_wrap=True)
@@ -95,7 +98,8 @@ def test_f97_the_partitions_number_is_never_cut(capsys: pytest.CaptureFixture[st
         assert [f"conversation.events-{n} " in written.getvalue() for n in range(12)] == [True] * 12
 
 
-def test_f96_members_at_one_host_are_told_apart_and_a_group_that_there_is_not_is_said() -> None:
+@pytest.mark.reliability("F96")
+def test_members_at_one_host_are_told_apart_and_a_group_that_there_is_not_is_said() -> None:
     written = io.StringIO()
     console = Console(file=written, width=200)
     console.print(status._table(group(2)))
@@ -107,7 +111,8 @@ def test_f96_members_at_one_host_are_told_apart_and_a_group_that_there_is_not_is
     assert group(0, known=False).found
 
 
-def test_f57_why_a_partition_is_held_is_shown_below_the_table_whatever_was_committed() -> None:
+@pytest.mark.reliability("F57")
+def test_why_a_partition_is_held_is_shown_below_the_table_whatever_was_committed() -> None:
     def shown(held: Held) -> str:
         written = io.StringIO()
         parts = [partition(0), replace(partition(1), held=held)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -134,7 +135,8 @@ def test_a_cut_letter_fits_and_holds_beginnings(
             assert truncation == Truncation(frozenset(parts), len(came.value or b""), digest)
 
 
-def test_f58_no_letter_takes_more_than_the_smallest_once_all_is_cut() -> None:
+@pytest.mark.reliability("F58")
+def test_no_letter_takes_more_than_the_smallest_once_all_is_cut() -> None:
     detail = Rejected(Reason.UNSUPPORTED_VERSION, "\u00e9" * 1_000)
     smallest = smallest_letter_bytes(["conversation.events"], "conversation-consumer", "1.2.3")
     for headers in ((), (("dlq-attempt", b"999999998"), ("x", b"y" * 5_000))):

@@ -271,7 +271,8 @@ def test_neither_many_headers_nor_a_large_value_decide_over_a_message() -> None:
     assert message.payload == large["payload"]
 
 
-def test_f71_a_value_larger_than_may_be_read_is_refused_unread() -> None:
+@pytest.mark.reliability("F71")
+def test_a_value_larger_than_may_be_read_is_refused_unread() -> None:
     large = record(EVENT, key=b"s")
     size = len(large.value or b"")
     assert isinstance(decode(large, KeyPolicy.WARN, max_value_bytes=size), Decoded)
@@ -289,7 +290,8 @@ def test_f71_a_value_larger_than_may_be_read_is_refused_unread() -> None:
     ],
     ids=["bare", "binary", "base64"],
 )
-def test_f71_more_parts_than_a_document_can_hold_are_unstorable(
+@pytest.mark.reliability("F71")
+def test_more_parts_than_a_document_can_hold_are_unstorable(
     wrapped: Callable[[bytes], Record],
 ) -> None:
     value = b'{"a":[' + b"[]," * (2 * 1024 * 1024) + b"0]}"

@@ -155,6 +155,7 @@ def test_free_text_that_cannot_be_stored_is_left_to_who_stores() -> None:
 
 
 @pytest.mark.parametrize("wrong", [0, 1.5, True, None, [], {}])
-def test_f97_an_event_type_that_is_no_text_is_told_to_be_that(wrong: object) -> None:
+@pytest.mark.reliability("F97")
+def test_an_event_type_that_is_no_text_is_told_to_be_that(wrong: object) -> None:
     refused = refusal(record(EVENT | {"eventType": wrong}))
     assert (refused.reason, refused.detail) == (Reason.INVALID, "eventType: must be text")

@@ -75,7 +75,8 @@ def test_a_time_that_cannot_be_read_is_never_replaced(
     "unusable",
     [-1, -2, -62135596800000, -62135596800001, -(2**63), 253402300800000, 1772618400000000],
 )
-def test_f51_without_any_usable_time_a_message_is_invalid(
+@pytest.mark.reliability("F51")
+def test_without_any_usable_time_a_message_is_invalid(
     fields: dict[str, Any], name: str, attribute: str, unusable: int
 ) -> None:
     refused = refusal(record(without(fields, name), timestamp_ms=unusable))

@@ -153,7 +153,8 @@ def test_the_length_of_a_number_does_not_excuse_its_form() -> None:
     "item",
     ["[]", "{}", "[{}]", '{"":0}', '{"":{"":0}}', '""', '","', '"\\"[\\\\"', "0", "null", "1.5"],
 )
-def test_f71_more_parts_than_a_document_can_hold_are_refused_unread(item: str) -> None:
+@pytest.mark.reliability("F71")
+def test_more_parts_than_a_document_can_hold_are_refused_unread(item: str) -> None:
     data = f'{{"a":[{f"{item}," * (16 * MAX_DOCUMENT_BYTES // 10 // len(item))}0]}}'.encode()
     tracemalloc.start()
     try:
@@ -165,7 +166,8 @@ def test_f71_more_parts_than_a_document_can_hold_are_refused_unread(item: str) -
     assert peak < 3 * len(data) + 2**26, "what is not read takes no more than a few copies"
 
 
-def test_f71_what_a_large_text_holds_is_no_part_of_a_document() -> None:
+@pytest.mark.reliability("F71")
+def test_what_a_large_text_holds_is_no_part_of_a_document() -> None:
     text = '[{"a":0},' * (MAX_DOCUMENT_BYTES // 8)
     assert parse_object(json.dumps({"text": text}).encode()) == {"text": text}
 
@@ -187,7 +189,8 @@ def any_value(rng: Random, depth: int) -> Any:
             return {rng.choice(names): any_value(rng, depth - 1) for _ in range(rng.randrange(4))}
 
 
-def test_f71_what_a_document_can_hold_is_never_taken_for_too_much(rng: Random) -> None:
+@pytest.mark.reliability("F71")
+def test_what_a_document_can_hold_is_never_taken_for_too_much(rng: Random) -> None:
     for _ in range(2_000):
         document = {"a": any_value(rng, 4)}
         ascii_only = rng.random() < 0.5

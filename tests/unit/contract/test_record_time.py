@@ -71,7 +71,8 @@ def test_two_first_timestamps_leave_none() -> None:
         (2**63 - 1, None),
     ],
 )
-def test_f51_a_usable_timestamp_lies_between_the_epoch_and_the_year_9999(
+@pytest.mark.reliability("F51")
+def test_a_usable_timestamp_lies_between_the_epoch_and_the_year_9999(
     timestamp_ms: int | None, instant: datetime | None
 ) -> None:
     assert usable_time(timestamp_ms) == instant

@@ -64,7 +64,8 @@ def test_a_share_of_one_never_trips_it() -> None:
     assert breaker(share=1.0).tripped_by(P0, [True] * 5000) is None
 
 
-def test_f57_a_batch_that_was_let_pass_passes_whole_whatever_it_holds() -> None:
+@pytest.mark.reliability("F57")
+def test_a_batch_that_was_let_pass_passes_whole_whatever_it_holds() -> None:
     flags = [True] * 120 + [False] * 120 + [True] * 400
     subject = breaker()
     assert subject.tripped_by(P0, flags) is not None
@@ -73,7 +74,8 @@ def test_f57_a_batch_that_was_let_pass_passes_whole_whatever_it_holds() -> None:
 
 
 @pytest.mark.parametrize("bad", [0.5, 0.52, 0.55, 0.58, 0.62, 0.7])
-def test_f57_whatever_was_held_passes_once_it_is_let(bad: float) -> None:
+@pytest.mark.reliability("F57")
+def test_whatever_was_held_passes_once_it_is_let(bad: float) -> None:
     chance = random.Random(57)
     held = 0
     for _ in range(100):
@@ -87,7 +89,8 @@ def test_f57_whatever_was_held_passes_once_it_is_let(bad: float) -> None:
     assert held
 
 
-def test_f57_it_is_armed_again_at_the_end_of_a_batch_and_by_a_full_window_only() -> None:
+@pytest.mark.reliability("F57")
+def test_it_is_armed_again_at_the_end_of_a_batch_and_by_a_full_window_only() -> None:
     subject = breaker(window=200)
     assert subject.tripped_by(P0, [True] * 150) is not None
     subject.resume([P0])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from consumer.contract.record import TopicPartition
 from consumer.engine.offsets import Committer
 from consumer.errors import TransientError
@@ -125,7 +127,8 @@ async def test_the_end_is_reached_when_the_group_has_committed_it_whoever_did() 
 
 
 @in_virtual_time
-async def test_f83_commits_that_are_refused_stay_so_though_it_is_told_what_is_committed() -> None:
+@pytest.mark.reliability("F83")
+async def test_commits_that_are_refused_stay_so_though_it_is_told_what_is_committed() -> None:
     offsets = Offsets()
     offsets.source.commit_errors.extend([REFUSED] * 3)
     offsets.settled(P0, 5)
@@ -139,7 +142,8 @@ async def test_f83_commits_that_are_refused_stay_so_though_it_is_told_what_is_co
 
 
 @in_virtual_time
-async def test_f61_a_topic_that_is_gone_keeps_no_other_from_being_committed() -> None:
+@pytest.mark.reliability("F61")
+async def test_a_topic_that_is_gone_keeps_no_other_from_being_committed() -> None:
     offsets = Offsets()
     offsets.settled(P0, 4)
     offsets.settled(P1, 7)

@@ -203,7 +203,8 @@ async def test_large_dead_letters_go_in_smaller_portions() -> None:
 
 
 @in_virtual_time
-async def test_f70_dead_letters_with_heavy_headers_go_in_smaller_portions() -> None:
+@pytest.mark.reliability("F70")
+async def test_dead_letters_with_heavy_headers_go_in_smaller_portions() -> None:
     engine = Engine()
     heavy = (("h", bytes(LETTER_BYTES_AT_ONCE // 2)),)
     one = batch([replace(bad, headers=heavy) for bad in records(P0, 0, 3, value=BAD)])
@@ -221,7 +222,8 @@ async def test_what_no_retry_can_help_is_raised() -> None:
 
 
 @in_virtual_time
-async def test_f71_decoding_large_records_leaves_the_event_loop_a_turn_between_them() -> None:
+@pytest.mark.reliability("F71")
+async def test_decoding_large_records_leaves_the_event_loop_a_turn_between_them() -> None:
     engine = Engine()
     turns = 0
 
@@ -377,7 +379,8 @@ def test_a_record_older_than_what_is_kept_is_skipped() -> None:
     assert isinstance(keeping(builders.record(builders.event()))[0], EventWrite)
 
 
-def test_f50_a_record_whose_timestamp_cannot_be_right_is_stored_and_counted() -> None:
+@pytest.mark.reliability("F50")
+def test_a_record_whose_timestamp_cannot_be_right_is_stored_and_counted() -> None:
     keeping = planner(keep=timedelta(days=30))
     seconds = int(NOW.timestamp())
     write, marks = keeping(builders.record(builders.event(), timestamp_ms=seconds, key=b"other"))

@@ -82,7 +82,8 @@ def test_a_record_that_is_not_settled_has_what_is_left_of_its_topics_retention()
     assert scene.observer.margins == [(P0, 3000.0)]
 
 
-def test_f95_the_margin_is_taken_back_when_all_is_read() -> None:
+@pytest.mark.reliability("F95")
+def test_the_margin_is_taken_back_when_all_is_read() -> None:
     scene = Scene()
     span = scene.ledger.take(P0, 10, 11)
     scene.unread.taken({P0: [record(event(), 10)]})

@@ -177,7 +177,8 @@ async def test_a_gap_ends_the_run_where_the_settings_say_so() -> None:
 
 
 @in_virtual_time
-async def test_f96_a_run_that_ends_for_gaps_names_every_one() -> None:
+@pytest.mark.reliability("F96")
+async def test_a_run_that_ends_for_gaps_names_every_one() -> None:
     engine = Engine(stop_on_gap=True)
     engine.source.scripts.append(Polled(gaps=[Gap(P0, 0, 7), Gap(P1, 3, 5)]))
     await engine.start(P0, P1)
@@ -225,7 +226,8 @@ async def test_a_commit_under_way_when_a_log_begins_anew_is_no_defect() -> None:
 
 
 @in_virtual_time
-async def test_f47_what_was_in_flight_of_a_log_that_is_no_more_is_not_committed() -> None:
+@pytest.mark.reliability("F47")
+async def test_what_was_in_flight_of_a_log_that_is_no_more_is_not_committed() -> None:
     engine = Engine()
     engine.source.scripts.append(brought(P0, 10))
     engine.store.gate.clear()
@@ -246,7 +248,8 @@ async def test_f47_what_was_in_flight_of_a_log_that_is_no_more_is_not_committed(
 
 
 @in_virtual_time
-async def test_f47_a_log_that_is_gone_is_noticed_while_there_is_no_room_for_more() -> None:
+@pytest.mark.reliability("F47")
+async def test_a_log_that_is_gone_is_noticed_while_there_is_no_room_for_more() -> None:
     engine = Engine(batches_in_flight=1)
     engine.source.scripts.append(brought(P0, 10))
     engine.store.gate.clear()
@@ -258,9 +261,8 @@ async def test_f47_a_log_that_is_gone_is_noticed_while_there_is_no_room_for_more
 
 
 @in_virtual_time
-async def test_f47_unread_records_of_a_topic_made_again_end_the_run_where_the_settings_say_so() -> (
-    None
-):
+@pytest.mark.reliability("F47")
+async def test_unread_records_of_a_topic_made_again_end_the_run_where_the_settings_say_so() -> None:
     engine = Engine(stop_on_gap=True)
     engine.source.scripts.append(
         Polled(starts={P0: Start(0, None)}, resets=[Reset(P0, 11, 0, unread=3)])
@@ -272,7 +274,8 @@ async def test_f47_unread_records_of_a_topic_made_again_end_the_run_where_the_se
 
 
 @in_virtual_time
-async def test_f49_what_is_passed_without_a_record_is_committed_and_no_gap_afterwards() -> None:
+@pytest.mark.reliability("F49")
+async def test_what_is_passed_without_a_record_is_committed_and_no_gap_afterwards() -> None:
     engine = Engine(stop_on_gap=True)
     engine.source.scripts.append(brought(P0, 0, 10))
     await engine.start(P0)
@@ -284,7 +287,8 @@ async def test_f49_what_is_passed_without_a_record_is_committed_and_no_gap_after
 
 
 @in_virtual_time
-async def test_f49_what_is_passed_behind_records_in_flight_waits_for_them() -> None:
+@pytest.mark.reliability("F49")
+async def test_what_is_passed_behind_records_in_flight_waits_for_them() -> None:
     engine = Engine()
     engine.store.gate.clear()
     engine.source.scripts.append(brought(P0, 0, 10))
@@ -299,7 +303,8 @@ async def test_f49_what_is_passed_behind_records_in_flight_waits_for_them() -> N
 
 
 @in_virtual_time
-async def test_f60_a_partition_that_was_looked_up_can_be_read_again_though_it_is_idle() -> None:
+@pytest.mark.reliability("F60")
+async def test_a_partition_that_was_looked_up_can_be_read_again_though_it_is_idle() -> None:
     engine = Engine()
     engine.source.scripts += [
         Polled(failed={P0: TransientError("KafkaTimeoutError")}),
@@ -312,7 +317,8 @@ async def test_f60_a_partition_that_was_looked_up_can_be_read_again_though_it_is
 
 
 @in_virtual_time
-async def test_f60_passing_over_aborted_records_is_progress() -> None:
+@pytest.mark.reliability("F60")
+async def test_passing_over_aborted_records_is_progress() -> None:
     engine = Engine()
     await engine.start(P0)
     engine.source.highwaters = {P0: 5_000_000}
@@ -356,7 +362,8 @@ async def test_a_held_partition_waits_until_it_is_resumed() -> None:
 
 
 @in_virtual_time
-async def test_f57_a_hold_is_taken_back_though_nothing_progresses() -> None:
+@pytest.mark.reliability("F57")
+async def test_a_hold_is_taken_back_though_nothing_progresses() -> None:
     engine = Engine(breaker_share=0.5)
     engine.source.scripts.append(brought(P0, 7, 4, BAD))
     await engine.start(P0, offset=7)
@@ -368,9 +375,8 @@ async def test_f57_a_hold_is_taken_back_though_nothing_progresses() -> None:
 
 
 @in_virtual_time
-async def test_f57_a_hold_that_is_taken_back_while_its_commit_is_under_way_is_committed_over() -> (
-    None
-):
+@pytest.mark.reliability("F57")
+async def test_a_hold_that_is_taken_back_while_its_commit_is_under_way_is_committed_over() -> None:
     engine = Engine(breaker_share=0.5)
     engine.source.commit_gate.clear()
     engine.source.scripts.append(brought(P0, 7, 4, BAD))
@@ -384,7 +390,8 @@ async def test_f57_a_hold_that_is_taken_back_while_its_commit_is_under_way_is_co
 
 
 @in_virtual_time
-async def test_f57_a_hold_whose_commit_is_refused_is_committed_by_the_next() -> None:
+@pytest.mark.reliability("F57")
+async def test_a_hold_whose_commit_is_refused_is_committed_by_the_next() -> None:
     engine = Engine(breaker_share=0.5)
     engine.source.commit_errors.append(TransientError("CommitFailedError"))
     engine.source.scripts.append(brought(P0, 7, 4, BAD))
@@ -396,7 +403,8 @@ async def test_f57_a_hold_whose_commit_is_refused_is_committed_by_the_next() -> 
 
 
 @in_virtual_time
-async def test_f57_whoever_is_assigned_a_partition_that_was_held_commits_that_it_is_not() -> None:
+@pytest.mark.reliability("F57")
+async def test_whoever_is_assigned_a_partition_that_was_held_commits_that_it_is_not() -> None:
     engine = Engine(breaker_share=0.5)
     engine.source.scripts.append(brought(P0, 7, 4, BAD))
     await engine.start(P0, offset=7)
@@ -411,7 +419,8 @@ async def test_f57_whoever_is_assigned_a_partition_that_was_held_commits_that_it
 
 
 @in_virtual_time
-async def test_f47_a_partition_is_held_no_longer_than_its_log_lasts() -> None:
+@pytest.mark.reliability("F47")
+async def test_a_partition_is_held_no_longer_than_its_log_lasts() -> None:
     engine = Engine(breaker_share=0.5)
     engine.source.scripts.append(brought(P0, 0, 4, BAD))
     await engine.start(P0, P1)

@@ -44,7 +44,8 @@ async def test_lag_is_what_is_not_settled_yet() -> None:
 
 
 @in_virtual_time
-async def test_f95_what_is_not_fetched_meanwhile_is_lag_too() -> None:
+@pytest.mark.reliability("F95")
+async def test_what_is_not_fetched_meanwhile_is_lag_too() -> None:
     watched = Watched()
     watched.ledger.seed(P0, 3)
     watched.source.highwaters = {P0: 8}

@@ -30,7 +30,8 @@ def test_no_option_of_the_client_can_lose_a_record(option: str, value: object) -
 
 
 @in_virtual_time
-async def test_f61_how_a_commit_ends_that_was_given_up_is_nobodys_complaint() -> None:
+@pytest.mark.reliability("F61")
+async def test_how_a_commit_ends_that_was_given_up_is_nobodys_complaint() -> None:
     refused = asyncio.Event()
 
     async def refuse(*_: object) -> None:

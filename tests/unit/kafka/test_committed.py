@@ -45,14 +45,16 @@ def test_what_is_committed_is_read_as_it_was_written() -> None:
     )
 
 
-def test_f57_a_hold_says_since_when_where_and_why_and_quotes_nothing() -> None:
+@pytest.mark.reliability("F57")
+def test_a_hold_says_since_when_where_and_why_and_quotes_nothing() -> None:
     assert Belonging(held=Held.of(HOLD)).encoded() == (
         '{"held":{"since":"2026-03-04T10:00:00.000Z","offset":10,'
         '"reasons":{"undecodable":600,"invalid":100}}}'
     )
 
 
-def test_f57_a_hold_that_brokers_would_not_take_is_cut_and_the_offset_is_committed() -> None:
+@pytest.mark.reliability("F57")
+def test_a_hold_that_brokers_would_not_take_is_cut_and_the_offset_is_committed() -> None:
     def long(name: int) -> Belonging:
         return Belonging("A" * 22, Target("c-1", "n" * name), Held.of(HOLD))
 
@@ -79,11 +81,13 @@ def test_f57_a_hold_that_brokers_would_not_take_is_cut_and_the_offset_is_committ
         '{"since": "x", "offset": "1"}',
     ],
 )
-def test_f57_what_is_no_hold_of_ours_is_none(held: str) -> None:
+@pytest.mark.reliability("F57")
+def test_what_is_no_hold_of_ours_is_none(held: str) -> None:
     assert Belonging.decoded(f'{{"held": {held}}}').held is None
 
 
-def test_f57_of_reasons_that_are_none_of_ours_the_counted_ones_are_taken() -> None:
+@pytest.mark.reliability("F57")
+def test_of_reasons_that_are_none_of_ours_the_counted_ones_are_taken() -> None:
     said = '{"held": {"since": "x", "offset": 1, "reasons": {"a": "b", "c": 2}}}'
     assert Belonging.decoded(said).held == Held("x", 1, {"c": 2})
 
@@ -97,11 +101,13 @@ def test_a_longest_name_fits_into_what_brokers_take() -> None:
     "metadata",
     ["", "by hand", "null", "{}", '{"target": "x"}', '{"target": {"key": 1, "name": "x"}}'],
 )
-def test_f53_what_another_program_has_committed_is_accepted(metadata: str) -> None:
+@pytest.mark.reliability("F53")
+def test_what_another_program_has_committed_is_accepted(metadata: str) -> None:
     AcceptedTarget(HERE).check({P0: Committed(10, metadata)})
 
 
-def test_f53_another_target_is_refused_with_one_line_that_names_both() -> None:
+@pytest.mark.reliability("F53")
+def test_another_target_is_refused_with_one_line_that_names_both() -> None:
     with pytest.raises(PreconditionError) as refused:
         AcceptedTarget(HERE).check({P1: kept(HERE), P0: kept(THERE)})
     said = str(refused.value)
@@ -111,19 +117,22 @@ def test_f53_another_target_is_refused_with_one_line_that_names_both() -> None:
     assert "\n" not in said
 
 
-def test_f53_a_wanted_move_is_accepted_from_the_named_place_only() -> None:
+@pytest.mark.reliability("F53")
+def test_a_wanted_move_is_accepted_from_the_named_place_only() -> None:
     AcceptedTarget(HERE, moved_from=THERE.key).check({P0: kept(THERE), P1: kept(HERE)})
     with pytest.raises(PreconditionError):
         AcceptedTarget(HERE, moved_from="c-9").check({P0: kept(THERE)})
 
 
-def test_f53_keys_that_rest_on_different_things_are_not_compared() -> None:
+@pytest.mark.reliability("F53")
+def test_keys_that_rest_on_different_things_are_not_compared() -> None:
     AcceptedTarget(HERE).check({P0: kept(BY_HOSTS)})
     AcceptedTarget(BY_HOSTS).check({P0: kept(HERE)})
 
 
 @in_virtual_time
-async def test_f53_an_assignment_whose_records_went_elsewhere_is_refused() -> None:
+@pytest.mark.reliability("F53")
+async def test_an_assignment_whose_records_went_elsewhere_is_refused() -> None:
     setting = Setting(accepted=AcceptedTarget(HERE))
     client = await setting.assigned(P0, P1)
     client.offsets, client.metadata = {P0: 10, P1: 10}, {P1: kept(THERE).metadata}
@@ -132,7 +141,8 @@ async def test_f53_an_assignment_whose_records_went_elsewhere_is_refused() -> No
 
 
 @in_virtual_time
-async def test_f53_after_a_move_even_offsets_that_stand_still_are_committed_again() -> None:
+@pytest.mark.reliability("F53")
+async def test_after_a_move_even_offsets_that_stand_still_are_committed_again() -> None:
     setting = Setting(accepted=AcceptedTarget(HERE, moved_from=THERE.key))
     client = await setting.assigned(P0, P1)
     client.offsets = {P0: 10, P1: 10}
@@ -145,9 +155,8 @@ async def test_f53_after_a_move_even_offsets_that_stand_still_are_committed_agai
 
 
 @in_virtual_time
-async def test_f57_a_hold_is_committed_beside_its_offset_and_taken_back_by_a_commit_without() -> (
-    None
-):
+@pytest.mark.reliability("F57")
+async def test_a_hold_is_committed_beside_its_offset_and_taken_back_by_a_commit_without() -> None:
     setting = Setting(accepted=AcceptedTarget(HERE))
     client = await setting.assigned(P0, P1)
     client.offsets = {P0: 10, P1: 10}
@@ -161,9 +170,8 @@ async def test_f57_a_hold_is_committed_beside_its_offset_and_taken_back_by_a_com
 
 
 @in_virtual_time
-async def test_f57_a_hold_ends_with_its_assignment_and_the_next_start_says_that_it_is_kept() -> (
-    None
-):
+@pytest.mark.reliability("F57")
+async def test_a_hold_ends_with_its_assignment_and_the_next_start_says_that_it_is_kept() -> None:
     setting = Setting()
     client = await setting.assigned(P0, P1)
     client.offsets = {P0: 0, P1: 10}
@@ -173,7 +181,8 @@ async def test_f57_a_hold_ends_with_its_assignment_and_the_next_start_says_that_
 
 
 @in_virtual_time
-async def test_f53_an_offset_beside_which_null_was_committed_says_nothing_of_itself() -> None:
+@pytest.mark.reliability("F53")
+async def test_an_offset_beside_which_null_was_committed_says_nothing_of_itself() -> None:
     class Coordinator:
         async def fetch_committed_offsets(
             self, targets: Collection[ClientPartition]

@@ -184,7 +184,8 @@ async def test_two_batches_with_letters_share_one_producer() -> None:
 
 
 @in_virtual_time
-async def test_f58_letters_are_cut_to_what_the_topic_takes_and_no_smaller() -> None:
+@pytest.mark.reliability("F58")
+async def test_letters_are_cut_to_what_the_topic_takes_and_no_smaller() -> None:
     desk = Desk()
     fits = letter(1, b"x" * (LIMIT - 150))
     await desk.letters.send([letter(0, b"x" * 5_000), fits])
@@ -195,7 +196,8 @@ async def test_f58_letters_are_cut_to_what_the_topic_takes_and_no_smaller() -> N
 
 
 @in_virtual_time
-async def test_f58_a_topic_that_takes_less_by_now_is_asked_and_only_the_rest_is_sent() -> None:
+@pytest.mark.reliability("F58")
+async def test_a_topic_that_takes_less_by_now_is_asked_and_only_the_rest_is_sent() -> None:
     desk = Desk()
     desk.largest = 900
     small = [letter(offset) for offset in range(99)]
@@ -209,9 +211,8 @@ async def test_f58_a_topic_that_takes_less_by_now_is_asked_and_only_the_rest_is_
 
 
 @in_virtual_time
-async def test_f58_letters_are_halved_until_they_are_taken_where_the_topic_says_nothing_new() -> (
-    None
-):
+@pytest.mark.reliability("F58")
+async def test_letters_are_halved_until_they_are_taken_where_the_topic_says_nothing_new() -> None:
     desk = Desk()
     desk.largest, desk.told = 600, LIMIT
     await desk.letters.send([letter(0, b"x" * 5_000)])
@@ -219,7 +220,8 @@ async def test_f58_letters_are_halved_until_they_are_taken_where_the_topic_says_
 
 
 @in_virtual_time
-async def test_f58_a_topic_that_is_widened_is_believed() -> None:
+@pytest.mark.reliability("F58")
+async def test_a_topic_that_is_widened_is_believed() -> None:
     desk = Desk()
     desk.largest, desk.told = 600, LIMIT
     await desk.letters.send([letter(0, b"x" * 5_000)])
@@ -233,7 +235,8 @@ async def test_f58_a_topic_that_is_widened_is_believed() -> None:
 
 
 @in_virtual_time
-async def test_f58_two_batches_that_are_refused_at_once_learn_one_limit() -> None:
+@pytest.mark.reliability("F58")
+async def test_two_batches_that_are_refused_at_once_learn_one_limit() -> None:
     desk = Desk()
     desk.largest = 1_500
     sending = [desk.letters.send([letter(n, b"x" * 1_800)]) for n in range(2)]
@@ -244,7 +247,8 @@ async def test_f58_two_batches_that_are_refused_at_once_learn_one_limit() -> Non
 
 
 @in_virtual_time
-async def test_f58_what_the_broker_refuses_is_cut_and_what_it_took_is_not_sent_again() -> None:
+@pytest.mark.reliability("F58")
+async def test_what_the_broker_refuses_is_cut_and_what_it_took_is_not_sent_again() -> None:
     desk = Desk()
     desk.answers.extend([None, MessageSizeTooLargeError(), OutOfOrderSequenceNumber()])
     await desk.letters.send([letter(0), letter(1, b"x" * 1_500), letter(2, b"behind it")])
@@ -255,7 +259,8 @@ async def test_f58_what_the_broker_refuses_is_cut_and_what_it_took_is_not_sent_a
 
 
 @in_virtual_time
-async def test_f58_what_was_acknowledged_before_the_trouble_is_not_sent_again() -> None:
+@pytest.mark.reliability("F58")
+async def test_what_was_acknowledged_before_the_trouble_is_not_sent_again() -> None:
     desk = Desk()
     desk.answers.extend([None, KafkaTimeoutError(), None])
     pending = [letter(0), letter(1), letter(2)]
@@ -267,7 +272,8 @@ async def test_f58_what_was_acknowledged_before_the_trouble_is_not_sent_again() 
 
 
 @in_virtual_time
-async def test_f58_what_was_acknowledged_before_the_time_was_over_is_not_sent_again() -> None:
+@pytest.mark.reliability("F58")
+async def test_what_was_acknowledged_before_the_time_was_over_is_not_sent_again() -> None:
     desk = Desk()
     desk.silent = True
     pending = [letter(0), letter(1)]

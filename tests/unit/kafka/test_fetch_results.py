@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from aiokafka import TopicPartition as ClientPartition
 from aiokafka.consumer.fetcher import READ_COMMITTED
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
@@ -55,7 +56,8 @@ def fetched(records: int) -> Result:
     return Result(P0, assignment=Assigned(), partition_records=parts, backoff=0)
 
 
-def test_f70_headers_count_for_what_one_fetch_hands_out(monkeypatch: Any) -> None:
+@pytest.mark.reliability("F70")
+def test_headers_count_for_what_one_fetch_hands_out(monkeypatch: Any) -> None:
     monkeypatch.setattr(BoundedFetchResult, "max_bytes", 10 * len(HEADER))
     begin_fetch()
     result = fetched(100)
@@ -75,7 +77,8 @@ class Fetcher:
         return self._fetch_max_bytes
 
 
-def test_f70_what_is_kept_of_all_partitions_counts_against_one_bound(monkeypatch: Any) -> None:
+@pytest.mark.reliability("F70")
+def test_what_is_kept_of_all_partitions_counts_against_one_bound(monkeypatch: Any) -> None:
     monkeypatch.setattr(fetch_results, "BEYOND_BOUND", 1_000)
     fetcher, size = Fetcher(), fetched(10).fetched_bytes
     assert size > 10 * len(HEADER)

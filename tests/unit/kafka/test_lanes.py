@@ -89,7 +89,8 @@ def test_a_record_larger_than_a_portion_goes_alone() -> None:
     assert offsets(Lane([one]).take(PORTION)[one.part.partition]) == [0]
 
 
-def test_f70_headers_count_for_a_portion_too() -> None:
+@pytest.mark.reliability("F70")
+def test_headers_count_for_a_portion_too() -> None:
     one = cursor()
     heavy = [
         replace(record, headers=(("h", b"x" * 4_000),))
@@ -147,7 +148,8 @@ def test_lanes_take_turns_and_finished_ones_are_passed_over() -> None:
     assert next_unfinished([], 0, ()) is None
 
 
-def test_f59_a_lane_that_waits_for_an_unreadable_partition_keeps_no_other_from_its_turn() -> None:
+@pytest.mark.reliability("F59")
+def test_a_lane_that_waits_for_an_unreadable_partition_keeps_no_other_from_its_turn() -> None:
     failing = cursor()
     failing.failing = True
     lanes = [Lane([failing]), Lane([cursor(1)])]
@@ -210,7 +212,8 @@ def test_portions_do_not_depend_on_what_each_fetch_brings(rng: Random) -> None:
         assert portions(log, partial(rng.randint, 1, most)) == expected
 
 
-def test_f90_who_reads_again_keeps_nothing_of_what_was_fetched_before() -> None:
+@pytest.mark.reliability("F90")
+def test_who_reads_again_keeps_nothing_of_what_was_fetched_before() -> None:
     one = cursor()
     fetched = records(one.part.partition, range(20))
     one.accept(fetched, lambda _: True)

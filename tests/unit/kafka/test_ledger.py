@@ -136,7 +136,8 @@ def committed_once(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize(("offset", "committed"), [(0, None), (5, 5)])
-def test_f57_a_hold_is_committed_once_beside_an_offset_that_stands_still(
+@pytest.mark.reliability("F57")
+def test_a_hold_is_committed_once_beside_an_offset_that_stands_still(
     offset: int, committed: int | None
 ) -> None:
     ledger = held_at(offset, committed)
@@ -151,7 +152,8 @@ def test_f57_a_hold_is_committed_once_beside_an_offset_that_stands_still(
     assert ledger.uncommitted() == {}
 
 
-def test_f57_what_begins_or_ends_while_a_commit_is_under_way_is_told_by_the_next() -> None:
+@pytest.mark.reliability("F57")
+def test_what_begins_or_ends_while_a_commit_is_under_way_is_told_by_the_next() -> None:
     ledger = ledger_at(5, 5)
     ledger.settle(ledger.take(P0, 5, 7))
     offsets, holds = ledger.uncommitted(), ledger.holds([P0])
@@ -165,7 +167,8 @@ def test_f57_what_begins_or_ends_while_a_commit_is_under_way_is_told_by_the_next
 
 
 @pytest.mark.parametrize("offset", [0, 5])
-def test_f57_a_hold_of_an_earlier_assignment_is_committed_over(offset: int) -> None:
+@pytest.mark.reliability("F57")
+def test_a_hold_of_an_earlier_assignment_is_committed_over(offset: int) -> None:
     ledger = Ledger()
     ledger.new_epoch()
     ledger.seed(P0, offset, offset, held=True)
@@ -174,9 +177,8 @@ def test_f57_a_hold_of_an_earlier_assignment_is_committed_over(offset: int) -> N
     assert ledger.uncommitted() == {}
 
 
-def test_f57_a_hold_of_a_log_that_is_no_more_is_committed_over_though_its_commit_lands_late() -> (
-    None
-):
+@pytest.mark.reliability("F57")
+def test_a_hold_of_a_log_that_is_no_more_is_committed_over_though_its_commit_lands_late() -> None:
     ledger = held_at(5, 5)
     offsets, revision, holds = ledger.uncommitted(), ledger.revision, ledger.holds([P0])
     ledger.drop(P0)
@@ -189,11 +191,13 @@ def test_f57_a_hold_of_a_log_that_is_no_more_is_committed_over_though_its_commit
     assert ledger.uncommitted() == {}
 
 
-def test_f57_no_hold_is_worth_a_commit_below_an_earlier_one() -> None:
+@pytest.mark.reliability("F57")
+def test_no_hold_is_worth_a_commit_below_an_earlier_one() -> None:
     assert held_at(0, committed=12).uncommitted() == {}
 
 
-def test_f57_a_partition_that_goes_on_takes_its_hold_back_with_its_next_offset() -> None:
+@pytest.mark.reliability("F57")
+def test_a_partition_that_goes_on_takes_its_hold_back_with_its_next_offset() -> None:
     ledger = held_at(5, 5)
     committed_once(ledger)
     ledger.resume([P0])

@@ -136,7 +136,8 @@ async def unread_of(client: FakeClient, *ranges: OffsetRange) -> list[UnreadRang
     return reader.unread
 
 
-async def test_f59_a_batch_that_cannot_be_decoded_keeps_nobody_from_the_rest(
+@pytest.mark.reliability("F59")
+async def test_a_batch_that_cannot_be_decoded_keeps_nobody_from_the_rest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(range_reader, "FIRST_PAUSE", 0.001)
@@ -147,7 +148,8 @@ async def test_f59_a_batch_that_cannot_be_decoded_keeps_nobody_from_the_rest(
     assert unread == [UnreadRange(P0, 10, 17, "CorruptRecord")]
 
 
-async def test_f59_a_batch_whose_end_cannot_be_told_costs_the_rest_of_its_partition(
+@pytest.mark.reliability("F59")
+async def test_a_batch_whose_end_cannot_be_told_costs_the_rest_of_its_partition(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(range_reader, "FIRST_PAUSE", 0.001)
@@ -156,13 +158,15 @@ async def test_f59_a_batch_whose_end_cannot_be_told_costs_the_rest_of_its_partit
     assert await unread_of(client, *ranges) == [UnreadRange(P0, 10, 90, "CorruptRecord")]
 
 
-async def test_f48_what_is_deleted_while_it_is_read_is_named() -> None:
+@pytest.mark.reliability("F48")
+async def test_what_is_deleted_while_it_is_read_is_named() -> None:
     client = FakeClient(beginning=30)
     unread = await unread_of(client, OffsetRange(P0, 5, 100), OffsetRange(P1, 30, 100))
     assert unread == [UnreadRange(P0, 5, 30, DELETED)]
 
 
-async def test_f80_a_log_that_ends_before_its_range_is_waited_for_no_longer_than_a_moment(
+@pytest.mark.reliability("F80")
+async def test_a_log_that_ends_before_its_range_is_waited_for_no_longer_than_a_moment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(range_reader, "END_PATIENCE", 0.0)

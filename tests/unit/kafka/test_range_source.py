@@ -291,7 +291,8 @@ async def test_a_topic_that_was_made_again_is_not_read_on() -> None:
 
 
 @pytest.mark.parametrize("beginning", [40, 60])
-async def test_f48_what_is_deleted_is_told_though_no_record_comes_to_tell_of_it(
+@pytest.mark.reliability("F48")
+async def test_what_is_deleted_is_told_though_no_record_comes_to_tell_of_it(
     beginning: int,
 ) -> None:
     client = FakeClient({P0: range(60)})
@@ -302,7 +303,8 @@ async def test_f48_what_is_deleted_is_told_though_no_record_comes_to_tell_of_it(
     assert reading.source.unread == [UnreadRange(P0, 5, beginning, DELETED)]
 
 
-async def test_f48_a_gap_is_told_when_all_records_before_it_are_handed_out() -> None:
+@pytest.mark.reliability("F48")
+async def test_a_gap_is_told_when_all_records_before_it_are_handed_out() -> None:
     client = FakeClient({P0: range(7)})
     reading = Reading(client, OffsetRange(P0, 0, 60))
     await reading.begin()
@@ -315,7 +317,8 @@ async def test_f48_a_gap_is_told_when_all_records_before_it_are_handed_out() -> 
     assert reading.gaps == [Gap(P0, 7, 40)]
 
 
-async def test_f48_of_deleted_offsets_only_those_of_the_range_are_missed() -> None:
+@pytest.mark.reliability("F48")
+async def test_of_deleted_offsets_only_those_of_the_range_are_missed() -> None:
     client = FakeClient({P0: range(60)})
     client.beginning, client.moves_on_in_silence = 60, True
     reading = Reading(client, OffsetRange(P0, 5, 20))
@@ -323,7 +326,8 @@ async def test_f48_of_deleted_offsets_only_those_of_the_range_are_missed() -> No
     assert reading.source.unread == [UnreadRange(P0, 5, 20, DELETED)]
 
 
-async def test_f48_what_nobody_wanted_is_not_missed() -> None:
+@pytest.mark.reliability("F48")
+async def test_what_nobody_wanted_is_not_missed() -> None:
     client = FakeClient({P0: range(60)})
     client.beginning, client.moves_on_in_silence = 40, True
     reading = Reading(client, OffsetRange(P0, 0, 60), selector=Only([50], tells=True))
@@ -331,7 +335,8 @@ async def test_f48_what_nobody_wanted_is_not_missed() -> None:
     assert (reading.gaps, reading.source.unread) == ([], [])
 
 
-async def test_f80_a_log_that_ends_before_its_range_ends_the_reading(
+@pytest.mark.reliability("F80")
+async def test_a_log_that_ends_before_its_range_ends_the_reading(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(range_source, "END_PATIENCE", 0.0)
@@ -341,7 +346,8 @@ async def test_f80_a_log_that_ends_before_its_range_ends_the_reading(
     assert reading.source.unread == [UnreadRange(P0, 30, 50, ENDS_BEFORE)]
 
 
-async def test_f59_a_batch_that_cannot_be_decoded_is_named_and_read_over() -> None:
+@pytest.mark.reliability("F59")
+async def test_a_batch_that_cannot_be_decoded_is_named_and_read_over() -> None:
     client = FakeClient({P0: range(40), P1: range(40)})
     client.undecodable[P0] = range(10, 17)
     reading = Reading(client, OffsetRange(P0, 0, 40), OffsetRange(P1, 0, 40), lanes=2)
@@ -351,7 +357,8 @@ async def test_f59_a_batch_that_cannot_be_decoded_is_named_and_read_over() -> No
     assert [error.cause for error in reading.failed] == ["CorruptRecord"] * (DECODING_ATTEMPTS - 1)
 
 
-async def test_f59_a_batch_that_was_spoilt_on_its_way_is_read_after_all() -> None:
+@pytest.mark.reliability("F59")
+async def test_a_batch_that_was_spoilt_on_its_way_is_read_after_all() -> None:
     client = FakeClient({P0: range(40)})
     client.undecodable[P0] = range(10, 17)
     reading = Reading(client, OffsetRange(P0, 0, 40))
@@ -364,7 +371,8 @@ async def test_f59_a_batch_that_was_spoilt_on_its_way_is_read_after_all() -> Non
     assert reading.source.unread == []
 
 
-async def test_f59_a_partition_that_is_refused_keeps_no_other_from_being_read() -> None:
+@pytest.mark.reliability("F59")
+async def test_a_partition_that_is_refused_keeps_no_other_from_being_read() -> None:
     client = FakeClient({P0: range(40), P1: range(40)})
     client.refused[P0] = TransientError("KafkaStorageError")
     reading = Reading(client, OffsetRange(P0, 0, 40), OffsetRange(P1, 0, 40), lanes=2)
@@ -496,7 +504,8 @@ LOG_END = 80
 
 
 @pytest.mark.parametrize("number", range(40))
-async def test_f48_f59_whatever_becomes_of_a_log_each_offset_is_read_or_named(
+@pytest.mark.reliability("F48", "F59")
+async def test_whatever_becomes_of_a_log_each_offset_is_read_or_named(
     rng: Random, number: int
 ) -> None:
     world = HostileLog(Random(f"{rng.random()} {number}"))
@@ -514,7 +523,8 @@ async def test_f48_f59_whatever_becomes_of_a_log_each_offset_is_read_or_named(
     assert {offset for offset in world.offsets if offset >= 3} <= {*read, *named}
 
 
-async def test_f80_of_a_topic_that_is_gone_nothing_more_is_waited_for() -> None:
+@pytest.mark.reliability("F80")
+async def test_of_a_topic_that_is_gone_nothing_more_is_waited_for() -> None:
     other = TopicPartition("u", 1)
     client = FakeClient({P0: range(40), other: range(40)})
     reading = Reading(client, OffsetRange(P0, 0, 40), OffsetRange(other, 0, 40), lanes=2)

@@ -36,7 +36,8 @@ def test_a_first_offset_beyond_the_end_selects_nothing() -> None:
     assert selected(Bounds(from_offset=500), LogExtent(0, 100)) == (100, 100)
 
 
-def test_f81_a_time_is_read_from_its_first_record_to_the_end_since_any_may_be_stamped_so() -> None:
+@pytest.mark.reliability("F81")
+def test_a_time_is_read_from_its_first_record_to_the_end_since_any_may_be_stamped_so() -> None:
     extent = LogExtent(0, 100, at_from=30)
     assert selected(Bounds(from_ms=1, to_ms=2), extent) == (30, 100)
     assert selected(Bounds(to_ms=2), extent) == (0, 100)
@@ -67,7 +68,8 @@ def test_bounds_that_cross_select_nothing() -> None:
         (Bounds(from_ms=-5), (0,), (-1, -3)),
     ],
 )
-def test_f81_a_record_s_own_time_decides(
+@pytest.mark.reliability("F81")
+def test_a_record_s_own_time_decides(
     bounds: Bounds, inside: tuple[int, ...], outside: tuple[int, ...]
 ) -> None:
     assert all(map(bounds.hold, inside))

@@ -454,7 +454,8 @@ async def test_one_record_is_handed_out_however_large_it_is() -> None:
 
 
 @in_virtual_time
-async def test_f70_headers_count_for_what_a_batch_may_have() -> None:
+@pytest.mark.reliability("F70")
+async def test_headers_count_for_what_a_batch_may_have() -> None:
     setting = Setting(max_batch_bytes=1000)
     client = await setting.reading(P0)
     heavy = [replace(one, headers=(("h", b"x" * 400),)) for one in records(P0, 10, 11, 12)]
@@ -497,7 +498,8 @@ async def test_a_commit_without_an_answer_does_not_outlive_its_assignment() -> N
 
 
 @in_virtual_time
-async def test_f47_what_the_poll_has_given_up_already_is_not_committed_without_an_id() -> None:
+@pytest.mark.reliability("F47")
+async def test_what_the_poll_has_given_up_already_is_not_committed_without_an_id() -> None:
     setting = Setting()
     client = await setting.reading(P0, P1)
     client.fetches.append({P0: records(P0, 0), P1: records(P1, 12)})
@@ -515,7 +517,8 @@ async def test_f47_what_the_poll_has_given_up_already_is_not_committed_without_a
 
 
 @in_virtual_time
-async def test_f47_a_commit_that_finds_a_log_gone_does_not_upset_the_poll_beside_it() -> None:
+@pytest.mark.reliability("F47")
+async def test_a_commit_that_finds_a_log_gone_does_not_upset_the_poll_beside_it() -> None:
     setting = Setting()
     client = await setting.assigned(P0)
     client.ids[P0.topic] = "before"

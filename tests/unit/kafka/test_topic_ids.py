@@ -44,9 +44,8 @@ async def made_again(setting: Setting, client: ScriptedClient) -> None:
 
 
 @in_virtual_time
-async def test_f47_a_topic_made_again_is_read_from_its_beginning_though_it_has_outgrown_us() -> (
-    None
-):
+@pytest.mark.reliability("F47")
+async def test_a_topic_made_again_is_read_from_its_beginning_though_it_has_outgrown_us() -> None:
     setting = Setting()
     client = await reading(setting)
     client.fetches.append({P0: records(P0, 10, 11)})
@@ -61,7 +60,8 @@ async def test_f47_a_topic_made_again_is_read_from_its_beginning_though_it_has_o
 
 
 @in_virtual_time
-async def test_f47_what_the_new_log_has_lost_already_is_a_gap() -> None:
+@pytest.mark.reliability("F47")
+async def test_what_the_new_log_has_lost_already_is_a_gap() -> None:
     setting = Setting()
     client = await reading(setting)
     client.log_starts = {P0: 4}
@@ -71,7 +71,8 @@ async def test_f47_what_the_new_log_has_lost_already_is_a_gap() -> None:
 
 
 @in_virtual_time
-async def test_f47_a_topic_that_is_made_again_between_two_runs_is_read_from_its_beginning() -> None:
+@pytest.mark.reliability("F47")
+async def test_a_topic_that_is_made_again_between_two_runs_is_read_from_its_beginning() -> None:
     setting = Setting()
     client = await setting.assigned(P0, P1)
     client.ids = {builders.EVENTS: NEW}
@@ -84,7 +85,8 @@ async def test_f47_a_topic_that_is_made_again_between_two_runs_is_read_from_its_
 
 @pytest.mark.parametrize("metadata", ["", "set by hand", "[1]", '{"topicId": 7}', "9" * 5000])
 @in_virtual_time
-async def test_f47_an_offset_that_says_nothing_of_its_log_is_taken_for_one_of_this_log(
+@pytest.mark.reliability("F47")
+async def test_an_offset_that_says_nothing_of_its_log_is_taken_for_one_of_this_log(
     metadata: str,
 ) -> None:
     setting = Setting()
@@ -95,7 +97,8 @@ async def test_f47_an_offset_that_says_nothing_of_its_log_is_taken_for_one_of_th
 
 
 @in_virtual_time
-async def test_f47_a_commit_says_of_which_log_it_speaks() -> None:
+@pytest.mark.reliability("F47")
+async def test_a_commit_says_of_which_log_it_speaks() -> None:
     setting = Setting()
     client = await reading(setting)
     await setting.source.poll([P2], 100, 0.1)
@@ -104,7 +107,8 @@ async def test_f47_a_commit_says_of_which_log_it_speaks() -> None:
 
 
 @in_virtual_time
-async def test_f47_a_commit_names_the_log_that_was_read_until_the_other_one_is_begun() -> None:
+@pytest.mark.reliability("F47")
+async def test_a_commit_names_the_log_that_was_read_until_the_other_one_is_begun() -> None:
     setting = Setting()
     client = await reading(setting)
     client.ids |= {builders.EVENTS: NEW}
@@ -117,7 +121,8 @@ async def test_f47_a_commit_names_the_log_that_was_read_until_the_other_one_is_b
 
 
 @in_virtual_time
-async def test_f47_where_brokers_have_no_ids_nothing_is_another_log() -> None:
+@pytest.mark.reliability("F47")
+async def test_where_brokers_have_no_ids_nothing_is_another_log() -> None:
     setting = Setting()
     client = await reading(setting)
     client.ids |= {builders.EVENTS: None}
@@ -127,7 +132,8 @@ async def test_f47_where_brokers_have_no_ids_nothing_is_another_log() -> None:
 
 
 @in_virtual_time
-async def test_f47_what_another_member_has_read_of_the_new_log_is_not_read_again() -> None:
+@pytest.mark.reliability("F47")
+async def test_what_another_member_has_read_of_the_new_log_is_not_read_again() -> None:
     setting = Setting()
     client = await reading(setting)
     await client.callbacks.on_revoked()
@@ -139,7 +145,8 @@ async def test_f47_what_another_member_has_read_of_the_new_log_is_not_read_again
 
 
 @in_virtual_time
-async def test_f47_a_topic_made_again_during_a_rebalance_is_said() -> None:
+@pytest.mark.reliability("F47")
+async def test_a_topic_made_again_during_a_rebalance_is_said() -> None:
     setting = Setting()
     client = await reading(setting)
     await client.callbacks.on_revoked()
@@ -150,7 +157,8 @@ async def test_f47_a_topic_made_again_during_a_rebalance_is_said() -> None:
 
 
 @in_virtual_time
-async def test_f47_what_was_unread_of_a_log_is_known_also_where_its_client_is_lost() -> None:
+@pytest.mark.reliability("F47")
+async def test_what_was_unread_of_a_log_is_known_also_where_its_client_is_lost() -> None:
     setting = Setting()
     client = await reading(setting)
     client.fetches.append(ClientLostError("fetching_ended"))
@@ -162,7 +170,8 @@ async def test_f47_what_was_unread_of_a_log_is_known_also_where_its_client_is_lo
 
 
 @in_virtual_time
-async def test_f47_ids_that_cannot_be_had_change_nothing() -> None:
+@pytest.mark.reliability("F47")
+async def test_ids_that_cannot_be_had_change_nothing() -> None:
     setting = Setting()
     client = await reading(setting)
     client.ids_error = TransientError("KafkaTimeoutError")
@@ -173,7 +182,8 @@ async def test_f47_ids_that_cannot_be_had_change_nothing() -> None:
 
 
 @in_virtual_time
-async def test_f47_an_offset_of_another_log_is_none_that_the_group_has_reached() -> None:
+@pytest.mark.reliability("F47")
+async def test_an_offset_of_another_log_is_none_that_the_group_has_reached() -> None:
     setting = Setting()
     client = await reading(setting)
     await setting.source.commit({P0: 11})
@@ -188,7 +198,8 @@ async def test_f47_an_offset_of_another_log_is_none_that_the_group_has_reached()
 
 
 @in_virtual_time
-async def test_f61_partitions_of_a_topic_that_is_not_there_keep_no_other_from_being_read() -> None:
+@pytest.mark.reliability("F61")
+async def test_partitions_of_a_topic_that_is_not_there_keep_no_other_from_being_read() -> None:
     setting = Setting()
     client = await setting.assigned(P0, P2)
     client.ids = {builders.SESSIONS: OLD}
@@ -198,7 +209,8 @@ async def test_f61_partitions_of_a_topic_that_is_not_there_keep_no_other_from_be
 
 
 @in_virtual_time
-async def test_f61_a_commit_names_the_partitions_whose_topic_is_gone() -> None:
+@pytest.mark.reliability("F61")
+async def test_a_commit_names_the_partitions_whose_topic_is_gone() -> None:
     setting = Setting()
     client = await reading(setting)
     client.ids = {builders.SESSIONS: None}
@@ -209,7 +221,8 @@ async def test_f61_a_commit_names_the_partitions_whose_topic_is_gone() -> None:
 
 
 @in_virtual_time
-async def test_f61_a_commit_that_is_refused_for_a_topic_that_is_there_is_tried_again() -> None:
+@pytest.mark.reliability("F61")
+async def test_a_commit_that_is_refused_for_a_topic_that_is_there_is_tried_again() -> None:
     setting = Setting()
     client = await reading(setting)
     client.commit_error = UNKNOWN_TOPIC
@@ -227,7 +240,8 @@ async def _seen(setting: Setting, client: ScriptedClient) -> list[str]:
 
 
 @in_virtual_time
-async def test_f47_a_topic_is_missing_until_it_is_there_and_known_and_read() -> None:
+@pytest.mark.reliability("F47")
+async def test_a_topic_is_missing_until_it_is_there_and_known_and_read() -> None:
     setting = Setting()
     client = await setting.assigned(P0, P2)
     assert await _seen(setting, client) == []
@@ -243,7 +257,8 @@ async def test_f47_a_topic_is_missing_until_it_is_there_and_known_and_read() -> 
     assert await _seen(setting, client) == []
 
 
-def test_f47_a_client_that_has_just_been_opened_misses_nothing_that_is_there() -> None:
+@pytest.mark.reliability("F47")
+def test_a_client_that_has_just_been_opened_misses_nothing_that_is_there() -> None:
     watch = TopicWatch((builders.EVENTS, builders.SESSIONS), MAX_AGE, 1.0)
     watch._ids = {builders.EVENTS: OLD, builders.SESSIONS: NEW}
     assert watch.missing({}, []) == []
@@ -251,7 +266,8 @@ def test_f47_a_client_that_has_just_been_opened_misses_nothing_that_is_there() -
     assert watch.missing({}, []) == [builders.SESSIONS]
 
 
-def test_f47_a_member_that_is_one_too_many_for_a_smaller_topic_misses_nothing() -> None:
+@pytest.mark.reliability("F47")
+def test_a_member_that_is_one_too_many_for_a_smaller_topic_misses_nothing() -> None:
     watch = TopicWatch((builders.EVENTS, builders.SESSIONS), MAX_AGE, 1.0)
     watch._ids = {builders.EVENTS: OLD, builders.SESSIONS: NEW}
     counts = {builders.EVENTS: 12, builders.SESSIONS: 6}
@@ -264,7 +280,8 @@ def test_f47_a_member_that_is_one_too_many_for_a_smaller_topic_misses_nothing() 
 
 
 @in_virtual_time
-async def test_f52_a_client_that_goes_back_in_the_same_log_goes_on_where_the_group_is() -> None:
+@pytest.mark.reliability("F52")
+async def test_a_client_that_goes_back_in_the_same_log_goes_on_where_the_group_is() -> None:
     setting = Setting()
     client = await reading(setting)
     client.fetches.append({P0: records(P0, 0, 1)})
@@ -274,9 +291,8 @@ async def test_f52_a_client_that_goes_back_in_the_same_log_goes_on_where_the_gro
 
 
 @in_virtual_time
-async def test_f52_a_log_that_was_truncated_is_read_again_and_committed_only_beyond_the_old() -> (
-    None
-):
+@pytest.mark.reliability("F52")
+async def test_a_log_that_was_truncated_is_read_again_and_committed_only_beyond_the_old() -> None:
     setting = Setting()
     client = await reading(setting)
     client.fetches.append({P0: records(P0, 10, 11, 12)})
@@ -289,7 +305,8 @@ async def test_f52_a_log_that_was_truncated_is_read_again_and_committed_only_bey
 
 
 @in_virtual_time
-async def test_f52_no_offset_stays_committed_behind_the_end_of_a_log_that_was_truncated() -> None:
+@pytest.mark.reliability("F52")
+async def test_no_offset_stays_committed_behind_the_end_of_a_log_that_was_truncated() -> None:
     # The log grows beyond it again, and whoever began there would not read what it grew by.
     setting = Setting()
     client = await reading(setting)
@@ -301,7 +318,8 @@ async def test_f52_no_offset_stays_committed_behind_the_end_of_a_log_that_was_tr
 
 
 @in_virtual_time
-async def test_f52_going_back_brings_what_came_of_the_others() -> None:
+@pytest.mark.reliability("F52")
+async def test_going_back_brings_what_came_of_the_others() -> None:
     setting = Setting()
     client = await reading(setting)
     client.fetches.append({P0: records(P0, 0), P1: records(P1, 10)})
@@ -310,7 +328,8 @@ async def test_f52_going_back_brings_what_came_of_the_others() -> None:
 
 
 @in_virtual_time
-async def test_f47_what_is_found_while_the_assignment_ends_is_said_in_the_next() -> None:
+@pytest.mark.reliability("F47")
+async def test_what_is_found_while_the_assignment_ends_is_said_in_the_next() -> None:
     setting = Setting()
     client = await reading(setting)
     await made_again(setting, client)

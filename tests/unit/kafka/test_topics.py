@@ -147,14 +147,16 @@ async def test_a_refused_creation_says_why() -> None:
         ({}, None),
     ],
 )
-def test_f50_how_old_a_record_can_be_that_a_topic_still_has(
+@pytest.mark.reliability("F50")
+def test_how_old_a_record_can_be_that_a_topic_still_has(
     configs: dict[str, str], oldest: timedelta | None
 ) -> None:
     assert TopicDescription("t", 6, 3, configs).oldest_possible == oldest
 
 
 @pytest.mark.parametrize("told", [{}, {"message.timestamp.type": "CreateTime"}])
-def test_f50_topics_that_producers_stamp_are_warned_of_where_documents_expire(
+@pytest.mark.reliability("F50")
+def test_topics_that_producers_stamp_are_warned_of_where_documents_expire(
     told: dict[str, str],
 ) -> None:
     def warned(configs: dict[str, str], *, expiring: bool) -> set[str]:
@@ -210,7 +212,8 @@ def check_letters(told: int | None, most: int | None = None) -> list[CheckResult
         ),
     ],
 )
-def test_f58_a_dead_letter_topic_is_judged_by_what_it_takes(
+@pytest.mark.reliability("F58")
+def test_a_dead_letter_topic_is_judged_by_what_it_takes(
     told: int | None, most: int | None, status: CheckStatus, words: str
 ) -> None:
     (found,) = check_letters(told, most)
@@ -229,7 +232,8 @@ def test_f58_a_dead_letter_topic_is_judged_by_what_it_takes(
         (None, None, 1_048_588),
     ],
 )
-def test_f58_a_letter_may_be_as_large_as_the_topic_and_the_settings_allow(
+@pytest.mark.reliability("F58")
+def test_a_letter_may_be_as_large_as_the_topic_and_the_settings_allow(
     told: int | None, most: int | None, limit: int
 ) -> None:
     assert letter_limit(DeadLetterSettings(max_request_bytes=most), told) == limit
@@ -240,7 +244,8 @@ def bits(*operations: Operation) -> int:
 
 
 @pytest.mark.parametrize("granted", [0, bits(Operation.WRITE, Operation.DESCRIBE)])
-async def test_f67_a_topic_without_the_grant_is_refused_at_once_with_its_fix(
+@pytest.mark.reliability("F67")
+async def test_a_topic_without_the_grant_is_refused_at_once_with_its_fix(
     granted: int,
 ) -> None:
     client = Client()
@@ -249,7 +254,8 @@ async def test_f67_a_topic_without_the_grant_is_refused_at_once_with_its_fix(
         await Admin(client).describe(["there"], Operation.READ)
 
 
-async def test_f67_whoever_looks_at_grants_itself_is_told_them() -> None:
+@pytest.mark.reliability("F67")
+async def test_whoever_looks_at_grants_itself_is_told_them() -> None:
     client = Client()
     client._client = Node({"hidden": 0, "there": bits(Operation.READ, Operation.DESCRIBE)})
     found = await Admin(client).describe(["there", "hidden"], None)
@@ -258,7 +264,8 @@ async def test_f67_whoever_looks_at_grants_itself_is_told_them() -> None:
     assert not found["there"].allows(Operation.WRITE)
 
 
-def test_f67_settings_that_are_not_told_for_want_of_a_grant_are_warned_of() -> None:
+@pytest.mark.reliability("F67")
+def test_settings_that_are_not_told_for_want_of_a_grant_are_warned_of() -> None:
     may_read = frozenset({Operation.READ, Operation.DESCRIBE})
     topics = {"t": TopicDescription("t", 3, 3, {}, may_read)}
     results = check_topics(KafkaSettings(topics=("t",)), DeadLetterSettings(), topics)

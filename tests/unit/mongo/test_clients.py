@@ -68,5 +68,6 @@ async def test_a_client_that_can_close_is_closed(driver: Driver) -> None:
         ("mongodb+srv://user:pass@cluster.example.net/db?w=1", "mongodb+srv://cluster.example.net"),
     ],
 )
-def test_f63_servers_are_named_in_one_way_and_without_a_secret(uri: str, servers: str) -> None:
+@pytest.mark.reliability("F63")
+def test_servers_are_named_in_one_way_and_without_a_secret(uri: str, servers: str) -> None:
     assert servers_of(uri) == servers

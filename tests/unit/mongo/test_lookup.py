@@ -55,7 +55,8 @@ class Watched(MemoryCollections):
         self.running -= 1
 
 
-async def test_f69_the_sessions_of_many_events_are_read_without_what_they_hold() -> None:
+@pytest.mark.reliability("F69")
+async def test_the_sessions_of_many_events_are_read_without_what_they_hold() -> None:
     collections = Watched()
     sessions = [f"s{number}" for number in range(30)]
     for session_id in sessions:
@@ -72,7 +73,8 @@ async def test_f69_the_sessions_of_many_events_are_read_without_what_they_hold()
     assert collections.bytes_read < MEGABYTE
 
 
-async def test_f69_what_one_find_is_expected_to_bring_is_bounded() -> None:
+@pytest.mark.reliability("F69")
+async def test_what_one_find_is_expected_to_bring_is_bounded() -> None:
     collections = Watched()
     batch = [write(created(f"s{n}", metadata=METADATA), n) for n in range(40)]
     await MongoStore(collections).begin(batch).attempt()
@@ -84,7 +86,8 @@ async def test_f69_what_one_find_is_expected_to_bring_is_bounded() -> None:
     assert 1 < collections.most_running <= FINDS_AT_ONCE
 
 
-async def test_f69_events_are_bounded_by_their_bytes_too() -> None:
+@pytest.mark.reliability("F69")
+async def test_events_are_bounded_by_their_bytes_too() -> None:
     collections = MemoryCollections()
     batch = [write(event("s", f"e{n}", METADATA), n) for n in range(10)]
     await MongoStore(collections).begin(batch).attempt()
@@ -92,7 +95,8 @@ async def test_f69_events_are_bounded_by_their_bytes_too() -> None:
     assert max(collections.sizes(Command.FIND_EVENTS)) == EXPECTED_BYTES // MEGABYTE
 
 
-async def test_f69_each_document_is_judged_before_the_next_one_of_its_find_is_read() -> None:
+@pytest.mark.reliability("F69")
+async def test_each_document_is_judged_before_the_next_one_of_its_find_is_read() -> None:
     collections = Watched()
     for number in range(500):
         collections.put_session({"sessionId": f"s{number}", "status": "active"})

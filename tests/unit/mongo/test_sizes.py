@@ -34,7 +34,8 @@ def around(message: Callable[[str], Message], most: int) -> range:
 
 @pytest.mark.parametrize("session_id", ["s", LONGEST_ID])
 @pytest.mark.parametrize("kind", ["event", "creation", "end"])
-def test_f76_nothing_over_the_limit_is_ever_sent(session_id: str, kind: str) -> None:
+@pytest.mark.reliability("F76")
+def test_nothing_over_the_limit_is_ever_sent(session_id: str, kind: str) -> None:
     def make(text: str) -> Message:
         match kind:
             case "event":
@@ -56,7 +57,8 @@ def test_f76_nothing_over_the_limit_is_ever_sent(session_id: str, kind: str) -> 
             assert len(sent) <= MAX_DOCUMENT_BYTES
 
 
-def test_f76_a_creation_and_an_end_as_large_as_may_be_fit_one_document() -> None:
+@pytest.mark.reliability("F76")
+def test_a_creation_and_an_end_as_large_as_may_be_fit_one_document() -> None:
     frame = bson.encode(
         {"_id": bson.ObjectId(), "sessionId": LONGEST_ID, "expireAt": 1, "status": "initiated"}
     )

@@ -96,7 +96,8 @@ def test_a_client_that_says_nothing_keeps_nobody_waiting(server: HttpServer) -> 
         assert get(server, "/livez")[0] == 200
 
 
-def test_f72_a_client_that_trickles_keeps_no_thread(
+@pytest.mark.reliability("F72")
+def test_a_client_that_trickles_keeps_no_thread(
     server: HttpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("consumer.observability.http.CLIENT_TIMEOUT", 0.3)
@@ -117,7 +118,8 @@ def hung_up(client: socket.socket) -> bool:
         return True
 
 
-def test_f72_many_clients_get_a_bounded_number_of_threads_and_probes_are_answered(
+@pytest.mark.reliability("F72")
+def test_many_clients_get_a_bounded_number_of_threads_and_probes_are_answered(
     server: HttpServer,
 ) -> None:
     before = threading.active_count()
@@ -128,7 +130,8 @@ def test_f72_many_clients_get_a_bounded_number_of_threads_and_probes_are_answere
         assert threading.active_count() - before <= MOST_CLIENTS
 
 
-def test_f72_head_is_answered_without_a_body(server: HttpServer) -> None:
+@pytest.mark.reliability("F72")
+def test_head_is_answered_without_a_body(server: HttpServer) -> None:
     connection = HTTPConnection("127.0.0.1", server.port, timeout=10)
     connection.request("HEAD", "/livez")
     response = connection.getresponse()
@@ -144,7 +147,8 @@ def has_ipv6() -> bool:
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
-def test_f90_ipv6_can_be_listened_on(health: Health, metrics: Metrics) -> None:
+@pytest.mark.reliability("F90")
+def test_ipv6_can_be_listened_on(health: Health, metrics: Metrics) -> None:
     server = HttpServer("::1", 0, health, metrics)
     try:
         with socket.create_connection(("::1", server.port), timeout=10) as client:
@@ -154,7 +158,8 @@ def test_f90_ipv6_can_be_listened_on(health: Health, metrics: Metrics) -> None:
         server.close()
 
 
-def test_f88_a_resolver_that_keeps_silent_holds_nobody_up(
+@pytest.mark.reliability("F88")
+def test_a_resolver_that_keeps_silent_holds_nobody_up(
     monkeypatch: pytest.MonkeyPatch, health: Health, metrics: Metrics
 ) -> None:
     asked: list[str] = []

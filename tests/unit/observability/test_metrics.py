@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
+
 from consumer.contract.record import TopicPartition
 from consumer.contract.rejection import Reason
 from consumer.observability.metrics import Metrics
@@ -110,7 +112,8 @@ def test_the_exposition_names_version_and_process() -> None:
     assert "# HELP consumer_lag_records Records of a partition that are not settled yet." in text
 
 
-def test_f95_counters_are_there_before_anything_is_counted() -> None:
+@pytest.mark.reliability("F95")
+def test_counters_are_there_before_anything_is_counted() -> None:
     metrics = Metrics()
     for reason in Reason:
         assert metrics.sample("consumer_dead_letters_total", reason=reason) == 0
@@ -131,7 +134,8 @@ def test_f95_counters_are_there_before_anything_is_counted() -> None:
         assert metrics.sample(f"consumer_{name}_total", **WHERE) == 0
 
 
-def test_f95_a_margin_that_is_taken_back_is_gone() -> None:
+@pytest.mark.reliability("F95")
+def test_a_margin_that_is_taken_back_is_gone() -> None:
     metrics = Metrics()
     metrics.oldest_unread_expires(EVENTS, 60.0)
     metrics.oldest_unread_expires(EVENTS, None)

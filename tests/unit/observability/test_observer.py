@@ -106,7 +106,8 @@ def test_a_batch_is_one_line_with_counts_durations_and_offsets(watched: Watched)
     assert watched.metrics.sample("consumer_batch_seconds_count", stage="apply") == 1
 
 
-def test_f95_what_is_settled_is_a_line_a_second_at_most_with_the_sums(watched: Watched) -> None:
+@pytest.mark.reliability("F95")
+def test_what_is_settled_is_a_line_a_second_at_most_with_the_sums(watched: Watched) -> None:
     report = BatchReport(
         {EVENTS: PartitionReport(40, 41, Counter({Outcome.APPLIED: 1}))}, seconds={}
     )
@@ -188,7 +189,8 @@ def test_the_process_is_unready_from_the_first_failure_until_recovery(watched: W
     assert sample == 1
 
 
-def test_f83_one_batch_that_recovers_does_not_hide_another_that_still_fails(
+@pytest.mark.reliability("F83")
+def test_one_batch_that_recovers_does_not_hide_another_that_still_fails(
     watched: Watched,
 ) -> None:
     one, other = TopicPartition("t", 0), TopicPartition("t", 1)
@@ -202,7 +204,8 @@ def test_f83_one_batch_that_recovers_does_not_hide_another_that_still_fails(
     assert watched.health.readiness().good
 
 
-def test_f83_an_assignment_forgets_what_failed_in_the_one_before(watched: Watched) -> None:
+@pytest.mark.reliability("F83")
+def test_an_assignment_forgets_what_failed_in_the_one_before(watched: Watched) -> None:
     partition = TopicPartition("t", 0)
     watched.observer.assigned([partition], epoch=1)
     watched.observer.retrying(Stage.APPLY, LOST, 7, 30.0, [partition])
@@ -241,7 +244,8 @@ def test_a_rebalance_makes_unready_until_the_next_assignment_and_forgets_all_tro
     assert watched.metrics.sample("consumer_partitions_assigned") == 1
 
 
-def test_f57_a_held_partition_says_since_when_where_and_why_until_it_is_resumed(
+@pytest.mark.reliability("F57")
+def test_a_held_partition_says_since_when_where_and_why_until_it_is_resumed(
     watched: Watched,
 ) -> None:
     with capture_logs() as entries:

@@ -115,6 +115,7 @@ def test_plain_values_stay_what_they_are() -> None:
         "a=b;proxyPassword=S3cr-Pw9z",
     ],
 )
-def test_f87_secrets_in_the_query_of_a_uri_are_known(query: str) -> None:
+@pytest.mark.reliability("F87")
+def test_secrets_in_the_query_of_a_uri_are_known(query: str) -> None:
     settings = Settings(mongo=MongoSettings(uri=SecretStr(f"mongodb://h/?{query}")))
     assert "S3cr" not in Redactor(known_secrets(settings)).text("said: S3cr-Pw9z")

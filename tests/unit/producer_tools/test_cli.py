@@ -142,7 +142,8 @@ def wrong_lines(tmp_path: Path) -> str:
 
 
 @needs_a_full_disk
-def test_f86_a_full_disk_is_one_line_and_a_code_of_its_own(tmp_path: Path) -> None:
+@pytest.mark.reliability("F86")
+def test_a_full_disk_is_one_line_and_a_code_of_its_own(tmp_path: Path) -> None:
     said = "producer-tools: standard output cannot be written (No space left on device)"
     for arguments in (["generate", "--sessions=1"], ["publish", wrong_lines(tmp_path), *NOBODY]):
         with FULL.open("w") as full:
@@ -153,9 +154,8 @@ def test_f86_a_full_disk_is_one_line_and_a_code_of_its_own(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_f86_the_exit_code_holds_where_nobody_reads_the_result(
-    tmp_path: Path, unbuffered: str
-) -> None:
+@pytest.mark.reliability("F86")
+def test_the_exit_code_holds_where_nobody_reads_the_result(tmp_path: Path, unbuffered: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     arguments = ["publish", wrong_lines(tmp_path), "--json", *NOBODY]
@@ -165,19 +165,22 @@ def test_f86_the_exit_code_holds_where_nobody_reads_the_result(
     assert ran.stderr.splitlines()[-1].startswith("producer-tools: nothing was published")
 
 
-def test_f86_a_closed_standard_input_is_one_line() -> None:
+@pytest.mark.reliability("F86")
+def test_a_closed_standard_input_is_one_line() -> None:
     ran = run(["publish", "-", *NOBODY], preexec_fn=lambda: os.close(0))
     said = "producer-tools: standard input is closed; give a file, or something to read\n"
     assert (ran.returncode, ran.stderr) == (2, said)
 
 
-def test_f86_a_closed_standard_output_is_no_reason_to_fail() -> None:
+@pytest.mark.reliability("F86")
+def test_a_closed_standard_output_is_no_reason_to_fail() -> None:
     ran = run(["generate", "--sessions=1"], preexec_fn=lambda: os.close(1))
     assert (ran.returncode, json.loads(ran.stderr)["sessions"]) == (0, 1)
 
 
 @needs_a_full_disk
-def test_f86_the_expected_end_state_stays_as_it_was_where_the_messages_were_not_all_written(
+@pytest.mark.reliability("F86")
+def test_the_expected_end_state_stays_as_it_was_where_the_messages_were_not_all_written(
     tmp_path: Path,
 ) -> None:
     expect = tmp_path / "expect.json"
@@ -189,7 +192,8 @@ def test_f86_the_expected_end_state_stays_as_it_was_where_the_messages_were_not_
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_f86_an_interrupted_generation_says_what_was_written_and_leaves_the_old_end_state(
+@pytest.mark.reliability("F86")
+def test_an_interrupted_generation_says_what_was_written_and_leaves_the_old_end_state(
     tmp_path: Path, number: signal.Signals
 ) -> None:
     expect = tmp_path / "expect.json"
@@ -216,7 +220,8 @@ def test_f86_an_interrupted_generation_says_what_was_written_and_leaves_the_old_
     assert list(tmp_path.iterdir()) == [expect]
 
 
-def test_f86_the_end_state_replaces_what_a_link_leads_to(tmp_path: Path) -> None:
+@pytest.mark.reliability("F86")
+def test_the_end_state_replaces_what_a_link_leads_to(tmp_path: Path) -> None:
     expect, link = tmp_path / "expect.json", tmp_path / "link"
     expect.write_text("old")
     expect.chmod(0o640)

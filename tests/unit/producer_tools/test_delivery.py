@@ -53,7 +53,8 @@ async def test_a_rate_spreads_the_messages_evenly(clock: Clock) -> None:
     assert clock.slept == pytest.approx([0.1] * 10)
 
 
-async def test_f86_after_a_stall_of_the_brokers_the_messages_come_no_faster_than_the_rate(
+@pytest.mark.reliability("F86")
+async def test_after_a_stall_of_the_brokers_the_messages_come_no_faster_than_the_rate(
     clock: Clock,
 ) -> None:
     times: list[float] = []

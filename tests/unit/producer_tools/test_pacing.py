@@ -39,7 +39,8 @@ async def test_a_turn_that_took_long_is_made_up_for() -> None:
     assert clock.now == pytest.approx(10.0, abs=0.1)
 
 
-async def test_f86_after_a_stall_the_turns_come_no_faster_than_the_rate() -> None:
+@pytest.mark.reliability("F86")
+async def test_after_a_stall_the_turns_come_no_faster_than_the_rate() -> None:
     clock = Clock()
     pacer = Pacer(100, clock=clock, sleep=clock.sleep)
     await pacer.turn()

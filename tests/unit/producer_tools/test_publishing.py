@@ -85,7 +85,8 @@ def stream() -> Iterator[int]:
         (1, "interrupted; 2 messages were acknowledged by the brokers; 1 more were sent and may"),
     ],
 )
-async def test_f86_an_interrupt_counts_what_is_acknowledged_while_the_sender_closes(
+@pytest.mark.reliability("F86")
+async def test_an_interrupt_counts_what_is_acknowledged_while_the_sender_closes(
     producer: Producer, stream: int, keeps: int, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     producer.keeps = keeps
@@ -98,7 +99,8 @@ async def test_f86_an_interrupt_counts_what_is_acknowledged_while_the_sender_clo
     assert f"producer-tools: {said}" in capsys.readouterr().err
 
 
-async def test_f86_an_interrupted_loading_says_what_was_acknowledged(
+@pytest.mark.reliability("F86")
+async def test_an_interrupted_loading_says_what_was_acknowledged(
     producer: Producer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def messages() -> Iterator[Outgoing]:
@@ -112,7 +114,8 @@ async def test_f86_an_interrupted_loading_says_what_was_acknowledged(
     assert "interrupted; 3 messages were acknowledged" in capsys.readouterr().err
 
 
-async def test_f86_what_the_brokers_stop_says_how_far_it_came(
+@pytest.mark.reliability("F86")
+async def test_what_the_brokers_stop_says_how_far_it_came(
     monkeypatch: pytest.MonkeyPatch, stream: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Stopped(sender.Sender):
@@ -132,7 +135,8 @@ async def test_f86_what_the_brokers_stop_says_how_far_it_came(
 
 
 @pytest.mark.parametrize("skip_invalid", [False, True])
-async def test_f86_of_a_file_that_was_read_in_part_only_the_rest_is_published(
+@pytest.mark.reliability("F86")
+async def test_of_a_file_that_was_read_in_part_only_the_rest_is_published(
     producer: Producer, tmp_path: Path, skip_invalid: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def acknowledged(_topic: str, _value: bytes, key: bytes) -> asyncio.Future[None]:
@@ -153,14 +157,16 @@ async def test_f86_of_a_file_that_was_read_in_part_only_the_rest_is_published(
     assert producer.keys == [b"s1", b"s2"]
 
 
-async def test_f86_input_that_cannot_be_read_is_named(producer: Producer, tmp_path: Path) -> None:
+@pytest.mark.reliability("F86")
+async def test_input_that_cannot_be_read_is_named(producer: Producer, tmp_path: Path) -> None:
     with (tmp_path / "written").open("wb") as opened, pytest.raises(SettingsError) as raised:
         await running._publish("<stdin>", opened.fileno(), TARGET, skip_invalid=True, as_json=False)
     assert str(raised.value) == "<stdin> cannot be read (Bad file descriptor)"
     assert producer.keys == []
 
 
-async def test_f86_a_file_without_a_message_is_named(
+@pytest.mark.reliability("F86")
+async def test_a_file_without_a_message_is_named(
     producer: Producer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "empty.ndjson"

@@ -88,7 +88,8 @@ def test_white_space_around_a_value_is_dropped(monkeypatch: pytest.MonkeyPatch) 
     assert settings.log.level is LogLevel.DEBUG
 
 
-def test_f90_white_space_around_a_secret_of_the_environment_belongs_to_it(
+@pytest.mark.reliability("F90")
+def test_white_space_around_a_secret_of_the_environment_belongs_to_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("CONSUMER_KAFKA__SECURITY__PROTOCOL", "SASL_SSL")
@@ -305,7 +306,8 @@ def test_a_long_value_is_quoted_in_part(monkeypatch: pytest.MonkeyPatch) -> None
         ("CONSUMER_LAG_EXPORTER_PORT_53_UDP_ADDR", "10.0.0.1"),
     ],
 )
-def test_f91_a_service_of_any_name_keeps_no_pod_from_starting(
+@pytest.mark.reliability("F91")
+def test_a_service_of_any_name_keeps_no_pod_from_starting(
     variable: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, value)
@@ -313,7 +315,8 @@ def test_f91_a_service_of_any_name_keeps_no_pod_from_starting(
 
 
 @pytest.mark.parametrize("variable", ["CONSUMER_HTTP_PORT", "CONSUMER_METRICS_PORT"])
-def test_f91_a_misspelt_port_is_still_named(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.reliability("F91")
+def test_a_misspelt_port_is_still_named(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable, "8080")
     assert refusal().startswith(f"{variable}: there is no such setting")
 
@@ -328,9 +331,8 @@ def test_f91_a_misspelt_port_is_still_named(variable: str, monkeypatch: pytest.M
         (" a:1 ,b:2,\n", ("a:1", "b:2")),
     ],
 )
-def test_f93_every_address_that_kafka_could_mean_is_read(
-    text: str, servers: tuple[str, ...]
-) -> None:
+@pytest.mark.reliability("F93")
+def test_every_address_that_kafka_could_mean_is_read(text: str, servers: tuple[str, ...]) -> None:
     assert load_settings({"kafka.bootstrap_servers": text}).kafka.bootstrap_servers == servers
 
 
@@ -341,7 +343,8 @@ def test_f93_every_address_that_kafka_could_mean_is_read(
         "a:9092;b:9092", "- a:9092\n- b:9092", "a:\u0669\u0660", "[::1]",
     ],
 )  # fmt: skip
-def test_f93_every_other_is_refused_before_anything_is_opened(text: str) -> None:
+@pytest.mark.reliability("F93")
+def test_every_other_is_refused_before_anything_is_opened(text: str) -> None:
     assert refusal({"kafka.bootstrap_servers": text}).startswith("kafka.bootstrap_servers: ")
 
 
@@ -349,13 +352,15 @@ def test_f93_every_other_is_refused_before_anything_is_opened(text: str) -> None
 @pytest.mark.parametrize(
     "rest", ["h:99999/", "h/?tls=true&tlsCAFile=/no/such.pem", "u:p/w@h/", "u:p%zz@h/"]
 )
-def test_f93_a_uri_that_the_driver_refuses_is_a_wrong_setting(driver: Driver, rest: str) -> None:
+@pytest.mark.reliability("F93")
+def test_a_uri_that_the_driver_refuses_is_a_wrong_setting(driver: Driver, rest: str) -> None:
     settings = load_settings({"mongo.uri": f"mongodb://{rest}", "mongo.driver": driver})
     with pytest.raises(SettingsError, match=r"^mongo\.uri: "):
         open_client(settings.mongo)
 
 
-def test_f87_a_secret_in_the_place_of_its_file_is_not_repeated(
+@pytest.mark.reliability("F87")
+def test_a_secret_in_the_place_of_its_file_is_not_repeated(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("CONSUMER_KAFKA__SECURITY__PASSWORD_FILE", SECRET)
@@ -367,27 +372,31 @@ def test_f87_a_secret_in_the_place_of_its_file_is_not_repeated(
 @pytest.mark.parametrize(
     "name", [SECRET, f"mongodb://u:{SECRET}@h/?a", f"kafka.security.password{SECRET}"]
 )
-def test_f87_a_secret_in_the_place_of_a_name_is_not_repeated(name: str) -> None:
+@pytest.mark.reliability("F87")
+def test_a_secret_in_the_place_of_a_name_is_not_repeated(name: str) -> None:
     said = refusal({name: "x"})
     assert "there is no such setting" in said
     assert SECRET not in said
 
 
-def test_f87_a_misspelt_name_is_repeated_with_the_one_that_was_meant() -> None:
+@pytest.mark.reliability("F87")
+def test_a_misspelt_name_is_repeated_with_the_one_that_was_meant() -> None:
     said = refusal({"kafka.security.pasword": SECRET})
     assert said == (
         "kafka.security.pasword: there is no such setting; did you mean kafka.security.password?"
     )
 
 
-def test_f87_a_password_in_an_address_is_not_repeated() -> None:
+@pytest.mark.reliability("F87")
+def test_a_password_in_an_address_is_not_repeated() -> None:
     said = refusal({"kafka.bootstrap_servers": f"SASL_SSL://user:{SECRET}@host:9092"})
     assert "host:9092" in said
     assert SECRET not in said
 
 
 @pytest.mark.parametrize("name", ["ca_file", "cert_file", "key_file"])
-def test_f87_c38_what_a_file_holds_in_the_place_of_its_name_is_not_repeated(
+@pytest.mark.reliability("F87")
+def test_c38_what_a_file_holds_in_the_place_of_its_name_is_not_repeated(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pem = f"-----BEGIN PRIVATE KEY-----\n{SECRET}\n-----END PRIVATE KEY-----\n"
@@ -399,7 +408,8 @@ def test_f87_c38_what_a_file_holds_in_the_place_of_its_name_is_not_repeated(
     assert refusal() == said
 
 
-def test_f87_a_byte_order_mark_is_no_part_of_a_password_or_a_file(
+@pytest.mark.reliability("F87")
+def test_a_byte_order_mark_is_no_part_of_a_password_or_a_file(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config.write_text('[kafka]\ngroup_id = "g"\n', encoding="utf-8-sig")
@@ -417,7 +427,8 @@ def test_f87_a_byte_order_mark_is_no_part_of_a_password_or_a_file(
     assert settings.kafka.security.key_password == SecretStr(SECRET)
 
 
-def test_f87_a_file_that_everybody_may_read_is_named(
+@pytest.mark.reliability("F87")
+def test_a_file_that_everybody_may_read_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "uri"
@@ -434,7 +445,8 @@ def test_f87_a_file_that_everybody_may_read_is_named(
     ["mongo.timeout", "kafka.fetch_max_bytes", "http.port", "dead_letters.breaker_share",
      "mongo.retention_days", "engine.batches_in_flight"],
 )  # fmt: skip
-def test_f87_true_is_no_number(config: Path, setting: str) -> None:
+@pytest.mark.reliability("F87")
+def test_true_is_no_number(config: Path, setting: str) -> None:
     group, _, name = setting.partition(".")
     config.write_text(f"[{group}]\n{name} = true\n")
     assert refusal().startswith(f"{setting}: True is not allowed; ")

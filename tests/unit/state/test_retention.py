@@ -53,24 +53,28 @@ def test_a_record_older_than_the_retention_less_a_day_is_over() -> None:
         pytest.param(2**63 - 1, id="the most there is"),
     ],
 )
-def test_f50_a_timestamp_that_cannot_be_right_decides_nothing(timestamp_ms: int) -> None:
+@pytest.mark.reliability("F50")
+def test_a_timestamp_that_cannot_be_right_decides_nothing(timestamp_ms: int) -> None:
     for now in (STAMPED, STAMPED + 1000 * KEEP):
         assert RETENTION.lifetime(record(timestamp_ms=timestamp_ms), now) == DOUBTFUL
 
 
-def test_f50_before_the_first_time_no_record_can_have_been_made() -> None:
+@pytest.mark.reliability("F50")
+def test_before_the_first_time_no_record_can_have_been_made() -> None:
     assert RETENTION.lifetime(stamped(FIRST_TIME - MS), STAMPED) == DOUBTFUL
     assert RETENTION.lifetime(stamped(FIRST_TIME), STAMPED) == Lifetime(
         FIRST_TIME + KEEP, over=True
     )
 
 
-def test_f50_a_clock_that_is_far_ahead_is_not_believed() -> None:
+@pytest.mark.reliability("F50")
+def test_a_clock_that_is_far_ahead_is_not_believed() -> None:
     assert RETENTION.lifetime(stamped(STAMPED + AHEAD), STAMPED).expire_at == STAMPED + AHEAD + KEEP
     assert RETENTION.lifetime(stamped(STAMPED + AHEAD + MS), STAMPED) == DOUBTFUL
 
 
-def test_f50_a_record_is_not_as_old_as_its_topic_would_have_deleted_it() -> None:
+@pytest.mark.reliability("F50")
+def test_a_record_is_not_as_old_as_its_topic_would_have_deleted_it() -> None:
     now = STAMPED + 2 * KEEP
     oldest = stamped(now - TOPIC_KEEPS)
     older = stamped(now - TOPIC_KEEPS - MS)
@@ -79,7 +83,8 @@ def test_f50_a_record_is_not_as_old_as_its_topic_would_have_deleted_it() -> None
     assert BOUNDED.lifetime(replace(older, topic="another"), now).expire_at is not None
 
 
-def test_f50_what_was_sent_back_from_the_dead_letters_may_be_older_than_its_topic_keeps() -> None:
+@pytest.mark.reliability("F50")
+def test_what_was_sent_back_from_the_dead_letters_may_be_older_than_its_topic_keeps() -> None:
     now = STAMPED + 2 * KEEP
     assert BOUNDED.lifetime(redriven(STAMPED), now) == Lifetime(STAMPED + KEEP, over=True)
     assert BOUNDED.lifetime(redriven(FIRST_TIME - MS), now) == DOUBTFUL

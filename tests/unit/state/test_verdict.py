@@ -185,7 +185,8 @@ def of_source(source: bytes, text: str, **named: str) -> Write:
     return planned
 
 
-def test_f89_two_sources_that_use_one_id_in_a_session_conflict_and_none_is_lost_unsaid() -> None:
+@pytest.mark.reliability("F89")
+def test_two_sources_that_use_one_id_in_a_session_conflict_and_none_is_lost_unsaid() -> None:
     first, second = (of_source(source, repr(source)) for source in SOURCES)
     assert first.identity == second.identity == ("event", "s", "1")
     assert differing(judge(second, stored_by(first))) == "the stored event differs in payload"
@@ -193,6 +194,7 @@ def test_f89_two_sources_that_use_one_id_in_a_session_conflict_and_none_is_lost_
     assert outcome(again, stored_by(same)) is Outcome.DUPLICATE
 
 
-def test_f89_an_event_id_in_the_data_tells_two_sources_with_one_id_apart() -> None:
+@pytest.mark.reliability("F89")
+def test_an_event_id_in_the_data_tells_two_sources_with_one_id_apart() -> None:
     first, second = (of_source(source, "", eventId=repr(source)) for source in SOURCES)
     assert first.identity != second.identity

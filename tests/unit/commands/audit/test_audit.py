@@ -85,7 +85,8 @@ def moving(world: World, count: int) -> Iterator[str]:
             yield session_id
 
 
-async def test_f54_after_partitions_were_added_a_deleted_session_is_found_where_it_lies(
+@pytest.mark.reliability("F54")
+async def test_after_partitions_were_added_a_deleted_session_is_found_where_it_lies(
     world: World,
 ) -> None:
     for number in range(20):
@@ -103,7 +104,8 @@ async def test_f54_after_partitions_were_added_a_deleted_session_is_found_where_
     assert report.left_out == 0
 
 
-async def test_f54_where_nothing_lies_where_the_key_leads_every_partition_is_read(
+@pytest.mark.reliability("F54")
+async def test_where_nothing_lies_where_the_key_leads_every_partition_is_read(
     world: World,
 ) -> None:
     world.add_partition()
@@ -124,7 +126,8 @@ def world_key_of(world: World, partition: int) -> bytes:
     return next(key for key in keys if world.logs.home(EVENTS, key).partition == partition)
 
 
-async def test_f54_a_session_without_a_record_is_no_all_clear(world: World) -> None:
+@pytest.mark.reliability("F54")
+async def test_a_session_without_a_record_is_no_all_clear(world: World) -> None:
     await world.say(created("other"))
     report = await world.audit(sessions=("nobody",))
     assert report.total.total() == 0
@@ -132,7 +135,8 @@ async def test_f54_a_session_without_a_record_is_no_all_clear(world: World) -> N
     assert report.found
 
 
-async def test_f54_documents_say_where_else_to_look(world: World) -> None:
+@pytest.mark.reliability("F54")
+async def test_documents_say_where_else_to_look(world: World) -> None:
     world.add_partition()
     here, there = world_key_of(world, 0), world_key_of(world, 1)
     session_id = here.decode()
@@ -146,7 +150,8 @@ async def test_f54_documents_say_where_else_to_look(world: World) -> None:
     assert report.total == {Account.APPLIED: 3, Account.MISSING: 1}
 
 
-async def test_f54_every_partition_is_read_when_asked_for(world: World) -> None:
+@pytest.mark.reliability("F54")
+async def test_every_partition_is_read_when_asked_for(world: World) -> None:
     world.add_partition()
     here, there = world_key_of(world, 0), world_key_of(world, 1)
     session_id = here.decode()
@@ -161,7 +166,8 @@ async def test_f54_every_partition_is_read_when_asked_for(world: World) -> None:
 # --- counts that need not agree yet, or any more ------------------------------------------
 
 
-async def test_f55_events_that_the_group_has_not_read_are_no_disagreement(world: World) -> None:
+@pytest.mark.reliability("F55")
+async def test_events_that_the_group_has_not_read_are_no_disagreement(world: World) -> None:
     await world.say(created(), event("s", "1"), completed("s", eventCount=3))
     world.logs.publish(EVENTS, b"s", encoded(event("s", "2")))
     world.logs.publish(EVENTS, b"s", encoded(event("s", "3")))
@@ -170,7 +176,8 @@ async def test_f55_events_that_the_group_has_not_read_are_no_disagreement(world:
     assert (counts.total, counts.unread) == (0, 1)
 
 
-async def test_f55_fewer_events_are_a_disagreement_though_others_are_unread(world: World) -> None:
+@pytest.mark.reliability("F55")
+async def test_fewer_events_are_a_disagreement_though_others_are_unread(world: World) -> None:
     await world.say(created(), event("s", "1"), completed("s", eventCount=3))
     world.logs.publish(EVENTS, b"t", encoded(event("t", "2")))
     world.consumed = Consumed({TopicPartition(SESSIONS, 0): 2, TopicPartition(EVENTS, 0): 1})
@@ -180,7 +187,8 @@ async def test_f55_fewer_events_are_a_disagreement_though_others_are_unread(worl
 
 
 @pytest.mark.parametrize(("began_days_ago", "expired"), [(40, 1), (10, 0)])
-async def test_f55_events_that_have_expired_are_no_disagreement(
+@pytest.mark.reliability("F55")
+async def test_events_that_have_expired_are_no_disagreement(
     world: World, began_days_ago: int, expired: int
 ) -> None:
     now = datetime.now(UTC)
@@ -198,7 +206,8 @@ async def test_f55_events_that_have_expired_are_no_disagreement(
 # --- trouble that passes ------------------------------------------------------------------
 
 
-async def test_f55_trouble_of_either_server_that_passes_costs_an_audit_nothing(
+@pytest.mark.reliability("F55")
+async def test_trouble_of_either_server_that_passes_costs_an_audit_nothing(
     world: World,
 ) -> None:
     said = [created(), *[event("s", f"{number}") for number in range(5)]]

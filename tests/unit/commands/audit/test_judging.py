@@ -100,7 +100,8 @@ def case() -> Iterator[Case]:
 # --- letters that have expired ------------------------------------------------------------
 
 
-async def test_f45_a_deleted_document_is_missing_though_letters_of_its_time_have_expired(
+@pytest.mark.reliability("F45")
+async def test_a_deleted_document_is_missing_though_letters_of_its_time_have_expired(
     case: Case,
 ) -> None:
     said = [record(created()), record(event(), 1)]
@@ -113,7 +114,8 @@ async def test_f45_a_deleted_document_is_missing_though_letters_of_its_time_have
     assert case.emitted() == [(1, Account.MISSING)]
 
 
-async def test_f45_a_rejected_record_whose_letter_may_have_expired_is_unknown_found_and_emitted(
+@pytest.mark.reliability("F45")
+async def test_a_rejected_record_whose_letter_may_have_expired_is_unknown_found_and_emitted(
     case: Case,
 ) -> None:
     await case.load(expired=1)
@@ -123,7 +125,8 @@ async def test_f45_a_rejected_record_whose_letter_may_have_expired_is_unknown_fo
     assert case.emitted() == [(0, Account.UNKNOWN)]
 
 
-async def test_f45_a_conflict_whose_letter_may_have_expired_is_unknown_found_and_emitted(
+@pytest.mark.reliability("F45")
+async def test_a_conflict_whose_letter_may_have_expired_is_unknown_found_and_emitted(
     case: Case,
 ) -> None:
     said = [record(created()), record(event(), 1), record(event(payload={"text": "other"}), 2)]
@@ -135,7 +138,8 @@ async def test_f45_a_conflict_whose_letter_may_have_expired_is_unknown_found_and
     assert case.emitted() == [(2, Account.UNKNOWN)]
 
 
-async def test_f45_a_letter_of_a_conflict_accounts_for_no_document_that_is_gone(
+@pytest.mark.reliability("F45")
+async def test_a_letter_of_a_conflict_accounts_for_no_document_that_is_gone(
     case: Case,
 ) -> None:
     said = [record(created()), record(event(), 1), record(completed(), 2)]
@@ -149,7 +153,8 @@ async def test_f45_a_letter_of_a_conflict_accounts_for_no_document_that_is_gone(
     assert report.total == {Account.APPLIED: 1, Account.MISSING: 2}
 
 
-async def test_f45_a_record_that_was_refused_for_good_is_dead_by_its_letter(case: Case) -> None:
+@pytest.mark.reliability("F45")
+async def test_a_record_that_was_refused_for_good_is_dead_by_its_letter(case: Case) -> None:
     said = record(event())
     await case.load(letter(said, Reason.KEY_MISMATCH))
     report = await case.audited(said)
@@ -161,7 +166,8 @@ async def test_f45_a_record_that_was_refused_for_good_is_dead_by_its_letter(case
 
 
 @pytest.mark.parametrize("expired", [0, 1])
-async def test_f46_an_altered_document_stays_altered_when_its_own_record_has_left_a_letter(
+@pytest.mark.reliability("F46")
+async def test_an_altered_document_stays_altered_when_its_own_record_has_left_a_letter(
     case: Case, expired: int
 ) -> None:
     said = [record(created()), record(event(), 1)]
@@ -173,7 +179,8 @@ async def test_f46_an_altered_document_stays_altered_when_its_own_record_has_lef
     assert case.emitted() == [(1, Account.ALTERED)]
 
 
-async def test_f46_an_altered_session_stays_altered_when_its_own_record_has_left_a_letter(
+@pytest.mark.reliability("F46")
+async def test_an_altered_session_stays_altered_when_its_own_record_has_left_a_letter(
     case: Case,
 ) -> None:
     said = record(created())
@@ -183,7 +190,8 @@ async def test_f46_an_altered_session_stays_altered_when_its_own_record_has_left
     assert (await case.audited(said)).total == {Account.ALTERED: 1}
 
 
-async def test_f46_letters_of_other_groups_explain_nothing(case: Case) -> None:
+@pytest.mark.reliability("F46")
+async def test_letters_of_other_groups_explain_nothing(case: Case) -> None:
     said = [
         record(created()),
         record(event(), 1),
@@ -218,7 +226,8 @@ class WithoutIndex(MemoryCollections):
             yield document
 
 
-async def test_f56_two_documents_of_one_identity_are_found_and_emitted(case: Case) -> None:
+@pytest.mark.reliability("F56")
+async def test_two_documents_of_one_identity_are_found_and_emitted(case: Case) -> None:
     case.collections = WithoutIndex()
     said = [record(created()), record(event(), 1)]
     await case.apply(*said)
@@ -234,7 +243,8 @@ async def test_f56_two_documents_of_one_identity_are_found_and_emitted(case: Cas
 
 
 @pytest.mark.parametrize(("written", "audited"), [(None, 90), (90, None), (90, 30_000)])
-async def test_f55_another_retention_than_that_of_the_writes_is_no_alteration(
+@pytest.mark.reliability("F55")
+async def test_another_retention_than_that_of_the_writes_is_no_alteration(
     case: Case, written: int | None, audited: int | None
 ) -> None:
     before, now = (
@@ -251,7 +261,8 @@ async def test_f55_another_retention_than_that_of_the_writes_is_no_alteration(
     assert (await case.audited(*said, retention=now)).total == {Account.APPLIED: 3}
 
 
-async def test_f55_what_a_shorter_retention_would_have_skipped_is_compared_where_it_is_stored(
+@pytest.mark.reliability("F55")
+async def test_what_a_shorter_retention_would_have_skipped_is_compared_where_it_is_stored(
     case: Case,
 ) -> None:
     said = [record(created()), record(event(), 1), record(event("s", "gone"), 2)]
@@ -278,7 +289,8 @@ class Weighed(MemoryCollections):
             yield document
 
 
-async def test_f69_an_audit_reads_of_sessions_what_it_judges_and_never_too_many_at_once(
+@pytest.mark.reliability("F69")
+async def test_an_audit_reads_of_sessions_what_it_judges_and_never_too_many_at_once(
     case: Case,
 ) -> None:
     case.collections = weighed = Weighed()

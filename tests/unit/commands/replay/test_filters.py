@@ -89,7 +89,8 @@ def test_session_and_type_must_both_fit() -> None:
     assert not both.wants(Record("t", 0, 0, 0, b"a", b"not JSON"))
 
 
-def test_f81_a_time_s_records_are_found_wherever_they_stand_and_the_others_counted() -> None:
+@pytest.mark.reliability("F81")
+def test_a_time_s_records_are_found_wherever_they_stand_and_the_others_counted() -> None:
     stamps = [1, 5, 900, 6, 2, 7, -1, 10]
     filtered = TimeFilter(OF_SESSION, Bounds(from_ms=5, to_ms=10))
     records = [replace(record(event("sitzung-ü")), timestamp_ms=stamp) for stamp in stamps]

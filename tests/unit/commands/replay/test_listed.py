@@ -76,7 +76,8 @@ def test_altered_records_are_left_out_unless_they_are_to_be_repaired() -> None:
 
 
 @pytest.mark.parametrize("lines", [("missing", "altered"), ("altered", "missing")])
-def test_f90_of_a_record_that_is_listed_twice_altered_counts(lines: tuple[str, str]) -> None:
+@pytest.mark.reliability("F90")
+def test_of_a_record_that_is_listed_twice_altered_counts(lines: tuple[str, str]) -> None:
     twice = [line(3, problem) for problem in lines]
     for listed in load(*twice):
         assert (wanted(listed), listed.left_out) == ([], 1)

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 KILLED_WITH_CONTENT = """
 import os, signal
 from consumer.commands.replay import on_disk
@@ -22,7 +24,8 @@ with on_disk.scratch_database() as database:
 """
 
 
-def test_f88_a_process_that_is_killed_leaves_nothing_of_what_people_said(tmp_path: Path) -> None:
+@pytest.mark.reliability("F88")
+def test_a_process_that_is_killed_leaves_nothing_of_what_people_said(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", KILLED_WITH_CONTENT],
         env=os.environ | {"TMPDIR": str(tmp_path), "SQLITE_TMPDIR": str(tmp_path)},

@@ -94,7 +94,8 @@ def test_an_interruption_says_how_much_is_left(capsys: pytest.CaptureFixture[str
         ({"finished": False, "not_found": 1}, ExitCode.DEADLINE),
     ],
 )
-def test_f48_f90_a_replay_that_has_not_got_all_of_it_does_not_end_well(
+@pytest.mark.reliability("F48", "F90")
+def test_a_replay_that_has_not_got_all_of_it_does_not_end_well(
     facts: dict[str, Any], code: ExitCode
 ) -> None:
     one = report(**facts)
@@ -111,14 +112,16 @@ def test_what_could_not_be_done_is_said(capsys: pytest.CaptureFixture[str]) -> N
     assert "3 partitions not read" in printed(capsys, report(elsewhere=3))
 
 
-def test_f54_no_record_of_a_session_is_a_finding(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.reliability("F54")
+def test_no_record_of_a_session_is_a_finding(capsys: pytest.CaptureFixture[str]) -> None:
     one = report(unread=[], nothing_found=True)
     assert one.exit_code is ExitCode.FOUND
     assert "no record of these sessions was found" in printed(capsys, one)
     assert report(unread=[]).exit_code is ExitCode.DONE
 
 
-def test_f81_what_a_time_passes_over_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.reliability("F81")
+def test_what_a_time_passes_over_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     said = " ".join(printed(capsys, report(outside=1, before=2_000)).split())
     assert "2,000 offsets before the first record of that time, by the brokers' index" in said
     assert "1 record read and passed over, whose own time lies outside" in said
@@ -156,7 +159,8 @@ def test_json_has_every_outcome_by_name_in_one_line(capsys: pytest.CaptureFixtur
     }
 
 
-def test_f50_what_was_skipped_for_its_age_is_told_from_tombstones(
+@pytest.mark.reliability("F50")
+def test_what_was_skipped_for_its_age_is_told_from_tombstones(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     said = " ".join(printed(capsys, report()).split())

@@ -104,7 +104,8 @@ def mongo(**changed: object) -> Settings:
         ),
     ],
 )
-def test_f63_f90_a_state_file_belongs_to_the_servers_and_the_collections_it_was_written_for(
+@pytest.mark.reliability("F63", "F90")
+def test_a_state_file_belongs_to_the_servers_and_the_collections_it_was_written_for(
     elsewhere: Settings, named: str, tmp_path: Path
 ) -> None:
     request = Request(everything=True)
@@ -115,7 +116,8 @@ def test_f63_f90_a_state_file_belongs_to_the_servers_and_the_collections_it_was_
     assert "p@" not in path.read_text()
 
 
-def test_f63_the_same_servers_may_be_named_in_another_way() -> None:
+@pytest.mark.reliability("F63")
+def test_the_same_servers_may_be_named_in_another_way() -> None:
     request, ids = Request(everything=True), {"t": "id"}
     one = selection_facts(request, WHERE, None, ids)
     other = mongo(uri=SecretStr("mongodb://other:secret@B:27017,a:27017/admin?w=1")).model_copy(

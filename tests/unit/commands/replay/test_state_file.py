@@ -102,7 +102,8 @@ def test_the_file_is_replaced_and_never_written_over(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == [older, path]
 
 
-def test_f80_a_state_of_another_log_is_refused(tmp_path: Path) -> None:
+@pytest.mark.reliability("F80")
+def test_a_state_of_another_log_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "state"
     StateFile(path, SELECTION, {"t": "first", "u": None}).save(PROGRESS)
     assert StateFile(path, SELECTION, {"t": "first", "u": "any"}).load() == PROGRESS
@@ -113,7 +114,8 @@ def test_f80_a_state_of_another_log_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_f88_a_link_stays_and_what_it_points_to_is_replaced(tmp_path: Path, there: bool) -> None:
+@pytest.mark.reliability("F88")
+def test_a_link_stays_and_what_it_points_to_is_replaced(tmp_path: Path, there: bool) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     target, link = elsewhere / "state", tmp_path / "link"

@@ -46,7 +46,8 @@ async def test_what_was_redriven_is_no_more_discarded_unless_all_is_asked_for(
     assert (left.dealt_with_before, marked.discarded) == (1, 1)
 
 
-async def test_f85_a_discard_that_the_brokers_stop_says_what_it_did(memory: Memory) -> None:
+@pytest.mark.reliability("F85")
+async def test_a_discard_that_the_brokers_stop_says_what_it_did(memory: Memory) -> None:
     outbox, log = FakeOutbox(), LetterLog()
     for offset in range(3):
         log.add(origin=Position(EVENTS, 0, offset))

@@ -109,7 +109,8 @@ def test_copies_of_one_failure_share_a_key_and_other_failures_have_others() -> N
         {"attempt": 2},
     ],
 )
-def test_f85_letters_without_a_timestamp_are_told_apart_by_what_they_hold(
+@pytest.mark.reliability("F85")
+def test_letters_without_a_timestamp_are_told_apart_by_what_they_hold(
     other: dict[str, Any],
 ) -> None:
     log = LetterLog()
@@ -120,7 +121,8 @@ def test_f85_letters_without_a_timestamp_are_told_apart_by_what_they_hold(
     assert log.add(**record | other).state_key != first.state_key
 
 
-def test_f85_unreadable_letters_at_one_place_of_a_topic_made_anew_are_two() -> None:
+@pytest.mark.reliability("F85")
+def test_unreadable_letters_at_one_place_of_a_topic_made_anew_are_two() -> None:
     old, new = (LetterLog().append(b"k", value, ()) for value in (b"rubbish", b"new and unread"))
     assert read_letter(old).state_key != read_letter(new).state_key
     assert read_letter(old).state_key == read_letter(old).state_key
@@ -130,9 +132,8 @@ def test_f85_unreadable_letters_at_one_place_of_a_topic_made_anew_are_two() -> N
 
 @pytest.mark.parametrize("header", ["dlq-truncated", "dlq-size", "dlq-sha256"])
 @pytest.mark.parametrize("value", [b"5000", b"", None])
-def test_f90_any_one_trace_of_a_cut_makes_a_letter_truncated(
-    header: str, value: bytes | None
-) -> None:
+@pytest.mark.reliability("F90")
+def test_any_one_trace_of_a_cut_makes_a_letter_truncated(header: str, value: bytes | None) -> None:
     whole = a_letter()
     headers = (*whole.record.headers, (header, value))
     letter = read_letter(LetterLog().append(whole.key, whole.record.value, headers))

@@ -62,7 +62,8 @@ def test_an_entry_says_what_was_done_and_can_be_read_again(fate: Fate) -> None:
 @pytest.mark.parametrize(
     "value", [b"", b"\xff", b"[]", b"{}", b'{"state":"lost"}', b'{"state":{}}', b"[" * 100_000]
 )
-def test_f85_an_entry_that_this_version_cannot_read_still_says_that_the_letter_was_dealt_with(
+@pytest.mark.reliability("F85")
+def test_an_entry_that_this_version_cannot_read_still_says_that_the_letter_was_dealt_with(
     value: bytes,
 ) -> None:
     assert fate_of(value) is Fate.UNKNOWN

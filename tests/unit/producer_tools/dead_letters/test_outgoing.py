@@ -124,7 +124,8 @@ def test_a_timestamp_that_would_not_survive_is_left_to_its_header(
 
 
 @pytest.mark.parametrize("timestamp_ms", [0, STAMPED_MS, NOW_MS - 1, NOW_MS, NOW_MS + 60_000])
-def test_f79_where_the_brokers_do_not_tell_their_retention_the_clocks_time_is_sent(
+@pytest.mark.reliability("F79")
+def test_where_the_brokers_do_not_tell_their_retention_the_clocks_time_is_sent(
     timestamp_ms: int,
 ) -> None:
     told_nothing = Destination.from_configs(EVENTS, 6, {"cleanup.policy": "delete"})
@@ -165,7 +166,8 @@ def test_headers_that_a_transform_puts_in_cannot_forge_ours() -> None:
 
 
 @pytest.mark.parametrize("old_key", [b"old", None])
-def test_f90_the_key_that_a_transform_gives_decides_the_partition(old_key: bytes | None) -> None:
+@pytest.mark.reliability("F90")
+def test_the_key_that_a_transform_gives_decides_the_partition(old_key: bytes | None) -> None:
     letter = a_letter(key=old_key, origin=Position(EVENTS, 4, 7))
     rekeyed = replace(letter.failed, key=b"new")
     record = redriven(letter, rekeyed, destination(), NOW_MS)

@@ -190,7 +190,8 @@ async def test_letters_that_cannot_go_back_are_told_of_and_left(memory: Memory) 
 
 
 @pytest.mark.parametrize("policy", ["compact", "compact,delete"])
-async def test_f79_a_letter_does_not_go_back_to_a_topic_that_keeps_one_record_a_session(
+@pytest.mark.reliability("F79")
+async def test_a_letter_does_not_go_back_to_a_topic_that_keeps_one_record_a_session(
     memory: Memory, policy: str
 ) -> None:
     outbox, told = FakeOutbox(), Told()
@@ -254,7 +255,8 @@ async def test_what_was_acknowledged_before_the_brokers_fell_silent_is_remembere
     assert len(outbox.sent(STATE)) == len(outbox.sent()) == 4
 
 
-async def test_f85_a_redrive_that_the_brokers_stop_counts_what_it_did(memory: Memory) -> None:
+@pytest.mark.reliability("F85")
+async def test_a_redrive_that_the_brokers_stop_counts_what_it_did(memory: Memory) -> None:
     def fall_silent(record: OutgoingRecord) -> Answer | None:
         if record.topic == STATE and outbox.sent(STATE):
             return Unanswered(OSError("gone"))
@@ -269,7 +271,8 @@ async def test_f85_a_redrive_that_the_brokers_stop_counts_what_it_did(memory: Me
     assert (tally.fates, tally.unconfirmed, tally.unremembered) == ({Fate.REDRIVEN: 2}, 0, 2)
 
 
-async def test_f85_a_letter_whose_state_is_of_a_later_version_is_left_and_counted(
+@pytest.mark.reliability("F85")
+async def test_a_letter_whose_state_is_of_a_later_version_is_left_and_counted(
     memory: Memory,
 ) -> None:
     outbox, log = FakeOutbox(), LetterLog()

@@ -146,7 +146,8 @@ class Reader:
             yield part.partition, ()
 
 
-async def test_f90_letters_are_looked_for_an_hour_earlier_since_clocks_differ() -> None:
+@pytest.mark.reliability("F90")
+async def test_letters_are_looked_for_an_hour_earlier_since_clocks_differ() -> None:
     reader = Reader()
     await letter_ranges(reader, "letters", Selection(since=FAILED_AT))
     an_hour_earlier = int((FAILED_AT - timedelta(hours=1)).timestamp() * 1000)

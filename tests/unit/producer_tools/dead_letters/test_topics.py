@@ -48,7 +48,8 @@ async def test_a_created_topic_is_said_with_its_settings(asked: SimpleNamespace)
 @pytest.mark.parametrize(
     ("told", "largest"), [({"max.message.bytes": "2097152"}, "2097152"), ({}, "1065536")]
 )
-def test_f85_the_parking_topic_takes_whatever_the_dead_letter_topic_holds(
+@pytest.mark.reliability("F85")
+def test_the_parking_topic_takes_whatever_the_dead_letter_topic_holds(
     told: dict[str, str], largest: str
 ) -> None:
     configs = topics.parking_configs(TopicDescription("letters", 3, 1, told), 1_000_000)

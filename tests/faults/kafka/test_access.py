@@ -19,7 +19,7 @@ from tests.faults.kafka.clusters import mocked
 from tests.faults.kafka.engine import event_keys, publish_events, running
 from tests.faults.kafka.frames import Api
 from tests.faults.kafka.reading import BRISK, ONE, quick
-from tests.faults.kafka.test_traps_a_membership import saying
+from tests.faults.kafka.test_client_membership import saying
 from tests.servers.topics import create_topics
 
 GROUP_REFUSED, TOPIC_REFUSED = 30, 29
@@ -75,7 +75,8 @@ async def user(
     ],
     ids=["group", "topic"],
 )
-async def test_f26_what_brokers_refuse_for_a_while_is_said_and_survived(
+@pytest.mark.reliability("F26")
+async def test_what_brokers_refuse_for_a_while_is_said_and_survived(
     api: Api, refusal: Any, cause: str
 ) -> None:
     async with mocked(1) as (_, frames):
@@ -94,7 +95,8 @@ async def test_f26_what_brokers_refuse_for_a_while_is_said_and_survived(
 
 
 @pytest.mark.real_kafka
-async def test_f26_a_grant_on_the_group_that_is_revoked_is_said_and_survived(
+@pytest.mark.reliability("F26")
+async def test_a_grant_on_the_group_that_is_revoked_is_said_and_survived(
     user: User, kafka_bootstrap_servers: str
 ) -> None:
     await publish_events(kafka_bootstrap_servers, {user.partition: EVENTS})
@@ -113,7 +115,8 @@ async def test_f26_a_grant_on_the_group_that_is_revoked_is_said_and_survived(
 
 
 @pytest.mark.real_kafka
-async def test_f26_a_grant_on_the_topic_that_is_revoked_is_said_and_survived(
+@pytest.mark.reliability("F26")
+async def test_a_grant_on_the_topic_that_is_revoked_is_said_and_survived(
     user: User, kafka_bootstrap_servers: str
 ) -> None:
     await publish_events(kafka_bootstrap_servers, {user.partition: EVENTS})
@@ -135,7 +138,8 @@ async def test_f26_a_grant_on_the_topic_that_is_revoked_is_said_and_survived(
 
 
 @pytest.mark.real_kafka
-async def test_f27_a_password_that_is_changed_is_said_without_a_hot_loop_and_survived(
+@pytest.mark.reliability("F27")
+async def test_a_password_that_is_changed_is_said_without_a_hot_loop_and_survived(
     user: User,
     kafka_bootstrap_servers: str,
     caplog: pytest.LogCaptureFixture,
@@ -163,7 +167,8 @@ async def test_f27_a_password_that_is_changed_is_said_without_a_hot_loop_and_sur
 
 
 @pytest.mark.real_kafka
-async def test_f27_a_wrong_password_at_the_start_is_trouble_that_is_named(user: User) -> None:
+@pytest.mark.reliability("F27")
+async def test_a_wrong_password_at_the_start_is_trouble_that_is_named(user: User) -> None:
     wrong = user.kafka.security.model_copy(update={"password": SecretStr("wrong")})
     async with running(user.kafka.model_copy(update={"security": wrong})) as member:
         await member.until(lambda: len(member.seen.retries) >= 3)

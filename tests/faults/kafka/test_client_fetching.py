@@ -30,7 +30,8 @@ MIB = 1024 * 1024
 CODECS = {"gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 
 
-async def test_a2_a_partition_that_cannot_be_decoded_takes_no_record_of_another_with_it() -> None:
+@pytest.mark.reliability("A2")
+async def test_a_partition_that_cannot_be_decoded_takes_no_record_of_another_with_it() -> None:
     async with (
         mocked(2, records=20) as (_, frames),
         reading(quick(frames.bootstrap_servers)) as reader,
@@ -48,7 +49,8 @@ async def test_a2_a_partition_that_cannot_be_decoded_takes_no_record_of_another_
         assert reader.offsets(ONE) == reader.offsets(TWO) == list(range(20))
 
 
-async def test_a2_what_stands_before_a_batch_that_cannot_be_decoded_is_read() -> None:
+@pytest.mark.reliability("A2")
+async def test_what_stands_before_a_batch_that_cannot_be_decoded_is_read() -> None:
     fives = [batch([(None, b"value", ())] * 5, base=base) for base in (0, 5, 10, 15)]
     async with (
         mocked(1, records=20, batches=4) as (_, frames),
@@ -63,7 +65,8 @@ async def test_a2_what_stands_before_a_batch_that_cannot_be_decoded_is_read() ->
         assert error.detail == "offsets 10 to 14 cannot be read"
 
 
-async def test_a3_a_fetch_that_failed_does_not_count_as_a_poll_that_goes_on_for_ever() -> None:
+@pytest.mark.reliability("A3")
+async def test_a_fetch_that_failed_does_not_count_as_a_poll_that_goes_on_for_ever() -> None:
     async with mocked(1, records=10) as (_, frames):
         frames.edit(Api.FETCH, logs(lambda _, log: log[:40]))
         kafka = quick(frames.bootstrap_servers, max_poll_interval=1.2)
@@ -73,7 +76,8 @@ async def test_a3_a_fetch_that_failed_does_not_count_as_a_poll_that_goes_on_for_
             await eventually(lambda: reader.consumer._coordinator.generation < 0, seconds=6.0)
 
 
-async def test_a21_a_record_that_the_client_finds_too_large_is_not_skipped() -> None:
+@pytest.mark.reliability("A21")
+async def test_a_record_that_the_client_finds_too_large_is_not_skipped() -> None:
     async with mocked(1, records=5) as (_, frames):
         short = frames.edit(Api.FETCH, logs(lambda _, log: log[:40]), times=2)
         async with reading(quick(frames.bootstrap_servers)) as reader:
@@ -83,7 +87,8 @@ async def test_a21_a_record_that_the_client_finds_too_large_is_not_skipped() -> 
             assert reader.offsets(ONE) == list(range(5))
 
 
-async def test_a22_a_broker_that_answers_with_errors_is_asked_again_with_pauses() -> None:
+@pytest.mark.reliability("A22")
+async def test_a_broker_that_answers_with_errors_is_asked_again_with_pauses() -> None:
     async with mocked(2, records=5) as (_, frames):
         failing = frames.edit(Api.FETCH, refusing(KAFKA_STORAGE_ERROR, TWO))
         async with reading(quick(frames.bootstrap_servers)) as reader:
@@ -96,7 +101,8 @@ async def test_a22_a_broker_that_answers_with_errors_is_asked_again_with_pauses(
             await reader.until_read({TWO: 5})
 
 
-async def test_a22_a_partition_that_can_be_read_again_is_said_before_any_record_comes() -> None:
+@pytest.mark.reliability("A22")
+async def test_a_partition_that_can_be_read_again_is_said_before_any_record_comes() -> None:
     async with mocked(1) as (_, frames):
         await publish_events(frames.bootstrap_servers, {ONE: 5})
         async with running(quick(frames.bootstrap_servers)) as member:
@@ -109,7 +115,8 @@ async def test_a22_a_partition_that_can_be_read_again_is_said_before_any_record_
             assert member.seen.readables == [ONE]
 
 
-async def test_a22_a_client_whose_fetching_has_died_is_replaced() -> None:
+@pytest.mark.reliability("A22")
+async def test_a_client_whose_fetching_has_died_is_replaced() -> None:
     async with (
         mocked(1, records=5) as (_, frames),
         reading(quick(frames.bootstrap_servers, **BRISK)) as reader,
@@ -132,26 +139,30 @@ def decompressor(codec: str, max_bytes: int) -> Callable[[bytes], bytes]:
 
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("size", [0, 1, 1000, 3 * MIB])
-def test_a23_within_the_limit_everything_is_unpacked(codec: str, size: int) -> None:
+@pytest.mark.reliability("A23")
+def test_within_the_limit_everything_is_unpacked(codec: str, size: int) -> None:
     content = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
     assert decompressor(codec, 3 * MIB)(compressed(codec, content)) == content
 
 
 @pytest.mark.parametrize("codec", CODECS)
-def test_a23_beyond_the_limit_nothing_is_unpacked(codec: str) -> None:
+@pytest.mark.reliability("A23")
+def test_beyond_the_limit_nothing_is_unpacked(codec: str) -> None:
     bomb = compressed(codec, bytes(3 * MIB + 1))
     with pytest.raises(DecompressionLimitError):
         decompressor(codec, 3 * MIB)(bomb)
 
 
 @pytest.mark.parametrize("codec", CODECS)
-def test_a23_what_is_damaged_is_not_taken_for_too_large(codec: str) -> None:
+@pytest.mark.reliability("A23")
+def test_what_is_damaged_is_not_taken_for_too_large(codec: str) -> None:
     damaged = compressed(codec, b"hello " * 1000)[:-20]
     with pytest.raises((cramjam.DecompressionError, MalformedSnappyError)):
         decompressor(codec, 3 * MIB)(damaged)
 
 
-def test_a23_snappy_without_its_framing_is_bounded_too() -> None:
+@pytest.mark.reliability("A23")
+def test_snappy_without_its_framing_is_bounded_too() -> None:
     raw = bytes(cramjam.snappy.compress_raw(bytes(MIB)))
     assert decompressor("snappy", MIB)(raw) == bytes(MIB)
     with pytest.raises(DecompressionLimitError):
@@ -159,7 +170,8 @@ def test_a23_snappy_without_its_framing_is_bounded_too() -> None:
 
 
 @pytest.mark.parametrize("length", [-4, 0, 2**31 - 1])
-def test_a23_a_snappy_block_of_an_impossible_length_is_refused(length: int) -> None:
+@pytest.mark.reliability("A23")
+def test_a_snappy_block_of_an_impossible_length_is_refused(length: int) -> None:
     """With minus four the client's own way would go round for ever."""
     whole = bytearray(compressed("snappy", b"hello " * 10))
     whole[16:20] = (length & 0xFFFFFFFF).to_bytes(4, "big")
@@ -168,7 +180,8 @@ def test_a23_a_snappy_block_of_an_impossible_length_is_refused(length: int) -> N
 
 
 @pytest.mark.parametrize("codec", CODECS)
-async def test_a23_a_batch_that_unpacks_to_more_than_is_allowed_stops_its_partition_only(
+@pytest.mark.reliability("A23")
+async def test_a_batch_that_unpacks_to_more_than_is_allowed_stops_its_partition_only(
     codec: str,
 ) -> None:
     bomb = batch([(b"key", bytes(2 * MIB), ())], codec=CODECS[codec])
@@ -183,7 +196,8 @@ async def test_a23_a_batch_that_unpacks_to_more_than_is_allowed_stops_its_partit
             assert reader.offsets(TWO) == [0, 1, 2]
 
 
-async def test_a23_one_fetch_of_many_large_batches_hands_out_no_more_than_the_limit() -> None:
+@pytest.mark.reliability("A23")
+async def test_one_fetch_of_many_large_batches_hands_out_no_more_than_the_limit() -> None:
     large = batch([(None, bytes(MIB), ())], codec=CODECS["zstd"])
 
     def all_from_here_on(_: TopicPartition, log: bytes) -> bytes:
@@ -205,7 +219,8 @@ async def test_a23_one_fetch_of_many_large_batches_hands_out_no_more_than_the_li
 
 
 @pytest.mark.parametrize("codec", CODECS)
-def test_a24_a_codec_whose_library_is_missing_is_found_before_a_record_is_read(
+@pytest.mark.reliability("A24")
+def test_a_codec_whose_library_is_missing_is_found_before_a_record_is_read(
     codec: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     check_codecs()
@@ -215,7 +230,8 @@ def test_a24_a_codec_whose_library_is_missing_is_found_before_a_record_is_read(
         check_codecs()
 
 
-def test_a24_a_codec_that_gives_back_something_else_is_found_too(
+@pytest.mark.reliability("A24")
+def test_a_codec_that_gives_back_something_else_is_found_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     available, encode, _ = codecs._ROUND_TRIPS["lz4"]

@@ -38,7 +38,8 @@ def refused_as_a_whole(code: int) -> Any:
 
 
 @pytest.mark.parametrize("code", [LOAD_IN_PROGRESS, NOT_COORDINATOR, GROUP_AUTHORIZATION_FAILED])
-async def test_a1_an_offset_fetch_error_of_the_whole_reply_never_restarts_a_partition(
+@pytest.mark.reliability("A1")
+async def test_an_offset_fetch_error_of_the_whole_reply_never_restarts_a_partition(
     code: int,
 ) -> None:
     async with mocked(1, records=40) as (_, frames):
@@ -51,7 +52,8 @@ async def test_a1_an_offset_fetch_error_of_the_whole_reply_never_restarts_a_part
             assert reader.offsets(ONE) == list(range(12, 40))
 
 
-async def test_a10_a_member_that_was_made_to_leave_commits_nothing() -> None:
+@pytest.mark.reliability("A10")
+async def test_a_member_that_was_made_to_leave_commits_nothing() -> None:
     async with mocked(1, records=10) as (_, frames):
         kafka = quick(frames.bootstrap_servers, max_poll_interval=1.2)
         async with reading(kafka) as reader:
@@ -65,7 +67,8 @@ async def test_a10_a_member_that_was_made_to_leave_commits_nothing() -> None:
             assert await reader.source.committed([ONE]) == {ONE: 10}
 
 
-def test_a11_a_batch_of_an_older_assignment_moves_no_offset_of_the_new_one() -> None:
+@pytest.mark.reliability("A11")
+def test_a_batch_of_an_older_assignment_moves_no_offset_of_the_new_one() -> None:
     ledger = Ledger()
     ledger.new_epoch()
     ledger.seed(ONE, 0)
@@ -79,7 +82,8 @@ def test_a11_a_batch_of_an_older_assignment_moves_no_offset_of_the_new_one() -> 
     assert ledger.uncommitted() == {ONE: 10}
 
 
-async def test_a11_a_refused_commit_of_an_older_assignment_is_never_sent_again() -> None:
+@pytest.mark.reliability("A11")
+async def test_a_refused_commit_of_an_older_assignment_is_never_sent_again() -> None:
     async with (
         mocked(1, records=10) as (_, frames),
         reading(quick(frames.bootstrap_servers, **BRISK)) as reader,
@@ -110,7 +114,8 @@ async def test_a11_a_refused_commit_of_an_older_assignment_is_never_sent_again()
         (30, "GroupAuthorizationFailedError"),
     ],
 )
-async def test_a12_every_refusal_of_a_commit_is_trouble_that_passes(code: int, cause: str) -> None:
+@pytest.mark.reliability("A12")
+async def test_every_refusal_of_a_commit_is_trouble_that_passes(code: int, cause: str) -> None:
     async with (
         mocked(1, records=10) as (_, frames),
         reading(quick(frames.bootstrap_servers)) as reader,
@@ -122,7 +127,8 @@ async def test_a12_every_refusal_of_a_commit_is_trouble_that_passes(code: int, c
         assert refusal.value.cause == cause
 
 
-async def test_a12_a_commit_without_an_answer_ends_at_its_deadline_and_none_overtakes_it() -> None:
+@pytest.mark.reliability("A12")
+async def test_a_commit_without_an_answer_ends_at_its_deadline_and_none_overtakes_it() -> None:
     async with mocked(1, records=10) as (_, frames):
         kafka = quick(frames.bootstrap_servers, request_timeout=1.0)
         async with reading(kafka) as reader:
@@ -135,7 +141,8 @@ async def test_a12_a_commit_without_an_answer_ends_at_its_deadline_and_none_over
             silence.end()
 
 
-async def test_a12_a_commit_for_a_partition_of_somebody_else_is_trouble_that_passes() -> None:
+@pytest.mark.reliability("A12")
+async def test_a_commit_for_a_partition_of_somebody_else_is_trouble_that_passes() -> None:
     async with (
         mocked(1, records=1) as (_, frames),
         reading(quick(frames.bootstrap_servers)) as reader,
@@ -145,7 +152,8 @@ async def test_a12_a_commit_for_a_partition_of_somebody_else_is_trouble_that_pas
             await reader.source.commit({TopicPartition(TOPIC, 7): 1})
 
 
-def test_a12_no_offset_below_zero_and_no_empty_commit_comes_out_of_the_ledger() -> None:
+@pytest.mark.reliability("A12")
+def test_no_offset_below_zero_and_no_empty_commit_comes_out_of_the_ledger() -> None:
     ledger = Ledger()
     ledger.new_epoch()
     ledger.seed(ONE, 0)
@@ -154,7 +162,8 @@ def test_a12_no_offset_below_zero_and_no_empty_commit_comes_out_of_the_ledger() 
         ledger.take(ONE, -1, 1)
 
 
-async def test_a13_what_was_handed_out_and_not_settled_is_never_committed() -> None:
+@pytest.mark.reliability("A13")
+async def test_what_was_handed_out_and_not_settled_is_never_committed() -> None:
     async with (
         mocked(2, records=30) as (_, frames),
         reading(quick(frames.bootstrap_servers, **BRISK)) as reader,

@@ -53,14 +53,16 @@ def with_payload(text: str) -> bytes:
     return encoded(event()).replace(b'{"text":"hello"}', b'{"x":' + text.encode() + b"}")
 
 
-async def test_b1_tombstones_are_skipped_and_keys_that_say_nothing_do_no_harm() -> None:
+@pytest.mark.reliability("B1")
+async def test_tombstones_are_skipped_and_keys_that_say_nothing_do_no_harm() -> None:
     assert await ends(None) is Outcome.SKIPPED
     assert await ends(b"") is Reason.UNDECODABLE
     for key in (None, b"", b"\xff\xfe"):
         assert await ends(encoded(event()), key=key) is Outcome.APPLIED
 
 
-async def test_b2_a_key_that_differs_is_applied_or_dead_lettered_as_the_policy_says() -> None:
+@pytest.mark.reliability("B2")
+async def test_a_key_that_differs_is_applied_or_dead_lettered_as_the_policy_says() -> None:
     assert await ends(encoded(event()), key=b"other") is Outcome.APPLIED
     strict = await Consumer(KeyPolicy.DEAD_LETTER).read(encoded(event()), key=b"other")
     assert strict.rejected is not None
@@ -79,11 +81,13 @@ async def test_b2_a_key_that_differs_is_applied_or_dead_lettered_as_the_policy_s
         b"[" + encoded(event()) + b"]",
     ],
 )
-async def test_b3_what_is_not_one_json_object_in_utf8_is_undecodable(value: bytes) -> None:
+@pytest.mark.reliability("B3")
+async def test_what_is_not_one_json_object_in_utf8_is_undecodable(value: bytes) -> None:
     assert await ends(value) is Reason.UNDECODABLE
 
 
-async def test_b4_unpaired_surrogates_are_refused_wherever_they_stand() -> None:
+@pytest.mark.reliability("B4")
+async def test_unpaired_surrogates_are_refused_wherever_they_stand() -> None:
     lone = '"\\ud800"'
     assert await ends(with_payload(lone)) is Reason.UNSTORABLE
     assert await ends(with_payload("{" + lone + ":1}")) is Reason.UNSTORABLE
@@ -91,7 +95,8 @@ async def test_b4_unpaired_surrogates_are_refused_wherever_they_stand() -> None:
     assert await ends(spoken) is Reason.INVALID
 
 
-async def test_b5_nul_is_refused_in_names_and_ids_and_kept_in_text() -> None:
+@pytest.mark.reliability("B5")
+async def test_nul_is_refused_in_names_and_ids_and_kept_in_text() -> None:
     assert await ends(with_payload('{"a\\u0000b":1}')) is Reason.UNSTORABLE
     spoken = encoded(event()).replace(b'"sessionId":"s"', b'"sessionId":"s\\u0000"')
     assert await ends(spoken) is Reason.INVALID
@@ -101,11 +106,13 @@ async def test_b5_nul_is_refused_in_names_and_ids_and_kept_in_text() -> None:
 @pytest.mark.parametrize(
     "number", [str(2**63), str(-(2**63) - 1), str(2**64), "9" * 5000, "1e400", "-1e400"]
 )
-async def test_b6_numbers_that_bson_cannot_hold_are_unstorable_alone(number: str) -> None:
+@pytest.mark.reliability("B6")
+async def test_numbers_that_bson_cannot_hold_are_unstorable_alone(number: str) -> None:
     assert await ends(with_payload(number)) is Reason.UNSTORABLE
 
 
-async def test_b7_nan_is_undecodable_and_no_number_loses_precision() -> None:
+@pytest.mark.reliability("B7")
+async def test_nan_is_undecodable_and_no_number_loses_precision() -> None:
     for literal in ("NaN", "Infinity", "-Infinity"):
         assert await ends(with_payload(literal)) is Reason.UNDECODABLE
     consumer = Consumer()
@@ -128,7 +135,8 @@ async def test_b7_nan_is_undecodable_and_no_number_loses_precision() -> None:
     ],
 )
 @pytest.mark.parametrize(("begin", "finish"), [("[", "]"), ('{"a":', "}")])
-async def test_b8_no_depth_breaks_more_than_its_record(
+@pytest.mark.reliability("B8")
+async def test_no_depth_breaks_more_than_its_record(
     levels: int, end: Outcome | Reason, begin: str, finish: str
 ) -> None:
     inner = "1" if begin != "[" else ""
@@ -144,13 +152,15 @@ async def test_b8_no_depth_breaks_more_than_its_record(
         (17 * MIB, Reason.UNSTORABLE),
     ],
 )
-async def test_b9_what_is_larger_than_a_document_may_be_is_unstorable(
+@pytest.mark.reliability("B9")
+async def test_what_is_larger_than_a_document_may_be_is_unstorable(
     size: int, end: Outcome | Reason
 ) -> None:
     assert await ends(with_payload('"' + "x" * size + '"')) is end
 
 
-async def test_b10_names_that_mean_something_elsewhere_are_inert_and_compared() -> None:
+@pytest.mark.reliability("B10")
+async def test_names_that_mean_something_elsewhere_are_inert_and_compared() -> None:
     names = '{"$set":1,"a.b":2,"":3,"__proto__":4,"_id":5,"$ref":"x","$id":6}'
     consumer = Consumer()
     assert (await consumer.read(with_payload(names))).outcome is Outcome.APPLIED
@@ -162,12 +172,14 @@ async def test_b10_names_that_mean_something_elsewhere_are_inert_and_compared() 
 @pytest.mark.parametrize(
     "session_id", [{"$ne": None}, ["a"], 1, True, None, "", "x" * 10_000_000, 1.5]
 )
-async def test_b11_a_session_id_that_is_no_short_text_is_invalid(session_id: object) -> None:
+@pytest.mark.reliability("B11")
+async def test_a_session_id_that_is_no_short_text_is_invalid(session_id: object) -> None:
     message = {**event(), "sessionId": session_id}
     assert await ends(json.dumps(message).encode()) is Reason.INVALID
 
 
-async def test_b12_ids_are_kept_as_they_are_and_told_apart_by_their_bytes() -> None:
+@pytest.mark.reliability("B12")
+async def test_ids_are_kept_as_they_are_and_told_apart_by_their_bytes() -> None:
     ids = ["a\nb", "\x1b[2J", "\u202eabc", "a\u200b", "\u00e9", "e\u0301", " a", "a", "A", "a "]
     consumer = Consumer()
     for session_id in ids:
@@ -175,14 +187,16 @@ async def test_b12_ids_are_kept_as_they_are_and_told_apart_by_their_bytes() -> N
         assert result.outcome is Outcome.APPLIED, session_id
 
 
-async def test_b13_of_a_name_that_stands_twice_the_last_one_counts() -> None:
+@pytest.mark.reliability("B13")
+async def test_of_a_name_that_stands_twice_the_last_one_counts() -> None:
     twice = encoded(event()).replace(b'"sessionId":"s"', b'"sessionId":"a","sessionId":"s"')
     consumer = Consumer()
     assert (await consumer.read(twice)).outcome is Outcome.APPLIED
     assert (await consumer.read(encoded(event()))).outcome is Outcome.DUPLICATE
 
 
-async def test_b14_unknown_kinds_are_refused_unknown_fields_ignored_missing_ones_invalid() -> None:
+@pytest.mark.reliability("B14")
+async def test_unknown_kinds_are_refused_unknown_fields_ignored_missing_ones_invalid() -> None:
     assert await ends(encoded({**event(), "type": "event.invented"})) is Reason.UNSUPPORTED_TYPE
     assert await ends(encoded({**event(), "more": [1]})) is Outcome.APPLIED
     assert await ends(encoded(event(eventId=None))) is Reason.INVALID
@@ -202,23 +216,27 @@ async def test_b14_unknown_kinds_are_refused_unknown_fields_ignored_missing_ones
         ("2026-03-04T10:00:60Z", Reason.INVALID),
     ],
 )
-async def test_b15_times_are_rfc_3339_or_invalid(written: str, end: Outcome | Reason) -> None:
+@pytest.mark.reliability("B15")
+async def test_times_are_rfc_3339_or_invalid(written: str, end: Outcome | Reason) -> None:
     assert await ends(encoded(event(timestamp=written))) is end
 
 
-async def test_b15_a_number_is_no_time() -> None:
+@pytest.mark.reliability("B15")
+async def test_a_number_is_no_time() -> None:
     for number in (1e20, -1, 1772618400000):
         message = {**event(), "timestamp": number}
         assert await ends(json.dumps(message).encode()) is Reason.INVALID
 
 
-async def test_b16_the_same_event_again_changes_nothing() -> None:
+@pytest.mark.reliability("B16")
+async def test_the_same_event_again_changes_nothing() -> None:
     consumer = Consumer()
     assert (await consumer.read(encoded(event()))).outcome is Outcome.APPLIED
     assert (await consumer.read(encoded(event()))).outcome is Outcome.DUPLICATE
 
 
-async def test_b17_the_same_id_with_other_content_is_a_conflict_and_the_first_stays() -> None:
+@pytest.mark.reliability("B17")
+async def test_the_same_id_with_other_content_is_a_conflict_and_the_first_stays() -> None:
     consumer = Consumer()
     await consumer.read(encoded(event()))
     other = await consumer.read(encoded(event(payload={"text": "other"})))
@@ -227,7 +245,8 @@ async def test_b17_the_same_id_with_other_content_is_a_conflict_and_the_first_st
     assert (await consumer.read(encoded(event()))).outcome is Outcome.DUPLICATE
 
 
-async def test_b18_stubs_late_events_and_ends_in_any_order_are_normal() -> None:
+@pytest.mark.reliability("B18")
+async def test_stubs_late_events_and_ends_in_any_order_are_normal() -> None:
     consumer = Consumer()
     assert (await consumer.read(encoded(event()))).outcome is Outcome.APPLIED
     assert (await consumer.read(encoded(completed()))).outcome is Outcome.APPLIED

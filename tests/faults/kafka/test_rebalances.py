@@ -20,7 +20,7 @@ from tests.faults.kafka.clusters import mocked
 from tests.faults.kafka.engine import WatchedStore, event_keys, publish_events, running
 from tests.faults.kafka.frames import Api
 from tests.faults.kafka.reading import BRISK, GROUP, ONE, TOPIC, quick
-from tests.faults.kafka.test_traps_a_offsets import LOAD_IN_PROGRESS
+from tests.faults.kafka.test_client_offsets import LOAD_IN_PROGRESS
 from tests.faults.proxy import proxied
 from tests.model import problems
 from tests.servers.topics import create_topics
@@ -32,7 +32,8 @@ FREEZE_DEADLINE = 40.0
 
 @pytest.mark.slow
 @pytest.mark.real_kafka
-async def test_f7_a_process_that_was_frozen_past_its_session_undoes_nothing_when_it_goes_on(
+@pytest.mark.reliability("F7")
+async def test_a_process_that_was_frozen_past_its_session_undoes_nothing_when_it_goes_on(
     kafka_bootstrap_servers: str, mongodb_uri: str, unique_name: str, tmp_path: Path, seed: int
 ) -> None:
     site = Site(kafka_bootstrap_servers, mongodb_uri, unique_name, partitions=2)
@@ -59,7 +60,8 @@ async def test_f7_a_process_that_was_frozen_past_its_session_undoes_nothing_when
     await site.drop_database()
 
 
-async def test_f7_what_a_frozen_process_had_not_committed_is_not_committed_after_it() -> None:
+@pytest.mark.reliability("F7")
+async def test_what_a_frozen_process_had_not_committed_is_not_committed_after_it() -> None:
     async with mocked(1) as (cluster, frames):
         await publish_events(frames.bootstrap_servers, {ONE: EVENTS})
         trouble = frames.refuse_commits(LOAD_IN_PROGRESS)
@@ -99,7 +101,8 @@ async def _next_owner(bootstrap_servers: str) -> None:
     await consumer.stop()
 
 
-async def test_f8_a_member_whose_loop_was_stuck_past_its_session_joins_again_without_loss() -> None:
+@pytest.mark.reliability("F8")
+async def test_a_member_whose_loop_was_stuck_past_its_session_joins_again_without_loss() -> None:
     async with mocked(1) as (_, frames):
         await publish_events(frames.bootstrap_servers, {ONE: EVENTS})
         store = WatchedStore()
@@ -117,7 +120,8 @@ async def test_f8_a_member_whose_loop_was_stuck_past_its_session_joins_again_wit
 
 
 @pytest.mark.real_kafka
-async def test_f11_a_batch_that_outlasts_a_rebalance_is_given_up_and_commits_nothing(
+@pytest.mark.reliability("F11")
+async def test_a_batch_that_outlasts_a_rebalance_is_given_up_and_commits_nothing(
     kafka_bootstrap_servers: str, unique_name: str
 ) -> None:
     partitions = [TopicPartition(unique_name, number) for number in range(4)]
@@ -142,7 +146,8 @@ async def test_f11_a_batch_that_outlasts_a_rebalance_is_given_up_and_commits_not
             assert len(first.seen.abandoned_records) == 4
 
 
-async def test_f12_a_batch_that_takes_longer_than_a_poll_may_does_not_cost_the_membership() -> None:
+@pytest.mark.reliability("F12")
+async def test_a_batch_that_takes_longer_than_a_poll_may_does_not_cost_the_membership() -> None:
     async with mocked(1) as (_, frames):
         await publish_events(frames.bootstrap_servers, {ONE: EVENTS})
         store = WatchedStore()

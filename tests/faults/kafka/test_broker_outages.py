@@ -48,7 +48,8 @@ def two_brokers(cluster: MockCluster) -> None:
     cluster.lead(*TWO, 2)
 
 
-async def test_f18_a_coordinator_that_moves_is_found_again() -> None:
+@pytest.mark.reliability("F18")
+async def test_a_coordinator_that_moves_is_found_again() -> None:
     async with mocked(brokers=2) as (cluster, frames):
         two_brokers(cluster)
         await publish_events(frames.bootstrap_servers, BOTH)
@@ -61,7 +62,8 @@ async def test_f18_a_coordinator_that_moves_is_found_again() -> None:
             assert len(member.clients) == 1
 
 
-async def test_f18_a_coordinator_that_dies_is_replaced_by_another() -> None:
+@pytest.mark.reliability("F18")
+async def test_a_coordinator_that_dies_is_replaced_by_another() -> None:
     async with mocked(brokers=2) as (cluster, frames):
         two_brokers(cluster)
         for partition in (ONE, TWO):
@@ -77,7 +79,8 @@ async def test_f18_a_coordinator_that_dies_is_replaced_by_another() -> None:
             assert member.store.events == event_keys(ALL)
 
 
-async def test_f68_without_any_broker_the_client_connects_seldom_and_it_is_counted(
+@pytest.mark.reliability("F68")
+async def test_without_any_broker_the_client_connects_seldom_and_it_is_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(client, "UNREACHABLE_AFTER", 0.5)
@@ -114,7 +117,8 @@ async def test_f68_without_any_broker_the_client_connects_seldom_and_it_is_count
             await member.until(lambda: member.committed == ALL, seconds=10.0)
 
 
-async def test_f19_a_partition_whose_leader_dies_is_read_on_from_the_next_one() -> None:
+@pytest.mark.reliability("F19")
+async def test_a_partition_whose_leader_dies_is_read_on_from_the_next_one() -> None:
     async with mocked(brokers=2) as (cluster, frames):
         two_brokers(cluster)
         await publish_events(frames.bootstrap_servers, BOTH)
@@ -128,7 +132,8 @@ async def test_f19_a_partition_whose_leader_dies_is_read_on_from_the_next_one() 
             assert len(member.seen.assignments) == 1
 
 
-async def test_f19_a_partition_whose_leader_moves_is_read_on_and_called_in_order() -> None:
+@pytest.mark.reliability("F19")
+async def test_a_partition_whose_leader_moves_is_read_on_and_called_in_order() -> None:
     async with mocked(brokers=2) as (cluster, frames):
         two_brokers(cluster)
         await publish_events(frames.bootstrap_servers, BOTH)
@@ -141,7 +146,8 @@ async def test_f19_a_partition_whose_leader_moves_is_read_on_and_called_in_order
             assert member.seen.unreadables == []
 
 
-async def test_f20_a_broker_that_accepts_and_says_nothing_stops_its_own_partitions_only() -> None:
+@pytest.mark.reliability("F20")
+async def test_a_broker_that_accepts_and_says_nothing_stops_its_own_partitions_only() -> None:
     async with mocked(brokers=2) as (cluster, frames):
         two_brokers(cluster)
         await publish_events(frames.bootstrap_servers, BOTH)
@@ -163,7 +169,8 @@ async def test_f20_a_broker_that_accepts_and_says_nothing_stops_its_own_partitio
             assert len(member.seen.assignments) == 1
 
 
-async def test_f20_a_cluster_that_was_silent_past_the_session_is_joined_again() -> None:
+@pytest.mark.reliability("F20")
+async def test_a_cluster_that_was_silent_past_the_session_is_joined_again() -> None:
     async with mocked() as (cluster, frames):
         await publish_events(frames.bootstrap_servers, BOTH)
         times = {"rebalance_timeout": 0.8, "request_timeout": 0.9, "session_timeout": 1.2}
@@ -178,7 +185,8 @@ async def test_f20_a_cluster_that_was_silent_past_the_session_is_joined_again() 
             assert member.store.events == event_keys(ALL)
 
 
-async def test_f21_without_brokers_the_process_lives_says_so_and_goes_on_later(
+@pytest.mark.reliability("F21")
+async def test_without_brokers_the_process_lives_says_so_and_goes_on_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(client, "UNREACHABLE_AFTER", 1.0)
@@ -219,7 +227,8 @@ def lag(proxy: Proxy) -> None:
 
 
 @pytest.mark.parametrize("harm", [reset_in_the_middle, half_open, crawl, lag])
-async def test_f22_what_a_network_does_to_a_connection_costs_time_and_no_record(
+@pytest.mark.reliability("F22")
+async def test_what_a_network_does_to_a_connection_costs_time_and_no_record(
     harm: Callable[[Proxy], None],
 ) -> None:
     store = WatchedStore()
@@ -257,7 +266,8 @@ def real(
 @pytest.mark.slow
 @pytest.mark.real_kafka
 @pytest.mark.kafka_control
-async def test_f18_f21_the_only_broker_is_killed_and_comes_back(
+@pytest.mark.reliability("F18", "F21")
+async def test_the_only_broker_is_killed_and_comes_back(
     kafka_bootstrap_servers: str,
     kafka_control: Control,
     real: tuple[TopicPartition, dict[str, object]],
@@ -280,7 +290,8 @@ async def test_f18_f21_the_only_broker_is_killed_and_comes_back(
 @pytest.mark.slow
 @pytest.mark.real_kafka
 @pytest.mark.kafka_control
-async def test_f20_a_coordinator_that_was_frozen_past_the_session_takes_its_members_back(
+@pytest.mark.reliability("F20")
+async def test_a_coordinator_that_was_frozen_past_the_session_takes_its_members_back(
     kafka_bootstrap_servers: str,
     kafka_control: Control,
     real: tuple[TopicPartition, dict[str, object]],

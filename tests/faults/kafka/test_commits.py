@@ -9,8 +9,8 @@ from tests.faults.kafka.clusters import mocked
 from tests.faults.kafka.engine import event_keys, publish_events, running, session_of
 from tests.faults.kafka.frames import Api
 from tests.faults.kafka.reading import BRISK, ONE, commit_beforehand, quick
-from tests.faults.kafka.test_traps_a_membership import FENCED_INSTANCE_ID, saying
-from tests.faults.kafka.test_traps_a_offsets import refused_as_a_whole
+from tests.faults.kafka.test_client_membership import FENCED_INSTANCE_ID, saying
+from tests.faults.kafka.test_client_offsets import refused_as_a_whole
 
 REBALANCING = 27
 EVENTS = 20
@@ -18,7 +18,8 @@ ALL = event_keys({ONE: EVENTS})
 
 
 @pytest.mark.parametrize("code", [14, 15, 16])
-async def test_f13_a_commit_that_meets_a_coordinator_in_trouble_is_made_good(code: int) -> None:
+@pytest.mark.reliability("F13")
+async def test_a_commit_that_meets_a_coordinator_in_trouble_is_made_good(code: int) -> None:
     async with mocked(1) as (_, frames):
         await publish_events(frames.bootstrap_servers, {ONE: EVENTS})
         trouble = frames.refuse_commits(code)
@@ -36,7 +37,8 @@ async def test_f13_a_commit_that_meets_a_coordinator_in_trouble_is_made_good(cod
 
 
 @pytest.mark.parametrize("code", [3, 14, 15])
-async def test_f61_a_commit_that_is_refused_is_told_at_once_and_keeps_nobody_waiting(
+@pytest.mark.reliability("F61")
+async def test_a_commit_that_is_refused_is_told_at_once_and_keeps_nobody_waiting(
     code: int,
 ) -> None:
     async with mocked(1) as (_, frames):
@@ -52,7 +54,8 @@ async def test_f61_a_commit_that_is_refused_is_told_at_once_and_keeps_nobody_wai
 
 
 @pytest.mark.parametrize("code", [22, 25, 27])
-async def test_f14_a_commit_of_one_who_is_no_member_any_more_is_dropped_and_the_records_come_again(
+@pytest.mark.reliability("F14")
+async def test_a_commit_of_one_who_is_no_member_any_more_is_dropped_and_the_records_come_again(
     code: int,
 ) -> None:
     async with mocked(1) as (_, frames):
@@ -78,7 +81,8 @@ async def test_f14_a_commit_of_one_who_is_no_member_any_more_is_dropped_and_the_
         (30, "GroupAuthorizationFailedError"),
     ],
 )
-async def test_f15_a_commit_that_is_refused_for_an_odd_reason_is_said_and_tried_again(
+@pytest.mark.reliability("F15")
+async def test_a_commit_that_is_refused_for_an_odd_reason_is_said_and_tried_again(
     code: int, cause: str
 ) -> None:
     async with mocked(1) as (_, frames):
@@ -99,7 +103,8 @@ async def test_f15_a_commit_that_is_refused_for_an_odd_reason_is_said_and_tried_
 
 
 @pytest.mark.parametrize("code", [14, 16, 30])
-async def test_f16_a_group_that_does_not_say_its_offsets_skips_nothing_and_replays_nothing(
+@pytest.mark.reliability("F16")
+async def test_a_group_that_does_not_say_its_offsets_skips_nothing_and_replays_nothing(
     code: int,
 ) -> None:
     async with mocked(1) as (_, frames):
@@ -113,7 +118,8 @@ async def test_f16_a_group_that_does_not_say_its_offsets_skips_nothing_and_repla
             assert set(member.store.applied.values()) == {1}
 
 
-async def test_f17_a_heartbeat_that_fails_oddly_costs_a_new_membership_and_no_record() -> None:
+@pytest.mark.reliability("F17")
+async def test_a_heartbeat_that_fails_oddly_costs_a_new_membership_and_no_record() -> None:
     async with mocked(1) as (_, frames):
         await publish_events(frames.bootstrap_servers, {ONE: EVENTS})
         async with running(quick(frames.bootstrap_servers, **BRISK)) as member:

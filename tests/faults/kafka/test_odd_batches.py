@@ -72,7 +72,8 @@ def of_no_length(content: bytes) -> bytes:
         pytest.param(of_no_length, "CorruptRecordException", id="a batch of no length"),
     ],
 )
-async def test_b19_a_batch_that_cannot_be_decoded_stops_its_partition_and_no_other(
+@pytest.mark.reliability("B19")
+async def test_a_batch_that_cannot_be_decoded_stops_its_partition_and_no_other(
     change: Change, cause: str
 ) -> None:
     async with mocked(2, records=20, batches=4) as (_, frames):
@@ -97,7 +98,8 @@ async def test_b19_a_batch_that_cannot_be_decoded_stops_its_partition_and_no_oth
         pytest.param(of_no_length, "CorruptRecordException", 20, id="a batch of no length"),
     ],
 )
-async def test_f59_readers_of_ranges_go_on_behind_a_batch_that_cannot_be_decoded(
+@pytest.mark.reliability("F59")
+async def test_readers_of_ranges_go_on_behind_a_batch_that_cannot_be_decoded(
     change: Change, cause: str, end: int
 ) -> None:
     async with mocked(2, records=20, batches=4) as (_, frames):
@@ -120,9 +122,8 @@ def bomb(unpacked: int) -> bytes:
     return checked(head + bytes(compressor.finish()))
 
 
-async def test_b20_a_bomb_stops_its_partition_and_costs_neither_the_memory_nor_the_process() -> (
-    None
-):
+@pytest.mark.reliability("B20")
+async def test_a_bomb_stops_its_partition_and_costs_neither_the_memory_nor_the_process() -> None:
     gibibyte = bomb(1024 * MIB)
     assert len(gibibyte) < MIB
     async with mocked(2) as (_, frames):
@@ -143,7 +144,8 @@ async def test_b20_a_bomb_stops_its_partition_and_costs_neither_the_memory_nor_t
         assert grown * 1024 < 256 * MIB
 
 
-async def test_b20_a_batch_of_very_many_records_is_handed_out_in_portions() -> None:
+@pytest.mark.reliability("B20")
+async def test_a_batch_of_very_many_records_is_handed_out_in_portions() -> None:
     count = 100_000
     many = batch([(None, b"", ())] * count, codec=CODECS["lz4"])
     async with mocked(1, records=1) as (_, frames):
@@ -167,7 +169,8 @@ ODD_HEADERS: Sequence[Headers] = (
 
 
 @pytest.mark.parametrize("headers", ODD_HEADERS, ids=["10 000", "null and repeated", "no ASCII"])
-async def test_b21_odd_headers_are_read_as_they_are(headers: Headers) -> None:
+@pytest.mark.reliability("B21")
+async def test_odd_headers_are_read_as_they_are(headers: Headers) -> None:
     odd = batch([(b"key", b"value", headers)])
     async with mocked(1, records=1) as (_, frames):
         frames.edit(Api.FETCH, replacing(ONE, 0, lambda _: odd))
@@ -188,7 +191,8 @@ def with_an_odd_name(codec: int) -> bytes:
 
 
 @pytest.mark.parametrize("codec", [0, CODECS["gzip"]])
-async def test_b21_f59_a_header_whose_name_is_not_utf_8_costs_nothing_and_its_letter_has_it(
+@pytest.mark.reliability("B21", "F59")
+async def test_a_header_whose_name_is_not_utf_8_costs_nothing_and_its_letter_has_it(
     codec: int,
 ) -> None:
     letters = Letters()
@@ -211,7 +215,8 @@ FAR_FUTURE = 253_402_300_800_000
 """The first millisecond of the year 10000."""
 
 
-async def test_b22_a_records_timestamp_decides_nothing_about_order() -> None:
+@pytest.mark.reliability("B22")
+async def test_a_records_timestamp_decides_nothing_about_order() -> None:
     timestamps = [2_000_000_000_000, 1_000_000_000_000, FAR_FUTURE, -1]
     values = [event(0, "first"), event(0, "second"), event(1, "x"), event(2, "x")]
     said = batch([(b"key", value, ()) for value in values], timestamps=timestamps)
@@ -231,7 +236,8 @@ GO_ZERO = -62_135_596_800_000
 
 
 @pytest.mark.parametrize("timestamp", [-1, -2, GO_ZERO, -(2**63), FAR_FUTURE])
-async def test_b22_a_timestamp_that_is_none_does_not_stand_in_for_a_missing_one(
+@pytest.mark.reliability("B22")
+async def test_a_timestamp_that_is_none_does_not_stand_in_for_a_missing_one(
     timestamp: int,
 ) -> None:
     said = batch([(b"key", event(0, "x", timestamp=None), ())], timestamps=[timestamp])
@@ -250,7 +256,8 @@ def with_attributes(content: bytes, bits: int) -> bytes:
     return checked(content[:at] + struct.pack(">h", attributes | bits) + content[at + 2 :])
 
 
-async def test_b22_a_topic_that_stamps_records_itself_is_read_like_any_other() -> None:
+@pytest.mark.reliability("B22")
+async def test_a_topic_that_stamps_records_itself_is_read_like_any_other() -> None:
     stamped = with_attributes(batch(GOOD, timestamps=[5, 4, 3, 2, 9]), LOG_APPEND_TIME)
     async with mocked(1, records=5) as (_, frames):
         frames.edit(Api.FETCH, replacing(ONE, 0, lambda _: stamped))
@@ -270,7 +277,8 @@ def legacy(magic: int, codec: int, count: int) -> bytes:
 
 @pytest.mark.parametrize("codec", [0, *(CODECS[name] for name in ("gzip", "snappy", "lz4"))])
 @pytest.mark.parametrize("magic", [0, 1])
-async def test_b23_records_of_the_old_formats_are_read(magic: int, codec: int) -> None:
+@pytest.mark.reliability("B23")
+async def test_records_of_the_old_formats_are_read(magic: int, codec: int) -> None:
     if magic == 0 and codec == CODECS["lz4"]:
         codec = CODECS["gzip"]  # its framing was wrong in version 0, and nobody reads it
     old = legacy(magic, codec, 5)
@@ -286,7 +294,8 @@ async def test_b23_records_of_the_old_formats_are_read(magic: int, codec: int) -
             assert {record.headers for record in read} == {()}
 
 
-async def test_b23_offsets_may_jump_and_the_one_behind_the_last_record_is_committed() -> None:
+@pytest.mark.reliability("B23")
+async def test_offsets_may_jump_and_the_one_behind_the_last_record_is_committed() -> None:
     whole = batch([(b"key", event(number, "x"), ()) for number in range(8)])
     kept = [record for record in split_records(whole) if record[0] in {2, 3, 6}]
     holes = with_records(whole, [content for _, content in kept])
@@ -299,7 +308,8 @@ async def test_b23_offsets_may_jump_and_the_one_behind_the_last_record_is_commit
             await member.until(lambda: member.seen.lags.get(ONE) == 0)
 
 
-async def test_b23_a_control_batch_is_no_record() -> None:
+@pytest.mark.reliability("B23")
+async def test_a_control_batch_is_no_record() -> None:
     commit = struct.pack(">hh", 0, 1)
     marker = with_attributes(batch([(commit, b"", ())]), CONTROL | TRANSACTIONAL)
     async with mocked(1, records=3, batches=3) as (_, frames):

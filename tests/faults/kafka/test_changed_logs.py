@@ -26,7 +26,8 @@ from tests.servers.topics import create_topics, delete_records, delete_topic, ma
 OFFSET_OUT_OF_RANGE = 1
 
 
-async def test_f23_records_that_retention_deleted_unread_are_said_and_the_rest_is_read() -> None:
+@pytest.mark.reliability("F23")
+async def test_records_that_retention_deleted_unread_are_said_and_the_rest_is_read() -> None:
     async with mocked(1, records=20, batches=4) as (cluster, frames):
         await commit_beforehand(frames.bootstrap_servers, {ONE: 3})
         cluster.delete_until(*ONE, 10)
@@ -37,7 +38,8 @@ async def test_f23_records_that_retention_deleted_unread_are_said_and_the_rest_i
             assert reader.offsets(ONE) == list(range(10, 20))
 
 
-async def test_f23_the_engine_says_the_gap_aloud_and_goes_on_behind_it() -> None:
+@pytest.mark.reliability("F23")
+async def test_the_engine_says_the_gap_aloud_and_goes_on_behind_it() -> None:
     async with mocked(1) as (cluster, frames):
         await publish(frames.bootstrap_servers, {ONE: 20}, batches=4, value=event_value)
         await commit_beforehand(frames.bootstrap_servers, {ONE: 3})
@@ -51,7 +53,8 @@ async def test_f23_the_engine_says_the_gap_aloud_and_goes_on_behind_it() -> None
             assert member.metrics.sample("consumer_records_lost_total", **labels) == 7
 
 
-async def test_f23_a_log_that_was_cut_back_is_read_from_its_beginning_and_said() -> None:
+@pytest.mark.reliability("F23")
+async def test_a_log_that_was_cut_back_is_read_from_its_beginning_and_said() -> None:
     async with (
         mocked(1, records=20) as (_, frames),
         reading(quick(frames.bootstrap_servers)) as reader,
@@ -64,7 +67,8 @@ async def test_f23_a_log_that_was_cut_back_is_read_from_its_beginning_and_said()
         assert reader.offsets(ONE) == [*range(20), *range(20)]
 
 
-async def test_f52_a_broker_that_is_mistaken_about_the_end_of_a_log_moves_nothing_down() -> None:
+@pytest.mark.reliability("F52")
+async def test_a_broker_that_is_mistaken_about_the_end_of_a_log_moves_nothing_down() -> None:
     async with (
         mocked(1, records=20) as (_, frames),
         running(quick(frames.bootstrap_servers)) as member,
@@ -77,9 +81,8 @@ async def test_f52_a_broker_that_is_mistaken_about_the_end_of_a_log_moves_nothin
         assert [offsets[ONE] for offsets in member.seen.commits] == [20, 25]
 
 
-async def test_f24_where_no_offset_is_committed_any_more_reading_begins_at_the_oldest_record() -> (
-    None
-):
+@pytest.mark.reliability("F24")
+async def test_where_no_offset_is_committed_any_more_reading_begins_at_the_oldest_record() -> None:
     async with mocked(1, records=20, batches=4) as (cluster, frames):
         cluster.delete_until(*ONE, 10)
         async with reading(quick(frames.bootstrap_servers)) as reader:
@@ -103,7 +106,8 @@ def settings_for(bootstrap_servers: str, *topics: str) -> Settings:
         ({"sessions": 6, "events": 6}, "dead-letter topic letters: does not exist"),
     ],
 )
-async def test_f25_missing_topics_are_refused_at_the_start_with_a_fix(
+@pytest.mark.reliability("F25")
+async def test_missing_topics_are_refused_at_the_start_with_a_fix(
     there: dict[str, int], complaint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(OpenStore, "prepare", lambda _: pytest.fail("it must not get so far"))
@@ -118,7 +122,8 @@ async def test_f25_missing_topics_are_refused_at_the_start_with_a_fix(
 
 
 @pytest.mark.real_kafka
-async def test_f25_partitions_that_are_added_are_read_from_their_first_record(
+@pytest.mark.reliability("F25")
+async def test_partitions_that_are_added_are_read_from_their_first_record(
     kafka_bootstrap_servers: str, unique_name: str
 ) -> None:
     first, added = (TopicPartition(unique_name, number) for number in range(2))
@@ -140,7 +145,8 @@ async def test_f25_partitions_that_are_added_are_read_from_their_first_record(
         assert member.seen.assignments[-1][0] == {first, added}
 
 
-async def test_f28_what_an_open_transaction_holds_back_is_lag_and_no_stall() -> None:
+@pytest.mark.reliability("F28")
+async def test_what_an_open_transaction_holds_back_is_lag_and_no_stall() -> None:
     async with mocked(1) as (_, frames):
         await publish_events(frames.bootstrap_servers, {ONE: 5})
         frames.edit(Api.FETCH, held_back(3))
@@ -155,7 +161,8 @@ async def test_f28_what_an_open_transaction_holds_back_is_lag_and_no_stall() -> 
 
 
 @pytest.mark.real_kafka
-async def test_f28_what_a_transaction_has_aborted_is_never_seen_and_its_markers_are_no_lag(
+@pytest.mark.reliability("F28")
+async def test_what_a_transaction_has_aborted_is_never_seen_and_its_markers_are_no_lag(
     kafka_bootstrap_servers: str, unique_name: str
 ) -> None:
     partition = TopicPartition(unique_name, 0)
@@ -181,7 +188,8 @@ async def test_f28_what_a_transaction_has_aborted_is_never_seen_and_its_markers_
 
 
 @pytest.mark.real_kafka
-async def test_f47_a_topic_made_again_under_a_running_member_is_read_from_its_first_record(
+@pytest.mark.reliability("F47")
+async def test_a_topic_made_again_under_a_running_member_is_read_from_its_first_record(
     kafka_bootstrap_servers: str, unique_name: str
 ) -> None:
     partition = TopicPartition(unique_name, 0)
@@ -207,7 +215,8 @@ async def test_f47_a_topic_made_again_under_a_running_member_is_read_from_its_fi
 
 
 @pytest.mark.real_kafka
-async def test_f47_a_topic_that_comes_back_is_read_and_until_then_nobody_is_ready(
+@pytest.mark.reliability("F47")
+async def test_a_topic_that_comes_back_is_read_and_until_then_nobody_is_ready(
     kafka_bootstrap_servers: str, unique_name: str
 ) -> None:
     topics = (unique_name, f"{unique_name}-b")
@@ -240,7 +249,8 @@ async def test_f47_a_topic_that_comes_back_is_read_and_until_then_nobody_is_read
 
 
 @pytest.mark.real_kafka
-async def test_f49_a_log_of_which_only_a_marker_was_left_is_deleted_and_nothing_is_lost(
+@pytest.mark.reliability("F49")
+async def test_a_log_of_which_only_a_marker_was_left_is_deleted_and_nothing_is_lost(
     kafka_bootstrap_servers: str, unique_name: str
 ) -> None:
     partition = TopicPartition(unique_name, 0)
@@ -264,7 +274,8 @@ async def test_f49_a_log_of_which_only_a_marker_was_left_is_deleted_and_nothing_
 
 
 @pytest.mark.real_kafka
-async def test_f28_a_transaction_that_hangs_is_said_and_is_no_reason_to_restart(
+@pytest.mark.reliability("F28")
+async def test_a_transaction_that_hangs_is_said_and_is_no_reason_to_restart(
     kafka_bootstrap_servers: str, unique_name: str
 ) -> None:
     partition = TopicPartition(unique_name, 0)

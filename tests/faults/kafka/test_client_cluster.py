@@ -51,7 +51,8 @@ def warnings(described: TopicDescription) -> list[str]:
     return [f.name for f in results if f.status == "warning"]
 
 
-def test_a19_settings_under_which_records_that_were_read_may_vanish_are_warned_of() -> None:
+@pytest.mark.reliability("A19")
+def test_settings_under_which_records_that_were_read_may_vanish_are_warned_of() -> None:
     safe = {"unclean.leader.election.enable": "false", "min.insync.replicas": "2"}
     assert warnings(topic(safe)) == []
     assert warnings(topic({**safe, "unclean.leader.election.enable": "true"})) == [
@@ -60,14 +61,16 @@ def test_a19_settings_under_which_records_that_were_read_may_vanish_are_warned_o
     assert warnings(topic({**safe, "min.insync.replicas": "1"})) == [f"in-sync replicas of {TOPIC}"]
 
 
-async def test_a20_looking_for_a_topic_does_not_create_it() -> None:
+@pytest.mark.reliability("A20")
+async def test_looking_for_a_topic_does_not_create_it() -> None:
     with mock_cluster({TOPIC: 1}) as cluster:
         async with open_admin(quick(cluster.bootstrap_servers)) as admin:
             assert set(await admin.describe([TOPIC, "misspelt"])) == {TOPIC}
             assert set(await admin.describe([TOPIC, "misspelt"])) == {TOPIC}
 
 
-async def test_a20_no_client_lets_the_brokers_create_what_it_asks_for() -> None:
+@pytest.mark.reliability("A20")
+async def test_no_client_lets_the_brokers_create_what_it_asks_for() -> None:
     async with mocked(1, records=1) as (_, frames):
         frames.keep = True
         kafka = quick(frames.bootstrap_servers)
@@ -91,7 +94,8 @@ async def test_a20_no_client_lets_the_brokers_create_what_it_asks_for() -> None:
         assert {one.allow_auto_topic_creation for one in asked if one.API_VERSION >= 4} == {False}
 
 
-def test_a20_a_missing_topic_is_refused_at_the_start() -> None:
+@pytest.mark.reliability("A20")
+def test_a_missing_topic_is_refused_at_the_start() -> None:
     topics = {LETTERS: TopicDescription(LETTERS, 1, 3, {"max.message.bytes": "2000000"})}
     results = check_topics(
         KafkaSettings(topics=(TOPIC,)), DeadLetterSettings(topic=LETTERS), topics
@@ -99,11 +103,13 @@ def test_a20_a_missing_topic_is_refused_at_the_start() -> None:
     assert [f.name for f in results if f.status == "failed"] == [f"topic {TOPIC}"]
 
 
-def test_a25_only_committed_records_are_asked_for() -> None:
+@pytest.mark.reliability("A25")
+def test_only_committed_records_are_asked_for() -> None:
     assert _consumer_options(KafkaSettings())["isolation_level"] == "read_committed"
 
 
-def test_a25_a_transaction_that_stays_open_is_told_once() -> None:
+@pytest.mark.reliability("A25")
+def test_a_transaction_that_stays_open_is_told_once() -> None:
     observer = RecordingObserver()
     watch = TransactionWatch(observer, hangs_after=60.0)
     for now in (0.0, 30.0, 59.0):
@@ -117,7 +123,8 @@ def test_a25_a_transaction_that_stays_open_is_told_once() -> None:
     assert observer.behind_transactions == {ONE: 0}
 
 
-def test_a25_transactions_that_come_and_go_are_no_reason_to_speak() -> None:
+@pytest.mark.reliability("A25")
+def test_transactions_that_come_and_go_are_no_reason_to_speak() -> None:
     observer = RecordingObserver()
     watch = TransactionWatch(observer, hangs_after=60.0)
     for second in range(0, 600, 30):
@@ -137,13 +144,15 @@ KNOWN = {
 
 
 @pytest.mark.parametrize(("key", "expected"), KNOWN.items())
-def test_a26_keys_are_hashed_as_the_java_client_hashes_them(key: bytes, expected: int) -> None:
+@pytest.mark.reliability("A26")
+def test_keys_are_hashed_as_the_java_client_hashes_them(key: bytes, expected: int) -> None:
     assert murmur2(key) == expected & 0xFFFFFFFF
     partitions = list(range(6))
     assert DefaultPartitioner()(key, partitions, partitions) == (expected & 0x7FFFFFFF) % 6
 
 
-async def test_a26_a_session_is_looked_for_where_a_producer_with_murmur2_puts_it() -> None:
+@pytest.mark.reliability("A26")
+async def test_a_session_is_looked_for_where_a_producer_with_murmur2_puts_it() -> None:
     keys = [f"session-{number}".encode() for number in range(50)]
     placed: dict[bytes | None, int | None] = {}
     with mock_cluster({TOPIC: 6}) as cluster:
@@ -170,12 +179,14 @@ async def test_a26_a_session_is_looked_for_where_a_producer_with_murmur2_puts_it
     assert found == placed
 
 
-def test_a27_no_mechanism_is_offered_whose_sessions_end_under_the_client() -> None:
+@pytest.mark.reliability("A27")
+def test_no_mechanism_is_offered_whose_sessions_end_under_the_client() -> None:
     assert set(SaslMechanism) == {"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"}
 
 
 @pytest.mark.real_kafka
-async def test_a27_a_secured_connection_that_was_cut_is_made_and_authenticated_again(
+@pytest.mark.reliability("A27")
+async def test_a_secured_connection_that_was_cut_is_made_and_authenticated_again(
     secured_kafka: KafkaSettings, kafka_bootstrap_servers: str, unique_name: str
 ) -> None:
     partition = TopicPartition(unique_name, 0)
@@ -191,7 +202,8 @@ async def test_a27_a_secured_connection_that_was_cut_is_made_and_authenticated_a
         await reader.source.commit({partition: 6})
 
 
-def test_a28_a_dead_letter_is_acknowledged_by_all_replicas_and_may_be_as_large_as_is_said() -> None:
+@pytest.mark.reliability("A28")
+def test_a_dead_letter_is_acknowledged_by_all_replicas_and_may_be_as_large_as_is_said() -> None:
     options = producer_options(KafkaSettings(), DeadLetterSettings(), 10_000)
     assert options["acks"] == "all"
     assert options["enable_idempotence"] is True
@@ -228,7 +240,8 @@ LARGEST = b"x" * (BROKER_MESSAGE_BYTES - 300)
 @pytest.mark.parametrize(
     ("key", "value"), [(b"key", LARGEST), (None, None), (b"", None), (None, b"")]
 )
-async def test_a28_whatever_key_and_value_a_letter_has_it_is_sent_as_it_is(
+@pytest.mark.reliability("A28")
+async def test_whatever_key_and_value_a_letter_has_it_is_sent_as_it_is(
     key: bytes | None, value: bytes | None
 ) -> None:
     with mock_cluster({LETTERS: 3}) as cluster:
@@ -241,7 +254,8 @@ ODD_NAMES = (("caf\udce9", b"x"), ("\udcff", None), ("plain", b"y"))
 
 
 @pytest.mark.parametrize(("key", "value"), [(b"key", b"value"), (None, b"value"), (None, None)])
-async def test_f59_a_letter_gives_the_bytes_of_a_header_s_name_back_as_they_came(
+@pytest.mark.reliability("F59")
+async def test_a_letter_gives_the_bytes_of_a_header_s_name_back_as_they_came(
     key: bytes | None, value: bytes | None
 ) -> None:
     with mock_cluster({LETTERS: 3}) as cluster:
@@ -256,7 +270,8 @@ async def test_f59_a_letter_gives_the_bytes_of_a_header_s_name_back_as_they_came
 
 
 @pytest.mark.real_kafka
-async def test_f59_a_real_broker_takes_a_letter_with_such_a_header(
+@pytest.mark.reliability("F59")
+async def test_a_real_broker_takes_a_letter_with_such_a_header(
     kafka_bootstrap_servers: str, unique_name: str
 ) -> None:
     await create_topics(kafka_bootstrap_servers, unique_name, partitions=3)
@@ -266,7 +281,8 @@ async def test_f59_a_real_broker_takes_a_letter_with_such_a_header(
 
 
 @pytest.mark.real_kafka
-async def test_a28_a_letter_with_neither_key_nor_value_is_taken_by_a_real_broker(
+@pytest.mark.reliability("A28")
+async def test_a_letter_with_neither_key_nor_value_is_taken_by_a_real_broker(
     kafka_bootstrap_servers: str, unique_name: str
 ) -> None:
     await create_topics(kafka_bootstrap_servers, unique_name, partitions=3)

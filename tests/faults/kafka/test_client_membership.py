@@ -46,7 +46,8 @@ def saying(code: int) -> Any:
     return edit
 
 
-async def test_a4_an_odd_answer_to_a_heartbeat_does_not_poison_every_later_poll() -> None:
+@pytest.mark.reliability("A4")
+async def test_an_odd_answer_to_a_heartbeat_does_not_poison_every_later_poll() -> None:
     async with (
         mocked(1, records=5) as (_, frames),
         reading(quick(frames.bootstrap_servers, **BRISK)) as reader,
@@ -71,7 +72,8 @@ class CancelledInside(Reader):
         raise asyncio.CancelledError
 
 
-async def test_a5_a_cancellation_inside_a_callback_does_not_end_the_clients_coordination() -> None:
+@pytest.mark.reliability("A5")
+async def test_a_cancellation_inside_a_callback_does_not_end_the_clients_coordination() -> None:
     async with mocked(1, records=5) as (_, frames):
         reader = CancelledInside(quick(frames.bootstrap_servers, **BRISK))
         try:
@@ -85,7 +87,8 @@ async def test_a5_a_cancellation_inside_a_callback_does_not_end_the_clients_coor
             await reader.source.close(timeout=3.0)
 
 
-async def test_a6_a_stop_does_not_wait_for_a_group_that_never_forms() -> None:
+@pytest.mark.reliability("A6")
+async def test_a_stop_does_not_wait_for_a_group_that_never_forms() -> None:
     async with mocked(1, records=5) as (_, frames):
         joining = frames.hold(Api.JOIN_GROUP)
         async with running(quick(frames.bootstrap_servers, request_timeout=30.0)) as member:
@@ -97,7 +100,8 @@ async def test_a6_a_stop_does_not_wait_for_a_group_that_never_forms() -> None:
         joining.end()
 
 
-async def test_a6_a_stop_does_not_wait_for_a_rebalance_that_never_ends() -> None:
+@pytest.mark.reliability("A6")
+async def test_a_stop_does_not_wait_for_a_rebalance_that_never_ends() -> None:
     async with mocked(1) as (_, frames):
         await publish_events(frames.bootstrap_servers, {ONE: 5})
         async with running(quick(frames.bootstrap_servers, request_timeout=30.0)) as member:
@@ -112,7 +116,8 @@ async def test_a6_a_stop_does_not_wait_for_a_rebalance_that_never_ends() -> None
         joining.end()
 
 
-async def test_a6_a_stop_does_not_wait_for_brokers_that_accept_and_say_nothing() -> None:
+@pytest.mark.reliability("A6")
+async def test_a_stop_does_not_wait_for_brokers_that_accept_and_say_nothing() -> None:
     async with mocked(1) as (_, frames):
         frames.proxies[0].fall_silent()
         async with running(quick(frames.bootstrap_servers, request_timeout=30.0)) as member:
@@ -132,14 +137,16 @@ async def test_a6_a_stop_does_not_wait_for_brokers_that_accept_and_say_nothing()
         {"kafka.heartbeat_interval": 16},
     ],
 )
-def test_a7_times_under_which_a_silent_broker_costs_the_membership_are_refused(
+@pytest.mark.reliability("A7")
+def test_times_under_which_a_silent_broker_costs_the_membership_are_refused(
     times: dict[str, object],
 ) -> None:
     with pytest.raises(SettingsError, match=r"kafka\.session_timeout"):
         load_settings(times)
 
 
-async def test_a7_a_silent_broker_does_not_starve_heartbeats_to_a_healthy_coordinator() -> None:
+@pytest.mark.reliability("A7")
+async def test_a_silent_broker_does_not_starve_heartbeats_to_a_healthy_coordinator() -> None:
     async with mocked(2, records=5, brokers=2) as (cluster, frames):
         cluster.lead(ONE.topic, ONE.partition, 1)
         cluster.lead(TWO.topic, TWO.partition, 2)
@@ -160,18 +167,21 @@ async def test_a7_a_silent_broker_does_not_starve_heartbeats_to_a_healthy_coordi
 
 
 @pytest.mark.parametrize("times", [{"kafka.rebalance_timeout": 30}, {"kafka.request_timeout": 20}])
-def test_a8_times_under_which_a_member_could_never_join_are_refused(
+@pytest.mark.reliability("A8")
+def test_times_under_which_a_member_could_never_join_are_refused(
     times: dict[str, object],
 ) -> None:
     with pytest.raises(SettingsError, match=r"kafka\.rebalance_timeout .* below"):
         load_settings(times)
 
 
-def test_a8_the_profile_of_the_embedded_broker_keeps_the_rules() -> None:
+@pytest.mark.reliability("A8")
+def test_the_profile_of_the_embedded_broker_keeps_the_rules() -> None:
     load_settings(embedded_profile())
 
 
-async def test_a8_a_join_that_takes_as_long_as_a_rebalance_may_is_waited_for() -> None:
+@pytest.mark.reliability("A8")
+async def test_a_join_that_takes_as_long_as_a_rebalance_may_is_waited_for() -> None:
     async with mocked(1, records=5) as (_, frames):
         kafka = quick(frames.bootstrap_servers, **BRISK)
         joining = frames.hold(Api.JOIN_GROUP, times=1)
@@ -186,7 +196,8 @@ async def test_a8_a_join_that_takes_as_long_as_a_rebalance_may_is_waited_for() -
             assert reader.errors == []
 
 
-async def test_a9_decoding_a_large_batch_leaves_the_event_loop_room_for_heartbeats() -> None:
+@pytest.mark.reliability("A9")
+async def test_decoding_a_large_batch_leaves_the_event_loop_room_for_heartbeats() -> None:
     turns: list[int] = []
     decoded = 0
 
@@ -225,7 +236,8 @@ def _pipeline(planner: Any) -> Pipeline:
     )
 
 
-def test_a14_a_batch_in_flight_keeps_its_partition_from_being_polled_in_a_new_assignment() -> None:
+@pytest.mark.reliability("A14")
+def test_a_batch_in_flight_keeps_its_partition_from_being_polled_in_a_new_assignment() -> None:
     assignment = Assignment()
     assignment.begin([ONE, TWO])
     assignment.occupy([ONE])
@@ -235,7 +247,8 @@ def test_a14_a_batch_in_flight_keeps_its_partition_from_being_polled_in_a_new_as
     assert assignment.idle(0.0) == [ONE, TWO]
 
 
-async def test_a14_what_a_rebalance_finds_in_flight_is_read_again_and_never_twice_at_once() -> None:
+@pytest.mark.reliability("A14")
+async def test_what_a_rebalance_finds_in_flight_is_read_again_and_never_twice_at_once() -> None:
     async with mocked(1) as (_, frames):
         await publish_events(frames.bootstrap_servers, {ONE: 20})
         store = WatchedStore()
@@ -263,7 +276,8 @@ class _Cluster:
 
 
 @pytest.mark.parametrize("members", range(1, 8))
-def test_a15_both_topics_partitions_of_one_number_go_to_one_member(members: int) -> None:
+@pytest.mark.reliability("A15")
+def test_both_topics_partitions_of_one_number_go_to_one_member(members: int) -> None:
     (assignor,) = _consumer_options(KafkaSettings())["partition_assignment_strategy"]
     topics = ["events", "sessions"]
     metadata = {f"member-{number}": assignor.metadata(set(topics)) for number in range(members)}
@@ -273,7 +287,8 @@ def test_a15_both_topics_partitions_of_one_number_go_to_one_member(members: int)
         assert by_topic.get("events", []) == by_topic.get("sessions", [])
 
 
-def test_a15_unequal_numbers_of_partitions_are_warned_of_and_are_no_reason_not_to_start() -> None:
+@pytest.mark.reliability("A15")
+def test_unequal_numbers_of_partitions_are_warned_of_and_are_no_reason_not_to_start() -> None:
     kafka, letters = KafkaSettings(topics=("sessions", "events")), DeadLetterSettings()
     counts = {"sessions": 6, "events": 12, letters.topic: 1}
     topics = {name: TopicDescription(name, count, 3) for name, count in counts.items()}
@@ -282,12 +297,14 @@ def test_a15_unequal_numbers_of_partitions_are_warned_of_and_are_no_reason_not_t
     assert "failed" not in results.values()
 
 
-def test_a15_only_the_range_assignor_is_offered() -> None:
+@pytest.mark.reliability("A15")
+def test_only_the_range_assignor_is_offered() -> None:
     options = _consumer_options(KafkaSettings())
     assert options["partition_assignment_strategy"] == [RangePartitionAssignor]
 
 
-async def test_a16_no_static_membership_is_asked_for() -> None:
+@pytest.mark.reliability("A16")
+async def test_no_static_membership_is_asked_for() -> None:
     async with mocked(1, records=1) as (_, frames):
         frames.keep = True
         async with reading(quick(frames.bootstrap_servers)) as reader:
@@ -297,7 +314,8 @@ async def test_a16_no_static_membership_is_asked_for() -> None:
         assert {getattr(join, "group_instance_id", None) for join in joins} == {None}
 
 
-async def test_a17_what_is_in_flight_is_finished_and_committed_before_the_group_is_left() -> None:
+@pytest.mark.reliability("A17")
+async def test_what_is_in_flight_is_finished_and_committed_before_the_group_is_left() -> None:
     async with mocked(1) as (_, frames):
         await publish_events(frames.bootstrap_servers, {ONE: 20})
         frames.keep = True
@@ -314,7 +332,8 @@ async def test_a17_what_is_in_flight_is_finished_and_committed_before_the_group_
         assert last == [Api.OFFSET_COMMIT, Api.LEAVE_GROUP]
 
 
-async def test_a17_leaving_takes_no_longer_than_it_may_when_no_broker_answers() -> None:
+@pytest.mark.reliability("A17")
+async def test_leaving_takes_no_longer_than_it_may_when_no_broker_answers() -> None:
     async with (
         mocked(1, records=5) as (_, frames),
         reading(quick(frames.bootstrap_servers, request_timeout=30.0)) as reader,
@@ -326,7 +345,8 @@ async def test_a17_leaving_takes_no_longer_than_it_may_when_no_broker_answers() 
         frames.proxies[0].heal()
 
 
-async def test_a18_a_refused_join_is_trouble_that_passes() -> None:
+@pytest.mark.reliability("A18")
+async def test_a_refused_join_is_trouble_that_passes() -> None:
     async with mocked(1, records=5) as (_, frames):
         refusal = frames.edit(Api.JOIN_GROUP, saying(REBALANCE_IN_PROGRESS), times=1)
         async with reading(quick(frames.bootstrap_servers, **BRISK)) as reader:

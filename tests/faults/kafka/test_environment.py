@@ -70,9 +70,8 @@ async def letters_in(
         ]
 
 
-async def test_f39_while_no_dead_letter_is_acknowledged_its_partitions_offset_stands_still() -> (
-    None
-):
+@pytest.mark.reliability("F39")
+async def test_while_no_dead_letter_is_acknowledged_its_partitions_offset_stands_still() -> None:
     async with mocked(1) as (cluster, frames):
         cluster.create_topic(LETTERS, 1)
         await publish(cluster.bootstrap_servers, {ONE: 1}, value=lambda *_: b"no JSON")
@@ -95,7 +94,8 @@ async def test_f39_while_no_dead_letter_is_acknowledged_its_partitions_offset_st
 
 
 @pytest.mark.real_kafka
-async def test_f39_a_letter_that_the_topic_does_not_take_goes_there_cut_and_says_so(
+@pytest.mark.reliability("F39")
+async def test_a_letter_that_the_topic_does_not_take_goes_there_cut_and_says_so(
     kafka_bootstrap_servers: str, unique_name: str
 ) -> None:
     topic, narrow = unique_name, f"{unique_name}.letters"
@@ -118,7 +118,8 @@ async def test_f39_a_letter_that_the_topic_does_not_take_goes_there_cut_and_says
 
 
 @pytest.mark.parametrize("jump", [3600.0, -3600.0])
-async def test_f42_a_clock_that_jumps_kills_nothing(
+@pytest.mark.reliability("F42")
+async def test_a_clock_that_jumps_kills_nothing(
     jump: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with mocked(1) as (_, frames):
@@ -178,7 +179,8 @@ def full_disk() -> Iterator[int]:
 
 @pytest.mark.usefixtures("_logging_as_before")
 @pytest.mark.parametrize("place", [unread_pipe, closed_pipe, full_disk])
-async def test_f43_a_log_that_cannot_be_written_does_not_stop_the_consumer(
+@pytest.mark.reliability("F43")
+async def test_a_log_that_cannot_be_written_does_not_stop_the_consumer(
     place: Callable[[], Iterator[int]],
 ) -> None:
     opened = place()
@@ -197,7 +199,8 @@ async def test_f43_a_log_that_cannot_be_written_does_not_stop_the_consumer(
 
 
 @pytest.mark.usefixtures("_logging_as_before")
-async def test_f44_a_port_that_is_in_use_ends_the_start_before_anything_is_connected() -> None:
+@pytest.mark.reliability("F44")
+async def test_a_port_that_is_in_use_ends_the_start_before_anything_is_connected() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         settings = Settings(
