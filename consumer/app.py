@@ -14,7 +14,7 @@ from typing import Any, TypeVar, assert_never
 
 from consumer import __version__, signals
 from consumer.checks import CheckResult, CheckStatus, raise_if_failed
-from consumer.contract.dead_letter import DeadLetter, dead_letter, smallest_letter_bytes
+from consumer.contract.dead_letter import DeadLetter, dead_letter, min_dead_letter_bytes
 from consumer.contract.record import Record, TopicPartition
 from consumer.contract.rejection import Rejected
 from consumer.engine.breaker import Breaker, BreakerLimits
@@ -78,7 +78,7 @@ def dead_letters_of(settings: Settings, topics: Mapping[str, TopicDescription]) 
         partial(open_producer, kafka, letters),
         letters.topic,
         limit=letter_limit(letters, None if described is None else described.max_message_bytes),
-        smallest=smallest_letter_bytes(kafka.topics, kafka.group_id, __version__),
+        smallest=min_dead_letter_bytes(kafka.topics, kafka.group_id, __version__),
         ask_limit=partial(asked_letter_limit, kafka, letters),
         timeout=kafka.request_timeout,
     )

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from consumer import __version__, signals
-from consumer.contract.messages import Kind
+from consumer.contract.messages import MessageKind
 from consumer.settings import Settings, load_settings
 
 app = typer.Typer(
@@ -197,7 +197,8 @@ def replay(
     ] = None,
     all_partitions: AllPartitionsOption = False,
     types: Annotated[
-        list[Kind] | None, typer.Option("--type", help="Only messages of this type. Repeatable.")
+        list[MessageKind] | None,
+        typer.Option("--type", help="Only messages of this type. Repeatable."),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All that the topics hold.")] = False,
     file: Annotated[

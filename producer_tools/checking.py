@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from consumer.contract.decode import Decoded, Tombstone, decode
-from consumer.contract.key_policy import KeyPolicy
 from consumer.contract.messages import EventRecorded
 from consumer.contract.record import Record
-from consumer.contract.rejection import Rejected
+from consumer.contract.rejection import KeyPolicy, Rejected
 from producer_tools.outgoing import Outgoing, Stream
 
 _FRAMING_BYTES: Final = 256

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from consumer.contract.messages import Kind
+from consumer.contract.messages import MessageKind
 
 
 class Stream(StrEnum):
@@ -53,5 +53,5 @@ def encode_json(value: object) -> bytes:
 
 def encode_message(message: Mapping[str, object]) -> Outgoing:
     """Return a well-formed message of the contract as it is published."""
-    stream = Stream.EVENTS if message["type"] == Kind.EVENT_RECORDED else Stream.SESSIONS
+    stream = Stream.EVENTS if message["type"] == MessageKind.EVENT_RECORDED else Stream.SESSIONS
     return Outgoing(stream, str(message["sessionId"]).encode(), encode_json(message))

@@ -32,11 +32,10 @@ from consumer.commands.replay.progress import shown_progress
 from consumer.commands.replay.request import Request, check_session_id
 from consumer.commands.replay.selection import select
 from consumer.commands.show import event_line
-from consumer.contract.dead_letter_headers import DeadLetterInfo, attempt_of, origin_of
+from consumer.contract.dead_letter import DeadLetterInfo, attempt_of, origin_of
 from consumer.contract.record import Record, TopicPartition, last_header
-from consumer.contract.record_time import REDRIVE_TIMESTAMP, usable_time
 from consumer.contract.rejection import Rejected
-from consumer.contract.rfc3339 import format_time
+from consumer.contract.times import REDRIVE_TIMESTAMP, format_time, usable_time
 from consumer.engine.retry import Backoff
 from consumer.errors import ExitCode, PreconditionError, TransientError
 from consumer.kafka.range_reader import RangeReader, open_range_reader

@@ -14,7 +14,7 @@ from enum import Enum, StrEnum
 from typing import Any, Final
 
 from consumer.contract.json_text import NotAnObjectError, TooManyPartsError, parse_object
-from consumer.contract.messages import Kind
+from consumer.contract.messages import MessageKind
 from consumer.contract.record import Headers
 
 SPECVERSION: Final = "1.0"
@@ -32,8 +32,8 @@ _ATTRIBUTES: Final = {
 _VERSION: Final = re.compile(r"v(0|[1-9][0-9]*)")
 _REVERSE_DNS: Final = re.compile(r"[A-Za-z0-9_-]++(?:\.[A-Za-z0-9_-]++)*+")
 _VERSION_DIGITS: Final = 9
-_KINDS: Final = {kind.value: kind for kind in Kind}
-_ENDINGS: Final = tuple((kind, f".{kind}") for kind in Kind)
+_KINDS: Final = {kind.value: kind for kind in MessageKind}
+_ENDINGS: Final = tuple((kind, f".{kind}") for kind in MessageKind)
 
 
 class Mode(StrEnum):
@@ -108,7 +108,7 @@ def read_structured(value: bytes | None) -> CloudEvent:
     return _cloud_event(envelope, _data(envelope))
 
 
-def split_type(written: str) -> tuple[Kind | None, int | None]:
+def split_type(written: str) -> tuple[MessageKind | None, int | None]:
     """Take the kind and the version out of ``com.example.event.recorded.v1``.
 
     The kind is None where it is not a known one, the version where none is written.

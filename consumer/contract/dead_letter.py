@@ -1,4 +1,7 @@
-"""What a dead letter carries: the record as it came, and why and where it failed."""
+"""What a dead letter carries: the record as it came, and why and where it failed.
+
+Its headers are written here and read here.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +9,157 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from enum import StrEnum
 from hashlib import sha256
 from typing import Final
 
-from consumer.contract import dead_letter_headers as names
-from consumer.contract.dead_letter_headers import (
-    MAX_ATTEMPT,
-    Part,
-    Truncation,
-    attempt_of,
-    truncation_headers,
-    truncation_of,
-)
-from consumer.contract.record import Headers, Position, Record
-from consumer.contract.record_time import effective_timestamp_ms
+from consumer.contract.record import Headers, Position, Record, last_header
 from consumer.contract.rejection import Reason, Rejected
-from consumer.contract.rfc3339 import format_time
+from consumer.contract.times import (
+    effective_timestamp_ms,
+    format_time,
+    parse_time,
+    parse_timestamp_ms,
+)
+
+REASON: Final = "dlq-reason"
+DETAIL: Final = "dlq-detail"
+TOPIC: Final = "dlq-topic"
+PARTITION: Final = "dlq-partition"
+OFFSET: Final = "dlq-offset"
+TIMESTAMP: Final = "dlq-timestamp"
+GROUP: Final = "dlq-group"
+FAILED_AT: Final = "dlq-failed-at"
+ATTEMPT: Final = "dlq-attempt"
+CONSUMER_VERSION: Final = "dlq-consumer-version"
+TRUNCATED: Final = "dlq-truncated"
+SIZE: Final = "dlq-size"
+SHA256: Final = "dlq-sha256"
+
+TRUNCATION_NAMES: Final = frozenset({TRUNCATED, SIZE, SHA256})
+"""The names of the headers that only a letter has which was cut."""
+
+NAMES: Final = TRUNCATION_NAMES | {
+    REASON,
+    DETAIL,
+    TOPIC,
+    PARTITION,
+    OFFSET,
+    TIMESTAMP,
+    GROUP,
+    FAILED_AT,
+    ATTEMPT,
+    CONSUMER_VERSION,
+}
+"""The headers that are ours: each failure replaces them. All others stay as they came."""
+
+MAX_ATTEMPT: Final = 999_999_999
+"""Where the counting ends: a counter that would be too long to be read would begin anew."""
+
+_ATTEMPT: Final = re.compile(rb"[0-9]{1,9}")
+_NUMBER: Final = re.compile(rb"[0-9]{1,19}")
+_SHA256: Final = re.compile(rb"[0-9a-f]{64}")
+
+
+class Part(StrEnum):
+    """The parts of a record that can be cut, as ``dlq-truncated`` names them."""
+
+    KEY = "key"
+    VALUE = "value"
+    HEADERS = "headers"
+
+
+_REASONS: Final = {reason.value: reason for reason in Reason}
+_PARTS: Final = {part.value: part for part in Part}
+
+
+@dataclass(frozen=True, slots=True)
+class Truncation:
+    """What was cut off, and by what the original can be found.
+
+    ``size`` and ``sha256`` (hexadecimal) are those of the bytes of the original's value; a
+    null value has none.
+    """
+
+    parts: frozenset[Part]
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterInfo:
+    """What the headers of a letter say of its failure. None: absent or not readable.
+
+    ``origin`` is where the record lay that failed; ``timestamp_ms`` is its effective
+    timestamp; ``attempt`` counts its failures.
+    """
+
+    origin: Position
+    reason: Reason | None
+    detail: str
+    timestamp_ms: int | None
+    group: str
+    failed_at: datetime | None
+    attempt: int
+    consumer_version: str
+    truncation: Truncation | None
+
+
+def origin_of(headers: Headers) -> DeadLetterInfo | None:
+    """Read the headers of a dead letter; None where they tell no origin: it is none of ours."""
+    topic = _text(headers, TOPIC)
+    partition = _number(headers, PARTITION)
+    offset = _number(headers, OFFSET)
+    if not topic or partition is None or offset is None:
+        return None
+    return DeadLetterInfo(
+        origin=Position(topic, partition, offset),
+        reason=_REASONS.get(_text(headers, REASON)),
+        detail=_text(headers, DETAIL),
+        timestamp_ms=parse_timestamp_ms(last_header(headers, TIMESTAMP)),
+        group=_text(headers, GROUP),
+        failed_at=parse_time(_text(headers, FAILED_AT)),
+        attempt=attempt_of(headers),
+        consumer_version=_text(headers, CONSUMER_VERSION),
+        truncation=truncation_of(headers),
+    )
+
+
+def attempt_of(headers: Headers) -> int:
+    """Return how often the record has failed, 0 where no readable header says so."""
+    written = last_header(headers, ATTEMPT)
+    return int(written) if written is not None and _ATTEMPT.fullmatch(written) else 0
+
+
+def truncation_of(headers: Headers) -> Truncation | None:
+    """Return what was cut, None where nothing was, or where the headers cannot be read."""
+    digest = last_header(headers, SHA256)
+    size = _number(headers, SIZE)
+    parts = frozenset(_PARTS.get(name) for name in _text(headers, TRUNCATED).split(","))
+    if digest is None or not _SHA256.fullmatch(digest) or size is None:
+        return None
+    known = frozenset(part for part in parts if part is not None)
+    return Truncation(known, size, digest.decode()) if known == parts else None
+
+
+def truncation_headers(truncation: Truncation) -> Headers:
+    """Return the headers that say what was cut."""
+    names = ",".join(part for part in Part if part in truncation.parts)
+    return (
+        (TRUNCATED, names.encode()),
+        (SIZE, str(truncation.size).encode()),
+        (SHA256, truncation.sha256.encode()),
+    )
+
+
+def _text(headers: Headers, name: str) -> str:
+    return (last_header(headers, name) or b"").decode(errors="replace")
+
+
+def _number(headers: Headers, name: str) -> int | None:
+    written = last_header(headers, name)
+    return int(written) if written is not None and _NUMBER.fullmatch(written) else None
+
 
 MAX_DETAIL_BYTES: Final = 512
 
@@ -53,39 +191,39 @@ def dead_letter(
     consumer_version: str,
     max_bytes: int | None = None,
 ) -> DeadLetter:
-    """Return the letter, shortened where it would be larger than ``max_bytes``, if any are given.
+    """Return the letter, truncate where it would be larger than ``max_bytes``, if any are given.
 
     Each header of ours stands on it once, behind the record's other ones. A letter that had
     been cut before it was sent back goes on saying so: its value is no more whole than it was.
     """
     timestamp_ms = effective_timestamp_ms(record)
     said = {
-        names.REASON: rejected.reason.value,
-        names.DETAIL: _one_line(rejected.detail),
-        names.TOPIC: record.topic,
-        names.PARTITION: str(record.partition),
-        names.OFFSET: str(record.offset),
-        names.TIMESTAMP: str(record.timestamp_ms if timestamp_ms is None else timestamp_ms),
-        names.GROUP: group,
-        names.FAILED_AT: format_time(failed_at),
-        names.ATTEMPT: str(min(attempt_of(record.headers) + 1, MAX_ATTEMPT)),
-        names.CONSUMER_VERSION: consumer_version,
+        REASON: rejected.reason.value,
+        DETAIL: _one_line(rejected.detail),
+        TOPIC: record.topic,
+        PARTITION: str(record.partition),
+        OFFSET: str(record.offset),
+        TIMESTAMP: str(record.timestamp_ms if timestamp_ms is None else timestamp_ms),
+        GROUP: group,
+        FAILED_AT: format_time(failed_at),
+        ATTEMPT: str(min(attempt_of(record.headers) + 1, MAX_ATTEMPT)),
+        CONSUMER_VERSION: consumer_version,
     }
-    headers = _without(record.headers, names.NAMES)
+    headers = _without(record.headers, NAMES)
     headers += tuple((name, text.encode()) for name, text in said.items())
     truncation = truncation_of(record.headers)
     if truncation is not None:
         headers += truncation_headers(truncation)
     letter = DeadLetter(record.key, record.value, headers, record.position)
-    return letter if max_bytes is None else shortened(letter, max_bytes)
+    return letter if max_bytes is None else truncate(letter, max_bytes)
 
 
-def smallest_letter_bytes(topics: Iterable[str], group: str, consumer_version: str) -> int:
+def min_dead_letter_bytes(topics: Iterable[str], group: str, consumer_version: str) -> int:
     """Return the most that a letter takes when everything is cut that can be cut."""
     topic = max(topics, key=len, default="")
     longest = Record(topic, 2**31 - 1, 2**63 - 1, -(2**63), b"", b"")
     whole = Truncation(frozenset(Part), 2**63 - 1, "0" * 64)
-    headers = ((names.ATTEMPT, str(MAX_ATTEMPT).encode()), *truncation_headers(whole))
+    headers = ((ATTEMPT, str(MAX_ATTEMPT).encode()), *truncation_headers(whole))
     letter = dead_letter(
         replace(longest, headers=headers),
         Rejected(max(Reason, key=len), "x" * MAX_DETAIL_BYTES),
@@ -96,7 +234,7 @@ def smallest_letter_bytes(topics: Iterable[str], group: str, consumer_version: s
     return serialized_size(None, None, letter.headers)
 
 
-def shortened(letter: DeadLetter, max_bytes: int) -> DeadLetter:
+def truncate(letter: DeadLetter, max_bytes: int) -> DeadLetter:
     """Return the letter, cut to ``max_bytes`` where it is larger.
 
     The beginnings of the key, of the value and of the foreign headers stay, as much of each
@@ -108,9 +246,9 @@ def shortened(letter: DeadLetter, max_bytes: int) -> DeadLetter:
     own = tuple(
         header
         for header in letter.headers
-        if header[0] in names.NAMES and header[0] not in names.TRUNCATION_NAMES
+        if header[0] in NAMES and header[0] not in TRUNCATION_NAMES
     )
-    foreign = _without(letter.headers, names.NAMES)
+    foreign = _without(letter.headers, NAMES)
     truncation = truncation_of(letter.headers) or _uncut(letter.value)
     longest = Truncation(frozenset(Part), truncation.size, truncation.sha256)
     room = max_bytes - serialized_size(None, None, own + truncation_headers(longest))

@@ -22,21 +22,19 @@ from consumer.contract.cloudevents import (
     split_type,
 )
 from consumer.contract.json_text import NotAnObjectError, TooManyPartsError, parse_object
-from consumer.contract.key_policy import KeyPolicy
 from consumer.contract.messages import (
     SCHEMA_VERSION,
     EventRecorded,
     EventType,
-    Kind,
     Message,
+    MessageKind,
     SessionCompleted,
     SessionCreated,
     SessionFailed,
 )
 from consumer.contract.record import Record
-from consumer.contract.record_time import record_time
-from consumer.contract.rejection import Reason, Rejected
-from consumer.contract.rfc3339 import EPOCH, parse_time
+from consumer.contract.rejection import KeyPolicy, Reason, Rejected
+from consumer.contract.times import EPOCH, parse_time, record_time
 
 MAX_VALUE_BYTES: Final = 32 * 1024 * 1024
 """The largest value that is read unless something else is asked for: twice what a document may
@@ -99,12 +97,12 @@ class _Shape:
 
 
 _SHAPES: Final = {
-    Kind.SESSION_CREATED: _Shape(SessionCreated, "startedAt"),
-    Kind.SESSION_COMPLETED: _Shape(SessionCompleted, "endedAt"),
-    Kind.SESSION_FAILED: _Shape(SessionFailed, "endedAt"),
-    Kind.EVENT_RECORDED: _Shape(EventRecorded, "timestamp"),
+    MessageKind.SESSION_CREATED: _Shape(SessionCreated, "startedAt"),
+    MessageKind.SESSION_COMPLETED: _Shape(SessionCompleted, "endedAt"),
+    MessageKind.SESSION_FAILED: _Shape(SessionFailed, "endedAt"),
+    MessageKind.EVENT_RECORDED: _Shape(EventRecorded, "timestamp"),
 }
-_KINDS: Final = {kind.value: kind for kind in Kind}
+_KINDS: Final = {kind.value: kind for kind in MessageKind}
 _EVENT_TYPES: Final = {event_type.value: event_type for event_type in EventType}
 
 
@@ -143,7 +141,7 @@ def _opened(record: Record, mode: Mode) -> _Opened:
 def _message(opened: _Opened, record: Record) -> Message:
     kind, type_version = _kind(opened)
     fields = opened.fields if opened.fields is not None else {}
-    if kind is Kind.EVENT_RECORDED:
+    if kind is MessageKind.EVENT_RECORDED:
         _read_event_type(fields)
     version = fields.get("schemaVersion")
     if _is_later(type_version) or _is_later(version):
@@ -167,7 +165,7 @@ def _message(opened: _Opened, record: Record) -> Message:
     return _validated(shape.model, fields, opened.event, problems)
 
 
-def _kind(opened: _Opened) -> tuple[Kind | None, int | None]:
+def _kind(opened: _Opened) -> tuple[MessageKind | None, int | None]:
     """Return the kind, None where no text tells it, and the version that its name carries."""
     if not isinstance(opened.type, str):
         return None, None
@@ -205,11 +203,11 @@ def _problems_of_event(event: CloudEvent) -> Iterable[str]:
         yield "data: missing" if event.data is None else "data: must be an object"
 
 
-def _complete(fields: dict[str, Any], kind: Kind, event: CloudEvent | None) -> None:
+def _complete(fields: dict[str, Any], kind: MessageKind, event: CloudEvent | None) -> None:
     """Put in what has a substitute where it is absent; null is absent."""
-    if kind is Kind.SESSION_CREATED and fields.get("metadata") is None:
+    if kind is MessageKind.SESSION_CREATED and fields.get("metadata") is None:
         fields["metadata"] = {}
-    if kind is Kind.EVENT_RECORDED and event is not None and fields.get("eventId") is None:
+    if kind is MessageKind.EVENT_RECORDED and event is not None and fields.get("eventId") is None:
         fields["eventId"] = event.id
 
 

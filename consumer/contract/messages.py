@@ -14,7 +14,7 @@ MAX_ID_CODE_POINTS = 256
 MAX_LANGUAGE_CODE_POINTS = 64
 
 
-class Kind(StrEnum):
+class MessageKind(StrEnum):
     """What a message tells of: the value of its ``type``."""
 
     SESSION_CREATED = "session.created"

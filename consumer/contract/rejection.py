@@ -28,3 +28,10 @@ class Rejected:
 
     reason: Reason
     detail: str
+
+
+class KeyPolicy(StrEnum):
+    """What becomes of a record whose key is not its sessionId."""
+
+    WARN = "warn"
+    DEAD_LETTER = "dead_letter"

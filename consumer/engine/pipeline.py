@@ -12,9 +12,8 @@ from typing import Protocol, TypeVar, assert_never
 
 from consumer.contract.dead_letter import DeadLetter
 from consumer.contract.decode import MAX_VALUE_BYTES, Decoded, Tombstone, decode
-from consumer.contract.key_policy import KeyPolicy
 from consumer.contract.record import Record, TopicPartition, size_of
-from consumer.contract.rejection import Reason, Rejected
+from consumer.contract.rejection import KeyPolicy, Reason, Rejected
 from consumer.engine.breaker import Breaker
 from consumer.engine.retry import Backoff
 from consumer.errors import TransientError

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from consumer.contract.record import TopicPartition
-from consumer.contract.rfc3339 import format_time
+from consumer.contract.times import format_time
 from consumer.errors import PreconditionError, TransientError
 from consumer.kafka.exchange import answered
 from consumer.ports import NO_HOLDS, Hold, Holds, Target

@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
-from consumer.contract.dead_letter import DeadLetter, shortened
+from consumer.contract.dead_letter import DeadLetter, truncate
 from consumer.contract.record import HEADER_NAME_ERRORS
 from consumer.errors import TransientError
 from consumer.kafka.connection import connection_options
@@ -226,7 +226,7 @@ class KafkaDeadLetters:
         sent: list[asyncio.Future[Any]] = []
         try:
             for letter in pending:
-                queued = await self._queued(producer, shortened(letter, limit))
+                queued = await self._queued(producer, truncate(letter, limit))
                 sent.append(queued)
             await asyncio.gather(*sent, return_exceptions=True)
         finally:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from consumer import __version__
 from consumer.checks import CheckResult
-from consumer.contract.dead_letter import smallest_letter_bytes
+from consumer.contract.dead_letter import min_dead_letter_bytes
 from consumer.kafka.dead_letters import BROKER_MESSAGE_BYTES, letter_limit
 from consumer.kafka.topic_ids import Operation
 from consumer.kafka.topics import TopicDescription
@@ -183,7 +183,7 @@ def _letter_size(
 ) -> CheckResult | None:
     """Judge how large a letter may be, ``needed`` being as large as letters get."""
     limit = letter_limit(letters, told)
-    smallest = smallest_letter_bytes(kafka.topics, kafka.group_id, __version__)
+    smallest = min_dead_letter_bytes(kafka.topics, kafka.group_id, __version__)
     fix = (
         f"kafka-configs.sh --alter --entity-type topics --entity-name {letters.topic} "
         f"--add-config max.message.bytes={needed}"

@@ -7,9 +7,14 @@ from datetime import datetime
 
 from consumer.mongo.session_memory import SessionMemory
 from consumer.mongo.statements import Statement
-from consumer.state.guards import SessionWrite
-from consumer.state.sessions import ENDED, Status
-from consumer.state.writes import ActivityWrite, EventWrite, Write
+from consumer.state.writes import (
+    ENDED,
+    ActivityWrite,
+    EventWrite,
+    SessionStatus,
+    SessionWrite,
+    Write,
+)
 
 
 class Activities:
@@ -50,7 +55,7 @@ class Activities:
         """Nothing is left to write for this session: acknowledged, or refused for good."""
         self._open.pop(session_id, None)
 
-    def met(self, session_id: str, status: Status | None) -> None:
+    def met(self, session_id: str, status: SessionStatus | None) -> None:
         """The store showed the session as somebody else left it."""
         if status in ENDED and session_id in self._open:
             self.late.add(session_id)

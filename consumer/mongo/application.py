@@ -15,10 +15,9 @@ from consumer.mongo.sender import Sender
 from consumer.mongo.session_memory import SessionMemory
 from consumer.mongo.settlement import Settlement
 from consumer.mongo.statements import Receipt, Statement, W
-from consumer.state.batch import Batch
-from consumer.state.guards import SessionWrite, update_of
+from consumer.state.batch import BatchResults
 from consumer.state.outcomes import Result
-from consumer.state.writes import EndWrite, EventWrite, Write
+from consumer.state.writes import EndWrite, EventWrite, SessionWrite, Write, update_of
 
 
 class StoreApplication:
@@ -45,7 +44,7 @@ class StoreApplication:
         ``on_activity_refused`` is told why an activity write was refused for good.
         """
         self._collections = collections
-        self._batch = Batch(writes)
+        self._batch = BatchResults(writes)
         self._activities = Activities(writes, memory)
         self._settlement = Settlement(self._batch, self._activities, memory, on_activity_refused)
         self._question = Question(LookUp(collections, lanes), self._settlement)

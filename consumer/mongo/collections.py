@@ -12,7 +12,7 @@ from typing import Protocol
 from bson.raw_bson import RawBSONDocument
 
 from consumer.errors import TransientError
-from consumer.state.guards import SessionUpdate
+from consumer.state.writes import SessionUpdate
 
 EVENT_KEY = ("sessionId", "eventId")
 SESSION_KEY = ("sessionId",)

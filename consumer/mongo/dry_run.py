@@ -15,11 +15,10 @@ from bson.raw_bson import RawBSONDocument
 from consumer.mongo.collections import Collections
 from consumer.mongo.lookup import Asked, LookUp, judged_session_fields
 from consumer.state.batch import APPLIED
-from consumer.state.bson_content import raw_document
-from consumer.state.guards import guard_of
+from consumer.state.bson_compare import raw_document
+from consumer.state.duplicates import classify_duplicate
 from consumer.state.outcomes import Result
-from consumer.state.verdict import judge
-from consumer.state.writes import EventWrite, Write
+from consumer.state.writes import EventWrite, Write, guard_of
 
 Identity = tuple[str, ...]
 """What may be there once: an event, a session's creation, a session's end."""
@@ -99,7 +98,7 @@ def predict(
     for index, write in enumerate(writes):
         stored = taken.get(write.identity)
         if stored is not None:
-            results.append(judge(write, stored))
+            results.append(classify_duplicate(write, stored))
         elif index in judged:
             results.append(judged[index])
         else:
@@ -145,4 +144,4 @@ def _judged(
     results: dict[int, Result], index: int, write: Write, stored: RawBSONDocument | None
 ) -> None:
     if stored is not None and is_taken(write, stored):
-        results[index] = judge(write, stored)
+        results[index] = classify_duplicate(write, stored)

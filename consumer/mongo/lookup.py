@@ -16,9 +16,8 @@ from bson.raw_bson import RawBSONDocument
 from consumer.errors import ConsumerError, TimedOutError
 from consumer.mongo.collections import Collections
 from consumer.mongo.lane import Lane, Lanes
-from consumer.state.guards import SessionWrite, guard_of
-from consumer.state.verdict import judged_fields
-from consumer.state.writes import ActivityWrite, CreateWrite, EventWrite
+from consumer.state.duplicates import compared_fields
+from consumer.state.writes import ActivityWrite, CreateWrite, EventWrite, SessionWrite, guard_of
 
 FINDS_AT_ONCE = 4
 
@@ -47,7 +46,7 @@ Places = dict[str, list[Asked]]
 
 def judged_session_fields(write: SessionWrite) -> tuple[str, ...]:
     """Return the fields of a session by which a write is judged whose place is taken."""
-    judged = () if isinstance(write, ActivityWrite) else judged_fields(write)
+    judged = () if isinstance(write, ActivityWrite) else compared_fields(write)
     return ("status", guard_of(write).field, *judged)
 
 

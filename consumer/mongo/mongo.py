@@ -16,8 +16,8 @@ from consumer.mongo.clients import Collection as MongoCollection
 from consumer.mongo.collections import BulkReply, WriteFailure
 from consumer.mongo.failures import translated
 from consumer.settings.groups import MongoSettings
-from consumer.state.bson_content import RAW
-from consumer.state.guards import SessionUpdate
+from consumer.state.bson_compare import RAW
+from consumer.state.writes import SessionUpdate
 
 
 class MongoCollections:

@@ -10,8 +10,7 @@ from consumer.errors import ConsumerError
 from consumer.mongo.lookup import Asked, LookUp, judged_session_fields
 from consumer.mongo.settlement import Settlement
 from consumer.mongo.statements import Statement, W
-from consumer.state.guards import SessionWrite
-from consumer.state.writes import EventWrite
+from consumer.state.writes import EventWrite, SessionWrite
 
 Judge = Callable[[Statement[W], RawBSONDocument | None], Sequence[ConsumerError]]
 

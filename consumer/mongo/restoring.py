@@ -20,7 +20,7 @@ from consumer.mongo.lookup import LookUp
 from consumer.ports import Application, Store
 from consumer.settings.groups import MongoSettings
 from consumer.state.batch import APPLIED
-from consumer.state.bson_content import raw_document
+from consumer.state.bson_compare import raw_document
 from consumer.state.outcomes import Outcome, Result
 from consumer.state.writes import CreateWrite, EndWrite, EventWrite, Write
 

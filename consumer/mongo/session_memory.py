@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from consumer.state.sessions import ENDED, PAST_INITIATED, Status
+from consumer.state.writes import ENDED, PAST_INITIATED, SessionStatus
 
 DEFAULT_SESSIONS = 50_000
 
@@ -19,16 +19,16 @@ class SessionMemory:
     def __init__(self, capacity: int = DEFAULT_SESSIONS) -> None:
         """Remember at most ``capacity`` sessions."""
         self._capacity = capacity
-        self._statuses: OrderedDict[str, Status] = OrderedDict()
+        self._statuses: OrderedDict[str, SessionStatus] = OrderedDict()
 
-    def status(self, session_id: str) -> Status | None:
+    def status(self, session_id: str) -> SessionStatus | None:
         """Return what the session is at least, None where it is not known."""
         status = self._statuses.get(session_id)
         if status is not None:
             self._statuses.move_to_end(session_id)
         return status
 
-    def learn(self, session_id: str, status: Status | None) -> None:
+    def learn(self, session_id: str, status: SessionStatus | None) -> None:
         """Remember a status that the store acknowledged or showed."""
         if status is None or status not in PAST_INITIATED:
             return

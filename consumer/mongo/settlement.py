@@ -11,10 +11,16 @@ from consumer.errors import ConsumerError, TransientError
 from consumer.mongo.activities import Activities
 from consumer.mongo.session_memory import SessionMemory
 from consumer.mongo.statements import Receipt, Statement
-from consumer.state.batch import Batch
-from consumer.state.guards import SessionWrite, guard_of
-from consumer.state.sessions import Status, status_of
-from consumer.state.writes import ActivityWrite, EndWrite, EventWrite
+from consumer.state.batch import BatchResults
+from consumer.state.writes import (
+    ActivityWrite,
+    EndWrite,
+    EventWrite,
+    SessionStatus,
+    SessionWrite,
+    guard_of,
+    status_of,
+)
 
 MAX_LOST_RACES = 5
 """How often a session write may lose to a concurrent one before it backs off."""
@@ -25,7 +31,7 @@ class Settlement:
 
     def __init__(
         self,
-        batch: Batch,
+        batch: BatchResults,
         activities: Activities,
         memory: SessionMemory,
         on_activity_refused: Callable[[str], None],
@@ -57,7 +63,7 @@ class Settlement:
     def _session_applied(self, statement: Statement[SessionWrite]) -> None:
         write = statement.write
         if isinstance(write, ActivityWrite):
-            self._memory.learn(write.session_id, Status.ACTIVE)
+            self._memory.learn(write.session_id, SessionStatus.ACTIVE)
             self._activities.settle(write.session_id)
             return
         if isinstance(write, EndWrite):

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from consumer.errors import ConsumerError
-from consumer.state.guards import SessionWrite
-from consumer.state.writes import EventWrite
+from consumer.state.writes import EventWrite, SessionWrite
 
 W = TypeVar("W", bound=EventWrite | SessionWrite)
 

@@ -10,7 +10,7 @@ from structlog.typing import FilteringBoundLogger
 
 from consumer.contract.record import Record, TopicPartition
 from consumer.contract.rejection import Reason, Rejected
-from consumer.contract.rfc3339 import format_time
+from consumer.contract.times import format_time
 from consumer.errors import TransientError
 from consumer.observability.health import STARTING, Health
 from consumer.observability.logging import get_logger

@@ -4,7 +4,7 @@
 single settings and ``rules`` what holds between them. ``load_settings`` is the way in.
 """
 
-from consumer.contract.key_policy import KeyPolicy
+from consumer.contract.rejection import KeyPolicy
 from consumer.settings.catalogue import SettingRow, describe
 from consumer.settings.groups import (
     DeadLetterSettings,

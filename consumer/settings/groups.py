@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, SecretStr
 
 from consumer.contract.decode import MAX_VALUE_BYTES
-from consumer.contract.key_policy import KeyPolicy
+from consumer.contract.rejection import KeyPolicy
 from consumer.settings.values import (
     Bytes,
     CollectionName,

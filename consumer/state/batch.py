@@ -12,14 +12,14 @@ from collections.abc import Collection, Sequence
 from bson.raw_bson import RawBSONDocument
 
 from consumer.contract.rejection import Rejected
+from consumer.state.duplicates import REDELIVERED, classify_duplicate, conflict
 from consumer.state.outcomes import Outcome, Result
-from consumer.state.verdict import REDELIVERED, conflict, judge
 from consumer.state.writes import EventWrite, Write
 
 APPLIED = Result(Outcome.APPLIED)
 
 
-class Batch:
+class BatchResults:
     """Keeps the results. Knows nothing of commands, attempts or errors."""
 
     def __init__(self, writes: Sequence[Write]) -> None:
@@ -50,7 +50,7 @@ class Batch:
 
         ``own_possible``: an earlier attempt of this delivery may have written it, unheard.
         """
-        result = judge(self.writes[index], stored)
+        result = classify_duplicate(self.writes[index], stored)
         if own_possible and result is REDELIVERED:
             result = APPLIED
         self._settle(index, result, stored)
@@ -93,7 +93,7 @@ class Batch:
         self._results[index] = result
         del self._pending[index]
         for follower in self._waiting.pop(index, ()):
-            self._results[follower] = judge(self.writes[follower], stored)
+            self._results[follower] = classify_duplicate(self.writes[follower], stored)
 
     def _marked(self, write: Write, result: Result, late_sessions: Collection[str]) -> Result:
         if late_sessions and isinstance(write, EventWrite) and write.session_id in late_sessions:

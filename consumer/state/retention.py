@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from consumer.contract.record import Record
-from consumer.contract.record_time import is_redriven, record_time
+from consumer.contract.times import is_redriven, record_time
 
 GRACE = timedelta(days=1)
 """A record this close to its expiry is no longer applied."""

@@ -1,9 +1,17 @@
-"""What a message writes, as values: encoded once, alone, before anything is sent."""
+"""What a message writes, as values: encoded once, alone, before anything is sent.
+
+An event is inserted. A session is written by guarded upserts: each says when it applies, and
+each owns its fields. So creation, activity and end commute, and none of them applies twice.
+Where a guard fails on an existing document, the upsert tries to insert and the unique index
+rejects it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, assert_never
 
 from bson.raw_bson import RawBSONDocument
@@ -18,9 +26,30 @@ from consumer.contract.messages import (
 )
 from consumer.contract.record import Position, Record
 from consumer.contract.rejection import Rejected
-from consumer.state.bson_content import SERVER_ID_BYTES, raw_document
-from consumer.state.sessions import Status
-from consumer.state.storable import encode
+from consumer.state.bson_compare import SERVER_ID_BYTES, raw_document
+from consumer.state.bson_limits import encode
+
+
+class SessionStatus(StrEnum):
+    """How far a session is. Never goes back: initiated, active, then one of the two ends."""
+
+    INITIATED = "initiated"
+    ACTIVE = "active"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+ENDED = frozenset({SessionStatus.COMPLETED, SessionStatus.FAILED})
+PAST_INITIATED = ENDED | {SessionStatus.ACTIVE}
+
+
+_BY_VALUE = {status.value: status for status in SessionStatus}
+
+
+def status_of(value: object) -> SessionStatus | None:
+    """Return a stored status, or None where there is none that is known."""
+    return _BY_VALUE.get(value) if isinstance(value, str) else None
+
 
 MAX_EVENT_BYTES = MAX_DOCUMENT_BYTES - SERVER_ID_BYTES
 
@@ -72,7 +101,7 @@ class EndWrite:
     session_id: str
     position: Position
     content: RawBSONDocument
-    status: Status
+    status: SessionStatus
     expire_at: datetime | None = None
 
     @property
@@ -105,10 +134,16 @@ def plan(message: Message, record: Record, expire_at: datetime | None = None) ->
             return _create(message, record, expire_at)
         case SessionCompleted():
             return _end(
-                message, Status.COMPLETED, ("eventCount", message.event_count), record, expire_at
+                message,
+                SessionStatus.COMPLETED,
+                ("eventCount", message.event_count),
+                record,
+                expire_at,
             )
         case SessionFailed():
-            return _end(message, Status.FAILED, ("reason", message.reason), record, expire_at)
+            return _end(
+                message, SessionStatus.FAILED, ("reason", message.reason), record, expire_at
+            )
         case _:
             assert_never(message)
 
@@ -151,7 +186,7 @@ def _create(
 
 def _end(
     message: SessionCompleted | SessionFailed,
-    status: Status,
+    status: SessionStatus,
     lesser: tuple[str, int | str | None],
     record: Record,
     expire_at: datetime | None,
@@ -180,3 +215,78 @@ def _origin(record: Record, *, defaulted: bool) -> dict[str, Any]:
     if defaulted:
         origin["defaulted"] = True
     return origin
+
+
+SessionWrite = CreateWrite | EndWrite | ActivityWrite
+
+
+@dataclass(frozen=True, slots=True)
+class SessionUpdate:
+    """One upsert in MongoDB's own terms."""
+
+    filter: Mapping[str, Any]
+    update: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """A write applies unless ``field`` has one of the ``refused`` values; None: any value.
+
+    No field goes back, so a guard that has failed once fails for ever.
+    """
+
+    field: str
+    refused: frozenset[SessionStatus] | None
+
+    def condition(self) -> dict[str, Any]:
+        """Return the guard as part of a filter."""
+        if self.refused is None:
+            return {self.field: None}
+        return {self.field: {"$nin": sorted(status.value for status in self.refused)}}
+
+    def holds(self, stored: RawBSONDocument) -> bool:
+        """Tell whether the write applies to what is stored: the same as ``condition`` matching."""
+        value = stored.get(self.field)
+        if self.refused is None:
+            return value is None
+        return not (isinstance(value, str) and value in self.refused)
+
+
+_CREATE = Guard("startedAt", None)
+_ACTIVITY = Guard("status", PAST_INITIATED)
+_END = Guard("status", ENDED)
+
+
+def guard_of(write: SessionWrite) -> Guard:
+    """Return the guard of a write."""
+    match write:
+        case CreateWrite():
+            return _CREATE
+        case ActivityWrite():
+            return _ACTIVITY
+        case EndWrite():
+            return _END
+        case _:
+            assert_never(write)
+
+
+def update_of(write: SessionWrite) -> SessionUpdate:
+    """Return the guarded upsert of a write."""
+    condition = {"sessionId": write.session_id, **guard_of(write).condition()}
+    update: dict[str, Any]
+    match write:
+        case CreateWrite():
+            update = {
+                "$set": write.content,
+                "$setOnInsert": {"status": SessionStatus.INITIATED.value},
+            }
+        case ActivityWrite():
+            update = {"$set": {"status": SessionStatus.ACTIVE.value}}
+        case EndWrite():
+            update = {"$set": write.content}
+        case _:
+            assert_never(write)
+    if write.expire_at is not None:
+        # The latest of all the records that wrote the session, in whichever order they came.
+        update["$max"] = {"expireAt": write.expire_at}
+    return SessionUpdate(condition, update)

@@ -21,7 +21,7 @@ from enum import StrEnum
 from typing import Final
 
 from consumer.contract.record import Headers, Position
-from consumer.contract.rfc3339 import format_time
+from consumer.contract.times import format_time
 
 STATE_TOPIC_SUFFIX: Final = ".redriven"
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from consumer.contract.key_policy import KeyPolicy
+from consumer.contract.rejection import KeyPolicy
 from producer_tools.dead_letters.fate import Fate
 from producer_tools.dead_letters.letter import Letter, Unreadable
 from producer_tools.dead_letters.memory import Memory

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from consumer.contract.dead_letter_headers import (
+from consumer.contract.dead_letter import (
     NAMES,
     TRUNCATION_NAMES,
     DeadLetterInfo,
     origin_of,
 )
 from consumer.contract.record import Headers, Position, Record
-from consumer.contract.record_time import usable_time
+from consumer.contract.times import usable_time
 from producer_tools.dead_letters.fate import digest_of, letter_key, origin_key
 
 UNKNOWN: Final = "unknown"

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from consumer.contract.dead_letter_headers import ATTEMPT, NAMES
+from consumer.contract.dead_letter import ATTEMPT, NAMES
 from consumer.contract.record import Headers, size_of
-from consumer.contract.record_time import REDRIVE_TIMESTAMP
+from consumer.contract.times import REDRIVE_TIMESTAMP
 from producer_tools.dead_letters.letter import FailedRecord, Letter
 
 WITHOUT_TIME: Final = -1

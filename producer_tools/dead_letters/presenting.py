@@ -14,8 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from consumer.contract.record import Headers, Position
-from consumer.contract.record_time import usable_time
-from consumer.contract.rfc3339 import format_time
+from consumer.contract.times import format_time, usable_time
 from consumer.printable import printable
 from producer_tools.console import write, written
 from producer_tools.dead_letters.fate import Fate

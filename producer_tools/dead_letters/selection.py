@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from consumer.contract.rfc3339 import parse_time
+from consumer.contract.times import parse_time
 from producer_tools.dead_letters.letter import Letter, Unreadable
 
 UNREADABLE: Final = "unreadable"

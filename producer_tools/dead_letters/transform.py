@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import cast
 
 from consumer.contract.decode import Decoded, Tombstone, decode
-from consumer.contract.key_policy import KeyPolicy
 from consumer.contract.record import Record
-from consumer.contract.rejection import Rejected
+from consumer.contract.rejection import KeyPolicy, Rejected
 from producer_tools.dead_letters.letter import FailedRecord, Letter
 from producer_tools.dead_letters.outgoing import redriven_headers
 

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from itertools import islice
 
 from consumer.contract.decode import Decoded, decode
-from consumer.contract.key_policy import KeyPolicy
 from consumer.contract.record import Record
-from consumer.contract.rejection import Reason, Rejected
+from consumer.contract.rejection import KeyPolicy, Reason, Rejected
 from tests.chaos.workload import workload
 from tests.model import Place, agree, part_of, place_of
 from tests.model import Sent as SentRecord

@@ -14,7 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from bson.raw_bson import RawBSONDocument
 from pymongo import AsyncMongoClient
 
-from consumer.contract.dead_letter_headers import origin_of
+from consumer.contract.dead_letter import origin_of
 from consumer.contract.record import Position, Record
 from consumer.contract.rejection import Reason
 from tests.builders import encoded

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from consumer.contract.dead_letter_headers import NAMES, origin_of
+from consumer.contract.dead_letter import NAMES, origin_of
 from consumer.contract.record import Position, Record, TopicPartition
 from consumer.state.outcomes import Outcome
 from tests.cases.loader import case_names, expected, load_case

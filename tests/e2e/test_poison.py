@@ -9,7 +9,7 @@ import pytest
 from consumer import __version__
 from consumer.contract.record import Record, TopicPartition
 from consumer.contract.rejection import Reason
-from consumer.contract.rfc3339 import parse_time
+from consumer.contract.times import parse_time
 from tests.builders import event
 from tests.e2e.accounts import coverage_problems, repeated, settled_spans
 from tests.e2e.processes import Fleet

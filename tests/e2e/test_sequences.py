@@ -18,7 +18,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from confluent_kafka import Producer
 from pymongo import AsyncMongoClient
 
-from consumer.contract.dead_letter_headers import origin_of
+from consumer.contract.dead_letter import origin_of
 from consumer.contract.record import Record
 from consumer.contract.rejection import Reason
 from consumer.errors import ExitCode

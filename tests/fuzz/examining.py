@@ -10,23 +10,24 @@ from datetime import UTC, datetime, timedelta
 
 import bson
 
-from consumer.contract import dead_letter_headers as names
-from consumer.contract.dead_letter import DeadLetter, dead_letter, serialized_size
-from consumer.contract.dead_letter_headers import (
+from consumer.contract import dead_letter as names
+from consumer.contract.dead_letter import (
     MAX_ATTEMPT,
+    DeadLetter,
     DeadLetterInfo,
     Truncation,
     attempt_of,
+    dead_letter,
     origin_of,
+    serialized_size,
 )
 from consumer.contract.decode import Tombstone, decode
-from consumer.contract.key_policy import KeyPolicy
 from consumer.contract.record import Headers, Record
-from consumer.contract.rejection import Reason, Rejected
-from consumer.contract.rfc3339 import parse_time
-from consumer.state.bson_content import RAW
+from consumer.contract.rejection import KeyPolicy, Reason, Rejected
+from consumer.contract.times import parse_time
+from consumer.state.bson_compare import RAW
+from consumer.state.duplicates import REDELIVERED, classify_duplicate
 from consumer.state.retention import FOR_EVER, Retention
-from consumer.state.verdict import REDELIVERED, judge
 from consumer.state.writes import Write, plan
 
 CANARY = "hush"
@@ -119,7 +120,9 @@ def examine(one: Input) -> str:
 
 def _check_write(write: Write) -> None:
     bson.decode(write.content.raw, RAW)
-    assert judge(write, write.content) is REDELIVERED, "what is stored is not known again"
+    assert classify_duplicate(write, write.content) is REDELIVERED, (
+        "what is stored is not known again"
+    )
 
 
 def _check_letter(one: Input, letter: DeadLetter, rejected: Rejected | None) -> None:

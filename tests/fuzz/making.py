@@ -8,10 +8,10 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from consumer.contract import dead_letter_headers as names
-from consumer.contract.key_policy import KeyPolicy
+from consumer.contract import dead_letter as names
 from consumer.contract.record import Headers, Record
-from consumer.contract.record_time import REDRIVE_TIMESTAMP
+from consumer.contract.rejection import KeyPolicy
+from consumer.contract.times import REDRIVE_TIMESTAMP
 from tests import builders
 from tests.fuzz import oddities
 from tests.fuzz.examining import Input

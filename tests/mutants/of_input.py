@@ -46,7 +46,7 @@ MUTANTS = (
     Mutant(
         "any size is storable",
         "B9",
-        "consumer/state/storable.py",
+        "consumer/state/bson_limits.py",
         "    if len(encoded) > max_bytes:\n",
         "    if len(encoded) > max_bytes * 2:\n",
         (_INPUT + "test_what_is_larger_than_a_document_may_be_is_unstorable",),
@@ -84,7 +84,7 @@ MUTANTS = (
     Mutant(
         "what is there already is a conflict",
         "B16",
-        "consumer/state/verdict.py",
+        "consumer/state/duplicates.py",
         "    if differing:\n",
         "    if fields:\n",
         (_INPUT + "test_the_same_event_again_changes_nothing",),

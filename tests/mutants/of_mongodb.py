@@ -9,7 +9,7 @@ _FAULTS = "tests/adapters/mongo/test_faults.py::"
 _ANSWERS = "tests/adapters/mongo/test_answers.py::"
 _SESSIONS = "tests/adapters/mongo/test_sessions.py::"
 _INDEXES = "tests/adapters/mongo/test_readiness.py::TestIndexes::"
-_VERDICT = "tests/unit/state/test_verdict.py::"
+_VERDICT = "tests/unit/state/test_duplicates.py::"
 _REAL = "tests/adapters/mongo/test_real_answers.py::"
 _LOOKUP = "tests/unit/mongo/test_lookup.py::"
 _ANY_ORDER = "tests/adapters/mongo/test_any_order.py::"
@@ -57,11 +57,11 @@ MUTANTS = (
     Mutant(
         "the fields of a creation only where it inserts",
         "B18",
-        "consumer/state/guards.py",
+        "consumer/state/writes.py",
         """                "$set": write.content,
-                "$setOnInsert": {"status": Status.INITIATED.value},
+                "$setOnInsert": {"status": SessionStatus.INITIATED.value},
 """,
-        """                "$setOnInsert": {**write.content, "status": Status.INITIATED.value},
+        """                "$setOnInsert": {**write.content, "status": SessionStatus.INITIATED.value},
 """,
         (
             "tests/unit/state/test_guards.py::test_each_write_sets_its_own_fields_and_no_other",
@@ -72,16 +72,16 @@ MUTANTS = (
     Mutant(
         "a counter in the session",
         "F2 F40",
-        "consumer/state/guards.py",
-        '            update = {"$set": {"status": Status.ACTIVE.value}}\n',
-        '            update = {"$set": {"status": Status.ACTIVE.value}, "$inc": {"events": 1}}\n',
+        "consumer/state/writes.py",
+        '            update = {"$set": {"status": SessionStatus.ACTIVE.value}}\n',
+        '            update = {"$set": {"status": SessionStatus.ACTIVE.value}, "$inc": {"events": 1}}\n',
         ("tests/unit/state/test_guards.py::test_no_write_says_more_when_it_is_said_twice",),
         "it counts again at every redelivery",
     ),
     Mutant(
         "an end overwrites an end",
         "B18 F40 F41",
-        "consumer/state/guards.py",
+        "consumer/state/writes.py",
         '_END = Guard("status", ENDED)\n',
         '_END = Guard("status", frozenset())\n',
         (
@@ -94,7 +94,7 @@ MUTANTS = (
     Mutant(
         "a duplicate key always means a duplicate",
         "B10 B17",
-        "consumer/state/verdict.py",
+        "consumer/state/duplicates.py",
         "    differing = differing_fields(write.content, stored, fields)\n",
         "    differing: tuple[str, ...] = ()\n",
         (
@@ -107,7 +107,7 @@ MUTANTS = (
     Mutant(
         "the same position proves the same record",
         "B17",
-        "consumer/state/verdict.py",
+        "consumer/state/duplicates.py",
         "    content = _content_of(write)\n    fields = content.fields\n",
         """    content = _content_of(write)
     if _came_from(stored, content, write.position):
@@ -120,10 +120,10 @@ MUTANTS = (
     Mutant(
         "Python's idea of equal",
         "B7 B10",
-        "consumer/state/bson_content.py",
+        "consumer/state/bson_compare.py",
         "        elif _kind(one) is not _kind(other) or one != other:\n",
         "        elif one != other:\n",
-        ("tests/unit/state/test_bson_content.py::test_other_content_differs",),
+        ("tests/unit/state/test_bson_compare.py::test_other_content_differs",),
         "true, 1 and 1.0 would be one value",
     ),
     Mutant(
@@ -239,7 +239,7 @@ MUTANTS = (
         "consumer/mongo/activities.py",
         "        return [statement for name, statement in self._open.items() if name not in ending]\n",
         """        for name in self._open:
-            self._memory.learn(name, Status.ACTIVE)
+            self._memory.learn(name, SessionStatus.ACTIVE)
         return [statement for name, statement in self._open.items() if name not in ending]
 """,
         (_SESSIONS + "TestActivity::test_a_session_is_not_known_before_the_store_has_answered",),
@@ -387,7 +387,7 @@ MUTANTS = (
     Mutant(
         "an array with the same content is the same event",
         "F77",
-        "consumer/state/verdict.py",
+        "consumer/state/duplicates.py",
         "    foreign = _foreign_ids(write, stored)\n",
         "    foreign: tuple[str, ...] = ()\n",
         (

@@ -73,7 +73,7 @@ MUTANTS = (
     Mutant(
         "a record does not know itself again",
         "F2",
-        "consumer/state/verdict.py",
+        "consumer/state/duplicates.py",
         "    return REDELIVERED if _came_from(stored, content, write.position) else DUPLICATE\n",
         "    return DUPLICATE\n",
         (
@@ -137,11 +137,11 @@ MUTANTS = (
     Mutant(
         "what comes early is lost by what comes late",
         "F41",
-        "consumer/state/guards.py",
+        "consumer/state/writes.py",
         """                "$set": write.content,
-                "$setOnInsert": {"status": Status.INITIATED.value},
+                "$setOnInsert": {"status": SessionStatus.INITIATED.value},
 """,
-        """                "$setOnInsert": {**write.content, "status": Status.INITIATED.value},
+        """                "$setOnInsert": {**write.content, "status": SessionStatus.INITIATED.value},
 """,
         (
             "tests/faults/test_order.py::"

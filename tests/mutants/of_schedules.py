@@ -97,7 +97,7 @@ MUTANTS = (
     Mutant(
         "an event takes the end of its session back",
         "B18 F41",
-        "consumer/state/guards.py",
+        "consumer/state/writes.py",
         '_ACTIVITY = Guard("status", PAST_INITIATED)\n',
         '_ACTIVITY = Guard("status", frozenset())\n',
         (),

@@ -5,14 +5,14 @@ from __future__ import annotations
 from tests.mutants.mutant import Mutant
 
 _CONTRACT = "tests/unit/contract/"
-_STORABLE = "tests/unit/state/test_storable.py::"
+_STORABLE = "tests/unit/state/test_bson_limits.py::"
 _INPUT = "tests/faults/input/test_bad_input.py::"
 
 MUTANTS = (
     Mutant(
         "only -1 is no timestamp",
         "F51 B22",
-        "consumer/contract/record_time.py",
+        "consumer/contract/times.py",
         "    if timestamp_ms is None or timestamp_ms < 0:\n",
         "    if timestamp_ms is None or timestamp_ms == -1:\n",
         (
@@ -110,7 +110,7 @@ MUTANTS = (
         "B15 B22 F2",
         "consumer/contract/decode.py",
         "        instant = record_time(record)\n",
-        '        instant = __import__("consumer.contract.rfc3339").contract.rfc3339.time_from_ms(\n'
+        '        instant = __import__("consumer.contract.times").contract.rfc3339.time_from_ms(\n'
         '            __import__("time").time_ns() // 1_000_000\n        )\n',
         (
             _CONTRACT + "test_decode_times.py::test_a_missing_time_is_that_of_the_record",
@@ -135,10 +135,10 @@ MUTANTS = (
     Mutant(
         "milliseconds are rounded",
         "B15",
-        "consumer/contract/rfc3339.py",
+        "consumer/contract/times.py",
         "    surplus = local.microsecond % 1000\n",
         "    surplus = (local.microsecond + 500) % 1000 - 500\n",
-        (_CONTRACT + "test_rfc3339.py::test_a_time_is_read_in_utc_at_milliseconds",),
+        (_CONTRACT + "test_times.py::test_a_time_is_read_in_utc_at_milliseconds",),
         "an event would be stored later than it happened",
     ),
     Mutant(
@@ -192,7 +192,7 @@ MUTANTS = (
     Mutant(
         "what BSON refuses is found out on the way",
         "B4 B6",
-        "consumer/state/storable.py",
+        "consumer/state/bson_limits.py",
         "_REFUSALS = (BSONError, OverflowError, RecursionError, TypeError, ValueError)\n",
         "_REFUSALS = (BSONError,)\n",
         (
@@ -205,7 +205,7 @@ MUTANTS = (
     Mutant(
         "any depth is storable",
         "B8",
-        "consumer/state/storable.py",
+        "consumer/state/bson_limits.py",
         "    if _may_hide_a_problem(encoded):\n",
         "    if False:\n",
         (
@@ -227,7 +227,7 @@ MUTANTS = (
         "headers of an earlier failure stay",
         "B21",
         "consumer/contract/dead_letter.py",
-        "    headers = _without(record.headers, names.NAMES)\n",
+        "    headers = _without(record.headers, NAMES)\n",
         "    headers = record.headers\n",
         (
             _CONTRACT

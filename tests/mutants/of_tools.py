@@ -173,7 +173,7 @@ MUTANTS = (
     Mutant(
         "a letter that only says how large it was counts as whole",
         "F90",
-        "consumer/contract/dead_letter_headers.py",
+        "consumer/contract/dead_letter.py",
         "frozenset({TRUNCATED, SIZE, SHA256})",
         "frozenset({TRUNCATED, SHA256})",
         (_LETTERS + "test_letter.py::test_any_one_trace_of_a_cut_makes_a_letter_truncated",),
@@ -182,7 +182,7 @@ MUTANTS = (
     Mutant(
         "a letter that only tells its digest counts as whole",
         "F90",
-        "consumer/contract/dead_letter_headers.py",
+        "consumer/contract/dead_letter.py",
         "frozenset({TRUNCATED, SIZE, SHA256})",
         "frozenset({TRUNCATED, SIZE})",
         (_LETTERS + "test_letter.py::test_any_one_trace_of_a_cut_makes_a_letter_truncated",),
@@ -222,7 +222,7 @@ MUTANTS = (
         'event is not None and fields.get("eventId") is None:',
         "event is not None:",
         (
-            "tests/unit/state/test_verdict.py::"
+            "tests/unit/state/test_duplicates.py::"
             "test_an_event_id_in_the_data_tells_two_sources_with_one_id_apart",
         ),
         "two sources with one id could not be told apart by anything",

@@ -16,12 +16,12 @@ from consumer.commands.audit.accounts import Account, Identity
 from consumer.commands.audit.judging import RecordJudge
 from consumer.commands.audit.letters import LettersOnDisk
 from consumer.commands.audit.problems import Problem, Problems
-from consumer.contract import dead_letter_headers as names
+from consumer.contract import dead_letter as names
 from consumer.contract.decode import MAX_VALUE_BYTES
 from consumer.contract.record import Position, Record, TopicPartition
 from consumer.contract.rejection import Reason
 from consumer.engine.retry import Backoff
-from consumer.state.bson_content import raw_document
+from consumer.state.bson_compare import raw_document
 from tests.builders import LETTERS, STAMPED_MS
 from tests.fakes.collections import MemoryCollections
 from tests.fakes.logs import MemoryLogs

@@ -8,9 +8,8 @@ from random import Random
 
 import bson
 
-from consumer.contract.key_policy import KeyPolicy
 from consumer.contract.record import Position, Record
-from consumer.contract.rejection import Reason
+from consumer.contract.rejection import KeyPolicy, Reason
 from consumer.engine.pipeline import RecordPlanner
 from consumer.errors import TransientError
 from consumer.mongo.mongo_store import MongoStore

@@ -8,7 +8,7 @@ from typing import Any
 
 import bson
 
-from consumer.contract import dead_letter_headers as headers
+from consumer.contract import dead_letter as headers
 from consumer.contract.dead_letter import serialized_size
 from consumer.contract.record import Position, TopicPartition
 from consumer.contract.rejection import Reason

@@ -18,9 +18,8 @@ from consumer.contract.dead_letter import (
     dead_letter,
     serialized_size,
 )
-from consumer.contract.key_policy import KeyPolicy
 from consumer.contract.record import Record, TopicPartition
-from consumer.contract.rejection import Rejected
+from consumer.contract.rejection import KeyPolicy, Rejected
 from consumer.engine.breaker import Breaker, BreakerLimits
 from consumer.engine.pipeline import Pipeline, RecordPlanner
 from consumer.engine.retention_watch import RetentionWatch

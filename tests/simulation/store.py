@@ -12,7 +12,7 @@ from bson.raw_bson import RawBSONDocument
 
 from consumer.errors import TimedOutError, TransientError
 from consumer.mongo.collections import SESSION_KEY, BulkReply, WriteFailure
-from consumer.state.guards import SessionUpdate
+from consumer.state.writes import SessionUpdate
 from tests.fakes.collections import DUPLICATE_KEY, MemoryCollections, projected
 from tests.simulation.loop import SimulationLoop
 from tests.simulation.network import Link, LostError, Network

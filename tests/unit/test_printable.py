@@ -20,7 +20,7 @@ from consumer.commands.audit.problems import Problem
 from consumer.commands.console import console
 from consumer.commands.replay import report as replay_report
 from consumer.commands.replay.tally import Ends, Tally
-from consumer.contract.dead_letter_headers import origin_of
+from consumer.contract.dead_letter import origin_of
 from consumer.contract.record import Headers, Position, Record, TopicPartition
 from consumer.contract.rejection import Reason
 from consumer.errors import PreconditionError

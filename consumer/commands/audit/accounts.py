@@ -9,12 +9,18 @@ from typing import assert_never
 
 from consumer.contract.record import Position
 from consumer.contract.rejection import Reason, Rejected
-from consumer.state.bson_content import Stored, differing_fields, same_but_for_id
-from consumer.state.guards import guard_of
+from consumer.state.bson_compare import Stored, differing_fields, same_but_for_id
+from consumer.state.duplicates import classify_duplicate
 from consumer.state.outcomes import Outcome
-from consumer.state.sessions import PAST_INITIATED, status_of
-from consumer.state.verdict import judge
-from consumer.state.writes import CreateWrite, EndWrite, EventWrite, Write
+from consumer.state.writes import (
+    PAST_INITIATED,
+    CreateWrite,
+    EndWrite,
+    EventWrite,
+    Write,
+    guard_of,
+    status_of,
+)
 
 Identity = tuple[str, ...]
 """A document: ("event", sessionId, eventId) or ("session", sessionId)."""
@@ -166,7 +172,7 @@ def _compared(
         fields = differing_fields(write.content, document, write.content.keys() - NOT_SAID)
         if fields:
             return _about(write, Account.ALTERED, f"changed: {', '.join(sorted(fields))}")
-    result = judge(write, document)
+    result = classify_duplicate(write, document)
     match result.outcome:
         case Outcome.CONFLICT if letter.reason is not None:
             return Judged(letter.account())

@@ -13,9 +13,9 @@ from functools import partial
 from consumer.commands.audit.judging import answered
 from consumer.commands.audit.report import SHOWN, Disagreement, Disagreements
 from consumer.contract.decode import Decoded, decode
-from consumer.contract.key_policy import KeyPolicy
 from consumer.contract.messages import EventRecorded
 from consumer.contract.record import Record, TopicPartition
+from consumer.contract.rejection import KeyPolicy
 from consumer.engine.retry import Backoff
 from consumer.mongo.reading import EndedSession, SessionReader
 from consumer.state.retention import GRACE

@@ -27,9 +27,8 @@ from consumer.commands.audit.accounts import (
 )
 from consumer.commands.audit.letters import LettersOnDisk
 from consumer.contract.decode import Decoded, Tombstone, decode
-from consumer.contract.key_policy import KeyPolicy
 from consumer.contract.record import Record, TopicPartition
-from consumer.contract.rejection import Rejected
+from consumer.contract.rejection import KeyPolicy, Rejected
 from consumer.engine.retry import Backoff
 from consumer.errors import TransientError
 from consumer.kafka.range_reader import RangeReader
@@ -37,7 +36,7 @@ from consumer.kafka.ranges import OffsetRange
 from consumer.mongo.collections import Collections
 from consumer.mongo.lookup import Asked, LookUp, judged_session_fields
 from consumer.observability.logging import get_logger
-from consumer.state.bson_content import Stored
+from consumer.state.bson_compare import Stored
 from consumer.state.retention import FOR_EVER, Retention
 from consumer.state.writes import ActivityWrite, EventWrite, Write, plan
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from consumer.commands.audit.accounts import Letter
-from consumer.contract.dead_letter_headers import origin_of
+from consumer.contract.dead_letter import origin_of
 from consumer.contract.record import Position, Record
 from consumer.contract.rejection import Reason
 from consumer.kafka.range_reader import RangeReader

@@ -6,24 +6,24 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from consumer.contract.decode import Decoded, decode
-from consumer.contract.key_policy import KeyPolicy
 from consumer.contract.messages import (
     EventRecorded,
-    Kind,
     Message,
+    MessageKind,
     SessionCompleted,
     SessionCreated,
     SessionFailed,
 )
 from consumer.contract.record import Record, TopicPartition
+from consumer.contract.rejection import KeyPolicy
 from consumer.kafka.ranges import Bounds
 from consumer.kafka.selector import Selector
 
-_KIND_OF: dict[type[Message], Kind] = {
-    SessionCreated: Kind.SESSION_CREATED,
-    SessionCompleted: Kind.SESSION_COMPLETED,
-    SessionFailed: Kind.SESSION_FAILED,
-    EventRecorded: Kind.EVENT_RECORDED,
+_KIND_OF: dict[type[Message], MessageKind] = {
+    SessionCreated: MessageKind.SESSION_CREATED,
+    SessionCompleted: MessageKind.SESSION_COMPLETED,
+    SessionFailed: MessageKind.SESSION_FAILED,
+    EventRecorded: MessageKind.EVENT_RECORDED,
 }
 
 _HIDING = (b"\\", b"data_base64")
@@ -36,7 +36,7 @@ class MessageFilter:
     A record that cannot be decoded belongs to the session that is its key, and to no kind.
     """
 
-    def __init__(self, sessions: Collection[str] = (), kinds: Collection[Kind] = ()) -> None:
+    def __init__(self, sessions: Collection[str] = (), kinds: Collection[MessageKind] = ()) -> None:
         """Want records of any of these sessions that are also of any of these kinds."""
         self._sessions = frozenset(sessions)
         self._kinds = frozenset(kinds)

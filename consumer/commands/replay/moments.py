@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime, timedelta
 
-from consumer.contract.rfc3339 import EPOCH, parse_time
+from consumer.contract.times import EPOCH, parse_time
 from consumer.errors import SettingsError
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}

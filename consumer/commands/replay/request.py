@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from consumer.contract.messages import Kind
+from consumer.contract.messages import MessageKind
 from consumer.errors import SettingsError
 from consumer.kafka.topic_ids import TopicIds
 from consumer.mongo.clients import servers_of
@@ -31,7 +31,7 @@ class Request:
     to_time: str | None = None
     sessions: tuple[str, ...] = ()
     all_partitions: bool = False
-    kinds: tuple[Kind, ...] = ()
+    kinds: tuple[MessageKind, ...] = ()
     everything: bool = False
     file: str | None = None
     repair: bool = False

@@ -10,9 +10,8 @@ import bson
 from bson.raw_bson import RawBSONDocument
 
 from consumer.mongo.collections import EVENT_KEY, SESSION_KEY, BulkReply, Collections
-from consumer.state.bson_content import same_value
-from consumer.state.guards import update_of
-from consumer.state.writes import ActivityWrite, CreateWrite, EndWrite
+from consumer.state.bson_compare import same_value
+from consumer.state.writes import ActivityWrite, CreateWrite, EndWrite, update_of
 from tests.unit.state.builders import (
     STAMPED,
     completed,

@@ -13,8 +13,7 @@ from consumer.mongo.mongo_store import MongoStore
 from consumer.mongo.session_memory import SessionMemory
 from consumer.mongo.settlement import MAX_LOST_RACES
 from consumer.state.outcomes import Outcome
-from consumer.state.sessions import Status
-from consumer.state.writes import Write
+from consumer.state.writes import SessionStatus, Write
 from tests.fakes.collections import (
     Command,
     Fault,
@@ -299,21 +298,25 @@ class TestMemory:
 
     def test_only_sessions_past_initiated_are_remembered(self) -> None:
         memory = SessionMemory()
-        memory.learn("s", Status.INITIATED)
+        memory.learn("s", SessionStatus.INITIATED)
         memory.learn("t", None)
-        memory.learn("u", Status.ACTIVE)
-        assert [memory.status(name) for name in "stu"] == [None, None, Status.ACTIVE]
+        memory.learn("u", SessionStatus.ACTIVE)
+        assert [memory.status(name) for name in "stu"] == [None, None, SessionStatus.ACTIVE]
 
     def test_an_ended_session_stays_ended(self) -> None:
         memory = SessionMemory()
-        memory.learn("s", Status.FAILED)
-        memory.learn("s", Status.ACTIVE)
-        assert memory.status("s") is Status.FAILED
+        memory.learn("s", SessionStatus.FAILED)
+        memory.learn("s", SessionStatus.ACTIVE)
+        assert memory.status("s") is SessionStatus.FAILED
 
     def test_the_session_not_met_for_longest_is_forgotten_first(self) -> None:
         memory = SessionMemory(capacity=2)
-        memory.learn("s", Status.ACTIVE)
-        memory.learn("t", Status.ACTIVE)
+        memory.learn("s", SessionStatus.ACTIVE)
+        memory.learn("t", SessionStatus.ACTIVE)
         assert memory.status("s")
-        memory.learn("u", Status.ACTIVE)
-        assert [memory.status(name) for name in "stu"] == [Status.ACTIVE, None, Status.ACTIVE]
+        memory.learn("u", SessionStatus.ACTIVE)
+        assert [memory.status(name) for name in "stu"] == [
+            SessionStatus.ACTIVE,
+            None,
+            SessionStatus.ACTIVE,
+        ]

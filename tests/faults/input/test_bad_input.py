@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from consumer.contract.key_policy import KeyPolicy
 from consumer.contract.record import Record
-from consumer.contract.rejection import Reason
+from consumer.contract.rejection import KeyPolicy, Reason
 from consumer.engine.pipeline import RecordPlanner
 from consumer.mongo.mongo_store import MongoStore
 from consumer.state.outcomes import Outcome, Result

@@ -14,9 +14,8 @@ import structlog
 from structlog.testing import LogCapture
 
 from consumer.contract.dead_letter import DeadLetter, dead_letter
-from consumer.contract.key_policy import KeyPolicy
 from consumer.contract.record import Record, TopicPartition
-from consumer.contract.rejection import Rejected
+from consumer.contract.rejection import KeyPolicy, Rejected
 from consumer.engine import runner, watchdog
 from consumer.engine.breaker import Breaker, BreakerLimits
 from consumer.engine.pipeline import Pipeline, RecordPlanner

@@ -14,7 +14,7 @@ import pytest
 import structlog
 
 from consumer import app
-from consumer.contract.dead_letter_headers import TRUNCATED
+from consumer.contract.dead_letter import TRUNCATED
 from consumer.contract.record import TopicPartition
 from consumer.errors import PreconditionError
 from consumer.kafka.dead_letters import (

@@ -15,9 +15,8 @@ from typer.testing import CliRunner
 
 from consumer.contract.dead_letter import DeadLetter, dead_letter
 from consumer.contract.decode import Decoded, decode
-from consumer.contract.key_policy import KeyPolicy
 from consumer.contract.record import Record, TopicPartition
-from consumer.contract.rejection import Reason, Rejected
+from consumer.contract.rejection import KeyPolicy, Reason, Rejected
 from consumer.errors import ConsumerError
 from consumer.kafka.dead_letters import KafkaDeadLetters, asked_letter_limit, open_producer
 from consumer.kafka.range_reader import open_range_reader

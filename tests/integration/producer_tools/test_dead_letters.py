@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from consumer.contract.key_policy import KeyPolicy
 from consumer.contract.messages import EventRecorded
 from consumer.contract.record import Record
-from consumer.contract.rejection import Reason, Rejected
+from consumer.contract.rejection import KeyPolicy, Reason, Rejected
 from consumer.kafka.topics import Admin
 from producer_tools.dead_letters import kafka_outbox
 from producer_tools.dead_letters.outbox import Answer, Unanswered

@@ -21,7 +21,7 @@ from consumer.commands.replay import replay
 from consumer.commands.replay.replay import carried_out
 from consumer.commands.replay.report import Report
 from consumer.commands.replay.request import Request
-from consumer.contract.messages import Kind
+from consumer.contract.messages import MessageKind
 from consumer.contract.rejection import Reason
 from consumer.errors import ExitCode, PreconditionError, SettingsError
 from consumer.kafka.topics import open_admin
@@ -184,7 +184,7 @@ async def test_where_keys_do_not_lead_to_a_sessions_records_every_partition_is_r
 
 
 async def test_of_one_type_only_its_messages_are_applied(log: Log) -> None:
-    report = await log.replay(Request(kinds=(Kind.SESSION_CREATED,)))
+    report = await log.replay(Request(kinds=(MessageKind.SESSION_CREATED,)))
     of_type = [one for one in log.records if b'"session.created"' in (one[3] or b"")]
     assert report.tally.total.records == len(of_type)
     assert documents(log.uri, f"{log.name}-a")["conversation_events"] == []

@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from consumer.contract.decode import Decoded, decode
-from consumer.contract.key_policy import KeyPolicy
 from consumer.contract.record import Record
-from consumer.contract.rejection import Rejected
+from consumer.contract.rejection import KeyPolicy, Rejected
 from consumer.state.retention import FOR_EVER, Retention
 from consumer.state.writes import Write, plan
 

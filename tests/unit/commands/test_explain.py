@@ -18,8 +18,8 @@ from consumer.commands.explain import Explained, Explainer, _events, _paged, _se
 from consumer.commands.replay.request import Request
 from consumer.contract.dead_letter import dead_letter
 from consumer.contract.record import Record, TopicPartition
-from consumer.contract.record_time import REDRIVE_TIMESTAMP
 from consumer.contract.rejection import Reason, Rejected
+from consumer.contract.times import REDRIVE_TIMESTAMP
 from consumer.engine.retry import Backoff
 from consumer.errors import TransientError
 from consumer.mongo.mongo_store import MongoStore

@@ -6,10 +6,9 @@ import json
 from typing import Any
 
 from consumer.contract.decode import Decoded, Tombstone, decode
-from consumer.contract.key_policy import KeyPolicy
 from consumer.contract.messages import Message
 from consumer.contract.record import Headers, Record
-from consumer.contract.rejection import Reason, Rejected
+from consumer.contract.rejection import KeyPolicy, Reason, Rejected
 
 STAMPED_MS = 1772618400000
 """2026-03-04T10:00:00Z."""

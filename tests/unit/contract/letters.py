@@ -7,11 +7,11 @@ from datetime import datetime, timedelta, timezone
 
 from hypothesis import strategies as st
 
-from consumer.contract import dead_letter_headers as names
+from consumer.contract import dead_letter as names
 from consumer.contract.dead_letter import DeadLetter, dead_letter, serialized_size
 from consumer.contract.record import Headers, Record
-from consumer.contract.record_time import REDRIVE_TIMESTAMP
 from consumer.contract.rejection import Reason, Rejected
+from consumer.contract.times import REDRIVE_TIMESTAMP
 
 MIB = 2**20
 FAILED_AT = datetime(2026, 3, 4, 11, 0, 0, 123_456, timezone(timedelta(hours=1)))

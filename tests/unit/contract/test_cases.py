@@ -7,10 +7,9 @@ from datetime import UTC, datetime
 import pytest
 
 from consumer.contract.decode import Decoded, decode
-from consumer.contract.key_policy import KeyPolicy
 from consumer.contract.messages import EventRecorded
 from consumer.contract.record import Record
-from consumer.contract.rejection import Reason, Rejected
+from consumer.contract.rejection import KeyPolicy, Reason, Rejected
 from tests.cases.loader import Expected, case_names, expected, load_case
 
 FOUND_LATER = {Reason.UNSTORABLE}

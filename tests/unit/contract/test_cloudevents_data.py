@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from consumer.contract.cloudevents import split_type
-from consumer.contract.messages import Kind
+from consumer.contract.messages import MessageKind
 from consumer.contract.rejection import Reason
 from tests.unit.contract.builders import (
     DATA,
@@ -32,13 +32,13 @@ def base64(data: dict[str, Any] | bytes) -> str:
 @pytest.mark.parametrize(
     ("written", "kind", "version"),
     [
-        ("event.recorded", Kind.EVENT_RECORDED, None),
-        ("event.recorded.v1", Kind.EVENT_RECORDED, 1),
-        ("com.example.event.recorded", Kind.EVENT_RECORDED, None),
-        ("com.example.conversation.session.failed.v12", Kind.SESSION_FAILED, 12),
-        ("my-org.x_1.session.created.v0", Kind.SESSION_CREATED, 0),
-        ("event.recorded.session.created", Kind.SESSION_CREATED, None),
-        ("session.completed.v" + "9" * 5000, Kind.SESSION_COMPLETED, 999_999_999),
+        ("event.recorded", MessageKind.EVENT_RECORDED, None),
+        ("event.recorded.v1", MessageKind.EVENT_RECORDED, 1),
+        ("com.example.event.recorded", MessageKind.EVENT_RECORDED, None),
+        ("com.example.conversation.session.failed.v12", MessageKind.SESSION_FAILED, 12),
+        ("my-org.x_1.session.created.v0", MessageKind.SESSION_CREATED, 0),
+        ("event.recorded.session.created", MessageKind.SESSION_CREATED, None),
+        ("session.completed.v" + "9" * 5000, MessageKind.SESSION_COMPLETED, 999_999_999),
         ("", None, None),
         (".", None, None),
         ("v1", None, None),
@@ -55,13 +55,13 @@ def base64(data: dict[str, Any] | bytes) -> str:
         ("com..event.recorded", None, None),
         ("com example.event.recorded", None, None),
         ("com.example.Event.Recorded.v1", None, 1),
-        ("x." * 500_000 + "event.recorded", Kind.EVENT_RECORDED, None),
+        ("x." * 500_000 + "event.recorded", MessageKind.EVENT_RECORDED, None),
         ("." * 1_000_000 + "event.recorded", None, None),
     ],
     ids=short,
 )
 def test_a_type_is_a_kind_with_a_prefix_and_a_version(
-    written: str, kind: Kind | None, version: int | None
+    written: str, kind: MessageKind | None, version: int | None
 ) -> None:
     found, stated = split_type(written)
     assert found is kind

@@ -8,12 +8,11 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given
 
-from consumer.contract import dead_letter_headers as names
-from consumer.contract.dead_letter import MAX_DETAIL_BYTES, DeadLetter
-from consumer.contract.dead_letter_headers import origin_of
+from consumer.contract import dead_letter as names
+from consumer.contract.dead_letter import MAX_DETAIL_BYTES, DeadLetter, origin_of
 from consumer.contract.record import Headers, Position, Record
-from consumer.contract.record_time import REDRIVE_TIMESTAMP
 from consumer.contract.rejection import Reason, Rejected
+from consumer.contract.times import REDRIVE_TIMESTAMP
 from tests.unit.contract.letters import foreign, letter_of, letters, own, record
 
 

@@ -8,9 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.contract import dead_letter_headers as names
-from consumer.contract.dead_letter import DeadLetter, shortened, smallest_letter_bytes
-from consumer.contract.dead_letter_headers import Part, Truncation, truncation_of
+from consumer.contract import dead_letter as names
+from consumer.contract.dead_letter import (
+    DeadLetter,
+    Part,
+    Truncation,
+    min_dead_letter_bytes,
+    truncate,
+    truncation_of,
+)
 from consumer.contract.record import Headers, Record
 from consumer.contract.rejection import Reason, Rejected
 from tests.unit.contract.letters import MIB, foreign, letter_of, letters, own, record, size
@@ -18,8 +24,8 @@ from tests.unit.contract.letters import MIB, foreign, letter_of, letters, own, r
 
 def test_a_letter_that_fits_is_not_cut() -> None:
     letter = letter_of(record(b"v" * 1000))
-    assert shortened(letter, size(letter)) is letter
-    assert own(shortened(letter, size(letter) - 1))["dlq-truncated"] == b"value"
+    assert truncate(letter, size(letter)) is letter
+    assert own(truncate(letter, size(letter) - 1))["dlq-truncated"] == b"value"
 
 
 def test_of_a_large_value_the_beginning_goes_with_its_size_and_digest() -> None:
@@ -80,7 +86,7 @@ def test_null_stays_null_when_the_rest_is_cut() -> None:
 def test_a_letter_cut_again_still_tells_of_the_original() -> None:
     value = b"v" * (2 * MIB)
     once = letter_of(record(value, key=b"k" * 5000))
-    twice = shortened(once, 4096)
+    twice = truncate(once, 4096)
     assert size(twice) <= 4096
     assert len(twice.value or b"") < len(once.value or b"")
     assert own(twice)["dlq-truncated"] == b"key,value"
@@ -109,7 +115,7 @@ def test_a_cut_letter_fits_and_holds_beginnings(
     pair: tuple[Record, DeadLetter], max_bytes: int
 ) -> None:
     came, letter = pair
-    cut = shortened(letter, max_bytes)
+    cut = truncate(letter, max_bytes)
     assert size(cut) <= max_bytes
     assert (cut.key is None, cut.value is None) == (came.key is None, came.value is None)
     assert (came.key or b"").startswith(cut.key or b"")
@@ -138,7 +144,7 @@ def test_a_cut_letter_fits_and_holds_beginnings(
 @pytest.mark.reliability("F58")
 def test_no_letter_takes_more_than_the_smallest_once_all_is_cut() -> None:
     detail = Rejected(Reason.UNSUPPORTED_VERSION, "\u00e9" * 1_000)
-    smallest = smallest_letter_bytes(["conversation.events"], "conversation-consumer", "1.2.3")
+    smallest = min_dead_letter_bytes(["conversation.events"], "conversation-consumer", "1.2.3")
     for headers in ((), (("dlq-attempt", b"999999998"), ("x", b"y" * 5_000))):
         letter = letter_of(record(b"v" * 10_000, key=b"k" * 300, headers=headers), detail)
-        assert 0 <= smallest - size(shortened(letter, 0)) < 120
+        assert 0 <= smallest - size(truncate(letter, 0)) < 120

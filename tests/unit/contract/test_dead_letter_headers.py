@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.contract.dead_letter_headers import (
+from consumer.contract.dead_letter import (
     NAMES,
     DeadLetterInfo,
     Part,

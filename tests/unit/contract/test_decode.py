@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from consumer.contract.decode import Decoded, Tombstone, decode
-from consumer.contract.key_policy import KeyPolicy
 from consumer.contract.messages import (
     EventRecorded,
     EventType,
@@ -19,7 +18,7 @@ from consumer.contract.messages import (
     SessionFailed,
 )
 from consumer.contract.record import Headers, Record
-from consumer.contract.rejection import Reason, Rejected
+from consumer.contract.rejection import KeyPolicy, Reason, Rejected
 from tests.unit.contract.builders import (
     COMPLETED,
     CREATED,

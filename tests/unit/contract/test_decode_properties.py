@@ -10,10 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.contract.decode import Decoded, Tombstone, decode
-from consumer.contract.key_policy import KeyPolicy
 from consumer.contract.record import Headers, Record
-from consumer.contract.record_time import REDRIVE_TIMESTAMP
-from consumer.contract.rejection import Reason, Rejected
+from consumer.contract.rejection import KeyPolicy, Reason, Rejected
+from consumer.contract.times import REDRIVE_TIMESTAMP
 from tests.unit.contract.builders import (
     CE_HEADERS,
     COMPLETED,

@@ -9,8 +9,8 @@ import pytest
 
 from consumer.contract.messages import EventRecorded
 from consumer.contract.record import Headers
-from consumer.contract.record_time import REDRIVE_TIMESTAMP
 from consumer.contract.rejection import Reason
+from consumer.contract.times import REDRIVE_TIMESTAMP
 from tests.unit.contract.builders import (
     COMPLETED,
     CREATED,

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from consumer.contract.record import Headers
-from consumer.contract.record_time import REDRIVE_TIMESTAMP, effective_timestamp_ms, usable_time
+from consumer.contract.times import REDRIVE_TIMESTAMP, effective_timestamp_ms, usable_time
 from tests.unit.contract.builders import STAMPED_MS, record
 
 

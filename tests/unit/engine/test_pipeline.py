@@ -10,9 +10,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from consumer.contract.dead_letter import DeadLetter
-from consumer.contract.key_policy import KeyPolicy
 from consumer.contract.record import Record
-from consumer.contract.rejection import Reason, Rejected
+from consumer.contract.rejection import KeyPolicy, Reason, Rejected
 from consumer.engine.pipeline import (
     DECODED_BYTES_AT_ONCE,
     LETTER_BYTES_AT_ONCE,

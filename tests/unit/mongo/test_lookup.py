@@ -14,7 +14,7 @@ from consumer.errors import TimedOutError
 from consumer.mongo.lane import Lanes
 from consumer.mongo.lookup import EXPECTED_BYTES, FINDS_AT_ONCE, Asked, LookUp
 from consumer.mongo.mongo_store import MongoStore
-from consumer.state.bson_content import raw_document
+from consumer.state.bson_compare import raw_document
 from consumer.state.outcomes import Outcome
 from consumer.state.writes import ActivityWrite
 from tests.fakes.collections import Command, Fault, MemoryCollections

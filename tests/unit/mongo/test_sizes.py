@@ -10,8 +10,7 @@ import pytest
 from consumer.contract.json_text import MAX_DOCUMENT_BYTES
 from consumer.contract.messages import Message
 from consumer.contract.rejection import Rejected
-from consumer.state.bson_content import SERVER_ID_BYTES
-from consumer.state.guards import update_of
+from consumer.state.bson_compare import SERVER_ID_BYTES
 from consumer.state.writes import (
     MAX_CREATE_BYTES,
     MAX_END_BYTES,
@@ -20,6 +19,7 @@ from consumer.state.writes import (
     EndWrite,
     EventWrite,
     plan,
+    update_of,
 )
 from tests.unit.state.builders import created, event, failed, record, write
 

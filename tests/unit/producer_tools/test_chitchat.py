@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from consumer.contract.decode import Decoded, decode
-from consumer.contract.key_policy import KeyPolicy
 from consumer.contract.record import Record
+from consumer.contract.rejection import KeyPolicy
 from producer_tools import chitchat
 from producer_tools.chitchat import DataSetMissingError, chitchat_messages
 from producer_tools.conversations import small_set

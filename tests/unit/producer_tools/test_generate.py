@@ -11,9 +11,8 @@ from random import Random
 import pytest
 
 from consumer.contract.decode import Decoded, decode
-from consumer.contract.key_policy import KeyPolicy
 from consumer.contract.record import Record
-from consumer.contract.rejection import Rejected
+from consumer.contract.rejection import KeyPolicy, Rejected
 from producer_tools.end_state import Tally
 from producer_tools.generate import Plan, generate
 from producer_tools.malformed import FLAWS, spoil

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from consumer.contract.rejection import Reason, Rejected
-from consumer.state.batch import Batch
+from consumer.state.batch import BatchResults
 from consumer.state.outcomes import Outcome
 
 from .builders import completed, created, event, failed, write
@@ -11,12 +11,12 @@ from .builders import completed, created, event, failed, write
 REFUSED = Rejected(Reason.UNSTORABLE, "the database refuses the document: x")
 
 
-def outcomes(batch: Batch) -> list[Outcome]:
+def outcomes(batch: BatchResults) -> list[Outcome]:
     return [result.outcome for result in batch.results(())]
 
 
 def test_only_the_first_of_each_identity_is_sent() -> None:
-    batch = Batch(
+    batch = BatchResults(
         [
             write(event("s", "e"), 0),
             write(event("s", "f"), 1),
@@ -31,7 +31,7 @@ def test_only_the_first_of_each_identity_is_sent() -> None:
 
 
 def test_those_who_wait_are_judged_against_what_was_applied() -> None:
-    batch = Batch(
+    batch = BatchResults(
         [
             write(event(payload={"t": 1}), 0),
             write(event(payload={"t": 1}), 1),
@@ -55,14 +55,14 @@ def test_those_who_wait_are_judged_against_what_was_applied() -> None:
 
 def test_those_who_wait_are_judged_against_what_was_found() -> None:
     stored = write(event(payload={"t": 2}), 1).content
-    batch = Batch([write(event(payload={"t": n}), n) for n in (1, 2, 2)])
+    batch = BatchResults([write(event(payload={"t": n}), n) for n in (1, 2, 2)])
     batch.found(0, stored, own_possible=True)
     assert outcomes(batch) == [Outcome.CONFLICT, Outcome.DUPLICATE, Outcome.DUPLICATE]
 
 
 def test_one_who_waits_and_finds_itself_stored_was_redelivered() -> None:
     first, second = write(event(), 0), write(event(), 1)
-    batch = Batch([first, second])
+    batch = BatchResults([first, second])
     batch.found(0, second.content, own_possible=True)
     assert outcomes(batch) == [Outcome.DUPLICATE, Outcome.REDELIVERED]
 
@@ -70,13 +70,13 @@ def test_one_who_waits_and_finds_itself_stored_was_redelivered() -> None:
 def test_what_may_be_the_own_earlier_attempt_counts_as_applied() -> None:
     own = write(event(), 0)
     for own_possible, outcome in ((True, Outcome.APPLIED), (False, Outcome.REDELIVERED)):
-        batch = Batch([own])
+        batch = BatchResults([own])
         batch.found(0, own.content, own_possible=own_possible)
         assert outcomes(batch) == [outcome]
 
 
 def test_the_next_takes_the_place_of_one_that_is_refused_for_good() -> None:
-    batch = Batch([write(event(payload={"n": n % 2}), n) for n in range(5)])
+    batch = BatchResults([write(event(payload={"n": n % 2}), n) for n in range(5)])
     batch.refused(0, REFUSED)
     assert list(batch.pending) == [1]
     batch.refused(1, REFUSED)
@@ -92,21 +92,21 @@ def test_the_next_takes_the_place_of_one_that_is_refused_for_good() -> None:
 
 
 def test_all_of_one_identity_may_be_refused() -> None:
-    batch = Batch([write(created(), n) for n in range(3)])
+    batch = BatchResults([write(created(), n) for n in range(3)])
     for index in range(3):
         batch.refused(index, REFUSED)
     assert [result.rejected for result in batch.results(())] == [REFUSED] * 3
 
 
 def test_events_of_late_sessions_are_marked_and_nothing_else_is() -> None:
-    batch = Batch([write(event("s")), write(event("t")), write(created("s"))])
+    batch = BatchResults([write(event("s")), write(event("t")), write(created("s"))])
     for index in (0, 1, 2):
         batch.applied(index)
     assert [result.late for result in batch.results({"s"})] == [True, False, False]
 
 
 def test_no_results_are_given_while_a_record_is_not_settled() -> None:
-    batch = Batch([write(event("s")), write(event("t"))])
+    batch = BatchResults([write(event("s")), write(event("t"))])
     batch.applied(1)
     with pytest.raises(AssertionError, match="1 records"):
         batch.results(())

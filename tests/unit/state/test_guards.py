@@ -7,9 +7,8 @@ from typing import Any
 import bson
 import pytest
 
-from consumer.state.bson_content import raw_document
-from consumer.state.guards import SessionWrite, guard_of, update_of
-from consumer.state.writes import ActivityWrite, CreateWrite
+from consumer.state.bson_compare import raw_document
+from consumer.state.writes import ActivityWrite, CreateWrite, SessionWrite, guard_of, update_of
 from tests.fakes.collections import _matches
 
 from .builders import STAMPED, at, completed, create_write, created, end_write, failed, write

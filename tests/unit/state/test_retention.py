@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from consumer.contract.record import Record
-from consumer.contract.record_time import REDRIVE_TIMESTAMP
+from consumer.contract.times import REDRIVE_TIMESTAMP
 from consumer.state.retention import AHEAD, FIRST_TIME, FOR_EVER, GRACE, Lifetime, Retention
 from tests.unit.state.builders import EVENTS, STAMPED, STAMPED_MS, record
 

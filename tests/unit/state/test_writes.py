@@ -10,7 +10,7 @@ from bson.raw_bson import RawBSONDocument
 
 from consumer.contract.json_text import BEYOND_INT64, MAX_DOCUMENT_BYTES, Unstorable
 from consumer.contract.rejection import Reason, Rejected
-from consumer.state.bson_content import SERVER_ID_BYTES
+from consumer.state.bson_compare import SERVER_ID_BYTES
 from consumer.state.writes import MAX_CREATE_BYTES, MAX_END_BYTES, EventWrite, plan
 
 from .builders import (

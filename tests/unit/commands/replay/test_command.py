@@ -7,7 +7,7 @@ import pytest
 from consumer import cli, signals
 from consumer.commands.replay import replay as module
 from consumer.commands.replay.request import Request
-from consumer.contract.messages import Kind
+from consumer.contract.messages import MessageKind
 from consumer.errors import ExitCode
 from consumer.settings import Settings
 
@@ -43,7 +43,7 @@ def test_every_option_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
         from_time="2h ago",
         to_time="1h ago",
         sessions=("s", "t"),
-        kinds=(Kind.EVENT_RECORDED,),
+        kinds=(MessageKind.EVENT_RECORDED,),
         rate=2.5,
         state="state",
         workers=4,

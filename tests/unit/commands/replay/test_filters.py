@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from consumer.commands.replay.filters import MessageFilter, TimeFilter
-from consumer.contract.messages import Kind
+from consumer.contract.messages import MessageKind
 from consumer.contract.record import Record
 from consumer.kafka.ranges import Bounds
 from tests.builders import completed, created, encoded, event, failed, record
@@ -49,7 +49,7 @@ def test_a_session_in_a_cloud_event_is_found() -> None:
     assert OF_SESSION.wants(record(encoded(structured), key=None, headers=headers))
     binary = tuple((f"ce_{name}", value.encode()) for name, value in envelope.items())
     assert OF_SESSION.wants(record(encoded(data), key=None, headers=binary))
-    of_kind = MessageFilter(kinds=[Kind.EVENT_RECORDED])
+    of_kind = MessageFilter(kinds=[MessageKind.EVENT_RECORDED])
     assert of_kind.wants(record(encoded(data), key=None, headers=binary))
 
 
@@ -64,25 +64,27 @@ def test_what_cannot_be_decoded_belongs_to_the_session_of_its_key(value: bytes |
 @pytest.mark.parametrize(
     ("message", "kind"),
     [
-        (created(), Kind.SESSION_CREATED),
-        (completed(), Kind.SESSION_COMPLETED),
-        (failed(), Kind.SESSION_FAILED),
-        (event(), Kind.EVENT_RECORDED),
+        (created(), MessageKind.SESSION_CREATED),
+        (completed(), MessageKind.SESSION_COMPLETED),
+        (failed(), MessageKind.SESSION_FAILED),
+        (event(), MessageKind.EVENT_RECORDED),
     ],
 )
-def test_a_type_is_found_by_what_the_message_is(message: dict[str, object], kind: Kind) -> None:
+def test_a_type_is_found_by_what_the_message_is(
+    message: dict[str, object], kind: MessageKind
+) -> None:
     assert MessageFilter(kinds=[kind]).wants(record(message))
-    others = MessageFilter(kinds=[other for other in Kind if other is not kind])
+    others = MessageFilter(kinds=[other for other in MessageKind if other is not kind])
     assert not others.wants(record(message))
-    assert not others.wants(record(message | {"note": [other.value for other in Kind]}))
+    assert not others.wants(record(message | {"note": [other.value for other in MessageKind]}))
 
 
 def test_what_cannot_be_decoded_has_no_type() -> None:
-    assert not MessageFilter(kinds=list(Kind)).wants(record(b"session.created"))
+    assert not MessageFilter(kinds=list(MessageKind)).wants(record(b"session.created"))
 
 
 def test_session_and_type_must_both_fit() -> None:
-    both = MessageFilter(sessions=["a", "b"], kinds=[Kind.EVENT_RECORDED])
+    both = MessageFilter(sessions=["a", "b"], kinds=[MessageKind.EVENT_RECORDED])
     assert both.wants(record(event("b")))
     assert not both.wants(record(created("b")))
     assert not both.wants(record(event("c")))

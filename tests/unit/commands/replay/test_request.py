@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from consumer.commands.replay.request import Request, check_request, selection_facts
 from consumer.commands.replay.state_file import Progress, StateFile
-from consumer.contract.messages import Kind
+from consumer.contract.messages import MessageKind
 from consumer.errors import ExitCode, SettingsError
 from consumer.settings import DeadLetterSettings, KafkaSettings, MongoSettings, Settings
 
@@ -27,7 +27,7 @@ SETTINGS = Settings()
         Request(from_time="2h ago"),
         Request(to_time="2h ago"),
         Request(sessions=("s",)),
-        Request(kinds=(Kind.EVENT_RECORDED,)),
+        Request(kinds=(MessageKind.EVENT_RECORDED,)),
         Request(file="-"),
         Request(file="list", repair=True),
         Request(file="list", repair=True, dry_run=True),

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from consumer.contract.key_policy import KeyPolicy
-from consumer.contract.rejection import Reason
+from consumer.contract.rejection import KeyPolicy, Reason
 from producer_tools.dead_letters.letter import FailedRecord
 from producer_tools.dead_letters.transform import RepairError, load_transform, repair
 from tests.unit.producer_tools.dead_letters.builders import EVENT, a_letter, event

@@ -9,13 +9,13 @@ from bson.raw_bson import RawBSONDocument
 
 from consumer.contract.record import Position
 from consumer.contract.rejection import Reason, Rejected
-from consumer.state.bson_content import differing_fields, same_but_for_id
+from consumer.state.bson_compare import differing_fields, same_but_for_id
 from consumer.state.outcomes import Outcome, Result
 from consumer.state.writes import CreateWrite, EndWrite, EventWrite, Write
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class ComparedFields:
     """Which fields make one message say the same as another.
 
     ``time`` is compared only where both messages carried it: a relayed copy without a time
@@ -27,15 +27,15 @@ class Content:
     origin: str
 
 
-_EVENT = Content(("type", "payload"), "timestamp", "from")
-_CREATE = Content(("language", "metadata"), "startedAt", "createdFrom")
-_END = Content(("status",), None, "endedFrom")
+_EVENT = ComparedFields(("type", "payload"), "timestamp", "from")
+_CREATE = ComparedFields(("language", "metadata"), "startedAt", "createdFrom")
+_END = ComparedFields(("status",), None, "endedFrom")
 
 REDELIVERED = Result(Outcome.REDELIVERED)
 DUPLICATE = Result(Outcome.DUPLICATE)
 
 
-def judge(write: Write, stored: RawBSONDocument) -> Result:
+def classify_duplicate(write: Write, stored: RawBSONDocument) -> Result:
     """Return how a record ends whose place in the store is taken by ``stored``.
 
     ``conflict``: other content; what is stored stays. ``redelivered``: the same content from
@@ -59,14 +59,14 @@ def judge(write: Write, stored: RawBSONDocument) -> Result:
     return REDELIVERED if _came_from(stored, content, write.position) else DUPLICATE
 
 
-def judged_fields(write: Write) -> tuple[str, ...]:
+def compared_fields(write: Write) -> tuple[str, ...]:
     """Return the fields of a document by which ``judge`` judges a write."""
     content = _content_of(write)
     time = () if content.time is None else (content.time,)
     return (*content.fields, *time, content.origin)
 
 
-def _content_of(write: Write) -> Content:
+def _content_of(write: Write) -> ComparedFields:
     match write:
         case EventWrite():
             return _EVENT
@@ -96,17 +96,17 @@ def conflict(write: Write, differing: tuple[str, ...]) -> Result:
     return Result(Outcome.CONFLICT, Rejected(Reason.CONFLICT, detail))
 
 
-def _origin(document: RawBSONDocument, content: Content) -> RawBSONDocument | None:
+def _origin(document: RawBSONDocument, content: ComparedFields) -> RawBSONDocument | None:
     origin = document.get(content.origin)
     return origin if isinstance(origin, RawBSONDocument) else None
 
 
-def _time_defaulted(document: RawBSONDocument, content: Content) -> bool:
+def _time_defaulted(document: RawBSONDocument, content: ComparedFields) -> bool:
     origin = _origin(document, content)
     return origin is not None and origin.get("defaulted") is True
 
 
-def _came_from(document: RawBSONDocument, content: Content, position: Position) -> bool:
+def _came_from(document: RawBSONDocument, content: ComparedFields, position: Position) -> bool:
     """Tell whether this record wrote the document; an older writer may have left no origin."""
     origin = _origin(document, content)
     if origin is None:

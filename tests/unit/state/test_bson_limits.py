@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.contract.rejection import Reason, Rejected
-from consumer.state.storable import MAX_LEVELS, encode
+from consumer.state.bson_limits import MAX_LEVELS, encode
 
-from .test_bson_content import json_values
+from .test_bson_compare import json_values
 
 LIMIT = 1 << 20
 

@@ -10,13 +10,12 @@ from bson.int64 import Int64
 from bson.raw_bson import RawBSONDocument
 
 from consumer.contract.decode import Decoded, decode
-from consumer.contract.key_policy import KeyPolicy
 from consumer.contract.messages import EventType
 from consumer.contract.record import Record
-from consumer.contract.rejection import Reason
-from consumer.state.bson_content import raw_document
+from consumer.contract.rejection import KeyPolicy, Reason
+from consumer.state.bson_compare import raw_document
+from consumer.state.duplicates import classify_duplicate
 from consumer.state.outcomes import Outcome, Result
-from consumer.state.verdict import judge
 from consumer.state.writes import EventWrite, Write, plan
 
 from .builders import SESSIONS, at, completed, created, event, failed, record, write
@@ -30,7 +29,7 @@ def stored_by(written: Write, **changes: Any) -> RawBSONDocument:
 
 
 def outcome(written: Write, stored: RawBSONDocument) -> Outcome:
-    return judge(written, stored).outcome
+    return classify_duplicate(written, stored).outcome
 
 
 def differing(result: Result) -> str:
@@ -95,12 +94,12 @@ def test_other_content_is_a_conflict_even_at_the_same_position(
     written: Any, stored: Any, detail: str
 ) -> None:
     for position in (7, 8):
-        result = judge(write(written, 7), stored_by(write(stored, position)))
+        result = classify_duplicate(write(written, 7), stored_by(write(stored, position)))
         assert differing(result) == f"the stored {detail}"
 
 
 def test_a_conflict_quotes_no_value() -> None:
-    result = judge(
+    result = classify_duplicate(
         write(event(payload={"text": "secret-a"}), 1),
         stored_by(write(event(payload={"text": "secret-b"}), 2)),
     )
@@ -189,7 +188,10 @@ def of_source(source: bytes, text: str, **named: str) -> Write:
 def test_two_sources_that_use_one_id_in_a_session_conflict_and_none_is_lost_unsaid() -> None:
     first, second = (of_source(source, repr(source)) for source in SOURCES)
     assert first.identity == second.identity == ("event", "s", "1")
-    assert differing(judge(second, stored_by(first))) == "the stored event differs in payload"
+    assert (
+        differing(classify_duplicate(second, stored_by(first)))
+        == "the stored event differs in payload"
+    )
     same, again = (of_source(source, "the same") for source in SOURCES)
     assert outcome(again, stored_by(same)) is Outcome.DUPLICATE
 

@@ -8,7 +8,7 @@ from bson.int64 import Int64
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.state.bson_content import (
+from consumer.state.bson_compare import (
     differing_fields,
     raw_document,
     same_but_for_id,

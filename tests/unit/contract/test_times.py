@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from consumer.contract.rfc3339 import EPOCH, format_time, parse_time, time_from_ms
+from consumer.contract.times import EPOCH, format_time, parse_time, time_from_ms
 
 
 @pytest.mark.parametrize(
