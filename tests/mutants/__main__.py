@@ -118,7 +118,7 @@ def table(mutants: Sequence[Mutant]) -> str:
     lines = ["| mistake | or else | rows | turns red |", "|---|---|---|---|"]
     for one in mutants:
         tests = " ".join(f"`{test}`" for test in one.tests)
-        lines.append(f"| {one.name} (`{one.file}`) | {one.why} | {one.rows} | {tests} |")
+        lines.append(f"| {one.name} (`{one.where}`) | {one.why} | {one.rows} | {tests} |")
     return "\n".join(lines)
 
 

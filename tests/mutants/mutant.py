@@ -2,8 +2,30 @@
 
 from __future__ import annotations
 
+import ast
+import io
+import re
+import tokenize
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("consumer", "producer_tools")
+CLOSING = frozenset(")]}")
+_LAYOUT = (
+    tokenize.COMMENT,
+    tokenize.NL,
+    tokenize.NEWLINE,
+    tokenize.INDENT,
+    tokenize.DEDENT,
+    tokenize.ENDMARKER,
+)
 
 
 class StaleMutantError(Exception):
@@ -12,7 +34,12 @@ class StaleMutantError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """``original`` stands in ``file`` exactly once, and ``planted`` takes its place.
+    """``fragment`` stands once in what ``where`` names, and ``planted`` takes its place.
+
+    ``where``: a function, method, class or constant of the product by the end of its dotted name
+    that is enough to know it (``Ledger.settle``), or a file. A fragment is found token by token:
+    spaces, line breaks, comments and a last comma do not matter, nor does the file. Lines after
+    the first are indented relative to the line on which the fragment begins.
 
     ``rows`` of docs/reliability.md say what would come of it. ``tests`` are the ones that must
     turn red, by the ids that pytest knows them under.
@@ -21,19 +48,135 @@ class Mutant:
 
     name: str
     rows: str
-    file: str
-    original: str
+    where: str
+    fragment: str
     planted: str
     tests: tuple[str, ...]
     why: str
     servers: bool = False
 
-    def plant(self, root: Path) -> str:
-        """Change the file below ``root`` and return what it was."""
-        path = root / self.file
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-        times = text.count(self.original)
-        if times != 1:
-            raise StaleMutantError(f"{self.name}: its code stands {times} times in {self.file}")
-        path.write_text(text.replace(self.original, self.planted), encoding="utf-8")
-        return text
+    def changed(self) -> tuple[Path, str]:
+        """Return the file, relative to the project, and its text with the mistake in it.
+
+        Raises ``StaleMutantError``.
+        """
+        place = place_of(self.where)
+        text = (ROOT / place.file).read_text(encoding="utf-8")
+        if place.file.suffix == ".py":
+            spans = list(occurrences(text, place, self.fragment))
+        else:
+            found = re.finditer(re.escape(self.fragment), text)
+            spans = [match.span() for match in found]
+        if len(spans) != 1:
+            raise StaleMutantError(
+                f"{self.name}: its fragment stands {len(spans)} times in {self.where}"
+            )
+        start, end = spans[0]
+        line = text[text.rfind("\n", 0, start) + 1 : start]
+        indent = line[: len(line) - len(line.lstrip())]
+        planted = re.sub(r"\n(?=[^\n])", "\n" + indent, self.planted)
+        return place.file, text[:start] + planted + text[end:]
+
+
+class Place(NamedTuple):
+    """A part of a file: its first line and its last one, counted from 1."""
+
+    file: Path
+    first: int
+    last: int
+
+
+class _Token(NamedTuple):
+    text: str
+    start: tuple[int, int]
+    end: tuple[int, int]
+
+
+@cache
+def _places() -> dict[str, list[Place]]:
+    """Return the places that each dotted name may mean, by every end of the name."""
+    places: dict[str, list[Place]] = defaultdict(list)
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            file = path.relative_to(ROOT)
+            module = ".".join(file.with_suffix("").parts)
+            for name, place in _named(ast.parse(path.read_text("utf-8")), file, module):
+                parts = name.split(".")
+                for begin in range(len(parts)):
+                    places[".".join(parts[begin:])].append(place)
+    return places
+
+
+def _named(node: ast.AST, file: Path, prefix: str) -> Iterator[tuple[str, Place]]:
+    for child in ast.iter_child_nodes(node):
+        match child:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                first = min([child.lineno, *(one.lineno for one in child.decorator_list)])
+                name = f"{prefix}.{child.name}"
+                yield name, Place(file, first, child.end_lineno or first)
+                yield from _named(child, file, name)
+            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                yield (
+                    f"{prefix}.{name}",
+                    Place(file, child.lineno, child.end_lineno or child.lineno),
+                )
+
+
+def place_of(where: str) -> Place:
+    if "/" in where or (ROOT / where).is_file():
+        return Place(Path(where), 1, 10**9)
+    places = _places().get(where, [])
+    if len(places) != 1:
+        raise StaleMutantError(f"{len(places)} places in the product are called {where}")
+    return places[0]
+
+
+def _tokens(text: str) -> list[_Token]:
+    """Return what of a text is not its layout; a fragment may end within brackets."""
+    tokens: list[_Token] = []
+    # A bracket that the fragment opens may stay open.
+    with suppress(tokenize.TokenError):
+        tokens.extend(
+            _Token(re.sub(r"\s+", " ", token.string), token.start, token.end)
+            for token in tokenize.generate_tokens(io.StringIO(text).readline)
+            if token.type not in _LAYOUT
+        )
+    return tokens
+
+
+def occurrences(text: str, place: Place, fragment: str) -> Iterator[tuple[int, int]]:
+    """Give where the fragment stands in the place, as offsets in the text."""
+    sought = _tokens("\n".join(line.strip() for line in fragment.split("\n")))
+    there = [one for one in _tokens(text) if place.first <= one.start[0] <= place.last]
+    starts = [0]
+    for line in text.split("\n"):
+        starts.append(starts[-1] + len(line) + 1)
+
+    def offset(position: tuple[int, int]) -> int:
+        row, column = position
+        return starts[row - 1] + column
+
+    for begin in range(len(there)):
+        end = _match(there, begin, sought)
+        if end is not None:
+            yield offset(there[begin].start), offset(there[end - 1].end)
+
+
+def _match(there: list[_Token], begin: int, sought: list[_Token]) -> int | None:
+    """Return the index behind the tokens that equal the sought ones, last commas aside."""
+    at = begin
+    for number, token in enumerate(sought):
+        if at >= len(there):
+            return None
+        if there[at].text != token.text and at > begin and _last_comma(there, at):
+            at += 1
+        if at < len(there) and there[at].text == token.text:
+            at += 1
+        elif not _last_comma(sought, number):
+            return None
+    return at
+
+
+def _last_comma(tokens: list[_Token], index: int) -> bool:
+    after = list(pairwise(tokens[index : index + 2]))
+    return bool(after) and after[0][0].text == "," and after[0][1].text in CLOSING

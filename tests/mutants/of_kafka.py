@@ -13,9 +13,9 @@ MUTANTS = (
     Mutant(
         "each partition may fill its own buffer",
         "F70",
-        "consumer/kafka/fetch_results.py",
-        "        fetcher._fetch_max_bytes = max((max_bytes - kept) // brokers, least)",
-        "        fetcher._fetch_max_bytes = max_bytes // brokers",
+        "bound_buffers.within_bounds",
+        "fetcher._fetch_max_bytes = max((max_bytes - kept) // brokers, least)",
+        "fetcher._fetch_max_bytes = max_bytes // brokers",
         (
             "tests/unit/kafka/test_fetch_results.py::"
             "test_what_is_kept_of_all_partitions_counts_against_one_bound",
@@ -25,9 +25,9 @@ MUTANTS = (
     Mutant(
         "what was acknowledged is sent again with what was not",
         "F58",
-        "consumer/kafka/dead_letters.py",
-        "                if index >= len(sent) or not _acknowledged(sent[index])\n",
-        "                if True\n",
+        "KafkaDeadLetters._send_all",
+        "if index >= len(sent) or not _acknowledged(sent[index])",
+        "if True",
         (
             _LETTERS + "test_what_was_acknowledged_before_the_trouble_is_not_sent_again",
             _LETTERS + "test_what_was_acknowledged_before_the_time_was_over_is_not_sent_again",
@@ -37,18 +37,18 @@ MUTANTS = (
     Mutant(
         "the topic is not asked what it takes",
         "F58",
-        "consumer/kafka/dead_letters.py",
-        "        told = await self._ask_limit()\n",
-        "        told = self._told\n",
+        "KafkaDeadLetters._learn_limit.told",
+        "told = await self._ask_limit()",
+        "told = self._told",
         (_LETTERS + "test_a_topic_that_takes_less_by_now_is_asked_and_only_the_rest_is_sent",),
         "letters would be cut to half of what the topic took before, not to what it takes",
     ),
     Mutant(
         "a letter that is refused is sent again as it was",
         "F58 F39",
-        "consumer/kafka/dead_letters.py",
-        "        limit = told if told != before else refused // 2\n",
-        "        limit = told\n",
+        "KafkaDeadLetters._learn_limit.limit",
+        "limit = told if told != before else refused // 2",
+        "limit = told",
         (
             _LETTERS
             + "test_letters_are_halved_until_they_are_taken_where_the_topic_says_nothing_new",
@@ -58,9 +58,9 @@ MUTANTS = (
     Mutant(
         "letters are cut to a size of our own",
         "F58",
-        "consumer/kafka/dead_letters.py",
-        "    return min(told, letters.max_request_bytes or told)\n",
-        "    return min(told, letters.max_request_bytes or 1024 * 1024)\n",
+        "letter_limit",
+        "return min(told, letters.max_request_bytes or told)",
+        "return min(told, letters.max_request_bytes or 1024 * 1024)",
         (
             "tests/unit/kafka/test_topics.py::"
             "test_a_letter_may_be_as_large_as_the_topic_and_the_settings_allow",
@@ -70,18 +70,18 @@ MUTANTS = (
     Mutant(
         "a topic too small for any letter is put up with",
         "F58",
-        "consumer/kafka/preconditions.py",
-        "    if limit < smallest:\n",
-        "    if False:\n",
+        "_letter_size",
+        "if limit < smallest:",
+        "if False:",
         ("tests/unit/kafka/test_topics.py::test_a_dead_letter_topic_is_judged_by_what_it_takes",),
         "the first bad record would stop its partition for ever",
     ),
     Mutant(
         "headers count for nothing",
         "F70",
-        "consumer/contract/record.py",
-        '        size += len(name) + len(content or b"") + HEADER_OVERHEAD\n',
-        "        del name, content\n",
+        "size_of",
+        'size += len(name) + len(content or b"") + HEADER_OVERHEAD',
+        "del name, content",
         (
             "tests/unit/kafka/test_fetch_results.py::"
             "test_headers_count_for_what_one_fetch_hands_out",
@@ -95,18 +95,18 @@ MUTANTS = (
     Mutant(
         "auto_offset_reset latest",
         "A1 F24",
-        "consumer/kafka/client.py",
-        '        "auto_offset_reset": "earliest",\n',
-        '        "auto_offset_reset": "latest",\n',
+        "_consumer_options",
+        '"auto_offset_reset": "earliest",',
+        '"auto_offset_reset": "latest",',
         (_OPTIONS,),
         "a commit that is gone would become records that are skipped",
     ),
     Mutant(
         "the client commits by itself",
         "A13",
-        "consumer/kafka/client.py",
-        '        "enable_auto_commit": False,\n',
-        '        "enable_auto_commit": True,\n',
+        "_consumer_options",
+        '"enable_auto_commit": False,',
+        '"enable_auto_commit": True,',
         (
             _OPTIONS,
             _TRAPS + "test_client_offsets.py::"
@@ -117,9 +117,9 @@ MUTANTS = (
     Mutant(
         "aborted transactions are read",
         "A25 F28",
-        "consumer/kafka/client.py",
-        '        "isolation_level": "read_committed",\n',
-        '        "isolation_level": "read_uncommitted",\n',
+        "_consumer_options",
+        '"isolation_level": "read_committed",',
+        '"isolation_level": "read_uncommitted",',
         (
             _OPTIONS,
             _TRAPS + "test_client_cluster.py::test_only_committed_records_are_asked_for",
@@ -129,8 +129,8 @@ MUTANTS = (
     Mutant(
         "another assignor",
         "A15",
-        "consumer/kafka/client.py",
-        '        "partition_assignment_strategy": [RangePartitionAssignor],\n',
+        "_consumer_options",
+        '"partition_assignment_strategy": [RangePartitionAssignor],',
         "",
         (_TRAPS + "test_client_membership.py::test_only_the_range_assignor_is_offered",),
         "a session's partitions of both topics would lie with two members",
@@ -138,19 +138,18 @@ MUTANTS = (
     Mutant(
         "no seek back after an error",
         "A2 B19",
-        "consumer/kafka/source.py",
-        """        self._seek_back(client)
-        blamed = self._isolation.failed(tried)
-""",
-        "        blamed = self._isolation.failed(tried)\n",
+        "KafkaSource._after_failure",
+        """self._seek_back(client)
+blamed = self._isolation.failed(tried)""",
+        "blamed = self._isolation.failed(tried)",
         (_SOURCE + "test_after_an_error_everything_is_sought_back_to_what_was_handed_out",),
         "a client that failed has thrown away records of other partitions",
     ),
     Mutant(
         "a partition is fetched where the client thinks",
         "A1 F16",
-        "consumer/kafka/source.py",
-        "            client.seek(partition, start.offset)\n",
+        "KafkaSource._begin",
+        "client.seek(partition, start.offset)",
         "",
         (_SOURCE + "test_a_partition_is_sought_before_its_first_fetch",),
         "the client takes a group in trouble for one that never committed",
@@ -158,9 +157,9 @@ MUTANTS = (
     Mutant(
         "an error of OffsetFetch is read as nothing committed",
         "A1 F16",
-        "consumer/kafka/client_repairs.py",
-        "        if not code:\n            return response\n",
-        "        if True:\n            return response\n",
+        "refuse_offset_fetch_errors.send_checked",
+        "if not code:",
+        "if True:",
         (
             _TRAPS + "test_client_offsets.py::"
             "test_an_offset_fetch_error_of_the_whole_reply_never_restarts_a_partition",
@@ -172,36 +171,36 @@ MUTANTS = (
     Mutant(
         "a commit outlives its assignment",
         "A11 F14",
-        "consumer/kafka/committed.py",
-        "            self._pending.cancel()\n",
-        "            pass\n",
+        "Commits.drop",
+        "self._pending.cancel()",
+        "pass",
         (_SOURCE + "test_a_commit_without_an_answer_does_not_outlive_its_assignment",),
         "the client stamps it with its new generation: it would undo the next owner's commits",
     ),
     Mutant(
         "a commit from outside the group",
         "A10",
-        "consumer/kafka/client.py",
-        "        if self._consumer._coordinator.generation < 0:",
-        "        if False:",
+        "AiokafkaClient.commit",
+        "if self._consumer._coordinator.generation < 0:",
+        "if False:",
         (_TRAPS + "test_client_offsets.py::test_a_member_that_was_made_to_leave_commits_nothing",),
         "an empty group accepts it, and a zombie would rewind everybody",
     ),
     Mutant(
         "a gap is passed over in silence",
         "F23",
-        "consumer/kafka/source.py",
-        "                gaps.append(Gap(partition, expected, min(beginnings[partition], found)))\n",
-        "                pass\n",
+        "KafkaSource._accept",
+        "gaps.append(Gap(partition, expected, min(beginnings[partition], found)))",
+        "pass",
         (_SOURCE + "test_a_hole_that_retention_makes_is_a_gap",),
         "records that were deleted unread would be missed by nobody",
     ),
     Mutant(
         "a partition that fails is fetched with the others",
         "A2 B19",
-        "consumer/kafka/isolation.py",
-        "        return ([self._suspects[0]], True) if self._suspects else (ready, False)\n",
-        "        return ready, False\n",
+        "Isolation.choose",
+        "return ([self._suspects[0]], True) if self._suspects else (ready, False)",
+        "return ready, False",
         (
             _SOURCE + "test_the_partition_that_cannot_be_read_is_found_and_the_others_go_on",
             _SOURCE + "test_a_partition_known_to_fail_is_never_fetched_with_others",
@@ -211,13 +210,11 @@ MUTANTS = (
     Mutant(
         "batches unpack without a limit",
         "A23 B20",
-        "consumer/kafka/decompression.py",
-        """                if len(self._buffer) < self._max_bytes:
-                    room = min(len(self._buffer) * ROOM_GROWS_BY, self._max_bytes)
-""",
-        """                if len(self._buffer) < 2**30:
-                    room = len(self._buffer) * ROOM_GROWS_BY
-""",
+        "BoundedDecompressor._unpacked",
+        """if len(self._buffer) < self._max_bytes:
+    room = min(len(self._buffer) * ROOM_GROWS_BY, self._max_bytes)""",
+        """if len(self._buffer) < 2**30:
+    room = len(self._buffer) * ROOM_GROWS_BY""",
         (
             _TRAPS + "test_client_fetching.py::test_beyond_the_limit_nothing_is_unpacked",
             _TRAPS + "test_odd_batches.py::"
@@ -228,9 +225,9 @@ MUTANTS = (
     Mutant(
         "acks=1 for dead letters",
         "A28",
-        "consumer/kafka/dead_letters.py",
-        '        "acks": "all",\n',
-        '        "acks": 1,\n',
+        "producer_options",
+        '"acks": "all",',
+        '"acks": 1,',
         (
             _TRAPS + "test_client_cluster.py::"
             "test_a_dead_letter_is_acknowledged_by_all_replicas_and_may_be_as_large_as_is_said",
@@ -240,7 +237,7 @@ MUTANTS = (
     Mutant(
         "a letter without an acknowledgement counts as sent",
         "A28 F39",
-        "consumer/kafka/dead_letters.py",
+        "KafkaDeadLetters._send_all",
         "[_problem(future) for future in sent if not _acknowledged(future)]",
         "[]",
         (_LETTERS + "test_one_letter_without_an_acknowledgement_fails_them_all",),
@@ -249,28 +246,28 @@ MUTANTS = (
     Mutant(
         "a limit is learnt twice that two batches ask for at once",
         "F58",
-        "consumer/kafka/dead_letters.py",
-        """        if self._limit != refused:
-            return  # or while this one asked: to it, what was told would be nothing new
-""",
-        "",
+        "KafkaDeadLetters._learn_limit",
+        """if self._limit != refused:
+    return
+before, self._told = self._told, told""",
+        "before, self._told = self._told, told",
         (_LETTERS + "test_two_batches_that_are_refused_at_once_learn_one_limit",),
         "letters would be cut to half of what their topic takes, until the next start",
     ),
     Mutant(
         "a producer that failed is kept",
         "F39",
-        "consumer/kafka/dead_letters.py",
-        "        except (KafkaError, OSError, TimeoutError) as error:\n",
-        "        except (OSError, TimeoutError) as error:\n",
+        "KafkaDeadLetters.send",
+        "except (KafkaError, OSError, TimeoutError) as error:",
+        "except (OSError, TimeoutError) as error:",
         (_LETTERS + "test_a_producer_that_failed_is_replaced",),
         "an idempotent producer that has failed once may refuse everything after it",
     ),
     Mutant(
         "a redrive without the first timestamp",
         "B22",
-        "producer_tools/dead_letters/outgoing.py",
-        "        (REDRIVE_TIMESTAMP, str(letter.timestamp_ms).encode()),\n",
+        "redriven_headers",
+        "(REDRIVE_TIMESTAMP, str(letter.timestamp_ms).encode()),",
         "",
         (
             "tests/unit/producer_tools/dead_letters/test_outgoing.py::"

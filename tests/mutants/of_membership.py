@@ -14,20 +14,18 @@ MUTANTS = (
     Mutant(
         "a client that the group has failed is kept",
         "A4",
-        "consumer/kafka/source.py",
-        "        if isinstance(error, ClientLostError) or self._group_failures >= FAILURES_UNTIL_REPLACED:\n",
-        "        if isinstance(error, ClientLostError):\n",
+        "KafkaSource._after_group_failure",
+        "if isinstance(error, ClientLostError) or self._group_failures >= FAILURES_UNTIL_REPLACED:",
+        "if isinstance(error, ClientLostError):",
         (_TRAPS + "test_an_odd_answer_to_a_heartbeat_does_not_poison_every_later_poll",),
         "its heartbeat is dead, and every poll fails from now on",
     ),
     Mutant(
         "trouble of the group ends the process",
         "A4 A18 F17 F26",
-        "consumer/kafka/client.py",
-        """        except Exception as error:
-            raise MembershipError(""",
-        """        except ValueError as error:
-            raise MembershipError(""",
+        "AiokafkaClient._check_membership",
+        "except Exception as error:",
+        "except ValueError as error:",
         (
             _TRAPS + "test_an_odd_answer_to_a_heartbeat_does_not_poison_every_later_poll",
             _TRAPS + "test_a_refused_join_is_trouble_that_passes",
@@ -39,18 +37,18 @@ MUTANTS = (
     Mutant(
         "a callback runs inside the client's coordination",
         "A5",
-        "consumer/kafka/client_repairs.py",
-        "        await asyncio.wait([asyncio.ensure_future(self._callbacks.on_revoked())])\n",
-        "        await self._callbacks.on_revoked()\n",
+        "QuietListener.on_partitions_revoked",
+        "await asyncio.wait([asyncio.ensure_future(self._callbacks.on_revoked())])",
+        "await self._callbacks.on_revoked()",
         (_TRAPS + "test_a_cancellation_inside_a_callback_does_not_end_the_clients_coordination",),
         "a cancellation in it would end the coordination for ever",
     ),
     Mutant(
         "a stop waits for the poll",
         "A6",
-        "consumer/engine/runner.py",
-        "            for task in (polling, *waiting):\n                task.cancel()\n",
-        "            for task in waiting:\n                task.cancel()\n",
+        "Runner._until_asked",
+        "for task in (polling, *waiting):",
+        "for task in waiting:",
         (
             _TRAPS + "test_a_stop_does_not_wait_for_a_group_that_never_forms",
             _TRAPS + "test_a_stop_does_not_wait_for_a_rebalance_that_never_ends",
@@ -60,9 +58,10 @@ MUTANTS = (
     Mutant(
         "a request may take longer than a session",
         "A7",
-        "consumer/settings/rules.py",
-        '        ("kafka.session_timeout", kafka.session_timeout),\n    )\n    yield from _ascending(\n',
-        "    )\n    yield from _ascending(\n",
+        "_kafka_times",
+        """("kafka.request_timeout", kafka.request_timeout),
+("kafka.session_timeout", kafka.session_timeout),""",
+        '("kafka.request_timeout", kafka.request_timeout),',
         (
             _TRAPS + "test_times_under_which_a_silent_broker_costs_the_membership_are_refused"
             "[times0]",
@@ -72,9 +71,9 @@ MUTANTS = (
     Mutant(
         "a session shorter than a request",
         "A7 F20",
-        "consumer/kafka/client.py",
-        '        "session_timeout_ms": int(kafka.session_timeout * 1000),\n',
-        '        "session_timeout_ms": int(kafka.rebalance_timeout * 1000),\n',
+        "_consumer_options",
+        '"session_timeout_ms": int(kafka.session_timeout * 1000),',
+        '"session_timeout_ms": int(kafka.rebalance_timeout * 1000),',
         (
             _TRAPS + "test_a_silent_broker_does_not_starve_heartbeats_to_a_healthy_coordinator",
             _BROKERS + "test_a_broker_that_accepts_and_says_nothing_stops_its_own_partitions_only",
@@ -84,64 +83,60 @@ MUTANTS = (
     Mutant(
         "a rebalance may take longer than a request",
         "A8",
-        "consumer/settings/rules.py",
-        """        ("kafka.rebalance_timeout", kafka.rebalance_timeout),
-        ("kafka.request_timeout", kafka.request_timeout),
-""",
-        """        ("kafka.request_timeout", kafka.request_timeout),
-""",
+        "_kafka_times",
+        """("kafka.rebalance_timeout", kafka.rebalance_timeout),
+("kafka.request_timeout", kafka.request_timeout),""",
+        '("kafka.request_timeout", kafka.request_timeout),',
         (_TRAPS + "test_times_under_which_a_member_could_never_join_are_refused",),
         "the client would give up every join before the broker may answer it",
     ),
     Mutant(
         "a batch is decoded in one go",
         "A9",
-        "consumer/engine/pipeline.py",
-        """                    records_since, bytes_since = 0, 0
-                    await asyncio.sleep(0)
-""",
-        "                    pass\n",
+        "Pipeline._plan",
+        """records_since, bytes_since = 0, 0
+await asyncio.sleep(0)""",
+        "pass",
         (_TRAPS + "test_decoding_a_large_batch_leaves_the_event_loop_room_for_heartbeats",),
         "heartbeats would be late, and the membership over",
     ),
     Mutant(
         "static membership",
         "A16",
-        "consumer/kafka/client.py",
-        '        "group_id": kafka.group_id,\n',
-        '        "group_id": kafka.group_id,\n        "group_instance_id": kafka.group_id,\n',
+        "_consumer_options",
+        '"group_id": kafka.group_id,',
+        """"group_id": kafka.group_id,
+"group_instance_id": kafka.group_id,""",
         (_TRAPS + "test_no_static_membership_is_asked_for",),
         "the client has half of it: two of one name would throw each other out for ever",
     ),
     Mutant(
         "a stop does not wait for what is in flight",
         "A17",
-        "consumer/engine/runner.py",
-        "            drained = await self._drain(self._limits.drain_deadline, insist=True)\n",
-        "            drained = True\n",
+        "Runner.run",
+        "drained = await self._drain(self._limits.drain_deadline, insist=True)",
+        "drained = True",
         (_TRAPS + "test_what_is_in_flight_is_finished_and_committed_before_the_group_is_left",),
         "every restart would have its last batches delivered again",
     ),
     Mutant(
         "leaving has no deadline",
         "A17",
-        "consumer/kafka/source.py",
-        "            await asyncio.wait([closing], timeout=timeout)\n",
-        "            await asyncio.wait([closing])\n",
+        "KafkaSource._give_up_client",
+        "await asyncio.wait([closing], timeout=timeout)",
+        "await asyncio.wait([closing])",
         (_TRAPS + "test_leaving_takes_no_longer_than_it_may_when_no_broker_answers",),
         "a silent broker would hold a process until it is killed",
     ),
     Mutant(
         "a batch that was given up keeps its partition",
         "F8",
-        "consumer/engine/batches.py",
-        """            self._settle(batch, spans, report)
-        finally:
-            self._assignment.release(batch.records)
-""",
-        """            self._settle(batch, spans, report)
-            self._assignment.release(batch.records)
-""",
+        "Batches._run",
+        """self._settle(batch, spans, report)
+finally:
+self._assignment.release(batch.records)""",
+        """self._settle(batch, spans, report)
+self._assignment.release(batch.records)""",
         (
             _MEMBERS
             + "test_a_member_whose_loop_was_stuck_past_its_session_joins_again_without_loss",
@@ -151,9 +146,9 @@ MUTANTS = (
     Mutant(
         "a loop that is stuck is not measured",
         "F8",
-        "consumer/engine/watchdog.py",
-        "            self._observer.loop_lag(clock() - due)\n",
-        "            self._observer.loop_lag(0.0)\n",
+        "Watchdog.run",
+        "self._observer.loop_lag(clock() - due)",
+        "self._observer.loop_lag(0.0)",
         (
             _MEMBERS
             + "test_a_member_whose_loop_was_stuck_past_its_session_joins_again_without_loss",
@@ -163,9 +158,9 @@ MUTANTS = (
     Mutant(
         "a revocation waits for a batch without a limit",
         "F11",
-        "consumer/engine/batches.py",
-        "            await asyncio.wait(present, timeout=timeout)\n",
-        "            await asyncio.wait(present)\n",
+        "Batches.present_done",
+        "await asyncio.wait(present, timeout=timeout)",
+        "await asyncio.wait(present)",
         (_MEMBERS + "test_a_batch_that_outlasts_a_rebalance_is_given_up_and_commits_nothing",),
         "a database that hangs would stop the group's other members, too",
         servers=True,
@@ -173,11 +168,9 @@ MUTANTS = (
     Mutant(
         "a full house waits without a sign of life",
         "F12",
-        "consumer/engine/runner.py",
-        """            await self._batches.any_done(timeout=IDLE_POLL)
-""",
-        """            await self._batches.any_done(timeout=600.0)
-""",
+        "Runner._room",
+        "await self._batches.any_done(timeout=IDLE_POLL)",
+        "await self._batches.any_done(timeout=600.0)",
         (_MEMBERS + "test_a_batch_that_takes_longer_than_a_poll_may_does_not_cost_the_membership",),
         "a batch longer than the poll interval would cost the membership",
     ),

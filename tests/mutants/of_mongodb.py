@@ -18,9 +18,9 @@ MUTANTS = (
     Mutant(
         "a duplicate key is trouble that passes",
         "F36",
-        "consumer/mongo/failures.py",
-        "_DUPLICATE = frozenset({11000, 11001, 12582})\n",
-        "_DUPLICATE: frozenset[int] = frozenset()\n",
+        "_DUPLICATE",
+        "_DUPLICATE = frozenset({11000, 11001, 12582})",
+        "_DUPLICATE: frozenset[int] = frozenset()",
         (
             "tests/adapters/mongo/test_concurrent_writers.py::"
             "test_copies_written_at_once_leave_one_document_each",
@@ -30,39 +30,37 @@ MUTANTS = (
     Mutant(
         "a missing index is accepted",
         "F35",
-        "consumer/mongo/indexes.py",
-        '        return CheckResult.failed(name, "is missing", _creation(required))\n',
-        '        return CheckResult.warning(name, "is missing", _creation(required))\n',
+        "check_index",
+        'return CheckResult.failed(name, "is missing", _creation(required))',
+        'return CheckResult.warning(name, "is missing", _creation(required))',
         ("tests/unit/mongo/test_indexes.py",),
         "without the unique index every promise is void",
     ),
     Mutant(
         "an index that is not unique is accepted",
         "F35",
-        "consumer/mongo/indexes.py",
-        '    if required.unique and not index.get("unique"):\n',
-        "    if False:\n",
+        "_flaws",
+        'if required.unique and not index.get("unique"):',
+        "if False:",
         (_INDEXES + "test_what_weakens_an_index_is_told",),
         "the second copy of an event would be stored beside the first",
     ),
     Mutant(
         "a foreign unique index is accepted",
         "F35",
-        "consumer/mongo/indexes.py",
-        '        if other.get("unique") and not unique_fields <= set(other["key"]):\n',
-        "        if False:\n",
+        "check_others",
+        'if other.get("unique") and not unique_fields <= set(other["key"]):',
+        "if False:",
         (_INDEXES + "test_another_unique_index_that_rejects_what_is_no_double_is_a_refusal",),
         "it would reject messages that nobody has sent before",
     ),
     Mutant(
         "the fields of a creation only where it inserts",
         "B18",
-        "consumer/state/writes.py",
-        """                "$set": write.content,
-                "$setOnInsert": {"status": SessionStatus.INITIATED.value},
-""",
-        """                "$setOnInsert": {**write.content, "status": SessionStatus.INITIATED.value},
-""",
+        "update_of",
+        """"$set": write.content,
+"$setOnInsert": {"status": SessionStatus.INITIATED.value},""",
+        '"$setOnInsert": {**write.content, "status": SessionStatus.INITIATED.value},',
         (
             "tests/unit/state/test_guards.py::test_each_write_sets_its_own_fields_and_no_other",
             _ANY_ORDER + "test_every_order_doubled_and_split_leaves_the_same_documents_in_memory",
@@ -72,18 +70,18 @@ MUTANTS = (
     Mutant(
         "a counter in the session",
         "F2 F40",
-        "consumer/state/writes.py",
-        '            update = {"$set": {"status": SessionStatus.ACTIVE.value}}\n',
-        '            update = {"$set": {"status": SessionStatus.ACTIVE.value}, "$inc": {"events": 1}}\n',
+        "update_of",
+        'update = {"$set": {"status": SessionStatus.ACTIVE.value}}',
+        'update = {"$set": {"status": SessionStatus.ACTIVE.value}, "$inc": {"events": 1}}',
         ("tests/unit/state/test_guards.py::test_no_write_says_more_when_it_is_said_twice",),
         "it counts again at every redelivery",
     ),
     Mutant(
         "an end overwrites an end",
         "B18 F40 F41",
-        "consumer/state/writes.py",
-        '_END = Guard("status", ENDED)\n',
-        '_END = Guard("status", frozenset())\n',
+        "writes._END",
+        '_END = Guard("status", ENDED)',
+        '_END = Guard("status", frozenset())',
         (
             "tests/unit/state/test_guards.py::test_activity_and_end_apply_until_the_status_is_there",
             _INPUT + "test_stubs_late_events_and_ends_in_any_order_are_normal",
@@ -94,9 +92,9 @@ MUTANTS = (
     Mutant(
         "a duplicate key always means a duplicate",
         "B10 B17",
-        "consumer/state/duplicates.py",
-        "    differing = differing_fields(write.content, stored, fields)\n",
-        "    differing: tuple[str, ...] = ()\n",
+        "classify_duplicate.differing",
+        "differing = differing_fields(write.content, stored, fields)",
+        "differing: tuple[str, ...] = ()",
         (
             _VERDICT + "test_other_content_is_a_conflict_even_at_the_same_position",
             _INPUT + "test_names_that_mean_something_elsewhere_are_inert_and_compared",
@@ -107,40 +105,38 @@ MUTANTS = (
     Mutant(
         "the same position proves the same record",
         "B17",
-        "consumer/state/duplicates.py",
-        "    content = _content_of(write)\n    fields = content.fields\n",
-        """    content = _content_of(write)
-    if _came_from(stored, content, write.position):
-        return REDELIVERED
-    fields = content.fields
-""",
+        "classify_duplicate.fields",
+        "fields = content.fields",
+        """if _came_from(stored, content, write.position):
+    return REDELIVERED
+fields = content.fields""",
         (_VERDICT + "test_other_content_is_a_conflict_even_at_the_same_position",),
         "a topic that was made anew has the same positions with other content",
     ),
     Mutant(
         "Python's idea of equal",
         "B7 B10",
-        "consumer/state/bson_compare.py",
-        "        elif _kind(one) is not _kind(other) or one != other:\n",
-        "        elif one != other:\n",
+        "same_value",
+        "elif _kind(one) is not _kind(other) or one != other:",
+        "elif one != other:",
         ("tests/unit/state/test_bson_compare.py::test_other_content_differs",),
         "true, 1 and 1.0 would be one value",
     ),
     Mutant(
         "the violated index is not looked at",
         "F37",
-        "consumer/mongo/sender.py",
-        "        if failure.key is not None and failure.key != self._key:\n",
-        "        if False:\n",
+        "Sender._doubted",
+        "if failure.key is not None and failure.key != self._key:",
+        "if False:",
         (_FAULTS + "TestOtherIndexes::test_it_stops_the_service_and_is_no_duplicate",),
         "another index's refusal says nothing about this message",
     ),
     Mutant(
         "a write-concern error is ignored",
         "F30 F38",
-        "consumer/mongo/sender.py",
-        "        code = reply.write_concern_code\n",
-        "        code = None\n",
+        "Sender._sort.code",
+        "code = reply.write_concern_code",
+        "code = None",
         (
             _FAULTS + "TestWriteConcern::test_an_error_of_it_means_the_whole_command_is_sent_again",
             _FAULTS + "TestWriteConcern::test_beside_a_duplicate_key_it_is_the_error_that_counts",
@@ -150,27 +146,27 @@ MUTANTS = (
     Mutant(
         "a write-concern error is not read",
         "F30 F38",
-        "consumer/mongo/mongo.py",
-        '        int(concerns[-1].get("code", 0)) if concerns else None,\n',
-        "        None,\n",
+        "_reply",
+        'int(concerns[-1].get("code", 0)) if concerns else None,',
+        "None,",
         (_ANSWERS + "test_a_write_concern_error_is_seen_beside_failures",),
         "as above, one step earlier",
     ),
     Mutant(
         "silence about a statement is consent",
         "F37",
-        "consumer/mongo/mongo.py",
-        "    if done + failed != sent:\n",
-        "    if False:\n",
+        "_check_accounted",
+        "if done + failed != sent:",
+        "if False:",
         (_ANSWERS + "test_a_statement_that_the_answer_passes_over_is_not_taken_for_applied",),
         "it would count as stored, and its offset would move",
     ),
     Mutant(
         "an outage becomes dead letters",
         "F31 F34 F37",
-        "consumer/mongo/failures.py",
-        "    return CodeClass.TRANSIENT\n",
-        "    return CodeClass.PERMANENT\n",
+        "classify",
+        "return CodeClass.TRANSIENT",
+        "return CodeClass.PERMANENT",
         (
             _FAULTS + "TestRefusals::test_an_unknown_code_is_never_a_dead_letter",
             _FAULTS
@@ -181,10 +177,9 @@ MUTANTS = (
     Mutant(
         "a poisonous record blocks for ever",
         "F37",
-        "consumer/mongo/failures.py",
-        """    if code in PERMANENT:
-        return CodeClass.PERMANENT
-""",
+        "classify",
+        """if code in PERMANENT:
+    return CodeClass.PERMANENT""",
         "",
         (
             _FAULTS
@@ -195,28 +190,27 @@ MUTANTS = (
     Mutant(
         "all of one id are sent at once",
         "B16 B17",
-        "consumer/state/batch.py",
-        "            if first == index:\n",
-        "            if True:\n",
+        "BatchResults.__init__",
+        "if first == index:",
+        "if True:",
         ("tests/unit/state/test_batch.py::test_only_the_first_of_each_identity_is_sent",),
         "an unordered bulk decides by itself which of them is first",
     ),
     Mutant(
         "the own earlier attempt is taken for somebody else's",
         "F32",
-        "consumer/state/batch.py",
-        "        if own_possible and result is REDELIVERED:\n",
-        "        if False:\n",
+        "BatchResults.found",
+        "if own_possible and result is REDELIVERED:",
+        "if False:",
         (_FAULTS + "TestApplied::test_a_retry_that_finds_its_own_write_counts_as_applied",),
         "what was applied would be counted as redelivered",
     ),
     Mutant(
         "a lost race is taken for a duplicate",
         "F36",
-        "consumer/mongo/settlement.py",
-        """        if guard_of(write).holds(stored):
-            return self._lost_race(statement, stored)
-""",
+        "Settlement.session_found",
+        """if guard_of(write).holds(stored):
+    return self._lost_race(statement, stored)""",
         "",
         (_SESSIONS + "TestLostRaces::test_the_same_write_is_sent_again_and_applied",),
         "a creation that lost to an event would never be stored",
@@ -224,9 +218,9 @@ MUTANTS = (
     Mutant(
         "no activity is written",
         "B18",
-        "consumer/mongo/activities.py",
-        "                self._open[session_id] = Statement(ActivityWrite(session_id, expire_at))\n",
-        "                continue\n",
+        "Activities.__init__",
+        "self._open[session_id] = Statement(ActivityWrite(session_id, expire_at))",
+        "continue",
         (
             _SESSIONS
             + "TestActivity::test_it_follows_events_that_are_duplicates_or_conflicts_or_refused",
@@ -236,21 +230,20 @@ MUTANTS = (
     Mutant(
         "a session is known before the store has answered",
         "F34",
-        "consumer/mongo/activities.py",
-        "        return [statement for name, statement in self._open.items() if name not in ending]\n",
-        """        for name in self._open:
-            self._memory.learn(name, SessionStatus.ACTIVE)
-        return [statement for name, statement in self._open.items() if name not in ending]
-""",
+        "Activities.due",
+        "return [statement for name, statement in self._open.items() if name not in ending]",
+        """for name in self._open:
+    self._memory.learn(name, SessionStatus.ACTIVE)
+return [statement for name, statement in self._open.items() if name not in ending]""",
         (_SESSIONS + "TestActivity::test_a_session_is_not_known_before_the_store_has_answered",),
         "a write that failed would never be repeated",
     ),
     Mutant(
         "w=1 for documents",
         "F29",
-        "consumer/mongo/clients.py",
-        'ACKNOWLEDGED = WriteConcern(w="majority", j=True)\n',
-        "ACKNOWLEDGED = WriteConcern(w=1)\n",
+        "ACKNOWLEDGED",
+        'ACKNOWLEDGED = WriteConcern(w="majority", j=True)',
+        "ACKNOWLEDGED = WriteConcern(w=1)",
         (
             "tests/adapters/mongo/test_readiness.py::TestOpening::test_the_uri_cannot_weaken_what_acknowledged_means",
         ),
@@ -259,9 +252,9 @@ MUTANTS = (
     Mutant(
         "the server's words are passed on",
         "B12",
-        "consumer/mongo/failures.py",
-        "        raise translate(error) from (error if isinstance(error, ConnectionFailure) else None)\n",
-        "        raise translate(error) from error\n",
+        "translated",
+        "raise translate(error) from (error if isinstance(error, ConnectionFailure) else None)",
+        "raise translate(error) from error",
         (
             "tests/adapters/mongo/test_failures.py::test_not_even_the_chain_of_causes_quotes_a_document",
         ),
@@ -270,35 +263,35 @@ MUTANTS = (
     Mutant(
         "every batch begins with commands of the full size",
         "F65",
-        "consumer/mongo/mongo_store.py",
-        "            writes, self._collections, self._memory, self._lanes, self._on_activity_refused\n",
-        "            writes, self._collections, self._memory, Lanes(), self._on_activity_refused\n",
+        "MongoStore.begin",
+        "writes, self._collections, self._memory, self._lanes, self._on_activity_refused",
+        "writes, self._collections, self._memory, Lanes(), self._on_activity_refused",
         (_FAULTS + "TestTimeouts::test_the_next_batch_begins_with_what_has_fitted",),
         "a database that is slow would be asked for too much by every batch anew",
     ),
     Mutant(
         "commands stay small for ever",
         "F65",
-        "consumer/mongo/lane.py",
-        "        if size >= self.limit:\n",
-        "        if False:\n",
+        "Lane.fitted",
+        "if size >= self.limit:",
+        "if False:",
         (_FAULTS + "TestTimeouts::test_commands_grow_again_when_the_database_is_fast_again",),
         "one outage would leave an instance slow until it is started again",
     ),
     Mutant(
         "sessions are read whole",
         "F69",
-        "consumer/mongo/lookup.py",
-        "            documents = self._collections.find_sessions(list(part), sorted(fields))\n",
-        "            documents = self._collections.find_sessions(list(part), [*fields, 'metadata'])\n",
+        "LookUp._session_finds",
+        "documents = self._collections.find_sessions(list(part), sorted(fields))",
+        "documents = self._collections.find_sessions(list(part), [*fields, 'metadata'])",
         (_LOOKUP + "test_the_sessions_of_many_events_are_read_without_what_they_hold",),
         "a few hundred events would bring their sessions' metadata into memory",
     ),
     Mutant(
         "a find asks for five hundred whatever they weigh",
         "F69",
-        "consumer/mongo/lookup.py",
-        " or expected + weight > EXPECTED_BYTES",
+        "lookup._parts",
+        "or expected + weight > EXPECTED_BYTES",
         "",
         (
             _LOOKUP + "test_what_one_find_is_expected_to_bring_is_bounded",
@@ -309,15 +302,13 @@ MUTANTS = (
     Mutant(
         "the failure of a shard is the record's own",
         "F75",
-        "consumer/mongo/sender.py",
-        """        if len(statements) == 1:
-            _blame(statements[0], command, receipt)
-            index = statements[0].named
-""",
-        """        for statement in statements:
-            statement.troubles += 1
-            index = statement.named
-""",
+        "Sender._failed",
+        """if len(statements) == 1:
+    _blame(statements[0], command, receipt)
+    index = statements[0].named""",
+        """for statement in statements:
+    statement.troubles += 1
+    index = statement.named""",
         (
             _FAULTS + "TestThrottling::"
             "test_trouble_of_the_whole_command_multiplies_no_commands_and_accuses_nobody",
@@ -329,11 +320,10 @@ MUTANTS = (
     Mutant(
         "one statement that times out alone makes all commands smaller",
         "F75",
-        "consumer/mongo/lane.py",
-        """        if size > 1:
-            self.limit = min(self.limit, size // 2)
-""",
-        "        self.limit = max(1, min(self.limit, size // 2))\n",
+        "Lane.timed_out",
+        """if size > 1:
+    self.limit = min(self.limit, size // 2)""",
+        "self.limit = max(1, min(self.limit, size // 2))",
         (
             "tests/adapters/mongo/test_lane.py::"
             "test_one_statement_that_never_fits_makes_no_other_command_smaller",
@@ -343,19 +333,18 @@ MUTANTS = (
     Mutant(
         "a majority that is away makes commands smaller",
         "F75",
-        "consumer/mongo/sender.py",
-        '            receipt.troubles.append(TransientError("write_concern", code_name(code)))\n',
-        """            self._lane.timed_out(len(command))
-            receipt.troubles.append(TransientError("write_concern", code_name(code)))
-""",
+        "Sender._sort",
+        'receipt.troubles.append(TransientError("write_concern", code_name(code)))',
+        """self._lane.timed_out(len(command))
+receipt.troubles.append(TransientError("write_concern", code_name(code)))""",
         (_FAULTS + "TestTimeouts::test_a_majority_that_is_away_halves_nothing",),
         "a small command waits as long for the majority as a large one",
     ),
     Mutant(
         "what a 2d index cannot take is trouble that passes",
         "F76",
-        "consumer/mongo/failures.py",
-        '    13027: "GeoPointOutOfBounds",  # likewise\n',
+        "failures.PERMANENT",
+        '13027: "GeoPointOutOfBounds",  # likewise',
         "",
         (
             "tests/adapters/mongo/test_failures.py::"
@@ -366,18 +355,18 @@ MUTANTS = (
     Mutant(
         "an event may fill a document to the last byte",
         "F76",
-        "consumer/state/writes.py",
-        "MAX_EVENT_BYTES = MAX_DOCUMENT_BYTES - SERVER_ID_BYTES\n",
-        "MAX_EVENT_BYTES = MAX_DOCUMENT_BYTES\n",
+        "MAX_EVENT_BYTES",
+        "MAX_EVENT_BYTES = MAX_DOCUMENT_BYTES - SERVER_ID_BYTES",
+        "MAX_EVENT_BYTES = MAX_DOCUMENT_BYTES",
         ("tests/unit/mongo/test_sizes.py::test_nothing_over_the_limit_is_ever_sent",),
         "the server adds an id, and refuses what is too large with a code that says nothing",
     ),
     Mutant(
         "every id that is stored is taken for text",
         "F77",
-        "consumer/mongo/lookup.py",
-        "                for taken in ids_in(document.get(self.key)):\n",
-        "                for taken in (document[self.key],):\n",
+        "_Find.run",
+        "for taken in ids_in(document.get(self.key)):",
+        "for taken in (document[self.key],):",
         (
             _FAULTS + "TestForeignDocuments::"
             "test_an_array_as_id_takes_the_place_of_each_of_its_elements",
@@ -387,9 +376,9 @@ MUTANTS = (
     Mutant(
         "an array with the same content is the same event",
         "F77",
-        "consumer/state/duplicates.py",
-        "    foreign = _foreign_ids(write, stored)\n",
-        "    foreign: tuple[str, ...] = ()\n",
+        "classify_duplicate.foreign",
+        "foreign = _foreign_ids(write, stored)",
+        "foreign: tuple[str, ...] = ()",
         (
             _FAULTS + "TestForeignDocuments::"
             "test_an_array_as_id_takes_the_place_of_each_of_its_elements",
@@ -399,9 +388,9 @@ MUTANTS = (
     Mutant(
         "every race is run until it is won",
         "F77",
-        "consumer/mongo/settlement.py",
-        "        changed = len(set(statement.raced_with)) > 1\n",
-        "        changed = True\n",
+        "Settlement._lost_race.changed",
+        "changed = len(set(statement.raced_with)) > 1",
+        "changed = True",
         (
             _FAULTS + "TestForeignDocuments::"
             "test_a_status_that_only_the_server_takes_for_one_is_no_race_without_end",
@@ -411,18 +400,19 @@ MUTANTS = (
     Mutant(
         "an index that is being built counts as there",
         "F73",
-        "consumer/mongo/indexes.py",
-        "    flaws = [_flaws(required, index) for index in alike if BUILD not in index]\n",
-        "    flaws = [_flaws(required, index) for index in alike]\n",
+        "check_index.flaws",
+        "flaws = [_flaws(required, index) for index in alike if BUILD not in index]",
+        "flaws = [_flaws(required, index) for index in alike]",
         (_REAL + "TestBuilding::test_an_index_that_is_still_being_built_is_not_there_yet",),
         "copies would be stored twice, and then the build would be given up",
     ),
     Mutant(
         "what is listed is not asked for",
         "F73",
-        "consumer/mongo/readiness.py",
-        "            await _create(database, index, settings.timeout if built else INDEX_BUILD_SECONDS)\n",
-        "            if not built:\n                await _create(database, index, INDEX_BUILD_SECONDS)\n",
+        "readiness.create_indexes",
+        "await _create(database, index, settings.timeout if built else INDEX_BUILD_SECONDS)",
+        """if not built:
+    await _create(database, index, INDEX_BUILD_SECONDS)""",
         (
             _REAL + "TestBuilding::test_what_is_listed_is_asked_for_all_the_same",
             _REAL + "TestBuilding::test_a_unique_index_on_one_shard_alone_does_not_pass",
@@ -432,27 +422,27 @@ MUTANTS = (
     Mutant(
         "an index that is not unique is to be dropped",
         "F74",
-        "consumer/mongo/indexes.py",
-        "        if flaws[0] == [_NOT_UNIQUE]\n",
-        "        if False\n",
+        "check_index",
+        "if flaws[0] == [_NOT_UNIQUE]",
+        "if False",
         (_REAL + "TestShardedFirst::test_the_fix_converts_the_index_that_cannot_be_dropped",),
         "the index of a shard key cannot be dropped: the fix would lead nowhere",
     ),
     Mutant(
         "documents without an id are doubles",
         "F78",
-        "consumer/mongo/readiness.py",
-        '    if any(value is None for value in details.get("keyValue", {}).values()):\n',
-        "    if False:\n",
+        "_cannot_be_built",
+        'if any(value is None for value in details.get("keyValue", {}).values()):',
+        "if False:",
         (_REAL + "TestStrangers::test_documents_without_an_id_are_said_to_lack_it",),
         "whoever looks for doubles finds none that share an id",
     ),
     Mutant(
         "the indexes are looked at once",
         "F56",
-        "consumer/mongo/opening.py",
-        "                await readiness.verify(self.client, self._settings)\n",
-        "                pass\n",
+        "OpenStore.watch_indexes",
+        "await readiness.verify(self.client, self._settings)",
+        "pass",
         (
             _REAL + "TestWatching::test_an_index_that_was_dropped_ends_the_service",
             _REAL + "TestWatching::test_it_is_looked_for_at_each_assignment",
@@ -462,9 +452,9 @@ MUTANTS = (
     Mutant(
         "a hiccup while the indexes are looked at ends the service",
         "F56",
-        "consumer/mongo/opening.py",
-        "                on_trouble(error)\n",
-        "                raise PreconditionError(str(error)) from error\n",
+        "OpenStore.watch_indexes",
+        "on_trouble(error)",
+        "raise PreconditionError(str(error)) from error",
         (_REAL + "TestWatching::test_a_database_that_cannot_be_asked_is_asked_again",),
         "every failover would end every instance",
     ),

@@ -12,9 +12,9 @@ MUTANTS = (
     Mutant(
         "what stands still is restarted whatever its cause",
         "F31",
-        "consumer/observability/observer.py",
-        "        if not causes:\n",
-        "        if True:\n",
+        "EngineObserver.stalled",
+        "if not causes:",
+        "if True:",
         (
             "tests/e2e/test_outage.py::"
             "test_while_the_database_is_away_the_group_and_memory_stay_and_nothing_is_given_up",
@@ -25,9 +25,9 @@ MUTANTS = (
     Mutant(
         "a stop lets the poll go on",
         "F6",
-        "consumer/engine/runner.py",
-        "            for task in (polling, *waiting):\n",
-        "            for task in waiting:\n",
+        "Runner._until_asked",
+        "for task in (polling, *waiting):",
+        "for task in waiting:",
         (
             "tests/faults/test_brokers.py::"
             "test_a_stop_in_the_middle_of_a_rebalance_with_a_dead_broker_keeps_its_deadline",
@@ -38,13 +38,12 @@ MUTANTS = (
     Mutant(
         "a database that does not answer ends the process",
         "F29 F31 F33",
-        "consumer/mongo/failures.py",
-        """        case ServerSelectionTimeoutError() | WaitQueueTimeoutError():
-            # Nothing was sent: a smaller command would wait as long for a server or a connection.
-            return TransientError(cause)
-        case PyMongoError(timeout=True) | TimeoutError():
-            return TimedOutError(cause)
-""",
+        "translate",
+        """case ServerSelectionTimeoutError() | WaitQueueTimeoutError():
+    # Nothing was sent: a smaller command would wait as long for a server or a connection.
+    return TransientError(cause)
+case PyMongoError(timeout=True) | TimeoutError():
+    return TimedOutError(cause)""",
         "",
         ("tests/adapters/mongo/test_failures.py",),
         "every outage of the database would have to be seen to by somebody",
@@ -52,15 +51,13 @@ MUTANTS = (
     Mutant(
         "offsets move with what is read",
         "F5 F32",
-        "consumer/kafka/ledger.py",
-        """            partition: entry.committable
-            for partition, entry in self._entries.items()
-            if _progressed(entry)
-""",
-        """            partition: entry.taken
-            for partition, entry in self._entries.items()
-            if entry.taken > (entry.committed or 0)
-""",
+        "Ledger.uncommitted",
+        """partition: entry.committable
+for partition, entry in self._entries.items()
+if _progressed(entry)""",
+        """partition: entry.taken
+for partition, entry in self._entries.items()
+if entry.taken > (entry.committed or 0)""",
         (
             _STOPPING
             + "test_sigterm_without_a_database_ends_at_the_deadline_and_commits_only_what_is_stored",
@@ -73,9 +70,9 @@ MUTANTS = (
     Mutant(
         "a record does not know itself again",
         "F2",
-        "consumer/state/duplicates.py",
-        "    return REDELIVERED if _came_from(stored, content, write.position) else DUPLICATE\n",
-        "    return DUPLICATE\n",
+        "classify_duplicate",
+        "return REDELIVERED if _came_from(stored, content, write.position) else DUPLICATE",
+        "return DUPLICATE",
         (
             _CRASHES
             + "test_after_the_writes_and_before_the_commit_all_is_read_again_and_changes_nothing",
@@ -86,11 +83,10 @@ MUTANTS = (
     Mutant(
         "the offset of the last record is committed",
         "F3",
-        "consumer/kafka/committed.py",
-        "        self._pending = asyncio.ensure_future(client.commit(kept))\n",
-        """        behind = {p: Committed(k.offset - 1, k.metadata) for p, k in kept.items()}
-        self._pending = asyncio.ensure_future(client.commit(behind))
-""",
+        "Commits.send",
+        "self._pending = asyncio.ensure_future(client.commit(kept))",
+        """behind = {p: Committed(k.offset - 1, k.metadata) for p, k in kept.items()}
+self._pending = asyncio.ensure_future(client.commit(behind))""",
         (
             "tests/faults/test_crashes.py::test_after_the_brokers_committed_"
             "and_before_the_consumer_knew_nothing_is_read_again",
@@ -101,9 +97,11 @@ MUTANTS = (
     Mutant(
         "an end without a commit",
         "F4",
-        "consumer/engine/runner.py",
-        "                committed = await self._committer.commit()\n                while insist",
-        "                committed = True\n                while insist",
+        "Runner._drain",
+        """committed = await self._committer.commit()
+while insist""",
+        """committed = True
+while insist""",
         (
             _STOPPING
             + "test_sigterm_in_the_middle_of_batches_commits_all_that_is_applied_and_nothing_else",
@@ -114,9 +112,9 @@ MUTANTS = (
     Mutant(
         "trouble of the database is the record's fault",
         "F29 F30 F31 F34",
-        "consumer/mongo/failures.py",
-        "    return CodeClass.TRANSIENT\n",
-        "    return CodeClass.PERMANENT\n",
+        "classify",
+        "return CodeClass.TRANSIENT",
+        "return CodeClass.PERMANENT",
         (
             _DATABASE
             + "test_while_the_database_refuses_no_offset_moves_and_then_it_heals_by_itself[F34 disk full]",
@@ -127,9 +125,9 @@ MUTANTS = (
     Mutant(
         "a run begins without its indexes",
         "F35",
-        "consumer/checks.py",
-        "    if failed:\n        raise PreconditionError(",
-        "    if False:\n        raise PreconditionError(",
+        "raise_if_failed",
+        "if failed:",
+        "if False:",
         ("tests/e2e/test_sequences.py::test_c33_without_the_unique_index_nothing_is_consumed",),
         "two instances would store one message twice",
         servers=True,
@@ -137,12 +135,10 @@ MUTANTS = (
     Mutant(
         "what comes early is lost by what comes late",
         "F41",
-        "consumer/state/writes.py",
-        """                "$set": write.content,
-                "$setOnInsert": {"status": SessionStatus.INITIATED.value},
-""",
-        """                "$setOnInsert": {**write.content, "status": SessionStatus.INITIATED.value},
-""",
+        "update_of",
+        """"$set": write.content,
+"$setOnInsert": {"status": SessionStatus.INITIATED.value},""",
+        '"$setOnInsert": {**write.content, "status": SessionStatus.INITIATED.value},',
         (
             "tests/faults/test_order.py::"
             "test_a_log_that_is_shuffled_and_tripled_leaves_the_same_documents",
@@ -153,11 +149,10 @@ MUTANTS = (
     Mutant(
         "nobody watches the indexes of a run",
         "F56",
-        "consumer/app.py",
-        """                "indexes": parts.store.watch_indexes(
-                    lambda error: get_logger().warning("indexes_not_verified", cause=error.cause)
-                ),
-""",
+        "app._run",
+        """"indexes": parts.store.watch_indexes(
+    lambda error: get_logger().warning("indexes_not_verified", cause=error.cause)
+),""",
         "",
         (
             "tests/e2e/test_sequences.py::"
@@ -169,9 +164,9 @@ MUTANTS = (
     Mutant(
         "a run keeps its warnings to itself",
         "F64",
-        "consumer/app.py",
-        "        if found.status is CheckStatus.WARNING:\n",
-        "        if False:\n",
+        "app.accept",
+        "if found.status is CheckStatus.WARNING:",
+        "if False:",
         ("tests/e2e/test_sequences.py::test_c54_what_a_run_warns_of_at_its_start_is_in_its_log",),
         "what deletes documents would be found out after they are gone",
         servers=True,

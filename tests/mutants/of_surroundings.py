@@ -13,8 +13,8 @@ MUTANTS = (
     Mutant(
         "results are read as the client reads them",
         "A2 B21",
-        "consumer/kafka/client.py",
-        "    use_bounded_results(kafka.max_decompressed_bytes)\n",
+        "client.open_client",
+        "use_bounded_results(kafka.max_decompressed_bytes)",
         "",
         (
             _FETCHING + "test_what_stands_before_a_batch_that_cannot_be_decoded_is_read",
@@ -25,16 +25,16 @@ MUTANTS = (
     Mutant(
         "what cannot be read is trouble of all partitions",
         "B19",
-        "consumer/kafka/source.py",
-        "            return Polled(failed=error.failed) if generation == self._generation else Polled()\n",
-        "            raise\n",
+        "KafkaSource.poll",
+        "return Polled(failed=error.failed) if generation == self._generation else Polled()",
+        "raise",
         (_INPUT + "test_a_batch_that_cannot_be_decoded_stops_its_partition_and_no_other[codec 5]",),
         "one batch that cannot be decoded would stop every partition",
     ),
     Mutant(
         "offsets have no holes",
         "B23",
-        "consumer/engine/batches.py",
+        "Batches.begin.spans",
         "taken[-1].offset + 1)",
         "taken[0].offset + len(taken))",
         (_INPUT + "test_offsets_may_jump_and_the_one_behind_the_last_record_is_committed",),
@@ -43,43 +43,46 @@ MUTANTS = (
     Mutant(
         "the watchdog trusts the clock of the machine",
         "F42",
-        "consumer/engine/watchdog.py",
-        "        clock = asyncio.get_running_loop().time\n",
-        '        clock = lambda: __import__("time").time()\n',
+        "Watchdog.run.clock",
+        "clock = asyncio.get_running_loop().time",
+        'clock = lambda: __import__("time").time()',
         (_SURROUNDINGS + "test_a_clock_that_jumps_kills_nothing",),
         "a clock that is set would look like a loop that is stuck",
     ),
     Mutant(
         "the log's writer dies of what it cannot write",
         "F43",
-        "consumer/observability/writer.py",
-        "        with contextlib.suppress(OSError):\n            while data:\n",
-        "        with contextlib.suppress(BlockingIOError):\n            while data:\n",
+        "LogWriter._write_out",
+        "with contextlib.suppress(OSError):",
+        "with contextlib.suppress(BlockingIOError):",
         (_SURROUNDINGS + "test_a_log_that_cannot_be_written_does_not_stop_the_consumer",),
         "after a full disk nothing would be logged any more",
     ),
     Mutant(
         "a port in use is a defect",
         "F44",
-        "consumer/observability/http.py",
-        "        except OSError as error:\n",
-        "        except LookupError as error:\n",
+        "HttpServer.__init__",
+        "except OSError as error:",
+        "except LookupError as error:",
         (_SURROUNDINGS + "test_a_port_that_is_in_use_ends_the_start_before_anything_is_connected",),
         "whoever started it would read a traceback instead of a setting's name",
     ),
     Mutant(
         "signals are answered once the command line is loaded",
         "F62",
-        "consumer/__main__.py",
-        "    signals.answer_early(serves=serves)\n    from consumer import cli  # noqa: PLC0415 -- it takes a second, in which a signal may come\n",
-        "    from consumer import cli  # noqa: PLC0415\n\n    signals.answer_early(serves=serves)\n",
+        "consumer.__main__.main",
+        """signals.answer_early(serves=serves)
+from consumer import cli  # noqa: PLC0415 -- it takes a second, in which a signal may come""",
+        """from consumer import cli  # noqa: PLC0415
+
+signals.answer_early(serves=serves)""",
         (_ENDS + "test_a_run_that_is_asked_to_stop_while_it_loads_ends_with_0_at_once[module-15]",),
         "a stop in the first second is lost in a container, and elsewhere kills with -15",
     ),
     Mutant(
         "an attempt at the start takes as long as it likes",
         "F62",
-        "consumer/app.py",
+        "until_answered",
         "asyncio.timeout_at(until if cut else None)",
         "asyncio.timeout_at(None)",
         (_ENDS + "test_a_server_that_says_nothing_is_waited_for_no_longer_than_a_start_may_take",),
@@ -88,9 +91,10 @@ MUTANTS = (
     Mutant(
         "last words are written where the process waits for them",
         "F82",
-        "consumer/signals.py",
-        '        writer.write(words.removesuffix("\\n"))\n',
-        "        sys.stderr.write(words)\n        sys.stderr.flush()\n",
+        "leave",
+        'writer.write(words.removesuffix("\\n"))',
+        """sys.stderr.write(words)
+sys.stderr.flush()""",
         (
             _ENDS
             + "test_nobody_who_does_not_read_its_last_words_changes_how_a_process_ends[nobody_reads-consumer check --set nope=1]",
@@ -100,8 +104,9 @@ MUTANTS = (
     Mutant(
         "whoever says a byte now and then keeps a thread",
         "F72",
-        "consumer/observability/http.py",
-        "        for request in late:\n            self._cut(request)\n",
+        "_Server.service_actions",
+        """for request in late:
+    self._cut(request)""",
         "",
         ("tests/unit/observability/test_http.py::test_a_client_that_trickles_keeps_no_thread",),
         "a client that never ends its request holds a thread for ever",
@@ -109,7 +114,7 @@ MUTANTS = (
     Mutant(
         "every client of the port gets a thread",
         "F72",
-        "consumer/observability/http.py",
+        "_Server.__init__",
         "BoundedSemaphore(MOST_CLIENTS)",
         "BoundedSemaphore(10**6)",
         (
@@ -120,9 +125,10 @@ MUTANTS = (
     Mutant(
         "whoever watches gives up at the first trouble",
         "F66",
-        "consumer/commands/status.py",
-        "                if status is None:\n                    raise\n",
-        "                raise\n",
+        "_watch",
+        """if status is None:
+    raise""",
+        "raise",
         (
             "tests/unit/commands/test_status_shown.py::test_watching_shows_trouble_and_goes_on[trouble0]",
         ),
@@ -131,9 +137,9 @@ MUTANTS = (
     Mutant(
         "settings that are not told are in order",
         "F67",
-        "consumer/kafka/preconditions.py",
-        "        if name not in unseen and not topic.allows(Operation.DESCRIBE_CONFIGS)\n",
-        "        if name in unseen\n",
+        "check_topics",
+        "if name not in unseen and not topic.allows(Operation.DESCRIBE_CONFIGS)",
+        "if name in unseen",
         (
             "tests/unit/kafka/test_topics.py::test_settings_that_are_not_told_for_want_of_a_grant_are_warned_of",
         ),
@@ -142,9 +148,9 @@ MUTANTS = (
     Mutant(
         "a grant that is missing shows when it is needed",
         "F67",
-        "consumer/kafka/topics.py",
-        "        if operation is not None:\n",
-        "        if operation is Operation.DESCRIBE_CONFIGS:\n",
+        "Admin.describe",
+        "if operation is not None:",
+        "if operation is Operation.DESCRIBE_CONFIGS:",
         (
             "tests/unit/kafka/test_topics.py::test_a_topic_without_the_grant_is_refused_at_once_with_its_fix",
         ),
@@ -153,9 +159,9 @@ MUTANTS = (
     Mutant(
         "trouble is kept by its stage",
         "F83",
-        "consumer/observability/observer.py",
-        "        self._failing[stage].pop(frozenset(partitions), None)\n",
-        "        self._failing[stage].clear()\n",
+        "EngineObserver.recovered",
+        "self._failing[stage].pop(frozenset(partitions), None)",
+        "self._failing[stage].clear()",
         (
             "tests/unit/observability/test_observer.py::test_one_batch_that_recovers_does_not_hide_another_that_still_fails",
         ),
@@ -164,9 +170,9 @@ MUTANTS = (
     Mutant(
         "a name that is no name is repeated",
         "F87",
-        "consumer/settings/sources.py",
-        '    shown = name if plain else "a name (not shown)"\n',
-        "    shown = name\n",
+        "unknown.shown",
+        'shown = name if plain else "a name (not shown)"',
+        "shown = name",
         (
             "tests/unit/settings/test_loading.py::test_a_secret_in_the_place_of_a_name_is_not_repeated[hunter2-canary]",
         ),
@@ -175,9 +181,9 @@ MUTANTS = (
     Mutant(
         "what a file holds is taken for its name",
         "F87",
-        "consumer/settings/rules.py",
-        '        if "-----BEGIN" in (getattr(security, name) or ""):\n',
-        "        if False:\n",
+        "_security",
+        'if "-----BEGIN" in (getattr(security, name) or ""):',
+        "if False:",
         (
             "tests/unit/settings/test_loading.py::test_c38_what_a_file_holds_in_the_place_of_its_name_is_not_repeated[key_file]",
         ),
@@ -186,16 +192,18 @@ MUTANTS = (
     Mutant(
         "true is a number",
         "F87",
-        "consumer/settings/values.py",
-        "    if isinstance(value, bool):\n        raise _refused()\n    return value\n\n\ndef _reachable",
-        "    return value\n\n\ndef _reachable",
+        "_no_truth_value",
+        """if isinstance(value, bool):
+    raise _refused()
+return value""",
+        "return value",
         ("tests/unit/settings/test_loading.py::test_true_is_no_number[mongo.timeout]",),
         "a time-out of one second, since somebody wrote that there should be one",
     ),
     Mutant(
         "only a Service called consumer makes variables",
         "F91",
-        "consumer/settings/sources.py",
+        "_LINKED_PORT",
         '_LINKED_PORT = re.compile(r"CONSUMER_(\\w+_)?PORT")',
         '_LINKED_PORT = re.compile(r"CONSUMER_PORT")',
         (
@@ -206,8 +214,8 @@ MUTANTS = (
     Mutant(
         "any number is a port",
         "F93",
-        "consumer/settings/values.py",
-        "    AfterValidator(_reachable),\n",
+        "Server",
+        "AfterValidator(_reachable),",
         "",
         (
             "tests/unit/settings/test_loading.py::test_every_other_is_refused_before_anything_is_opened[a:99999]",
@@ -217,18 +225,18 @@ MUTANTS = (
     Mutant(
         "lag is as of the last fetch",
         "F95",
-        "consumer/engine/watchdog.py",
-        "        self._told = dict(stable_ends)\n",
-        "        del stable_ends\n",
+        "Watchdog.learn_ends",
+        "self._told = dict(stable_ends)",
+        "del stable_ends",
         ("tests/unit/engine/test_watchdog.py::test_what_is_not_fetched_meanwhile_is_lag_too",),
         "behind a batch that fails the lag stands still, however much is published",
     ),
     Mutant(
         "the margin of a partition stays",
         "F95",
-        "consumer/engine/retention_watch.py",
-        "        for partition in told - self._told:\n",
-        "        for partition in told & self._told:\n",
+        "RetentionWatch.report_margins",
+        "for partition in told - self._told:",
+        "for partition in told & self._told:",
         (
             "tests/unit/engine/test_retention_watch.py::test_the_margin_is_taken_back_when_all_is_read",
         ),
@@ -237,9 +245,9 @@ MUTANTS = (
     Mutant(
         "each batch is a line of what was settled",
         "F95",
-        "consumer/observability/repeats.py",
-        "        if not self._counts or (waits and not final):\n",
-        "        if not self._counts:\n",
+        "Sums.due",
+        "if not self._counts or (waits and not final):",
+        "if not self._counts:",
         (
             "tests/unit/observability/test_observer.py::test_what_is_settled_is_a_line_a_second_at_most_with_the_sums",
         ),
@@ -248,9 +256,9 @@ MUTANTS = (
     Mutant(
         "counters come with their first count",
         "F95",
-        "consumer/observability/metrics.py",
-        "            self._begin_at_zero(_labels(partition))\n",
-        "            _labels(partition)\n",
+        "Metrics.assigned",
+        "self._begin_at_zero(_labels(partition))",
+        "_labels(partition)",
         (
             "tests/unit/observability/test_metrics.py::test_counters_are_there_before_anything_is_counted",
         ),
@@ -259,8 +267,8 @@ MUTANTS = (
     Mutant(
         "why a broker cannot be used is left in the client's log",
         "F94",
-        "consumer/kafka/connection.py",
-        "            _FAILED[host, port] = error\n",
+        "_remembering.create_conn",
+        "_FAILED[host, port] = error",
         "",
         (
             "tests/faults/test_wrong_start.py::test_a_host_that_nobody_knows_and_a_port_that_nobody_listens_on_are_told_apart",
@@ -270,18 +278,18 @@ MUTANTS = (
     Mutant(
         "why the database does not answer is not asked",
         "F94",
-        "consumer/app.py",
-        '        f"({why() or said}); consumer check says more"\n',
-        '        f"({said}); consumer check says more"\n',
+        "until_answered",
+        'f"({why() or said}); consumer check says more"',
+        'f"({said}); consumer check says more"',
         ("tests/faults/test_wrong_start.py::test_why_the_database_does_not_answer_is_told[motor]",),
         "a start ends with nothing but the name of an exception, or not even that",
     ),
     Mutant(
         "a user that is refused is trouble that passes",
         "F94",
-        "consumer/mongo/opening.py",
-        "            if error.cause == AUTHENTICATION_FAILED:\n",
-        "            if not error.cause:\n",
+        "OpenStore.answer",
+        "if error.cause == AUTHENTICATION_FAILED:",
+        "if not error.cause:",
         (
             "tests/faults/test_wrong_start.py::test_a_user_that_the_database_refuses_is_told_at_once[pymongo]",
         ),
@@ -290,18 +298,18 @@ MUTANTS = (
     Mutant(
         "a run that ends for gaps names the first",
         "F96",
-        "consumer/engine/runner.py",
-        '            raise IncidentError("\\n".join(filter(None, incidents)))\n',
-        "            raise IncidentError(next(filter(None, incidents)))\n",
+        "Runner._stop_for",
+        'raise IncidentError("\\n".join(filter(None, incidents)))',
+        "raise IncidentError(next(filter(None, incidents)))",
         ("tests/unit/engine/test_runner.py::test_a_run_that_ends_for_gaps_names_every_one",),
         "whoever publishes again what is lost does so for one partition of many",
     ),
     Mutant(
         "a narrow terminal cuts the partition",
         "F97",
-        "consumer/commands/console.py",
-        '    table.add_column(title, no_wrap=True, overflow="ignore", min_width=longest)\n',
-        "    table.add_column(title, no_wrap=longest > 0)\n",
+        "add_name_column",
+        'table.add_column(title, no_wrap=True, overflow="ignore", min_width=longest)',
+        "table.add_column(title, no_wrap=longest > 0)",
         (
             "tests/unit/commands/test_console.py::test_a_narrow_terminal_cuts_no_partitions_number[40]",
         ),
@@ -310,9 +318,9 @@ MUTANTS = (
     Mutant(
         "why a run ends is plain text among JSON",
         "F97",
-        "consumer/observability/logging.py",
-        "    if _readable(settings, terminal=sys.stderr is not None and sys.stderr.isatty()):\n",
-        "    if settings:\n",
+        "tell_end",
+        "if _readable(settings, terminal=sys.stderr is not None and sys.stderr.isatty()):",
+        "if settings:",
         (_ENDS + "test_the_line_that_says_why_a_run_ends_is_json_where_the_log_is",),
         "whoever collects the logs loses the one line that says why the process is gone",
     ),

@@ -21,8 +21,8 @@ MUTANTS = (
     Mutant(
         "a fetch that failed goes on for ever",
         "A3",
-        "consumer/kafka/client.py",
-        "            count_fetch_as_ended(self._consumer)\n",
+        "AiokafkaClient.fetch",
+        "count_fetch_as_ended(self._consumer)",
         "",
         (_FETCHING + "test_a_fetch_that_failed_does_not_count_as_a_poll_that_goes_on_for_ever",),
         "a process that is stuck would keep its partitions",
@@ -30,22 +30,19 @@ MUTANTS = (
     Mutant(
         "what the client skips after an error is not sought again",
         "A21",
-        "consumer/kafka/source.py",
-        """        for partition, offset in self._next.items():
-            client.seek(partition, offset)
-""",
-        "        del client\n",
+        "KafkaSource._seek_back",
+        """for partition, offset in self._next.items():
+    client.seek(partition, offset)""",
+        "del client",
         (_FETCHING + "test_a_record_that_the_client_finds_too_large_is_not_skipped",),
         "it moves on behind a record that it has not handed out",
     ),
     Mutant(
         "what a fetch raises ends the process",
         "A21 F26",
-        "consumer/kafka/client.py",
-        """        except Exception as error:
-            # Any class""",
-        """        except ValueError as error:
-            # Any class""",
+        "AiokafkaClient.fetch",
+        "except Exception as error:",
+        "except ValueError as error:",
         (
             _FETCHING + "test_a_record_that_the_client_finds_too_large_is_not_skipped",
             _ACCESS + "test_what_brokers_refuse_for_a_while_is_said_and_survived[topic]",
@@ -55,19 +52,18 @@ MUTANTS = (
     Mutant(
         "a fetch that was refused is repeated at once",
         "A22",
-        "consumer/kafka/client_repairs.py",
-        """            if self._note(response):
-                await asyncio.sleep(FETCH_ERROR_PAUSE)
-""",
-        "            self._note(response)\n",
+        "FetchErrors.__init__.send_watched",
+        """if self._note(response):
+    await asyncio.sleep(FETCH_ERROR_PAUSE)""",
+        "self._note(response)",
         (_FETCHING + "test_a_broker_that_answers_with_errors_is_asked_again_with_pauses",),
         "a broker in trouble would get thousands of requests a second",
     ),
     Mutant(
         "a refused fetch is kept quiet",
         "A22",
-        "consumer/kafka/client_repairs.py",
-        "                self.refusals[target] = error.__name__\n",
+        "FetchErrors._note",
+        "self.refusals[target] = error.__name__",
         "",
         (_FETCHING + "test_a_partition_that_can_be_read_again_is_said_before_any_record_comes",),
         "a partition that nobody can read would look like one without records",
@@ -75,9 +71,9 @@ MUTANTS = (
     Mutant(
         "the codecs are not tried",
         "A24",
-        "consumer/kafka/codecs.py",
-        "        if not available() or decode(encode(SAMPLE)) != SAMPLE:\n",
-        "        if False:\n",
+        "check_codecs",
+        "if not available() or decode(encode(SAMPLE)) != SAMPLE:",
+        "if False:",
         (
             _FETCHING + "test_a_codec_whose_library_is_missing_is_found_before_a_record_is_read",
             _FETCHING + "test_a_codec_that_gives_back_something_else_is_found_too",
@@ -87,9 +83,10 @@ MUTANTS = (
     Mutant(
         "a refused commit ends the process",
         "A12 F14 F15",
-        "consumer/kafka/kafka_errors.py",
-        "        KafkaError,\n        IllegalStateError,\n",
-        "        IllegalStateError,\n",
+        "kafka_errors",
+        """KafkaError,
+IllegalStateError,""",
+        "IllegalStateError,",
         (
             _OFFSETS + "test_every_refusal_of_a_commit_is_trouble_that_passes",
             _COMMITS + "test_a_commit_of_one_who_is_no_member_any_more_is_dropped_and_the_"
@@ -101,9 +98,9 @@ MUTANTS = (
     Mutant(
         "an answer that does not come ends the process",
         "A12 F18 F22",
-        "consumer/kafka/exchange.py",
-        '        raise TransientError("timeout", f"{action} had no answer")\n',
-        '        raise TimeoutError(f"{action} had no answer")\n',
+        "exchange.answered",
+        'raise TransientError("timeout", f"{action} had no answer")',
+        'raise TimeoutError(f"{action} had no answer")',
         (
             _OFFSETS + "test_a_commit_without_an_answer_ends_at_its_deadline_and_none_overtakes_it",
             _BROKERS + "test_a_coordinator_that_dies_is_replaced_by_another",
@@ -115,19 +112,17 @@ MUTANTS = (
     Mutant(
         "a refused commit counts as done",
         "F13",
-        "consumer/engine/offsets.py",
-        """                    self._refused(error, self._interval)
-                    return False
-""",
-        "                    self._refused(error, self._interval)\n",
+        "Committer.commit",
+        "return False",
+        "",
         (_COMMITS + "test_a_commit_that_meets_a_coordinator_in_trouble_is_made_good",),
         "the group would stay behind for ever, and after a crash begin there",
     ),
     Mutant(
         "settings under which records vanish are passed over",
         "A19",
-        "consumer/kafka/preconditions.py",
-        "    results += _durable(present)\n",
+        "check_topics",
+        "results += _durable(present)",
         "",
         (_CLUSTER + "test_settings_under_which_records_that_were_read_may_vanish_are_warned_of",),
         "the client sends no leader epochs: nothing else keeps new records from being skipped",
@@ -135,7 +130,7 @@ MUTANTS = (
     Mutant(
         "a missing topic is a warning",
         "A20 F25",
-        "consumer/kafka/preconditions.py",
+        "check_topics.results",
         'else CheckResult.failed(f"topic {name}", "does not exist", _create_command(kafka, name))',
         'else CheckResult.warning(f"topic {name}", "does not exist")',
         (
@@ -149,16 +144,16 @@ MUTANTS = (
         "the brokers may create what is asked for",
         "A20",
         "consumer/kafka/connection.py",
-        "    MetadataRequest, allow_auto_topic_creation=False\n",
-        "    MetadataRequest, allow_auto_topic_creation=True\n",
+        "MetadataRequest, allow_auto_topic_creation=False",
+        "MetadataRequest, allow_auto_topic_creation=True",
         (_CLUSTER + "test_no_client_lets_the_brokers_create_what_it_asks_for",),
         "a typo would become a topic with another number of partitions",
     ),
     Mutant(
         "what the preconditions find is not refused",
         "F25",
-        "consumer/app.py",
-        "        accept(results)\n",
+        "app.opened",
+        "accept(results)",
         "",
         (_LOG + "test_missing_topics_are_refused_at_the_start_with_a_fix",),
         "a session's records would go to different instances",
@@ -166,7 +161,7 @@ MUTANTS = (
     Mutant(
         "a key's hash keeps its sign",
         "A26",
-        "consumer/kafka/range_reader.py",
+        "RangeReader.partition_of",
         "(murmur2(key) & 0x7FFFFFFF) % count)",
         "murmur2(key) % count)",
         (_CLUSTER + "test_a_session_is_looked_for_where_a_producer_with_murmur2_puts_it",),
@@ -175,37 +170,37 @@ MUTANTS = (
     Mutant(
         "a mechanism whose sessions end",
         "A27",
-        "consumer/settings/values.py",
-        '    SCRAM_SHA_512 = "SCRAM-SHA-512"\n',
-        '    SCRAM_SHA_512 = "SCRAM-SHA-512"\n    OAUTHBEARER = "OAUTHBEARER"\n',
+        "SaslMechanism.SCRAM_SHA_512",
+        'SCRAM_SHA_512 = "SCRAM-SHA-512"',
+        """SCRAM_SHA_512 = "SCRAM-SHA-512"
+OAUTHBEARER = "OAUTHBEARER\"""",
         (_CLUSTER + "test_no_mechanism_is_offered_whose_sessions_end_under_the_client",),
         "the client does not authenticate again when a token expires",
     ),
     Mutant(
         "a leader that moves is trouble of the partition",
         "F19",
-        "consumer/kafka/client_repairs.py",
-        "_ROUTING = (NotLeaderForPartitionError, UnknownTopicOrPartitionError)\n",
-        "_ROUTING = (UnknownTopicOrPartitionError,)\n",
+        "_ROUTING",
+        "_ROUTING = (NotLeaderForPartitionError, UnknownTopicOrPartitionError)",
+        "_ROUTING = (UnknownTopicOrPartitionError,)",
         (_BROKERS + "test_a_partition_whose_leader_moves_is_read_on_and_called_in_order",),
         "every election would set partitions aside and make instances unready",
     ),
     Mutant(
         "brokers that are away ask for a restart",
         "F21",
-        "consumer/observability/observer.py",
-        '            self._health.not_ready(UNREACHABLE, f"{len(partitions)} partitions: {causes}")\n',
-        '            self._health.unhealthy(UNREACHABLE, f"{len(partitions)} partitions: {causes}")\n',
+        "EngineObserver.unreachable",
+        'self._health.not_ready(UNREACHABLE, f"{len(partitions)} partitions: {causes}")',
+        'self._health.unhealthy(UNREACHABLE, f"{len(partitions)} partitions: {causes}")',
         (_BROKERS + "test_without_brokers_the_process_lives_says_so_and_goes_on_later",),
         "all instances would be restarted again and again, which helps nobody",
     ),
     Mutant(
         "what was deleted before the start is passed over in silence",
         "F23",
-        "consumer/kafka/starts.py",
-        """            if offset is not None and offset < beginning:
-                found.gaps.append(Gap(partition, offset, beginning))
-""",
+        "StartingPoints._judge",
+        """if offset is not None and offset < beginning:
+    found.gaps.append(Gap(partition, offset, beginning))""",
         "",
         (
             _LOG + "test_records_that_retention_deleted_unread_are_said_and_the_rest_is_read",
@@ -216,8 +211,8 @@ MUTANTS = (
     Mutant(
         "a log that began anew is not told",
         "F23",
-        "consumer/kafka/starts.py",
-        "            found.resets.append(Reset(partition, before.next, beginning))\n",
+        "StartingPoints._judge",
+        "found.resets.append(Reset(partition, before.next, beginning))",
         "",
         (_LOG + "test_a_log_that_was_cut_back_is_read_from_its_beginning_and_said",),
         "the ledger would hold offsets of a log that is no more",
@@ -225,20 +220,19 @@ MUTANTS = (
     Mutant(
         "without a commit reading begins at offset 0",
         "F24",
-        "consumer/kafka/starts.py",
-        "            start = beginning if offset is None else max(offset, beginning)\n",
-        "            start = max(offset or 0, beginning if offset else 0)\n",
+        "StartingPoints._judge",
+        "start = beginning if offset is None else max(offset, beginning)",
+        "start = max(offset or 0, beginning if offset else 0)",
         (_LOG + "test_where_no_offset_is_committed_any_more_reading_begins_at_the_oldest_record",),
         "what retention has deleted would be asked for, and its absence taken for a gap",
     ),
     Mutant(
         "a broker that refuses the connection ends the process",
         "F27",
-        "consumer/kafka/client.py",
-        """        with kafka_errors("connect"):
-            await consumer.start()
-""",
-        "        await consumer.start()\n",
+        "client.open_client",
+        """with kafka_errors("connect"):
+    await consumer.start()""",
+        "await consumer.start()",
         (_ACCESS + "test_a_wrong_password_at_the_start_is_trouble_that_is_named",),
         "a password that is changed a moment too late would become a loop of restarts",
         servers=True,
@@ -246,71 +240,71 @@ MUTANTS = (
     Mutant(
         "what an open transaction holds back is a stall",
         "F28",
-        "consumer/engine/watchdog.py",
-        "            behind = behind or readable > 0\n",
-        "            behind = behind or readable + end - stable > 0\n",
+        "Watchdog._report_lag",
+        "behind = behind or readable > 0",
+        "behind = behind or readable + end - stable > 0",
         (_LOG + "test_what_an_open_transaction_holds_back_is_lag_and_no_stall",),
         "instances would be restarted for what only a producer can end",
     ),
     Mutant(
         "what an open transaction holds back is no lag",
         "F28",
-        "consumer/engine/watchdog.py",
-        "            self._observer.lag(partition, readable + end - stable)\n",
-        "            self._observer.lag(partition, readable)\n",
+        "Watchdog._report_lag",
+        "self._observer.lag(partition, readable + end - stable)",
+        "self._observer.lag(partition, readable)",
         (_LOG + "test_what_an_open_transaction_holds_back_is_lag_and_no_stall",),
         "a partition that stands still would look like one that is read to its end",
     ),
     Mutant(
         "a topic made again is taken for the old one",
         "F47",
-        "consumer/kafka/topic_ids.py",
-        "        if partition.topic not in ids or are_two(topic_id, ids[partition.topic])\n",
-        "        if partition.topic not in ids\n",
+        "other_logs",
+        "if partition.topic not in ids or are_two(topic_id, ids[partition.topic])",
+        "if partition.topic not in ids",
         (_IDS + "test_a_topic_made_again_is_read_from_its_beginning_though_it_has_outgrown_us",),
         "its first records would never be read, and offsets beyond them committed",
     ),
     Mutant(
         "an offset of another log is begun at",
         "F47",
-        "consumer/kafka/starts.py",
-        "        if was_read or (kept is not None and are_two(kept.belonging.topic_id, topic_id)):\n",
-        "        if was_read:\n",
+        "StartingPoints._judge",
+        "if was_read or (kept is not None and are_two(kept.belonging.topic_id, topic_id)):",
+        "if was_read:",
         (_IDS + "test_a_topic_that_is_made_again_between_two_runs_is_read_from_its_beginning",),
         "what a topic holds that was made again during a pause would be skipped",
     ),
     Mutant(
         "what is in flight of a log that is no more is committed",
         "F47",
-        "consumer/engine/runner.py",
-        "            self.ledger.drop(partition)\n",
-        "            del partition\n",
+        "Runner._drop_gone",
+        "self.ledger.drop(partition)",
+        "del partition",
         (_RUNNER + "test_what_was_in_flight_of_a_log_that_is_no_more_is_not_committed",),
         "offsets of the old log would be those of the new one",
     ),
     Mutant(
         "what a poll has given up is committed without an id",
         "F47",
-        "consumer/kafka/source.py",
-        "        if given_up := offsets.keys() - self._topic_ids.keys():\n",
-        "        if given_up := offsets.keys() - offsets.keys():\n",
+        "KafkaSource.commit",
+        "if given_up := offsets.keys() - self._topic_ids.keys():",
+        "if given_up := offsets.keys() - offsets.keys():",
         (_SOURCE + "test_what_the_poll_has_given_up_already_is_not_committed_without_an_id",),
         "an offset of the old log would pass for one of the new, and its first records be skipped",
     ),
     Mutant(
         "what a commit has given up meanwhile is taken for read",
         "F47",
-        "consumer/kafka/source.py",
-        "        fetched = {p: records for p, records in fetched.items() if p in self._next}\n",
-        "        fetched = {p: records for p, records in fetched.items() if p not in back}\n",
+        "KafkaSource._accept.fetched",
+        "fetched = {p: records for p, records in fetched.items() if p in self._next}",
+        "fetched = {p: records for p, records in fetched.items() if p not in back}",
         (_SOURCE + "test_a_commit_that_finds_a_log_gone_does_not_upset_the_poll_beside_it",),
         "the process would end with a defect, or go on in the middle of another log",
     ),
     Mutant(
         "a partition is held though its log is no more",
         "F47",
-        "consumer/engine/runner.py",
-        "            self._release_gone()\n",
+        "Runner._poll_for_ever",
+        "self._release_gone()",
         "",
         (_RUNNER + "test_a_partition_is_held_no_longer_than_its_log_lasts",),
         "nothing of the new log would be read, and nobody told what the old one had left",
@@ -318,22 +312,19 @@ MUTANTS = (
     Mutant(
         "a client that is given up says no more where logs end",
         "F47",
-        "consumer/kafka/source.py",
-        """        self._forget()  # while the client can still say where the logs end
-        client, self._client = self._client, None
-""",
-        """        client, self._client = self._client, None
-        self._forget()
-""",
+        "KafkaSource._give_up_client",
+        """self._forget()  # while the client can still say where the logs end
+client, self._client = self._client, None""",
+        """client, self._client = self._client, None
+self._forget()""",
         (_IDS + "test_what_was_unread_of_a_log_is_known_also_where_its_client_is_lost",),
         "records that were lost with a topic would not be told, nor stopped for",
     ),
     Mutant(
         "where reading begins is told to an engine that takes no more",
         "F47",
-        "consumer/kafka/source.py",
-        "        self._starts.forget()  # nobody takes what it would tell, and a reset is told only "
-        "once\n",
+        "KafkaSource.revoked",
+        "self._starts.forget()  # nobody takes what it would tell, and a reset is told only once",
         "",
         (_IDS + "test_what_is_found_while_the_assignment_ends_is_said_in_the_next",),
         "nobody would be told that a topic was made again, and what of it was unread",
@@ -341,8 +332,8 @@ MUTANTS = (
     Mutant(
         "a topic that nobody reads is no reason to be unready",
         "F47",
-        "consumer/kafka/topic_ids.py",
-        "            or (topic not in ours and any(counts.get(o, 0) <= counts[topic] for o in ours))\n",
+        "TopicWatch.missing",
+        "or (topic not in ours and any(counts.get(o, 0) <= counts[topic] for o in ours))",
         "",
         (_IDS + "test_a_topic_is_missing_until_it_is_there_and_known_and_read",),
         "an instance that has lost a topic would say that it is ready",
@@ -350,9 +341,9 @@ MUTANTS = (
     Mutant(
         "markers behind the last record are not committed",
         "F49",
-        "consumer/engine/runner.py",
-        "                    self.ledger.pass_to(partition, self._source.position(partition))\n",
-        "                    del partition\n",
+        "Runner._poll_for_ever",
+        "self.ledger.pass_to(partition, self._source.position(partition))",
+        "del partition",
         (
             _RUNNER + "test_what_is_passed_without_a_record_is_committed_and_no_gap_afterwards",
             _RUNNER + "test_passing_over_aborted_records_is_progress",
@@ -362,8 +353,8 @@ MUTANTS = (
     Mutant(
         "a client that goes back is followed",
         "F52",
-        "consumer/kafka/starts.py",
-        "            and (topic_id is None or (end is not None and end < max(before.next, offset or 0)))\n",
+        "StartingPoints._judge",
+        "and (topic_id is None or (end is not None and end < max(before.next, offset or 0)))",
         "",
         (
             _IDS + "test_a_client_that_goes_back_in_the_same_log_goes_on_where_the_group_is",
@@ -374,7 +365,7 @@ MUTANTS = (
     Mutant(
         "commits follow a truncated log down",
         "F52",
-        "consumer/kafka/starts.py",
+        "StartingPoints._judge",
         "Start(beginning, offset if stands else None, held)",
         "Start(beginning, None, held)",
         (_IDS + "test_a_log_that_was_truncated_is_read_again_and_committed_only_beyond_the_old",),
@@ -383,16 +374,16 @@ MUTANTS = (
     Mutant(
         "an offset behind the end of a truncated log stays committed",
         "F52",
-        "consumer/kafka/starts.py",
-        " and end >= (offset or 0)\n",
-        "\n",
+        "StartingPoints._judge",
+        "and end >= (offset or 0)",
+        "",
         (_IDS + "test_no_offset_stays_committed_behind_the_end_of_a_log_that_was_truncated",),
         "what the log grows by before it is reached would be skipped at the next rebalance",
     ),
     Mutant(
         "null beside an offset ends the process",
         "F53",
-        "consumer/kafka/client.py",
+        "AiokafkaClient.committed",
         'entry.metadata or ""',
         "entry.metadata",
         (_COMMITTED + "test_an_offset_beside_which_null_was_committed_says_nothing_of_itself",),
@@ -401,18 +392,18 @@ MUTANTS = (
     Mutant(
         "a client that knows no topic yet misses them all",
         "F47",
-        "consumer/kafka/topic_ids.py",
-        "        if not counts:  # the client has just been opened, and has not asked yet\n",
-        "        if not there:\n",
+        "TopicWatch.missing",
+        "if not counts:  # the client has just been opened, and has not asked yet",
+        "if not there:",
         (_IDS + "test_a_client_that_has_just_been_opened_misses_nothing_that_is_there",),
         "each client that is replaced would be an error in the log: topics are missing",
     ),
     Mutant(
         "offsets of records that were stored elsewhere are taken over",
         "F53",
-        "consumer/kafka/committed.py",
-        "            other = self.refuses(kept)\n",
-        "            other = None\n",
+        "AcceptedTarget.check",
+        "other = self.refuses(kept)",
+        "other = None",
         (
             _COMMITTED + "test_another_target_is_refused_with_one_line_that_names_both",
             _COMMITTED + "test_an_assignment_whose_records_went_elsewhere_is_refused",
@@ -422,7 +413,7 @@ MUTANTS = (
     Mutant(
         "after a move only what progresses is committed again",
         "F53",
-        "consumer/kafka/starts.py",
+        "StartingPoints._judge",
         "Start(start, None if moved else offset, held)",
         "Start(start, offset, held)",
         (_COMMITTED + "test_after_a_move_even_offsets_that_stand_still_are_committed_again",),
@@ -431,19 +422,18 @@ MUTANTS = (
     Mutant(
         "a partition that was looked up stays unreadable",
         "F60",
-        "consumer/engine/runner.py",
-        """            self.ledger.seed(partition, start.offset, start.committed, held=start.held)
-            self._can_be_read(partition)
-""",
-        "            self.ledger.seed(partition, start.offset, start.committed, held=start.held)\n",
+        "Runner._accept",
+        """self.ledger.seed(partition, start.offset, start.committed, held=start.held)
+self._can_be_read(partition)""",
+        "self.ledger.seed(partition, start.offset, start.committed, held=start.held)",
         (_RUNNER + "test_a_partition_that_was_looked_up_can_be_read_again_though_it_is_idle",),
         "without a record the instance would be unready for ever",
     ),
     Mutant(
         "a commit that is refused is tried for ever",
         "F61",
-        "consumer/kafka/client.py",
-        "        try_each_commit_once(consumer)\n",
+        "client.open_client",
+        "try_each_commit_once(consumer)",
         "",
         (_COMMITS + "test_a_commit_that_is_refused_is_told_at_once_and_keeps_nobody_waiting[3]",),
         "one topic that is deleted would halt the others until the time to drain is over",
@@ -451,9 +441,10 @@ MUTANTS = (
     Mutant(
         "whoever looks at what is committed takes refused commits back",
         "F83",
-        "consumer/engine/offsets.py",
-        "            if failures:\n",
-        "            self._recovered()\n            if failures:\n",
+        "Committer.caught_up",
+        "if failures:",
+        """self._recovered()
+if failures:""",
         (
             _OFFSETS_OF + "test_commits_that_are_refused_stay_so_though_it_is_told_what_is"
             "_committed",
@@ -463,20 +454,20 @@ MUTANTS = (
     Mutant(
         "a topic that is gone keeps the others from being committed",
         "F61",
-        "consumer/engine/offsets.py",
-        "                    for partition in error.partitions:\n"
-        "                        self._ledger.drop(partition)\n"
-        "                    continue\n",
-        "                    self._refused(error, self._interval)\n"
-        "                    return False\n",
+        "Committer.commit",
+        """for partition in error.partitions:
+    self._ledger.drop(partition)
+continue""",
+        """self._refused(error, self._interval)
+return False""",
         (_OFFSETS_OF + "test_a_topic_that_is_gone_keeps_no_other_from_being_committed",),
         "a stop would end at its deadline though all that can be committed is",
     ),
     Mutant(
         "brokers that are away are connected to without a pause",
         "F68",
-        "consumer/kafka/client.py",
-        "        space_out_connecting(consumer)\n",
+        "client.open_client",
+        "space_out_connecting(consumer)",
         "",
         (_BROKERS + "test_without_any_broker_the_client_connects_seldom_and_it_is_counted",),
         "an outage would be answered with a hundred connections a second, from each instance",
@@ -484,9 +475,9 @@ MUTANTS = (
     Mutant(
         "how a commit ends that was given up is complained about",
         "F61",
-        "consumer/kafka/client_repairs.py",
-        "            task.add_done_callback(ignore_result)\n",
-        "            del task\n",
+        "try_each_commit_once.send_once",
+        "task.add_done_callback(ignore_result)",
+        "del task",
         (
             "tests/unit/kafka/test_client_options.py::"
             "test_how_a_commit_ends_that_was_given_up_is_nobodys_complaint",

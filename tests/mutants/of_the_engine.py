@@ -13,9 +13,9 @@ MUTANTS = (
     Mutant(
         "an outage is a reason to restart",
         "F21 F31",
-        "consumer/observability/observer.py",
-        "        if not causes:\n",
-        "        if True:\n",
+        "EngineObserver.stalled",
+        "if not causes:",
+        "if True:",
         (
             "tests/unit/observability/test_observer.py::"
             "test_a_stall_with_a_known_cause_is_told_and_is_no_reason_to_restart",
@@ -25,29 +25,29 @@ MUTANTS = (
     Mutant(
         "a batch of an older assignment tells of its trouble",
         "F7 F11",
-        "consumer/engine/pipeline.py",
-        """                if batch.ended.is_set():
-                    # Told""",
-        """                if False:
-                    # Told""",
+        "Pipeline._persist",
+        """if batch.ended.is_set():
+    raise Abandoned from error""",
+        """if False:
+    raise Abandoned from error""",
         (_PIPELINE + "test_what_fails_after_its_assignment_ended_is_no_trouble_of_the_new_one",),
         "nobody would take it back, and the instance would stay unready",
     ),
     Mutant(
         "closing waits for a database that is away",
         "F5",
-        "consumer/mongo/clients.py",
-        "    await asyncio.wait([closing], timeout=CLOSE_SECONDS)\n",
-        "    await asyncio.wait([closing], timeout=6.0)\n",
+        "close_client",
+        "await asyncio.wait([closing], timeout=CLOSE_SECONDS)",
+        "await asyncio.wait([closing], timeout=6.0)",
         ("tests/unit/mongo/test_clients.py::test_closing_pymongo_takes_no_longer_than_it_may",),
         "a stop would take half a minute longer than it may",
     ),
     Mutant(
         "all dead letters of a batch must arrive at once",
         "F39",
-        "consumer/engine/pipeline.py",
-        "        for portion in portions(letters):\n",
-        "        for portion in [letters] if letters else []:\n",
+        "Pipeline.process",
+        "for portion in portions(letters):",
+        "for portion in [letters] if letters else []:",
         (
             _PIPELINE + "test_large_dead_letters_go_in_smaller_portions",
             _PIPELINE
@@ -58,8 +58,9 @@ MUTANTS = (
     Mutant(
         "a gap that is told is found once more",
         "F23",
-        "consumer/engine/runner.py",
-        "        for gap in polled.gaps:\n            self.unread.skip(gap)\n",
+        "Runner._accept",
+        """for gap in polled.gaps:
+    self.unread.skip(gap)""",
         "",
         (_RUNNER + "test_a_gap_without_a_record_behind_it_is_told_once_and_passed_over",),
         "lost records would be counted twice",
@@ -67,30 +68,24 @@ MUTANTS = (
     Mutant(
         "commit before write",
         "F1",
-        "consumer/engine/batches.py",
-        """        try:
-            report = await self._pipeline.process(batch)
-""",
-        """        for span in spans.values():
-            self._ledger.settle(span)
-        try:
-            report = await self._pipeline.process(batch)
-""",
+        "Batches._run",
+        "try:",
+        """for span in spans.values():
+    self._ledger.settle(span)
+try:""",
         (_RUNNER + "test_what_is_applied_is_committed_and_nothing_before",),
         "a crash between the commit and the write loses the batch",
     ),
     Mutant(
         "commit what was handed out",
         "A13 F5",
-        "consumer/kafka/ledger.py",
-        """            partition: entry.committable
-            for partition, entry in self._entries.items()
-            if _progressed(entry)
-""",
-        """            partition: entry.taken
-            for partition, entry in self._entries.items()
-            if entry.taken > (entry.committed or 0)
-""",
+        "Ledger.uncommitted",
+        """partition: entry.committable
+for partition, entry in self._entries.items()
+if _progressed(entry)""",
+        """partition: entry.taken
+for partition, entry in self._entries.items()
+if entry.taken > (entry.committed or 0)""",
         (
             _LEDGER + "test_what_is_taken_behind_a_settled_span_is_not_committed_with_it",
             _RUNNER + "test_what_is_applied_is_committed_and_nothing_before",
@@ -100,9 +95,9 @@ MUTANTS = (
     Mutant(
         "commit past a gap",
         "F1 A13",
-        "consumer/kafka/ledger.py",
-        "        while entry.spans and entry.spans[0].settled:\n",
-        "        while entry.spans and any(one.settled for one in entry.spans):\n",
+        "Ledger.settle",
+        "while entry.spans and entry.spans[0].settled:",
+        "while entry.spans and any(one.settled for one in entry.spans):",
         (
             _LEDGER + "test_a_span_settled_early_waits_for_the_one_before_it",
             _LEDGER
@@ -113,8 +108,8 @@ MUTANTS = (
     Mutant(
         "an old assignment is not forgotten",
         "A10 F7",
-        "consumer/kafka/ledger.py",
-        "        self._entries.clear()\n",
+        "Ledger.new_epoch",
+        "self._entries.clear()",
         "",
         (_RUNNER + "test_what_is_lost_is_forgotten_and_not_committed",),
         "offsets of partitions that another member owns by now would be committed",
@@ -122,27 +117,19 @@ MUTANTS = (
     Mutant(
         "a late batch still sends its dead letters",
         "F11",
-        "consumer/engine/pipeline.py",
-        """        begun = clock()
-        await self._apply(batch, results, writes)
-        report.seconds[Stage.APPLY] = clock() - begun
-        if batch.ended.is_set():
-            raise Abandoned
-""",
-        """        begun = clock()
-        await self._apply(batch, results, writes)
-        report.seconds[Stage.APPLY] = clock() - begun
-""",
+        "Pipeline.process",
+        """if batch.ended.is_set():
+    raise Abandoned""",
+        "",
         (_PIPELINE + "test_a_batch_that_was_applied_too_late_leaves_no_trace_but_the_writes",),
         "its records belong to another member, who sends the letters too",
     ),
     Mutant(
         "an acknowledged commit of an older assignment is remembered",
         "A11 F14",
-        "consumer/kafka/ledger.py",
-        """        if revision != self._revision:
-            return
-""",
+        "Ledger.mark_committed",
+        """if revision != self._revision:
+    return""",
         "",
         (
             _LEDGER + "test_a_commit_of_an_older_epoch_is_not_remembered",
@@ -153,33 +140,30 @@ MUTANTS = (
     Mutant(
         "drain without commit on revocation",
         "F9 F10",
-        "consumer/engine/runner.py",
-        "        drained = await self._drain(self._limits.rebalance_timeout * REVOKE_SHARE, insist=False)\n",
-        "        drained = await self._batches.present_done(self._limits.rebalance_timeout)\n",
+        "Runner._revoke.drained",
+        "drained = await self._drain(self._limits.rebalance_timeout * REVOKE_SHARE, insist=False)",
+        "drained = await self._batches.present_done(self._limits.rebalance_timeout)",
         (_RUNNER + "test_a_revocation_lets_what_is_in_flight_end_and_commits_it",),
         "every rebalance would deliver again what had just been written",
     ),
     Mutant(
         "records are taken while partitions are revoked",
         "F9 A14",
-        "consumer/engine/runner.py",
-        """            if self._revoking:
-                self._decline(polled)
-            else:
-                self._accept(polled)
-""",
-        "            if True:\n                self._accept(polled)\n",
+        "Runner._poll_for_ever",
+        """if self._revoking:
+    self._decline(polled)
+else:""",
+        "if True:",
         (_RUNNER + "test_what_a_poll_brings_during_a_revocation_does_not_count_as_taken",),
         "what is begun then cannot be committed any more",
     ),
     Mutant(
         "two batches of one partition at once",
         "A14 B17",
-        "consumer/engine/assignment.py",
-        """            if partition not in self._busy
-            and partition not in self._held
-""",
-        "            if partition not in self._held\n",
+        "Assignment.idle",
+        """if partition not in self._busy
+and partition not in self._held""",
+        "if partition not in self._held",
         (
             _RUNNER
             + "test_a_partition_is_not_polled_while_its_batch_is_in_flight_and_the_others_are",
@@ -191,35 +175,33 @@ MUTANTS = (
     Mutant(
         "no sign of life during an outage",
         "F31",
-        "consumer/engine/runner.py",
-        "                    polled = await self._source.poll((), 1, 0.0)\n",
-        "                    polled = Polled()\n",
+        "Runner._room",
+        "polled = await self._source.poll((), 1, 0.0)",
+        "polled = Polled()",
         (_RUNNER + "test_no_more_batches_are_in_flight_than_may_be_and_membership_is_kept",),
         "an outage of the database longer than the poll interval would cost the membership",
     ),
     Mutant(
         "the breaker is ignored",
         "B14",
-        "consumer/engine/pipeline.py",
-        "            share = self._breaker.tripped_by(partition, flags)\n",
-        "            share = None\n",
+        "Pipeline._judge",
+        "share = self._breaker.tripped_by(partition, flags)",
+        "share = None",
         (_PIPELINE + "test_a_partition_over_the_breakers_share_is_held_and_the_others_go_on",),
         "one wrong setting would empty a topic into the dead-letter topic",
     ),
     Mutant(
         "the breaker is armed again inside a batch",
         "F57",
-        "consumer/engine/breaker.py",
-        """            if after.bypassed or len(after.flags) < self.limits.minimum:
-                continue
-            if after.share > self.limits.share:
-""",
-        """            if len(after.flags) < self.limits.minimum:
-                continue
-            if after.share <= self.limits.share:
-                after.bypassed = False
-            elif not after.bypassed:
-""",
+        "Breaker.tripped_by",
+        """if after.bypassed or len(after.flags) < self.limits.minimum:
+    continue
+if after.share > self.limits.share:""",
+        """if len(after.flags) < self.limits.minimum:
+    continue
+if after.share <= self.limits.share:
+    after.bypassed = False
+elif not after.bypassed:""",
         (
             "tests/unit/engine/test_breaker.py::"
             "test_a_batch_that_was_let_pass_passes_whole_whatever_it_holds",
@@ -230,10 +212,9 @@ MUTANTS = (
     Mutant(
         "nobody is told why a partition is held",
         "F57",
-        "consumer/engine/pipeline.py",
-        """                if result.rejected.reason not in reasons:
-                    self._observer.rejected(record, result.rejected)
-""",
+        "Pipeline._hold",
+        """if result.rejected.reason not in reasons:
+    self._observer.rejected(record, result.rejected)""",
         "",
         (_PIPELINE + "test_a_partition_over_the_breakers_share_is_held_and_the_others_go_on",),
         "whoever is to let the records pass could not know what is wrong with them",
@@ -241,9 +222,9 @@ MUTANTS = (
     Mutant(
         "a hold is not worth a commit",
         "F57",
-        "consumer/kafka/ledger.py",
-        "            entry.hold, entry.told = hold, False\n",
-        "            entry.hold = hold\n",
+        "Ledger.give_back",
+        "entry.hold, entry.told = hold, False",
+        "entry.hold = hold",
         (
             _LEDGER + "test_a_hold_is_committed_once_beside_an_offset_that_stands_still[0-None]",
             _RUNNER + "test_a_hold_is_taken_back_though_nothing_progresses",
@@ -253,9 +234,9 @@ MUTANTS = (
     Mutant(
         "a hold that ended while its commit was under way stays committed",
         "F57",
-        "consumer/kafka/ledger.py",
-        "            entry.told = holds.get(partition) is entry.hold\n",
-        "            entry.told = True\n",
+        "Ledger.mark_committed",
+        "entry.told = holds.get(partition) is entry.hold",
+        "entry.told = True",
         (
             _LEDGER + "test_what_begins_or_ends_while_a_commit_is_under_way_is_told_by_the_next",
             _RUNNER + "test_a_hold_that_is_taken_back_while_its_commit_is_under_way_is"
@@ -266,7 +247,7 @@ MUTANTS = (
     Mutant(
         "a hold outlives its assignment",
         "F57",
-        "consumer/kafka/starts.py",
+        "StartingPoints._judge",
         "Start(start, None if moved else offset, held)",
         "Start(start, None if moved else offset)",
         (
@@ -278,9 +259,10 @@ MUTANTS = (
     Mutant(
         "a hold is committed at any length",
         "F57",
-        "consumer/kafka/committed.py",
-        "        if self.held is None or len(text) <= MAX_LENGTH:\n            return text\n",
-        "        return text\n",
+        "Belonging.encoded",
+        """if self.held is None or len(text) <= MAX_LENGTH:
+    return text""",
+        "return text",
         (
             _COMMITTED + "test_a_hold_that_brokers_would_not_take_is_cut_and_the_offset_is"
             "_committed",
@@ -290,18 +272,18 @@ MUTANTS = (
     Mutant(
         "status tells of no hold",
         "F57",
-        "consumer/commands/status.py",
-        "        troubled = any(part.lost or part.held for part in self.partitions)\n",
-        "        troubled = any(part.lost for part in self.partitions)\n",
+        "GroupStatus.found.troubled",
+        "troubled = any(part.lost or part.held for part in self.partitions)",
+        "troubled = any(part.lost for part in self.partitions)",
         ("tests/unit/commands/test_status.py::test_a_held_partition_is_told_and_found",),
         "a script that asks for the status would take a group that stands still for a sound one",
     ),
     Mutant(
         "nothing answers the signal to resume while the servers are waited for",
         "F57",
-        "consumer/app.py",
-        "    signals.resume_on_signal(resume)\n",
-        "    del resume\n",
+        "app._run",
+        "signals.resume_on_signal(resume)",
+        "del resume",
         (
             "tests/unit/test_signals.py::"
             "test_sigusr1_while_the_consumer_waits_for_its_servers_is_told_and_ends_nothing",
@@ -311,12 +293,11 @@ MUTANTS = (
     Mutant(
         "dead letters are not awaited",
         "F39",
-        "consumer/engine/pipeline.py",
-        """            await self._persist(
-                batch, Stage.DEAD_LETTERS, partial(self._dead_letters.send, portion)
-            )
-""",
-        "            asyncio.ensure_future(self._dead_letters.send(portion))  # noqa: RUF006\n",
+        "Pipeline.process",
+        """await self._persist(
+    batch, Stage.DEAD_LETTERS, partial(self._dead_letters.send, portion)
+)""",
+        "asyncio.ensure_future(self._dead_letters.send(portion))  # noqa: RUF006",
         (
             _PIPELINE + "test_dead_letters_that_cannot_be_sent_are_tried_until_they_are",
             "tests/faults/kafka/test_environment.py::"
@@ -327,27 +308,27 @@ MUTANTS = (
     Mutant(
         "a refused commit at the end is given up",
         "F4 F13",
-        "consumer/engine/runner.py",
-        "                while insist and not committed:\n",
-        "                while False:\n",
+        "Runner._drain",
+        "while insist and not committed:",
+        "while False:",
         (_RUNNER + "test_a_commit_refused_at_the_end_is_tried_again",),
         "a clean stop would end with work done and not committed",
     ),
     Mutant(
         "the second signal is ignored",
         "F5",
-        "consumer/signals.py",
-        "        signal.signal(other, _second)\n",
-        "        signal.signal(other, signal.SIG_IGN)\n",
+        "_first",
+        "signal.signal(other, _second)",
+        "signal.signal(other, signal.SIG_IGN)",
         ("tests/unit/test_signals.py",),
         "a process that is stuck could be ended by SIGKILL only",
     ),
     Mutant(
         "a backoff without jitter",
         "F21",
-        "consumer/engine/retry.py",
-        "        return ceiling * (0.1 + 0.9 * chance)\n",
-        "        return ceiling\n",
+        "Backoff.delay",
+        "return ceiling * (0.1 + 0.9 * chance)",
+        "return ceiling",
         (
             "tests/unit/engine/test_retry.py::"
             "test_chance_spreads_the_waits_of_instances_that_met_the_same_outage",
@@ -357,9 +338,9 @@ MUTANTS = (
     Mutant(
         "a task that dies is not missed",
         "F17",
-        "consumer/engine/supervise.py",
-        "        await asyncio.wait([leading, *tasks], return_when=asyncio.FIRST_COMPLETED)\n",
-        "        await asyncio.wait([leading])\n",
+        "supervise",
+        "await asyncio.wait([leading, *tasks], return_when=asyncio.FIRST_COMPLETED)",
+        "await asyncio.wait([leading])",
         ("tests/unit/engine/test_supervise.py::test_a_background_task_that_fails_is_named",),
         "the process would live on without what the task did",
     ),

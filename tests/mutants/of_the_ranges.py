@@ -22,7 +22,7 @@ MUTANTS = (
     Mutant(
         "a position that jumps is followed in silence",
         "F48",
-        "consumer/kafka/range_fetcher.py",
+        "passed_over.jumped",
         "if begun[partition] > due]",
         "if partition in fetched and begun[partition] > due]",
         (
@@ -34,7 +34,7 @@ MUTANTS = (
     Mutant(
         "a gap is told before what lies before it",
         "F48",
-        "consumer/kafka/range_source.py",
+        "RangeSource._gaps_due",
         "if not buffer or buffer[0].offset >= gap.end:",
         "if True:",
         (_SOURCE + "test_a_gap_is_told_when_all_records_before_it_are_handed_out",),
@@ -43,7 +43,7 @@ MUTANTS = (
     Mutant(
         "a replay with holes ends well",
         "F48",
-        "consumer/commands/replay/report.py",
+        "Report.exit_code",
         "return ExitCode.FOUND if self.unread or self.not_found else",
         "return ExitCode.FOUND if self.not_found else",
         (_REPORT + "test_a_replay_that_has_not_got_all_of_it_does_not_end_well[facts2-1]",),
@@ -52,7 +52,7 @@ MUTANTS = (
     Mutant(
         "a replay ends well though listed records are gone",
         "F90",
-        "consumer/commands/replay/report.py",
+        "Report.exit_code",
         "return ExitCode.FOUND if self.unread or self.not_found else",
         "return ExitCode.FOUND if self.unread else",
         (_REPORT + "test_a_replay_that_has_not_got_all_of_it_does_not_end_well[facts1-1]",),
@@ -61,9 +61,9 @@ MUTANTS = (
     Mutant(
         "a batch that cannot be decoded is trouble of all ranges",
         "F59",
-        "consumer/kafka/range_source.py",
-        "        except PartitionsError as error:\n"
-        "            return Polled(failed=self._failed(error.failed))\n",
+        "RangeSource._fetch",
+        """except PartitionsError as error:
+    return Polled(failed=self._failed(error.failed))""",
         "",
         (_SOURCE + "test_a_batch_that_cannot_be_decoded_is_named_and_read_over",),
         "a replay would read nothing of healthy partitions",
@@ -71,10 +71,10 @@ MUTANTS = (
     Mutant(
         "a batch that cannot be decoded ends all reading",
         "F59",
-        "consumer/kafka/range_reader.py",
-        "            except PartitionsError as error:\n"
-        "                self.unread += reading.failed(error.failed, clock())\n"
-        "                continue\n",
+        "RangeReader.read",
+        """except PartitionsError as error:
+    self.unread += reading.failed(error.failed, clock())
+    continue""",
         "",
         (_READER + "test_a_batch_that_cannot_be_decoded_keeps_nobody_from_the_rest",),
         "status, explain, audit and dead-letters would hang for a minute and give up",
@@ -82,8 +82,8 @@ MUTANTS = (
     Mutant(
         "a state file is for any server",
         "F63",
-        "consumer/commands/replay/request.py",
-        '        "--mongo-uri": servers_of(settings.mongo.uri.get_secret_value()),\n',
+        "selection_facts",
+        '"--mongo-uri": servers_of(settings.mongo.uri.get_secret_value()),',
         "",
         (_REQUEST + "[elsewhere0---mongo-uri]",),
         "everything would count as done in a database that has nothing of it",
@@ -91,8 +91,8 @@ MUTANTS = (
     Mutant(
         "a state file is for any database",
         "F63 F90",
-        "consumer/commands/replay/request.py",
-        '        "--database": settings.mongo.database,\n',
+        "selection_facts",
+        '"--database": settings.mongo.database,',
         "",
         (_REQUEST + "[elsewhere1---database]",),
         "everything would count as done in a database that has nothing of it",
@@ -100,34 +100,34 @@ MUTANTS = (
     Mutant(
         "a state file is for any log of the name",
         "F80",
-        "consumer/commands/replay/state_file.py",
-        "        if made_anew:\n",
-        "        if False:\n",
+        "StateFile.load",
+        "if made_anew:",
+        "if False:",
         (_STATE + "test_a_state_of_another_log_is_refused",),
         "of a topic that was made again the first records would be read by nobody",
     ),
     Mutant(
         "an end that cannot be reached is waited for",
         "F80",
-        "consumer/kafka/range_source.py",
-        "            self._look_for_the_end(cursor)\n",
-        "            pass\n",
+        "RangeSource._advance",
+        "self._look_for_the_end(cursor)",
+        "pass",
         (_SOURCE + "test_a_log_that_ends_before_its_range_ends_the_reading",),
         "a replay would go on for ever, at no record a second",
     ),
     Mutant(
         "an end that an audit cannot reach is waited for",
         "F80",
-        "consumer/kafka/range_reader.py",
-        "            elif self._ends_before(partition):\n",
-        "            elif False:\n",
+        "RangesInReading.moved",
+        "elif self._ends_before(partition):",
+        "elif False:",
         (_READER + "test_a_log_that_ends_before_its_range_is_waited_for_no_longer_than_a_moment",),
         "an audit would end without a table",
     ),
     Mutant(
         "nobody looks whether a topic is still the same",
         "F80",
-        "consumer/commands/replay/replay.py",
+        "replay._run",
         '{"topics": topics.watch(source)}',
         "{}",
         (
@@ -140,8 +140,8 @@ MUTANTS = (
     Mutant(
         "a state file takes the place of a link",
         "F88",
-        "consumer/commands/replay/state_file.py",
-        "    path = path.resolve()\n",
+        "_replace.path",
+        "path = path.resolve()",
         "",
         (_STATE + "test_a_link_stays_and_what_it_points_to_is_replaced[True]",),
         "the progress would not be where whoever made the link looks for it",
@@ -149,9 +149,9 @@ MUTANTS = (
     Mutant(
         "what is kept for a while has a name",
         "F88",
-        "consumer/commands/replay/on_disk.py",
-        'sqlite3.connect("", ',
-        'sqlite3.connect(__import__("tempfile").mkdtemp() + "/scratch", ',
+        "scratch_database.database",
+        'sqlite3.connect("",',
+        'sqlite3.connect(__import__("tempfile").mkdtemp() + "/scratch",',
         (
             "tests/unit/commands/replay/test_on_disk.py::"
             "test_a_process_that_is_killed_leaves_nothing_of_what_people_said",
@@ -161,9 +161,9 @@ MUTANTS = (
     Mutant(
         "the port for health asks a resolver",
         "F88",
-        "consumer/observability/http.py",
-        "        TCPServer.server_bind(self)\n",
-        "        super().server_bind()\n",
+        "_Server.server_bind",
+        "TCPServer.server_bind(self)",
+        "super().server_bind()",
         (
             "tests/unit/observability/test_http.py::test_a_resolver_that_keeps_silent_holds_nobody_up",
         ),
@@ -172,10 +172,10 @@ MUTANTS = (
     Mutant(
         "a time ends at the first record stamped later",
         "F81",
-        "consumer/kafka/ranges.py",
-        "    first = min(first, extent.end)\n",
-        "    first = min(first, extent.end)\n"
-        "    end = end if bounds.to_ms is None else min(end, first + 3)\n",
+        "_range_within.first",
+        "first = min(first, extent.end)",
+        """first = min(first, extent.end)
+end = end if bounds.to_ms is None else min(end, first + 3)""",
         (
             _RANGES + "test_a_time_is_read_from_its_first_record_to_the_end_since_any_may_be"
             "_stamped_so",
@@ -185,26 +185,26 @@ MUTANTS = (
     Mutant(
         "what is read of a time is of that time",
         "F81",
-        "consumer/commands/replay/filters.py",
-        "        if not self.bounds.hold(record.timestamp_ms):\n",
-        "        if False:\n",
+        "TimeFilter.wants",
+        "if not self.bounds.hold(record.timestamp_ms):",
+        "if False:",
         (_FILTERS + "test_a_time_s_records_are_found_wherever_they_stand_and_the_others_counted",),
         "records would be applied again that nobody asked for",
     ),
     Mutant(
         "a replay under the live breaker",
         "F90",
-        "consumer/commands/replay/replay.py",
-        "    breaker = Breaker(NEVER_HOLDS)\n",
-        "    breaker = Breaker(BreakerLimits(0.1, 10, 10))\n",
+        "_runner.breaker",
+        "breaker = Breaker(NEVER_HOLDS)",
+        "breaker = Breaker(BreakerLimits(0.1, 10, 10))",
         (_REPLAY + "test_no_share_of_dead_letters_holds_up_a_replay",),
         "a range of old conflicts would be held, and nobody is there who could let it go",
     ),
     Mutant(
         "the state is not saved at once",
         "F90",
-        "consumer/commands/replay/preparation.py",
-        "        state.save(whole)\n",
+        "prepared",
+        "state.save(whole)",
         "",
         (
             _REPLAY + "test_a_state_that_cannot_be_written_ends_the_command_before_anything"
@@ -215,7 +215,7 @@ MUTANTS = (
     Mutant(
         "of a record that is listed twice the last line counts",
         "F90",
-        "consumer/commands/replay/listed.py",
+        "ListedRecords.load",
         '"SET altered = max(altered, excluded.altered)"',
         '"SET altered = excluded.altered"',
         (
@@ -227,8 +227,8 @@ MUTANTS = (
     Mutant(
         "who reads again keeps what was fetched before",
         "F90",
-        "consumer/kafka/lanes.py",
-        "        self.buffer.clear()\n",
+        "Cursor.restart",
+        "self.buffer.clear()",
         "",
         (
             "tests/unit/kafka/test_lanes.py::"
@@ -239,9 +239,9 @@ MUTANTS = (
     Mutant(
         "letters are looked for by the clock of the brokers",
         "F90",
-        "producer_tools/dead_letters/reading.py",
-        " - CLOCKS_APART.total_seconds()\n",
-        "\n",
+        "letter_ranges",
+        "- CLOCKS_APART.total_seconds()",
+        "",
         (
             "tests/unit/producer_tools/dead_letters/test_selection.py::"
             "test_letters_are_looked_for_an_hour_earlier_since_clocks_differ",
@@ -251,7 +251,7 @@ MUTANTS = (
     Mutant(
         "a header's name is worth a partition",
         "B21 F59",
-        "consumer/kafka/fetch_results.py",
+        "NamedPartitionRecords.__next__",
         "if isinstance(error, UnicodeDecodeError) and self._records.repeat():",
         "if False:",
         (_INPUT + "test_a_header_whose_name_is_not_utf_8_costs_nothing_and_its_letter_has_it[0]",),
@@ -260,7 +260,7 @@ MUTANTS = (
     Mutant(
         "a letter's odd names are replaced",
         "F59",
-        "consumer/kafka/dead_letters.py",
+        "_Name.encode",
         'return super().encode("utf-8", HEADER_NAME_ERRORS)',
         'return super().encode("utf-8", "replace")',
         (

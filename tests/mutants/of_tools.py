@@ -13,7 +13,7 @@ MUTANTS = (
     Mutant(
         "what a file on standard input has before it is published too",
         "F86",
-        "producer_tools/running.py",
+        "_check_and_publish",
         "os.lseek(descriptor, start, os.SEEK_SET)",
         "os.lseek(descriptor, 0, os.SEEK_SET)",
         (
@@ -25,9 +25,12 @@ MUTANTS = (
     Mutant(
         "an interrupt counts what was acknowledged when it came",
         "F86",
-        "producer_tools/publishing.py",
-        "            await _send_lines(sender, publication, advance)\n            await sender.drain()\n    finally:\n",
-        "            await _send_lines(sender, publication, advance)\n            await sender.drain()\n    except BaseException:\n        sender = None\n        raise\n    finally:\n",
+        "publishing.publish",
+        "finally:",
+        """except BaseException:
+    sender = None
+    raise
+finally:""",
         (
             _TOOLS + "test_publishing.py::"
             "test_an_interrupt_counts_what_is_acknowledged_while_the_sender_closes",
@@ -37,9 +40,9 @@ MUTANTS = (
     Mutant(
         "a tool that is asked to stop dies of it",
         "F86",
-        "consumer/signals.py",
-        "            loop.add_signal_handler(signal.SIGTERM, terminate)\n",
-        "            pass\n",
+        "run_interruptible.interruptible",
+        "loop.add_signal_handler(signal.SIGTERM, terminate)",
+        "pass",
         (
             _TOOLS + "test_cli.py::"
             "test_an_interrupted_generation_says_what_was_written_and_leaves_the_old_end_state",
@@ -49,9 +52,9 @@ MUTANTS = (
     Mutant(
         "after a stall everything that was missed is made up for",
         "F86",
-        "producer_tools/pacing.py",
-        "MADE_UP_FOR: Final = 0.1\n",
-        "MADE_UP_FOR: Final = 60.0\n",
+        "MADE_UP_FOR",
+        "MADE_UP_FOR: Final = 0.1",
+        "MADE_UP_FOR: Final = 60.0",
         (
             _TOOLS + "test_pacing.py::test_after_a_stall_the_turns_come_no_faster_than_the_rate",
             _TOOLS + "test_delivery.py::"
@@ -62,9 +65,10 @@ MUTANTS = (
     Mutant(
         "the expected end state is written over the old one at once",
         "F86",
-        "producer_tools/running.py",
-        '    draft = target.with_name(f".{target.name}.{os.getpid()}")\n',
-        "    draft = target\n    draft.unlink(missing_ok=True)\n",
+        "_expected.draft",
+        'draft = target.with_name(f".{target.name}.{os.getpid()}")',
+        """draft = target
+draft.unlink(missing_ok=True)""",
         (
             _TOOLS + "test_cli.py::"
             "test_the_expected_end_state_stays_as_it_was_where_the_messages_were_not_all_written",
@@ -74,18 +78,18 @@ MUTANTS = (
     Mutant(
         "a full disk is an error of nobody",
         "F86",
-        "producer_tools/console.py",
-        "    except OSError as error:\n        # What is buffered",
-        "    except ZeroDivisionError as error:\n        # What is buffered",
+        "console.written",
+        "except OSError as error:",
+        "except ZeroDivisionError as error:",
         (_TOOLS + "test_cli.py::test_a_full_disk_is_one_line_and_a_code_of_its_own",),
         "a script would take a traceback and exit code 1 for wrong messages",
     ),
     Mutant(
         "a retention that the brokers do not tell is thought to be seven days",
         "F79",
-        "producer_tools/dead_letters/outgoing.py",
-        '            "retention.ms" in configs,\n',
-        "            True,\n",
+        "Destination.from_configs",
+        '"retention.ms" in configs,',
+        "True,",
         (
             _LETTERS + "test_outgoing.py::"
             "test_where_the_brokers_do_not_tell_their_retention_the_clocks_time_is_sent",
@@ -95,9 +99,9 @@ MUTANTS = (
     Mutant(
         "letters go back to a topic that is compacted",
         "F79",
-        "producer_tools/dead_letters/judging.py",
-        "        if self._policy.destinations[topic].compacted:\n",
-        "        if not topic:\n",
+        "Judge._unusable_topic",
+        "if self._policy.destinations[topic].compacted:",
+        "if not topic:",
         (
             _LETTERS + "test_redrive.py::"
             "test_a_letter_does_not_go_back_to_a_topic_that_keeps_one_record_a_session",
@@ -107,7 +111,7 @@ MUTANTS = (
     Mutant(
         "the parking topic takes what any topic takes",
         "F85",
-        "producer_tools/dead_letters/topics.py",
+        "parking_configs",
         'return {"retention.ms": "-1", "max.message.bytes": str(largest)}',
         'return {"retention.ms": "-1"}',
         (
@@ -119,9 +123,9 @@ MUTANTS = (
     Mutant(
         "a letter is known by its place and time alone",
         "F85",
-        "producer_tools/dead_letters/letter.py",
-        "        digest = digest_of(record.key, record.value, foreign)\n",
-        '        digest = digest_of(None, None, ()) if foreign is None else ""\n',
+        "Letter.state_key.digest",
+        "digest = digest_of(record.key, record.value, foreign)",
+        'digest = digest_of(None, None, ()) if foreign is None else ""',
         (
             _LETTERS + "test_letter.py::"
             "test_letters_without_a_timestamp_are_told_apart_by_what_they_hold",
@@ -131,9 +135,9 @@ MUTANTS = (
     Mutant(
         "an unreadable letter is known by its place alone",
         "F85",
-        "producer_tools/dead_letters/letter.py",
-        "        return letter_key(self.position, record.timestamp_ms, digest)\n",
-        "        return letter_key(self.position, 0, digest[:0])\n",
+        "Unreadable.state_key",
+        "return letter_key(self.position, record.timestamp_ms, digest)",
+        "return letter_key(self.position, 0, digest[:0])",
         (
             _LETTERS + "test_letter.py::"
             "test_unreadable_letters_at_one_place_of_a_topic_made_anew_are_two",
@@ -143,7 +147,7 @@ MUTANTS = (
     Mutant(
         "a state that this version does not know is none",
         "F85",
-        "producer_tools/dead_letters/judging.py",
+        "Judge._settled",
         "return None if policy.dealt_with else Left.UNKNOWN",
         "return None",
         (
@@ -155,8 +159,8 @@ MUTANTS = (
     Mutant(
         "what was sent and not remembered is not counted",
         "F85",
-        "producer_tools/dead_letters/redrive.py",
-        "        self.tally.unremembered += len(entries)\n",
+        "Redrive._remember",
+        "self.tally.unremembered += len(entries)",
         "",
         (_LETTERS + "test_redrive.py::test_a_redrive_that_the_brokers_stop_counts_what_it_did",),
         "nobody would know what the next redrive sends a second time",
@@ -164,16 +168,16 @@ MUTANTS = (
     Mutant(
         "a redrive goes to the partition of the key before the repair",
         "F90",
-        "producer_tools/dead_letters/outgoing.py",
-        "    if content.key is None:\n",
-        "    if letter.key is None:\n",
+        "redriven",
+        "if content.key is None:",
+        "if letter.key is None:",
         (_LETTERS + "test_outgoing.py::test_the_key_that_a_transform_gives_decides_the_partition",),
         "a session would lie in two partitions of one topic",
     ),
     Mutant(
         "a letter that only says how large it was counts as whole",
         "F90",
-        "consumer/contract/dead_letter.py",
+        "TRUNCATION_NAMES",
         "frozenset({TRUNCATED, SIZE, SHA256})",
         "frozenset({TRUNCATED, SHA256})",
         (_LETTERS + "test_letter.py::test_any_one_trace_of_a_cut_makes_a_letter_truncated",),
@@ -182,7 +186,7 @@ MUTANTS = (
     Mutant(
         "a letter that only tells its digest counts as whole",
         "F90",
-        "consumer/contract/dead_letter.py",
+        "TRUNCATION_NAMES",
         "frozenset({TRUNCATED, SIZE, SHA256})",
         "frozenset({TRUNCATED, SIZE})",
         (_LETTERS + "test_letter.py::test_any_one_trace_of_a_cut_makes_a_letter_truncated",),
@@ -191,7 +195,7 @@ MUTANTS = (
     Mutant(
         "directional controls count as plainly visible",
         "F84",
-        "consumer/printable.py",
+        "printable_line",
         "char if char.isprintable() else _escape(char) for char in line",
         "char if char >= ' ' and char != '\\x7f' else _escape(char) for char in line",
         (_PRINTED + "test_no_command_prints_raw_what_came_from_outside",),
@@ -200,7 +204,7 @@ MUTANTS = (
     Mutant(
         "the topic that a dead letter names is printed as it is",
         "F84",
-        "consumer/commands/explain.py",
+        "_place",
         'return f"{printable(topic)}-{partition} @ {offset}"',
         'return f"{topic}-{partition} @ {offset}"',
         (_PRINTED + "test_no_command_prints_raw_what_came_from_outside[_explain]",),
@@ -209,16 +213,16 @@ MUTANTS = (
     Mutant(
         "a complaint is written as it is",
         "F84",
-        "producer_tools/console.py",
-        "sys.stderr.write(printable_line(text) + ",
-        "sys.stderr.write(text + ",
+        "complain",
+        "sys.stderr.write(printable_line(text) +",
+        "sys.stderr.write(text +",
         (_PRINTED + "test_no_command_prints_raw_what_came_from_outside[_complain]",),
         "the name of a file or a broker's answer could rewrite an operator's screen",
     ),
     Mutant(
         "an id of CloudEvents counts for more than the data's own eventId",
         "F89",
-        "consumer/contract/decode.py",
+        "decode._complete",
         'event is not None and fields.get("eventId") is None:',
         "event is not None:",
         (
@@ -230,7 +234,7 @@ MUTANTS = (
     Mutant(
         "white space around a secret of the environment is dropped",
         "F90",
-        "consumer/settings/sources.py",
+        "from_environment",
         "text.removeprefix(BYTE_ORDER_MARK) if row.secret else text.strip()",
         "text.strip()",
         (
@@ -242,9 +246,9 @@ MUTANTS = (
     Mutant(
         "status tells of no lost records",
         "F90",
-        "consumer/commands/status.py",
-        "    lost = 0 if committed is None else max(beginning - committed, 0)\n",
-        "    lost = 0\n",
+        "_partition.lost",
+        "lost = 0 if committed is None else max(beginning - committed, 0)",
+        "lost = 0",
         (
             "tests/unit/commands/test_status.py::"
             "test_what_was_deleted_before_the_group_had_read_it_is_told_and_found",
@@ -254,7 +258,7 @@ MUTANTS = (
     Mutant(
         "only addresses of IPv4 can be listened on",
         "F90",
-        "consumer/observability/http.py",
+        "_Server.__init__",
         'socket.AF_INET6 if ":" in address[0] else socket.AF_INET',
         "socket.AF_INET",
         ("tests/unit/observability/test_http.py::test_ipv6_can_be_listened_on",),
@@ -263,9 +267,11 @@ MUTANTS = (
     Mutant(
         "a redrive begins although some marks cannot be read",
         "F85",
-        "producer_tools/dead_letters/desk.py",
-        "        if missing:\n            raise BrokersError(",
-        "        if not missing:\n            return\n        if self.parked:\n            raise BrokersError(",
+        "Desk.require_all_marks",
+        "if missing:",
+        """if not missing:
+    return
+if self.parked:""",
         (
             "tests/unit/commands/test_not_read.py::"
             "test_a_redrive_does_not_begin_where_some_marks_cannot_be_read",

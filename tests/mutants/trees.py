@@ -13,9 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.mutants.mutant import Mutant
+from tests.mutants.mutant import ROOT, Mutant
 
-ROOT = Path(__file__).parents[2]
 COPIED = ("consumer", "producer_tools", "tests", "pyproject.toml", "Dockerfile", "README.md")
 
 TEST_SECONDS = 30
@@ -75,17 +74,17 @@ class Tree:
     @contextmanager
     def _planted(self, mutant: Mutant) -> Iterator[None]:
         """Plant the mutant, and undo it in the end. Raises ``StaleMutantError``."""
-        path = self.root / mutant.file
-        stat = path.stat() if path.exists() else None
-        text = mutant.plant(self.root)
+        file, text = mutant.changed()
+        path = self.root / file
+        stat, before = path.stat(), path.read_text(encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
         try:
             # What is compiled already is known by its time: this one must differ.
             os.utime(path, (0, 0))
             yield
         finally:
-            path.write_text(text, encoding="utf-8")
-            if stat is not None:
-                os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+            path.write_text(before, encoding="utf-8")
+            os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
     def judge(self, mutant: Mutant) -> Verdict:
         """Plant the mutant and run its tests. Raises ``StaleMutantError``."""
