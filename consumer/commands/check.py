@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from consumer.checks import CheckResult, CheckStatus
-from consumer.commands.console import console
+from consumer.commands.common.output import console
 from consumer.errors import ConsumerError, ExitCode, PreconditionError
 from consumer.kafka.codecs import check_codecs
 from consumer.kafka.committed import AcceptedTarget

@@ -15,7 +15,6 @@ from rich.table import Table
 from rich.text import Text
 
 from consumer.app import until_answered
-from consumer.commands.audit.accounts import unread
 from consumer.commands.audit.judging import (
     JudgedRecord,
     RecordJudge,
@@ -23,8 +22,9 @@ from consumer.commands.audit.judging import (
     over_outages,
     read_through,
 )
-from consumer.commands.audit.letters import LettersOnDisk
-from consumer.commands.console import add_name_column, console, to_json
+from consumer.commands.audit.letters import DeadLetterIndex
+from consumer.commands.audit.verdicts import unread
+from consumer.commands.common.output import add_name_column, console, to_json
 from consumer.commands.consumed import Consumed, consumed_by_group
 from consumer.commands.replay.filters import MessageFilter
 from consumer.commands.replay.on_disk import scratch_database
@@ -127,7 +127,7 @@ class Explainer:
         self._reader = reader
         self._sessions = sessions
         self._backoff = Backoff(settings.engine.backoff_initial, settings.engine.backoff_max)
-        self._index = LettersOnDisk(database, settings.kafka.group_id)
+        self._index = DeadLetterIndex(database, settings.kafka.group_id)
         self._judge = RecordJudge(
             collections, self._index, retention, settings.kafka.max_value_bytes, self._backoff
         )
@@ -169,7 +169,7 @@ class Explainer:
             [
                 each
                 if consumed.covers(each.record)
-                else replace(each, judged=unread(each.write, each.judged))
+                else replace(each, judgement=unread(each.write, each.judgement))
                 for each in records
             ],
             letters,
@@ -272,8 +272,8 @@ def _facts(found: Explained) -> dict[str, object]:
                 "offset": each.record.offset,
                 "timestamp": _stamp(each.record),
                 "kind": _kind(each),
-                "outcome": each.judged.account.value,
-                "detail": each.judged.detail,
+                "outcome": each.judgement.result.value,
+                "detail": each.judgement.detail,
             }
             for each in found.records
         ],
@@ -341,8 +341,8 @@ async def _print(out: Console, found: Explained, events: AsyncIterable[Mapping[s
             _place(record.topic, record.partition, record.offset),
             _stamp(record),
             Text(printable(_kind(each))),
-            each.judged.account.value,
-            Text(printable(each.judged.detail)),
+            each.judgement.result.value,
+            Text(printable(each.judgement.detail)),
         )
     out.print(table)
     for line in found.not_read:

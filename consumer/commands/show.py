@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from consumer.commands.console import console, timestamp, to_json
+from consumer.commands.common.output import console, timestamp, to_json
 from consumer.commands.replay.request import check_session_id
 from consumer.errors import ExitCode, PreconditionError, TransientError
 from consumer.mongo.reading import SessionReader, open_session_reader

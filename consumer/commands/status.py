@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from consumer.commands.console import add_name_column, console
+from consumer.commands.common.output import add_name_column, console
 from consumer.contract.record import TopicPartition
 from consumer.errors import ExitCode, PreconditionError, TransientError
 from consumer.kafka.committed import Committed, Held

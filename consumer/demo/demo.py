@@ -21,7 +21,7 @@ from typing import Final
 from rich.console import Console
 from rich.text import Text
 
-from consumer.commands.console import console
+from consumer.commands.common.output import console
 from consumer.commands.show import event_line
 from consumer.demo import crash
 from consumer.demo.comparison import Comparison, open_stored

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 
-_ACCOUNTS = "consumer/commands/audit/accounts.py"
+_ACCOUNTS = "consumer/commands/audit/verdicts.py"
 _SELECTION = "consumer/commands/replay/selection.py"
 _EVENT_COUNTS = "consumer/commands/audit/event_counts.py"
 _JUDGING = "tests/unit/commands/audit/test_judging.py::"
@@ -15,9 +15,9 @@ MUTANTS = (
     Mutant(
         "a document that is gone is unknown once letters have expired",
         "F45",
-        "accounts._without",
-        "return _about(write, Account.MISSING, detail)",
-        """lost = Account.UNKNOWN if letter.expired else Account.MISSING
+        "verdicts._without",
+        "return _about(write, AuditResult.MISSING, detail)",
+        """lost = AuditResult.UNKNOWN if letter.expired else AuditResult.MISSING
 return _about(write, lost, detail)""",
         (_JUDGING + "test_a_deleted_document_is_missing_though_letters_of_its_time_have_expired",),
         "one dead letter that expires would hide every loss before it",
@@ -26,8 +26,8 @@ return _about(write, lost, detail)""",
         "what an audit does not know is no finding",
         "F45",
         "FINDINGS",
-        "Account.REPEATED, Account.UNKNOWN)",
-        "Account.REPEATED)",
+        "AuditResult.REPEATED, AuditResult.UNKNOWN)",
+        "AuditResult.REPEATED)",
         (
             _JUDGING + "test_a_rejected_record_whose_letter_may_have_expired_is_unknown_"
             "found_and_emitted",
@@ -37,7 +37,7 @@ return _about(write, lost, detail)""",
     Mutant(
         "a letter of a conflict stands for the document that is gone",
         "F45",
-        "accounts._without",
+        "verdicts._without",
         "if letter.reason is None or letter.reason is Reason.CONFLICT:",
         "if letter.reason is None:",
         (_JUDGING + "test_a_letter_of_a_conflict_accounts_for_no_document_that_is_gone",),
@@ -60,7 +60,7 @@ return _about(write, lost, detail)""",
     Mutant(
         "letters of any group account for a record",
         "F46",
-        "LettersOnDisk._add",
+        "DeadLetterIndex._add",
         "if info is not None and info.group == self._group:",
         "if info is not None:",
         (_JUDGING + "test_letters_of_other_groups_explain_nothing",),
@@ -105,7 +105,7 @@ return _about(write, lost, detail)""",
     Mutant(
         "a session without a record is well",
         "F54",
-        "Report.found",
+        "AuditReport.found",
         "return bool(self.not_read or self.not_in_the_log) or any(",
         "return bool(self.not_read) or any(",
         (_AUDIT + "test_a_session_without_a_record_is_no_all_clear",),
@@ -194,7 +194,7 @@ return _about(write, lost, detail)""",
         "what is older than the retention is not looked at",
         "F55",
         "_EVEN_IF_OVER",
-        "_EVEN_IF_OVER = (Account.APPLIED, Account.ALTERED)",
+        "_EVEN_IF_OVER = (AuditResult.APPLIED, AuditResult.ALTERED)",
         "_EVEN_IF_OVER = ()",
         (
             _JUDGING + "test_what_a_shorter_retention_would_have_skipped_is_compared_where_"

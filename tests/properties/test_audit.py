@@ -12,10 +12,10 @@ import bson
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from consumer.commands.audit.accounts import Account, Identity
 from consumer.commands.audit.judging import RecordJudge
-from consumer.commands.audit.letters import LettersOnDisk
-from consumer.commands.audit.problems import Problem, Problems
+from consumer.commands.audit.letters import DeadLetterIndex
+from consumer.commands.audit.problems import AuditProblem, ProblemList
+from consumer.commands.audit.verdicts import AuditResult, Identity
 from consumer.contract import dead_letter as names
 from consumer.contract.decode import MAX_VALUE_BYTES
 from consumer.contract.record import Position, Record, TopicPartition
@@ -70,20 +70,20 @@ class Life:
         }
         return set(own) - kept
 
-    def audited(self) -> list[Problem]:
+    def audited(self) -> list[AuditProblem]:
         """What an audit lists now."""
         with closing(sqlite3.connect(":memory:", isolation_level=None)) as database:
             return asyncio.run(self._audited(database))
 
-    async def _audited(self, database: sqlite3.Connection) -> list[Problem]:
-        letters, problems = LettersOnDisk(database, GROUP), Problems(database)
+    async def _audited(self, database: sqlite3.Connection) -> list[AuditProblem]:
+        letters, problems = DeadLetterIndex(database, GROUP), ProblemList(database)
         logs, place = MemoryLogs(1, LETTERS), TopicPartition(LETTERS, 0)
         logs.begins[place], logs.records[place] = self.expired, self.letters
         await letters.load(logs.reader, LETTERS)
         judge = RecordJudge(self.memory, letters, None, MAX_VALUE_BYTES, Backoff(0.0, 0.0))
         for record in self.records:
             (found,) = await judge.judged([record])
-            problems.add(record.topic_partition, [(record.position, found.judged)])
+            problems.add(record.topic_partition, [(record.position, found.judgement)])
         problems.settle_suspects()
         return list(problems.listed())
 
@@ -162,11 +162,11 @@ def test_exactly_what_was_deleted_and_altered_is_found(
     damage(data, life, done)
     life.expired = data.draw(st.integers(0, len(life.letters)))
     event(f"{bool(done.deleted)=} {bool(done.altered)=} {bool(life.without_letter)=}")
-    found: dict[Account, list[Problem]] = {}
+    found: dict[AuditResult, list[AuditProblem]] = {}
     for problem in life.audited():
-        found.setdefault(problem.account, []).append(problem)
-    assert {one.document for one in found.pop(Account.MISSING, [])} == done.deleted
-    assert {one.document for one in found.pop(Account.ALTERED, [])} == done.altered
-    unknown = {one.position for one in found.pop(Account.UNKNOWN, [])}
+        found.setdefault(problem.result, []).append(problem)
+    assert {one.document for one in found.pop(AuditResult.MISSING, [])} == done.deleted
+    assert {one.document for one in found.pop(AuditResult.ALTERED, [])} == done.altered
+    unknown = {one.position for one in found.pop(AuditResult.UNKNOWN, [])}
     assert unknown <= life.without_letter
     assert found == {}

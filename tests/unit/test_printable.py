@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from consumer.checks import CheckResult
 from consumer.commands import check, explain, show, status
-from consumer.commands.audit import report as audit_report
-from consumer.commands.audit.accounts import Account, Judged
+from consumer.commands.audit import audit_report
 from consumer.commands.audit.judging import JudgedRecord
-from consumer.commands.audit.problems import Problem
-from consumer.commands.console import console
+from consumer.commands.audit.problems import AuditProblem
+from consumer.commands.audit.verdicts import AuditResult, Judgement
+from consumer.commands.common.output import console
 from consumer.commands.replay import report as replay_report
 from consumer.commands.replay.tally import Ends, Tally
 from consumer.contract.dead_letter import origin_of
@@ -124,7 +124,7 @@ async def _explain() -> None:
     info = origin_of(HEADERS)
     assert info is not None
     write = EventWrite(HOSTILE, HOSTILE, PLACE, None)  # type: ignore[arg-type]  # not printed
-    records = [JudgedRecord(RECORD, write, Judged(Account.MISSING, None, HOSTILE))]
+    records = [JudgedRecord(RECORD, write, Judgement(AuditResult.MISSING, None, HOSTILE))]
     found = explain.Explained(HOSTILE, [PARTITION], records, [(RECORD, info)], SESSION, 1)
     await explain._print(console(), found, Reader().events(HOSTILE))
 
@@ -145,13 +145,13 @@ async def _check() -> None:
 
 
 async def _audit() -> None:
-    problem = Problem(PLACE, Account.MISSING, ("event", HOSTILE, HOSTILE), HOSTILE)
+    problem = AuditProblem(PLACE, AuditResult.MISSING, ("event", HOSTILE, HOSTILE), HOSTILE)
     disagreement = audit_report.Disagreement(HOSTILE, 1, 2)
-    counts = {PARTITION: Counter({Account.MISSING: 1})}
-    documents = {Account.MISSING: 1, Account.ALTERED: 0}
+    counts = {PARTITION: Counter({AuditResult.MISSING: 1})}
+    documents = {AuditResult.MISSING: 1, AuditResult.ALTERED: 0}
     disagreements = audit_report.Disagreements(1, [disagreement])
     audit_report._print_tables(
-        audit_report.Report(counts, documents, [problem], 0, 0, disagreements, 1.0)
+        audit_report.AuditReport(counts, documents, [problem], 0, 0, disagreements, 1.0)
     )
 
 

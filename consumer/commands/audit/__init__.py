@@ -1,1 +1,0 @@
-"""``consumer audit``: proof, record by record, that nothing was lost and nothing was changed."""

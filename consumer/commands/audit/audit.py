@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from consumer.app import until_answered
+from consumer.commands.audit.audit_report import AuditReport, Disagreements, print_audit
 from consumer.commands.audit.emitted import EmittedList, open_list
 from consumer.commands.audit.event_counts import EventCounts
 from consumer.commands.audit.judging import RecordJudge, answered, read_through
-from consumer.commands.audit.letters import LettersOnDisk
-from consumer.commands.audit.problems import Problems
-from consumer.commands.audit.report import Disagreements, Report, print_report
+from consumer.commands.audit.letters import DeadLetterIndex
+from consumer.commands.audit.problems import ProblemList
 from consumer.commands.consumed import Consumed, consumed_by_group
 from consumer.commands.replay.filters import TimeFilter
 from consumer.commands.replay.on_disk import scratch_database
@@ -48,10 +48,10 @@ class AuditRequest:
     as_json: bool = False
 
 
-class UnwrittenError(SettingsError):
+class ReportNotWrittenError(SettingsError):
     """The list of problems could not be written; ``report`` is what was found all the same."""
 
-    def __init__(self, error: SettingsError, report: Report) -> None:
+    def __init__(self, error: SettingsError, report: AuditReport) -> None:
         """Say what the failed write said."""
         super().__init__(str(error))
         self.report = report
@@ -69,20 +69,20 @@ async def audit(settings: Settings, request: AuditRequest, retention: Retention 
         report = await audited(settings, request, retention)
     except TransientError as error:
         raise PreconditionError(f"a server does not answer ({error})") from error
-    except UnwrittenError as error:
-        print_report(error.report, as_json=request.as_json)
+    except ReportNotWrittenError as error:
+        print_audit(error.report, as_json=request.as_json)
         raise
-    print_report(report, as_json=request.as_json)
+    print_audit(report, as_json=request.as_json)
     return ExitCode.FOUND if report.found else ExitCode.DONE
 
 
 async def audited(
     settings: Settings, request: AuditRequest, retention: Retention | None = None
-) -> Report:
+) -> AuditReport:
     """Audit and return what was found.
 
     Raises ``PreconditionError`` where a server is away, ``SettingsError`` where the list of
-    problems cannot be opened, ``UnwrittenError`` where it cannot be written in the end.
+    problems cannot be opened, ``ReportNotWrittenError`` where it cannot be written in the end.
     """
     async with AsyncExitStack() as stack:
         emitted = None if request.emit is None else stack.enter_context(open_list(request.emit))
@@ -117,22 +117,22 @@ class Auditor:
         self._backoff = backoff
         self._reader = reader
         self._sessions = sessions
-        self._letters = LettersOnDisk(database, settings.kafka.group_id)
+        self._letters = DeadLetterIndex(database, settings.kafka.group_id)
         self._judge = RecordJudge(
             collections, self._letters, retention, settings.kafka.max_value_bytes, backoff
         )
-        self._problems = Problems(database)
+        self._problems = ProblemList(database)
         self._counts = EventCounts(database, sessions, backoff)
         self._unseen: set[str] = set()
         self._done = 0
 
     async def run(
         self, selection: Request, emitted: EmittedList | None, consumed: Consumed
-    ) -> Report:
+    ) -> AuditReport:
         """Audit what is selected of what is consumed.
 
         Raises ``PreconditionError`` where a server does not answer at the start; later it is
-        waited for. Raises ``UnwrittenError`` where the list cannot be written in the end.
+        waited for. Raises ``ReportNotWrittenError`` where the list cannot be written in the end.
         """
         begun = asyncio.get_running_loop().time()
         now = datetime.now(UTC)
@@ -156,7 +156,7 @@ class Auditor:
         self._problems.settle_suspects()
         disagreements = await self._compare_counts(now, consumed)
         report = replace(
-            Report.of(
+            AuditReport.of(
                 self._problems,
                 self._letters.count,
                 unread,
@@ -173,7 +173,7 @@ class Auditor:
             try:
                 emitted.write(self._problems.listed())
             except SettingsError as error:
-                raise UnwrittenError(error, report) from error
+                raise ReportNotWrittenError(error, report) from error
         return report
 
     async def _select(self, selection: Request, now: datetime) -> Selected:
@@ -207,9 +207,9 @@ class Auditor:
                     wanted = [record for record in records if selector.wants(record)]
                     running.add(asyncio.ensure_future(self._batch(partition, wanted, len(records))))
                     while len(running) >= BATCHES_AT_ONCE:
-                        running = await _one_less(running)
+                        running = await wait_for_one(running)
                 while running:
-                    running = await _one_less(running)
+                    running = await wait_for_one(running)
         finally:
             for task in running:
                 task.cancel()
@@ -220,7 +220,7 @@ class Auditor:
         self, partition: TopicPartition, records: Sequence[Record], offsets: int
     ) -> None:
         judged = await self._judge.judged(records)
-        self._problems.add(partition, ((each.record.position, each.judged) for each in judged))
+        self._problems.add(partition, ((each.record.position, each.judgement) for each in judged))
         self._counts.ended(
             each.write.session_id for each in judged if isinstance(each.write, EndWrite)
         )
@@ -248,7 +248,7 @@ class Auditor:
         ]
 
 
-async def _one_less(running: set[asyncio.Task[None]]) -> set[asyncio.Task[None]]:
+async def wait_for_one(running: set[asyncio.Task[None]]) -> set[asyncio.Task[None]]:
     """Wait for one to end; a failed one ends the audit."""
     done, left = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
     for task in done:

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
-from consumer.commands.audit.problems import Problem
+from consumer.commands.audit.problems import AuditProblem
 from consumer.errors import SettingsError
 
 
@@ -20,7 +20,7 @@ class EmittedList:
         self._name = name
         self._file = file
 
-    def write(self, problems: Iterable[Problem]) -> None:
+    def write(self, problems: Iterable[AuditProblem]) -> None:
         """Put the problems in place of what the file held. Raises ``SettingsError``."""
         try:
             if Path(self._name).is_file():
@@ -47,7 +47,7 @@ def open_list(name: str) -> Iterator[EmittedList]:
             file.close()
 
 
-def _line(problem: Problem) -> str:
+def _line(problem: AuditProblem) -> str:
     return json.dumps(problem.facts()) + "\n"
 
 

@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 
+from consumer.commands.audit.audit_report import SHOWN, Disagreement, Disagreements
 from consumer.commands.audit.judging import answered
-from consumer.commands.audit.report import SHOWN, Disagreement, Disagreements
 from consumer.contract.decode import Decoded, decode
 from consumer.contract.messages import EventRecorded
 from consumer.contract.record import Record, TopicPartition

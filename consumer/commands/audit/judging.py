@@ -16,16 +16,16 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from consumer.commands.audit.accounts import (
+from consumer.commands.audit.letters import DeadLetterIndex
+from consumer.commands.audit.verdicts import (
     SKIPPED,
-    Account,
-    Judged,
-    Letter,
+    AuditResult,
+    DeadLetterEntry,
+    Judgement,
     rejected,
     repeated,
     stored,
 )
-from consumer.commands.audit.letters import LettersOnDisk
 from consumer.contract.decode import Decoded, Tombstone, decode
 from consumer.contract.record import Record, TopicPartition
 from consumer.contract.rejection import KeyPolicy, Rejected
@@ -40,7 +40,7 @@ from consumer.state.bson_compare import Stored
 from consumer.state.retention import FOR_EVER, Retention
 from consumer.state.writes import ActivityWrite, EventWrite, Write, plan
 
-_EVEN_IF_OVER = (Account.APPLIED, Account.ALTERED)
+_EVEN_IF_OVER = (AuditResult.APPLIED, AuditResult.ALTERED)
 """What is said of a document that is there, though by its record's time it need not be."""
 
 T = TypeVar("T")
@@ -52,7 +52,7 @@ class JudgedRecord:
 
     record: Record
     write: Write | Rejected | None
-    judged: Judged
+    judgement: Judgement
 
     @property
     def session_id(self) -> str | None:
@@ -112,7 +112,7 @@ class RecordJudge:
     def __init__(
         self,
         collections: Collections,
-        letters: LettersOnDisk,
+        letters: DeadLetterIndex,
         retention: Retention | None,
         max_value_bytes: int,
         backoff: Backoff,
@@ -170,10 +170,10 @@ class RecordJudge:
         await self._ask(map(collected, ids))
         return found
 
-    def _letter_of(self, record: Record) -> Letter:
+    def _letter_of(self, record: Record) -> DeadLetterEntry:
         return self._letters.of(record.position, record.timestamp_ms)
 
-    def _without_document(self, record: Record, write: Rejected | None) -> Judged:
+    def _without_document(self, record: Record, write: Rejected | None) -> Judgement:
         return SKIPPED if write is None else rejected(self._letter_of(record))
 
     def _planned(self, record: Record) -> tuple[Write | Rejected | None, bool]:
@@ -202,22 +202,22 @@ class _Place:
     """What is found under the identity of one write: judged as it comes, and then let go."""
 
     def __init__(
-        self, write: Write, sessions: Sequence[Stored], letter: Letter, *, over: bool
+        self, write: Write, sessions: Sequence[Stored], letter: DeadLetterEntry, *, over: bool
     ) -> None:
         self.write = write
         self._over = over
         self._sessions = sessions
         self._letter = letter
-        self._found: list[Judged] = []
+        self._found: list[Judgement] = []
 
     def tell(self, document: Stored | None) -> None:
         self._found.append(stored(self.write, document, self._sessions, self._letter))
 
-    def judged(self) -> Judged:
+    def judged(self) -> Judgement:
         if len(self._found) > 1:
             return repeated(self.write, len(self._found))
         (found,) = self._found
-        return SKIPPED if self._over and found.account not in _EVEN_IF_OVER else found
+        return SKIPPED if self._over and found.result not in _EVEN_IF_OVER else found
 
 
 def _fields(write: Write) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import sqlite3
 import time
 from collections.abc import Sequence
 
-from consumer.commands.audit.accounts import Letter
+from consumer.commands.audit.verdicts import DeadLetterEntry
 from consumer.contract.dead_letter import origin_of
 from consumer.contract.record import Position, Record
 from consumer.contract.rejection import Reason
@@ -16,7 +16,7 @@ _PRESENT = "present"
 """Stands for a letter whose reason cannot be read: it accounts for its record all the same."""
 
 
-class LettersOnDisk:
+class DeadLetterIndex:
     """Which records have a dead letter, and from when on that is known for certain.
 
     Only letters of ``group`` count: another one's say what another database holds.
@@ -60,7 +60,7 @@ class LettersOnDisk:
         self._database.executemany("INSERT OR REPLACE INTO letters VALUES (?, ?, ?, ?)", rows)
         self._database.execute("COMMIT")
 
-    def of(self, position: Position, timestamp_ms: int) -> Letter:
+    def of(self, position: Position, timestamp_ms: int) -> DeadLetterEntry:
         """Return what is known of a record's dead letter.
 
         A letter is younger than its record, so that letters of a record that is younger than
@@ -72,6 +72,8 @@ class LettersOnDisk:
         ).fetchone()
         if found is None:
             some_are_gone = self._complete_from_ms > 0
-            return Letter(None, expired=some_are_gone and timestamp_ms < self._complete_from_ms)
+            return DeadLetterEntry(
+                None, expired=some_are_gone and timestamp_ms < self._complete_from_ms
+            )
         reason = Reason.UNDECODABLE if found[0] == _PRESENT else Reason(found[0])
-        return Letter(reason, expired=False)
+        return DeadLetterEntry(reason, expired=False)

@@ -8,23 +8,23 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from consumer.commands.audit.accounts import FINDINGS, Account, Identity, Judged
+from consumer.commands.audit.verdicts import FINDINGS, AuditResult, Identity, Judgement
 from consumer.contract.record import Position, TopicPartition
 
 _OF_ALTERED = (
-    "account = ? AND (document, half) IN "
-    "(SELECT document, half FROM problems WHERE account = 'altered')"
+    "result = ? AND (document, written) IN "
+    "(SELECT document, written FROM problems WHERE result = 'altered')"
 )
 
-LISTED = (*FINDINGS, Account.SUSPECT)
+LISTED = (*FINDINGS, AuditResult.SUSPECT)
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class AuditProblem:
     """One record with a problem."""
 
     position: Position
-    account: Account
+    result: AuditResult
     document: Identity | None
     detail: str
 
@@ -34,34 +34,35 @@ class Problem:
             "topic": self.position.topic,
             "partition": self.position.partition,
             "offset": self.position.offset,
-            "problem": self.account.value,
+            "problem": self.result.value,
             "document": self.document,
             "detail": self.detail,
         }
 
 
-class Problems:
+class ProblemList:
     """Counts by partition, and what is wrong with which record."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
         """Keep the lists in ``database``."""
         self._database = database
-        self._counts: dict[TopicPartition, Counter[Account]] = {}
+        self._counts: dict[TopicPartition, Counter[AuditResult]] = {}
         database.execute(
-            "CREATE TABLE problems (topic TEXT, part INT, place INT, account TEXT, "
-            "document TEXT, detail TEXT, half TEXT, PRIMARY KEY (topic, part, place)) WITHOUT ROWID"
+            "CREATE TABLE problems (topic TEXT, part INT, place INT, result TEXT, "
+            "document TEXT, detail TEXT, written TEXT, "
+            "PRIMARY KEY (topic, part, place)) WITHOUT ROWID"
         )
 
-    def add(self, partition: TopicPartition, found: Iterable[tuple[Position, Judged]]) -> None:
+    def add(self, partition: TopicPartition, found: Iterable[tuple[Position, Judgement]]) -> None:
         """Count the records of a batch and list those with a problem."""
         counts = self._counts.setdefault(partition, Counter())
         rows = []
         for position, judged in found:
-            counts[judged.account] += 1
-            if judged.account in LISTED:
+            counts[judged.result] += 1
+            if judged.result in LISTED:
                 document = json.dumps(judged.document) if judged.document else None
-                place = (*position, judged.account.value)
-                rows.append((*place, document, judged.detail, judged.half))
+                place = (*position, judged.result.value)
+                rows.append((*place, document, judged.detail, judged.part))
         if rows:
             self._database.execute("BEGIN")
             self._database.executemany("INSERT INTO problems VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
@@ -70,16 +71,16 @@ class Problems:
     def settle_suspects(self) -> None:
         """Decide the conflicts without a letter, whether or not it may have expired.
 
-        Where the same half of the document is altered, it is the altered content that the
+        Where the same part of the document is altered, it is the altered content that the
         copy differs from: the one problem is counted once. Elsewhere the dead letter is missing.
         """
-        for account in (Account.SUSPECT, Account.UNKNOWN):
-            self._recount(_OF_ALTERED, account, Account.ALTERED)
-            self._database.execute(f"DELETE FROM problems WHERE {_OF_ALTERED}", (account.value,))  # noqa: S608 -- a constant
-        self._recount("account = ?", Account.SUSPECT, Account.MISSING)
-        self._database.execute("UPDATE problems SET account = 'missing' WHERE account = 'suspect'")
+        for result in (AuditResult.SUSPECT, AuditResult.UNKNOWN):
+            self._recount(_OF_ALTERED, result, AuditResult.ALTERED)
+            self._database.execute(f"DELETE FROM problems WHERE {_OF_ALTERED}", (result.value,))  # noqa: S608 -- a constant
+        self._recount("result = ?", AuditResult.SUSPECT, AuditResult.MISSING)
+        self._database.execute("UPDATE problems SET result = 'missing' WHERE result = 'suspect'")
 
-    def _recount(self, condition: str, was: Account, account: Account) -> None:
+    def _recount(self, condition: str, was: AuditResult, result: AuditResult) -> None:
         found = self._database.execute(
             f"SELECT topic, part, count(*) FROM problems WHERE {condition} GROUP BY topic, part",  # noqa: S608 -- a constant
             (was.value,),
@@ -87,31 +88,31 @@ class Problems:
         for topic, part, count in found.fetchall():
             counts = self._counts[TopicPartition(topic, part)]
             counts[was] -= count
-            counts[account] += count
+            counts[result] += count
 
     @property
-    def counts(self) -> Mapping[TopicPartition, Counter[Account]]:
-        """How many records of each partition have which account."""
+    def counts(self) -> Mapping[TopicPartition, Counter[AuditResult]]:
+        """How many records of each partition have which result."""
         return self._counts
 
-    def documents(self, account: Account) -> int:
+    def documents(self, result: AuditResult) -> int:
         """Return how many documents the problems of a kind are about."""
         found = self._database.execute(
-            "SELECT count(DISTINCT document) FROM problems WHERE account = ?", (account.value,)
+            "SELECT count(DISTINCT document) FROM problems WHERE result = ?", (result.value,)
         ).fetchone()
         return int(found[0])
 
-    def listed(self, limit: int = -1) -> Iterator[Problem]:
+    def listed(self, limit: int = -1) -> Iterator[AuditProblem]:
         """Yield what was found by position, at most ``limit`` records."""
         rows = self._database.execute(
-            "SELECT topic, part, place, account, document, detail FROM problems "
-            "WHERE account <> 'suspect' ORDER BY topic, part, place LIMIT ?",
+            "SELECT topic, part, place, result, document, detail FROM problems "
+            "WHERE result <> 'suspect' ORDER BY topic, part, place LIMIT ?",
             (limit,),
         )
-        for topic, part, place, account, document, detail in rows:
-            yield Problem(
+        for topic, part, place, result, document, detail in rows:
+            yield AuditProblem(
                 Position(topic, part, place),
-                Account(account),
+                AuditResult(result),
                 tuple(json.loads(document)) if document else None,
                 detail,
             )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from rich.table import Table
 from rich.text import Text
 
-from consumer.commands.console import add_name_column, console
+from consumer.commands.common.output import add_name_column, console
 from consumer.commands.replay.tally import Ends, Tally
 from consumer.contract.record import TopicPartition
 from consumer.errors import ExitCode

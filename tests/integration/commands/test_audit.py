@@ -13,10 +13,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
 from pymongo import MongoClient
 
-from consumer.commands.audit.accounts import Account
 from consumer.commands.audit.audit import AuditRequest, audited
 from consumer.commands.audit.audit import audit as audit_command
-from consumer.commands.audit.report import Report
+from consumer.commands.audit.audit_report import AuditReport
+from consumer.commands.audit.verdicts import AuditResult
 from consumer.commands.replay.request import Request
 from consumer.errors import SettingsError
 from consumer.state.outcomes import Outcome
@@ -29,12 +29,12 @@ pytestmark = pytest.mark.real_kafka
 EVERYTHING = Request(everything=True)
 
 
-async def audit(log: Log, *, emit: Path | None = None, **selection: Any) -> Report:
+async def audit(log: Log, *, emit: Path | None = None, **selection: Any) -> AuditReport:
     request = AuditRequest(Request(**selection), None if emit is None else str(emit))
     return await audited(log.settings(), request)
 
 
-def found_of(report: Report) -> dict[Account, int]:
+def found_of(report: AuditReport) -> dict[AuditResult, int]:
     return {kind: count for kind, count in report.documents.items() if count}
 
 
@@ -44,11 +44,11 @@ async def test_after_everything_was_applied_every_record_is_accounted_for(log: L
     ended, found = applied.tally.total.outcomes, report.total
     assert not report.found
     assert found.total() == len(log.records)
-    assert found[Account.APPLIED] == ended[Outcome.APPLIED]
-    assert found[Account.DUPLICATE] == ended[Outcome.DUPLICATE]
-    assert found[Account.CONFLICT] == ended[Outcome.CONFLICT]
-    assert found[Account.DEAD] == ended[Outcome.DEAD_LETTERED]
-    assert found[Account.SKIPPED] == ended[Outcome.SKIPPED]
+    assert found[AuditResult.APPLIED] == ended[Outcome.APPLIED]
+    assert found[AuditResult.DUPLICATE] == ended[Outcome.DUPLICATE]
+    assert found[AuditResult.CONFLICT] == ended[Outcome.CONFLICT]
+    assert found[AuditResult.DEAD] == ended[Outcome.DEAD_LETTERED]
+    assert found[AuditResult.SKIPPED] == ended[Outcome.SKIPPED]
 
 
 async def test_an_audit_changes_nothing(log: Log) -> None:
@@ -68,10 +68,10 @@ async def test_what_was_deleted_and_what_was_altered_is_found_exactly_and_brough
     damage(log, rng, deleted=10, altered=5)
     found = tmp_path / "problems.ndjson"
     report = await audit(log, emit=found)
-    assert found_of(report) == {Account.MISSING: 10, Account.ALTERED: 5}
+    assert found_of(report) == {AuditResult.MISSING: 10, AuditResult.ALTERED: 5}
     await log.replay(Request(file=str(found)))
     report = await audit(log)
-    assert found_of(report) == {Account.ALTERED: 5}
+    assert found_of(report) == {AuditResult.ALTERED: 5}
     await log.replay(Request(file=str(found), repair=True))
     report = await audit(log)
     assert not report.found
@@ -105,8 +105,10 @@ async def test_a_rejected_record_without_its_dead_letter_is_missing(log: Log) ->
     applied = await log.replay(Request(everything=True, letters=False))
     report = await audit(log)
     ended = applied.tally.total.outcomes
-    assert report.total[Account.MISSING] == ended[Outcome.DEAD_LETTERED] + ended[Outcome.CONFLICT]
-    assert report.total[Account.ALTERED] == 0
+    assert (
+        report.total[AuditResult.MISSING] == ended[Outcome.DEAD_LETTERED] + ended[Outcome.CONFLICT]
+    )
+    assert report.total[AuditResult.ALTERED] == 0
 
 
 async def test_a_session_that_is_gone_is_one_document_however_many_events_it_has(
@@ -123,7 +125,7 @@ async def test_a_session_that_is_gone_is_one_document_however_many_events_it_has
         client[f"{empty_log.name}-a"].conversation_sessions.delete_many({})
     found = tmp_path / "problems.ndjson"
     report = await audit(empty_log, emit=found)
-    assert report.documents[Account.MISSING] == 1
+    assert report.documents[AuditResult.MISSING] == 1
     await empty_log.replay(Request(file=str(found)))
     assert documents(empty_log.uri, f"{empty_log.name}-a") == original
 
@@ -140,7 +142,7 @@ async def test_a_copy_of_a_record_whose_document_was_altered_is_no_second_proble
         )
     found = tmp_path / "problems.ndjson"
     report = await audit(empty_log, emit=found)
-    assert found_of(report) == {Account.ALTERED: 1}
+    assert found_of(report) == {AuditResult.ALTERED: 1}
     assert [json.loads(line)["offset"] for line in found.read_text().splitlines()] == [0]
 
 
@@ -172,7 +174,7 @@ async def test_a_conflict_of_one_half_of_a_session_is_not_explained_by_the_other
         client[f"{empty_log.name}-a"].conversation_sessions.update_one({}, {"$set": altered})
     found = tmp_path / "problems.ndjson"
     report = await audit(empty_log, emit=found)
-    assert (report.total[Account.MISSING], report.total[Account.ALTERED]) == (1, 1)
+    assert (report.total[AuditResult.MISSING], report.total[AuditResult.ALTERED]) == (1, 1)
     listed = [json.loads(line) for line in found.read_text().splitlines()]
     assert {one["offset"] for one in listed if one["problem"] == "missing"} == {conflict}
     assert {tuple(one["document"]) for one in listed} == {("session", "s")}
@@ -230,8 +232,8 @@ async def test_once_letters_have_expired_only_theirs_are_unknown_and_a_replay_se
     emitted = tmp_path / "problems.ndjson"
     report = await audit(log, emit=emitted)
     assert report.found
-    assert report.documents[Account.MISSING] == 1
-    assert report.total[Account.UNKNOWN] + report.total[Account.MISSING] >= rejected + 1
+    assert report.documents[AuditResult.MISSING] == 1
+    assert report.total[AuditResult.UNKNOWN] + report.total[AuditResult.MISSING] >= rejected + 1
     await log.replay(Request(file=str(emitted)))
     assert not (await audit(log)).found
 
@@ -249,7 +251,7 @@ async def test_what_was_altered_is_found_after_a_plain_replay_has_passed_over_it
     await log.replay(EVERYTHING)
     emitted = tmp_path / "problems.ndjson"
     report = await audit(log, emit=emitted)
-    assert found_of(report) == {Account.ALTERED: 1}
+    assert found_of(report) == {AuditResult.ALTERED: 1}
     await log.replay(Request(file=str(emitted), repair=True))
     assert documents(log.uri, f"{log.name}-a") == original
 
@@ -299,11 +301,11 @@ async def test_after_partitions_were_added_sessions_are_found_where_they_lie(
     moved = [name for name in names if home_of(name, 8) != home_of(name)]
     log.drop("a")
     report = await audit(log, sessions=(moved[0],))
-    assert report.total == {Account.MISSING: 1}
+    assert report.total == {AuditResult.MISSING: 1}
     replayed = await log.replay(Request(sessions=(moved[0],)))
     assert replayed.tally.total.outcomes == {Outcome.APPLIED: 1}
     report = await audit(log, sessions=(moved[0],))
-    assert report.total == {Account.APPLIED: 1}
+    assert report.total == {AuditResult.APPLIED: 1}
     assert not report.found
 
 
@@ -318,4 +320,4 @@ async def test_documents_that_are_there_twice_are_found(empty_log: Log) -> None:
         events.drop_indexes()
         events.insert_one(copy)
     report = await audit(log)
-    assert report.total == {Account.REPEATED: 1}
+    assert report.total == {AuditResult.REPEATED: 1}

@@ -15,8 +15,8 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from pymongo import MongoClient
 
-from consumer.commands.audit.accounts import Account
 from consumer.commands.audit.audit import AuditRequest, audited
+from consumer.commands.audit.verdicts import AuditResult
 from consumer.commands.replay import replay
 from consumer.commands.replay.replay import carried_out
 from consumer.commands.replay.report import Report
@@ -259,7 +259,7 @@ async def test_a_fast_clock_hides_no_record_from_an_audit(empty_log: Log) -> Non
     with MongoClient[dict[str, Any]](log.uri) as client:
         client[f"{log.name}-a"].conversation_events.delete_one({"eventId": "e22"})
     found = await audited(log.settings(), AuditRequest(inside))
-    assert found.total[Account.MISSING] == 1
+    assert found.total[AuditResult.MISSING] == 1
     assert found.total.total() == 20
     assert (found.outside, found.before) == (2, 1)
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from consumer.commands.console import add_name_column, to_json
+from consumer.commands.common.output import add_name_column, to_json
 
 MOMENT = datetime(2026, 3, 4, 10, 0, 5, 250_000, tzinfo=UTC)
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from consumer.commands.audit.accounts import Account
+from consumer.commands.audit.verdicts import AuditResult
 from consumer.commands.consumed import Consumed
 from consumer.commands.explain import Explained, Explainer, _events, _paged, _sent_back
 from consumer.commands.replay.request import Request
@@ -97,7 +97,7 @@ async def test_what_was_deleted_is_missing_wherever_its_record_lies(world: World
     session_id, other = world.key_of(1).decode(), world.key_of(0)
     world.logs.publish(SESSIONS, other, encoded(created(session_id)))
     found = await world.explain(session_id)
-    assert [each.judged.account for each in found.records] == [Account.MISSING]
+    assert [each.judgement.result for each in found.records] == [AuditResult.MISSING]
     assert found.left_out == 0
 
 
@@ -149,7 +149,7 @@ async def test_trouble_of_either_server_that_passes_costs_an_explanation_nothing
     world.collections.script(Command.FIND_EVENTS, away, away)
     world.logs.fails, world.sessions.fails = 2, 2
     found = await world.explain(session_id)
-    assert [each.judged.account for each in found.records] == [Account.APPLIED] * 4
+    assert [each.judgement.result for each in found.records] == [AuditResult.APPLIED] * 4
     assert found.events == 3
 
 

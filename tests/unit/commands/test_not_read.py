@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from consumer.commands.audit.report import Disagreements, Report, print_report
+from consumer.commands.audit.audit_report import AuditReport, Disagreements, print_audit
 from consumer.commands.status import GroupStatus, _print
 from consumer.contract.record import TopicPartition
 from consumer.errors import ExitCode
@@ -38,10 +38,10 @@ def test_what_has_expired_is_not_spoilt() -> None:
 def test_an_audit_that_could_not_look_at_everything_does_not_end_well(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    report = Report({}, {}, [], 0, 0, Disagreements(0, []), 1.0, [SPOILT])
+    report = AuditReport({}, {}, [], 0, 0, Disagreements(0, []), 1.0, [SPOILT])
     assert report.found
-    assert not Report({}, {}, [], 0, 0, Disagreements(0, []), 1.0).found
-    print_report(report, as_json=False)
+    assert not AuditReport({}, {}, [], 0, 0, Disagreements(0, []), 1.0).found
+    print_audit(report, as_json=False)
     assert SAID in capsys.readouterr().out.splitlines()
 
 

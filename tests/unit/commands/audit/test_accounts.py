@@ -4,32 +4,32 @@ from __future__ import annotations
 
 import pytest
 
-from consumer.commands.audit.accounts import Account, Judged, Letter, stored, unread
+from consumer.commands.audit.verdicts import AuditResult, DeadLetterEntry, Judgement, stored, unread
 from consumer.contract.rejection import Reason
 from tests.unit.state.builders import event, write
 
-NO_LETTER = Letter(None, expired=False)
+NO_LETTER = DeadLetterEntry(None, expired=False)
 
 
 @pytest.mark.parametrize("expired", [False, True])
 def test_an_unread_record_without_a_trace_is_unread(expired: bool) -> None:
     written = write(event())
-    found = stored(written, None, [], Letter(None, expired))
-    assert unread(written, found).account is Account.UNREAD
+    found = stored(written, None, [], DeadLetterEntry(None, expired))
+    assert unread(written, found).result is AuditResult.UNREAD
 
 
 def test_an_unread_record_with_a_letter_is_dead() -> None:
     written = write(event())
-    found = stored(written, None, [], Letter(Reason.UNDECODABLE, expired=False))
-    assert unread(written, found).account is Account.DEAD
+    found = stored(written, None, [], DeadLetterEntry(Reason.UNDECODABLE, expired=False))
+    assert unread(written, found).result is AuditResult.DEAD
 
 
 def test_an_unread_event_that_is_stored_still_misses_its_session() -> None:
     written = write(event())
     found = stored(written, written.content, [], NO_LETTER)
-    assert unread(written, found).account is Account.MISSING
+    assert unread(written, found).result is AuditResult.MISSING
 
 
 def test_a_record_that_writes_nothing_stays_skipped() -> None:
-    skipped = Judged(Account.SKIPPED)
+    skipped = Judgement(AuditResult.SKIPPED)
     assert unread(None, skipped) == skipped

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from consumer.commands.audit.accounts import Account
 from consumer.commands.audit.audit import Auditor
-from consumer.commands.audit.report import Report
+from consumer.commands.audit.audit_report import AuditReport
+from consumer.commands.audit.verdicts import AuditResult
 from consumer.commands.consumed import Consumed
 from consumer.commands.replay.request import Request
 from consumer.contract.record import Record, TopicPartition
@@ -61,7 +61,7 @@ class World:
         for topic in (SESSIONS, EVENTS):
             self.logs.add_partitions(topic, 2)
 
-    async def audit(self, **selection: Any) -> Report:
+    async def audit(self, **selection: Any) -> AuditReport:
         with closing(sqlite3.connect(":memory:", isolation_level=None)) as database:
             auditor = Auditor(
                 SETTINGS, database, self.logs.reader, self.collections, self.sessions.reader, None
@@ -99,7 +99,7 @@ async def test_after_partitions_were_added_a_deleted_session_is_found_where_it_l
         del world.collections.events[key]
     del world.collections.sessions[session_id]["createdFrom"]
     report = await world.audit(sessions=(session_id,))
-    assert report.total[Account.MISSING] == 1
+    assert report.total[AuditResult.MISSING] == 1
     assert report.total.total() == 3
     assert report.left_out == 0
 
@@ -116,7 +116,7 @@ async def test_where_nothing_lies_where_the_key_leads_every_partition_is_read(
         Record(EVENTS, 0, 0, lonely.timestamp_ms, world_key_of(world, 0), lonely.value)
     ]
     report = await world.audit(sessions=(session_id,))
-    assert report.total == {Account.MISSING: 1}
+    assert report.total == {AuditResult.MISSING: 1}
     assert report.not_in_the_log == []
 
 
@@ -147,7 +147,7 @@ async def test_documents_say_where_else_to_look(world: World) -> None:
     )
     world.logs.publish(EVENTS, there, encoded(event(session_id, "lost")))
     report = await world.audit(sessions=(session_id,))
-    assert report.total == {Account.APPLIED: 3, Account.MISSING: 1}
+    assert report.total == {AuditResult.APPLIED: 3, AuditResult.MISSING: 1}
 
 
 @pytest.mark.reliability("F54")
@@ -160,7 +160,7 @@ async def test_every_partition_is_read_when_asked_for(world: World) -> None:
     near = await world.audit(sessions=(session_id,))
     assert (near.total.total(), near.left_out) == (1, 2)
     everywhere = await world.audit(sessions=(session_id,), all_partitions=True)
-    assert everywhere.total == {Account.APPLIED: 1, Account.MISSING: 1}
+    assert everywhere.total == {AuditResult.APPLIED: 1, AuditResult.MISSING: 1}
 
 
 # --- counts that need not agree yet, or any more ------------------------------------------
@@ -219,6 +219,6 @@ async def test_trouble_of_either_server_that_passes_costs_an_audit_nothing(
     world.logs.fails, world.sessions.fails = 3, 3
     report = await world.audit()
     assert report.counts == quiet.counts
-    assert report.total == {Account.APPLIED: 7}
+    assert report.total == {AuditResult.APPLIED: 7}
     assert report.disagreements == quiet.disagreements
     assert (world.logs.fails, world.sessions.fails) == (0, 0)

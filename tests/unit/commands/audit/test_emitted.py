@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from consumer.commands.audit.accounts import Account
 from consumer.commands.audit.audit import AuditRequest, audited
 from consumer.commands.audit.emitted import open_list
-from consumer.commands.audit.problems import Problem
+from consumer.commands.audit.problems import AuditProblem
+from consumer.commands.audit.verdicts import AuditResult
 from consumer.commands.replay.request import Request
 from consumer.contract.record import Position
 from consumer.errors import ExitCode, PreconditionError, SettingsError
@@ -50,7 +50,7 @@ def test_a_new_list_takes_the_place_of_a_longer_one(tmp_path: Path) -> None:
     name.write_text("the last list\n" * 99)
     position = Position("conversation.events", 2, 7)
     with open_list(str(name)) as emitted:
-        emitted.write([Problem(position, Account.MISSING, ("session", "s"), "gone")])
+        emitted.write([AuditProblem(position, AuditResult.MISSING, ("session", "s"), "gone")])
     (line,) = name.read_text().splitlines()
     assert line == (
         '{"topic": "conversation.events", "partition": 2, "offset": 7, "problem": "missing", '

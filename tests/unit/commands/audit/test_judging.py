@@ -13,11 +13,11 @@ import bson
 import pytest
 from bson.raw_bson import RawBSONDocument
 
-from consumer.commands.audit.accounts import Account
+from consumer.commands.audit.audit_report import AuditReport, Disagreements
 from consumer.commands.audit.judging import RecordJudge
-from consumer.commands.audit.letters import LettersOnDisk
-from consumer.commands.audit.problems import Problems
-from consumer.commands.audit.report import Disagreements, Report
+from consumer.commands.audit.letters import DeadLetterIndex
+from consumer.commands.audit.problems import ProblemList
+from consumer.commands.audit.verdicts import AuditResult
 from consumer.contract.dead_letter import dead_letter
 from consumer.contract.decode import MAX_VALUE_BYTES
 from consumer.contract.record import Record, TopicPartition
@@ -53,8 +53,8 @@ class Case:
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self.collections = MemoryCollections()
-        self.letters = LettersOnDisk(database, GROUP)
-        self.problems = Problems(database)
+        self.letters = DeadLetterIndex(database, GROUP)
+        self.problems = ProblemList(database)
 
     async def apply(self, *records: Record, retention: Retention | None = None) -> None:
         """Apply records as the consumer does, without dead letters."""
@@ -71,19 +71,19 @@ class Case:
         ]
         await self.letters.load(logs.reader, LETTERS)
 
-    async def audited(self, *records: Record, retention: Retention | None = None) -> Report:
+    async def audited(self, *records: Record, retention: Retention | None = None) -> AuditReport:
         judge = RecordJudge(
             self.collections, self.letters, retention, MAX_VALUE_BYTES, Backoff(0.0, 0.0)
         )
         found = await judge.judged(records)
         self.problems.add(
-            TopicPartition(EVENTS, 0), ((each.record.position, each.judged) for each in found)
+            TopicPartition(EVENTS, 0), ((each.record.position, each.judgement) for each in found)
         )
         self.problems.settle_suspects()
-        return Report.of(self.problems, 0, 0, Disagreements(0, []), 1.0)
+        return AuditReport.of(self.problems, 0, 0, Disagreements(0, []), 1.0)
 
-    def emitted(self) -> list[tuple[int, Account]]:
-        return [(one.position.offset, one.account) for one in self.problems.listed()]
+    def emitted(self) -> list[tuple[int, AuditResult]]:
+        return [(one.position.offset, one.result) for one in self.problems.listed()]
 
     def alter_event(self, **fields: Any) -> None:
         ((key, document),) = self.collections.events.items()
@@ -109,9 +109,9 @@ async def test_a_deleted_document_is_missing_though_letters_of_its_time_have_exp
     case.collections.events.clear()
     await case.load(expired=1)
     report = await case.audited(*said)
-    assert report.total[Account.MISSING] == 1
+    assert report.total[AuditResult.MISSING] == 1
     assert report.found
-    assert case.emitted() == [(1, Account.MISSING)]
+    assert case.emitted() == [(1, AuditResult.MISSING)]
 
 
 @pytest.mark.reliability("F45")
@@ -120,9 +120,9 @@ async def test_a_rejected_record_whose_letter_may_have_expired_is_unknown_found_
 ) -> None:
     await case.load(expired=1)
     report = await case.audited(record(b"not JSON"))
-    assert report.total[Account.UNKNOWN] == 1
+    assert report.total[AuditResult.UNKNOWN] == 1
     assert report.found
-    assert case.emitted() == [(0, Account.UNKNOWN)]
+    assert case.emitted() == [(0, AuditResult.UNKNOWN)]
 
 
 @pytest.mark.reliability("F45")
@@ -133,9 +133,9 @@ async def test_a_conflict_whose_letter_may_have_expired_is_unknown_found_and_emi
     await case.apply(*said)
     await case.load(expired=1)
     report = await case.audited(*said)
-    assert report.total == {Account.APPLIED: 2, Account.UNKNOWN: 1}
+    assert report.total == {AuditResult.APPLIED: 2, AuditResult.UNKNOWN: 1}
     assert report.found
-    assert case.emitted() == [(2, Account.UNKNOWN)]
+    assert case.emitted() == [(2, AuditResult.UNKNOWN)]
 
 
 @pytest.mark.reliability("F45")
@@ -150,7 +150,7 @@ async def test_a_letter_of_a_conflict_accounts_for_no_document_that_is_gone(
     del case.collections.sessions["s"]["endedFrom"]
     await case.load(*[letter(one, Reason.CONFLICT) for one in said])
     report = await case.audited(*said)
-    assert report.total == {Account.APPLIED: 1, Account.MISSING: 2}
+    assert report.total == {AuditResult.APPLIED: 1, AuditResult.MISSING: 2}
 
 
 @pytest.mark.reliability("F45")
@@ -158,7 +158,7 @@ async def test_a_record_that_was_refused_for_good_is_dead_by_its_letter(case: Ca
     said = record(event())
     await case.load(letter(said, Reason.KEY_MISMATCH))
     report = await case.audited(said)
-    assert report.total == {Account.DEAD: 1}
+    assert report.total == {AuditResult.DEAD: 1}
     assert not report.found
 
 
@@ -175,8 +175,8 @@ async def test_an_altered_document_stays_altered_when_its_own_record_has_left_a_
     case.alter_event(payload={"text": "forged"})
     await case.load(letter(said[1], Reason.CONFLICT), expired=expired)
     report = await case.audited(*said)
-    assert report.total == {Account.APPLIED: 1, Account.ALTERED: 1}
-    assert case.emitted() == [(1, Account.ALTERED)]
+    assert report.total == {AuditResult.APPLIED: 1, AuditResult.ALTERED: 1}
+    assert case.emitted() == [(1, AuditResult.ALTERED)]
 
 
 @pytest.mark.reliability("F46")
@@ -187,7 +187,7 @@ async def test_an_altered_session_stays_altered_when_its_own_record_has_left_a_l
     await case.apply(said)
     case.collections.sessions["s"]["language"] = "forged"
     await case.load(letter(said, Reason.CONFLICT))
-    assert (await case.audited(said)).total == {Account.ALTERED: 1}
+    assert (await case.audited(said)).total == {AuditResult.ALTERED: 1}
 
 
 @pytest.mark.reliability("F46")
@@ -201,7 +201,7 @@ async def test_letters_of_other_groups_explain_nothing(case: Case) -> None:
     await case.apply(*said[:3])
     await case.load(*[letter(one, Reason.CONFLICT, "others") for one in said])
     report = await case.audited(*said)
-    assert report.total == {Account.APPLIED: 2, Account.MISSING: 2}
+    assert report.total == {AuditResult.APPLIED: 2, AuditResult.MISSING: 2}
     assert case.letters.count == 0
 
 
@@ -233,10 +233,10 @@ async def test_two_documents_of_one_identity_are_found_and_emitted(case: Case) -
     await case.apply(*said)
     await case.load()
     report = await case.audited(*said)
-    assert report.total == {Account.REPEATED: 2}
+    assert report.total == {AuditResult.REPEATED: 2}
     assert report.found
-    assert report.documents[Account.REPEATED] == 2
-    assert case.emitted() == [(0, Account.REPEATED), (1, Account.REPEATED)]
+    assert report.documents[AuditResult.REPEATED] == 2
+    assert case.emitted() == [(0, AuditResult.REPEATED), (1, AuditResult.REPEATED)]
 
 
 # --- another retention --------------------------------------------------------------------
@@ -258,7 +258,7 @@ async def test_another_retention_than_that_of_the_writes_is_no_alteration(
     ]
     await case.apply(*said, retention=before)
     await case.load()
-    assert (await case.audited(*said, retention=now)).total == {Account.APPLIED: 3}
+    assert (await case.audited(*said, retention=now)).total == {AuditResult.APPLIED: 3}
 
 
 @pytest.mark.reliability("F55")
@@ -270,7 +270,7 @@ async def test_what_a_shorter_retention_would_have_skipped_is_compared_where_it_
     case.alter_event(payload={"text": "forged"})
     await case.load()
     report = await case.audited(*said, retention=Retention(timedelta(days=2)))
-    assert report.total == {Account.APPLIED: 1, Account.ALTERED: 1, Account.SKIPPED: 1}
+    assert report.total == {AuditResult.APPLIED: 1, AuditResult.ALTERED: 1, AuditResult.SKIPPED: 1}
 
 
 # --- how much is read ---------------------------------------------------------------------
@@ -300,8 +300,8 @@ async def test_an_audit_reads_of_sessions_what_it_judges_and_never_too_many_at_o
     await case.apply(*said, *talk)
     await case.load()
     weighed.weight = 0
-    assert (await case.audited(*talk)).total == {Account.APPLIED: 12}
+    assert (await case.audited(*talk)).total == {AuditResult.APPLIED: 12}
     assert weighed.weight < 10_000
     weighed.commands.clear()
-    assert (await case.audited(*said)).total == {Account.APPLIED: 24}
+    assert (await case.audited(*said)).total == {AuditResult.APPLIED: 24}
     assert max(weighed.sizes(Command.FIND_SESSIONS)) <= 4

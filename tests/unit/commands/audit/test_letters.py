@@ -6,7 +6,7 @@ import sqlite3
 
 import pytest
 
-from consumer.commands.audit.letters import LettersOnDisk
+from consumer.commands.audit.letters import DeadLetterIndex
 from consumer.contract.record import NO_TIMESTAMP, Position
 
 
@@ -15,7 +15,7 @@ def test_where_no_letter_has_expired_none_was_ever_there_whatever_the_records_ti
     timestamp_ms: int,
 ) -> None:
     with sqlite3.connect(":memory:", isolation_level=None) as database:
-        letters = LettersOnDisk(database, "group")
+        letters = DeadLetterIndex(database, "group")
         letter = letters.of(Position("events", 0, 1), timestamp_ms)
     database.close()
     assert (letter.reason, letter.expired) == (None, False)

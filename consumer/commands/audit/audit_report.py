@@ -10,18 +10,20 @@ from dataclasses import dataclass
 from rich.table import Table
 from rich.text import Text
 
-from consumer.commands.audit.accounts import FINDINGS, Account
-from consumer.commands.audit.problems import Problem, Problems
-from consumer.commands.console import add_name_column, console
+from consumer.commands.audit.problems import AuditProblem, ProblemList
+from consumer.commands.audit.verdicts import FINDINGS, AuditResult
+from consumer.commands.common.output import add_name_column, console
 from consumer.commands.replay.report import said_of_times
 from consumer.contract.record import TopicPartition
 from consumer.kafka.ranges import UnreadRange
 from consumer.printable import printable
 
 SHOWN = 20
-"""Problems and sessions that the report names; the list that is emitted has them all."""
+"""ProblemList and sessions that the report names; the list that is emitted has them all."""
 
-COLUMNS = tuple(account for account in Account if account not in {Account.SUSPECT, Account.UNREAD})
+COLUMNS = tuple(
+    result for result in AuditResult if result not in {AuditResult.SUSPECT, AuditResult.UNREAD}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +50,16 @@ class Disagreements:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class AuditReport:
     """The whole result. ``documents`` counts what the problems are about, each once.
 
     ``not_in_the_log``: sessions that were asked for, and of which there is no record.
     ``left_out``: partitions that were not read, since their records should not be there.
     """
 
-    counts: Mapping[TopicPartition, Counter[Account]]
-    documents: Mapping[Account, int]
-    problems: Sequence[Problem]
+    counts: Mapping[TopicPartition, Counter[AuditResult]]
+    documents: Mapping[AuditResult, int]
+    problems: Sequence[AuditProblem]
     letters: int
     unread: int
     disagreements: Disagreements
@@ -73,15 +75,15 @@ class Report:
 
     @staticmethod
     def of(
-        problems: Problems,
+        problems: ProblemList,
         letters: int,
         unread: int,
         disagreements: Disagreements,
         seconds: float,
         not_read: Sequence[UnreadRange] = (),
-    ) -> Report:
+    ) -> AuditReport:
         """Collect the result of an audit; ``unread``: offsets the group has not committed."""
-        return Report(
+        return AuditReport(
             problems.counts,
             {kind: problems.documents(kind) for kind in FINDINGS},
             list(problems.listed(SHOWN)),
@@ -93,9 +95,9 @@ class Report:
         )
 
     @property
-    def total(self) -> Counter[Account]:
+    def total(self) -> Counter[AuditResult]:
         """The counts of all partitions together."""
-        return sum(self.counts.values(), Counter[Account]())
+        return sum(self.counts.values(), Counter[AuditResult]())
 
     @property
     def found(self) -> bool:
@@ -108,7 +110,7 @@ class Report:
         )
 
 
-def print_report(report: Report, *, as_json: bool) -> None:
+def print_audit(report: AuditReport, *, as_json: bool) -> None:
     """Print it as tables, or as one object of JSON."""
     if as_json:
         console().out(json.dumps(_facts(report)))
@@ -116,7 +118,7 @@ def print_report(report: Report, *, as_json: bool) -> None:
         _print_tables(report)
 
 
-def _facts(report: Report) -> dict[str, object]:
+def _facts(report: AuditReport) -> dict[str, object]:
     return {
         "records": report.total.total(),
         "seconds": round(report.seconds, 3),
@@ -124,13 +126,13 @@ def _facts(report: Report) -> dict[str, object]:
         "outsideTimes": report.outside,
         "beforeTimes": report.before,
         "deadLetters": report.letters,
-        "total": {account.value: report.total[account] for account in COLUMNS},
+        "total": {result.value: report.total[result] for result in COLUMNS},
         "documents": {kind.value: count for kind, count in report.documents.items()},
         "partitions": [
             {
                 "topic": partition.topic,
                 "partition": partition.partition,
-                **{account.value: counts[account] for account in COLUMNS},
+                **{result.value: counts[result] for result in COLUMNS},
             }
             for partition, counts in sorted(report.counts.items())
         ],
@@ -159,13 +161,13 @@ def _facts(report: Report) -> dict[str, object]:
     }
 
 
-def _print_tables(report: Report) -> None:
+def _print_tables(report: AuditReport) -> None:
     out = console()
     table = Table(box=None, pad_edge=False)
     names = {p: f"{printable(p.topic)}-{p.partition}" for p in report.counts}
     add_name_column(table, "partition", names.values())
-    for account in COLUMNS:
-        table.add_column(account.value, justify="right")
+    for result in COLUMNS:
+        table.add_column(result.value, justify="right")
     for partition, counts in sorted(report.counts.items()):
         table.add_row(Text(names[partition]), *_cells(counts))
     table.add_section()
@@ -175,25 +177,25 @@ def _print_tables(report: Report) -> None:
         at = problem.position
         place = f"{printable(at.topic)}-{at.partition} @ {at.offset}"
         about = " ".join(map(printable, problem.document or ()))
-        out.print(Text(f"{problem.account}: {place}: {about}: {printable(problem.detail)}"))
+        out.print(Text(f"{problem.result}: {place}: {about}: {printable(problem.detail)}"))
     out.print(Text("\n".join(_remarks(report))))
 
 
-def _cells(counts: Counter[Account]) -> list[Text]:
+def _cells(counts: Counter[AuditResult]) -> list[Text]:
     return [
         Text(f"{counts[a]:,}", "bold red" if a in FINDINGS and counts[a] else "") for a in COLUMNS
     ]
 
 
-def _remarks(report: Report) -> list[str]:
+def _remarks(report: AuditReport) -> list[str]:
     missing, altered, repeated = (
         report.documents.get(kind, 0)
-        for kind in (Account.MISSING, Account.ALTERED, Account.REPEATED)
+        for kind in (AuditResult.MISSING, AuditResult.ALTERED, AuditResult.REPEATED)
     )
     rate = report.total.total() / report.seconds if report.seconds else 0
     records = f"{report.total.total():,} records in {report.seconds:.1f} s ({rate:,.0f}/s)"
     lines = [f"{missing} documents missing, {altered} altered, {repeated} repeated; {records}"]
-    unknown = report.total[Account.UNKNOWN]
+    unknown = report.total[AuditResult.UNKNOWN]
     if unknown:
         lines.append(
             f"{unknown} records can have left nothing but a dead letter, and letters of their time "

@@ -26,7 +26,7 @@ Identity = tuple[str, ...]
 """A document: ("event", sessionId, eventId) or ("session", sessionId)."""
 
 
-class Half(StrEnum):
+class DocumentPart(StrEnum):
     """What of a document a record writes: a session is created and ended by two of them."""
 
     EVENT = "event"
@@ -34,7 +34,7 @@ class Half(StrEnum):
     END = "end"
 
 
-class Account(StrEnum):
+class AuditResult(StrEnum):
     """What was found for a record.
 
     ``repeated``: more than one document has its identity. ``unknown``: all it can have left is
@@ -57,33 +57,33 @@ class Account(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class Judgement:
     """A record's account; for a problem, the document it is about, and what is wrong.
 
-    ``half``: the part of the document that the record itself should have written.
+    ``part``: the part of the document that the record itself should have written.
     """
 
-    account: Account
+    result: AuditResult
     document: Identity | None = None
     detail: str = ""
-    half: Half | None = None
+    part: DocumentPart | None = None
 
 
-APPLIED = Judged(Account.APPLIED)
-DUPLICATE = Judged(Account.DUPLICATE)
-SKIPPED = Judged(Account.SKIPPED)
+APPLIED = Judgement(AuditResult.APPLIED)
+DUPLICATE = Judgement(AuditResult.DUPLICATE)
+SKIPPED = Judgement(AuditResult.SKIPPED)
 
-FINDINGS = (Account.MISSING, Account.ALTERED, Account.REPEATED, Account.UNKNOWN)
+FINDINGS = (AuditResult.MISSING, AuditResult.ALTERED, AuditResult.REPEATED, AuditResult.UNKNOWN)
 """What an audit is there to find: each is listed, and ends the command with exit code 1."""
 
 NOT_SAID = frozenset({"expireAt"})
 """What no record says: it follows from a setting, which may have changed since."""
 
-_TRACELESS = (Account.MISSING, Account.UNKNOWN, Account.SUSPECT)
+_TRACELESS = (AuditResult.MISSING, AuditResult.UNKNOWN, AuditResult.SUSPECT)
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class DeadLetterEntry:
     """The dead letter of a record: its reason, None where there is no letter of its group.
 
     ``expired``: letters of the record's time may have been deleted, so absence says nothing.
@@ -92,21 +92,21 @@ class Letter:
     reason: Reason | None
     expired: bool
 
-    def account(self) -> Account:
+    def result(self) -> AuditResult:
         """Return what the letter alone says of its record."""
         match self.reason:
             case None:
-                return Account.UNKNOWN if self.expired else Account.MISSING
+                return AuditResult.UNKNOWN if self.expired else AuditResult.MISSING
             case Reason.CONFLICT:
-                return Account.CONFLICT
+                return AuditResult.CONFLICT
             case _:
-                return Account.DEAD
+                return AuditResult.DEAD
 
 
-def rejected(letter: Letter) -> Judged:
+def rejected(letter: DeadLetterEntry) -> Judgement:
     """Judge a record that can never be applied: its dead letter is all there can be."""
-    account = letter.account()
-    return Judged(account, None, "its dead letter is not there" if letter.reason is None else "")
+    account = letter.result()
+    return Judgement(account, None, "its dead letter is not there" if letter.reason is None else "")
 
 
 def document_of(write: Write) -> Identity:
@@ -120,15 +120,15 @@ def document_of(write: Write) -> Identity:
             assert_never(write)
 
 
-def half_of(write: Write) -> Half:
+def part_of(write: Write) -> DocumentPart:
     """Return the part of its document that a write is about."""
     match write:
         case EventWrite():
-            return Half.EVENT
+            return DocumentPart.EVENT
         case CreateWrite():
-            return Half.CREATE
+            return DocumentPart.CREATE
         case EndWrite():
-            return Half.END
+            return DocumentPart.END
         case _:
             assert_never(write)
 
@@ -137,8 +137,8 @@ def stored(
     write: Write,
     document: Stored | None,
     sessions: Sequence[Stored],
-    letter: Letter,
-) -> Judged:
+    letter: DeadLetterEntry,
+) -> Judgement:
     """Judge a record by the document that should hold it, and an event by its session too.
 
     ``document`` is the only one that has its identity, ``sessions`` are all of its session.
@@ -150,77 +150,81 @@ def stored(
         return _with_session(write, sessions, APPLIED)
     if not isinstance(write, EventWrite) and guard_of(write).holds(document):
         if _came_from(write, document):
-            return _about(write, Account.ALTERED, f"{_noun(write)} taken back")
+            return _about(write, AuditResult.ALTERED, f"{_noun(write)} taken back")
         return _without(write, letter, f"{_noun(write)} is not in it")
     return _compared(write, document, sessions, letter)
 
 
-def repeated(write: Write, documents: int) -> Judged:
+def repeated(write: Write, documents: int) -> Judgement:
     """Judge a record whose identity more than one document has."""
-    return _about(write, Account.REPEATED, f"{documents} documents have this identity")
+    return _about(write, AuditResult.REPEATED, f"{documents} documents have this identity")
 
 
 def _compared(
     write: Write,
     document: Stored,
     sessions: Sequence[Stored],
-    letter: Letter,
-) -> Judged:
+    letter: DeadLetterEntry,
+) -> Judgement:
     own = _came_from(write, document)
     if own:
         # Whatever its letters say: a replay over an altered document leaves one of a conflict.
         fields = differing_fields(write.content, document, write.content.keys() - NOT_SAID)
         if fields:
-            return _about(write, Account.ALTERED, f"changed: {', '.join(sorted(fields))}")
+            return _about(write, AuditResult.ALTERED, f"changed: {', '.join(sorted(fields))}")
     result = classify_duplicate(write, document)
     match result.outcome:
         case Outcome.CONFLICT if letter.reason is not None:
-            return Judged(letter.account())
+            return Judgement(letter.result())
         case Outcome.CONFLICT:
-            account = Account.UNKNOWN if letter.expired else Account.SUSPECT
+            account = AuditResult.UNKNOWN if letter.expired else AuditResult.SUSPECT
             return _about(write, account, "conflicts, and no dead letter is there")
         case _:
             return _with_session(write, sessions, APPLIED if own else DUPLICATE)
 
 
-def _with_session(write: Write, sessions: Sequence[Stored], found: Judged) -> Judged:
+def _with_session(write: Write, sessions: Sequence[Stored], found: Judgement) -> Judgement:
     """An event's session must be there, once, and know that it has events."""
     if not isinstance(write, EventWrite):
         return found
     session = ("session", write.session_id)
     if len(sessions) > 1:
-        return Judged(Account.REPEATED, session, f"{len(sessions)} documents have this identity")
+        return Judgement(
+            AuditResult.REPEATED, session, f"{len(sessions)} documents have this identity"
+        )
     if sessions and status_of(sessions[0].get("status")) in PAST_INITIATED:
         return found
     detail = "its session has not begun" if sessions else "its session is not there"
-    return Judged(Account.MISSING, session, detail)
+    return Judgement(AuditResult.MISSING, session, detail)
 
 
-def _without(write: Write, letter: Letter, detail: str) -> Judged:
+def _without(write: Write, letter: DeadLetterEntry, detail: str) -> Judgement:
     """Judge a record that decodes and is not stored.
 
     A letter accounts for it where it was refused for good. One of a conflict does not: what
     the record conflicted with should be there. Nor does one that may have expired.
     """
     if letter.reason is None or letter.reason is Reason.CONFLICT:
-        return _about(write, Account.MISSING, detail)
-    return Judged(letter.account())
+        return _about(write, AuditResult.MISSING, detail)
+    return Judgement(letter.result())
 
 
-def unread(write: Write | Rejected | None, found: Judged) -> Judged:
+def unread(write: Write | Rejected | None, found: Judgement) -> Judgement:
     """Judge a record that the group has not committed: it may have left no trace yet.
 
     ``found`` is what a record that was read would be. What has a document or a letter of its
     own was read all the same.
     """
     has_document = isinstance(write, EventWrite) and found.document != document_of(write)
-    if has_document or found.account not in _TRACELESS:
+    if has_document or found.result not in _TRACELESS:
         return found
-    return Judged(Account.UNREAD, found.document, "the group has not read it yet", found.half)
+    return Judgement(
+        AuditResult.UNREAD, found.document, "the group has not read it yet", found.part
+    )
 
 
-def _about(write: Write, account: Account, detail: str) -> Judged:
-    return Judged(account, document_of(write), detail, half_of(write))
+def _about(write: Write, result: AuditResult, detail: str) -> Judgement:
+    return Judgement(result, document_of(write), detail, part_of(write))
 
 
 def _noun(write: CreateWrite | EndWrite) -> str:
