@@ -40,12 +40,11 @@ from consumer.kafka.range_reader import keep_ends_told, open_range_reader
 from consumer.kafka.source import KafkaSource
 from consumer.kafka.topics import TopicDescription, open_admin
 from consumer.mongo.opening import OpenStore, open_store
-from consumer.observability.health import Health
-from consumer.observability.http import serve
-from consumer.observability.logging import configure_logging, get_logger, tell_end
+from consumer.observability.health import Health, serve
+from consumer.observability.log_writer import LogWriter
+from consumer.observability.logs import configure_logging, get_logger, tell_end
 from consumer.observability.metrics import Metrics
 from consumer.observability.observer import EngineObserver
-from consumer.observability.writer import LogWriter
 from consumer.settings import OnGap, Settings, exposed_files
 from consumer.state.retention import Retention
 

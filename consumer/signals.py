@@ -172,7 +172,7 @@ def _last_words(error: Exception, name: str) -> tuple[int, str]:
         return ExitCode.PRECONDITION, "\n".join(_lines(error, name))
     if isinstance(error, RuntimeError) and type(error).__name__ == "Abort":
         return ExitCode.FOUND, f"{name}: given up"
-    from consumer.observability.failures import describe_failure  # noqa: PLC0415 -- as above
+    from consumer.observability.redaction import describe_failure  # noqa: PLC0415 -- as above
 
     return ExitCode.TASK_DIED, f"{name}: a defect ended it\n{describe_failure(error)}"
 
@@ -195,7 +195,7 @@ def leave(code: int, words: str = "") -> NoReturn:
     # the last that it says.
     atexit._run_exitfuncs()  # noqa: SLF001 -- nothing public runs them
     if words:
-        from consumer.observability.writer import STANDARD_ERROR, LogWriter, own_copy  # noqa: PLC0415 -- as above
+        from consumer.observability.log_writer import STANDARD_ERROR, LogWriter, own_copy  # noqa: PLC0415 -- as above
 
         writer = LogWriter(own_copy(STANDARD_ERROR))
         writer.write(words.removesuffix("\n"))

@@ -23,14 +23,12 @@ from rich.text import Text
 
 from consumer.commands.common.output import console
 from consumer.commands.show import event_line
-from consumer.demo import crash
-from consumer.demo.comparison import Comparison, open_stored
-from consumer.demo.crash import CrashTest
-from consumer.demo.material import Material, prepare
-from consumer.demo.report import Report, print_report
-from consumer.demo.screen import Scene, Screen, Step, open_screen
+from consumer.demo import scenario
+from consumer.demo.consumers import DemoConfig
+from consumer.demo.dataset import Comparison, Dataset, load_dataset, open_stored
+from consumer.demo.scenario import CrashScenario
+from consumer.demo.screen import DemoProgress, DemoResult, Screen, Step, open_screen, print_result
 from consumer.demo.servers import embedded_servers
-from consumer.demo.surroundings import Surroundings
 from consumer.errors import ExitCode, PreconditionError, TransientError
 from consumer.kafka.range_reader import open_range_reader
 from consumer.mongo.reading import open_session_reader
@@ -48,8 +46,8 @@ _BEFORE: Final = (
 )
 _READ, _SERVERS, _TOPICS = range(len(_BEFORE))
 _CRASH: Final = len(_BEFORE)
-_COMPARE: Final = _CRASH + len(crash.STEPS)
-_STEPS: Final = (*_BEFORE, *crash.STEPS, "compare every document with what was published")
+_COMPARE: Final = _CRASH + len(scenario.STEPS)
+_STEPS: Final = (*_BEFORE, *scenario.STEPS, "compare every document with what was published")
 
 
 def run_demo(*, all_sessions: bool, sessions: int) -> int:
@@ -58,7 +56,7 @@ def run_demo(*, all_sessions: bool, sessions: int) -> int:
     Raises ``PreconditionError`` where a server is missing or does not answer any more, or
     where a consumer ends by itself.
     """
-    # What the Kafka client logs while members come and go would tear the picture apart.
+    # What the Kafka client logs while consumers come and go would tear the picture apart.
     logger = logging.getLogger("aiokafka")
     logger.addHandler(logging.NullHandler())
     logger.propagate = False
@@ -70,11 +68,11 @@ def run_demo(*, all_sessions: bool, sessions: int) -> int:
             raise
         sys.stderr.write("consumer: the demo was terminated\n")
         return _TERMINATED
-    print_report(report, out)
+    print_result(report, out)
     return ExitCode.DONE if report.agrees else ExitCode.FOUND
 
 
-async def _demo(out: Console, sessions: int | None, terminated: Event) -> Report:
+async def _demo(out: Console, sessions: int | None, terminated: Event) -> DemoResult:
     """Show the demo. SIGTERM sets ``terminated`` and clears everything away, as Ctrl-C does."""
     task = asyncio.current_task()
 
@@ -84,63 +82,63 @@ async def _demo(out: Console, sessions: int | None, terminated: Event) -> Report
             task.cancel()
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminate)
-    scene = Scene([Step(title) for title in _STEPS])
-    with open_screen(scene, out) as screen:
+    progress = DemoProgress([Step(title) for title in _STEPS])
+    with open_screen(progress, out) as screen:
         try:
             return await _on_screen(screen, sessions)
         except TransientError as error:
             raise PreconditionError(f"a server of the demo does not answer: {error}") from error
 
 
-async def _on_screen(screen: Screen, sessions: int | None) -> Report:
+async def _on_screen(screen: Screen, sessions: int | None) -> DemoResult:
     began = time.monotonic()
-    material = _prepared(screen, sessions)
+    dataset = _prepared(screen, sessions)
     async with AsyncExitStack() as stack:
         with screen.step(_SERVERS) as step:
-            surroundings = Surroundings.of(await stack.enter_async_context(embedded_servers()))
+            config = DemoConfig.of(await stack.enter_async_context(embedded_servers()))
             step.result = "Tansu and SecantusDB; nothing of it is kept"
-        await _create_topics(screen, surroundings)
-        stored = await stack.enter_async_context(open_stored(surroundings.mongo))
+        await _create_topics(screen, config)
+        stored = await stack.enter_async_context(open_stored(config.mongo))
         logs = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="consumer-demo-")))
-        survivor, code = await CrashTest(screen, _CRASH, surroundings, stored).run(material, logs)
+        survivor, code = await CrashScenario(screen, _CRASH, config, stored).run(dataset, logs)
         with screen.step(_COMPARE):
             comparisons = [
-                *await stored.compare(material.expected),
-                Comparison("dead letters", 0, await _dead_letters(surroundings)),
+                *await stored.compare(dataset.expected),
+                Comparison("dead letters", 0, await _dead_letters(config)),
                 Comparison(f"exit code of {survivor.name}", ExitCode.DONE, code),
             ]
-        transcript = await _transcript(surroundings, material.shown)
-        return Report(comparisons, transcript, time.monotonic() - began)
+        transcript = await _transcript(config, dataset.shown)
+        return DemoResult(comparisons, transcript, time.monotonic() - began)
 
 
-def _prepared(screen: Screen, sessions: int | None) -> Material:
+def _prepared(screen: Screen, sessions: int | None) -> Dataset:
     with screen.step(_READ) as step:
-        material = prepare(sessions)
-        screen.scene.total = len(material.messages)
-        screen.scene.events = len(material.expected.events)
-        count = material.expected.session_count
-        step.result = f"{count:,} {material.source}, {screen.scene.total:,} messages"
-        if screen.scene.total > _MANY:
+        dataset = load_dataset(sessions)
+        screen.progress.total = len(dataset.messages)
+        screen.progress.events = len(dataset.expected.events)
+        count = dataset.expected.session_count
+        step.result = f"{count:,} {dataset.source}, {screen.progress.total:,} messages"
+        if screen.progress.total > _MANY:
             step.result += "; storing them takes some minutes"
-    return material
+    return dataset
 
 
-async def _create_topics(screen: Screen, surroundings: Surroundings) -> None:
+async def _create_topics(screen: Screen, config: DemoConfig) -> None:
     with screen.step(_TOPICS) as step:
-        names = [*Topics().names, surroundings.dead_letters.topic]
-        await create_topics(surroundings.kafka, names, _PARTITIONS)
+        names = [*Topics().names, config.dead_letters.topic]
+        await create_topics(config.kafka, names, _PARTITIONS)
         step.result = f"{', '.join(names)}; {_PARTITIONS} partitions each"
 
 
-async def _dead_letters(surroundings: Surroundings) -> int:
+async def _dead_letters(config: DemoConfig) -> int:
     """Return how many batches of dead letters there are: that is what this broker counts."""
-    async with open_range_reader(surroundings.kafka) as reader:
-        partitions = await reader.partitions_of([surroundings.dead_letters.topic])
+    async with open_range_reader(config.kafka) as reader:
+        partitions = await reader.partitions_of([config.dead_letters.topic])
         return sum((await reader.ends(partitions)).values())
 
 
-async def _transcript(surroundings: Surroundings, session_id: str | None) -> Sequence[Text]:
+async def _transcript(config: DemoConfig, session_id: str | None) -> Sequence[Text]:
     if session_id is None:
         return []
-    async with open_session_reader(surroundings.mongo) as reader:
+    async with open_session_reader(config.mongo) as reader:
         return [event_line(event) async for event in reader.events(session_id)]

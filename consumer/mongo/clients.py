@@ -26,7 +26,7 @@ from pymongo.errors import PyMongoError
 from pymongo.read_concern import ReadConcern
 
 from consumer.errors import SettingsError
-from consumer.settings.groups import MongoSettings
+from consumer.settings.model import MongoSettings
 from consumer.settings.values import Driver
 
 Document = dict[str, Any]

@@ -12,7 +12,7 @@ from typing import Any
 
 from consumer.checks import CheckResult
 from consumer.mongo.collections import EVENT_KEY, SESSION_KEY
-from consumer.settings.groups import MongoSettings
+from consumer.settings.model import MongoSettings
 
 
 @dataclass(frozen=True, slots=True)

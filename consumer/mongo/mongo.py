@@ -15,7 +15,7 @@ from consumer.mongo.clients import Client, collection_of, database_of
 from consumer.mongo.clients import Collection as MongoCollection
 from consumer.mongo.collections import BulkReply, WriteFailure
 from consumer.mongo.failures import translated
-from consumer.settings.groups import MongoSettings
+from consumer.settings.model import MongoSettings
 from consumer.state.bson_compare import RAW
 from consumer.state.writes import SessionUpdate
 

@@ -18,7 +18,7 @@ from consumer.mongo.mongo import MongoCollections
 from consumer.mongo.mongo_store import MongoStore, ignore_cause
 from consumer.mongo.target import target_of
 from consumer.ports import Target
-from consumer.settings.groups import MongoSettings
+from consumer.settings.model import MongoSettings
 
 VERIFY_SECONDS = 120.0
 """How long a unique index that was dropped may go unnoticed."""

@@ -14,7 +14,7 @@ from consumer.mongo.checks import check_collection, check_deployment, check_vers
 from consumer.mongo.clients import ACKNOWLEDGED, Client, Database, database_of
 from consumer.mongo.failures import CodeClass, classify, translated
 from consumer.mongo.indexes import BUILD, Index, check_index, check_others, listed, required_indexes
-from consumer.settings.groups import MongoSettings
+from consumer.settings.model import MongoSettings
 
 INDEX_BUILD_SECONDS = 3600.0
 """How long an index over documents that are already there may take to build."""

@@ -18,7 +18,7 @@ from consumer.mongo.dry_run import Memory, asking, is_taken
 from consumer.mongo.failures import translated
 from consumer.mongo.lookup import LookUp
 from consumer.ports import Application, Store
-from consumer.settings.groups import MongoSettings
+from consumer.settings.model import MongoSettings
 from consumer.state.batch import APPLIED
 from consumer.state.bson_compare import raw_document
 from consumer.state.outcomes import Outcome, Result

@@ -9,7 +9,7 @@ from typing import Any
 from consumer.mongo.clients import Client, database_of
 from consumer.mongo.failures import translated
 from consumer.ports import Target
-from consumer.settings.groups import MongoSettings
+from consumer.settings.model import MongoSettings
 
 COLLECTIONS, SERVERS = "c", "s"
 """What a key rests on, as its first letter: the collections' own ids, or the servers' names."""

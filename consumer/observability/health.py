@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
+from typing import Any
+
+from consumer.errors import PreconditionError
+from consumer.observability.metrics import CONTENT_TYPE, Metrics
+from consumer.settings import HttpSettings
 
 STARTING = "starting"
 EVENT_LOOP = "event_loop"
@@ -87,3 +99,170 @@ class Health:
         unhealthy = self.liveness().reasons
         with self._guard:
             return Verdict({**self._not_ready, **unhealthy})
+
+
+CLIENT_TIMEOUT = 5.0
+"""Seconds that a client may take in all, however slowly it says what it wants."""
+
+MOST_CLIENTS = 16
+"""Clients that are answered at once, each by a thread: probes and scrapers are few."""
+
+SLOT_TIMEOUT = 1.0
+"""Seconds that a client is kept waiting for the thread of another one that was cut off."""
+
+Answer = tuple[HTTPStatus, str, bytes]
+
+
+class HttpServer:
+    """Serves /livez, /readyz and /metrics until it is closed."""
+
+    def __init__(self, host: str, port: int, health: Health, metrics: Metrics) -> None:
+        """Listen at once. Port 0 takes a free one, see ``port``.
+
+        Raises ``PreconditionError`` when the address cannot be listened on.
+        """
+
+        def answer(path: str) -> Answer:
+            return _answer(path, health, metrics)
+
+        try:
+            self._server = _Server((host, port), _handler_class(answer))
+        except OSError as error:
+            raise PreconditionError(
+                f"http.port: cannot listen on {host}:{port}: {error.strerror or error}; "
+                "set another http.port, or none"
+            ) from error
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.1,), name="http", daemon=True
+        )
+        self._thread.start()
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on."""
+        return int(self._server.server_address[1])
+
+    def close(self) -> None:
+        """Stop answering."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+@contextmanager
+def serve(settings: HttpSettings, health: Health, metrics: Metrics) -> Iterator[HttpServer | None]:
+    """Answer while the context is open; nothing is served while no port is set.
+
+    Raises ``PreconditionError`` when the address cannot be listened on.
+    """
+    if settings.port is None:
+        yield None
+        return
+    server = HttpServer(settings.host, settings.port, health, metrics)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+class _Server(ThreadingHTTPServer):
+    """A thread for each client, but only so many, and none for longer than a client may take."""
+
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self._slots = threading.BoundedSemaphore(MOST_CLIENTS)
+        self._guard = threading.Lock()
+        self._until: dict[socket.socket, float] = {}
+        super().__init__(address, handler)
+
+    def server_bind(self) -> None:
+        """Listen, and ask no resolver for a name: it may keep silent, and nobody needs it."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
+
+    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 -- a base's
+        """Answer on a thread; where all are taken the oldest client has had its time."""
+        if not self._slots.acquire(blocking=False):
+            with self._guard:
+                oldest = next(iter(self._until), None)
+            self._cut(oldest)
+            if not self._slots.acquire(timeout=SLOT_TIMEOUT):
+                self.shutdown_request(request)
+                return
+        with self._guard:
+            self._until[request] = time.monotonic() + CLIENT_TIMEOUT
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 -- likewise
+        """Answer, and make room for another client."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            with self._guard:
+                self._until.pop(request, None)
+            self._slots.release()
+
+    def service_actions(self) -> None:
+        """Cut off whoever takes too long: a byte now and then keeps no thread."""
+        with self._guard:
+            late = [who for who, until in self._until.items() if time.monotonic() >= until]
+        for request in late:
+            self._cut(request)
+
+    def _cut(self, request: socket.socket | None) -> None:
+        if request is not None:
+            with contextlib.suppress(OSError):
+                request.shutdown(socket.SHUT_RDWR)
+
+    def handle_error(self, *_: object) -> None:
+        """Say nothing: a probe that hangs up is no event."""
+
+
+def _answer(path: str, health: Health, metrics: Metrics) -> Answer:
+    match path.partition("?")[0]:
+        case "/livez":
+            return _verdict(health.liveness())
+        case "/readyz":
+            return _verdict(health.readiness())
+        case "/metrics":
+            return HTTPStatus.OK, CONTENT_TYPE, metrics.exposition()
+        case _:
+            text = b"/livez /readyz /metrics\n"
+            return HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", text
+
+
+def _verdict(verdict: Verdict) -> Answer:
+    status = HTTPStatus.OK if verdict.good else HTTPStatus.SERVICE_UNAVAILABLE
+    body = {"ok": verdict.good, "reasons": dict(verdict.reasons)}
+    return status, "application/json", json.dumps(body).encode() + b"\n"
+
+
+def _handler_class(answer: Callable[[str], Answer]) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        timeout = CLIENT_TIMEOUT
+        server_version = "consumer"
+        sys_version = ""
+
+        def do_GET(self) -> None:
+            self.wfile.write(self._head())
+
+        def do_HEAD(self) -> None:
+            self._head()
+
+        def _head(self) -> bytes:
+            """Send everything but the body, and return that."""
+            status, content_type, body = answer(self.path)
+            self.send_response(status)
+            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            return body
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing: probes come every few seconds."""
+
+    return Handler

@@ -13,9 +13,8 @@ from consumer.contract.rejection import Reason, Rejected
 from consumer.contract.times import format_time
 from consumer.errors import TransientError
 from consumer.observability.health import STARTING, Health
-from consumer.observability.logging import get_logger
+from consumer.observability.logs import Repeats, Sums, get_logger
 from consumer.observability.metrics import Metrics
-from consumer.observability.repeats import Repeats, Sums
 from consumer.ports import BatchReport, Gap, Hold, Reset, Stage
 from consumer.state.outcomes import MARK_NAMES, Mark, Outcome
 

@@ -1,12 +1,11 @@
 """All settings, frozen. Only ``sources`` in here reads the environment.
 
-``root.Settings`` is the whole, made of the ``groups``; ``values`` are the types of the
-single settings and ``rules`` what holds between them. ``load_settings`` is the way in.
+``model`` has the groups, the whole of them and the rules between single settings; ``values`` has
+the types of single settings. ``load_settings`` is the way in.
 """
 
 from consumer.contract.rejection import KeyPolicy
-from consumer.settings.catalogue import SettingRow, describe
-from consumer.settings.groups import (
+from consumer.settings.model import (
     DeadLetterSettings,
     EngineSettings,
     HttpSettings,
@@ -14,11 +13,9 @@ from consumer.settings.groups import (
     LogSettings,
     MongoSettings,
     SecuritySettings,
+    Settings,
 )
-from consumer.settings.load import load_settings
-from consumer.settings.profiles import embedded_profile
-from consumer.settings.root import Settings
-from consumer.settings.sources import exposed_files
+from consumer.settings.sources import SettingRow, describe, exposed_files, load_settings
 from consumer.settings.values import (
     Driver,
     LogFormat,
@@ -46,7 +43,6 @@ __all__ = [
     "SettingRow",
     "Settings",
     "describe",
-    "embedded_profile",
     "exposed_files",
     "load_settings",
 ]

@@ -12,9 +12,19 @@ import re
 import stat
 import tomllib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any, get_args
 
-from consumer.settings.catalogue import CATALOGUE, ENVIRONMENT_PREFIX
+from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from consumer.errors import SettingsError
+from consumer.settings.model import Settings
+from consumer.settings.values import Allowed
 
 CONFIG_VARIABLE = "CONSUMER_CONFIG"
 FILE_SUFFIX = "_FILE"
@@ -139,3 +149,169 @@ def unknown(name: str, known: Mapping[str, object] | list[str]) -> str:
 
 def _reason(error: OSError | ValueError) -> str:
     return error.strerror or type(error).__name__ if isinstance(error, OSError) else "not UTF-8"
+
+
+ENVIRONMENT_PREFIX = "CONSUMER_"
+GROUP_DELIMITER = "__"
+
+
+@dataclass(frozen=True, slots=True)
+class SettingRow:
+    """One setting, as the documentation shows it.
+
+    ``secret`` marks what is never shown and may come from a file.
+    """
+
+    name: str
+    env: str
+    default: str
+    allowed: str
+    meaning: str
+    secret: bool
+
+
+def describe() -> tuple[SettingRow, ...]:
+    """All settings, in the order of the model."""
+    return tuple(CATALOGUE.values())
+
+
+def environment_name(name: str) -> str:
+    """``kafka.group_id`` as ``CONSUMER_KAFKA__GROUP_ID``."""
+    return ENVIRONMENT_PREFIX + name.upper().replace(".", GROUP_DELIMITER)
+
+
+def _walk(model: type[BaseModel], prefix: str) -> Iterator[SettingRow]:
+    for field_name, field in model.model_fields.items():
+        name = prefix + field_name
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _walk(field.annotation, name + ".")
+        else:
+            yield _row(name, field)
+
+
+def _row(name: str, field: FieldInfo) -> SettingRow:
+    parts = list(_parts(field.annotation))
+    return SettingRow(
+        name=name,
+        env=environment_name(name),
+        default=_shown(field.default),
+        allowed=_allowed([*field.metadata, *parts]),
+        meaning=" ".join((field.description or "").split()),
+        secret=SecretStr in parts,
+    )
+
+
+def _parts(annotation: object) -> Iterator[object]:
+    """Everything an annotation is made of: types, union members, annotations' metadata."""
+    yield annotation
+    for part in get_args(annotation):
+        yield from _parts(part)
+
+
+def _allowed(parts: list[object]) -> str:
+    for part in parts:
+        if isinstance(part, Allowed):
+            return part.words
+    for part in parts:
+        if isinstance(part, type) and issubclass(part, StrEnum):
+            return ", ".join(part)
+        if part is bool:
+            return "true, false"
+    return "any text"
+
+
+def _shown(default: Any) -> str:  # noqa: ANN401 -- a default has any of the settings' types
+    match default:
+        case None:
+            return ""
+        case bool():
+            return str(default).lower()
+        case float():
+            return f"{default:g}"
+        case tuple():
+            return ",".join(default)
+        case SecretStr():
+            return default.get_secret_value()
+        case _:
+            return str(default)
+
+
+CATALOGUE: Mapping[str, SettingRow] = MappingProxyType(
+    {row.name: row for row in _walk(Settings, "")}
+)
+
+
+_LONGEST_QUOTE = 80
+_CREDENTIALS = re.compile(r"(?<=://)\S*@")
+
+
+def load_settings(overrides: Mapping[str, object] | None = None) -> Settings:
+    """Read the settings: ``overrides`` win over the environment, which wins over the TOML file.
+
+    ``overrides`` holds a command's options by dotted name (``kafka.group_id``); one that is
+    None was not given. Raises ``SettingsError`` with one line for each problem.
+    """
+    problems: list[str] = []
+    variables = environment()
+    path = variables.get(CONFIG_VARIABLE)
+    values = {
+        **(from_toml(path, problems) if path else {}),
+        **from_environment(variables, problems),
+        **_given(overrides or {}, problems),
+    }
+    try:
+        settings = Settings.model_validate(_nested(values))
+    except ValidationError as error:
+        problems.extend(line for details in error.errors() for line in _lines(details, values))
+    if problems:
+        # Raised here and not in the handler: the validator's own error would quote values.
+        raise SettingsError("\n".join(dict.fromkeys(problems)))
+    return settings
+
+
+def _given(overrides: Mapping[str, object], problems: list[str]) -> dict[str, object]:
+    problems.extend(unknown(name, CATALOGUE) for name in overrides if name not in CATALOGUE)
+    return {
+        name: value for name, value in overrides.items() if value is not None and name in CATALOGUE
+    }
+
+
+def _nested(values: Mapping[str, object]) -> dict[str, dict[str, object]]:
+    tree: dict[str, dict[str, object]] = {}
+    for name, value in values.items():
+        *groups, leaf = name.split(".")
+        node: dict[str, object] = tree.setdefault(groups[0], {})
+        for group in groups[1:]:
+            inner = node.setdefault(group, {})
+            if not isinstance(inner, dict):  # no setting has the name of a group
+                raise TypeError(name)
+            node = inner
+        node[leaf] = value
+    return tree
+
+
+def _lines(details: ErrorDetails, values: Mapping[str, object]) -> Iterator[str]:
+    name = _name(details["loc"])
+    if not name:  # a rule across fields; its lines name the fields themselves
+        yield from details["ctx"]["error"].args[0].split("\n")
+        return
+    row = CATALOGUE[name]
+    said = "the value (not shown)" if row.secret else _quoted(values.get(name))
+    why = f" ({details['ctx']['error']})" if details["type"] == "value_error" else ""
+    yield f"{name}: {said} is not allowed{why}; allowed: {row.allowed}"
+
+
+def _name(location: tuple[int | str, ...]) -> str:
+    """The setting an error is about; the place inside a list is of no use to its reader."""
+    name = ""
+    for part in location:
+        name = f"{name}.{part}" if name else str(part)
+        if name in CATALOGUE:
+            return name
+    return ""
+
+
+def _quoted(value: object) -> str:
+    """Repeat a refused value, without what looks like credentials in an address."""
+    text = _CREDENTIALS.sub("***@", repr(value))
+    return text if len(text) <= _LONGEST_QUOTE else text[:_LONGEST_QUOTE] + "…"

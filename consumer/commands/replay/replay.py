@@ -42,7 +42,7 @@ from consumer.kafka.ranges import (
 )
 from consumer.kafka.selector import Selector
 from consumer.kafka.throttle import Throttle
-from consumer.observability.logging import configure_logging, get_logger
+from consumer.observability.logs import configure_logging, get_logger
 from consumer.settings import OnGap, Settings
 
 LANES_PER_WORKER = 2

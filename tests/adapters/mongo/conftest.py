@@ -12,7 +12,7 @@ from consumer.mongo.clients import Client, close_client, open_client
 from consumer.mongo.collections import Collections
 from consumer.mongo.mongo import MongoCollections
 from consumer.mongo.readiness import prepare
-from consumer.settings.groups import MongoSettings
+from consumer.settings.model import MongoSettings
 from consumer.settings.values import Driver
 from tests.fakes.collections import MemoryCollections
 

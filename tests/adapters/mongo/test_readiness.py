@@ -15,7 +15,7 @@ from consumer.mongo.indexes import Index, check_index, check_others, required_in
 from consumer.mongo.opening import open_store
 from consumer.mongo.readiness import inspect, prepare
 from consumer.mongo.target import LONGEST_NAME, _servers, target, target_of
-from consumer.settings.groups import MongoSettings
+from consumer.settings.model import MongoSettings
 from consumer.settings.values import Driver
 from tests.unit.state.builders import event, write
 

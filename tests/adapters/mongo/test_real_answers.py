@@ -16,7 +16,7 @@ from consumer.checks import CheckStatus
 from consumer.errors import PreconditionError, TransientError
 from consumer.mongo.indexes import Index, required_indexes
 from consumer.mongo.opening import OpenStore, open_store
-from consumer.settings.groups import MongoSettings
+from consumer.settings.model import MongoSettings
 from consumer.settings.values import Driver
 from consumer.state.outcomes import Outcome
 from tests.unit.state.builders import created, event, write

@@ -10,6 +10,7 @@ import pytest
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
 from consumer.contract.record import Record, TopicPartition
+from consumer.demo.consumers import EMBEDDED_BROKER
 from consumer.engine.assignment import Assignment
 from consumer.engine.breaker import Breaker, BreakerLimits
 from consumer.engine.pipeline import DECODED_AT_ONCE, Batch, Pipeline
@@ -19,7 +20,7 @@ from consumer.errors import SettingsError
 from consumer.kafka.client import _consumer_options
 from consumer.kafka.preconditions import check_topics
 from consumer.kafka.topics import TopicDescription
-from consumer.settings import DeadLetterSettings, KafkaSettings, embedded_profile, load_settings
+from consumer.settings import DeadLetterSettings, KafkaSettings, load_settings
 from consumer.state.outcomes import NO_MARK, Mark, Outcome, Result
 from tests.fakes.observer import RecordingObserver
 from tests.faults.kafka.clusters import mocked
@@ -177,7 +178,7 @@ def test_times_under_which_a_member_could_never_join_are_refused(
 
 @pytest.mark.reliability("A8")
 def test_the_profile_of_the_embedded_broker_keeps_the_rules() -> None:
-    load_settings(embedded_profile())
+    load_settings(EMBEDDED_BROKER)
 
 
 @pytest.mark.reliability("A8")

@@ -24,7 +24,7 @@ from consumer.kafka.dead_letters import (
     open_producer,
 )
 from consumer.kafka.range_reader import open_range_reader
-from consumer.observability.logging import configure_logging, get_logger
+from consumer.observability.logs import configure_logging, get_logger
 from consumer.ports import Stage
 from consumer.settings import (
     DeadLetterSettings,

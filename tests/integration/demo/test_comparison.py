@@ -11,8 +11,7 @@ from pydantic import SecretStr
 from pymongo import MongoClient
 from pymongo.collection import Collection
 
-from consumer.demo.comparison import open_stored
-from consumer.demo.expectation import Expectation
+from consumer.demo.dataset import Expectation, open_stored
 from consumer.settings import MongoSettings
 
 Documents = Collection[dict[str, Any]]

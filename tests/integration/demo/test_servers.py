@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
+from consumer.demo.consumers import DemoConfig
 from consumer.demo.servers import embedded_kafka, embedded_mongodb, embedded_servers
-from consumer.demo.surroundings import Surroundings
 from consumer.kafka.topics import open_admin
 from consumer.mongo.reading import open_session_reader
 from producer_tools.brokers import create_topics
@@ -28,10 +28,10 @@ async def listens(address: str) -> bool:
 
 async def test_both_servers_answer_at_once_and_are_gone_afterwards() -> None:
     async with embedded_servers() as servers:
-        surroundings = Surroundings.of(servers)
-        async with open_admin(surroundings.kafka) as admin:
+        config = DemoConfig.of(servers)
+        async with open_admin(config.kafka) as admin:
             assert await admin.raw.list_topics() == []
-        async with open_session_reader(surroundings.mongo) as reader:
+        async with open_session_reader(config.mongo) as reader:
             assert await reader.session("nobody") is None
     assert not await listens(servers.bootstrap_servers)
     assert not await listens(servers.mongodb_uri)
@@ -60,7 +60,7 @@ async def test_a_server_ends_when_its_user_is_cancelled() -> None:
 
 async def test_a_broker_without_idempotence_is_written_to_with_one_warning() -> None:
     async with embedded_servers() as servers:
-        kafka = Surroundings.of(servers).kafka
+        kafka = DemoConfig.of(servers).kafka
         await create_topics(kafka, Topics().names, 2)
         await create_topics(kafka, Topics().names, 2)  # what is there already is left alone
         warnings: list[str] = []

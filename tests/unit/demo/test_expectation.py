@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from consumer.demo.expectation import Expectation, fingerprint
+from consumer.demo.dataset import Expectation, fingerprint
 from producer_tools.conversations import small_set
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

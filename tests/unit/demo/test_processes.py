@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from consumer.demo import lifeline
-from consumer.demo.processes import child_process, last_line, stop, with_settings
+from consumer.demo import die_with_parent
+from consumer.demo.servers import child_process, last_line, stop, with_settings
 
 READY_THEN_WAIT = "print('ready', flush=True); import signal; signal.pause()"
 STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {READY_THEN_WAIT}"
@@ -60,7 +60,7 @@ def test_a_process_does_not_outlive_a_parent_that_is_killed() -> None:
         "signal.pause()\n"
     )
     parent = subprocess.Popen(
-        [sys.executable, "-c", starter, lifeline.__file__], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", starter, die_with_parent.__file__], stdout=subprocess.PIPE, text=True
     )
     with parent:
         assert parent.stdout is not None

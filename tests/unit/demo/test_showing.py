@@ -8,9 +8,15 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from consumer.demo.comparison import Comparison
-from consumer.demo.report import Report, print_report
-from consumer.demo.screen import LiveScreen, Scene, Step, open_screen
+from consumer.demo.dataset import Comparison
+from consumer.demo.screen import (
+    DemoProgress,
+    DemoResult,
+    LiveScreen,
+    Step,
+    open_screen,
+    print_result,
+)
 
 GOOD = [Comparison("sessions", 1000, 1000), Comparison("dead letters", 0, 0)]
 BAD = [*GOOD, Comparison("events", 1000, 999)]
@@ -25,12 +31,12 @@ def written(out: Console) -> str:
     return out.file.getvalue()
 
 
-def scene() -> Scene:
-    return Scene([Step("first thing"), Step("second thing")])
+def progress() -> DemoProgress:
+    return DemoProgress([Step("first thing"), Step("second thing")])
 
 
 def test_piped_steps_are_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    with open_screen(scene(), console(terminal=False)) as screen, screen.step(0) as step:
+    with open_screen(progress(), console(terminal=False)) as screen, screen.step(0) as step:
         step.result = "went well"
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "first thing …"
@@ -38,7 +44,7 @@ def test_piped_steps_are_lines(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_piped_progress_is_told_once_a_quarter(capsys: pytest.CaptureFixture[str]) -> None:
-    seen = scene()
+    seen = progress()
     with open_screen(seen, console(terminal=False)) as screen:
         seen.events = 1000
         for seen.stored in range(0, 1001, 10):
@@ -50,14 +56,14 @@ def test_piped_progress_is_told_once_a_quarter(capsys: pytest.CaptureFixture[str
 
 def test_on_a_terminal_all_steps_are_there_from_the_beginning() -> None:
     out = console(terminal=True)
-    with open_screen(scene(), out) as screen, screen.step(0):
+    with open_screen(progress(), out) as screen, screen.step(0):
         pass
     assert "first thing" in written(out)
     assert "second thing" in written(out)
 
 
 def test_a_drawing_shows_how_far_it_is() -> None:
-    seen, out = scene(), console(terminal=False)
+    seen, out = progress(), console(terminal=False)
     seen.total, seen.published, seen.events, seen.stored = 2000, 1500, 1000, 250
     out.print(LiveScreen(seen))
     assert "1500/2000" in written(out)
@@ -68,8 +74,8 @@ def test_a_drawing_shows_how_far_it_is() -> None:
 def test_a_report_says_whether_everything_agrees(terminal: bool) -> None:
     for comparisons, verdict in ((GOOD, "Everything agrees."), (BAD, "Something does not agree.")):
         out = console(terminal=terminal)
-        report = Report(comparisons, [Text("12:00  user  hello")], 12.3)
-        print_report(report, out)
+        report = DemoResult(comparisons, [Text("12:00  user  hello")], 12.3)
+        print_result(report, out)
         assert report.agrees is (comparisons is GOOD)
         assert verdict in written(out)
         assert "hello" in written(out)
@@ -77,6 +83,6 @@ def test_a_report_says_whether_everything_agrees(terminal: bool) -> None:
 
 def test_a_piped_report_marks_what_is_wrong() -> None:
     out = console(terminal=False)
-    print_report(Report(BAD, [], 1.0), out)
+    print_result(DemoResult(BAD, [], 1.0), out)
     assert "events: expected 1,000, found 999: WRONG" in written(out)
     assert "sessions: expected 1,000, found 1,000: ok" in written(out)

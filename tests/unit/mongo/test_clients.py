@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from consumer.mongo import clients
 from consumer.mongo.clients import close_client, open_client, servers_of
-from consumer.settings.groups import MongoSettings
+from consumer.settings.model import MongoSettings
 from consumer.settings.values import Driver
 
 NOBODY = SecretStr("mongodb://127.0.0.1:9/?directConnection=true")

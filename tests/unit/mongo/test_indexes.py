@@ -6,7 +6,7 @@ import pytest
 
 from consumer.checks import CheckStatus
 from consumer.mongo.indexes import Index, check_index, required_indexes
-from consumer.settings.groups import MongoSettings
+from consumer.settings.model import MongoSettings
 
 
 @pytest.mark.parametrize("required", required_indexes(MongoSettings()), ids=lambda one: one.name)

@@ -14,8 +14,7 @@ import pytest
 
 from consumer.contract.record import TopicPartition
 from consumer.errors import PreconditionError
-from consumer.observability.health import Health
-from consumer.observability.http import MOST_CLIENTS, HttpServer, serve
+from consumer.observability.health import MOST_CLIENTS, Health, HttpServer, serve
 from consumer.observability.metrics import Metrics
 from consumer.settings import HttpSettings
 
@@ -100,7 +99,7 @@ def test_a_client_that_says_nothing_keeps_nobody_waiting(server: HttpServer) -> 
 def test_a_client_that_trickles_keeps_no_thread(
     server: HttpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("consumer.observability.http.CLIENT_TIMEOUT", 0.3)
+    monkeypatch.setattr("consumer.observability.health.CLIENT_TIMEOUT", 0.3)
     with socket.create_connection(("127.0.0.1", server.port)) as client:
         client.settimeout(0.05)  # a byte every now and then, for ten seconds
         assert any(hung_up(client) for _ in range(200))

@@ -7,7 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.observability.repeats import MOST_KEYS, Repeats
+from consumer.observability.logs import MOST_KEYS, Repeats
 
 
 def test_the_first_passes_and_its_like_is_held_back_for_the_interval() -> None:

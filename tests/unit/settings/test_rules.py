@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from consumer.demo.consumers import EMBEDDED_BROKER
 from consumer.errors import SettingsError
-from consumer.settings import KafkaSettings, Settings, embedded_profile, load_settings
+from consumer.settings import KafkaSettings, Settings, load_settings
 
 SASL = {
     "kafka.security.protocol": "SASL_SSL",
@@ -111,7 +112,7 @@ def test_a_user_name_and_files_of_certificates_go_together_over_sasl_ssl() -> No
 
 
 def test_the_profile_of_the_embedded_servers_keeps_every_rule() -> None:
-    settings = load_settings(embedded_profile())
+    settings = load_settings(EMBEDDED_BROKER)
     assert settings.kafka.session_timeout == 6.0
     assert settings.dead_letters.idempotent is False
 

@@ -13,10 +13,32 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from consumer.demo.processes import child_process, last_line, stop, with_settings
-from consumer.demo.servers import HOST, free_port
+from consumer.demo.servers import (
+    HOST,
+    EmbeddedServers,
+    child_process,
+    free_port,
+    last_line,
+    stop,
+    with_settings,
+)
+from consumer.settings import (
+    DeadLetterSettings,
+    KafkaSettings,
+    MongoSettings,
+)
+
+EMBEDDED_BROKER: Final[Mapping[str, object]] = {
+    "kafka.session_timeout": 6.0,
+    "kafka.request_timeout": 5.0,
+    "kafka.rebalance_timeout": 4.0,
+    "kafka.heartbeat_interval": 1.0,
+    "dead_letters.idempotent": False,
+}
+"""Settings that suit the embedded broker: quick takeovers, in seconds, and no idempotent producer,
+which it does not have."""
 
 _SCRAPE_SECONDS: Final = 2.0
 _SAMPLE: Final = re.compile(
@@ -25,7 +47,7 @@ _SAMPLE: Final = re.compile(
 _OUTCOME: Final = re.compile(r'outcome="(\w+)"')
 
 
-class MemberState(StrEnum):
+class ConsumerState(StrEnum):
     """How a consumer is doing, in the words that are shown."""
 
     JOINING = "joining the group"
@@ -36,29 +58,29 @@ class MemberState(StrEnum):
 
 
 @dataclass(slots=True)
-class Member:
+class ConsumerProcess:
     """One ``consumer run``, and its metrics as they were last read."""
 
     name: str
     port: int
     process: Process
     log: Path
-    state: MemberState = MemberState.JOINING
+    state: ConsumerState = ConsumerState.JOINING
     partitions: int = 0
     lag: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
 
     async def look(self) -> None:
-        """Read the metrics again; a member that does not answer keeps those it had."""
-        if self.state in {MemberState.KILLED, MemberState.STOPPED}:
+        """Read the metrics again; a consumer that does not answer keeps those it had."""
+        if self.state in {ConsumerState.KILLED, ConsumerState.STOPPED}:
             return
         if self.process.returncode is not None:
-            self.state = MemberState.ENDED
+            self.state = ConsumerState.ENDED
             return
         with suppress(OSError, TimeoutError, ValueError):
             self.read(await _scrape(self.port))
         if self.partitions:
-            self.state = MemberState.CONSUMING
+            self.state = ConsumerState.CONSUMING
 
     def read(self, exposition: str) -> None:
         """Take the metrics from their text format."""
@@ -79,12 +101,12 @@ class Member:
         """End it as a crash does: nothing is drained and nothing committed."""
         self.process.send_signal(signal.SIGKILL)
         await self.process.wait()
-        self.state, self.partitions, self.lag = MemberState.KILLED, 0, 0
+        self.state, self.partitions, self.lag = ConsumerState.KILLED, 0, 0
 
     async def stop(self, patience: float) -> int:
         """Ask it to drain and end, and return its exit code."""
         code = await stop(self.process, patience)
-        self.state, self.partitions = MemberState.STOPPED, 0
+        self.state, self.partitions = ConsumerState.STOPPED, 0
         return code
 
     def last_words(self) -> str:
@@ -93,15 +115,15 @@ class Member:
 
 
 @asynccontextmanager
-async def run_member(
+async def run_consumer(
     name: str, settings: Mapping[str, object], directory: Path
-) -> AsyncIterator[Member]:
+) -> AsyncIterator[ConsumerProcess]:
     """Run ``consumer run`` with these settings, and none from outside, until the body ends."""
     port, log = free_port(), directory / f"{name}.log"
     http = {"http.host": HOST, "http.port": port}
     command = with_settings({**settings, **http}, [sys.executable, "-m", "consumer", "run"])
     async with child_process(command, log=log) as process:
-        yield Member(name, port, process, log)
+        yield ConsumerProcess(name, port, process, log)
 
 
 async def _scrape(port: int) -> str:
@@ -112,3 +134,42 @@ async def _scrape(port: int) -> str:
             return (await reader.read()).decode()
         finally:
             writer.close()
+
+
+@dataclass(frozen=True, slots=True)
+class DemoConfig:
+    """The settings as groups, for this process, and by dotted name, for the consumers."""
+
+    overrides: Mapping[str, object]
+    kafka: KafkaSettings
+    mongo: MongoSettings
+    dead_letters: DeadLetterSettings
+
+    @classmethod
+    def of(cls, servers: EmbeddedServers) -> DemoConfig:
+        """Return the settings for these servers."""
+        overrides = {
+            **EMBEDDED_BROKER,
+            "kafka.bootstrap_servers": servers.bootstrap_servers,
+            "kafka.group_id": "demo",
+            "mongo.uri": servers.mongodb_uri,
+            # The embedded database has one core's worth of Python: on a busy machine a large
+            # batch would miss its deadline, and be applied again, over and over.
+            "mongo.timeout": 60.0,
+            "engine.max_poll_records": 500,
+            "log.format": "json",
+        }
+        return cls(
+            overrides,
+            KafkaSettings(**_group(overrides, "kafka.")),
+            MongoSettings(**_group(overrides, "mongo.")),
+            DeadLetterSettings(**_group(overrides, "dead_letters.")),
+        )
+
+
+def _group(overrides: Mapping[str, object], prefix: str) -> dict[str, Any]:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in overrides.items()
+        if name.startswith(prefix)
+    }

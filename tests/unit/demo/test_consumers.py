@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import cast
 
 from consumer.contract.record import TopicPartition
-from consumer.demo.members import Member, MemberState
+from consumer.demo.consumers import ConsumerProcess, ConsumerState
 from consumer.observability.metrics import Metrics
 from consumer.ports import PartitionReport
 from consumer.state.outcomes import Outcome
@@ -24,8 +24,8 @@ class StandIn:
     returncode: int | None = None
 
 
-def member(process: StandIn | None = None) -> Member:
-    return Member("consumer-1", 0, cast("Process", process or StandIn()), Path("log"))
+def consumer(process: StandIn | None = None) -> ConsumerProcess:
+    return ConsumerProcess("consumer-1", 0, cast("Process", process or StandIn()), Path("log"))
 
 
 def test_counts_are_added_up_over_the_partitions() -> None:
@@ -35,14 +35,14 @@ def test_counts_are_added_up_over_the_partitions() -> None:
         metrics.lag(partition, 10 * number)
         outcomes = Counter({Outcome.APPLIED: 1500 + number, Outcome.REDELIVERED: 2})
         metrics.settled(partition, PartitionReport(first=0, end=9, outcomes=outcomes))
-    watched = member()
+    watched = consumer()
     watched.read(metrics.exposition().decode())
     assert (watched.partitions, watched.lag) == (3, 30)
     assert watched.outcomes == Counter({"applied": 4503, "redelivered": 6})
 
 
 def test_reading_again_replaces_what_was_read() -> None:
-    metrics, watched = Metrics(), member()
+    metrics, watched = Metrics(), consumer()
     metrics.assigned(PARTITIONS)
     watched.read(metrics.exposition().decode())
     watched.read(metrics.exposition().decode())
@@ -50,12 +50,12 @@ def test_reading_again_replaces_what_was_read() -> None:
 
 
 async def test_a_member_that_does_not_answer_yet_is_joining() -> None:
-    watched = member()
+    watched = consumer()
     await watched.look()
-    assert watched.state is MemberState.JOINING
+    assert watched.state is ConsumerState.JOINING
 
 
 async def test_a_member_whose_process_is_gone_has_ended() -> None:
-    watched = member(StandIn(returncode=3))
+    watched = consumer(StandIn(returncode=3))
     await watched.look()
-    assert watched.state is MemberState.ENDED
+    assert watched.state is ConsumerState.ENDED

@@ -16,9 +16,14 @@ import structlog
 from pydantic import SecretStr
 
 from consumer.errors import TransientError
-from consumer.observability.libraries import LIBRARIES, REPEAT_INTERVAL, LibraryHandler
-from consumer.observability.logging import configure_logging, get_logger
-from consumer.observability.writer import MOST_WAITING
+from consumer.observability.log_writer import MOST_WAITING
+from consumer.observability.logs import (
+    LIBRARIES,
+    REPEAT_INTERVAL,
+    LibraryHandler,
+    configure_logging,
+    get_logger,
+)
 from consumer.settings import LogFormat, LogLevel, LogSettings, MongoSettings, Settings
 
 CANARY = "hunter2-canary"
@@ -207,7 +212,7 @@ def test_a_libraries_wrong_arguments_do_not_cost_its_message(start: Start) -> No
 
 PROGRAM = """
 import logging, sys
-from consumer.observability.logging import configure_logging, get_logger
+from consumer.observability.logs import configure_logging, get_logger
 from consumer.settings import Settings
 writer = configure_logging(Settings())
 for number in range(int(sys.argv[2])):

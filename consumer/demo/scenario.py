@@ -9,11 +9,9 @@ from contextlib import AbstractContextManager, AsyncExitStack
 from pathlib import Path
 from typing import Final
 
-from consumer.demo.comparison import Stored
-from consumer.demo.material import Material
-from consumer.demo.members import Member, MemberState, run_member
+from consumer.demo.consumers import ConsumerProcess, ConsumerState, DemoConfig, run_consumer
+from consumer.demo.dataset import Dataset, StoredDocuments
 from consumer.demo.screen import Screen, Step
-from consumer.demo.surroundings import Surroundings
 from consumer.errors import PreconditionError
 from producer_tools.outgoing import Outgoing
 from producer_tools.sender import Sender, open_sender
@@ -44,20 +42,20 @@ class ConsumerEndedError(PreconditionError):
     """A consumer ended by itself: the rest of the demo would show nothing."""
 
 
-class CrashTest:
+class CrashScenario:
     """Publishes everything, and kills one of the two consumers in the middle of it."""
 
     def __init__(
-        self, screen: Screen, first_step: int, surroundings: Surroundings, stored: Stored
+        self, screen: Screen, first_step: int, config: DemoConfig, stored: StoredDocuments
     ) -> None:
         """``first_step``: where ``STEPS`` begin on the screen."""
         self._screen = screen
-        self._scene = screen.scene
+        self._progress = screen.progress
         self._first_step = first_step
-        self._surroundings = surroundings
+        self._config = config
         self._stored = stored
 
-    async def run(self, material: Material, directory: Path) -> tuple[Member, int]:
+    async def run(self, dataset: Dataset, directory: Path) -> tuple[ConsumerProcess, int]:
         """Go through all steps; return the surviving consumer and its exit code.
 
         ``directory`` gets the consumers' logs. Raises ``ConsumerEndedError``.
@@ -65,12 +63,12 @@ class CrashTest:
         async with AsyncExitStack() as stack:
             with self._step(_START):
                 for name in _NAMES:
-                    member = run_member(name, self._surroundings.overrides, directory)
-                    self._scene.members.append(await stack.enter_async_context(member))
-            await self._publish_all(material.messages)
-            victim, survivor = self._scene.members
-            await self._kill(victim, material)
-            await self._finish(survivor, material)
+                    consumer = run_consumer(name, self._config.overrides, directory)
+                    self._progress.consumers.append(await stack.enter_async_context(consumer))
+            await self._publish_all(dataset.messages)
+            victim, survivor = self._progress.consumers
+            await self._kill(victim, dataset)
+            await self._finish(survivor, dataset)
             return survivor, await survivor.stop(_STOP_SECONDS)
 
     def _step(self, index: int) -> AbstractContextManager[Step]:
@@ -78,7 +76,7 @@ class CrashTest:
 
     async def _publish_all(self, messages: Sequence[Outgoing]) -> None:
         half = len(messages) // 2
-        target = Target(self._surroundings.kafka, idempotent=False)
+        target = Target(self._config.kafka, idempotent=False)
         async with open_sender(target, _ignore) as sender:
             with self._step(_FIRST):
                 await self._publish(sender, messages[:half])
@@ -91,30 +89,34 @@ class CrashTest:
     async def _publish(self, sender: Sender, messages: Iterable[Outgoing]) -> None:
         for message in messages:
             await sender.send(message)
-            self._scene.published += 1
-            if self._scene.published % _SHOW_EVERY == 0:
+            self._progress.published += 1
+            if self._progress.published % _SHOW_EVERY == 0:
                 # The client waits only when it is full; here others get a turn.
                 await asyncio.sleep(0)
         await sender.drain()
 
     def _both_consume(self) -> bool:
-        return all(member.state is MemberState.CONSUMING for member in self._scene.members)
+        return all(
+            consumer.state is ConsumerState.CONSUMING for consumer in self._progress.consumers
+        )
 
-    async def _kill(self, victim: Member, material: Material) -> None:
-        events = len(material.expected.events)
+    async def _kill(self, victim: ConsumerProcess, dataset: Dataset) -> None:
+        events = len(dataset.expected.events)
         with self._step(_KILL) as step:
-            await self._until(lambda: self._scene.stored >= events * _KILLED_AT, _STALLED_SECONDS)
+            await self._until(
+                lambda: self._progress.stored >= events * _KILLED_AT, _STALLED_SECONDS
+            )
             lag = victim.lag
             await victim.kill()
             self._screen.changed()
             step.result = (
-                f"{victim.name}, with {self._scene.stored:,} of {events:,} events stored "
+                f"{victim.name}, with {self._progress.stored:,} of {events:,} events stored "
                 f"and {lag:,} messages still to read"
             )
 
-    async def _finish(self, survivor: Member, material: Material) -> None:
+    async def _finish(self, survivor: ConsumerProcess, dataset: Dataset) -> None:
         with self._step(_FINISH) as step:
-            done = await self._until(lambda: self._complete(survivor, material), _STALLED_SECONDS)
+            done = await self._until(lambda: self._complete(survivor, dataset), _STALLED_SECONDS)
             again = survivor.outcomes["redelivered"]
             step.result = (
                 f"everything is stored; {again:,} messages came twice and changed nothing"
@@ -122,10 +124,10 @@ class CrashTest:
                 else f"nothing more is being stored; {survivor.name}: {survivor.last_words()}"
             )
 
-    async def _complete(self, survivor: Member, material: Material) -> bool:
+    async def _complete(self, survivor: ConsumerProcess, dataset: Dataset) -> bool:
         """Whether all is read and stored. The exact counts cost a scan: they are asked for last."""
-        expected = material.expected
-        if self._scene.stored < len(expected.events) or survivor.lag:
+        expected = dataset.expected
+        if self._progress.stored < len(expected.events) or survivor.lag:
             return False
         counts = await self._stored.session_counts()
         return counts == (expected.session_count, expected.completed)
@@ -133,26 +135,28 @@ class CrashTest:
     async def _until(self, reached: Callable[[], bool | Awaitable[bool]], patience: float) -> bool:
         """Look until ``reached``; give up after ``patience`` seconds without another event."""
         clock = time.monotonic
-        before, since = self._scene.stored, clock()
+        before, since = self._progress.stored, clock()
         while True:
             await self._look()
             answer = reached()
             if answer if isinstance(answer, bool) else await answer:
                 return True
-            if self._scene.stored != before:
-                before, since = self._scene.stored, clock()
+            if self._progress.stored != before:
+                before, since = self._progress.stored, clock()
             if clock() - since > patience:
                 return False
             await asyncio.sleep(_LOOK_EVERY)
 
     async def _look(self) -> None:
-        members = self._scene.members
-        await asyncio.gather(*(member.look() for member in members))
-        self._scene.stored = await self._stored.event_count()
+        consumers = self._progress.consumers
+        await asyncio.gather(*(consumer.look() for consumer in consumers))
+        self._progress.stored = await self._stored.event_count()
         self._screen.changed()
-        for member in members:
-            if member.state is MemberState.ENDED:
-                raise ConsumerEndedError(f"{member.name} ended by itself: {member.last_words()}")
+        for consumer in consumers:
+            if consumer.state is ConsumerState.ENDED:
+                raise ConsumerEndedError(
+                    f"{consumer.name} ended by itself: {consumer.last_words()}"
+                )
 
 
 def _ignore(_: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from consumer.observability.writer import MOST_WAITING, LogWriter
+from consumer.observability.log_writer import MOST_WAITING, LogWriter
 
 PIPE_BYTES = 64 * 1024
 

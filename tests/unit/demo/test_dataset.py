@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from consumer.demo import material
-from consumer.demo.material import prepare
+from consumer.demo import dataset
+from consumer.demo.dataset import load_dataset
 from producer_tools.chitchat import DataSetMissingError
 
 
@@ -16,8 +16,8 @@ def test_without_the_data_set_conversations_are_made_up(monkeypatch: pytest.Monk
         yield from ()
         raise DataSetMissingError
 
-    monkeypatch.setattr(material, "chitchat_messages", missing)
-    prepared = prepare(40)
+    monkeypatch.setattr(dataset, "chitchat_messages", missing)
+    prepared = load_dataset(40)
     assert prepared.source == "invented conversations"
     assert prepared.expected.session_count == 40
     assert len(prepared.expected.events) < len(prepared.messages)
@@ -55,5 +55,5 @@ def test_the_session_to_show_is_short_complete_and_a_dialogue(
                 "endedAt": "2026-01-01T12:00:09Z",
             }
 
-    monkeypatch.setattr(material, "chitchat_messages", one_sided_then_good)
-    assert prepare(4).shown == "good"
+    monkeypatch.setattr(dataset, "chitchat_messages", one_sided_then_good)
+    assert load_dataset(4).shown == "good"

@@ -1,4 +1,6 @@
-"""Runs a program that does not outlive its parent: ``python lifeline.py PARENT_PID PROGRAM ARG…``.
+"""Runs a program that does not outlive its parent.
+
+``python die_with_parent.py PARENT_PID PROGRAM ARG…``
 
 A parent that is killed cannot stop what it started. On Linux the kernel does it instead:
 the signal is asked for here, in the child, because doing it between fork and exec of a

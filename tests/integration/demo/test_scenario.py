@@ -1,0 +1,34 @@
+"""A demo whose consumers do not run says so at once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from consumer.demo.consumers import DemoConfig
+from consumer.demo.dataset import load_dataset, open_stored
+from consumer.demo.scenario import STEPS, ConsumerEndedError, CrashScenario
+from consumer.demo.screen import DemoProgress, Step, open_screen
+from consumer.demo.servers import embedded_servers
+from producer_tools.brokers import create_topics
+from producer_tools.outgoing import Topics
+
+
+async def test_a_consumer_that_ends_by_itself_ends_the_demo_with_its_last_words(
+    tmp_path: Path,
+) -> None:
+    progress = DemoProgress([Step(title) for title in STEPS])
+    async with embedded_servers() as servers:
+        config = DemoConfig.of(servers)
+        broken = replace(config, overrides={**config.overrides, "engine.batches_in_flight": 0})
+        await create_topics(config.kafka, Topics().names, 2)
+        with open_screen(progress, Console(quiet=True)) as screen:
+            async with open_stored(config.mongo) as stored:
+                crash = CrashScenario(screen, 0, broken, stored)
+                with pytest.raises(
+                    ConsumerEndedError, match=r"ended by itself: .*batches_in_flight"
+                ):
+                    await crash.run(load_dataset(2), tmp_path)
