@@ -58,14 +58,14 @@ coverage: $(VENV)/dev ## Which lines of the product the tests run
 	@$(RUN) pytest --quiet --cov --cov-report=term:skip-covered $(ARGS)
 
 .PHONY: lint
-lint: $(VENV)/dev ## Style, import walls, and whether the settings' tables are in step
+lint: $(VENV)/dev ## Style, import walls, and whether the generated tables are in step
 	@echo "==> ruff"
 	@$(RUN) ruff check .
 	@$(RUN) ruff format --check .
 	@echo "==> import walls"
 	@$(VENV)/bin/lint-imports --no-cache --no-logo
-	@echo "==> the settings' tables"
-	@$(VENV)/bin/python scripts/settings_table.py --check
+	@echo "==> the generated tables"
+	@$(VENV)/bin/python scripts/tables.py --check
 
 .PHONY: types
 types: $(VENV)/dev ## mypy, strict
@@ -100,9 +100,9 @@ bench: $(VENV)/bench $(VENV)-peers/installed ## Measure throughput beside a floo
 	@echo "==> Measuring"
 	@$(RUN) benchmarks $(call option,ROUNDS,rounds) $(call option,SEED,seed) $(ARGS)
 
-.PHONY: settings
-settings: $(VENV)/demo ## Write the tables of settings into the documents
-	@$(VENV)/bin/python scripts/settings_table.py
+.PHONY: tables
+tables: $(VENV)/test ## Write the tables of settings, modules and mutants into the documents
+	@$(VENV)/bin/python scripts/tables.py
 
 .PHONY: clean
 clean: ## Delete the virtual environment and every cache

@@ -1,22 +1,23 @@
-"""Write the tables of settings into the documentation, between the markers that ask for them.
+"""Write the generated tables into the documents, between the markers that ask for them.
 
-``python scripts/settings_table.py`` writes; with ``--check`` it only says which files are
-behind the code, and ends with 1 if there are any.
+``python scripts/tables.py`` writes; with ``--check`` it only says which documents are behind the
+code, and ends with 1 if there are any.
 """
 
 from __future__ import annotations
 
-import re
+import ast
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 
 from consumer.settings import SettingRow, describe
 
 ROOT = Path(__file__).resolve().parent.parent
-BEGIN, END = "<!-- settings:begin -->\n", "<!-- settings:end -->"
-MARKED = re.compile(re.escape(BEGIN) + ".*?" + re.escape(END), re.DOTALL)
+sys.path.insert(0, str(ROOT))
+
+from tests.mutants import __main__ as mutants  # noqa: E402 -- the tests are no installed package
 
 # What a first deployment looks at; the others are in docs/settings.md.
 ESSENTIAL = (
@@ -51,6 +52,22 @@ def essential() -> str:
     return "\n".join([*_table(rows[name] for name in ESSENTIAL), ""])
 
 
+def modules() -> str:
+    """Every module of the product with the first line of what it says of itself."""
+    lines: list[str] = []
+    for package in ("consumer", "producer_tools"):
+        files = sorted((ROOT / package).rglob("*.py"), key=lambda path: (path.parent, path.name))
+        for folder, paths in groupby(files, key=lambda path: path.parent.relative_to(ROOT)):
+            rows = [f"| `{path.name}` | {told} |" for path in paths if (told := _first_line(path))]
+            lines += [f"### {folder}/", "", "| module | what is in it |", "|---|---|", *rows, ""]
+    return "\n".join(lines)
+
+
+def _first_line(path: Path) -> str:
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return " ".join(docstring.partition("\n\n")[0].split())
+
+
 def _table(rows: Iterable[SettingRow]) -> Iterator[str]:
     yield "| setting | environment variable | default | allowed | meaning |"
     yield "|---|---|---|---|---|"
@@ -61,17 +78,26 @@ def _table(rows: Iterable[SettingRow]) -> Iterator[str]:
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-DOCUMENTS = {ROOT / "docs" / "settings.md": full, ROOT / "README.md": essential}
+TABLES: tuple[tuple[str, str, Callable[[], str]], ...] = (
+    ("docs/settings.md", "settings", full),
+    ("README.md", "settings", essential),
+    ("DESIGN.md", "modules", modules),
+    ("docs/reliability.md", "mutants", lambda: mutants.table(mutants.ALL) + "\n"),
+)
+"""The document, the name of its marker, and what stands there."""
 
 
 def stale() -> Iterator[tuple[Path, str]]:
     """Each document whose table is not what the code says, with the text it should have."""
-    for path, table in DOCUMENTS.items():
-        if not path.exists():
-            continue
+    for document, name, table in TABLES:
+        path = ROOT / document
         text = path.read_text(encoding="utf-8")
-        # Backslashes of a table would mean something to the pattern's replacement.
-        fresh = MARKED.sub((BEGIN + table() + END).replace("\\", r"\\"), text)
+        begin, end = f"<!-- {name}:begin -->\n", f"<!-- {name}:end -->"
+        before, _, rest = text.partition(begin)
+        _, marked, after = rest.partition(end)
+        if not marked:
+            sys.exit(f"{document} has no place for the table of {name}: {begin}{end}")
+        fresh = before + begin + table() + end + after
         if fresh != text:
             yield path, fresh
 
@@ -81,7 +107,7 @@ def main() -> int:
     behind = list(stale())
     for path, fresh in behind:
         if "--check" in sys.argv[1:]:
-            print(f"{path.relative_to(ROOT)} is behind the code: run scripts/settings_table.py")
+            print(f"{path.relative_to(ROOT)} is behind the code: run scripts/tables.py")
         else:
             path.write_text(fresh, encoding="utf-8")
             print(f"{path.relative_to(ROOT)} written")
