@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from consumer import __version__, signals
+from consumer.commands.dead_letters.dead_letters_cli import dead_letters_app
 from consumer.contract.messages import MessageKind
 from consumer.settings import Settings, load_settings
 
@@ -23,8 +24,10 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(dead_letters_app, name="dead-letters")
 
 SetOption = Annotated[
     list[str] | None,

@@ -11,7 +11,6 @@ from typing import Annotated
 import typer
 
 from consumer import signals
-from producer_tools.dead_letters.app import dead_letters_app
 from producer_tools.generate import Plan
 from producer_tools.options import (
     DEFAULT_TOPICS,
@@ -43,7 +42,6 @@ load_app = typer.Typer(
     help="Publish a data set of real conversations.",
 )
 app.add_typer(load_app, name="load")
-app.add_typer(dead_letters_app, name="dead-letters")
 
 
 @app.callback()

@@ -43,7 +43,7 @@ async def caught_up(fleet: Fleet, settings: Mapping[str, object] = NONE) -> Serv
 
 
 async def redriven(fleet: Fleet, *options: str) -> None:
-    tool = ("-m", "producer_tools", "dead-letters", "redrive")
+    tool = ("-m", "consumer", "dead-letters", "redrive")
     assert await fleet.ended(await fleet.launch(*tool, *options)) == ExitCode.DONE
 
 

@@ -55,11 +55,11 @@ NEEDS: dict[tuple[str, ...], tuple[Grant, ...]] = {
     (CONSUMER, "audit"): LOOKING,
     (CONSUMER, "explain", "s"): LOOKING,
     (CONSUMER, "replay", "--all"): ((TOPICS, READ), (LETTERS, WRITE)),
-    (TOOLS, "dead-letters", "list"): ((LETTERS, READ), (STATE, READ)),
-    (TOOLS, "dead-letters", "redrive"): (
+    (CONSUMER, "dead-letters", "list"): ((LETTERS, READ), (STATE, READ)),
+    (CONSUMER, "dead-letters", "redrive"): (
         (LETTERS, READ), (STATE, READ), (STATE, WRITE), (TOPICS, WRITE), (PARKING, WRITE),
     ),
-    (TOOLS, "dead-letters", "discard", "--everything", "--because", "a test"): (
+    (CONSUMER, "dead-letters", "discard", "--everything", "--because", "a test"): (
         (LETTERS, READ), (STATE, READ), (STATE, WRITE),
     ),
     (TOOLS, "generate", "--sessions", "1", "--to", "kafka"): ((TOPICS, WRITE),),

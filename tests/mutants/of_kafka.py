@@ -270,7 +270,7 @@ before, self._told = self._told, told""",
         "(REDRIVE_TIMESTAMP, str(letter.timestamp_ms).encode()),",
         "",
         (
-            "tests/unit/producer_tools/dead_letters/test_outgoing.py::"
+            "tests/unit/commands/dead_letters/test_outgoing.py::"
             "test_a_record_that_fails_again_counts_on_and_keeps_its_first_time",
         ),
         "an event without a time of its own would move to the moment of its redrive",

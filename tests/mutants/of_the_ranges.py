@@ -243,7 +243,7 @@ end = end if bounds.to_ms is None else min(end, first + 3)""",
         "- CLOCKS_APART.total_seconds()",
         "",
         (
-            "tests/unit/producer_tools/dead_letters/test_selection.py::"
+            "tests/unit/commands/dead_letters/test_selection.py::"
             "test_letters_are_looked_for_an_hour_earlier_since_clocks_differ",
         ),
         "letters of a consumer whose clock is fast would not be found",

@@ -7,7 +7,7 @@ from tests.mutants.mutant import Mutant
 _PRINTED = "tests/unit/test_printable.py::"
 
 _TOOLS = "tests/unit/producer_tools/"
-_LETTERS = "tests/unit/producer_tools/dead_letters/"
+_LETTERS = "tests/unit/commands/dead_letters/"
 
 MUTANTS = (
     Mutant(

@@ -18,6 +18,12 @@ from consumer.commands.audit.judging import JudgedRecord
 from consumer.commands.audit.problems import AuditProblem
 from consumer.commands.audit.verdicts import AuditResult, Judgement
 from consumer.commands.common.output import console
+from consumer.commands.dead_letters import dead_letter_report as presenting
+from consumer.commands.dead_letters.dead_letter_groups import Groups
+from consumer.commands.dead_letters.dead_letter_record import Letter, read_letter
+from consumer.commands.dead_letters.dead_letter_status import Fate
+from consumer.commands.dead_letters.redrive_policy import ToSend
+from consumer.commands.dead_letters.redriven_record import OutgoingRecord
 from consumer.commands.replay import report as replay_report
 from consumer.commands.replay.tally import Ends, Tally
 from consumer.contract.dead_letter import origin_of
@@ -29,12 +35,6 @@ from consumer.printable import printable, printable_line
 from consumer.signals import outcome_of
 from consumer.state.writes import EventWrite
 from producer_tools.console import complain
-from producer_tools.dead_letters import presenting
-from producer_tools.dead_letters.fate import Fate
-from producer_tools.dead_letters.grouping import Groups
-from producer_tools.dead_letters.judging import ToSend
-from producer_tools.dead_letters.letter import Letter, read_letter
-from producer_tools.dead_letters.outgoing import OutgoingRecord
 
 
 @pytest.mark.parametrize(

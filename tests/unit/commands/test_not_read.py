@@ -8,6 +8,8 @@ from typing import Any, cast
 import pytest
 
 from consumer.commands.audit.audit_report import AuditReport, Disagreements, print_audit
+from consumer.commands.dead_letters.dead_letter_context import Desk
+from consumer.commands.dead_letters.status_index import open_memory
 from consumer.commands.status import GroupStatus, _print
 from consumer.contract.record import TopicPartition
 from consumer.errors import ExitCode
@@ -15,8 +17,6 @@ from consumer.kafka.range_reader import RangeReader
 from consumer.kafka.ranges import DELETED, UnreadRange
 from consumer.settings import KafkaSettings, Settings
 from producer_tools.brokers import BrokersError
-from producer_tools.dead_letters.desk import Desk
-from producer_tools.dead_letters.memory import open_memory
 
 SPOILT = UnreadRange(TopicPartition("t", 3), 5, 9, "CorruptRecordException")
 SAID = "t-3: offsets 5 to 8 not read (CorruptRecordException)"

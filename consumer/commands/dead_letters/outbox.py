@@ -1,0 +1,59 @@
+"""Where records are sent, and how it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, assert_never
+
+from consumer.commands.dead_letters.dead_letter_status import FateEntry
+from consumer.commands.dead_letters.redriven_record import OutgoingRecord
+from consumer.contract.record import Position
+
+
+@dataclass(frozen=True, slots=True)
+class TurnedDown:
+    """The brokers will not take this record, whenever it is sent."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """Whether the brokers have the record is not known; the connection is of no use any more."""
+
+    error: BaseException
+
+
+Answer = Position | TurnedDown | Unanswered
+
+
+class Outbox(Protocol):
+    """Where records are sent."""
+
+    async def send(self, records: Sequence[OutgoingRecord]) -> Sequence[Answer]:
+        """Send the records in order and return an answer for each; nothing is raised for one."""
+        ...
+
+
+class NotSentError(Exception):
+    """The brokers stopped answering. What they had acknowledged is remembered, if they let us."""
+
+
+async def record_fates(outbox: Outbox, topic: str, entries: Sequence[FateEntry]) -> None:
+    """Return when the state topic has the entries. Raises ``NotSentError``."""
+    if not entries:
+        return
+    answers = await outbox.send(
+        [OutgoingRecord(topic, None, None, entry.key, entry.value, ()) for entry in entries]
+    )
+    for answer in answers:
+        match answer:
+            case Position():
+                continue
+            case TurnedDown(detail=detail):
+                raise NotSentError(f"topic {topic}: {detail}")
+            case Unanswered(error=error):
+                raise NotSentError(f"topic {topic}: {error}") from error
+            case _:
+                assert_never(answer)

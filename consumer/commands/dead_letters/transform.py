@@ -1,0 +1,143 @@
+"""Repairing what failed: a function of the operator's, and a check of what it returns."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import reduce
+from pathlib import Path
+from typing import cast
+
+from consumer.commands.dead_letters.dead_letter_record import FailedRecord, Letter
+from consumer.commands.dead_letters.redriven_record import redriven_headers
+from consumer.contract.decode import Decoded, Tombstone, decode
+from consumer.contract.record import Record
+from consumer.contract.rejection import KeyPolicy, Rejected
+
+Transform = Callable[[FailedRecord], object]
+"""Returns the new value (bytes, text or a JSON object), a whole ``FailedRecord`` made by
+``dataclasses.replace`` where key or headers change too, or None to leave the letter alone."""
+
+
+class RepairError(Exception):
+    """The function failed, or the consumer would refuse what it returned. Quotes no values."""
+
+
+def load_transform(reference: str) -> Transform:
+    """Import ``MODULE:FUNCTION``, also from the current directory.
+
+    Raises ``ValueError`` with a text for people.
+    """
+    module_name, colon, path = reference.partition(":")
+    if not (module_name and colon and path):
+        raise ValueError(f"{reference!r} is not MODULE:FUNCTION, such as repair:add_time_zone")
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        found: object = reduce(getattr, path.split("."), importlib.import_module(module_name))
+    except Exception as error:  # a module may raise anything while it is imported
+        raise ValueError(
+            f"{reference!r} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+    if not callable(found):
+        raise ValueError(f"{reference!r} is no function")  # noqa: TRY004 -- it is about an option
+    return found
+
+
+def repair(transform: Transform, letter: Letter, key_policy: KeyPolicy) -> FailedRecord | None:
+    """Return the repaired record, None where the function leaves the letter alone.
+
+    What is returned is read as the consumer will read it, under ``key_policy``. That it can
+    be stored shows only when its document is encoded (the reason ``unstorable``).
+    Raises ``RepairError``.
+    """
+    failed = letter.failed
+    try:
+        returned = transform(failed)
+    except Exception as error:
+        raise RepairError(f"the transform raised {_where(error)}") from error
+    if returned is None:
+        return None
+    repaired = _as_record(failed, returned)
+    _check(repaired, letter, key_policy)
+    return repaired
+
+
+def _where(error: Exception) -> str:
+    """Name the error and the line it comes from; its text might quote the message."""
+    frames = traceback.extract_tb(error.__traceback__)
+    line = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return type(error).__name__ + line
+
+
+def _as_record(failed: FailedRecord, returned: object) -> FailedRecord:
+    match returned:
+        case bytes() | bytearray():
+            return replace(failed, value=bytes(returned))
+        case FailedRecord():
+            return _well_typed(returned)
+        case str() | Mapping():
+            return replace(failed, value=_encoded(returned))
+        case _:
+            if inspect.iscoroutine(returned):
+                returned.close()
+            raise RepairError(
+                f"the transform returned a {type(returned).__name__}; allowed: bytes, text, a JSON "
+                "object, a FailedRecord, or None"
+            )
+
+
+def _encoded(content: str | Mapping[object, object]) -> bytes:
+    try:
+        if isinstance(content, str):
+            return content.encode()
+        return json.dumps(
+            dict(content), ensure_ascii=False, allow_nan=False, separators=(",", ":")
+        ).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RepairError(
+            f"what the transform returned is not JSON ({type(error).__name__})"
+        ) from error
+
+
+def _well_typed(record: FailedRecord) -> FailedRecord:
+    """Return the record with its headers as a tuple; the function may have put anything in."""
+    content = (record.key, record.value)
+    if not all(part is None or isinstance(part, bytes) for part in content):
+        raise RepairError("the transform returned a record whose key or value is not bytes")
+    headers = cast("object", record.headers)
+    if not isinstance(headers, tuple | list) or not all(map(_is_header, headers)):
+        raise RepairError("the transform returned headers that are not pairs of text and bytes")
+    return replace(record, headers=tuple((name, value) for name, value in headers))
+
+
+def _is_header(header: object) -> bool:
+    match header:
+        case (str(), bytes() | None):
+            return True
+        case _:
+            return False
+
+
+def _check(repaired: FailedRecord, letter: Letter, key_policy: KeyPolicy) -> None:
+    record = Record(
+        *letter.origin,
+        letter.timestamp_ms,
+        repaired.key,
+        repaired.value,
+        redriven_headers(letter, repaired.headers),
+    )
+    match decode(record, key_policy):
+        case Decoded():
+            return
+        case Tombstone():
+            raise RepairError("what the transform returned has no value")
+        case Rejected(reason=reason, detail=detail):
+            raise RepairError(
+                f"what the transform returned would fail again: {reason.value}: {detail}"
+            )

@@ -1,0 +1,178 @@
+"""Letters as the consumer writes them, and what stands in for the brokers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from consumer.commands.dead_letters.dead_letter_record import Letter, Unreadable, read_letter
+from consumer.commands.dead_letters.outbox import Answer, Outbox
+from consumer.commands.dead_letters.redrive import Redrive
+from consumer.commands.dead_letters.redrive_policy import Judge, Policy, Refused, ToSend
+from consumer.commands.dead_letters.redriven_record import Destination, OutgoingRecord
+from consumer.commands.dead_letters.status_index import Memory
+from consumer.contract.dead_letter import dead_letter
+from consumer.contract.record import Headers, Position, Record
+from consumer.contract.rejection import Reason, Rejected
+from producer_tools.pacing import Pacer
+
+EVENTS = "conversation.events"
+LETTERS = "conversation.dead-letters"
+PARKING = "conversation.parking"
+ORIGIN = Position(EVENTS, 0, 0)
+STATE = "conversation.dead-letters.redriven"
+STAMPED_MS = 1772618400000
+"""2026-03-04T10:00:00Z."""
+NOW = datetime(2026, 3, 5, 12, tzinfo=UTC)
+NOW_MS = int(NOW.timestamp() * 1000)
+FAILED_AT = datetime(2026, 3, 4, 10, 30, tzinfo=UTC)
+LARGE = 1024 * 1024
+
+EVENT: dict[str, Any] = {
+    "type": "event.recorded",
+    "sessionId": "s-1",
+    "eventId": "e-1",
+    "eventType": "user_speech",
+    "payload": {"text": "hello"},
+}
+
+
+def event(**changes: object) -> bytes:
+    return json.dumps({**EVENT, **changes}).encode()
+
+
+EVENT_BYTES = event()
+
+
+@dataclass(slots=True)
+class LetterLog:
+    """A dead-letter topic of one partition, written by the consumer's own contract."""
+
+    records: list[Record] = field(default_factory=list)
+
+    def add(
+        self,
+        *,
+        key: bytes | None = b"s-1",
+        value: bytes | None = EVENT_BYTES,
+        headers: Headers = (),
+        origin: Position = ORIGIN,
+        timestamp_ms: int = STAMPED_MS,
+        attempt: int = 1,
+        **failure: Any,
+    ) -> Letter:
+        """Dead-letter a record; it has failed ``attempt`` times with this."""
+        earlier: Headers = ()
+        if attempt > 1:
+            earlier = (("dlq-attempt", str(attempt - 1).encode()),)
+        return self.fail(Record(*origin, timestamp_ms, key, value, headers + earlier), **failure)
+
+    def fail(
+        self,
+        failed: Record,
+        *,
+        reason: Reason = Reason.INVALID,
+        detail: str = "timestamp: missing",
+        failed_at: datetime = FAILED_AT,
+        max_bytes: int = LARGE,
+    ) -> Letter:
+        """Dead-letter this record."""
+        written = dead_letter(
+            failed,
+            Rejected(reason, detail),
+            group="g",
+            failed_at=failed_at,
+            consumer_version="1.0",
+            max_bytes=max_bytes,
+        )
+        read = read_letter(self.append(written.key, written.value, written.headers))
+        assert isinstance(read, Letter)
+        return read
+
+    def append(self, key: bytes | None, value: bytes | None, headers: Headers) -> Record:
+        record = Record(LETTERS, 0, len(self.records), NOW_MS, key, value, headers)
+        self.records.append(record)
+        return record
+
+    def copy(self, index: int) -> None:
+        """Append the same letter again, as a consumer does that crashed before it committed."""
+        original = self.records[index]
+        self.append(original.key, original.value, original.headers)
+
+    async def batches(self, size: int = 500) -> AsyncIterator[Sequence[Letter | Unreadable]]:
+        for start in range(0, len(self.records), size):
+            yield [read_letter(record) for record in self.records[start : start + size]]
+
+
+def a_letter(**changes: Any) -> Letter:
+    return LetterLog().add(**changes)
+
+
+def destination(**changes: Any) -> Destination:
+    return Destination(**{"name": EVENTS, "partitions": 6, "retention_ms": None, **changes})
+
+
+def policy(**changes: Any) -> Policy:
+    return Policy(
+        **{
+            "topics": frozenset({EVENTS}),
+            "destinations": {EVENTS: destination()},
+            "parking_topic": PARKING,
+            "max_attempts": 3,
+            **changes,
+        }
+    )
+
+
+@dataclass(slots=True)
+class FakeOutbox:
+    """Topics in memory. ``answer`` may say something else than "acknowledged"."""
+
+    topics: dict[str, list[OutgoingRecord]] = field(default_factory=dict)
+    answer: Callable[[OutgoingRecord], Answer | None] = lambda _: None
+    sends: list[int] = field(default_factory=list)
+    """How many records each call brought."""
+
+    async def send(self, records: Sequence[OutgoingRecord]) -> Sequence[Answer]:
+        self.sends.append(len(records))
+        return [self.answer(record) or self._append(record) for record in records]
+
+    def _append(self, record: OutgoingRecord) -> Position:
+        log = self.topics.setdefault(record.topic, [])
+        log.append(record)
+        return Position(record.topic, record.partition or 0, len(log) - 1)
+
+    def sent(self, topic: str = EVENTS) -> list[OutgoingRecord]:
+        return self.topics.get(topic, [])
+
+
+@dataclass(slots=True)
+class Told:
+    """A narrator that keeps what it is told."""
+
+    sending_: list[ToSend] = field(default_factory=list)
+    refusals: list[tuple[Letter | Unreadable, Refused]] = field(default_factory=list)
+
+    def sending(self, to_send: ToSend) -> None:
+        self.sending_.append(to_send)
+
+    def refused(self, letter: Letter | Unreadable, refused: Refused) -> None:
+        self.refusals.append((letter, refused))
+
+
+def a_redrive(
+    memory: Memory, outbox: Outbox | None, told: Told | None = None, **options: Any
+) -> Redrive:
+    """A redrive of these; ``options`` are its own, or the policy's."""
+    own = {name: options.pop(name) for name in ("limit", "window", "pacer") if name in options}
+    return Redrive(
+        judge=Judge(policy(**options), memory),
+        outbox=outbox,
+        state_topic=STATE,
+        narrator=told or Told(),
+        now=lambda: NOW,
+        **{"pacer": Pacer(None), **own},
+    )

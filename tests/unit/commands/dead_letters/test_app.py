@@ -1,0 +1,37 @@
+"""The command line, as far as it answers without brokers."""
+
+from __future__ import annotations
+
+import pytest
+from typer.testing import CliRunner
+
+from consumer.cli import app
+
+NO_BROKERS = {"CONSUMER_KAFKA__BOOTSTRAP_SERVERS": "localhost:1", "COLUMNS": "200"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ("list --reason=haunted", "is no reason"),
+        ("list --since=yesterday", "is not a time"),
+        ("list --letter=x", "is not PARTITION"),
+        ("show --origin=a/b", "is not TOPIC"),
+        ("redrive --transform=no_such_module:f", "cannot be imported"),
+        ("redrive --limit=0", "--limit"),
+        ("redrive --rate=0", "--rate"),
+        ("discard --because=x", "--everything"),
+        ("discard --everything", "--because"),
+    ],
+)
+def test_a_wrong_option_is_refused_before_any_broker_is_asked(arguments: str, says: str) -> None:
+    done = CliRunner().invoke(app, ["dead-letters", *arguments.split()], env=NO_BROKERS)
+    assert done.exit_code == 2
+    assert says in done.output
+
+
+@pytest.mark.parametrize("command", ["list", "show", "redrive", "discard"])
+def test_every_command_explains_itself_with_an_example(command: str) -> None:
+    done = CliRunner().invoke(app, ["dead-letters", command, "--help"], env=NO_BROKERS)
+    assert done.exit_code == 0
+    assert f"consumer dead-letters {command}" in done.output

@@ -1,0 +1,86 @@
+"""Topics that are missing, refused or of no use."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from consumer.commands.dead_letters import dead_letter_topics as topics
+from consumer.kafka.topics import TopicDescription
+from consumer.settings import KafkaSettings
+from producer_tools.brokers import BrokersError
+from tests.unit.commands.dead_letters.builders import STATE
+
+KAFKA = KafkaSettings(bootstrap_servers=("kafka:9092",))
+EXISTS, NOT_AUTHORIZED = 36, 29
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Brokers that answer every creation with ``code``, and note what they were asked for."""
+    note = SimpleNamespace(code=0, topics=[])
+
+    class Raw:
+        async def create_topics(self, new: Sequence[Any]) -> SimpleNamespace:
+            note.topics.extend(new)
+            return SimpleNamespace(topic_errors=[(new[0].name, note.code, None)])
+
+    @asynccontextmanager
+    async def open_admin(_: KafkaSettings) -> AsyncIterator[SimpleNamespace]:
+        yield SimpleNamespace(raw=Raw())
+
+    monkeypatch.setattr(topics, "open_admin", open_admin)
+    return note
+
+
+async def test_a_created_topic_is_said_with_its_settings(asked: SimpleNamespace) -> None:
+    said: list[str] = []
+    await topics.ensure(KAFKA, STATE, 6, topics.STATE_CONFIGS, said.append)
+    (new,) = asked.topics
+    assert (new.name, new.num_partitions, new.topic_configs) == (STATE, 6, topics.STATE_CONFIGS)
+    assert said == [f"created the topic {STATE} (6 partitions, cleanup.policy=compact)"]
+
+
+@pytest.mark.parametrize(
+    ("told", "largest"), [({"max.message.bytes": "2097152"}, "2097152"), ({}, "1065536")]
+)
+@pytest.mark.reliability("F85")
+def test_the_parking_topic_takes_whatever_the_dead_letter_topic_holds(
+    told: dict[str, str], largest: str
+) -> None:
+    configs = topics.parking_configs(TopicDescription("letters", 3, 1, told), 1_000_000)
+    assert configs == {"retention.ms": "-1", "max.message.bytes": largest}
+
+
+async def test_a_topic_that_another_has_just_created_will_do(asked: SimpleNamespace) -> None:
+    asked.code, said = EXISTS, list[str]()
+    await topics.ensure(KAFKA, STATE, 6, topics.STATE_CONFIGS, said.append)
+    assert said == []
+
+
+async def test_who_may_not_create_a_topic_is_told_the_command(asked: SimpleNamespace) -> None:
+    asked.code = NOT_AUTHORIZED
+    with pytest.raises(BrokersError, match="TopicAuthorizationFailedError") as raised:
+        await topics.ensure(KAFKA, STATE, 6, topics.STATE_CONFIGS, lambda _: None)
+    assert str(raised.value).endswith(
+        f"kafka-topics.sh --bootstrap-server kafka:9092 --create --topic {STATE} --partitions 6 "
+        "--config cleanup.policy=compact"
+    )
+
+
+@pytest.mark.parametrize("policy", ["delete", "compact,delete"])
+def test_a_state_topic_that_deletes_is_refused_with_the_fix(policy: str) -> None:
+    topic = TopicDescription(STATE, 6, 1, {"cleanup.policy": policy})
+    with pytest.raises(BrokersError, match=r"--add-config cleanup\.policy=compact"):
+        topics.check_state_topic(KAFKA, topic)
+
+
+@pytest.mark.parametrize("configs", [{}, {"cleanup.policy": "compact"}])
+def test_a_compacted_state_topic_will_do_and_so_will_one_of_a_silent_broker(
+    configs: dict[str, str],
+) -> None:
+    topics.check_state_topic(KAFKA, TopicDescription(STATE, 6, 1, configs))
