@@ -54,7 +54,7 @@ CLOSE_SHARE = 0.2
 """The part of the drain deadline that each connection may take to close."""
 
 
-def letter_builder(settings: Settings) -> Callable[[Record, Rejected], DeadLetter]:
+def dead_letter_builder(settings: Settings) -> Callable[[Record, Rejected], DeadLetter]:
     """Return what turns a rejected record into its dead letter, stamped with the present."""
 
     def build(record: Record, rejected: Rejected) -> DeadLetter:
@@ -248,7 +248,7 @@ def build_runner(settings: Settings, parts: Parts, observer: EngineObserver) -> 
         planner=planner_of(settings, retention_of(settings, parts.topics)),
         store=parts.store,
         dead_letters=parts.dead_letters,
-        letter=letter_builder(settings),
+        letter=dead_letter_builder(settings),
         breaker=breaker,
         backoff=backoff,
         chance=chance,

@@ -38,8 +38,8 @@ DECODED_BYTES_AT_ONCE = 1024 * 1024
 """Records, and bytes of values, decoded between two turns of the event loop, so that heartbeats
 stay in time; one record at least."""
 
-LETTERS_AT_ONCE = 100
-LETTER_BYTES_AT_ONCE = 4 * 1024 * 1024
+DEAD_LETTER_CHUNK = 100
+DEAD_LETTER_CHUNK_BYTES = 4 * 1024 * 1024
 """So many dead letters are sent at once: what is acknowledged within one request's time."""
 
 
@@ -286,7 +286,7 @@ def portions(letters: Sequence[DeadLetter]) -> Iterator[list[DeadLetter]]:
     for letter in letters:
         bytes_of_it = size_of(letter.key, letter.value, letter.headers)
         if portion and (
-            len(portion) == LETTERS_AT_ONCE or size + bytes_of_it > LETTER_BYTES_AT_ONCE
+            len(portion) == DEAD_LETTER_CHUNK or size + bytes_of_it > DEAD_LETTER_CHUNK_BYTES
         ):
             yield portion
             portion, size = [], 0

@@ -99,7 +99,7 @@ draft.unlink(missing_ok=True)""",
     Mutant(
         "letters go back to a topic that is compacted",
         "F79",
-        "Judge._unusable_topic",
+        "RedrivePolicy._unusable_topic",
         "if self._policy.destinations[topic].compacted:",
         "if not topic:",
         (
@@ -123,7 +123,7 @@ draft.unlink(missing_ok=True)""",
     Mutant(
         "a letter is known by its place and time alone",
         "F85",
-        "Letter.state_key.digest",
+        "DeadLetterRecord.state_key.digest",
         "digest = digest_of(record.key, record.value, foreign)",
         'digest = digest_of(None, None, ()) if foreign is None else ""',
         (
@@ -135,7 +135,7 @@ draft.unlink(missing_ok=True)""",
     Mutant(
         "an unreadable letter is known by its place alone",
         "F85",
-        "Unreadable.state_key",
+        "UnreadableDeadLetter.state_key",
         "return letter_key(self.position, record.timestamp_ms, digest)",
         "return letter_key(self.position, 0, digest[:0])",
         (
@@ -147,8 +147,8 @@ draft.unlink(missing_ok=True)""",
     Mutant(
         "a state that this version does not know is none",
         "F85",
-        "Judge._settled",
-        "return None if policy.dealt_with else Left.UNKNOWN",
+        "RedrivePolicy._settled",
+        "return None if policy.dealt_with else SkipReason.UNKNOWN",
         "return None",
         (
             _LETTERS + "test_redrive.py::"
@@ -159,7 +159,7 @@ draft.unlink(missing_ok=True)""",
     Mutant(
         "what was sent and not remembered is not counted",
         "F85",
-        "Redrive._remember",
+        "RedriveRun._remember",
         "self.tally.unremembered += len(entries)",
         "",
         (_LETTERS + "test_redrive.py::test_a_redrive_that_the_brokers_stop_counts_what_it_did",),
@@ -267,7 +267,7 @@ draft.unlink(missing_ok=True)""",
     Mutant(
         "a redrive begins although some marks cannot be read",
         "F85",
-        "Desk.require_all_marks",
+        "DeadLetterContext.require_all_marks",
         "if missing:",
         """if not missing:
     return

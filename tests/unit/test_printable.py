@@ -20,9 +20,9 @@ from consumer.commands.audit.verdicts import AuditResult, Judgement
 from consumer.commands.common.output import console
 from consumer.commands.dead_letters import dead_letter_report as presenting
 from consumer.commands.dead_letters.dead_letter_groups import Groups
-from consumer.commands.dead_letters.dead_letter_record import Letter, read_letter
-from consumer.commands.dead_letters.dead_letter_status import Fate
-from consumer.commands.dead_letters.redrive_policy import ToSend
+from consumer.commands.dead_letters.dead_letter_record import DeadLetterRecord, read_letter
+from consumer.commands.dead_letters.dead_letter_status import DeadLetterStatus
+from consumer.commands.dead_letters.redrive_policy import Redrive
 from consumer.commands.dead_letters.redriven_record import OutgoingRecord
 from consumer.commands.replay import report as replay_report
 from consumer.commands.replay.tally import Ends, Tally
@@ -163,9 +163,9 @@ async def _replay() -> None:
     )
 
 
-def _letter() -> Letter:
+def _letter() -> DeadLetterRecord:
     letter = read_letter(RECORD)
-    assert isinstance(letter, Letter)
+    assert isinstance(letter, DeadLetterRecord)
     return letter
 
 
@@ -181,7 +181,7 @@ async def _list() -> None:
 
 async def _rehearse() -> None:
     record = OutgoingRecord(HOSTILE, None, None, HOSTILE_BYTES, None, HEADERS)
-    presenting.rehearse(ToSend(_letter(), record, Fate.REDRIVEN), as_json=False)
+    presenting.rehearse(Redrive(_letter(), record, DeadLetterStatus.REDRIVEN), as_json=False)
 
 
 async def _complain() -> None:

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from consumer.commands.dead_letters.dead_letter_reader import (
     letter_batches,
     letter_ranges,
-    load_fates,
+    load_statuses,
 )
-from consumer.commands.dead_letters.dead_letter_record import Letter, Unreadable
+from consumer.commands.dead_letters.dead_letter_record import DeadLetterRecord, UnreadableDeadLetter
 from consumer.commands.dead_letters.dead_letter_selection import Selection
 from consumer.commands.dead_letters.dead_letter_status import state_topic
 from consumer.commands.dead_letters.dead_letter_topics import check_state_topic, describe, require
 from consumer.commands.dead_letters.outbox import NotSentError
-from consumer.commands.dead_letters.status_index import Memory, open_memory
+from consumer.commands.dead_letters.status_index import StatusIndex, open_status_index
 from consumer.errors import ExitCode
 from consumer.kafka.range_reader import RangeReader, open_range_reader
 from consumer.kafka.ranges import offsets_of
@@ -27,20 +27,20 @@ from producer_tools.brokers import BrokersError, explained
 from producer_tools.console import complain, progress
 
 
-def say(text: str) -> None:
+def warn(text: str) -> None:
     """Tell people something that is no result."""
     complain(f"consumer: {text}")
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class DeadLetterContext:
     """One topic of letters, opened. ``topics``: what exists of all that the settings name."""
 
     settings: Settings
     letters_topic: str
     topics: Mapping[str, TopicDescription]
     reader: RangeReader
-    memory: Memory
+    memory: StatusIndex
 
     @property
     def parked(self) -> bool:
@@ -50,7 +50,7 @@ class Desk:
     def exit_code(self, otherwise: ExitCode = ExitCode.DONE) -> ExitCode:
         """Name what could not be read: where there is any, the command ends with ``FOUND``."""
         for part in self.reader.spoilt:
-            say(str(part))
+            warn(str(part))
         return ExitCode.FOUND if self.reader.spoilt else otherwise
 
     @property
@@ -69,7 +69,7 @@ class Desk:
 
     async def letters(
         self, selection: Selection, what: str, *, quiet: bool = False
-    ) -> AsyncGenerator[Sequence[Letter | Unreadable], None]:
+    ) -> AsyncGenerator[Sequence[DeadLetterRecord | UnreadableDeadLetter], None]:
         """Yield the selected letters that lie there now; those that still come are not met.
 
         Close the generator, so that its progress ends before anything else is written.
@@ -86,9 +86,9 @@ class Desk:
 
 
 @asynccontextmanager
-async def open_desk(
+async def open_context(
     settings: Settings, *, parked: bool, marks: bool = False, sends: bool = False
-) -> AsyncIterator[Desk]:
+) -> AsyncIterator[DeadLetterContext]:
     """Open the dead letters, or the parked ones, and read what became of them.
 
     ``marks``: what becomes of letters will be written down; ``sends``: letters will be sent.
@@ -106,15 +106,15 @@ async def open_desk(
         if marks:
             await describe(kafka, (state,), Operation.WRITE)
         require(kafka, topics, topic)
-        with open_memory() as memory:
+        with open_status_index() as memory:
             async with open_range_reader(kafka) as reader:
-                desk = Desk(settings, topic, topics, reader, memory)
-                if desk.state_topic in topics:
-                    check_state_topic(kafka, topics[desk.state_topic])
+                context = DeadLetterContext(settings, topic, topics, reader, memory)
+                if context.state_topic in topics:
+                    check_state_topic(kafka, topics[context.state_topic])
                     with progress("reading what was done before") as advance:
-                        await load_fates(reader, desk.state_topic, memory, advance)
+                        await load_statuses(reader, context.state_topic, memory, advance)
                 try:
-                    yield desk
+                    yield context
                 except NotSentError as error:
                     servers = ", ".join(kafka.bootstrap_servers)
                     raise BrokersError(f"Kafka at {servers}: stopped: {error}") from error

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from consumer.commands.dead_letters.dead_letter_record import Letter, Unreadable
+from consumer.commands.dead_letters.dead_letter_record import DeadLetterRecord, UnreadableDeadLetter
 from consumer.commands.dead_letters.dead_letter_selection import UNREADABLE
-from consumer.commands.dead_letters.dead_letter_status import Fate
+from consumer.commands.dead_letters.dead_letter_status import DeadLetterStatus
 from consumer.contract.record import Position
 
 
@@ -20,7 +20,7 @@ class GroupKey(NamedTuple):
     that of the letter itself; None where that has no time either.
     """
 
-    fate: Fate | None
+    fate: DeadLetterStatus | None
     reason: str
     topic: str
     hour: datetime | None
@@ -44,7 +44,13 @@ class Groups:
 
     groups: dict[GroupKey, Group] = field(default_factory=dict)
 
-    def add(self, letter: Letter | Unreadable, fate: Fate | None, *, copy: bool) -> None:
+    def add(
+        self,
+        letter: DeadLetterRecord | UnreadableDeadLetter,
+        fate: DeadLetterStatus | None,
+        *,
+        copy: bool,
+    ) -> None:
         """Count a letter."""
         key = _key(letter, fate)
         group = self.groups.get(key)
@@ -52,7 +58,7 @@ class Groups:
             group = self.groups[key] = Group(letter.position)
         group.letters += 1
         group.copies += copy
-        if isinstance(letter, Letter):
+        if isinstance(letter, DeadLetterRecord):
             group.truncated += letter.truncated
             group.attempts = max(group.attempts, letter.attempt)
 
@@ -76,8 +82,10 @@ def _order(item: tuple[GroupKey, Group]) -> tuple[str, str, str, float]:
     return fate or "", reason, topic, hour.timestamp() if hour else 0.0
 
 
-def _key(letter: Letter | Unreadable, fate: Fate | None) -> GroupKey:
-    if isinstance(letter, Unreadable):
+def _key(
+    letter: DeadLetterRecord | UnreadableDeadLetter, fate: DeadLetterStatus | None
+) -> GroupKey:
+    if isinstance(letter, UnreadableDeadLetter):
         return GroupKey(fate, UNREADABLE, "", _hour(letter.sent_at))
     return GroupKey(fate, letter.reason, letter.origin.topic, _hour(letter.failed_at))
 

@@ -13,7 +13,7 @@ from consumer.commands.dead_letters.dead_letter_selection import (
     Selection,
     parse_moment,
     parse_origin,
-    parse_place,
+    parse_partition_offsets,
 )
 from consumer.contract.rejection import Reason
 
@@ -101,7 +101,7 @@ def selection_of(
             None if since is None else parse_moment(since, now),
             None if until is None else parse_moment(until, now),
             tuple(map(parse_origin, origins or ())),
-            tuple(map(parse_place, places or ())),
+            tuple(map(parse_partition_offsets, places or ())),
         )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error

@@ -7,10 +7,14 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final, Protocol
 
-from consumer.commands.dead_letters.dead_letter_record import Letter, Unreadable, read_letter
-from consumer.commands.dead_letters.dead_letter_selection import Place, Selection
-from consumer.commands.dead_letters.dead_letter_status import fate_of
-from consumer.commands.dead_letters.status_index import Memory
+from consumer.commands.dead_letters.dead_letter_record import (
+    DeadLetterRecord,
+    UnreadableDeadLetter,
+    read_letter,
+)
+from consumer.commands.dead_letters.dead_letter_selection import PartitionOffsets, Selection
+from consumer.commands.dead_letters.dead_letter_status import parse_status
+from consumer.commands.dead_letters.status_index import StatusIndex
 from consumer.contract.record import Record, TopicPartition
 from consumer.kafka.ranges import EVERYTHING, Bounds, OffsetRange
 
@@ -55,7 +59,7 @@ async def letter_ranges(reader: Reader, topic: str, selection: Selection) -> lis
     ]
 
 
-def _narrowed(part: OffsetRange, places: Sequence[Place]) -> OffsetRange | None:
+def _narrowed(part: OffsetRange, places: Sequence[PartitionOffsets]) -> OffsetRange | None:
     """Cut the range to what spans the places in its partition; None where there is none."""
     here = [place for place in places if place.partition == part.partition.partition]
     if not here:
@@ -67,7 +71,7 @@ def _narrowed(part: OffsetRange, places: Sequence[Place]) -> OffsetRange | None:
 
 async def letter_batches(
     reader: Reader, ranges: Sequence[OffsetRange], selection: Selection, advance: Advance
-) -> AsyncIterator[Sequence[Letter | Unreadable]]:
+) -> AsyncIterator[Sequence[DeadLetterRecord | UnreadableDeadLetter]]:
     """Yield the selected letters. ``advance`` is told how many records have been read."""
     async for _, records in reader.read(ranges, max_records=READ_AT_ONCE):
         letters = (read_letter(record) for record in records)
@@ -75,12 +79,12 @@ async def letter_batches(
         advance(len(records))
 
 
-async def load_fates(reader: Reader, topic: str, memory: Memory, advance: Advance) -> None:
+async def load_statuses(reader: Reader, topic: str, memory: StatusIndex, advance: Advance) -> None:
     """Read the state topic into the memory."""
     ranges = await reader.ranges(await reader.partitions_of([topic]))
     async for _, records in reader.read(ranges, max_records=READ_AT_ONCE):
         memory.remember(
-            (record.key, None if record.value is None else fate_of(record.value))
+            (record.key, None if record.value is None else parse_status(record.value))
             for record in records
             if record.key is not None
         )

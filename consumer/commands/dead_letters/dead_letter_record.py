@@ -38,7 +38,7 @@ class FailedRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class DeadLetterRecord:
     """A letter that says where its record comes from.
 
     ``timestamp_ms`` is the time of the first record, however often it was sent back since;
@@ -84,7 +84,7 @@ class Letter:
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
+class UnreadableDeadLetter:
     """A record whose headers do not tell where it comes from; it can only be discarded."""
 
     record: Record
@@ -108,21 +108,23 @@ class Unreadable:
         return letter_key(self.position, record.timestamp_ms, digest)
 
 
-def read_letter(record: Record) -> Letter | Unreadable:
+def read_letter(record: Record) -> DeadLetterRecord | UnreadableDeadLetter:
     """Read a record of the dead-letter topic."""
     info = origin_of(record.headers)
     if info is None:
-        return Unreadable(record, "its headers name no origin")
+        return UnreadableDeadLetter(record, "its headers name no origin")
     if info.timestamp_ms is None:
-        return Unreadable(record, "its header dlq-timestamp cannot be read")
+        return UnreadableDeadLetter(record, "its header dlq-timestamp cannot be read")
     failed_at = info.failed_at or usable_time(record.timestamp_ms)
     if failed_at is None:
-        return Unreadable(record, "its header dlq-failed-at cannot be read")
+        return UnreadableDeadLetter(record, "its header dlq-failed-at cannot be read")
     return _letter(record, info, info.timestamp_ms, failed_at)
 
 
-def _letter(record: Record, info: DeadLetterInfo, timestamp_ms: int, failed_at: datetime) -> Letter:
-    return Letter(
+def _letter(
+    record: Record, info: DeadLetterInfo, timestamp_ms: int, failed_at: datetime
+) -> DeadLetterRecord:
+    return DeadLetterRecord(
         record=record,
         origin=info.origin,
         reason=UNKNOWN if info.reason is None else info.reason.value,

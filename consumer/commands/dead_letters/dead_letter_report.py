@@ -14,10 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from consumer.commands.dead_letters.dead_letter_groups import Group, GroupKey, Groups
-from consumer.commands.dead_letters.dead_letter_record import Letter, Unreadable
+from consumer.commands.dead_letters.dead_letter_record import DeadLetterRecord, UnreadableDeadLetter
 from consumer.commands.dead_letters.dead_letter_selection import UNREADABLE
-from consumer.commands.dead_letters.dead_letter_status import Fate
-from consumer.commands.dead_letters.redrive_policy import ToSend
+from consumer.commands.dead_letters.dead_letter_status import DeadLetterStatus
+from consumer.commands.dead_letters.redrive_policy import Redrive
 from consumer.contract.record import Headers, Position
 from consumer.contract.times import format_time, usable_time
 from consumer.printable import printable
@@ -47,7 +47,7 @@ def place(position: Position) -> str:
     return f"{printable(position.topic)}:{position.partition}:{position.offset}"
 
 
-def fate_text(fate: Fate | None) -> str:
+def status_text(fate: DeadLetterStatus | None) -> str:
     """Return the word for what became of a letter."""
     return _WAITING if fate is None else fate.value
 
@@ -64,7 +64,9 @@ def show_groups(groups: Groups, *, fates: bool, as_json: bool) -> None:
         )
         return
     columns = ("state", *_COLUMNS) if fates else _COLUMNS
-    rows = [[*([fate_text(key.fate)] if fates else []), *_row(key, group)] for key, group in groups]
+    rows = [
+        [*([status_text(key.fate)] if fates else []), *_row(key, group)] for key, group in groups
+    ]
     console = Console()
     if console.is_terminal:
         with written():
@@ -119,7 +121,7 @@ def _hour(hour: datetime | None) -> str:
 
 def _group_content(key: GroupKey, group: Group) -> dict[str, object]:
     return {
-        "state": fate_text(key.fate),
+        "state": status_text(key.fate),
         "reason": key.reason,
         "topic": key.topic,
         "hour": None if key.hour is None else format_time(key.hour),
@@ -132,15 +134,19 @@ def _group_content(key: GroupKey, group: Group) -> dict[str, object]:
 
 
 def list_letter(
-    letter: Letter | Unreadable, fate: Fate | None, *, keys: bool, as_json: bool
+    letter: DeadLetterRecord | UnreadableDeadLetter,
+    fate: DeadLetterStatus | None,
+    *,
+    keys: bool,
+    as_json: bool,
 ) -> None:
     """Write one line about a letter, with its key where that is asked for."""
     if as_json:
         content = _about(letter, fate)
         write_json(content | ({"key": _bytes_content(letter.record.key)} if keys else {}))
         return
-    columns = [f"{letter.position.partition}:{letter.position.offset}", fate_text(fate)]
-    if isinstance(letter, Letter):
+    columns = [f"{letter.position.partition}:{letter.position.offset}", status_text(fate)]
+    if isinstance(letter, DeadLetterRecord):
         columns += [
             place(letter.origin),
             format_time(letter.failed_at),
@@ -154,7 +160,11 @@ def list_letter(
 
 
 def show_letter(
-    letter: Letter | Unreadable, fate: Fate | None, *, full: bool, as_json: bool
+    letter: DeadLetterRecord | UnreadableDeadLetter,
+    fate: DeadLetterStatus | None,
+    *,
+    full: bool,
+    as_json: bool,
 ) -> None:
     """Write everything about a letter, its payload included."""
     record = letter.record
@@ -195,12 +205,14 @@ def _headers_table(headers: Headers) -> Table:
     return table
 
 
-def _facts(letter: Letter | Unreadable, fate: Fate | None) -> list[tuple[str, str]]:
-    if isinstance(letter, Unreadable):
-        return [("state", fate_text(fate)), ("unreadable", printable(letter.problem))]
+def _facts(
+    letter: DeadLetterRecord | UnreadableDeadLetter, fate: DeadLetterStatus | None
+) -> list[tuple[str, str]]:
+    if isinstance(letter, UnreadableDeadLetter):
+        return [("state", status_text(fate)), ("unreadable", printable(letter.problem))]
     time = usable_time(letter.timestamp_ms)
     return [
-        ("state", fate_text(fate)),
+        ("state", status_text(fate)),
         ("reason", f"{letter.reason}: {printable(letter.detail)}"),
         ("origin", place(letter.origin)),
         ("failed", f"{format_time(letter.failed_at)}, attempt {letter.attempt}"),
@@ -209,7 +221,9 @@ def _facts(letter: Letter | Unreadable, fate: Fate | None) -> list[tuple[str, st
     ]
 
 
-def _content(letter: Letter | Unreadable, limit: int | None) -> list[tuple[str, str]]:
+def _content(
+    letter: DeadLetterRecord | UnreadableDeadLetter, limit: int | None
+) -> list[tuple[str, str]]:
     record = letter.record
     size = "" if record.value is None else f" ({len(record.value):,} bytes)"
     return [
@@ -218,9 +232,11 @@ def _content(letter: Letter | Unreadable, limit: int | None) -> list[tuple[str, 
     ]
 
 
-def _about(letter: Letter | Unreadable, fate: Fate | None) -> dict[str, object]:
-    about: dict[str, object] = {"letter": letter.position, "state": fate_text(fate)}
-    if isinstance(letter, Unreadable):
+def _about(
+    letter: DeadLetterRecord | UnreadableDeadLetter, fate: DeadLetterStatus | None
+) -> dict[str, object]:
+    about: dict[str, object] = {"letter": letter.position, "state": status_text(fate)}
+    if isinstance(letter, UnreadableDeadLetter):
         return about | {"reason": UNREADABLE, "detail": letter.problem}
     return about | {
         "reason": letter.reason,
@@ -243,13 +259,13 @@ def _bytes_content(content: bytes | None) -> object:
         return {"base64": base64.b64encode(content).decode()}
 
 
-def rehearse(to_send: ToSend, *, as_json: bool) -> None:
+def rehearse(redrive: Redrive, *, as_json: bool) -> None:
     """Write what would be sent, without what it holds."""
-    letter, record = to_send.letter, to_send.record
+    letter, record = redrive.letter, redrive.record
     if as_json:
         write_json(
             {
-                "would_be": to_send.fate.value,
+                "would_be": redrive.fate.value,
                 "letter": letter.position,
                 "origin": letter.origin,
                 "to": record.topic,
@@ -264,7 +280,7 @@ def rehearse(to_send: ToSend, *, as_json: bool) -> None:
         return
     write_line(
         f"{letter.position.partition}:{letter.position.offset}",
-        f"would be {to_send.fate.value}",
+        f"would be {redrive.fate.value}",
         place(letter.origin),
         f"to {printable(record.topic)}",
         f"attempt {letter.attempt}",

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
-from consumer.commands.dead_letters.dead_letter_context import Desk, open_desk, say
+from consumer.commands.dead_letters.dead_letter_context import DeadLetterContext, open_context, warn
 from consumer.commands.dead_letters.dead_letter_groups import Groups
-from consumer.commands.dead_letters.dead_letter_record import Letter, Unreadable
+from consumer.commands.dead_letters.dead_letter_record import DeadLetterRecord, UnreadableDeadLetter
 from consumer.commands.dead_letters.dead_letter_report import (
     list_letter,
     place,
@@ -22,8 +22,14 @@ from consumer.commands.dead_letters.dead_letter_status import state_topic
 from consumer.commands.dead_letters.dead_letter_topics import STATE_CONFIGS, ensure, parking_configs
 from consumer.commands.dead_letters.discard import Discard, DiscardTally
 from consumer.commands.dead_letters.kafka_outbox import KafkaOutbox, open_outbox
-from consumer.commands.dead_letters.redrive import Redrive, Tally, utc_now
-from consumer.commands.dead_letters.redrive_policy import Judge, Left, Policy, Refused, ToSend
+from consumer.commands.dead_letters.redrive import RedriveRun, Tally, utc_now
+from consumer.commands.dead_letters.redrive_policy import (
+    Redrive,
+    RedrivePolicy,
+    RedriveRules,
+    Refusal,
+    SkipReason,
+)
 from consumer.commands.dead_letters.redriven_record import Destination
 from consumer.commands.dead_letters.transform import Transform
 from consumer.errors import ExitCode
@@ -72,25 +78,25 @@ def run_list(work: Work, *, each: bool, keys: bool) -> ExitCode:
 async def _list(work: Work, *, each: bool, keys: bool) -> ExitCode:
     groups, hidden = Groups(), 0
     async with (
-        open_desk(work.settings, parked=work.parked) as desk,
-        aclosing(desk.letters(work.selection, "reading dead letters", quiet=each)) as batches,
+        open_context(work.settings, parked=work.parked) as context,
+        aclosing(context.letters(work.selection, "reading dead letters", quiet=each)) as batches,
     ):
         async for letters in batches:
             for letter in letters:
-                fate = desk.memory.fate(letter.state_key)
+                fate = context.memory.fate(letter.state_key)
                 if fate is not None and not work.dealt_with:
                     hidden += 1
                     continue
-                groups.add(letter, fate, copy=not desk.memory.meet(letter.state_key))
+                groups.add(letter, fate, copy=not context.memory.first_seen(letter.state_key))
                 if each:
                     list_letter(letter, fate, keys=keys, as_json=work.as_json)
     if not each:
         show_groups(groups, fates=work.dealt_with, as_json=work.as_json)
     if hidden:
-        say(f"{hidden:,} letters more have been dealt with; --all lists them too")
+        warn(f"{hidden:,} letters more have been dealt with; --all lists them too")
     elif not groups.letters:
-        say("no such dead letters")
-    return desk.exit_code()
+        warn("no such dead letters")
+    return context.exit_code()
 
 
 def run_show(work: Work, *, limit: int, full: bool) -> ExitCode:
@@ -101,38 +107,39 @@ def run_show(work: Work, *, limit: int, full: bool) -> ExitCode:
 async def _show(work: Work, *, limit: int, full: bool) -> ExitCode:
     shown = 0
     async with (
-        open_desk(work.settings, parked=work.parked) as desk,
-        aclosing(desk.letters(work.selection, "looking for them", quiet=True)) as batches,
+        open_context(work.settings, parked=work.parked) as context,
+        aclosing(context.letters(work.selection, "looking for them", quiet=True)) as batches,
     ):
         async for letters in batches:
             for letter in letters:
                 if shown == limit:
-                    say(f"there may be more than these {limit:,}; --limit shows more")
-                    return desk.exit_code()
-                fate = desk.memory.fate(letter.state_key)
+                    warn(f"there may be more than these {limit:,}; --limit shows more")
+                    return context.exit_code()
+                fate = context.memory.fate(letter.state_key)
                 show_letter(letter, fate, full=full, as_json=work.as_json)
                 shown += 1
     if not shown:
-        say("no such dead letters")
-    return desk.exit_code(ExitCode.DONE if shown else ExitCode.FOUND)
+        warn("no such dead letters")
+    return context.exit_code(ExitCode.DONE if shown else ExitCode.FOUND)
 
 
-class _Narrator:
+class ConsoleReporter:
     """Says what cannot be sent, and in a rehearsal what would be."""
 
     def __init__(self, *, rehearsal: bool, as_json: bool) -> None:
+        """``rehearsal``: nothing is sent."""
         self._rehearsal = rehearsal
         self._as_json = as_json
 
-    def sending(self, to_send: ToSend) -> None:
-        """See ``Narrator``."""
+    def sending(self, redrive: Redrive) -> None:
+        """See ``Reporter``."""
         if self._rehearsal:
-            rehearse(to_send, as_json=self._as_json)
+            rehearse(redrive, as_json=self._as_json)
 
-    def refused(self, letter: Letter | Unreadable, refused: Refused) -> None:
-        """See ``Narrator``."""
+    def refused(self, letter: DeadLetterRecord | UnreadableDeadLetter, refused: Refusal) -> None:
+        """See ``Reporter``."""
         where = place(letter.position)
-        if isinstance(letter, Letter):
+        if isinstance(letter, DeadLetterRecord):
             where += f" (from {place(letter.origin)})"
         complain(f"{where}: {refused.cause.value}: {refused.detail}")
 
@@ -147,20 +154,20 @@ async def _redrive(work: Work, options: RedriveOptions) -> ExitCode:
     real = not options.rehearsal
     try:
         async with (
-            open_desk(
+            open_context(
                 work.settings,
                 parked=work.parked,
                 marks=real,
                 sends=real,
-            ) as desk,
-            _outbox(desk, rehearsal=not real) as outbox,
-            aclosing(desk.letters(work.selection, "redriving", quiet=not real)) as batches,
+            ) as context,
+            _outbox(context, rehearsal=not real) as outbox,
+            aclosing(context.letters(work.selection, "redriving", quiet=not real)) as batches,
         ):
             if not (options.again or work.dealt_with):
-                desk.require_all_marks()
-            await _prepared(desk, work, options, outbox, tally).run(batches)
+                context.require_all_marks()
+            await _prepared(context, work, options, outbox, tally).run(batches)
     except asyncio.CancelledError:
-        say("interrupted")
+        warn("interrupted")
         _show_tally(tally, work, options)
         raise
     except BrokersError:
@@ -168,60 +175,66 @@ async def _redrive(work: Work, options: RedriveOptions) -> ExitCode:
             _show_tally(tally, work, options)
         raise
     _show_tally(tally, work, options)
-    return desk.exit_code(ExitCode.FOUND if tally.refused else ExitCode.DONE)
+    return context.exit_code(ExitCode.FOUND if tally.refused else ExitCode.DONE)
 
 
 @asynccontextmanager
-async def _outbox(desk: Desk, *, rehearsal: bool) -> AsyncIterator[KafkaOutbox | None]:
+async def _outbox(
+    context: DeadLetterContext, *, rehearsal: bool
+) -> AsyncIterator[KafkaOutbox | None]:
     """Open what sends, with a topic that remembers; nothing of either for a rehearsal."""
     if rehearsal:
         yield None
         return
-    kafka, letters = desk.settings.kafka, desk.settings.dead_letters
-    if desk.state_topic not in desk.topics:
-        partitions = desk.topics[desk.letters_topic].partitions
-        await ensure(kafka, desk.state_topic, partitions, STATE_CONFIGS, say)
-    elif "cleanup.policy" not in desk.topics[desk.state_topic].configs:
-        say(
-            f"the brokers do not tell whether {desk.state_topic} is compacted (no grant for "
+    kafka, letters = context.settings.kafka, context.settings.dead_letters
+    if context.state_topic not in context.topics:
+        partitions = context.topics[context.letters_topic].partitions
+        await ensure(kafka, context.state_topic, partitions, STATE_CONFIGS, warn)
+    elif "cleanup.policy" not in context.topics[context.state_topic].configs:
+        warn(
+            f"the brokers do not tell whether {context.state_topic} is compacted (no grant for "
             "DESCRIBE_CONFIGS?): one that deletes would forget what was done"
         )
-    async with open_outbox(kafka, letters, say) as outbox:
+    async with open_outbox(kafka, letters, warn) as outbox:
         yield outbox
 
 
 def _prepared(
-    desk: Desk, work: Work, options: RedriveOptions, outbox: KafkaOutbox | None, tally: Tally
-) -> Redrive:
-    kafka, letters = desk.settings.kafka, desk.settings.dead_letters
+    context: DeadLetterContext,
+    work: Work,
+    options: RedriveOptions,
+    outbox: KafkaOutbox | None,
+    tally: Tally,
+) -> RedriveRun:
+    kafka, letters = context.settings.kafka, context.settings.dead_letters
 
     async def ready_to_park() -> None:
-        if letters.parking_topic not in desk.topics:
-            described = desk.topics[desk.letters_topic]
+        if letters.parking_topic not in context.topics:
+            described = context.topics[context.letters_topic]
             configs = parking_configs(described, letter_limit(letters, None))
-            await ensure(kafka, letters.parking_topic, described.partitions, configs, say)
+            await ensure(kafka, letters.parking_topic, described.partitions, configs, warn)
 
     destinations = {
         name: Destination.from_configs(name, topic.partitions, topic.configs)
-        for name, topic in desk.topics.items()
+        for name, topic in context.topics.items()
         if name in kafka.topics
     }
     _warn_of_unknown_retention(destinations.values())
-    policy = Policy(
+    policy = RedriveRules(
         topics=frozenset(kafka.topics),
         destinations=destinations,
-        parking_topic=None if desk.parked else letters.parking_topic,
+        parking_topic=None if context.parked else letters.parking_topic,
         max_attempts=options.max_attempts,
         key_policy=kafka.key_policy,
         transform=options.transform,
         again=options.again,
         dealt_with=work.dealt_with,
     )
-    return Redrive(
-        judge=Judge(policy, desk.memory),
+    return RedriveRun(
+        judge=RedrivePolicy(policy, context.memory),
         outbox=outbox,
-        state_topic=desk.state_topic,
-        narrator=_Narrator(rehearsal=options.rehearsal, as_json=work.as_json),
+        state_topic=context.state_topic,
+        reporter=ConsoleReporter(rehearsal=options.rehearsal, as_json=work.as_json),
         pacer=Pacer(options.rate),
         limit=options.limit,
         ready_to_park=ready_to_park,
@@ -232,7 +245,7 @@ def _prepared(
 def _warn_of_unknown_retention(destinations: Iterable[Destination]) -> None:
     unknown = sorted(one.name for one in destinations if not one.retention_known)
     if unknown:
-        say(
+        warn(
             f"the brokers do not tell how long they keep records of {', '.join(unknown)} (no grant "
             "for DESCRIBE_CONFIGS?): records go there with the time of now, since an old timestamp "
             "might have them deleted before they are read; the header redrive-timestamp-ms keeps it"
@@ -252,28 +265,28 @@ def _show_tally(tally: Tally, work: Work, options: RedriveOptions) -> None:
         counts = {f"would_be_{name}" if name in sent else name: n for name, n in counts.items()}
     show("Dead letters", counts, as_json=work.as_json)
     if tally.clock:
-        say(
+        warn(
             f"sent with the time of now: {tally.clock:,}, whose own timestamp their topic might "
             "refuse or soon delete; the header redrive-timestamp-ms keeps it"
         )
     if tally.unconfirmed:
-        say(
+        warn(
             f"sent without an answer: {tally.unconfirmed:,}, which may have arrived; the same "
             "command sends them again"
         )
     if tally.unremembered:
-        say(
+        warn(
             f"sent and not remembered: {tally.unremembered:,}, because {work.state_topic} did not "
             "acknowledge their marks; the same command sends them again"
         )
-    if tally.left[Left.UNKNOWN]:
-        say(
-            f"left alone: {tally.left[Left.UNKNOWN]:,}, whose mark in {work.state_topic} this "
+    if unknown := tally.left[SkipReason.UNKNOWN]:
+        warn(
+            f"left alone: {unknown:,}, whose mark in {work.state_topic} this "
             "version does not know; --all takes them too"
         )
     if tally.limit_reached:
         rest = "" if options.again else "; the same command without it sends the rest"
-        say(f"stopped at --limit {options.limit}{rest}")
+        warn(f"stopped at --limit {options.limit}{rest}")
 
 
 def run_discard(work: Work, because: str, *, rehearsal: bool) -> ExitCode:
@@ -285,19 +298,25 @@ async def _discard(work: Work, because: str, *, rehearsal: bool) -> ExitCode:
     tally = DiscardTally()
     try:
         async with (
-            open_desk(work.settings, parked=work.parked, marks=not rehearsal) as desk,
-            _outbox(desk, rehearsal=rehearsal) as outbox,
-            aclosing(desk.letters(work.selection, "discarding")) as batches,
+            open_context(work.settings, parked=work.parked, marks=not rehearsal) as context,
+            _outbox(context, rehearsal=rehearsal) as outbox,
+            aclosing(context.letters(work.selection, "discarding")) as batches,
         ):
             await Discard(
-                desk.memory, outbox, desk.state_topic, because, work.dealt_with, utc_now, tally
+                context.memory,
+                outbox,
+                context.state_topic,
+                because,
+                work.dealt_with,
+                utc_now,
+                tally,
             ).run(batches)
     except (asyncio.CancelledError, BrokersError):
         if tally.selected:
             _show_discarded(tally, work, rehearsal=rehearsal)
         raise
     _show_discarded(tally, work, rehearsal=rehearsal)
-    return desk.exit_code()
+    return context.exit_code()
 
 
 def _show_discarded(tally: DiscardTally, work: Work, *, rehearsal: bool) -> None:
@@ -308,7 +327,7 @@ def _show_discarded(tally: DiscardTally, work: Work, *, rehearsal: bool) -> None
     }
     show("Dead letters", counts, as_json=work.as_json)
     if tally.unconfirmed:
-        say(
+        warn(
             f"marked without an answer: {tally.unconfirmed:,}, which may count as discarded; the "
             "same command marks the rest"
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from consumer.commands.dead_letters.dead_letter_record import Letter, Unreadable
+from consumer.commands.dead_letters.dead_letter_record import DeadLetterRecord, UnreadableDeadLetter
 from consumer.contract.times import parse_time
 
 UNREADABLE: Final = "unreadable"
@@ -22,7 +22,7 @@ _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class PartitionOffsets:
     """Offsets of one partition; both ends inclusive, None where that end is open."""
 
     partition: int
@@ -43,7 +43,7 @@ class Origin:
     """A topic that records came from, or one place in it."""
 
     topic: str
-    place: Place | None = None
+    place: PartitionOffsets | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Selection:
     since: datetime | None = None
     until: datetime | None = None
     origins: Sequence[Origin] = ()
-    places: Sequence[Place] = ()
+    places: Sequence[PartitionOffsets] = ()
     """Where in the dead-letter topic the letters themselves lie."""
 
     @property
@@ -68,19 +68,19 @@ class Selection:
         """Whether no filter is set."""
         return self == _EVERYTHING
 
-    def selects(self, letter: Letter | Unreadable) -> bool:
+    def selects(self, letter: DeadLetterRecord | UnreadableDeadLetter) -> bool:
         """Return whether the letter is meant."""
         position = letter.position
         if self.places and not any(
             place.holds(position.partition, position.offset) for place in self.places
         ):
             return False
-        if isinstance(letter, Unreadable):
+        if isinstance(letter, UnreadableDeadLetter):
             named = UNREADABLE in self.reasons if self.reasons else True
             return named and not (self.keys or self.origins or self.since or self.until)
         return self._selects(letter)
 
-    def _selects(self, letter: Letter) -> bool:
+    def _selects(self, letter: DeadLetterRecord) -> bool:
         return (
             (not self.reasons or letter.reason in self.reasons)
             and (not self.keys or letter.key in self.keys)
@@ -93,12 +93,12 @@ class Selection:
 _EVERYTHING: Final = Selection()
 
 
-def _from(letter: Letter, origin: Origin) -> bool:
+def _from(letter: DeadLetterRecord, origin: Origin) -> bool:
     topic, partition, offset = letter.origin
     return topic == origin.topic and (origin.place is None or origin.place.holds(partition, offset))
 
 
-def parse_place(text: str) -> Place:
+def parse_partition_offsets(text: str) -> PartitionOffsets:
     """Read ``PARTITION``, ``PARTITION:OFFSET`` or ``PARTITION:FIRST-LAST``.
 
     Raises ``ValueError`` with a text for people.
@@ -110,8 +110,8 @@ def parse_place(text: str) -> Place:
         )
     partition, first, last = found.groups()
     if first is None:
-        return Place(int(partition))
-    place = Place(int(partition), int(first), int(first if last is None else last))
+        return PartitionOffsets(int(partition))
+    place = PartitionOffsets(int(partition), int(first), int(first if last is None else last))
     if int(first) > int(last or first):
         raise ValueError(f"{text!r}: the first offset is behind the last")
     return place
@@ -125,7 +125,7 @@ def parse_origin(text: str) -> Origin:
             f"{text!r} is not TOPIC or TOPIC:PARTITION:FIRST-LAST, such as "
             "conversation.events:3:17-40"
         )
-    return Origin(topic, parse_place(place) if colon else None)
+    return Origin(topic, parse_partition_offsets(place) if colon else None)
 
 
 def parse_moment(text: str, now: datetime) -> datetime:

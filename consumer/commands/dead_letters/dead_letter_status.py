@@ -26,7 +26,7 @@ from consumer.contract.times import format_time
 STATE_TOPIC_SUFFIX: Final = ".redriven"
 
 
-class Fate(StrEnum):
+class DeadLetterStatus(StrEnum):
     """What was done with a letter. One without a fate waits."""
 
     REDRIVEN = "redriven"
@@ -37,11 +37,11 @@ class Fate(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class FateEntry:
+class StatusRecord:
     """One entry of the state topic, as it is written. ``destination``: where the record went."""
 
     key: bytes
-    fate: Fate
+    fate: DeadLetterStatus
     letter: Position
     at: datetime
     destination: Position | None = None
@@ -92,13 +92,17 @@ def digest_of(key: bytes | None, value: bytes | None, headers: Headers) -> str:
     return hashed.hexdigest()
 
 
-def fate_of(value: bytes) -> Fate:
+def parse_status(value: bytes) -> DeadLetterStatus:
     """Read an entry's value; ``UNKNOWN`` where it is not one that this version writes."""
     try:
         content = json.loads(value)
-        return Fate(content["state"]) if isinstance(content, Mapping) else Fate.UNKNOWN
+        return (
+            DeadLetterStatus(content["state"])
+            if isinstance(content, Mapping)
+            else DeadLetterStatus.UNKNOWN
+        )
     except (ValueError, KeyError, RecursionError):
-        return Fate.UNKNOWN
+        return DeadLetterStatus.UNKNOWN
 
 
 def _json(content: object) -> bytes:

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from consumer.commands.dead_letters.dead_letter_record import Letter, Unreadable
-from consumer.commands.dead_letters.dead_letter_status import Fate, FateEntry
-from consumer.commands.dead_letters.outbox import Outbox, record_fates
-from consumer.commands.dead_letters.status_index import Memory
+from consumer.commands.dead_letters.dead_letter_record import DeadLetterRecord, UnreadableDeadLetter
+from consumer.commands.dead_letters.dead_letter_status import DeadLetterStatus, StatusRecord
+from consumer.commands.dead_letters.outbox import Outbox, write_statuses
+from consumer.commands.dead_letters.status_index import StatusIndex
 
 
 @dataclass(slots=True)
@@ -30,7 +30,7 @@ class DiscardTally:
 class Discard:
     """One run. ``outbox`` None: a rehearsal. ``dealt_with``: also what has another fate."""
 
-    memory: Memory
+    memory: StatusIndex
     outbox: Outbox | None
     state_topic: str
     because: str
@@ -38,7 +38,9 @@ class Discard:
     now: Callable[[], datetime]
     tally: DiscardTally = field(default_factory=DiscardTally)
 
-    async def run(self, batches: AsyncIterator[Sequence[Letter | Unreadable]]) -> DiscardTally:
+    async def run(
+        self, batches: AsyncIterator[Sequence[DeadLetterRecord | UnreadableDeadLetter]]
+    ) -> DiscardTally:
         """Discard every letter of the batches. Raises ``NotSentError``."""
         tally = self.tally
         async for letters in batches:
@@ -46,18 +48,22 @@ class Discard:
             entries = [entry for letter in letters if (entry := self._entry(letter, tally))]
             tally.unconfirmed = len(entries)
             if self.outbox is not None:
-                await record_fates(self.outbox, self.state_topic, entries)
+                await write_statuses(self.outbox, self.state_topic, entries)
             tally.unconfirmed = 0
             tally.discarded += len(entries)
         return tally
 
-    def _entry(self, letter: Letter | Unreadable, tally: DiscardTally) -> FateEntry | None:
+    def _entry(
+        self, letter: DeadLetterRecord | UnreadableDeadLetter, tally: DiscardTally
+    ) -> StatusRecord | None:
         key = letter.state_key
         fate = self.memory.fate(key)
-        if fate is Fate.DISCARDED or (fate is not None and not self.dealt_with):
+        if fate is DeadLetterStatus.DISCARDED or (fate is not None and not self.dealt_with):
             tally.dealt_with_before += 1
             return None
-        if not self.memory.meet(key):
+        if not self.memory.first_seen(key):
             tally.copies += 1
             return None
-        return FateEntry(key, Fate.DISCARDED, letter.position, self.now(), because=self.because)
+        return StatusRecord(
+            key, DeadLetterStatus.DISCARDED, letter.position, self.now(), because=self.because
+        )

@@ -18,7 +18,7 @@ from aiokafka.errors import (
     UnsupportedVersionError,
 )
 
-from consumer.commands.dead_letters.outbox import Answer, TurnedDown, Unanswered
+from consumer.commands.dead_letters.outbox import Answer, Refused, Unconfirmed
 from consumer.commands.dead_letters.redriven_record import OutgoingRecord
 from consumer.contract.record import Position
 from consumer.kafka.dead_letters import NO_LIMIT, AnyRecordProducer, producer_options
@@ -164,14 +164,14 @@ def _answer(record: OutgoingRecord, result: Position | BaseException) -> Answer:
         case Position():
             return result
         case MessageSizeTooLargeError() | RecordListTooLargeError():
-            return TurnedDown(
+            return Refused(
                 f"larger than topic {record.topic} (max.message.bytes) or this command "
                 "(dead_letters.max_request_bytes) takes"
             )
         case InvalidTimestampError():
-            return TurnedDown("its timestamp is refused")
+            return Refused("its timestamp is refused")
         case _:
-            return Unanswered(result)
+            return Unconfirmed(result)
 
 
 def _consume(future: asyncio.Future[Any]) -> None:

@@ -6,26 +6,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, assert_never
 
-from consumer.commands.dead_letters.dead_letter_status import FateEntry
+from consumer.commands.dead_letters.dead_letter_status import StatusRecord
 from consumer.commands.dead_letters.redriven_record import OutgoingRecord
 from consumer.contract.record import Position
 
 
 @dataclass(frozen=True, slots=True)
-class TurnedDown:
+class Refused:
     """The brokers will not take this record, whenever it is sent."""
 
     detail: str
 
 
 @dataclass(frozen=True, slots=True)
-class Unanswered:
+class Unconfirmed:
     """Whether the brokers have the record is not known; the connection is of no use any more."""
 
     error: BaseException
 
 
-Answer = Position | TurnedDown | Unanswered
+Answer = Position | Refused | Unconfirmed
 
 
 class Outbox(Protocol):
@@ -40,7 +40,7 @@ class NotSentError(Exception):
     """The brokers stopped answering. What they had acknowledged is remembered, if they let us."""
 
 
-async def record_fates(outbox: Outbox, topic: str, entries: Sequence[FateEntry]) -> None:
+async def write_statuses(outbox: Outbox, topic: str, entries: Sequence[StatusRecord]) -> None:
     """Return when the state topic has the entries. Raises ``NotSentError``."""
     if not entries:
         return
@@ -51,9 +51,9 @@ async def record_fates(outbox: Outbox, topic: str, entries: Sequence[FateEntry])
         match answer:
             case Position():
                 continue
-            case TurnedDown(detail=detail):
+            case Refused(detail=detail):
                 raise NotSentError(f"topic {topic}: {detail}")
-            case Unanswered(error=error):
+            case Unconfirmed(error=error):
                 raise NotSentError(f"topic {topic}: {error}") from error
             case _:
                 assert_never(answer)

@@ -15,17 +15,23 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol, assert_never
 
-from consumer.commands.dead_letters.dead_letter_record import Letter, Unreadable
-from consumer.commands.dead_letters.dead_letter_status import Fate, FateEntry
+from consumer.commands.dead_letters.dead_letter_record import DeadLetterRecord, UnreadableDeadLetter
+from consumer.commands.dead_letters.dead_letter_status import DeadLetterStatus, StatusRecord
 from consumer.commands.dead_letters.outbox import (
     Answer,
     NotSentError,
     Outbox,
-    TurnedDown,
-    Unanswered,
-    record_fates,
+    Refused,
+    Unconfirmed,
+    write_statuses,
 )
-from consumer.commands.dead_letters.redrive_policy import Cause, Judge, Left, Refused, ToSend
+from consumer.commands.dead_letters.redrive_policy import (
+    Redrive,
+    RedrivePolicy,
+    Refusal,
+    RefusalReason,
+    SkipReason,
+)
 from consumer.contract.record import Position
 from producer_tools.pacing import Pacer
 
@@ -36,14 +42,14 @@ WINDOW_BYTES = 8 * 1024 * 1024
 """From so many bytes on a window is full, however few records it has."""
 
 
-class Narrator(Protocol):
+class Reporter(Protocol):
     """Told what happens to letters, one by one."""
 
-    def sending(self, to_send: ToSend) -> None:
+    def sending(self, redrive: Redrive) -> None:
         """The record is about to be sent, or would be."""
         ...
 
-    def refused(self, letter: Letter | Unreadable, refused: Refused) -> None:
+    def refused(self, letter: DeadLetterRecord | UnreadableDeadLetter, refused: Refusal) -> None:
         """The letter should go back and cannot."""
         ...
 
@@ -57,9 +63,9 @@ class Tally:
     """
 
     selected: int = 0
-    fates: Counter[Fate] = field(default_factory=Counter)
-    left: Counter[Left] = field(default_factory=Counter)
-    refused: Counter[Cause] = field(default_factory=Counter)
+    fates: Counter[DeadLetterStatus] = field(default_factory=Counter)
+    left: Counter[SkipReason] = field(default_factory=Counter)
+    refused: Counter[RefusalReason] = field(default_factory=Counter)
     clock: int = 0
     unconfirmed: int = 0
     unremembered: int = 0
@@ -72,29 +78,31 @@ def utc_now() -> datetime:
 
 
 @dataclass(slots=True)
-class Redrive:
+class RedriveRun:
     """One run. ``outbox`` None: a rehearsal, in which nothing is sent or remembered.
 
     ``limit``: after so many records no more are sent. ``ready_to_park`` is awaited before the
     first letter is parked.
     """
 
-    judge: Judge
+    judge: RedrivePolicy
     outbox: Outbox | None
     state_topic: str
-    narrator: Narrator
+    reporter: Reporter
     pacer: Pacer
     limit: int | None = None
     ready_to_park: Callable[[], Awaitable[None]] | None = None
     window: int = WINDOW
     now: Callable[[], datetime] = utc_now
     tally: Tally = field(default_factory=Tally)
-    _window: list[ToSend] = field(default_factory=list)
+    _window: list[Redrive] = field(default_factory=list)
     _window_bytes: int = 0
     _taken: int = 0
 
-    async def run(self, batches: AsyncIterator[Sequence[Letter | Unreadable]]) -> None:
-        """Redrive every selected letter of the batches, up to the limit.
+    async def run(
+        self, batches: AsyncIterator[Sequence[DeadLetterRecord | UnreadableDeadLetter]]
+    ) -> None:
+        """RedriveRun every selected letter of the batches, up to the limit.
 
         Raises ``NotSentError``. Interrupted, it still settles what is in flight.
         """
@@ -108,33 +116,33 @@ class Redrive:
         finally:
             await self._settle()
 
-    async def _meet(self, letter: Letter | Unreadable) -> None:
+    async def _meet(self, letter: DeadLetterRecord | UnreadableDeadLetter) -> None:
         self.tally.selected += 1
         verdict = self.judge.judge(letter, int(self.now().timestamp() * 1000))
         match verdict:
-            case ToSend():
+            case Redrive():
                 await self._take(verdict)
-            case Left():
+            case SkipReason():
                 self.tally.left[verdict] += 1
-            case Refused():
+            case Refusal():
                 self._refuse(letter, verdict)
             case _:
                 assert_never(verdict)
 
-    def _refuse(self, letter: Letter | Unreadable, refused: Refused) -> None:
+    def _refuse(self, letter: DeadLetterRecord | UnreadableDeadLetter, refused: Refusal) -> None:
         self.tally.refused[refused.cause] += 1
-        self.narrator.refused(letter, refused)
+        self.reporter.refused(letter, refused)
 
-    async def _take(self, to_send: ToSend) -> None:
+    async def _take(self, redrive: Redrive) -> None:
         if self.pacer.pause() > 0:
             # Nothing may stay in flight, unremembered, for as long as the rate is low.
             await self._settle()
         await self.pacer.turn()
         self._taken += 1
         self.tally.limit_reached = self._taken == self.limit
-        self.narrator.sending(to_send)
-        self._window.append(to_send)
-        self._window_bytes += to_send.record.bytes
+        self.reporter.sending(redrive)
+        self._window.append(redrive)
+        self._window_bytes += redrive.record.bytes
         if len(self._window) >= self.window or self._window_bytes >= WINDOW_BYTES:
             await self._settle()
 
@@ -153,43 +161,47 @@ class Redrive:
         if not window:
             return
         if self.outbox is None:
-            for to_send in window:
-                self._count(to_send)
+            for redrive in window:
+                self._count(redrive)
             return
-        if self.ready_to_park is not None and any(one.fate is Fate.PARKED for one in window):
+        if self.ready_to_park is not None and any(
+            one.fate is DeadLetterStatus.PARKED for one in window
+        ):
             await self.ready_to_park()
             self.ready_to_park = None
-        answers = await self.outbox.send([to_send.record for to_send in window])
+        answers = await self.outbox.send([redrive.record for redrive in window])
         await self._remember(self.outbox, window, answers)
 
     async def _remember(
-        self, outbox: Outbox, window: Sequence[ToSend], answers: Sequence[Answer]
+        self, outbox: Outbox, window: Sequence[Redrive], answers: Sequence[Answer]
     ) -> None:
-        entries: list[FateEntry] = []
-        unanswered: Unanswered | None = None
-        for to_send, answer in zip(window, answers, strict=True):
-            letter = to_send.letter
+        entries: list[StatusRecord] = []
+        unanswered: Unconfirmed | None = None
+        for redrive, answer in zip(window, answers, strict=True):
+            letter = redrive.letter
             match answer:
                 case Position():
-                    self._count(to_send)
+                    self._count(redrive)
                     entries.append(
-                        FateEntry(
-                            letter.state_key, to_send.fate, letter.position, self.now(), answer
+                        StatusRecord(
+                            letter.state_key, redrive.fate, letter.position, self.now(), answer
                         )
                     )
-                case TurnedDown(detail=detail):
-                    self._refuse(letter, Refused(Cause.BROKER, detail))
-                case Unanswered():
+                case Refused(detail=detail):
+                    self._refuse(letter, Refusal(RefusalReason.BROKER, detail))
+                case Unconfirmed():
                     self.tally.unconfirmed += 1
                     unanswered = unanswered or answer
                 case _:
                     assert_never(answer)
         self.tally.unremembered += len(entries)
-        await record_fates(outbox, self.state_topic, entries)
+        await write_statuses(outbox, self.state_topic, entries)
         self.tally.unremembered -= len(entries)
         if unanswered is not None:
             raise NotSentError(str(unanswered.error)) from unanswered.error
 
-    def _count(self, to_send: ToSend) -> None:
-        self.tally.fates[to_send.fate] += 1
-        self.tally.clock += to_send.fate is Fate.REDRIVEN and to_send.record.timestamp_ms is None
+    def _count(self, redrive: Redrive) -> None:
+        self.tally.fates[redrive.fate] += 1
+        self.tally.clock += (
+            redrive.fate is DeadLetterStatus.REDRIVEN and redrive.record.timestamp_ms is None
+        )

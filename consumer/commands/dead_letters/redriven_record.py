@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from consumer.commands.dead_letters.dead_letter_record import FailedRecord, Letter
+from consumer.commands.dead_letters.dead_letter_record import DeadLetterRecord, FailedRecord
 from consumer.contract.dead_letter import ATTEMPT, NAMES
 from consumer.contract.record import Headers, size_of
 from consumer.contract.times import REDRIVE_TIMESTAMP
@@ -88,7 +88,7 @@ class Destination:
         return known and timestamp_ms >= 0 and -age <= self.ahead_ms and not (too_old or refused)
 
 
-def redriven_headers(letter: Letter, came_with: Headers) -> Headers:
+def redriven_headers(letter: DeadLetterRecord, came_with: Headers) -> Headers:
     """Return the headers of the record that goes back.
 
     Those it first came with, in their order, nulls and repetitions included; of the
@@ -107,7 +107,7 @@ def redriven_headers(letter: Letter, came_with: Headers) -> Headers:
 
 
 def redriven(
-    letter: Letter, content: FailedRecord, destination: Destination, now_ms: int
+    letter: DeadLetterRecord, content: FailedRecord, destination: Destination, now_ms: int
 ) -> OutgoingRecord:
     """Return the record that goes back to where the letter's came from, with this content.
 
@@ -128,7 +128,7 @@ def redriven(
     )
 
 
-def parked(letter: Letter, parking_topic: str) -> OutgoingRecord:
+def parked(letter: DeadLetterRecord, parking_topic: str) -> OutgoingRecord:
     """Return the letter itself, unchanged, for the topic where those lie that came too often."""
     record = letter.record
     return OutgoingRecord(parking_topic, None, None, record.key, record.value, record.headers)

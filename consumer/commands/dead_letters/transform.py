@@ -13,7 +13,7 @@ from functools import reduce
 from pathlib import Path
 from typing import cast
 
-from consumer.commands.dead_letters.dead_letter_record import FailedRecord, Letter
+from consumer.commands.dead_letters.dead_letter_record import DeadLetterRecord, FailedRecord
 from consumer.commands.dead_letters.redriven_record import redriven_headers
 from consumer.contract.decode import Decoded, Tombstone, decode
 from consumer.contract.record import Record
@@ -49,7 +49,9 @@ def load_transform(reference: str) -> Transform:
     return found
 
 
-def repair(transform: Transform, letter: Letter, key_policy: KeyPolicy) -> FailedRecord | None:
+def repair(
+    transform: Transform, letter: DeadLetterRecord, key_policy: KeyPolicy
+) -> FailedRecord | None:
     """Return the repaired record, None where the function leaves the letter alone.
 
     What is returned is read as the consumer will read it, under ``key_policy``. That it can
@@ -124,7 +126,7 @@ def _is_header(header: object) -> bool:
             return False
 
 
-def _check(repaired: FailedRecord, letter: Letter, key_policy: KeyPolicy) -> None:
+def _check(repaired: FailedRecord, letter: DeadLetterRecord, key_policy: KeyPolicy) -> None:
     record = Record(
         *letter.origin,
         letter.timestamp_ms,

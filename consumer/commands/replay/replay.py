@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from consumer import signals
 from consumer.app import (
     asked_retention,
-    letter_builder,
+    dead_letter_builder,
     planner_of,
     unless_stopped,
 )
@@ -245,7 +245,7 @@ def _runner(
         planner=planner,
         store=store,
         dead_letters=opened.dead_letters,
-        letter=letter_builder(settings),
+        letter=dead_letter_builder(settings),
         breaker=breaker,
         backoff=backoff,
         chance=random.random,

@@ -60,7 +60,7 @@ class Ran:
 
 
 @dataclass
-class Desk:
+class DeadLetterTopics:
     """Topics of one test, and what is done with them."""
 
     servers: str

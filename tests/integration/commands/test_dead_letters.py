@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from consumer.commands.dead_letters import kafka_outbox
-from consumer.commands.dead_letters.outbox import Answer, Unanswered
+from consumer.commands.dead_letters.outbox import Answer, Unconfirmed
 from consumer.commands.dead_letters.redriven_record import OutgoingRecord
 from consumer.contract.messages import EventRecorded
 from consumer.contract.record import Record
@@ -21,7 +21,7 @@ from consumer.kafka.topics import Admin
 from tests.integration.commands.dead_letter_topics import (
     PARTITIONS,
     STAMPED_MS,
-    Desk,
+    DeadLetterTopics,
     event,
 )
 from tests.servers.topics import create_topics
@@ -33,8 +33,8 @@ FOREIGN = (("traceparent", b"00-a"), ("tenant", None), ("traceparent", b"00-b"),
 
 
 @pytest.fixture
-def desk(kafka_bootstrap_servers: str, unique_name: str) -> Desk:
-    made = Desk(kafka_bootstrap_servers, unique_name)
+def desk(kafka_bootstrap_servers: str, unique_name: str) -> DeadLetterTopics:
+    made = DeadLetterTopics(kafka_bootstrap_servers, unique_name)
     asyncio.run(
         create_topics(kafka_bootstrap_servers, made.events, made.letters, partitions=PARTITIONS)
     )
@@ -45,7 +45,7 @@ def desk(kafka_bootstrap_servers: str, unique_name: str) -> Desk:
 
 
 def test_a_redriven_record_keeps_its_first_time_and_its_second_redrive_sends_nothing(
-    desk: Desk,
+    desk: DeadLetterTopics,
 ) -> None:
     desk.produce(desk.event(event(), b"someone-else", headers=FOREIGN))
     assert desk.consume(KeyPolicy.DEAD_LETTER) == ([], 1)
@@ -70,7 +70,7 @@ def test_a_redriven_record_keeps_its_first_time_and_its_second_redrive_sends_not
 
 @pytest.mark.reliability("F79")
 def test_where_the_brokers_tell_no_retention_a_letter_goes_back_with_the_time_of_now(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    desk: DeadLetterTopics, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def not_granted(_: Admin, names: Sequence[str]) -> dict[str, dict[str, str]]:
         return {}
@@ -89,7 +89,7 @@ def test_where_the_brokers_tell_no_retention_a_letter_goes_back_with_the_time_of
 def test_a_record_older_than_its_topics_retention_goes_back_with_the_time_of_now(
     kafka_bootstrap_servers: str, unique_name: str
 ) -> None:
-    desk = Desk(kafka_bootstrap_servers, unique_name)
+    desk = DeadLetterTopics(kafka_bootstrap_servers, unique_name)
     week = {"retention.ms": str(7 * 24 * 3_600_000)}
     asyncio.run(create_topics(desk.servers, desk.events, configs=week, partitions=1))
     asyncio.run(create_topics(desk.servers, desk.letters, partitions=1))
@@ -102,7 +102,7 @@ def test_a_record_older_than_its_topics_retention_goes_back_with_the_time_of_now
 
 
 @pytest.mark.parametrize("timestamp_ms", [-1, STAMPED_MS * 1000])
-def test_an_absurd_time_goes_back_as_it_came(desk: Desk, timestamp_ms: int) -> None:
+def test_an_absurd_time_goes_back_as_it_came(desk: DeadLetterTopics, timestamp_ms: int) -> None:
     record = Record(desk.events, 0, 0, timestamp_ms, b"k", event())
     desk.dead_letter((record, Rejected(Reason.INVALID, "timestamp: missing")))
     assert desk.run("redrive").code == 0
@@ -114,7 +114,9 @@ def test_an_absurd_time_goes_back_as_it_came(desk: Desk, timestamp_ms: int) -> N
 # --- C36: what can never succeed ------------------------------------------------------------
 
 
-def test_letters_copied_back_by_hand_fail_again_with_a_growing_counter_each(desk: Desk) -> None:
+def test_letters_copied_back_by_hand_fail_again_with_a_growing_counter_each(
+    desk: DeadLetterTopics,
+) -> None:
     desk.produce(desk.event(b"not json"))
     assert desk.consume() == ([], 1)
     (letter,) = desk.read(desk.letters)
@@ -128,7 +130,9 @@ def test_letters_copied_back_by_hand_fail_again_with_a_growing_counter_each(desk
     assert (group["letters"], group["attempts"], group["copies"]) == (4, 2, 0)
 
 
-def test_what_never_succeeds_is_parked_after_its_attempts_and_ends_there(desk: Desk) -> None:
+def test_what_never_succeeds_is_parked_after_its_attempts_and_ends_there(
+    desk: DeadLetterTopics,
+) -> None:
     desk.environment["CONSUMER_DEAD_LETTERS__MAX_ATTEMPTS"] = "2"
     desk.produce(desk.event(b"not json", headers=FOREIGN))
     assert desk.consume() == ([], 1)
@@ -151,7 +155,7 @@ def test_what_never_succeeds_is_parked_after_its_attempts_and_ends_there(desk: D
 def test_a_large_letter_is_parked_in_the_topic_that_is_made_for_it(
     kafka_bootstrap_servers: str, unique_name: str
 ) -> None:
-    desk = Desk(kafka_bootstrap_servers, unique_name)
+    desk = DeadLetterTopics(kafka_bootstrap_servers, unique_name)
     desk.environment["CONSUMER_DEAD_LETTERS__MAX_REQUEST_BYTES"] = "2000000"
     large = {"max.message.bytes": "2097152"}
     asyncio.run(create_topics(desk.servers, desk.events, partitions=1))
@@ -168,7 +172,7 @@ def test_a_large_letter_is_parked_in_the_topic_that_is_made_for_it(
 # --- sending again, and not again -----------------------------------------------------------
 
 
-def test_a_canary_then_the_rest_then_nothing(desk: Desk) -> None:
+def test_a_canary_then_the_rest_then_nothing(desk: DeadLetterTopics) -> None:
     desk.reject(20)
     canary = desk.run("redrive", "--limit", "1", "--json")
     assert (canary.result["redriven"], len(desk.read(desk.events))) == (1, 1)
@@ -180,7 +184,7 @@ def test_a_canary_then_the_rest_then_nothing(desk: Desk) -> None:
     assert set(values) == {event(f"e-{number}") for number in range(20)}
 
 
-def test_letters_are_sent_again_where_that_is_asked_for(desk: Desk) -> None:
+def test_letters_are_sent_again_where_that_is_asked_for(desk: DeadLetterTopics) -> None:
     desk.reject(3)
     for _ in range(2):
         assert desk.run("redrive", "--again", "--json").result["redriven"] == 3
@@ -188,7 +192,7 @@ def test_letters_are_sent_again_where_that_is_asked_for(desk: Desk) -> None:
 
 
 def test_a_crash_before_the_state_is_written_repeats_what_was_in_flight_and_no_more(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    desk: DeadLetterTopics, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     desk.reject(450)
     send = kafka_outbox.KafkaOutbox.send
@@ -201,7 +205,7 @@ def test_a_crash_before_the_state_is_written_repeats_what_was_in_flight_and_no_m
         if records[0].topic == desk.state:
             windows += 1
             if windows == 2:
-                return [Unanswered(OSError("crashed"))] * len(records)
+                return [Unconfirmed(OSError("crashed"))] * len(records)
         return await send(outbox, records)
 
     with monkeypatch.context() as patched:
@@ -217,7 +221,7 @@ def test_a_crash_before_the_state_is_written_repeats_what_was_in_flight_and_no_m
     assert (len(values), len(set(values))) == (650, 450)
 
 
-def test_copies_of_a_letter_are_listed_as_such_and_sent_once(desk: Desk) -> None:
+def test_copies_of_a_letter_are_listed_as_such_and_sent_once(desk: DeadLetterTopics) -> None:
     for _ in range(3):
         desk.reject(2)
     (group,) = desk.run("list", "--json").result["groups"]
@@ -225,7 +229,9 @@ def test_copies_of_a_letter_are_listed_as_such_and_sent_once(desk: Desk) -> None
     assert desk.run("redrive", "--json").result == {"redriven": 2, "copies": 4}
 
 
-def test_a_record_with_neither_key_nor_value_goes_back_to_its_partition(desk: Desk) -> None:
+def test_a_record_with_neither_key_nor_value_goes_back_to_its_partition(
+    desk: DeadLetterTopics,
+) -> None:
     headers = (("ce_specversion", b"1.0"), ("ce_id", b"1"))
     empty = Record(desk.events, 2, 0, STAMPED_MS, None, None, headers)
     desk.dead_letter((empty, Rejected(Reason.INVALID, "data: null")))
@@ -235,7 +241,7 @@ def test_a_record_with_neither_key_nor_value_goes_back_to_its_partition(desk: De
     assert (record.timestamp_ms, record.headers[:2]) == (STAMPED_MS, headers)
 
 
-def test_letters_of_a_null_key_go_back_to_their_partition(desk: Desk) -> None:
+def test_letters_of_a_null_key_go_back_to_their_partition(desk: DeadLetterTopics) -> None:
     desk.produce(*(desk.event(b"not json", None, partition=number) for number in range(3)))
     assert desk.consume() == ([], 3)
     assert desk.run("redrive").code == 0
@@ -246,7 +252,7 @@ def test_letters_of_a_null_key_go_back_to_their_partition(desk: Desk) -> None:
 # --- what cannot go back --------------------------------------------------------------------
 
 
-def test_what_cannot_go_back_is_told_of_and_can_be_discarded(desk: Desk) -> None:
+def test_what_cannot_go_back_is_told_of_and_can_be_discarded(desk: DeadLetterTopics) -> None:
     large = Record(desk.events, 0, 9, STAMPED_MS, b"k", b"x" * 9000)
     desk.dead_letter((large, Rejected(Reason.UNDECODABLE, "")), max_bytes=4000)
     desk.produce(Record(desk.letters, 1, 0, STAMPED_MS, b"k", b"junk"))
@@ -264,7 +270,7 @@ def test_what_cannot_go_back_is_told_of_and_can_be_discarded(desk: Desk) -> None
 
 
 def test_a_transform_repairs_what_it_can_and_the_rest_stays(
-    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    desk: DeadLetterTopics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "mend_letters.py").write_text(
         "import json\n"
@@ -289,7 +295,7 @@ def test_a_transform_repairs_what_it_can_and_the_rest_stays(
 # --- looking --------------------------------------------------------------------------------
 
 
-def test_a_rehearsal_changes_nothing_and_shows_no_payload(desk: Desk) -> None:
+def test_a_rehearsal_changes_nothing_and_shows_no_payload(desk: DeadLetterTopics) -> None:
     desk.reject(3)
     ran = desk.run("redrive", "--dry-run")
     assert (ran.code, ran.out.count("would be redriven\t")) == (0, 3)
@@ -299,7 +305,9 @@ def test_a_rehearsal_changes_nothing_and_shows_no_payload(desk: Desk) -> None:
     assert desk.run("redrive", "--json").result["redriven"] == 3
 
 
-def test_letters_are_listed_by_group_or_each_and_keys_only_where_asked_for(desk: Desk) -> None:
+def test_letters_are_listed_by_group_or_each_and_keys_only_where_asked_for(
+    desk: DeadLetterTopics,
+) -> None:
     desk.reject(2)
     desk.reject(1, reason=Reason.CONFLICT)
     table = desk.run("list").out.splitlines()
@@ -311,7 +319,7 @@ def test_letters_are_listed_by_group_or_each_and_keys_only_where_asked_for(desk:
     assert desk.run("list", "--keys").out.count("sess-c14") == 3
 
 
-def test_filters_narrow_what_is_listed(desk: Desk) -> None:
+def test_filters_narrow_what_is_listed(desk: DeadLetterTopics) -> None:
     desk.reject(10)
 
     def counted(*filters: str) -> int:
@@ -332,7 +340,7 @@ def test_filters_narrow_what_is_listed(desk: Desk) -> None:
     assert counted(f"--letter={(partition + 1) % PARTITIONS}") == 0
 
 
-def test_a_letter_is_shown_with_its_payload_escaped(desk: Desk) -> None:
+def test_a_letter_is_shown_with_its_payload_escaped(desk: DeadLetterTopics) -> None:
     record = Record(desk.events, 0, 5, STAMPED_MS, b"\xff", b"\x1b[2J[red]{}", FOREIGN)
     desk.dead_letter((record, Rejected(Reason.UNDECODABLE, "not JSON")))
     text = desk.run("show").out
@@ -356,12 +364,12 @@ def test_a_letter_is_shown_with_its_payload_escaped(desk: Desk) -> None:
 def test_a_missing_dead_letter_topic_is_said_with_the_command_that_creates_it(
     kafka_bootstrap_servers: str, unique_name: str
 ) -> None:
-    ran = Desk(kafka_bootstrap_servers, unique_name).run("list")
+    ran = DeadLetterTopics(kafka_bootstrap_servers, unique_name).run("list")
     assert ran.code == 3
     assert f"has no topic {unique_name}.letters; create it with: kafka-topics.sh" in ran.err
 
 
-def test_a_topic_of_origin_that_is_gone_is_not_made_again(desk: Desk) -> None:
+def test_a_topic_of_origin_that_is_gone_is_not_made_again(desk: DeadLetterTopics) -> None:
     record = Record(f"{desk.name}.gone", 0, 5, STAMPED_MS, b"k", event())
     desk.dead_letter((record, Rejected(Reason.INVALID, "")))
     desk.environment["CONSUMER_KAFKA__TOPICS"] = f"{desk.events},{desk.name}.gone"
@@ -371,14 +379,14 @@ def test_a_topic_of_origin_that_is_gone_is_not_made_again(desk: Desk) -> None:
         desk.read(f"{desk.name}.gone")
 
 
-def test_a_state_topic_that_would_forget_is_refused(desk: Desk) -> None:
+def test_a_state_topic_that_would_forget_is_refused(desk: DeadLetterTopics) -> None:
     asyncio.run(create_topics(desk.servers, desk.state, configs={"cleanup.policy": "delete"}))
     ran = desk.run("redrive")
     assert ran.code == 3
     assert "--add-config cleanup.policy=compact" in ran.err
 
 
-def test_the_state_topic_is_created_compacted_and_that_is_said(desk: Desk) -> None:
+def test_the_state_topic_is_created_compacted_and_that_is_said(desk: DeadLetterTopics) -> None:
     desk.reject(1)
     ran = desk.run("redrive")
     assert f"created the topic {desk.state} (3 partitions, cleanup.policy=compact)" in ran.err

@@ -8,11 +8,11 @@ import time
 import pytest
 
 from consumer.commands.dead_letters.kafka_outbox import open_outbox
-from consumer.commands.dead_letters.outbox import TurnedDown
+from consumer.commands.dead_letters.outbox import Refused
 from consumer.commands.dead_letters.redriven_record import OutgoingRecord
 from consumer.contract.record import Headers, Position
 from consumer.settings import DeadLetterSettings, KafkaSettings
-from tests.integration.commands.dead_letter_topics import Desk
+from tests.integration.commands.dead_letter_topics import DeadLetterTopics
 from tests.servers.topics import create_topics
 
 pytestmark = pytest.mark.real_kafka  # the embedded broker refuses nothing
@@ -44,9 +44,9 @@ async def test_one_record_in_a_batch_may_be_refused_and_the_others_arrive(
     async with open_outbox(kafka, DeadLetterSettings(), lambda _: None) as outbox:
         answers = await outbox.send(records)
     assert [type(answer) for answer in answers] == [
-        *[Position, Position, TurnedDown, Position, Position]
+        *[Position, Position, Refused, Position, Position]
     ]
-    arrived = await asyncio.to_thread(Desk(kafka_bootstrap_servers, topic).read, topic)
+    arrived = await asyncio.to_thread(DeadLetterTopics(kafka_bootstrap_servers, topic).read, topic)
     times = {record.value: record.timestamp_ms for record in arrived}
     assert set(times) == {b"old", b"from the future", b"without time and key", None}
     assert [record.headers for record in arrived] == [HEADERS] * 4

@@ -8,8 +8,8 @@ from typing import Any, cast
 import pytest
 
 from consumer.commands.audit.audit_report import AuditReport, Disagreements, print_audit
-from consumer.commands.dead_letters.dead_letter_context import Desk
-from consumer.commands.dead_letters.status_index import open_memory
+from consumer.commands.dead_letters.dead_letter_context import DeadLetterContext
+from consumer.commands.dead_letters.status_index import open_status_index
 from consumer.commands.status import GroupStatus, _print
 from consumer.contract.record import TopicPartition
 from consumer.errors import ExitCode
@@ -58,17 +58,20 @@ def test_status_names_what_it_could_not_look_at(capsys: pytest.CaptureFixture[st
 def test_a_command_about_dead_letters_names_what_it_could_not_look_at(
     otherwise: ExitCode, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with open_memory() as memory:
-        desk = Desk(Settings(), "letters", {}, reader(SPOILT), memory)
-        assert desk.exit_code(otherwise) is ExitCode.FOUND
+    with open_status_index() as statuses:
+        context = DeadLetterContext(Settings(), "letters", {}, reader(SPOILT), statuses)
+        assert context.exit_code(otherwise) is ExitCode.FOUND
         assert SAID in capsys.readouterr().err
-        assert Desk(Settings(), "letters", {}, reader(), memory).exit_code(otherwise) is otherwise
+        context = DeadLetterContext(Settings(), "letters", {}, reader(), statuses)
+        assert context.exit_code(otherwise) is otherwise
 
 
 @pytest.mark.reliability("F85")
 def test_a_redrive_does_not_begin_where_some_marks_cannot_be_read() -> None:
     marks = UnreadRange(TopicPartition("letters.redriven", 3), 5, 9, "CorruptRecordException")
-    with open_memory() as memory:
-        Desk(Settings(), "letters", {}, reader(SPOILT), memory).require_all_marks()
+    with open_status_index() as statuses:
+        context = DeadLetterContext(Settings(), "letters", {}, reader(SPOILT), statuses)
+        context.require_all_marks()
+        context = DeadLetterContext(Settings(), "letters", {}, reader(SPOILT, marks), statuses)
         with pytest.raises(BrokersError, match=r"redriven-3: offsets 5 to 8 not read .*--again"):
-            Desk(Settings(), "letters", {}, reader(SPOILT, marks), memory).require_all_marks()
+            context.require_all_marks()

@@ -13,9 +13,9 @@ from consumer.contract.dead_letter import DeadLetter
 from consumer.contract.record import Record
 from consumer.contract.rejection import KeyPolicy, Reason, Rejected
 from consumer.engine.pipeline import (
+    DEAD_LETTER_CHUNK,
+    DEAD_LETTER_CHUNK_BYTES,
     DECODED_BYTES_AT_ONCE,
-    LETTER_BYTES_AT_ONCE,
-    LETTERS_AT_ONCE,
     Abandoned,
     Batch,
     LetterWriter,
@@ -184,10 +184,10 @@ async def test_many_dead_letters_go_in_portions_and_none_that_was_acknowledged_g
         await send(letters)
 
     monkeypatch.setattr(engine.letters, "send", failing_once)
-    count = 2 * LETTERS_AT_ONCE + 1
+    count = 2 * DEAD_LETTER_CHUNK + 1
     await engine.pipeline.process(batch(records(P0, 0, count, value=BAD)))
     assert [sent.origin.offset for sent in engine.letters.sent] == list(range(count))
-    assert portions == [LETTERS_AT_ONCE, LETTERS_AT_ONCE, LETTERS_AT_ONCE, 1]
+    assert portions == [DEAD_LETTER_CHUNK, DEAD_LETTER_CHUNK, DEAD_LETTER_CHUNK, 1]
 
 
 @in_virtual_time
@@ -195,7 +195,7 @@ async def test_large_dead_letters_go_in_smaller_portions() -> None:
     engine = Engine()
     conflict = Rejected(Reason.CONFLICT, "the stored event differs in payload")
     engine.store.result = Result(Outcome.CONFLICT, conflict)
-    large = bytes(LETTER_BYTES_AT_ONCE // 2)
+    large = bytes(DEAD_LETTER_CHUNK_BYTES // 2)
     await engine.pipeline.process(batch(records(P0, 0, 3, value=large)))
     assert len(engine.letters.sent) == 3
     assert engine.letters.attempts == 2
@@ -205,7 +205,7 @@ async def test_large_dead_letters_go_in_smaller_portions() -> None:
 @pytest.mark.reliability("F70")
 async def test_dead_letters_with_heavy_headers_go_in_smaller_portions() -> None:
     engine = Engine()
-    heavy = (("h", bytes(LETTER_BYTES_AT_ONCE // 2)),)
+    heavy = (("h", bytes(DEAD_LETTER_CHUNK_BYTES // 2)),)
     one = batch([replace(bad, headers=heavy) for bad in records(P0, 0, 3, value=BAD)])
     await engine.pipeline.process(one)
     assert len(engine.letters.sent) == 3

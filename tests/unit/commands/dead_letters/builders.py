@@ -8,12 +8,21 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from consumer.commands.dead_letters.dead_letter_record import Letter, Unreadable, read_letter
+from consumer.commands.dead_letters.dead_letter_record import (
+    DeadLetterRecord,
+    UnreadableDeadLetter,
+    read_letter,
+)
 from consumer.commands.dead_letters.outbox import Answer, Outbox
-from consumer.commands.dead_letters.redrive import Redrive
-from consumer.commands.dead_letters.redrive_policy import Judge, Policy, Refused, ToSend
+from consumer.commands.dead_letters.redrive import RedriveRun
+from consumer.commands.dead_letters.redrive_policy import (
+    Redrive,
+    RedrivePolicy,
+    RedriveRules,
+    Refusal,
+)
 from consumer.commands.dead_letters.redriven_record import Destination, OutgoingRecord
-from consumer.commands.dead_letters.status_index import Memory
+from consumer.commands.dead_letters.status_index import StatusIndex
 from consumer.contract.dead_letter import dead_letter
 from consumer.contract.record import Headers, Position, Record
 from consumer.contract.rejection import Reason, Rejected
@@ -48,7 +57,7 @@ EVENT_BYTES = event()
 
 
 @dataclass(slots=True)
-class LetterLog:
+class DeadLetterLog:
     """A dead-letter topic of one partition, written by the consumer's own contract."""
 
     records: list[Record] = field(default_factory=list)
@@ -63,7 +72,7 @@ class LetterLog:
         timestamp_ms: int = STAMPED_MS,
         attempt: int = 1,
         **failure: Any,
-    ) -> Letter:
+    ) -> DeadLetterRecord:
         """Dead-letter a record; it has failed ``attempt`` times with this."""
         earlier: Headers = ()
         if attempt > 1:
@@ -78,7 +87,7 @@ class LetterLog:
         detail: str = "timestamp: missing",
         failed_at: datetime = FAILED_AT,
         max_bytes: int = LARGE,
-    ) -> Letter:
+    ) -> DeadLetterRecord:
         """Dead-letter this record."""
         written = dead_letter(
             failed,
@@ -89,7 +98,7 @@ class LetterLog:
             max_bytes=max_bytes,
         )
         read = read_letter(self.append(written.key, written.value, written.headers))
-        assert isinstance(read, Letter)
+        assert isinstance(read, DeadLetterRecord)
         return read
 
     def append(self, key: bytes | None, value: bytes | None, headers: Headers) -> Record:
@@ -102,21 +111,23 @@ class LetterLog:
         original = self.records[index]
         self.append(original.key, original.value, original.headers)
 
-    async def batches(self, size: int = 500) -> AsyncIterator[Sequence[Letter | Unreadable]]:
+    async def batches(
+        self, size: int = 500
+    ) -> AsyncIterator[Sequence[DeadLetterRecord | UnreadableDeadLetter]]:
         for start in range(0, len(self.records), size):
             yield [read_letter(record) for record in self.records[start : start + size]]
 
 
-def a_letter(**changes: Any) -> Letter:
-    return LetterLog().add(**changes)
+def a_letter(**changes: Any) -> DeadLetterRecord:
+    return DeadLetterLog().add(**changes)
 
 
 def destination(**changes: Any) -> Destination:
     return Destination(**{"name": EVENTS, "partitions": 6, "retention_ms": None, **changes})
 
 
-def policy(**changes: Any) -> Policy:
-    return Policy(
+def policy(**changes: Any) -> RedriveRules:
+    return RedriveRules(
         **{
             "topics": frozenset({EVENTS}),
             "destinations": {EVENTS: destination()},
@@ -151,28 +162,30 @@ class FakeOutbox:
 
 @dataclass(slots=True)
 class Told:
-    """A narrator that keeps what it is told."""
+    """A reporter that keeps what it is told."""
 
-    sending_: list[ToSend] = field(default_factory=list)
-    refusals: list[tuple[Letter | Unreadable, Refused]] = field(default_factory=list)
+    redrives: list[Redrive] = field(default_factory=list)
+    refusals: list[tuple[DeadLetterRecord | UnreadableDeadLetter, Refusal]] = field(
+        default_factory=list
+    )
 
-    def sending(self, to_send: ToSend) -> None:
-        self.sending_.append(to_send)
+    def sending(self, redrive: Redrive) -> None:
+        self.redrives.append(redrive)
 
-    def refused(self, letter: Letter | Unreadable, refused: Refused) -> None:
+    def refused(self, letter: DeadLetterRecord | UnreadableDeadLetter, refused: Refusal) -> None:
         self.refusals.append((letter, refused))
 
 
 def a_redrive(
-    memory: Memory, outbox: Outbox | None, told: Told | None = None, **options: Any
-) -> Redrive:
+    memory: StatusIndex, outbox: Outbox | None, told: Told | None = None, **options: Any
+) -> RedriveRun:
     """A redrive of these; ``options`` are its own, or the policy's."""
     own = {name: options.pop(name) for name in ("limit", "window", "pacer") if name in options}
-    return Redrive(
-        judge=Judge(policy(**options), memory),
+    return RedriveRun(
+        judge=RedrivePolicy(policy(**options), memory),
         outbox=outbox,
         state_topic=STATE,
-        narrator=told or Told(),
+        reporter=told or Told(),
         now=lambda: NOW,
         **{"pacer": Pacer(None), **own},
     )

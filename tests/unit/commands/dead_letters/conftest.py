@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from consumer.commands.dead_letters.status_index import Memory, open_memory
+from consumer.commands.dead_letters.status_index import StatusIndex, open_status_index
 
 
 @pytest.fixture
-def memory() -> Iterator[Memory]:
-    with open_memory() as opened:
+def memory() -> Iterator[StatusIndex]:
+    with open_status_index() as opened:
         yield opened

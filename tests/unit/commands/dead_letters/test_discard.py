@@ -6,26 +6,28 @@ import json
 
 import pytest
 
-from consumer.commands.dead_letters.dead_letter_status import Fate
+from consumer.commands.dead_letters.dead_letter_status import DeadLetterStatus
 from consumer.commands.dead_letters.discard import Discard
-from consumer.commands.dead_letters.outbox import NotSentError, Unanswered
-from consumer.commands.dead_letters.status_index import Memory
+from consumer.commands.dead_letters.outbox import NotSentError, Unconfirmed
+from consumer.commands.dead_letters.status_index import StatusIndex
 from consumer.contract.record import Position
 from tests.unit.commands.dead_letters.builders import (
     EVENTS,
     NOW,
     STATE,
+    DeadLetterLog,
     FakeOutbox,
-    LetterLog,
 )
 
 
-def a_discard(memory: Memory, outbox: FakeOutbox | None, *, dealt_with: bool = False) -> Discard:
+def a_discard(
+    memory: StatusIndex, outbox: FakeOutbox | None, *, dealt_with: bool = False
+) -> Discard:
     return Discard(memory, outbox, STATE, "load test", dealt_with, lambda: NOW)
 
 
-async def test_letters_are_marked_with_the_reason_and_copies_once(memory: Memory) -> None:
-    outbox, log = FakeOutbox(), LetterLog()
+async def test_letters_are_marked_with_the_reason_and_copies_once(memory: StatusIndex) -> None:
+    outbox, log = FakeOutbox(), DeadLetterLog()
     letter = log.add()
     log.copy(0)
     log.append(None, b"junk", ())
@@ -37,21 +39,21 @@ async def test_letters_are_marked_with_the_reason_and_copies_once(memory: Memory
 
 
 async def test_what_was_redriven_is_no_more_discarded_unless_all_is_asked_for(
-    memory: Memory,
+    memory: StatusIndex,
 ) -> None:
-    log = LetterLog()
-    memory.remember([(log.add().state_key, Fate.REDRIVEN)])
+    log = DeadLetterLog()
+    memory.remember([(log.add().state_key, DeadLetterStatus.REDRIVEN)])
     left = await a_discard(memory, FakeOutbox()).run(log.batches())
     marked = await a_discard(memory, FakeOutbox(), dealt_with=True).run(log.batches())
     assert (left.dealt_with_before, marked.discarded) == (1, 1)
 
 
 @pytest.mark.reliability("F85")
-async def test_a_discard_that_the_brokers_stop_says_what_it_did(memory: Memory) -> None:
-    outbox, log = FakeOutbox(), LetterLog()
+async def test_a_discard_that_the_brokers_stop_says_what_it_did(memory: StatusIndex) -> None:
+    outbox, log = FakeOutbox(), DeadLetterLog()
     for offset in range(3):
         log.add(origin=Position(EVENTS, 0, offset))
-    outbox.answer = lambda _: Unanswered(OSError("gone")) if outbox.sent(STATE) else None
+    outbox.answer = lambda _: Unconfirmed(OSError("gone")) if outbox.sent(STATE) else None
     discard = a_discard(memory, outbox)
     with pytest.raises(NotSentError):
         await discard.run(log.batches(size=1))
@@ -59,7 +61,7 @@ async def test_a_discard_that_the_brokers_stop_says_what_it_did(memory: Memory) 
     assert (tally.selected, tally.discarded, tally.unconfirmed) == (2, 1, 1)
 
 
-async def test_a_rehearsal_marks_nothing(memory: Memory) -> None:
-    log = LetterLog()
+async def test_a_rehearsal_marks_nothing(memory: StatusIndex) -> None:
+    log = DeadLetterLog()
     log.add()
     assert (await a_discard(memory, None).run(log.batches())).discarded == 1

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from consumer.commands.dead_letters.dead_letter_groups import GroupKey, Groups
-from consumer.commands.dead_letters.dead_letter_record import Unreadable
-from consumer.commands.dead_letters.dead_letter_status import Fate
+from consumer.commands.dead_letters.dead_letter_record import UnreadableDeadLetter
+from consumer.commands.dead_letters.dead_letter_status import DeadLetterStatus
 from consumer.contract.record import Position
 from consumer.contract.rejection import Reason
-from tests.unit.commands.dead_letters.builders import EVENTS, LETTERS, LetterLog
+from tests.unit.commands.dead_letters.builders import EVENTS, LETTERS, DeadLetterLog
 
 
 def at(hour: int, minute: int) -> datetime:
@@ -17,7 +17,7 @@ def at(hour: int, minute: int) -> datetime:
 
 
 def test_letters_are_grouped_by_reason_topic_and_hour() -> None:
-    log, groups = LetterLog(), Groups()
+    log, groups = DeadLetterLog(), Groups()
     for letter in (
         log.add(failed_at=at(10, 0), attempt=2),
         log.add(failed_at=at(10, 59)),
@@ -36,7 +36,7 @@ def test_letters_are_grouped_by_reason_topic_and_hour() -> None:
 
 
 def test_a_group_knows_its_first_letter_its_copies_what_was_cut_and_how_often_it_failed() -> None:
-    log, groups = LetterLog(), Groups()
+    log, groups = DeadLetterLog(), Groups()
     groups.add(log.add(attempt=2), None, copy=False)
     groups.add(log.add(), None, copy=True)
     groups.add(log.add(value=b"x" * 5000, max_bytes=2000), None, copy=False)
@@ -46,15 +46,21 @@ def test_a_group_knows_its_first_letter_its_copies_what_was_cut_and_how_often_it
 
 
 def test_what_was_dealt_with_is_a_group_of_its_own_behind_what_waits() -> None:
-    groups, letter = Groups(), LetterLog().add()
-    for fate in (Fate.REDRIVEN, None, Fate.DISCARDED):
+    groups, letter = Groups(), DeadLetterLog().add()
+    for fate in (DeadLetterStatus.REDRIVEN, None, DeadLetterStatus.DISCARDED):
         groups.add(letter, fate, copy=False)
-    assert [key.fate for key, _ in groups] == [None, Fate.DISCARDED, Fate.REDRIVEN]
+    assert [key.fate for key, _ in groups] == [
+        None,
+        DeadLetterStatus.DISCARDED,
+        DeadLetterStatus.REDRIVEN,
+    ]
 
 
 def test_unreadable_letters_are_grouped_by_when_they_came() -> None:
     groups = Groups()
-    groups.add(Unreadable(LetterLog().append(None, b"junk", ()), ""), None, copy=False)
+    groups.add(
+        UnreadableDeadLetter(DeadLetterLog().append(None, b"junk", ()), ""), None, copy=False
+    )
     ((key, group),) = groups
     assert key == GroupKey(None, "unreadable", "", datetime(2026, 3, 5, 12, tzinfo=UTC))
     assert group.attempts == 0

@@ -16,7 +16,7 @@ from aiokafka.errors import (
 )
 
 from consumer.commands.dead_letters.kafka_outbox import KafkaOutbox, Producer
-from consumer.commands.dead_letters.outbox import TurnedDown, Unanswered
+from consumer.commands.dead_letters.outbox import Refused, Unconfirmed
 from consumer.commands.dead_letters.redriven_record import OutgoingRecord
 from consumer.contract.record import Position
 
@@ -97,7 +97,7 @@ async def test_each_record_is_answered_by_where_it_lies() -> None:
 async def test_a_record_that_is_too_large_does_not_take_the_others_with_it() -> None:
     script = Script(lambda value, _: MessageSizeTooLargeError() if value == b"large" else None)
     answers = await script.send("a", "large", "b", "c")
-    assert [type(answer) for answer in answers] == [Position, TurnedDown, Position, Position]
+    assert [type(answer) for answer in answers] == [Position, Refused, Position, Position]
     assert script.queued.count(b"a") == 1
 
 
@@ -118,11 +118,11 @@ async def test_a_timestamp_that_is_refused_is_left_to_the_clock() -> None:
 async def test_an_answer_that_does_not_come_in_time_is_none() -> None:
     script = Script(lambda value, _: NEVER if value == b"b" else None)
     answers = await script.send("a", "b")
-    assert [type(answer) for answer in answers] == [Position, Unanswered]
+    assert [type(answer) for answer in answers] == [Position, Unconfirmed]
 
 
 async def test_once_the_brokers_are_gone_no_more_records_are_queued() -> None:
     script = Script(lambda value, _: KafkaConnectionError() if value == b"b" else None)
     answers = await script.send("a", "b", "c", "d")
-    assert [type(answer) for answer in answers] == [Position, Unanswered, Unanswered, Unanswered]
+    assert [type(answer) for answer in answers] == [Position, Unconfirmed, Unconfirmed, Unconfirmed]
     assert script.queued == [b"a", b"b"]

@@ -7,7 +7,11 @@ from typing import Any
 
 import pytest
 
-from consumer.commands.dead_letters.dead_letter_record import Letter, Unreadable, read_letter
+from consumer.commands.dead_letters.dead_letter_record import (
+    DeadLetterRecord,
+    UnreadableDeadLetter,
+    read_letter,
+)
 from consumer.contract.record import Headers, Position
 from consumer.contract.rejection import Reason
 from tests.unit.commands.dead_letters.builders import (
@@ -17,12 +21,14 @@ from tests.unit.commands.dead_letters.builders import (
     NOW,
     NOW_MS,
     STAMPED_MS,
-    LetterLog,
+    DeadLetterLog,
     a_letter,
 )
 
 
-def reread(letter: Letter, **changes: bytes | None) -> Letter | Unreadable:
+def reread(
+    letter: DeadLetterRecord, **changes: bytes | None
+) -> DeadLetterRecord | UnreadableDeadLetter:
     """Read the letter again with some of its headers replaced; None: left out."""
     names = {name.replace("_", "-"): value for name, value in changes.items()}
     headers: Headers = tuple(
@@ -30,7 +36,7 @@ def reread(letter: Letter, **changes: bytes | None) -> Letter | Unreadable:
         for name, value in letter.record.headers
         if names.get(name, value) is not None
     )
-    return read_letter(LetterLog().append(letter.key, letter.record.value, headers))
+    return read_letter(DeadLetterLog().append(letter.key, letter.record.value, headers))
 
 
 def test_a_letter_says_what_failed_where_when_and_how_often() -> None:
@@ -49,29 +55,29 @@ def test_a_letter_says_what_failed_where_when_and_how_often() -> None:
 def test_a_record_that_does_not_say_where_and_when_it_comes_from_is_unreadable(
     header: str, value: bytes | None
 ) -> None:
-    assert isinstance(reread(a_letter(), **{header: value}), Unreadable)
+    assert isinstance(reread(a_letter(), **{header: value}), UnreadableDeadLetter)
 
 
 @pytest.mark.parametrize("header", ["dlq_partition", "dlq_offset", "dlq_timestamp"])
 def test_where_a_number_must_stand_text_makes_a_letter_unreadable(header: str) -> None:
-    assert isinstance(reread(a_letter(), **{header: b"\xff seventeen"}), Unreadable)
+    assert isinstance(reread(a_letter(), **{header: b"\xff seventeen"}), UnreadableDeadLetter)
 
 
 def test_a_time_of_failure_that_cannot_be_read_is_that_of_the_letter() -> None:
     letter = reread(a_letter(), dlq_failed_at=b"yesterday")
-    assert isinstance(letter, Letter)
+    assert isinstance(letter, DeadLetterRecord)
     assert letter.failed_at == NOW
 
 
 def test_a_reason_of_a_later_version_is_unknown() -> None:
     letter = reread(a_letter(), dlq_reason=b"haunted")
-    assert isinstance(letter, Letter)
+    assert isinstance(letter, DeadLetterRecord)
     assert letter.reason == "unknown"
 
 
 def test_a_letter_without_a_readable_counter_has_failed_once() -> None:
     letter = reread(a_letter(), dlq_attempt=b"many")
-    assert isinstance(letter, Letter)
+    assert isinstance(letter, DeadLetterRecord)
     assert letter.attempt == 1
 
 
@@ -79,7 +85,7 @@ def test_a_letter_that_was_cut_is_truncated_also_where_that_header_is_damaged() 
     cut = a_letter(value=b"x" * 5000, max_bytes=2000)
     assert cut.truncated
     damaged = reread(cut, dlq_sha256=b"damaged", dlq_size=None)
-    assert isinstance(damaged, Letter)
+    assert isinstance(damaged, DeadLetterRecord)
     assert damaged.truncated
 
 
@@ -113,7 +119,7 @@ def test_copies_of_one_failure_share_a_key_and_other_failures_have_others() -> N
 def test_letters_without_a_timestamp_are_told_apart_by_what_they_hold(
     other: dict[str, Any],
 ) -> None:
-    log = LetterLog()
+    log = DeadLetterLog()
     record: dict[str, Any] = {"timestamp_ms": -1, "headers": (("ce_id", b"1"),)}
     first = log.add(**record)
     copy = log.add(**record, failed_at=NOW, detail="said otherwise by another version")
@@ -123,7 +129,9 @@ def test_letters_without_a_timestamp_are_told_apart_by_what_they_hold(
 
 @pytest.mark.reliability("F85")
 def test_unreadable_letters_at_one_place_of_a_topic_made_anew_are_two() -> None:
-    old, new = (LetterLog().append(b"k", value, ()) for value in (b"rubbish", b"new and unread"))
+    old, new = (
+        DeadLetterLog().append(b"k", value, ()) for value in (b"rubbish", b"new and unread")
+    )
     assert read_letter(old).state_key != read_letter(new).state_key
     assert read_letter(old).state_key == read_letter(old).state_key
     stamped = replace(old, timestamp_ms=NOW_MS + 1)
@@ -136,6 +144,6 @@ def test_unreadable_letters_at_one_place_of_a_topic_made_anew_are_two() -> None:
 def test_any_one_trace_of_a_cut_makes_a_letter_truncated(header: str, value: bytes | None) -> None:
     whole = a_letter()
     headers = (*whole.record.headers, (header, value))
-    letter = read_letter(LetterLog().append(whole.key, whole.record.value, headers))
-    assert isinstance(letter, Letter)
+    letter = read_letter(DeadLetterLog().append(whole.key, whole.record.value, headers))
+    assert isinstance(letter, DeadLetterRecord)
     assert letter.truncated

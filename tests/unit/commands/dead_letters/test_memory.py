@@ -6,36 +6,48 @@ import json
 
 import pytest
 
-from consumer.commands.dead_letters.dead_letter_status import Fate, FateEntry, fate_of, origin_key
-from consumer.commands.dead_letters.status_index import Memory
+from consumer.commands.dead_letters.dead_letter_status import (
+    DeadLetterStatus,
+    StatusRecord,
+    origin_key,
+    parse_status,
+)
+from consumer.commands.dead_letters.status_index import StatusIndex
 from consumer.contract.record import Position
 from tests.unit.commands.dead_letters.builders import EVENTS, LETTERS, NOW, STAMPED_MS
 
 KEY = origin_key(Position(EVENTS, 0, 1), STAMPED_MS, 1, "d")
 
 
-def test_the_last_entry_of_a_key_counts(memory: Memory) -> None:
-    memory.remember([(KEY, Fate.REDRIVEN), (b"other", Fate.PARKED), (KEY, Fate.DISCARDED)])
-    assert memory.fate(KEY) is Fate.DISCARDED
+def test_the_last_entry_of_a_key_counts(memory: StatusIndex) -> None:
+    memory.remember(
+        [
+            (KEY, DeadLetterStatus.REDRIVEN),
+            (b"other", DeadLetterStatus.PARKED),
+            (KEY, DeadLetterStatus.DISCARDED),
+        ]
+    )
+    assert memory.fate(KEY) is DeadLetterStatus.DISCARDED
 
 
-def test_an_entry_that_was_deleted_leaves_the_letter_waiting(memory: Memory) -> None:
-    memory.remember([(KEY, Fate.REDRIVEN), (KEY, None)])
+def test_an_entry_that_was_deleted_leaves_the_letter_waiting(memory: StatusIndex) -> None:
+    memory.remember([(KEY, DeadLetterStatus.REDRIVEN), (KEY, None)])
     assert memory.fate(KEY) is None
 
 
-def test_a_key_is_met_for_the_first_time_once(memory: Memory) -> None:
-    assert [memory.meet(KEY), memory.meet(KEY), memory.meet(b"other")] == [True, False, True]
+def test_a_key_is_met_for_the_first_time_once(memory: StatusIndex) -> None:
+    keys = (KEY, KEY, b"other")
+    assert [memory.first_seen(key) for key in keys] == [True, False, True]
 
 
-def test_having_met_a_letter_is_no_fate(memory: Memory) -> None:
-    memory.meet(KEY)
+def test_having_met_a_letter_is_no_fate(memory: StatusIndex) -> None:
+    memory.first_seen(KEY)
     assert memory.fate(KEY) is None
 
 
-def test_the_index_does_not_lie_in_memory(memory: Memory) -> None:
+def test_the_index_does_not_lie_in_memory(memory: StatusIndex) -> None:
     for number in range(20_000):
-        memory.meet(origin_key(Position(EVENTS, 0, number), STAMPED_MS, 1, "d"))
+        memory.first_seen(origin_key(Position(EVENTS, 0, number), STAMPED_MS, 1, "d"))
     pages = memory._database.execute("PRAGMA page_count").fetchone()[0]
     cached_kib = -memory._database.execute("PRAGMA cache_size").fetchone()[0]
     assert memory._database.execute("PRAGMA database_list").fetchone()[2] == ""
@@ -43,12 +55,12 @@ def test_the_index_does_not_lie_in_memory(memory: Memory) -> None:
     assert cached_kib == 16 * 1024
 
 
-@pytest.mark.parametrize("fate", list(Fate))
-def test_an_entry_says_what_was_done_and_can_be_read_again(fate: Fate) -> None:
-    entry = FateEntry(
+@pytest.mark.parametrize("fate", list(DeadLetterStatus))
+def test_an_entry_says_what_was_done_and_can_be_read_again(fate: DeadLetterStatus) -> None:
+    entry = StatusRecord(
         KEY, fate, Position(LETTERS, 2, 3), NOW, Position(EVENTS, 0, 9), because="a “test”"
     )
-    assert fate_of(entry.value) is fate
+    assert parse_status(entry.value) is fate
     assert json.loads(entry.value) == {
         "state": fate.value,
         "at": "2026-03-05T12:00:00.000Z",
@@ -66,4 +78,4 @@ def test_an_entry_says_what_was_done_and_can_be_read_again(fate: Fate) -> None:
 def test_an_entry_that_this_version_cannot_read_still_says_that_the_letter_was_dealt_with(
     value: bytes,
 ) -> None:
-    assert fate_of(value) is Fate.UNKNOWN
+    assert parse_status(value) is DeadLetterStatus.UNKNOWN

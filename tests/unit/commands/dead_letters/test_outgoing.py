@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from consumer.commands.dead_letters.dead_letter_record import Letter
+from consumer.commands.dead_letters.dead_letter_record import DeadLetterRecord
 from consumer.commands.dead_letters.redriven_record import (
     Destination,
     OutgoingRecord,
@@ -21,7 +21,7 @@ from tests.unit.commands.dead_letters.builders import (
     NOW_MS,
     PARKING,
     STAMPED_MS,
-    LetterLog,
+    DeadLetterLog,
     a_letter,
     destination,
 )
@@ -37,7 +37,7 @@ NULLS_AND_REPEATS = (
 )
 
 
-def back(letter: Letter) -> OutgoingRecord:
+def back(letter: DeadLetterRecord) -> OutgoingRecord:
     return redriven(letter, letter.failed, destination(), NOW_MS)
 
 
@@ -75,7 +75,7 @@ def test_each_header_of_ours_stands_once_whatever_the_record_brought_along() -> 
 def test_a_record_that_fails_again_counts_on_and_keeps_its_first_time() -> None:
     first = sent()
     came_back = Record(EVENTS, 0, 99, NOW_MS, first.key, first.value, first.headers)
-    second = back(LetterLog().fail(came_back))
+    second = back(DeadLetterLog().fail(came_back))
     assert second.timestamp_ms == STAMPED_MS
     assert second.headers == (
         ("dlq-attempt", b"2"),

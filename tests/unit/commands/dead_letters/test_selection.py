@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from consumer.commands.dead_letters.dead_letter_reader import letter_ranges
-from consumer.commands.dead_letters.dead_letter_record import Unreadable
+from consumer.commands.dead_letters.dead_letter_record import UnreadableDeadLetter
 from consumer.commands.dead_letters.dead_letter_selection import (
     Origin,
-    Place,
+    PartitionOffsets,
     Selection,
     parse_moment,
     parse_origin,
-    parse_place,
+    parse_partition_offsets,
 )
 from consumer.contract.record import Position, Record, TopicPartition
 from consumer.contract.rejection import Reason
@@ -25,7 +25,7 @@ from tests.unit.commands.dead_letters.builders import (
     EVENTS,
     FAILED_AT,
     NOW,
-    LetterLog,
+    DeadLetterLog,
     a_letter,
 )
 
@@ -45,13 +45,13 @@ HERE = Position(EVENTS, 3, 17)
         ({"until": FAILED_AT}, False),
         ({"until": FAILED_AT + timedelta(milliseconds=1)}, True),
         ({"origins": (Origin(EVENTS),)}, True),
-        ({"origins": (Origin("other"), Origin(EVENTS, Place(3)))}, True),
-        ({"origins": (Origin(EVENTS, Place(2)),)}, False),
-        ({"origins": (Origin(EVENTS, Place(3, 17, 17)),)}, True),
-        ({"origins": (Origin(EVENTS, Place(3, 18, 20)),)}, False),
-        ({"origins": (Origin(EVENTS, Place(3, 10, 16)),)}, False),
-        ({"places": (Place(0, 0, 0),)}, True),
-        ({"places": (Place(1), Place(0, 1, 5))}, False),
+        ({"origins": (Origin("other"), Origin(EVENTS, PartitionOffsets(3)))}, True),
+        ({"origins": (Origin(EVENTS, PartitionOffsets(2)),)}, False),
+        ({"origins": (Origin(EVENTS, PartitionOffsets(3, 17, 17)),)}, True),
+        ({"origins": (Origin(EVENTS, PartitionOffsets(3, 18, 20)),)}, False),
+        ({"origins": (Origin(EVENTS, PartitionOffsets(3, 10, 16)),)}, False),
+        ({"places": (PartitionOffsets(0, 0, 0),)}, True),
+        ({"places": (PartitionOffsets(1), PartitionOffsets(0, 1, 5))}, False),
         ({"reasons": frozenset({"invalid"}), "keys": frozenset({b"s-2"})}, False),
     ],
 )
@@ -68,8 +68,8 @@ def test_every_filter_must_hold_and_of_each_any_value_will_do(
         ({}, True),
         ({"reasons": frozenset({"unreadable"})}, True),
         ({"reasons": frozenset({"invalid"})}, False),
-        ({"places": (Place(0, 0, 0),)}, True),
-        ({"places": (Place(0, 1, 1),)}, False),
+        ({"places": (PartitionOffsets(0, 0, 0),)}, True),
+        ({"places": (PartitionOffsets(0, 1, 1),)}, False),
         ({"keys": frozenset({b"s-1"})}, False),
         ({"since": NOW}, False),
         ({"until": NOW}, False),
@@ -79,27 +79,31 @@ def test_every_filter_must_hold_and_of_each_any_value_will_do(
 def test_an_unreadable_letter_is_found_by_its_place_or_its_name(
     selection: dict[str, Any], selected: bool
 ) -> None:
-    letter = Unreadable(LetterLog().append(b"s-1", b"junk", ()), "")
+    letter = UnreadableDeadLetter(DeadLetterLog().append(b"s-1", b"junk", ()), "")
     assert Selection(**selection).selects(letter) is selected
 
 
 @pytest.mark.parametrize(
     ("text", "place"),
-    [("3", Place(3)), (" 3:17 ", Place(3, 17, 17)), ("0:17-40", Place(0, 17, 40))],
+    [
+        ("3", PartitionOffsets(3)),
+        (" 3:17 ", PartitionOffsets(3, 17, 17)),
+        ("0:17-40", PartitionOffsets(0, 17, 40)),
+    ],
 )
-def test_a_place_is_a_partition_and_perhaps_offsets(text: str, place: Place) -> None:
-    assert parse_place(text) == place
+def test_a_place_is_a_partition_and_perhaps_offsets(text: str, place: PartitionOffsets) -> None:
+    assert parse_partition_offsets(text) == place
 
 
 @pytest.mark.parametrize("text", ["", "x", "3:", "3:4-", "-1", "3:9-4", "3:1:2", "٣"])
 def test_what_is_no_place_is_refused_in_words(text: str) -> None:
     with pytest.raises(ValueError, match=r"PARTITION|behind"):
-        parse_place(text)
+        parse_partition_offsets(text)
 
 
 def test_an_origin_is_a_topic_and_perhaps_a_place() -> None:
     assert parse_origin(EVENTS) == Origin(EVENTS)
-    assert parse_origin(f"{EVENTS}:3:17-40") == Origin(EVENTS, Place(3, 17, 40))
+    assert parse_origin(f"{EVENTS}:3:17-40") == Origin(EVENTS, PartitionOffsets(3, 17, 40))
     with pytest.raises(ValueError, match="TOPIC"):
         parse_origin("a b")
 
