@@ -39,7 +39,7 @@ from consumer.kafka.groups import describe_group
 from consumer.kafka.range_reader import keep_ends_told, open_range_reader
 from consumer.kafka.source import KafkaSource
 from consumer.kafka.topics import TopicDescription, open_admin
-from consumer.mongo.opening import OpenStore, open_store
+from consumer.mongo.store import OpenStore, open_store
 from consumer.observability.health import Health, serve
 from consumer.observability.log_writer import LogWriter
 from consumer.observability.logs import configure_logging, get_logger, tell_end
@@ -218,7 +218,7 @@ async def opened(settings: Settings, observer: EngineObserver) -> AsyncIterator[
         accept(results)
         await until_answered("MongoDB", store.answer, settings, deadline, why=store.trouble)
         # Not cut short: an index over many documents takes longer to build than any start.
-        accept(await until_answered("MongoDB", store.prepare, settings, deadline, cut=False))
+        accept(await until_answered("MongoDB", store.run_preflight, settings, deadline, cut=False))
         target = await until_answered("MongoDB", store.target, settings, deadline)
         accepted = AcceptedTarget(target, settings.mongo.moved_from)
         await refuse_other_target(settings, accepted)

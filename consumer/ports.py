@@ -18,10 +18,10 @@ from consumer.state.outcomes import Mark, Outcome, Result
 from consumer.state.writes import Write
 
 
-class Application(Protocol):
+class WriteBatch(Protocol):
     """A batch of writes being applied. It remembers across attempts what each index met first."""
 
-    async def attempt(self) -> Sequence[Result]:
+    async def execute(self) -> Sequence[Result]:
         """Apply the whole batch once; one result for each write, in their order.
 
         Raises ``TransientError``: nothing of the batch counts as done, call again after a pause.
@@ -33,7 +33,7 @@ class Application(Protocol):
 class Store(Protocol):
     """The documents."""
 
-    def begin(self, writes: Sequence[Write]) -> Application:
+    def prepare(self, writes: Sequence[Write]) -> WriteBatch:
         """Start applying ``writes`` (in offset order within each partition). No I/O yet."""
         ...
 

@@ -18,7 +18,7 @@ from consumer.kafka.committed import AcceptedTarget
 from consumer.kafka.group_grants import check_kafka
 from consumer.kafka.groups import describe_group
 from consumer.kafka.topics import open_admin
-from consumer.mongo.opening import open_store
+from consumer.mongo.store import open_store
 from consumer.printable import printable_line
 from consumer.settings import Settings, exposed_files
 

@@ -12,7 +12,7 @@ from rich.text import Text
 from consumer.commands.common.output import console, timestamp, to_json
 from consumer.commands.replay.request import check_session_id
 from consumer.errors import ExitCode, PreconditionError, TransientError
-from consumer.mongo.reading import SessionReader, open_session_reader
+from consumer.mongo.session_reader import SessionReader, open_session_reader
 from consumer.printable import printable
 from consumer.settings import Settings
 

@@ -19,7 +19,7 @@ from consumer.mongo.clients import (
     database_of,
     open_client,
 )
-from consumer.mongo.failures import translated
+from consumer.mongo.errors import driver_errors
 from consumer.settings import MongoSettings
 from producer_tools.chitchat import DataSetMissingError, chitchat_messages
 from producer_tools.conversations import small_set
@@ -129,13 +129,13 @@ class StoredDocuments:
 
     async def event_count(self) -> int:
         """Return how many events are stored, by a quick count."""
-        with translated():
+        with driver_errors():
             return int(await self._events.estimated_document_count())
 
     async def session_counts(self) -> tuple[int, int]:
         """Return how many sessions have been created, and how many of them have completed."""
         created: dict[str, Any] = {"startedAt": {"$exists": True}}
-        with translated():
+        with driver_errors():
             return (
                 int(await self._sessions.count_documents(created)),
                 int(await self._sessions.count_documents({**created, "status": "completed"})),
@@ -167,7 +167,7 @@ class StoredDocuments:
 
 
 async def _all(collection: Collection) -> AsyncIterator[Document]:
-    with translated():
+    with driver_errors():
         async for document in collection.find({}):
             yield document
 

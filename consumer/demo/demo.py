@@ -31,7 +31,7 @@ from consumer.demo.screen import DemoProgress, DemoResult, Screen, Step, open_sc
 from consumer.demo.servers import embedded_servers
 from consumer.errors import ExitCode, PreconditionError, TransientError
 from consumer.kafka.range_reader import open_range_reader
-from consumer.mongo.reading import open_session_reader
+from consumer.mongo.session_reader import open_session_reader
 from producer_tools.brokers import create_topics
 from producer_tools.outgoing import Topics
 

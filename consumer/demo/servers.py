@@ -25,7 +25,7 @@ from pydantic import SecretStr
 from consumer.errors import PreconditionError, TransientError
 from consumer.kafka.topics import open_admin
 from consumer.mongo.clients import close_client, database_of, open_client
-from consumer.mongo.failures import translated
+from consumer.mongo.errors import driver_errors
 from consumer.settings import Driver, KafkaSettings, MongoSettings
 from consumer.settings.sources import environment, environment_name
 
@@ -186,7 +186,7 @@ async def _ping(port: int) -> None:
     settings = MongoSettings(uri=SecretStr(_mongodb_uri(port)), driver=Driver.PYMONGO)
     client = open_client(settings)
     try:
-        with translated():
+        with driver_errors():
             await database_of(client, settings).command("ping")
     finally:
         await close_client(client)

@@ -18,7 +18,6 @@ from consumer.engine.breaker import Breaker
 from consumer.engine.retry import Backoff
 from consumer.errors import TransientError
 from consumer.ports import (
-    Application,
     BatchReport,
     DeadLetters,
     Hold,
@@ -26,6 +25,7 @@ from consumer.ports import (
     PartitionReport,
     Stage,
     Store,
+    WriteBatch,
 )
 from consumer.state.outcomes import NO_MARK, Mark, Outcome, Result
 from consumer.state.retention import FOR_EVER, Retention
@@ -204,8 +204,8 @@ class Pipeline:
     ) -> None:
         if not writes:
             return
-        application: Application = self._store.begin([write for _, write in writes])
-        applied = await self._persist(batch, Stage.APPLY, application.attempt)
+        write_batch: WriteBatch = self._store.prepare([write for _, write in writes])
+        applied = await self._persist(batch, Stage.APPLY, write_batch.execute)
         for (index, _), result in zip(writes, applied, strict=True):
             results[index] = result
 

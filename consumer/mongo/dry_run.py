@@ -13,7 +13,7 @@ from typing import Protocol
 from bson.raw_bson import RawBSONDocument
 
 from consumer.mongo.collections import Collections
-from consumer.mongo.lookup import Asked, LookUp, judged_session_fields
+from consumer.mongo.duplicates import Asked, LookUp, judged_session_fields
 from consumer.state.batch import APPLIED
 from consumer.state.bson_compare import raw_document
 from consumer.state.duplicates import classify_duplicate
@@ -48,16 +48,16 @@ class DryStore:
         self._collections = collections
         self._memory = memory
 
-    def begin(self, writes: Sequence[Write]) -> DryApplication:
+    def prepare(self, writes: Sequence[Write]) -> DryWriteBatch:
         """Start judging ``writes``, in offset order within each partition. No I/O yet."""
-        return DryApplication(writes, self._collections, self._memory)
+        return DryWriteBatch(writes, self._collections, self._memory)
 
     def forget(self) -> None:
         """Nothing is remembered of sessions that a rebalance could outdate."""
 
 
-class DryApplication:
-    """A batch being judged; implements ``consumer.ports.Application``."""
+class DryWriteBatch:
+    """A batch being judged; implements ``consumer.ports.WriteBatch``."""
 
     def __init__(self, writes: Sequence[Write], collections: Collections, memory: Memory) -> None:
         """See ``DryStore``."""
@@ -66,7 +66,7 @@ class DryApplication:
         self._memory = memory
         self._results: list[Result] | None = None
 
-    async def attempt(self) -> Sequence[Result]:
+    async def execute(self) -> Sequence[Result]:
         """Judge the whole batch; one result for each write, in their order.
 
         Raises ``TransientError``: nothing is remembered then, call again after a pause.

@@ -57,7 +57,7 @@ class Index:
         fields = ", ".join(f"{{{field}: null}}" for field in self.fields)
         return f"db.{self.collection}.find({{$or: [{fields}]}})"
 
-    def doubles_query(self) -> str:
+    def duplicates_query(self) -> str:
         """Return a mongosh query that finds what stands in the way of uniqueness."""
         group = ", ".join(f'{field}: "${field}"' for field in self.fields)
         return (

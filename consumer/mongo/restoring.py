@@ -15,9 +15,9 @@ from consumer.contract.record import Position
 from consumer.mongo.clients import Client, collection_of, database_of
 from consumer.mongo.collections import Collections
 from consumer.mongo.dry_run import Memory, asking, is_taken
-from consumer.mongo.failures import translated
-from consumer.mongo.lookup import LookUp
-from consumer.ports import Application, Store
+from consumer.mongo.duplicates import LookUp
+from consumer.mongo.errors import driver_errors
+from consumer.ports import Store, WriteBatch
 from consumer.settings.model import MongoSettings
 from consumer.state.batch import APPLIED
 from consumer.state.bson_compare import raw_document
@@ -54,9 +54,9 @@ class RestoringStore:
         self.restored = 0
         """How many documents have been put back."""
 
-    def begin(self, writes: Sequence[Write]) -> Application:
+    def prepare(self, writes: Sequence[Write]) -> WriteBatch:
         """See ``Store``."""
-        return _RestoringApplication(self, self._store.begin(writes), writes)
+        return _RestoringWriteBatch(self, self._store.prepare(writes), writes)
 
     def forget(self) -> None:
         """See ``Store``."""
@@ -79,13 +79,13 @@ class RestoringStore:
 
 
 @dataclass(frozen=True, slots=True)
-class _RestoringApplication:
+class _RestoringWriteBatch:
     store: RestoringStore
-    application: Application
+    write_batch: WriteBatch
     writes: Sequence[Write]
 
-    async def attempt(self) -> Sequence[Result]:
-        return await self.store.restore(self.writes, await self.application.attempt())
+    async def execute(self) -> Sequence[Result]:
+        return await self.store.restore(self.writes, await self.write_batch.execute())
 
 
 class MongoRestorer:
@@ -100,7 +100,7 @@ class MongoRestorer:
     async def restore(self, write: Write) -> bool:
         """See ``Restorer``."""
         condition = own_place(write)
-        with translated():
+        with driver_errors():
             if isinstance(write, EventWrite):
                 replaced = await self._events.replace_one(condition, write.content)
                 return bool(replaced.matched_count)

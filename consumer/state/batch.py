@@ -45,13 +45,13 @@ class BatchResults:
         """The store has acknowledged this record's write."""
         self._settle(index, APPLIED, self.writes[index].content)
 
-    def found(self, index: int, stored: RawBSONDocument, *, own_possible: bool) -> Result:
+    def found(self, index: int, stored: RawBSONDocument, *, may_be_ours: bool) -> Result:
         """The store holds ``stored`` in this record's place; return what that makes of it.
 
-        ``own_possible``: an earlier attempt of this delivery may have written it, unheard.
+        ``may_be_ours``: an earlier attempt of this delivery may have written it, unheard.
         """
         result = classify_duplicate(self.writes[index], stored)
-        if own_possible and result is REDELIVERED:
+        if may_be_ours and result is REDELIVERED:
             result = APPLIED
         self._settle(index, result, stored)
         return result

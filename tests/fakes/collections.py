@@ -14,7 +14,7 @@ from bson.raw_bson import RawBSONDocument
 
 from consumer.errors import ConsumerError
 from consumer.mongo.collections import EVENT_KEY, SESSION_KEY, BulkReply, WriteFailure
-from consumer.mongo.lookup import ids_in
+from consumer.mongo.duplicates import ids_in
 from consumer.state.bson_compare import raw_document
 from consumer.state.writes import SessionUpdate
 

@@ -20,7 +20,7 @@ from consumer.kafka.ranges import (
     UnreadRange,
     ranges_within,
 )
-from consumer.mongo.reading import EndedSession, SessionReader
+from consumer.mongo.session_reader import EndedSession, SessionReader
 from tests.fakes.collections import MemoryCollections
 
 AWARE: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=True)

@@ -12,7 +12,7 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 from consumer.app import surveyed, until_answered
 from consumer.checks import CheckStatus
 from consumer.errors import ConsumerError, PreconditionError, TransientError
-from consumer.mongo.opening import open_store
+from consumer.mongo.store import open_store
 from consumer.settings import KafkaSettings, Settings, load_settings
 from tests.e2e.processes import LOOPBACK, free_port
 from tests.servers.topics import create_topics

@@ -8,10 +8,10 @@ _INPUT = "tests/faults/input/test_bad_input.py::"
 _FAULTS = "tests/adapters/mongo/test_faults.py::"
 _ANSWERS = "tests/adapters/mongo/test_answers.py::"
 _SESSIONS = "tests/adapters/mongo/test_sessions.py::"
-_INDEXES = "tests/adapters/mongo/test_readiness.py::TestIndexes::"
+_INDEXES = "tests/adapters/mongo/test_preflight.py::TestIndexes::"
 _VERDICT = "tests/unit/state/test_duplicates.py::"
 _REAL = "tests/adapters/mongo/test_real_answers.py::"
-_LOOKUP = "tests/unit/mongo/test_lookup.py::"
+_LOOKUP = "tests/unit/mongo/test_duplicates.py::"
 _ANY_ORDER = "tests/adapters/mongo/test_any_order.py::"
 
 MUTANTS = (
@@ -125,7 +125,7 @@ fields = content.fields""",
     Mutant(
         "the violated index is not looked at",
         "F37",
-        "Sender._doubted",
+        "Sender._duplicate",
         "if failure.key is not None and failure.key != self._key:",
         "if False:",
         (_FAULTS + "TestOtherIndexes::test_it_stops_the_service_and_is_no_duplicate",),
@@ -200,7 +200,7 @@ fields = content.fields""",
         "the own earlier attempt is taken for somebody else's",
         "F32",
         "BatchResults.found",
-        "if own_possible and result is REDELIVERED:",
+        "if may_be_ours and result is REDELIVERED:",
         "if False:",
         (_FAULTS + "TestApplied::test_a_retry_that_finds_its_own_write_counts_as_applied",),
         "what was applied would be counted as redelivered",
@@ -208,7 +208,7 @@ fields = content.fields""",
     Mutant(
         "a lost race is taken for a duplicate",
         "F36",
-        "Settlement.session_found",
+        "ResultRecorder.session_found",
         """if guard_of(write).holds(stored):
     return self._lost_race(statement, stored)""",
         "",
@@ -219,7 +219,7 @@ fields = content.fields""",
         "no activity is written",
         "B18",
         "Activities.__init__",
-        "self._open[session_id] = Statement(ActivityWrite(session_id, expire_at))",
+        "self._open[session_id] = PendingWrite(ActivityWrite(session_id, expire_at))",
         "continue",
         (
             _SESSIONS
@@ -233,7 +233,7 @@ fields = content.fields""",
         "Activities.due",
         "return [statement for name, statement in self._open.items() if name not in ending]",
         """for name in self._open:
-    self._memory.learn(name, SessionStatus.ACTIVE)
+    self._memory.remember(name, SessionStatus.ACTIVE)
 return [statement for name, statement in self._open.items() if name not in ending]""",
         (_SESSIONS + "TestActivity::test_a_session_is_not_known_before_the_store_has_answered",),
         "a write that failed would never be repeated",
@@ -245,34 +245,34 @@ return [statement for name, statement in self._open.items() if name not in endin
         'ACKNOWLEDGED = WriteConcern(w="majority", j=True)',
         "ACKNOWLEDGED = WriteConcern(w=1)",
         (
-            "tests/adapters/mongo/test_readiness.py::TestOpening::test_the_uri_cannot_weaken_what_acknowledged_means",
+            "tests/adapters/mongo/test_preflight.py::TestOpening::test_the_uri_cannot_weaken_what_acknowledged_means",
         ),
         "a failover would lose what had been committed as done",
     ),
     Mutant(
         "the server's words are passed on",
         "B12",
-        "translated",
+        "driver_errors",
         "raise translate(error) from (error if isinstance(error, ConnectionFailure) else None)",
         "raise translate(error) from error",
         (
-            "tests/adapters/mongo/test_failures.py::test_not_even_the_chain_of_causes_quotes_a_document",
+            "tests/adapters/mongo/test_driver_errors.py::test_not_even_the_chain_of_causes_quotes_a_document",
         ),
         "they quote conversations, and a log is read by more people than those",
     ),
     Mutant(
         "every batch begins with commands of the full size",
         "F65",
-        "MongoStore.begin",
-        "writes, self._collections, self._memory, self._lanes, self._on_activity_refused",
-        "writes, self._collections, self._memory, Lanes(), self._on_activity_refused",
+        "MongoStore.prepare",
+        "writes, self._collections, self._memory, self._sizers, self._on_activity_refused",
+        "writes, self._collections, self._memory, BatchSizers(), self._on_activity_refused",
         (_FAULTS + "TestTimeouts::test_the_next_batch_begins_with_what_has_fitted",),
         "a database that is slow would be asked for too much by every batch anew",
     ),
     Mutant(
         "commands stay small for ever",
         "F65",
-        "Lane.fitted",
+        "BatchSizer.fitted",
         "if size >= self.limit:",
         "if False:",
         (_FAULTS + "TestTimeouts::test_commands_grow_again_when_the_database_is_fast_again",),
@@ -290,7 +290,7 @@ return [statement for name, statement in self._open.items() if name not in endin
     Mutant(
         "a find asks for five hundred whatever they weigh",
         "F69",
-        "lookup._parts",
+        "duplicates._parts",
         "or expected + weight > EXPECTED_BYTES",
         "",
         (
@@ -304,10 +304,10 @@ return [statement for name, statement in self._open.items() if name not in endin
         "F75",
         "Sender._failed",
         """if len(statements) == 1:
-    _blame(statements[0], command, receipt)
+    _blame(statements[0], command, sent_result)
     index = statements[0].named""",
         """for statement in statements:
-    statement.troubles += 1
+    statement.errors += 1
     index = statement.named""",
         (
             _FAULTS + "TestThrottling::"
@@ -320,12 +320,12 @@ return [statement for name, statement in self._open.items() if name not in endin
     Mutant(
         "one statement that times out alone makes all commands smaller",
         "F75",
-        "Lane.timed_out",
+        "BatchSizer.timed_out",
         """if size > 1:
     self.limit = min(self.limit, size // 2)""",
         "self.limit = max(1, min(self.limit, size // 2))",
         (
-            "tests/adapters/mongo/test_lane.py::"
+            "tests/adapters/mongo/test_batch_sizer.py::"
             "test_one_statement_that_never_fits_makes_no_other_command_smaller",
         ),
         "one record that never fits would slow all partitions down at each of its tries",
@@ -334,20 +334,20 @@ return [statement for name, statement in self._open.items() if name not in endin
         "a majority that is away makes commands smaller",
         "F75",
         "Sender._sort",
-        'receipt.troubles.append(TransientError("write_concern", code_name(code)))',
-        """self._lane.timed_out(len(command))
-receipt.troubles.append(TransientError("write_concern", code_name(code)))""",
+        'sent_result.errors.append(TransientError("write_concern", code_name(code)))',
+        """self._sizer.timed_out(len(command))
+sent_result.errors.append(TransientError("write_concern", code_name(code)))""",
         (_FAULTS + "TestTimeouts::test_a_majority_that_is_away_halves_nothing",),
         "a small command waits as long for the majority as a large one",
     ),
     Mutant(
         "what a 2d index cannot take is trouble that passes",
         "F76",
-        "failures.PERMANENT",
+        "errors.PERMANENT",
         '13027: "GeoPointOutOfBounds",  # likewise',
         "",
         (
-            "tests/adapters/mongo/test_failures.py::"
+            "tests/adapters/mongo/test_driver_errors.py::"
             "test_what_an_operators_own_index_cannot_take_of_one_record_is_refused_for_good",
         ),
         "one record would hold its partition for ever",
@@ -388,7 +388,7 @@ receipt.troubles.append(TransientError("write_concern", code_name(code)))""",
     Mutant(
         "every race is run until it is won",
         "F77",
-        "Settlement._lost_race.changed",
+        "ResultRecorder._lost_race.changed",
         "changed = len(set(statement.raced_with)) > 1",
         "changed = True",
         (
@@ -409,7 +409,7 @@ receipt.troubles.append(TransientError("write_concern", code_name(code)))""",
     Mutant(
         "what is listed is not asked for",
         "F73",
-        "readiness.create_indexes",
+        "preflight.create_indexes",
         "await _create(database, index, settings.timeout if built else INDEX_BUILD_SECONDS)",
         """if not built:
     await _create(database, index, INDEX_BUILD_SECONDS)""",
@@ -441,7 +441,7 @@ receipt.troubles.append(TransientError("write_concern", code_name(code)))""",
         "the indexes are looked at once",
         "F56",
         "OpenStore.watch_indexes",
-        "await readiness.verify(self.client, self._settings)",
+        "await verify_unique_indexes(self.client, self._settings)",
         "pass",
         (
             _REAL + "TestWatching::test_an_index_that_was_dropped_ends_the_service",

@@ -45,7 +45,7 @@ MUTANTS = (
 case PyMongoError(timeout=True) | TimeoutError():
     return TimedOutError(cause)""",
         "",
-        ("tests/adapters/mongo/test_failures.py",),
+        ("tests/adapters/mongo/test_driver_errors.py",),
         "every outage of the database would have to be seen to by somebody",
     ),
     Mutant(

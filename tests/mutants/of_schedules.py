@@ -104,16 +104,16 @@ delay = self._backoff.delay(attempt, self._chance())""",
         "a command without an answer counts",
         "F32",
         "Sender._unanswered",
-        """receipt.troubles.append(error)
-receipt.broken = True""",
-        "receipt.applied.extend(command)",
+        """sent_result.errors.append(error)
+sent_result.broken = True""",
+        "sent_result.applied.extend(command)",
         (),
         "a command that was cut off half way is taken for carried out",
     ),
     Mutant(
         "what cannot be found is taken for stored",
         "F29",
-        "Settlement.event_found",
+        "ResultRecorder.event_found",
         "return [_vanished()]",
         """self._batch.applied(_index(statement))
 return ()""",

@@ -12,7 +12,7 @@ from consumer.contract.record import Position, Record
 from consumer.contract.rejection import KeyPolicy, Reason
 from consumer.engine.pipeline import RecordPlanner
 from consumer.errors import TransientError
-from consumer.mongo.mongo_store import MongoStore
+from consumer.mongo.store import MongoStore
 from consumer.state.outcomes import Outcome, Result
 from consumer.state.writes import Write
 from tests.model import Document, Sent, problems
@@ -65,10 +65,10 @@ class Writers:
                     self.letters.add((record.position, result.rejected.reason))
 
     async def _attempts(self, store: MongoStore, writes: Sequence[Write]) -> Sequence[Result]:
-        application = store.begin(writes)
+        application = store.prepare(writes)
         for _ in range(MANY):
             try:
-                return await application.attempt()
+                return await application.execute()
             except TransientError:
                 await asyncio.sleep(0.01)
         raise AssertionError("the batch did not end")

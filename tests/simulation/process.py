@@ -31,7 +31,7 @@ from consumer.errors import TransientError
 from consumer.kafka.client import GroupClient, RebalanceCallbacks
 from consumer.kafka.dead_letters import KafkaDeadLetters, LetterProducer
 from consumer.kafka.source import KafkaSource, OpenClient
-from consumer.mongo.mongo_store import MongoStore
+from consumer.mongo.store import MongoStore
 from consumer.ports import Gap, Observer, Polled
 from consumer.state.outcomes import Mark, Result
 from consumer.state.writes import Write

@@ -18,7 +18,7 @@ import pytest
 
 from consumer.app import opened, surveyed, until_answered
 from consumer.errors import ExitCode, PreconditionError, SettingsError
-from consumer.mongo.opening import open_store
+from consumer.mongo.store import open_store
 from consumer.observability.health import Health
 from consumer.observability.metrics import Metrics
 from consumer.observability.observer import EngineObserver

@@ -29,8 +29,8 @@ from consumer.kafka.range_reader import RangeReader, open_range_reader
 from consumer.kafka.ranges import OffsetRange, offsets_of
 from consumer.kafka.selector import Selector
 from consumer.mongo.collections import Collections
-from consumer.mongo.opening import open_store
-from consumer.mongo.reading import SessionReader, open_session_reader
+from consumer.mongo.session_reader import SessionReader, open_session_reader
+from consumer.mongo.store import open_store
 from consumer.observability.logs import configure_logging
 from consumer.settings import Settings
 from consumer.state.retention import Retention

@@ -17,7 +17,7 @@ from consumer.contract.messages import EventRecorded
 from consumer.contract.record import Record, TopicPartition
 from consumer.contract.rejection import KeyPolicy
 from consumer.engine.retry import Backoff
-from consumer.mongo.reading import EndedSession, SessionReader
+from consumer.mongo.session_reader import EndedSession, SessionReader
 from consumer.state.retention import GRACE
 
 SESSIONS_AT_ONCE = 500

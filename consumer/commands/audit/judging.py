@@ -34,7 +34,7 @@ from consumer.errors import TransientError
 from consumer.kafka.range_reader import RangeReader
 from consumer.kafka.ranges import OffsetRange
 from consumer.mongo.collections import Collections
-from consumer.mongo.lookup import Asked, LookUp, judged_session_fields
+from consumer.mongo.duplicates import Asked, LookUp, judged_session_fields
 from consumer.observability.logs import get_logger
 from consumer.state.bson_compare import Stored
 from consumer.state.retention import FOR_EVER, Retention

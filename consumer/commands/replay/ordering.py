@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from consumer.engine.pipeline import Batch, Pipeline
-from consumer.ports import Application, BatchReport, Store
+from consumer.ports import BatchReport, Store, WriteBatch
 from consumer.state.outcomes import Result
 from consumer.state.writes import Write
 
@@ -74,11 +74,11 @@ class OrderedStore:
         """Apply to ``store``."""
         self._store = store
 
-    def begin(self, writes: Sequence[Write]) -> Application:
+    def prepare(self, writes: Sequence[Write]) -> WriteBatch:
         """See ``Store``."""
         turn = _OWN_TURN.get()
         turn.plan(frozenset(write.session_id for write in writes))
-        return _OrderedApplication(self._store.begin(writes), turn)
+        return _OrderedWriteBatch(self._store.prepare(writes), turn)
 
     def forget(self) -> None:
         """See ``Store``."""
@@ -86,10 +86,10 @@ class OrderedStore:
 
 
 @dataclass(frozen=True, slots=True)
-class _OrderedApplication:
-    application: Application
+class _OrderedWriteBatch:
+    write_batch: WriteBatch
     turn: _Turn
 
-    async def attempt(self) -> Sequence[Result]:
+    async def execute(self) -> Sequence[Result]:
         await self.turn.comes()
-        return await self.application.attempt()
+        return await self.write_batch.execute()

@@ -21,11 +21,11 @@ from consumer.errors import PreconditionError
 from consumer.kafka.range_reader import RangeReader, open_range_reader
 from consumer.kafka.topic_ids import Operation, TopicIds
 from consumer.kafka.topics import TopicDescription, open_admin
+from consumer.mongo.driver import MongoCollections
 from consumer.mongo.dry_run import DryStore
-from consumer.mongo.mongo import MongoCollections
-from consumer.mongo.opening import open_store
-from consumer.mongo.reading import open_session_reader
 from consumer.mongo.restoring import DryRestorer, MongoRestorer, RestoringStore
+from consumer.mongo.session_reader import open_session_reader
+from consumer.mongo.store import open_store
 from consumer.ports import DeadLetters, Store
 from consumer.settings import Settings
 
@@ -158,7 +158,7 @@ async def _store(
         memory = Remembered(stack.enter_context(scratch_database()))
         store = DryStore(collections, memory)
     else:
-        await until_answered("MongoDB", opened.prepare, settings)
+        await until_answered("MongoDB", opened.run_preflight, settings)
     if listed is None or not request.repair:
         return store, None
     restoring = RestoringStore(

@@ -9,9 +9,8 @@ import bson
 from bson.raw_bson import RawBSONDocument
 
 from consumer.errors import TransientError
-from consumer.mongo.application import StoreApplication
 from consumer.mongo.collections import Collections
-from consumer.mongo.mongo_store import MongoStore
+from consumer.mongo.store import MongoStore, MongoWriteBatch
 from consumer.state.outcomes import Outcome, Result
 from consumer.state.writes import Write
 
@@ -25,18 +24,18 @@ async def found_by(documents: AsyncIterator[RawBSONDocument]) -> list[RawBSONDoc
 
 async def apply(store: MongoStore, writes: Sequence[Write]) -> Sequence[Result]:
     """Apply a batch that meets no trouble."""
-    return await store.begin(writes).attempt()
+    return await store.prepare(writes).execute()
 
 
 async def outcomes(store: MongoStore, *writes: Write) -> list[Outcome]:
     return [result.outcome for result in await apply(store, writes)]
 
 
-async def persist(application: StoreApplication, attempts: int = 50) -> Sequence[Result]:
+async def persist(write_batch: MongoWriteBatch, attempts: int = 50) -> Sequence[Result]:
     """Try again until it is done, as the engine does, without its pauses."""
     for _ in range(attempts):
         try:
-            return await application.attempt()
+            return await write_batch.execute()
         except TransientError:
             continue
     raise AssertionError(f"not done after {attempts} attempts")

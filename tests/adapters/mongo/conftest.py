@@ -10,8 +10,8 @@ from pydantic import SecretStr
 
 from consumer.mongo.clients import Client, close_client, open_client
 from consumer.mongo.collections import Collections
-from consumer.mongo.mongo import MongoCollections
-from consumer.mongo.readiness import prepare
+from consumer.mongo.driver import MongoCollections
+from consumer.mongo.preflight import run_preflight
 from consumer.settings.model import MongoSettings
 from consumer.settings.values import Driver
 from tests.fakes.collections import MemoryCollections
@@ -49,7 +49,7 @@ async def server(
 @pytest.fixture
 async def prepared(server: Server) -> Server:
     """An empty database that is ready."""
-    await prepare(server.client, server.settings)
+    await run_preflight(server.client, server.settings)
     return server
 
 
@@ -68,7 +68,7 @@ async def collections(
     )
     client = open_client(settings)
     try:
-        await prepare(client, settings)
+        await run_preflight(client, settings)
         yield MongoCollections(client, settings)
         await client.drop_database(settings.database)
     finally:

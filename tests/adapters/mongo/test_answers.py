@@ -12,7 +12,7 @@ from pymongo.results import BulkWriteResult
 
 from consumer.errors import TimedOutError, TransientError
 from consumer.mongo.collections import BulkReply, WriteFailure
-from consumer.mongo.mongo import _bulk
+from consumer.mongo.driver import _bulk
 
 CANARY = "a caller's words"
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from consumer.mongo.collections import Collections
-from consumer.mongo.mongo_store import MongoStore
+from consumer.mongo.store import MongoStore
 from consumer.state.outcomes import Outcome
 from consumer.state.writes import Write
 from tests.fakes.collections import MemoryCollections

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from consumer.errors import TimedOutError, TransientError
 from consumer.mongo.collections import RefusedError, WriteFailure
-from consumer.mongo.mongo_store import MongoStore
+from consumer.mongo.store import MongoStore
 from consumer.state.outcomes import Outcome
 from consumer.state.writes import EventWrite, Write
 from tests.fakes.collections import Command, Fault, MemoryCollections
@@ -54,7 +54,7 @@ def run(
 ) -> list[tuple[Outcome, str | None]]:
     async def all_of_them() -> list[tuple[Outcome, str | None]]:
         store = MongoStore(collections)
-        results = [one for batch in batches for one in await persist(store.begin(batch), 10_000)]
+        results = [one for batch in batches for one in await persist(store.prepare(batch), 10_000)]
         return [
             (result.outcome, result.rejected.detail if result.rejected else None)
             for result in results

@@ -13,7 +13,7 @@ from consumer.contract.messages import Message
 from consumer.contract.rejection import Reason, Rejected
 from consumer.errors import TransientError
 from consumer.mongo.collections import Collections
-from consumer.mongo.mongo_store import MongoStore
+from consumer.mongo.store import MongoStore
 from consumer.state.outcomes import Outcome
 from consumer.state.writes import Write
 from tests.fakes.collections import Command, MemoryCollections, answer_lost
@@ -98,7 +98,7 @@ async def test_the_finals_end_alike_when_the_answer_to_the_batch_was_lost() -> N
     collections = MemoryCollections()
     collections.script(Command.INSERT_EVENTS, answer_lost(TransientError("AutoReconnect")))
     writes = [write(event(payload={"text": t}), n) for n, t in enumerate(TRANSCRIPTS)]
-    results = await persist(MongoStore(collections).begin(writes))
+    results = await persist(MongoStore(collections).prepare(writes))
     assert [result.outcome for result in results] == [APPLIED] + [CONFLICT] * 3
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from consumer.mongo.collections import Collections
-from consumer.mongo.mongo_store import MongoStore
+from consumer.mongo.store import MongoStore
 from consumer.state.outcomes import Outcome
 from consumer.state.writes import Write
 from tests.unit.state.builders import completed, created, event, failed, record, write
@@ -27,9 +27,9 @@ async def race(collections: Collections, batches: Sequence[Sequence[Write]]) -> 
     start = asyncio.Event()
 
     async def one(batch: Sequence[Write]) -> list[Outcome]:
-        application = MongoStore(collections).begin(batch)
+        write_batch = MongoStore(collections).prepare(batch)
         await start.wait()
-        return [result.outcome for result in await persist(application)]
+        return [result.outcome for result in await persist(write_batch)]
 
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(one(batch)) for batch in batches]

@@ -11,9 +11,8 @@ from pydantic import SecretStr
 
 from consumer.errors import PreconditionError, TimedOutError, TransientError
 from consumer.mongo.clients import database_of
-from consumer.mongo.mongo_store import MongoStore
-from consumer.mongo.opening import OpenStore, open_store
-from consumer.mongo.readiness import prepare
+from consumer.mongo.preflight import run_preflight
+from consumer.mongo.store import MongoStore, OpenStore, open_store
 from consumer.state.outcomes import Outcome
 from consumer.state.writes import Write
 from tests.unit.state.builders import completed, created, event, write
@@ -87,12 +86,12 @@ async def test_trouble_that_passes_holds_the_batch_until_it_is_over(
     prepared: Server, command: str, how: dict[str, Any]
 ) -> None:
     async with impatient_store(prepared) as store:
-        application = store.begin(BATCH)
+        write_batch = store.prepare(BATCH)
         async with failing(prepared, command, "alwaysOn", **how):
             for _ in range(2):
                 with pytest.raises(TransientError):
-                    await application.attempt()
-        results = await persist(application)
+                    await write_batch.execute()
+        results = await persist(write_batch)
     assert [result.outcome for result in results] == [Outcome.APPLIED] * 4
     await assert_all_is_stored_once(prepared)
 
@@ -106,22 +105,22 @@ async def test_one_cut_connection_is_healed_by_the_driver(prepared: Server) -> N
 async def test_a_question_without_answer_is_asked_again(prepared: Server) -> None:
     await outcomes(MongoStore(prepared.collections()), *BATCH)
     async with impatient_store(prepared) as store:
-        application = store.begin(BATCH)
+        write_batch = store.prepare(BATCH)
         async with failing(prepared, "find", "alwaysOn", errorCode=11600):
             with pytest.raises(TransientError):
-                await application.attempt()
-        results = await persist(application)
+                await write_batch.execute()
+        results = await persist(write_batch)
     assert [result.outcome for result in results] == [Outcome.REDELIVERED] * 4
 
 
 async def test_a_command_that_takes_too_long_is_told_apart(prepared: Server) -> None:
     async with impatient_store(prepared) as store:
-        application = store.begin(BATCH)
+        write_batch = store.prepare(BATCH)
         slow = {"blockConnection": True, "blockTimeMS": 1500}
         async with failing(prepared, "insert", "alwaysOn", **slow):
             with pytest.raises(TimedOutError):
-                await application.attempt()
-        results = await persist(application)
+                await write_batch.execute()
+        results = await persist(write_batch)
     assert [result.outcome for result in results] == [Outcome.APPLIED] * 4
     await assert_all_is_stored_once(prepared)
 
@@ -129,8 +128,8 @@ async def test_a_command_that_takes_too_long_is_told_apart(prepared: Server) -> 
 async def test_indexes_that_may_not_be_created_are_checked_all_the_same(server: Server) -> None:
     async with failing(server, "createIndexes", "alwaysOn", errorCode=13):
         with pytest.raises(PreconditionError, match="is missing"):
-            await prepare(server.client, server.settings)
-    await prepare(server.client, server.settings)
+            await run_preflight(server.client, server.settings)
+    await run_preflight(server.client, server.settings)
 
 
 @pytest.mark.reliability("F73")
@@ -138,13 +137,13 @@ async def test_indexes_that_are_there_are_asked_for_all_the_same(prepared: Serve
     async with impatient_store(prepared) as store:
         async with failing(prepared, "createIndexes", "alwaysOn", errorCode=16500):
             with pytest.raises(TransientError, match="code_16500"):
-                await store.prepare()
-        await store.prepare()
+                await store.run_preflight()
+        await store.run_preflight()
 
 
 async def test_an_index_build_that_is_interrupted_is_trouble_that_passes(server: Server) -> None:
     async with impatient_store(server) as store:
         async with failing(server, "createIndexes", "alwaysOn", errorCode=11600):
             with pytest.raises(TransientError):
-                await store.prepare()
-        await prepare(server.client, server.settings)
+                await store.run_preflight()
+        await run_preflight(server.client, server.settings)

@@ -11,8 +11,8 @@ import pytest
 from consumer.contract.rejection import Reason, Rejected
 from consumer.errors import PreconditionError, TimedOutError, TransientError
 from consumer.mongo.collections import EVENT_KEY, RefusedError, WriteFailure
-from consumer.mongo.mongo_store import MongoStore
-from consumer.mongo.settlement import MAX_LOST_RACES
+from consumer.mongo.results import MAX_LOST_RACES
+from consumer.mongo.store import MongoStore
 from consumer.state.outcomes import Outcome, Result
 from consumer.state.writes import Write
 from tests.fakes.collections import (
@@ -89,10 +89,10 @@ class TestApplied:
         self, collections: MemoryCollections, store: MongoStore, message: Any, fault: Fault
     ) -> None:
         collections.script(command_of(message), fault)
-        application = store.begin([write(message, 5)])
+        write_batch = store.prepare([write(message, 5)])
         with pytest.raises(TransientError, match="AutoReconnect"):
-            await application.attempt()
-        assert ended(await application.attempt()) == [APPLIED]
+            await write_batch.execute()
+        assert ended(await write_batch.execute()) == [APPLIED]
 
     @pytest.mark.parametrize("message", EVERY_KIND)
     async def test_a_record_that_an_earlier_run_stored_was_redelivered(
@@ -109,7 +109,7 @@ class TestApplied:
         await outcomes(store, write(message, 5))
         find = FIND_EVENTS if command_of(message) is INSERT else FIND_SESSIONS
         collections.script(find, Fault(CUT_OFF), Fault(hidden=True))
-        assert ended(await persist(store.begin([write(message, 5)]))) == [REDELIVERED]
+        assert ended(await persist(store.prepare([write(message, 5)]))) == [REDELIVERED]
 
     @pytest.mark.parametrize("message", EVERY_KIND)
     async def test_after_an_attempt_without_answer_nobody_can_tell_and_it_counts_as_applied(
@@ -117,7 +117,7 @@ class TestApplied:
     ) -> None:
         await outcomes(store, write(message, 5))
         collections.script(command_of(message), not_carried_out(CUT_OFF))
-        assert ended(await persist(store.begin([write(message, 5)]))) == [APPLIED]
+        assert ended(await persist(store.prepare([write(message, 5)]))) == [APPLIED]
 
     @pytest.mark.parametrize("message", EVERY_KIND)
     async def test_what_another_record_wrote_is_a_duplicate_whatever_the_attempts(
@@ -125,7 +125,7 @@ class TestApplied:
     ) -> None:
         await outcomes(store, write(message, 4))
         collections.script(command_of(message), answer_lost(CUT_OFF))
-        assert ended(await persist(store.begin([write(message, 5)]))) == [DUPLICATE]
+        assert ended(await persist(store.prepare([write(message, 5)]))) == [DUPLICATE]
 
 
 class TestThrottling:
@@ -137,34 +137,34 @@ class TestThrottling:
         four = events(4)
         stored_before = in_place_of([four[1]])
         collections.script(INSERT, Fault(failures={2: BUSY}, meanwhile=stored_before))
-        application = store.begin(four)
+        write_batch = store.prepare(four)
         with pytest.raises(TransientError, match="code_16500"):
-            await application.attempt()
-        assert ended(await application.attempt()) == [APPLIED, REDELIVERED, APPLIED, APPLIED]
+            await write_batch.execute()
+        assert ended(await write_batch.execute()) == [APPLIED, REDELIVERED, APPLIED, APPLIED]
         assert len(collections.events) == 4
 
     async def test_as_the_code_of_the_whole_command_the_same_writes_are_sent_again(
         self, collections: MemoryCollections, store: MongoStore
     ) -> None:
         collections.script(INSERT, Fault(TransientError("code_16500"), carried_out=2))
-        application = store.begin(events(4))
+        write_batch = store.prepare(events(4))
         with pytest.raises(TransientError, match="code_16500"):
-            await application.attempt()
-        assert ended(await application.attempt()) == [APPLIED] * 4
+            await write_batch.execute()
+        assert ended(await write_batch.execute()) == [APPLIED] * 4
         assert collections.sizes(INSERT) == [4, 4]
 
     async def test_an_index_that_keeps_failing_is_sent_alone_and_named(
         self, collections: MemoryCollections, store: MongoStore
     ) -> None:
         collections.script(INSERT, Fault(failures={2: BUSY}), *[Fault(failures={0: BUSY})] * 4)
-        application = store.begin(events(4))
+        write_batch = store.prepare(events(4))
         named = []
         for _ in range(5):
             with pytest.raises(TransientError) as caught:
-                await application.attempt()
+                await write_batch.execute()
             named.append(caught.value.index)
         assert named == [None, None, 2, 2, 2]
-        assert ended(await application.attempt()) == [APPLIED] * 4
+        assert ended(await write_batch.execute()) == [APPLIED] * 4
         assert collections.sizes(INSERT) == [4, 1, 1, 1, 1, 1]
 
     async def test_it_does_not_hold_up_the_others_in_its_command(
@@ -176,10 +176,10 @@ class TestThrottling:
             return Fault(failures={size - 1: never}) if command is INSERT else None
 
         collections = MemoryCollections(poisoned)
-        application = MongoStore(collections).begin(events(4))
+        write_batch = MongoStore(collections).prepare(events(4))
         for _ in range(5):
             with pytest.raises(TransientError, match="code_987654"):
-                await application.attempt()
+                await write_batch.execute()
         assert collections.sizes(INSERT) == [4, 1, 1, 1, 1]
         assert len(collections.events) == 3
 
@@ -190,12 +190,12 @@ class TestThrottling:
     ) -> None:
         for_each = Fault(failures=dict.fromkeys(range(2000), WriteFailure(code)))
         collections.script(INSERT, *[for_each] * 6)
-        application = store.begin(events(2000))
+        write_batch = store.prepare(events(2000))
         for _ in range(6):
             with pytest.raises(TransientError, match=f"code_{code}") as caught:
-                await application.attempt()
+                await write_batch.execute()
             assert caught.value.index is None
-        assert ended(await application.attempt()) == [APPLIED] * 2000
+        assert ended(await write_batch.execute()) == [APPLIED] * 2000
         assert collections.sizes(INSERT) == [2000] * 7
 
     @pytest.mark.reliability("F75")
@@ -205,12 +205,12 @@ class TestThrottling:
         half = dict.fromkeys(range(0, 200, 2), WriteFailure(189))
         collections.script(INSERT, Fault(failures=half))
         collections.script(INSERT, *[Fault(failures=dict.fromkeys(range(100), BUSY))] * 5)
-        application = store.begin(events(200))
+        write_batch = store.prepare(events(200))
         for _ in range(6):
             with pytest.raises(TransientError) as caught:
-                await application.attempt()
+                await write_batch.execute()
             assert caught.value.index is None
-        assert ended(await application.attempt()) == [APPLIED] * 200
+        assert ended(await write_batch.execute()) == [APPLIED] * 200
         assert collections.sizes(INSERT) == [200, *[100] * 6]
 
 
@@ -222,10 +222,10 @@ class TestWriteConcern:
         self, collections: MemoryCollections, store: MongoStore, message: Any
     ) -> None:
         collections.script(command_of(message), Fault(write_concern_code=91))
-        application = store.begin([write(message)])
+        write_batch = store.prepare([write(message)])
         with pytest.raises(TransientError, match="write_concern: code_91"):
-            await application.attempt()
-        assert ended(await application.attempt()) == [APPLIED]
+            await write_batch.execute()
+        assert ended(await write_batch.execute()) == [APPLIED]
 
     @pytest.mark.parametrize("carried_out", [0, 1, 2, 3])
     @pytest.mark.reliability("F38")
@@ -235,11 +235,11 @@ class TestWriteConcern:
         three = events(3)
         await outcomes(store, write(event("s", "e1", {"text": "other"}), 9))
         collections.script(INSERT, Fault(write_concern_code=64, carried_out=carried_out))
-        application = store.begin(three)
+        write_batch = store.prepare(three)
         with pytest.raises(TransientError, match="write_concern"):
-            await application.attempt()
+            await write_batch.execute()
         assert collections.sizes(FIND_EVENTS) == []
-        assert ended(await application.attempt()) == [APPLIED, CONFLICT, APPLIED]
+        assert ended(await write_batch.execute()) == [APPLIED, CONFLICT, APPLIED]
         assert collections.sizes(INSERT)[1:] == [3, 3]
 
     async def test_what_was_rolled_back_after_it_is_written_again(
@@ -250,14 +250,14 @@ class TestWriteConcern:
             Fault(write_concern_code=64),
             Fault(meanwhile=lambda them: them.events.clear()),
         )
-        assert ended(await persist(store.begin(events(3)))) == [APPLIED] * 3
+        assert ended(await persist(store.prepare(events(3)))) == [APPLIED] * 3
         assert len(collections.events) == 3
 
     async def test_a_session_is_not_remembered_as_active_because_of_it(
         self, collections: MemoryCollections, store: MongoStore
     ) -> None:
         collections.script(UPDATE, Fault(write_concern_code=64, carried_out=0))
-        await persist(store.begin(events(1)))
+        await persist(store.prepare(events(1)))
         assert collections.sessions["s"]["status"] == "active"
 
 
@@ -271,11 +271,11 @@ class TestTimeouts:
             return not_carried_out(TOO_SLOW) if command is INSERT and size > 1 else None
 
         collections = MemoryCollections(slow)
-        application = MongoStore(collections).begin(events(8))
+        write_batch = MongoStore(collections).prepare(events(8))
         for _ in range(3):
             with pytest.raises(TimedOutError):
-                await application.attempt()
-        await persist(application)
+                await write_batch.execute()
+        await persist(write_batch)
         assert collections.sizes(INSERT)[:5] == [8, 4, 2, 1, 2]
         assert len(collections.events) == 8
 
@@ -292,10 +292,10 @@ class TestTimeouts:
         lost = 0
         for batch in range(10):
             names = [write(event(f"s{batch}", f"e{n}"), n) for n in range(400)]
-            application = store.begin(names)
+            write_batch = store.prepare(names)
             for _ in range(50):
                 try:
-                    await application.attempt()
+                    await write_batch.execute()
                     break
                 except TimedOutError:
                     lost += 1
@@ -309,10 +309,10 @@ class TestTimeouts:
         self, collections: MemoryCollections, store: MongoStore
     ) -> None:
         collections.script(INSERT, *[not_carried_out(TOO_SLOW)] * 9)
-        await persist(store.begin(events(400)))
+        await persist(store.prepare(events(400)))
         for batch in range(60):
             names = [write(event(f"s{batch}", f"e{n}"), n) for n in range(400)]
-            assert ended(await store.begin(names).attempt()) == [APPLIED] * 400
+            assert ended(await store.prepare(names).execute()) == [APPLIED] * 400
         assert collections.sizes(INSERT)[9] == 1
         assert collections.sizes(INSERT)[-1] == 400
 
@@ -320,7 +320,7 @@ class TestTimeouts:
         self, collections: MemoryCollections, store: MongoStore
     ) -> None:
         collections.script(INSERT, not_carried_out(TOO_SLOW), Fault(), not_carried_out(TOO_SLOW))
-        assert ended(await persist(store.begin(events(4)))) == [APPLIED] * 4
+        assert ended(await persist(store.prepare(events(4)))) == [APPLIED] * 4
         assert collections.sizes(INSERT) == [4, 2, 2, 1, 1]
 
     async def test_one_record_that_never_fits_is_named_once_the_others_are_stored(
@@ -333,11 +333,11 @@ class TestTimeouts:
             return not_carried_out(TOO_SLOW) if command is INSERT and held else None
 
         collections = MemoryCollections(slow)
-        application = MongoStore(collections).begin([never, *events(2)[1:]])
+        write_batch = MongoStore(collections).prepare([never, *events(2)[1:]])
         named = []
         for _ in range(6):
             with pytest.raises(TimedOutError) as caught:
-                await application.attempt()
+                await write_batch.execute()
             named.append(caught.value.index)
         assert named == [None, None, None, None, 0, 0]
         assert list(collections.events) == [("s", "e1")]
@@ -346,19 +346,19 @@ class TestTimeouts:
         self, collections: MemoryCollections, store: MongoStore
     ) -> None:
         collections.script(INSERT, *[not_carried_out(TOO_SLOW)] * 20)
-        application = store.begin(events(4))
+        write_batch = store.prepare(events(4))
         for _ in range(20):
             with pytest.raises(TimedOutError) as caught:
-                await application.attempt()
+                await write_batch.execute()
             assert caught.value.index is None
-        assert ended(await application.attempt()) == [APPLIED] * 4
+        assert ended(await write_batch.execute()) == [APPLIED] * 4
 
     async def test_events_and_sessions_are_halved_each_for_themselves(
         self, collections: MemoryCollections, store: MongoStore
     ) -> None:
         collections.script(UPDATE, not_carried_out(TOO_SLOW))
         sessions = [write(created(f"s{n}"), n) for n in range(4)]
-        await persist(store.begin([*sessions, write(event("s0"), 4), write(event("s0", "f"), 5)]))
+        await persist(store.prepare([*sessions, write(event("s0"), 4), write(event("s0", "f"), 5)]))
         assert collections.sizes(INSERT) == [2]
         assert collections.sizes(UPDATE) == [5, 2, 3]
 
@@ -367,7 +367,7 @@ class TestTimeouts:
     ) -> None:
         await outcomes(store, *events(8))
         collections.script(FIND_EVENTS, Fault(TOO_SLOW))
-        assert ended(await persist(store.begin(events(8)))) == [REDELIVERED] * 8
+        assert ended(await persist(store.prepare(events(8)))) == [REDELIVERED] * 8
         assert collections.sizes(FIND_EVENTS) == [8, 4, 4]
 
     async def test_a_deadline_that_passed_in_the_middle_of_a_bulk_is_one_too(
@@ -375,7 +375,7 @@ class TestTimeouts:
     ) -> None:
         late = WriteFailure(50)
         collections.script(INSERT, Fault(failures=dict.fromkeys(range(4), late)))
-        assert ended(await persist(store.begin(events(4)))) == [APPLIED] * 4
+        assert ended(await persist(store.prepare(events(4)))) == [APPLIED] * 4
         assert collections.sizes(INSERT) == [4, 2, 2]
 
     @pytest.mark.parametrize("code", [50, 64])
@@ -384,12 +384,12 @@ class TestTimeouts:
         self, collections: MemoryCollections, store: MongoStore, code: int
     ) -> None:
         collections.script(INSERT, *[Fault(write_concern_code=code)] * 22)
-        application = store.begin(events(4))
+        write_batch = store.prepare(events(4))
         for _ in range(22):
             with pytest.raises(TransientError, match="write_concern") as caught:
-                await application.attempt()
+                await write_batch.execute()
             assert caught.value.index is None
-        assert ended(await application.attempt()) == [APPLIED] * 4
+        assert ended(await write_batch.execute()) == [APPLIED] * 4
         assert collections.sizes(INSERT) == [4] * 23
 
 
@@ -403,7 +403,7 @@ class TestOtherIndexes:
         failure = WriteFailure(11000, ("payload.externalId",))
         collections.script(command_of(message), Fault(failures={0: failure}))
         with pytest.raises(PreconditionError, match=r"payload\.externalId"):
-            await store.begin([write(message)]).attempt()
+            await store.prepare([write(message)]).execute()
 
     async def test_it_stops_the_service_even_beside_trouble_that_passes(
         self, collections: MemoryCollections, store: MongoStore
@@ -411,7 +411,7 @@ class TestOtherIndexes:
         other = WriteFailure(11000, ("eventId",))
         collections.script(INSERT, Fault(failures={0: BUSY, 1: other}))
         with pytest.raises(PreconditionError):
-            await store.begin(events(2)).attempt()
+            await store.prepare(events(2)).execute()
 
     async def test_without_the_name_of_an_index_what_is_stored_answers(
         self, collections: MemoryCollections, store: MongoStore
@@ -419,7 +419,7 @@ class TestOtherIndexes:
         nameless = WriteFailure(11000)
         await outcomes(store, write(event("s", "e0"), 9))
         collections.script(INSERT, Fault(failures={0: nameless}))
-        assert ended(await store.begin(events(1)).attempt()) == [DUPLICATE]
+        assert ended(await store.prepare(events(1)).execute()) == [DUPLICATE]
 
 
 class TestDeletion:
@@ -433,17 +433,17 @@ class TestDeletion:
     ) -> None:
         await outcomes(store, write(message, 1))
         collections.script(find, Fault(hidden=True))
-        application = store.begin([write(message, 2)])
+        write_batch = store.prepare([write(message, 2)])
         with pytest.raises(TransientError, match="stored_document_not_found"):
-            await application.attempt()
-        assert ended(await application.attempt()) == [DUPLICATE]
+            await write_batch.execute()
+        assert ended(await write_batch.execute()) == [DUPLICATE]
 
     async def test_what_was_deleted_meanwhile_is_written_again(
         self, collections: MemoryCollections, store: MongoStore
     ) -> None:
         await outcomes(store, write(event(), 1))
         collections.script(FIND_EVENTS, Fault(meanwhile=lambda them: them.events.clear()))
-        assert ended(await persist(store.begin([write(event(), 2)]))) == [APPLIED]
+        assert ended(await persist(store.prepare([write(event(), 2)]))) == [APPLIED]
 
 
 class TestForeignDocuments:
@@ -457,7 +457,7 @@ class TestForeignDocuments:
         foreign = {**bson.decode(ours.content.raw), "eventId": ["e1", "e2", 7]}
         collections.put_event(foreign)
         collections.put_event({"sessionId": ["s", "t"], "eventId": "e3"})
-        results = await store.begin(events(5)).attempt()
+        results = await store.prepare(events(5)).execute()
         assert ended(results) == [APPLIED, CONFLICT, CONFLICT, CONFLICT, APPLIED]
         details = [result.rejected.detail for result in results if result.rejected]
         assert details == [
@@ -473,7 +473,7 @@ class TestForeignDocuments:
         self, collections: MemoryCollections, store: MongoStore, message: Any
     ) -> None:
         collections.put_session({"sessionId": ["s"], "status": "completed", "startedAt": 1})
-        assert ended(await store.begin([write(message)]).attempt()) == [CONFLICT]
+        assert ended(await store.prepare([write(message)]).execute()) == [CONFLICT]
 
     @pytest.mark.parametrize(
         ("message", "status"),
@@ -485,7 +485,7 @@ class TestForeignDocuments:
     ) -> None:
         collections.put_session({"sessionId": "s", "status": status})
         copies = [write(message, 1), write(message, 2)]
-        (first, second) = await store.begin(copies).attempt()
+        (first, second) = await store.prepare(copies).execute()
         assert [first.outcome, second.outcome] == [CONFLICT, CONFLICT]
         assert first.rejected == Rejected(Reason.CONFLICT, "the stored session differs in status")
         assert collections.sizes(UPDATE) == [1] * (MAX_LOST_RACES + 1)
@@ -497,7 +497,7 @@ class TestForeignDocuments:
         refused: list[str] = []
         store = MongoStore(collections, on_activity_refused=refused.append)
         collections.put_session({"sessionId": "s", "status": ["active"]})
-        assert ended(await store.begin(events(2)).attempt()) == [APPLIED, APPLIED]
+        assert ended(await store.prepare(events(2)).execute()) == [APPLIED, APPLIED]
         assert refused == ["ForeignDocument"]
 
 
@@ -509,7 +509,7 @@ class TestRefusals:
         self, collections: MemoryCollections, store: MongoStore, message: Any
     ) -> None:
         collections.script(command_of(message), Fault(failures={0: INVALID}))
-        (result,) = await store.begin([write(message)]).attempt()
+        (result,) = await store.prepare([write(message)]).execute()
         assert result == Result(DEAD_LETTERED, REFUSED_BY_VALIDATOR)
 
     async def test_the_others_in_its_command_are_not_touched(
@@ -517,7 +517,7 @@ class TestRefusals:
     ) -> None:
         await outcomes(store, write(event("s", "e3"), 9))
         collections.script(INSERT, Fault(failures={1: INVALID}))
-        assert ended(await store.begin(events(4)).attempt()) == [
+        assert ended(await store.prepare(events(4)).execute()) == [
             APPLIED,
             DEAD_LETTERED,
             APPLIED,
@@ -531,10 +531,10 @@ class TestRefusals:
         await outcomes(store, write(event("s", "e1"), 9))
         too_large = WriteFailure(10334)
         collections.script(INSERT, Fault(failures={2: too_large, 3: INVALID, 4: BUSY}))
-        application = store.begin(events(6))
+        write_batch = store.prepare(events(6))
         with pytest.raises(TransientError, match="code_16500"):
-            await application.attempt()
-        assert ended(await application.attempt()) == [
+            await write_batch.execute()
+        assert ended(await write_batch.execute()) == [
             APPLIED,
             DUPLICATE,
             DEAD_LETTERED,
@@ -549,7 +549,7 @@ class TestRefusals:
         self, collections: MemoryCollections, store: MongoStore, message: Any
     ) -> None:
         collections.script(command_of(message), *[Fault(failures={0: INVALID})] * 2)
-        results = await store.begin([write(message, n) for n in range(4)]).attempt()
+        results = await store.prepare([write(message, n) for n in range(4)]).execute()
         assert ended(results) == [DEAD_LETTERED, DEAD_LETTERED, APPLIED, DUPLICATE]
 
     async def test_a_command_refused_as_a_whole_is_taken_apart_until_one_stands_alone(
@@ -557,7 +557,7 @@ class TestRefusals:
     ) -> None:
         refusal = not_carried_out(RefusedError("DocumentTooLarge"))
         collections.script(INSERT, refusal, Fault(), refusal, Fault(), refusal)
-        results = await store.begin(events(4)).attempt()
+        results = await store.prepare(events(4)).execute()
         assert ended(results) == [APPLIED, APPLIED, APPLIED, DEAD_LETTERED]
         assert collections.sizes(INSERT) == [4, 2, 2, 1, 1]
         assert results[3].rejected == Rejected(
@@ -568,11 +568,11 @@ class TestRefusals:
         self, collections: MemoryCollections, store: MongoStore
     ) -> None:
         collections.script(INSERT, *[Fault(failures={0: WriteFailure(987654)})] * 20)
-        application = store.begin(events(1))
+        write_batch = store.prepare(events(1))
         for _ in range(20):
             with pytest.raises(TransientError, match="code_987654"):
-                await application.attempt()
-        assert ended(await application.attempt()) == [APPLIED]
+                await write_batch.execute()
+        assert ended(await write_batch.execute()) == [APPLIED]
 
 
 class TestSideBySide:
@@ -587,10 +587,10 @@ class TestSideBySide:
         whole: Command,
     ) -> None:
         collections.script(broken, not_carried_out(CUT_OFF))
-        application = store.begin([write(created(), 0), write(event(), 1), write(completed(), 2)])
+        write_batch = store.prepare([write(created(), 0), write(event(), 1), write(completed(), 2)])
         with pytest.raises(TransientError):
-            await application.attempt()
-        assert ended(await application.attempt()) == [APPLIED] * 3
+            await write_batch.execute()
+        assert ended(await write_batch.execute()) == [APPLIED] * 3
         assert len(collections.sizes(broken)) == 2
         assert len(collections.sizes(whole)) == 1
 
@@ -599,18 +599,18 @@ class TestSideBySide:
     ) -> None:
         await outcomes(store, write(event(), 1))
         collections.script(UPDATE, not_carried_out(CUT_OFF))
-        application = store.begin([write(event(), 1), write(created(), 2)])
+        write_batch = store.prepare([write(event(), 1), write(created(), 2)])
         with pytest.raises(TransientError):
-            await application.attempt()
+            await write_batch.execute()
         assert collections.sizes(FIND_EVENTS) == []
-        assert ended(await application.attempt()) == [REDELIVERED, APPLIED]
+        assert ended(await write_batch.execute()) == [REDELIVERED, APPLIED]
 
     async def test_a_crash_between_them_is_healed_by_the_redelivery(
         self, collections: MemoryCollections, store: MongoStore
     ) -> None:
         collections.script(UPDATE, not_carried_out(CUT_OFF))
         with pytest.raises(TransientError):
-            await store.begin([event_write(event(), 1)]).attempt()
+            await store.prepare([event_write(event(), 1)]).execute()
         assert collections.sessions == {}
         after_the_crash = MongoStore(collections)
         assert await outcomes(after_the_crash, write(event(), 1)) == [REDELIVERED]
@@ -619,7 +619,7 @@ class TestSideBySide:
     async def test_a_batch_without_writes_is_done_at_once(
         self, collections: MemoryCollections, store: MongoStore
     ) -> None:
-        assert await store.begin([]).attempt() == []
+        assert await store.prepare([]).execute() == []
         assert collections.commands == []
 
     async def test_no_find_asks_for_more_than_five_hundred(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from consumer.mongo.mongo_store import MongoStore
+from consumer.mongo.store import MongoStore
 from consumer.state.outcomes import Outcome
 from consumer.state.writes import MAX_CREATE_BYTES, MAX_END_BYTES, MAX_EVENT_BYTES, Write
 from tests.unit.state.builders import created, event, failed, write

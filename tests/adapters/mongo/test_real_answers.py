@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from consumer.checks import CheckStatus
 from consumer.errors import PreconditionError, TransientError
 from consumer.mongo.indexes import Index, required_indexes
-from consumer.mongo.opening import OpenStore, open_store
+from consumer.mongo.store import OpenStore, open_store
 from consumer.settings.model import MongoSettings
 from consumer.settings.values import Driver
 from consumer.state.outcomes import Outcome
@@ -99,9 +99,11 @@ class TestBuilding:
         mongod.always["listIndexes"] = answering(building="sessionId_1_eventId_1")
         async with store_on(mongod, driver, create_indexes=False) as store:
             with pytest.raises(PreconditionError, match=r"sessionId_1_eventId_1 of .*being built"):
-                await store.prepare()
+                await store.run_preflight()
             mongod.always["listIndexes"] = answering()
-            assert all(found.status is not CheckStatus.FAILED for found in await store.prepare())
+            assert all(
+                found.status is not CheckStatus.FAILED for found in await store.run_preflight()
+            )
         assert mongod.sent("createIndexes") == []
 
     @pytest.mark.reliability("F73")
@@ -110,7 +112,7 @@ class TestBuilding:
     ) -> None:
         # The server waits there for a build that is under way.
         async with store_on(mongod, driver) as store:
-            await store.prepare()
+            await store.run_preflight()
         made = [index["name"] for one in mongod.sent("createIndexes") for index in one["indexes"]]
         assert made == [index.name for index in required_indexes(SETTINGS)]
 
@@ -125,7 +127,7 @@ class TestBuilding:
         async with store_on(mongos, driver) as store:
             for _start in range(2):
                 with pytest.raises(PreconditionError, match="cannot be built") as caught:
-                    await store.prepare()
+                    await store.run_preflight()
                 assert DOUBLED_ID not in str(caught.value)
 
     async def test_a_server_that_knows_no_builds_is_asked_without_them(
@@ -140,7 +142,7 @@ class TestBuilding:
 
         mongod.always["listIndexes"] = old
         async with store_on(mongod, driver, create_indexes=False) as store:
-            await store.prepare()
+            await store.run_preflight()
 
     async def test_before_a_run_that_waits_for_it_a_build_is_a_warning(
         self, mongod: ScriptedServer, driver: Driver
@@ -163,7 +165,7 @@ class TestShardedFirst:
         mongos.script("createIndexes", refusal(86))
         async with store_on(mongos, driver) as store:
             with pytest.raises(PreconditionError) as caught:
-                await store.prepare()
+                await store.run_preflight()
         text = str(caught.value)
         assert f"index sessionId_1 of {SETTINGS.sessions}: is there, but it is not unique" in text
         pattern = f'collMod: "{SETTINGS.sessions}", index: {{keyPattern: {{sessionId: 1}}, '
@@ -190,7 +192,7 @@ class TestShardedFirst:
         mongos.always["listIndexes"] = both
         mongos.script("createIndexes", refusal(86))
         async with store_on(mongos, driver) as store:
-            await store.prepare()
+            await store.run_preflight()
 
 
 class TestStrangers:
@@ -215,7 +217,7 @@ class TestStrangers:
         mongod.script("createIndexes", reply)
         async with store_on(mongod, driver) as store:
             with pytest.raises(PreconditionError) as caught:
-                await store.prepare()
+                await store.run_preflight()
         assert all(part in str(caught.value) for part in expected)
         assert DOUBLED_ID not in str(caught.value)
 
@@ -230,7 +232,7 @@ class TestStrangers:
         mongod.always["update"] = {"ok": 1, "n": 0, "nModified": 0, "writeErrors": [taken]}
         mongod.always["find"] = cursor(undefined)
         async with store_on(mongod, driver) as store:
-            (result,) = await store.begin([write(created("s"))]).attempt()
+            (result,) = await store.prepare([write(created("s"))]).execute()
         assert result.outcome is Outcome.CONFLICT
         assert result.rejected is not None
         assert result.rejected.detail == "the stored session differs in startedAt"
@@ -247,12 +249,12 @@ class TestRouter:
         mongos.script("insert", *[router_says(code)] * 5)
         mongos.script("update", *[router_says(code)] * 5)
         async with store_on(mongos, driver) as store:
-            application = store.begin([write(event("s", f"e{n}"), n) for n in range(300)])
+            write_batch = store.prepare([write(event("s", f"e{n}"), n) for n in range(300)])
             for _ in range(5):
                 with pytest.raises(TransientError, match=f"code_{code}") as caught:
-                    await application.attempt()
+                    await write_batch.execute()
                 assert caught.value.index is None
-            results = await application.attempt()
+            results = await write_batch.execute()
         assert {result.outcome for result in results} == {Outcome.APPLIED}
         assert [len(one["documents"]) for one in mongos.sent("insert")] == [300] * 6
         assert len(mongos.sent("update")) == 6

@@ -9,9 +9,8 @@ import pytest
 
 from consumer.errors import TransientError
 from consumer.mongo.collections import SESSION_KEY, WriteFailure
-from consumer.mongo.mongo_store import MongoStore
-from consumer.mongo.session_memory import SessionMemory
-from consumer.mongo.settlement import MAX_LOST_RACES
+from consumer.mongo.results import MAX_LOST_RACES, SessionStatusCache
+from consumer.mongo.store import MongoStore
 from consumer.state.outcomes import Outcome
 from consumer.state.writes import SessionStatus, Write
 from tests.fakes.collections import (
@@ -113,11 +112,11 @@ class TestLostRaces:
         statuses = ["active", "initiated"] * MAX_LOST_RACES
         losses = [lost_race(status) for status in [*statuses, "active"]]
         collections.script(UPDATE, *losses)
-        application = store.begin([write(created())])
+        write_batch = store.prepare([write(created())])
         with pytest.raises(TransientError, match="lost_race"):
-            await application.attempt()
+            await write_batch.execute()
         assert collections.sizes(UPDATE) == [1] * (MAX_LOST_RACES + 1)
-        assert ended(await application.attempt()) == [APPLIED]
+        assert ended(await write_batch.execute()) == [APPLIED]
 
     async def test_only_the_losers_are_sent_again(
         self, collections: MemoryCollections, store: MongoStore
@@ -132,7 +131,7 @@ class TestLostRaces:
         self, collections: MemoryCollections, store: MongoStore
     ) -> None:
         collections.script(UPDATE, lost_race("active"), answer_lost(CUT_OFF))
-        assert ended(await persist(store.begin([write(created())]))) == [APPLIED]
+        assert ended(await persist(store.prepare([write(created())]))) == [APPLIED]
 
     async def test_many_doubted_sessions_are_read_with_one_find(
         self, collections: MemoryCollections, store: MongoStore
@@ -236,12 +235,12 @@ class TestActivity:
         self, collections: MemoryCollections, store: MongoStore
     ) -> None:
         collections.script(UPDATE, *[Fault(failures={0: WriteFailure(16500)})] * 5)
-        application = store.begin([write(event())])
+        write_batch = store.prepare([write(event())])
         for _ in range(5):
             with pytest.raises(TransientError) as caught:
-                await application.attempt()
+                await write_batch.execute()
             assert caught.value.index is None
-        assert ended(await application.attempt()) == [APPLIED]
+        assert ended(await write_batch.execute()) == [APPLIED]
 
 
 class TestLateEvents:
@@ -263,7 +262,7 @@ class TestLateEvents:
     ) -> None:
         stub("completed")(collections)
         collections.script(UPDATE, not_carried_out(CUT_OFF))
-        (result,) = await persist(store.begin([write(event())]))
+        (result,) = await persist(store.prepare([write(event())]))
         assert (result.outcome, result.late) == (APPLIED, True)
 
     @pytest.mark.parametrize("command", [Command.INSERT_EVENTS, UPDATE])
@@ -273,7 +272,7 @@ class TestLateEvents:
     ) -> None:
         writes: list[Write] = [write(completed(), 0), write(event(), 1)]
         collections.script(command, fault)
-        results = await persist(store.begin(writes))
+        results = await persist(store.prepare(writes))
         assert [result.late for result in results] == [False, False]
 
     async def test_an_event_beside_a_copy_of_an_earlier_end_is(
@@ -297,24 +296,24 @@ class TestMemory:
     """Bounded, and never wrong about what goes back."""
 
     def test_only_sessions_past_initiated_are_remembered(self) -> None:
-        memory = SessionMemory()
-        memory.learn("s", SessionStatus.INITIATED)
-        memory.learn("t", None)
-        memory.learn("u", SessionStatus.ACTIVE)
+        memory = SessionStatusCache()
+        memory.remember("s", SessionStatus.INITIATED)
+        memory.remember("t", None)
+        memory.remember("u", SessionStatus.ACTIVE)
         assert [memory.status(name) for name in "stu"] == [None, None, SessionStatus.ACTIVE]
 
     def test_an_ended_session_stays_ended(self) -> None:
-        memory = SessionMemory()
-        memory.learn("s", SessionStatus.FAILED)
-        memory.learn("s", SessionStatus.ACTIVE)
+        memory = SessionStatusCache()
+        memory.remember("s", SessionStatus.FAILED)
+        memory.remember("s", SessionStatus.ACTIVE)
         assert memory.status("s") is SessionStatus.FAILED
 
     def test_the_session_not_met_for_longest_is_forgotten_first(self) -> None:
-        memory = SessionMemory(capacity=2)
-        memory.learn("s", SessionStatus.ACTIVE)
-        memory.learn("t", SessionStatus.ACTIVE)
+        memory = SessionStatusCache(capacity=2)
+        memory.remember("s", SessionStatus.ACTIVE)
+        memory.remember("t", SessionStatus.ACTIVE)
         assert memory.status("s")
-        memory.learn("u", SessionStatus.ACTIVE)
+        memory.remember("u", SessionStatus.ACTIVE)
         assert [memory.status(name) for name in "stu"] == [
             SessionStatus.ACTIVE,
             None,

@@ -11,7 +11,7 @@ import pytest
 from consumer.contract.record import Record
 from consumer.contract.rejection import KeyPolicy, Reason
 from consumer.engine.pipeline import RecordPlanner
-from consumer.mongo.mongo_store import MongoStore
+from consumer.mongo.store import MongoStore
 from consumer.state.outcomes import Outcome, Result
 from tests.builders import STAMPED_MS, completed, created, encoded, event, failed
 from tests.fakes.collections import MemoryCollections
@@ -33,7 +33,7 @@ class Consumer:
         planned, _ = self._planner(_record(value, self._offset, **fields))
         if isinstance(planned, Result):
             return planned
-        (result,) = await self._store.begin([planned]).attempt()
+        (result,) = await self._store.prepare([planned]).execute()
         return result
 
 

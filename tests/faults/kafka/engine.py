@@ -24,11 +24,11 @@ from consumer.engine.runner import Limits, RunEnd, Runner
 from consumer.engine.watchdog import Watchdog
 from consumer.kafka.client import AiokafkaClient, RebalanceCallbacks, open_client
 from consumer.kafka.source import KafkaSource
-from consumer.mongo.mongo_store import MongoStore
+from consumer.mongo.store import MongoStore
 from consumer.observability.health import Health
 from consumer.observability.metrics import Metrics
 from consumer.observability.observer import EngineObserver
-from consumer.ports import Application, DeadLetters, Observer
+from consumer.ports import DeadLetters, Observer, WriteBatch
 from consumer.settings import KafkaSettings
 from consumer.state.outcomes import Result
 from consumer.state.writes import Write
@@ -76,8 +76,8 @@ class WatchedStore:
         self.open.set()
         self.entered = asyncio.Event()
 
-    def begin(self, writes: Sequence[Write]) -> Application:
-        return _Watched(self, self._store.begin(writes), writes)
+    def prepare(self, writes: Sequence[Write]) -> WriteBatch:
+        return _Watched(self, self._store.prepare(writes), writes)
 
     def forget(self) -> None:
         self._store.forget()
@@ -88,15 +88,15 @@ class WatchedStore:
 
 
 class _Watched:
-    def __init__(self, store: WatchedStore, inner: Application, writes: Sequence[Write]) -> None:
+    def __init__(self, store: WatchedStore, inner: WriteBatch, writes: Sequence[Write]) -> None:
         self._store = store
         self._inner = inner
         self._writes = writes
 
-    async def attempt(self) -> Sequence[Result]:
+    async def execute(self) -> Sequence[Result]:
         self._store.entered.set()
         await self._store.open.wait()
-        results = await self._inner.attempt()
+        results = await self._inner.execute()
         self._store.applied.update(cast("EventKey", write.identity[-2:]) for write in self._writes)
         return results
 

@@ -8,7 +8,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from consumer import app
 from consumer.contract.record import TopicPartition
 from consumer.errors import PreconditionError
-from consumer.mongo.opening import OpenStore
+from consumer.mongo.store import OpenStore
 from consumer.observability.health import Health
 from consumer.observability.metrics import Metrics
 from consumer.observability.observer import EngineObserver

@@ -9,7 +9,7 @@ import pytest
 from consumer.demo.consumers import DemoConfig
 from consumer.demo.servers import embedded_kafka, embedded_mongodb, embedded_servers
 from consumer.kafka.topics import open_admin
-from consumer.mongo.reading import open_session_reader
+from consumer.mongo.session_reader import open_session_reader
 from producer_tools.brokers import create_topics
 from producer_tools.outgoing import Outgoing, Stream, Topics
 from producer_tools.sender import NOT_IDEMPOTENT, open_sender

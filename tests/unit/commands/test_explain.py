@@ -22,7 +22,7 @@ from consumer.contract.rejection import Reason, Rejected
 from consumer.contract.times import REDRIVE_TIMESTAMP
 from consumer.engine.retry import Backoff
 from consumer.errors import TransientError
-from consumer.mongo.mongo_store import MongoStore
+from consumer.mongo.store import MongoStore
 from consumer.settings import EngineSettings, Settings
 from tests.adapters.mongo.applying import apply
 from tests.builders import EVENTS, LETTERS, SESSIONS, created, encoded, event

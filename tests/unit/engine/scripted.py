@@ -150,7 +150,7 @@ class ScriptedStore:
         self.forgotten = 0
         self.forget_error: Exception | None = None
 
-    def begin(self, writes: Sequence[Write]) -> ScriptedApplication:
+    def prepare(self, writes: Sequence[Write]) -> ScriptedApplication:
         return ScriptedApplication(self, list(writes))
 
     def forget(self) -> None:
@@ -165,13 +165,13 @@ class ScriptedStore:
 
 
 class ScriptedApplication:
-    """Implements ``Application``."""
+    """Implements ``WriteBatch``."""
 
     def __init__(self, store: ScriptedStore, writes: list[Write]) -> None:
         self._store = store
         self._writes = writes
 
-    async def attempt(self) -> Sequence[Result]:
+    async def execute(self) -> Sequence[Result]:
         self._store.attempts.append(self._writes)
         await self._store.gate.wait()
         if self._store.errors:

@@ -137,10 +137,10 @@ async def test_a_store_that_answers_for_too_few_loses_nothing_in_silence() -> No
         return write, mismatch
 
     class Forgetful:
-        async def attempt(self) -> list[Result]:
+        async def execute(self) -> list[Result]:
             return [Result(Outcome.APPLIED)]
 
-    engine.store.begin = lambda writes: Forgetful()  # type: ignore[assignment,method-assign,return-value]  # a broken store
+    engine.store.prepare = lambda writes: Forgetful()  # type: ignore[assignment,method-assign,return-value]  # a broken store
     with pytest.raises(ValueError, match="shorter"):
         await engine.pipeline.process(batch(records(P0, 0, 2)))
 

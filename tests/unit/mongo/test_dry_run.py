@@ -10,7 +10,7 @@ import pytest
 from consumer.contract.messages import Message
 from consumer.errors import TransientError
 from consumer.mongo.dry_run import DryStore
-from consumer.mongo.mongo_store import MongoStore
+from consumer.mongo.store import MongoStore
 from consumer.state.outcomes import Outcome, Result
 from consumer.state.writes import Write
 from tests.fakes.collections import Command, MemoryCollections, not_carried_out
@@ -55,7 +55,7 @@ def batches(rng: Random, writes: Sequence[Write]) -> list[Sequence[Write]]:
 
 
 async def results(store: MongoStore | DryStore, parts: Sequence[Sequence[Write]]) -> list[Result]:
-    return [result for part in parts for result in await store.begin(part).attempt()]
+    return [result for part in parts for result in await store.prepare(part).execute()]
 
 
 @pytest.mark.parametrize("round_", range(60))
@@ -75,7 +75,7 @@ async def test_the_prediction_is_what_happens(rng: Random, round_: int) -> None:
 async def test_nothing_is_written() -> None:
     collections = MemoryCollections()
     store = DryStore(collections, MemoryOfDicts())
-    (result,) = await store.begin([write(event())]).attempt()
+    (result,) = await store.prepare([write(event())]).execute()
     assert result.outcome is Outcome.APPLIED
     assert collections.events == {}
     assert {command for command, _ in collections.commands} == {Command.FIND_EVENTS}
@@ -93,16 +93,16 @@ async def test_after_trouble_nothing_is_remembered_and_the_same_batch_is_judged_
     collections = MemoryCollections()
     memory = MemoryOfDicts()
     collections.script(Command.FIND_SESSIONS, not_carried_out(TransientError("network")))
-    application = DryStore(collections, memory).begin([write(event()), write(created(), 1)])
+    application = DryStore(collections, memory).prepare([write(event()), write(created(), 1)])
     with pytest.raises(TransientError):
-        await application.attempt()
+        await application.execute()
     assert memory.contents == {}
-    assert [result.outcome for result in await application.attempt()] == ["applied", "applied"]
-    assert [result.outcome for result in await application.attempt()] == ["applied", "applied"]
+    assert [result.outcome for result in await application.execute()] == ["applied", "applied"]
+    assert [result.outcome for result in await application.execute()] == ["applied", "applied"]
 
 
 async def test_finds_are_bounded_however_many_records_a_session_has() -> None:
     collections = MemoryCollections()
     store = DryStore(collections, MemoryOfDicts())
-    await store.begin([write(event("s", f"e{n}"), n) for n in range(1_200)]).attempt()
+    await store.prepare([write(event("s", f"e{n}"), n) for n in range(1_200)]).execute()
     assert collections.sizes(Command.FIND_EVENTS) == [500, 500, 200]

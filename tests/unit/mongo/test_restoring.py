@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from consumer.mongo.dry_run import DryStore
-from consumer.mongo.mongo_store import MongoStore
 from consumer.mongo.restoring import DryRestorer, RestoringStore, own_place, restoring_update
+from consumer.mongo.store import MongoStore
 from consumer.state.outcomes import Outcome
 from consumer.state.writes import Write
 from tests.fakes.collections import MemoryCollections
@@ -36,12 +36,12 @@ class ScriptedRestorer:
 
 
 async def apply(store: RestoringStore, *writes: Write) -> list[Outcome]:
-    return [result.outcome for result in await store.begin(writes).attempt()]
+    return [result.outcome for result in await store.prepare(writes).execute()]
 
 
 async def stored(*writes: Write) -> MemoryCollections:
     collections = MemoryCollections()
-    await MongoStore(collections).begin(writes).attempt()
+    await MongoStore(collections).prepare(writes).execute()
     return collections
 
 

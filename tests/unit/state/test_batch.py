@@ -56,22 +56,22 @@ def test_those_who_wait_are_judged_against_what_was_applied() -> None:
 def test_those_who_wait_are_judged_against_what_was_found() -> None:
     stored = write(event(payload={"t": 2}), 1).content
     batch = BatchResults([write(event(payload={"t": n}), n) for n in (1, 2, 2)])
-    batch.found(0, stored, own_possible=True)
+    batch.found(0, stored, may_be_ours=True)
     assert outcomes(batch) == [Outcome.CONFLICT, Outcome.DUPLICATE, Outcome.DUPLICATE]
 
 
 def test_one_who_waits_and_finds_itself_stored_was_redelivered() -> None:
     first, second = write(event(), 0), write(event(), 1)
     batch = BatchResults([first, second])
-    batch.found(0, second.content, own_possible=True)
+    batch.found(0, second.content, may_be_ours=True)
     assert outcomes(batch) == [Outcome.DUPLICATE, Outcome.REDELIVERED]
 
 
 def test_what_may_be_the_own_earlier_attempt_counts_as_applied() -> None:
     own = write(event(), 0)
-    for own_possible, outcome in ((True, Outcome.APPLIED), (False, Outcome.REDELIVERED)):
+    for may_be_ours, outcome in ((True, Outcome.APPLIED), (False, Outcome.REDELIVERED)):
         batch = BatchResults([own])
-        batch.found(0, own.content, own_possible=own_possible)
+        batch.found(0, own.content, may_be_ours=may_be_ours)
         assert outcomes(batch) == [outcome]
 
 

@@ -17,7 +17,7 @@ from consumer.commands.consumed import Consumed
 from consumer.commands.replay.request import Request
 from consumer.contract.record import Record, TopicPartition
 from consumer.errors import TransientError
-from consumer.mongo.mongo_store import MongoStore
+from consumer.mongo.store import MongoStore
 from consumer.settings import EngineSettings, Settings
 from consumer.state.retention import Retention
 from tests.adapters.mongo.applying import apply

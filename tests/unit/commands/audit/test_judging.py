@@ -23,7 +23,7 @@ from consumer.contract.decode import MAX_VALUE_BYTES
 from consumer.contract.record import Record, TopicPartition
 from consumer.contract.rejection import Reason, Rejected
 from consumer.engine.retry import Backoff
-from consumer.mongo.mongo_store import MongoStore
+from consumer.mongo.store import MongoStore
 from consumer.state.bson_compare import raw_document
 from consumer.state.retention import Retention
 from tests.adapters.mongo.applying import apply

@@ -25,7 +25,7 @@ class Held:
         self.store = store
         self.writes = writes
 
-    async def attempt(self) -> Sequence[Result]:
+    async def execute(self) -> Sequence[Result]:
         offset = self.writes[0].position.offset
         self.store.begun.append(offset)
         self.store.changed.set()
@@ -41,7 +41,7 @@ class HeldStore:
         self.begun: list[int] = []
         self.changed = asyncio.Event()
 
-    def begin(self, writes: Sequence[Write]) -> Held:
+    def prepare(self, writes: Sequence[Write]) -> Held:
         return Held(self, writes)
 
     def forget(self) -> None:

@@ -10,7 +10,14 @@ import pytest
 
 from consumer.errors import ConsumerError, PreconditionError, TimedOutError, TransientError
 from consumer.mongo.collections import RefusedError
-from consumer.mongo.failures import PERMANENT, CodeClass, classify, code_name, translate, translated
+from consumer.mongo.errors import (
+    PERMANENT,
+    CodeClass,
+    classify,
+    code_name,
+    driver_errors,
+    translate,
+)
 
 CANARY = "a caller's words"
 
@@ -157,7 +164,7 @@ def test_a_command_that_failed_as_a_whole_is_told_by_its_code(
     ],
 )
 def test_not_even_the_chain_of_causes_quotes_a_document(error: Exception) -> None:
-    with pytest.raises(TransientError) as caught, translated():
+    with pytest.raises(TransientError) as caught, driver_errors():
         raise error
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
@@ -165,14 +172,14 @@ def test_not_even_the_chain_of_causes_quotes_a_document(error: Exception) -> Non
 
 def test_a_connection_error_keeps_its_cause_for_the_log() -> None:
     error = pymongo.errors.AutoReconnect("10.0.0.1:27017: connection refused")
-    with pytest.raises(TransientError) as caught, translated():
+    with pytest.raises(TransientError) as caught, driver_errors():
         raise error
     assert caught.value.__cause__ is error
 
 
 def test_our_own_errors_and_defects_pass_through() -> None:
     for error in (TransientError("x"), AssertionError("y")):
-        with pytest.raises(type(error)) as caught, translated():
+        with pytest.raises(type(error)) as caught, driver_errors():
             raise error
         assert caught.value is error
 

@@ -1,4 +1,4 @@
-"""Looking up the documents that stand in the place of writes.
+"""Looking up the documents that stand in the place of writes, and what follows from them.
 
 Bounded in the ids of one find, in the bytes that are expected of it, and in the finds that
 run at once. Each document is told as it comes and then let go: a find of 500 documents of
@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from bson.raw_bson import RawBSONDocument
 
 from consumer.errors import ConsumerError, TimedOutError
+from consumer.mongo.bulk import BatchSizer, BatchSizers, PendingWrite, W
 from consumer.mongo.collections import Collections
-from consumer.mongo.lane import Lane, Lanes
+from consumer.mongo.results import ResultRecorder
 from consumer.state.duplicates import compared_fields
 from consumer.state.writes import ActivityWrite, CreateWrite, EventWrite, SessionWrite, guard_of
 
@@ -53,10 +54,10 @@ def judged_session_fields(write: SessionWrite) -> tuple[str, ...]:
 class LookUp:
     """Finds documents over a store's two collections."""
 
-    def __init__(self, collections: Collections, lanes: Lanes | None = None) -> None:
-        """``lanes``: how many ids a find carries; smaller where finds time out."""
+    def __init__(self, collections: Collections, sizers: BatchSizers | None = None) -> None:
+        """``sizers``: how many ids a find carries; smaller where finds time out."""
         self._collections = collections
-        self._lanes = Lanes() if lanes is None else lanes
+        self._sizers = BatchSizers() if sizers is None else sizers
 
     async def ask(self, asked: Iterable[Asked]) -> list[ConsumerError]:
         """Have all of them told; return what went wrong.
@@ -83,23 +84,23 @@ class LookUp:
         )
 
     def _event_finds(self, by_session: Mapping[str, Places]) -> Iterator[_Find]:
-        lane = self._lanes.events
+        sizer = self._sizers.events
         for session_id, places in by_session.items():
-            for part in _parts(places, lane):
+            for part in _parts(places, sizer):
                 documents = self._collections.find_events(session_id, list(part))
-                yield _Find(lane, "eventId", part, documents)
+                yield _Find(sizer, "eventId", part, documents)
 
     def _session_finds(self, places: Places) -> Iterator[_Find]:
-        lane = self._lanes.sessions
-        for part in _parts(places, lane):
+        sizer = self._sizers.sessions
+        for part in _parts(places, sizer):
             fields = {field for asked in part.values() for one in asked for field in one.fields}
             documents = self._collections.find_sessions(list(part), sorted(fields))
-            yield _Find(lane, "sessionId", part, documents)
+            yield _Find(sizer, "sessionId", part, documents)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Find:
-    lane: Lane
+    sizer: BatchSizer
     key: str
     places: Places
     documents: AsyncIterator[RawBSONDocument]
@@ -114,9 +115,9 @@ class _Find:
                     for one in self.places.get(taken, ()):
                         one.tell(document)
         except TimedOutError:
-            self.lane.timed_out(len(self.places))
+            self.sizer.timed_out(len(self.places))
             raise
-        self.lane.fitted(len(self.places))
+        self.sizer.fitted(len(self.places))
         for absent in missing:
             for one in self.places[absent]:
                 one.tell(None)
@@ -133,13 +134,13 @@ def _created(asked: Sequence[Asked]) -> bool:
     return any(isinstance(one.write, CreateWrite) for one in asked)
 
 
-def _parts(places: Places, lane: Lane) -> Iterator[Places]:
+def _parts(places: Places, sizer: BatchSizer) -> Iterator[Places]:
     """Cut into finds, by the ids and by what is expected to be found."""
     part: Places = {}
     expected = 0
     for name, asked in places.items():
         weight = max((_weight(one.write) for one in asked), default=0)
-        if part and (len(part) >= lane.limit or expected + weight > EXPECTED_BYTES):
+        if part and (len(part) >= sizer.limit or expected + weight > EXPECTED_BYTES):
             yield part
             part, expected = {}, 0
         part[name] = asked
@@ -154,7 +155,7 @@ def _weight(write: EventWrite | SessionWrite) -> int:
 
 async def _run_bounded(finds: Sequence[_Find]) -> list[ConsumerError]:
     """Run the finds, a few at once; after one had no answer no further one is started."""
-    troubles: list[ConsumerError] = []
+    errors: list[ConsumerError] = []
     waiting = iter(finds)
 
     async def work_off() -> None:
@@ -162,9 +163,56 @@ async def _run_bounded(finds: Sequence[_Find]) -> list[ConsumerError]:
             try:
                 await find.run()
             except ConsumerError as error:
-                troubles.append(error)
-            if troubles:
+                errors.append(error)
+            if errors:
                 return
 
     await asyncio.gather(*(work_off() for _ in range(min(FINDS_AT_ONCE, len(finds)))))
-    return troubles
+    return errors
+
+
+Judge = Callable[[PendingWrite[W], RawBSONDocument | None], Sequence[ConsumerError]]
+
+
+class DuplicateResolver:
+    """Asked again and again over the attempts of one batch."""
+
+    def __init__(self, lookup: LookUp, settlement: ResultRecorder) -> None:
+        """Read by ``lookup``, have ``settlement`` judge."""
+        self._lookup = lookup
+        self._settlement = settlement
+
+    async def ask(
+        self,
+        events: Sequence[PendingWrite[EventWrite]],
+        sessions: Sequence[PendingWrite[SessionWrite]],
+    ) -> list[ConsumerError]:
+        """Settle what can be judged; return what went wrong."""
+        errors: list[ConsumerError] = []
+        asked = [
+            Asked(one.write, _judging(one, self._settlement.event_found, errors)) for one in events
+        ]
+        asked += [
+            Asked(
+                one.write,
+                _judging(one, self._settlement.session_found, errors),
+                judged_session_fields(one.write),
+            )
+            for one in sessions
+        ]
+        return errors + await self._lookup.ask(asked)
+
+
+def _judging(
+    statement: PendingWrite[W], judge: Judge[W], errors: list[ConsumerError]
+) -> Callable[[RawBSONDocument | None], None]:
+    """Return what judges a statement by the first document that is found in its place."""
+    judged = False
+
+    def tell(document: RawBSONDocument | None) -> None:
+        nonlocal judged
+        if not judged:
+            judged = True
+            errors.extend(judge(statement, document))
+
+    return tell

@@ -1,4 +1,4 @@
-"""Makes the database ready and says whether it is as the design needs it."""
+"""What server, collections and indexes have to be like, and making them so."""
 
 from __future__ import annotations
 
@@ -10,11 +10,88 @@ from pymongo.errors import OperationFailure
 
 from consumer.checks import CheckResult, raise_if_failed
 from consumer.errors import PreconditionError
-from consumer.mongo.checks import check_collection, check_deployment, check_version
 from consumer.mongo.clients import ACKNOWLEDGED, Client, Database, database_of
-from consumer.mongo.failures import CodeClass, classify, translated
-from consumer.mongo.indexes import BUILD, Index, check_index, check_others, listed, required_indexes
+from consumer.mongo.errors import CodeClass, classify, driver_errors
+from consumer.mongo.indexes import (
+    BUILD,
+    Index,
+    check_index,
+    check_others,
+    is_simple,
+    listed,
+    required_indexes,
+)
 from consumer.settings.model import MongoSettings
+
+MINIMUM_VERSION = (7, 0, 6)
+"""Older routers can hide a write-concern error behind a duplicate key, which would lose data."""
+
+
+def check_version(build: Mapping[str, Any]) -> CheckResult:
+    """Compare the version that buildInfo tells with the oldest that is safe."""
+    name = "MongoDB version"
+    version = tuple(build["versionArray"][:3])
+    shown = ".".join(str(part) for part in version)
+    minimum = ".".join(str(part) for part in MINIMUM_VERSION)
+    if version < MINIMUM_VERSION:
+        return CheckResult.failed(name, f"{shown} is too old", f"upgrade to {minimum} or newer")
+    return CheckResult.ok(name, f"{shown}, at least {minimum}")
+
+
+def check_deployment(hello: Mapping[str, Any]) -> CheckResult:
+    """See from the answer to hello whether a majority means anything."""
+    name = "MongoDB deployment"
+    if hello.get("msg") == "isdbgrid":
+        return CheckResult.ok(name, "sharded cluster")
+    if "setName" not in hello:
+        return CheckResult.warning(
+            name,
+            "a single server without replica set: what it acknowledged is lost with its disk, "
+            "and the driver retries no write",
+            "run a replica set",
+        )
+    members = len(hello.get("hosts", ()))
+    if hello.get("arbiters"):
+        return CheckResult.warning(
+            name,
+            f"replica set of {members} and an arbiter",
+            "let the arbiter bear data: with one member down no majority acknowledges, and "
+            "the service waits",
+        )
+    return CheckResult.ok(name, f"replica set of {members}")
+
+
+def check_collection(name: str, info: Mapping[str, Any] | None) -> Sequence[CheckResult]:
+    """Look at what listCollections tells; a collection that is not there yet is in order."""
+    subject = f"collection {name}"
+    if info is None:
+        return [CheckResult.ok(subject, "is not there yet; the first write creates it")]
+    options = info.get("options", {})
+    results = []
+    kind = "capped" if options.get("capped") else info.get("type", "collection")
+    if kind != "collection":
+        results.append(
+            CheckResult.failed(subject, f"is no plain collection but {kind}", "name another one")
+        )
+    if not is_simple(options.get("collation")):
+        results.append(
+            CheckResult.failed(
+                subject,
+                "its default collation is not simple: ids that differ would be taken for one",
+                "copy its documents into a collection with simple collation",
+            )
+        )
+    if options.get("validator"):
+        results.append(
+            CheckResult.warning(
+                subject,
+                "has a validator",
+                "let it accept sessions that so far have a status only, or the order of "
+                "messages decides what it refuses",
+            )
+        )
+    return results or [CheckResult.ok(subject, "is there")]
+
 
 INDEX_BUILD_SECONDS = 3600.0
 """How long an index over documents that are already there may take to build."""
@@ -36,7 +113,7 @@ _LEFT_TO_THE_CHECK = {
 """Why an index could not be made; the check says what is wrong with what is there."""
 
 
-async def prepare(client: Client, settings: MongoSettings) -> Sequence[CheckResult]:
+async def run_preflight(client: Client, settings: MongoSettings) -> Sequence[CheckResult]:
     """Create missing indexes where settings and grants allow it, then check everything.
 
     Returns the results, warnings among them. Raises ``PreconditionError`` where one of them
@@ -44,7 +121,7 @@ async def prepare(client: Client, settings: MongoSettings) -> Sequence[CheckResu
     """
     if settings.create_indexes:
         await create_indexes(client, settings)
-    results = await inspect(client, settings)
+    results = await inspect_database(client, settings)
     raise_if_failed(results)
     return results
 
@@ -58,7 +135,7 @@ async def create_indexes(client: Client, settings: MongoSettings) -> None:
     """
     database = database_of(client, settings)
     for index in required_indexes(settings):
-        with translated():
+        with driver_errors():
             # Asked first, so that a server that is away is not waited for as long as for a build.
             present = await _indexes_of(database, index.collection)
             built = any(index.has_key_of(other) and BUILD not in other for other in present)
@@ -91,14 +168,14 @@ def _cannot_be_built(index: Index, details: Mapping[str, Any]) -> str:
         fix = f"{index.absence_query()} and remove them, or give each its own"
     else:
         what = f"have the same {fields}"
-        fix = f"{index.doubles_query()} and keep one of each"
+        fix = f"{index.duplicates_query()} and keep one of each"
     return (
         f"the unique index {index.name} of {index.collection} cannot be built: documents "
         f"that are already there {what}; find them with {fix}"
     )
 
 
-async def inspect(
+async def inspect_database(
     client: Client, settings: MongoSettings, *, before_a_run: bool = False
 ) -> Sequence[CheckResult]:
     """Look at server, collections and indexes; changes nothing.
@@ -108,7 +185,7 @@ async def inspect(
     """
     database = database_of(client, settings)
     made_by_a_run = before_a_run and settings.create_indexes
-    with translated():
+    with driver_errors():
         return [
             check_version(await _command(database, {"buildInfo": 1})),
             check_deployment(await _command(database, {"hello": 1})),
@@ -118,7 +195,7 @@ async def inspect(
         ]
 
 
-async def verify(client: Client, settings: MongoSettings) -> None:
+async def verify_unique_indexes(client: Client, settings: MongoSettings) -> None:
     """Look again at what a running service relies on: the unique indexes, and no stranger's.
 
     Raises ``PreconditionError`` where they are not as needed any more, ``TransientError`` where
@@ -126,7 +203,7 @@ async def verify(client: Client, settings: MongoSettings) -> None:
     """
     database = database_of(client, settings)
     arbiters = [index for index in required_indexes(settings) if index.unique]
-    with translated():
+    with driver_errors():
         results = await _collections(database, settings, arbiters, made_by_a_run=False)
     raise_if_failed(results)
 

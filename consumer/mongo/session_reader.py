@@ -10,7 +10,7 @@ from typing import Any
 
 from consumer.contract.record import TopicPartition
 from consumer.mongo.clients import Client, close_client, collection_of, database_of, open_client
-from consumer.mongo.failures import translated
+from consumer.mongo.errors import driver_errors
 from consumer.settings import MongoSettings
 
 PAGE = 500
@@ -43,7 +43,7 @@ class SessionReader:
 
     async def session(self, session_id: str) -> Document | None:
         """Return the session's document, None where there is none."""
-        with translated():
+        with driver_errors():
             found: Document | None = await self._sessions.find_one({"sessionId": session_id})
         return found
 
@@ -52,7 +52,7 @@ class SessionReader:
         condition = {"sessionId": {"$in": list(session_ids)}}
         asked = ((self._sessions, ("createdFrom", "endedFrom")), (self._events, ("from",)))
         found: set[TopicPartition] = set()
-        with translated():
+        with driver_errors():
             for collection, origins in asked:
                 parts = {f"{name}.{part}": 1 for name in origins for part in ("topic", "partition")}
                 # Read as they come: a session may have any number of events.
@@ -62,14 +62,14 @@ class SessionReader:
 
     async def count_events(self, session_id: str) -> int:
         """Count the stored events of a session."""
-        with translated():
+        with driver_errors():
             return int(await self._events.count_documents({"sessionId": session_id}))
 
     async def ended(self, session_ids: Sequence[str]) -> dict[str, EndedSession]:
         """Return those of these sessions that say how many events they have."""
         condition = {"sessionId": {"$in": list(session_ids)}, "eventCount": {"$exists": True}}
         projection = {"_id": 0, "sessionId": 1, "eventCount": 1} | dict.fromkeys(_TIMES, 1)
-        with translated():
+        with driver_errors():
             cursor = self._sessions.find(condition, projection)
             found: list[Document] = await cursor.to_list(None)
         return {
@@ -87,7 +87,7 @@ class SessionReader:
             {"$match": {"sessionId": {"$in": list(session_ids)}}},
             {"$group": {"_id": "$sessionId", "events": {"$sum": 1}}},
         ]
-        with translated():
+        with driver_errors():
             cursor = self._events.aggregate(stages)
             opened = await cursor if isinstance(cursor, Awaitable) else cursor
             found: list[Document] = await opened.to_list(None)
@@ -104,7 +104,7 @@ class SessionReader:
         order = [("timestamp", 1), ("eventId", 1)]
         while True:
             condition = {"sessionId": session_id} | _behind(after)
-            with translated():
+            with driver_errors():
                 cursor = self._events.find(condition).sort(order).limit(page)
                 found: list[Document] = await cursor.to_list(None)
             for event in found:

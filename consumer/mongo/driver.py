@@ -14,7 +14,7 @@ from consumer.errors import TransientError
 from consumer.mongo.clients import Client, collection_of, database_of
 from consumer.mongo.clients import Collection as MongoCollection
 from consumer.mongo.collections import BulkReply, WriteFailure
-from consumer.mongo.failures import translated
+from consumer.mongo.errors import driver_errors
 from consumer.settings.model import MongoSettings
 from consumer.state.bson_compare import RAW
 from consumer.state.writes import SessionUpdate
@@ -65,7 +65,7 @@ async def _bulk(
     collection: MongoCollection, statements: Sequence[InsertOne[Any]] | Sequence[UpdateOne]
 ) -> BulkReply:
     """Send one unordered bulk and read its answer by index."""
-    with translated():
+    with driver_errors():
         try:
             result: BulkWriteResult = await collection.bulk_write(statements, ordered=False)
         except BulkWriteError as error:
@@ -107,7 +107,7 @@ async def _find(
     projection: Mapping[str, int] | None,
     expected: int,
 ) -> AsyncIterator[RawBSONDocument]:
-    with translated():
+    with driver_errors():
         # One more than can be there, so that the first answer closes the cursor.
         cursor = collection.find(condition, projection, batch_size=expected + 1)
         async for document in cursor:

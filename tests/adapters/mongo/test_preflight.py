@@ -9,12 +9,24 @@ from pydantic import SecretStr
 
 from consumer.checks import CheckResult, CheckStatus
 from consumer.errors import PreconditionError, SettingsError, TransientError
-from consumer.mongo.checks import check_collection, check_deployment, check_version
-from consumer.mongo.clients import close_client, database_of, open_client
+from consumer.mongo.clients import (
+    LONGEST_NAME,
+    _servers,
+    close_client,
+    database_of,
+    open_client,
+    target,
+    target_of,
+)
 from consumer.mongo.indexes import Index, check_index, check_others, required_indexes
-from consumer.mongo.opening import open_store
-from consumer.mongo.readiness import inspect, prepare
-from consumer.mongo.target import LONGEST_NAME, _servers, target, target_of
+from consumer.mongo.preflight import (
+    check_collection,
+    check_deployment,
+    check_version,
+    inspect_database,
+    run_preflight,
+)
+from consumer.mongo.store import open_store
 from consumer.settings.model import MongoSettings
 from consumer.settings.values import Driver
 from tests.unit.state.builders import event, write
@@ -43,7 +55,7 @@ class TestTarget:
     async def test_a_database_is_the_same_by_whichever_way_it_is_reached(
         self, server: Server
     ) -> None:
-        await prepare(server.client, server.settings)
+        await run_preflight(server.client, server.settings)
         found = await target_of(server.client, server.settings)
         uri = server.settings.uri.get_secret_value()
         other_way = uri + ("&" if "?" in uri else "/?") + "appname=other"
@@ -60,7 +72,7 @@ class TestTarget:
     async def test_another_database_is_another_target(self, server: Server) -> None:
         other = server.settings.model_copy(update={"database": server.settings.database + "-b"})
         for settings in (server.settings, other):
-            await prepare(server.client, settings)
+            await run_preflight(server.client, settings)
         try:
             keys = {(await target_of(server.client, s)).key for s in (server.settings, other)}
             assert len(keys) == 2
@@ -93,17 +105,17 @@ class TestPreparing:
     """On a server, over both drivers."""
 
     async def test_an_empty_database_is_made_ready(self, server: Server) -> None:
-        assert failures(await inspect(server.client, server.settings)) != []
-        results = await prepare(server.client, server.settings)
+        assert failures(await inspect_database(server.client, server.settings)) != []
+        results = await run_preflight(server.client, server.settings)
         assert {result.status for result in results} == {CheckStatus.OK}
-        assert await prepare(server.client, server.settings) == results
+        assert await run_preflight(server.client, server.settings) == results
 
     async def test_without_the_leave_to_create_them_missing_indexes_are_a_refusal(
         self, server: Server
     ) -> None:
         settings = server.settings.model_copy(update={"create_indexes": False})
         with pytest.raises(PreconditionError) as caught:
-            await prepare(server.client, settings)
+            await run_preflight(server.client, settings)
         assert f"index sessionId_1_eventId_1 of {EVENTS}: is missing" in str(caught.value)
         assert "createIndex({sessionId: 1, eventId: 1}, {unique: true})" in str(caught.value)
         names = await database_of(server.client, settings).list_collection_names()
@@ -116,7 +128,7 @@ class TestPreparing:
         double = {"sessionId": DOUBLED_ID, "eventId": "e"}
         await events.insert_many([dict(double), dict(double)])
         with pytest.raises(PreconditionError) as caught:
-            await prepare(server.client, server.settings)
+            await run_preflight(server.client, server.settings)
         text = str(caught.value)
         assert f"sessionId_1_eventId_1 of {EVENTS} cannot be built" in text
         assert f"db.{EVENTS}.aggregate([" in text
@@ -124,7 +136,7 @@ class TestPreparing:
         assert caught.value.__suppress_context__
         assert await events.count_documents({}) == 2
         await events.delete_one(double)
-        await prepare(server.client, server.settings)
+        await run_preflight(server.client, server.settings)
 
     @pytest.mark.parametrize(
         ("options", "flaw"),
@@ -144,33 +156,33 @@ class TestPreparing:
         key = [("sessionId", 1), ("eventId", 1)]
         await events.create_index(key, **options)
         with pytest.raises(PreconditionError) as caught:
-            await prepare(server.client, server.settings)
+            await run_preflight(server.client, server.settings)
         assert f"of {EVENTS}: is there, but {flaw}" in str(caught.value)
         await events.drop_index("sessionId_1_eventId_1")
-        await prepare(server.client, server.settings)
+        await run_preflight(server.client, server.settings)
 
     async def test_documents_get_an_expiry_index_only_where_they_expire(
         self, server: Server
     ) -> None:
         settings = server.settings.model_copy(update={"retention_days": 30.0})
-        await prepare(server.client, server.settings)
-        assert len(failures(await inspect(server.client, settings))) == 2
-        assert failures(await prepare(server.client, settings)) == []
-        without = await prepare(server.client, server.settings)
+        await run_preflight(server.client, server.settings)
+        assert len(failures(await inspect_database(server.client, settings))) == 2
+        assert failures(await run_preflight(server.client, settings)) == []
+        without = await run_preflight(server.client, server.settings)
         warned = [found.name for found in without if found.status is CheckStatus.WARNING]
         assert warned == [f"index expireAt_1 of {name}" for name in (SESSIONS, EVENTS)]
 
     async def test_a_validator_is_warned_of(self, server: Server) -> None:
         database = database_of(server.client, server.settings)
         await database.create_collection(SESSIONS, validator={"language": {"$exists": True}})
-        results = await prepare(server.client, server.settings)
+        results = await run_preflight(server.client, server.settings)
         (warned,) = [found for found in results if found.status is CheckStatus.WARNING]
         assert (warned.name, warned.detail) == (f"collection {SESSIONS}", "has a validator")
 
     async def test_a_store_that_is_opened_prepares_itself_and_applies(self, server: Server) -> None:
         async with open_store(server.settings) as store:
-            await store.prepare()
-            (result,) = await store.begin([write(event())]).attempt()
+            await store.run_preflight()
+            (result,) = await store.prepare([write(event())]).execute()
             assert result.outcome == "applied"
             assert failures(await store.inspect()) == []
 
@@ -187,7 +199,7 @@ class TestPreparing:
         )
         async with open_store(settings) as store:
             with pytest.raises(TransientError):
-                await store.prepare()
+                await store.run_preflight()
 
 
 class TestOpening:

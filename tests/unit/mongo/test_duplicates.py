@@ -11,9 +11,9 @@ import pytest
 from bson.raw_bson import RawBSONDocument
 
 from consumer.errors import TimedOutError
-from consumer.mongo.lane import Lanes
-from consumer.mongo.lookup import EXPECTED_BYTES, FINDS_AT_ONCE, Asked, LookUp
-from consumer.mongo.mongo_store import MongoStore
+from consumer.mongo.bulk import BatchSizers
+from consumer.mongo.duplicates import EXPECTED_BYTES, FINDS_AT_ONCE, Asked, LookUp
+from consumer.mongo.store import MongoStore
 from consumer.state.bson_compare import raw_document
 from consumer.state.outcomes import Outcome
 from consumer.state.writes import ActivityWrite
@@ -65,9 +65,9 @@ async def test_the_sessions_of_many_events_are_read_without_what_they_hold() -> 
         )
     batch = [write(event(name, "e"), place) for place, name in enumerate(sessions)]
     batch += [write(completed(name), 50 + place) for place, name in enumerate(sessions)]
-    results = await MongoStore(collections).begin(batch).attempt()
+    results = await MongoStore(collections).prepare(batch).execute()
     assert {result.outcome for result in results} == {Outcome.APPLIED}
-    results = await MongoStore(collections).begin(batch).attempt()
+    results = await MongoStore(collections).prepare(batch).execute()
     assert {result.outcome for result in results} == {Outcome.REDELIVERED}
     assert all("metadata" not in fields for fields in collections.fields)
     assert collections.bytes_read < MEGABYTE
@@ -77,8 +77,8 @@ async def test_the_sessions_of_many_events_are_read_without_what_they_hold() -> 
 async def test_what_one_find_is_expected_to_bring_is_bounded() -> None:
     collections = Watched()
     batch = [write(created(f"s{n}", metadata=METADATA), n) for n in range(40)]
-    await MongoStore(collections).begin(batch).attempt()
-    results = await MongoStore(collections).begin(batch).attempt()
+    await MongoStore(collections).prepare(batch).execute()
+    results = await MongoStore(collections).prepare(batch).execute()
     assert {result.outcome for result in results} == {Outcome.REDELIVERED}
     together = collections.sizes(Command.FIND_SESSIONS)
     assert sum(together) == 40
@@ -90,8 +90,8 @@ async def test_what_one_find_is_expected_to_bring_is_bounded() -> None:
 async def test_events_are_bounded_by_their_bytes_too() -> None:
     collections = MemoryCollections()
     batch = [write(event("s", f"e{n}", METADATA), n) for n in range(10)]
-    await MongoStore(collections).begin(batch).attempt()
-    await MongoStore(collections).begin(batch).attempt()
+    await MongoStore(collections).prepare(batch).execute()
+    await MongoStore(collections).prepare(batch).execute()
     assert max(collections.sizes(Command.FIND_EVENTS)) == EXPECTED_BYTES // MEGABYTE
 
 
@@ -124,11 +124,11 @@ async def test_nobody_is_told_of_absence_by_a_find_that_had_no_answer() -> None:
     collections = MemoryCollections()
     collections.script(Command.FIND_SESSIONS, Fault(TimedOutError("NetworkTimeout")))
     told: list[RawBSONDocument | None] = []
-    lanes = Lanes()
+    sizers = BatchSizers()
     asked = [Asked(ActivityWrite(f"s{n}"), told.append, ("status",)) for n in range(100)]
-    (trouble,) = await LookUp(collections, lanes).ask(asked)
+    (trouble,) = await LookUp(collections, sizers).ask(asked)
     assert isinstance(trouble, TimedOutError)
-    assert (told, lanes.sessions.limit) == ([], 50)
+    assert (told, sizers.sessions.limit) == ([], 50)
 
 
 class Foreign(MemoryCollections):

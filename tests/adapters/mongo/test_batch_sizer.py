@@ -4,16 +4,16 @@ from itertools import pairwise
 
 import pytest
 
-from consumer.mongo.lane import Lane
+from consumer.mongo.bulk import BatchSizer
 
 
 def test_work_is_cut_into_parts_of_at_most_the_limit() -> None:
-    assert [list(part) for part in Lane(3).cut(range(7))] == [[0, 1, 2], [3, 4, 5], [6]]
-    assert list(Lane(3).cut([])) == []
+    assert [list(part) for part in BatchSizer(3).chunks(range(7))] == [[0, 1, 2], [3, 4, 5], [6]]
+    assert list(BatchSizer(3).chunks([])) == []
 
 
 def test_a_timeout_halves_what_did_not_fit() -> None:
-    lane = Lane(1000)
+    lane = BatchSizer(1000)
     limits = []
     for size in (9, 4, 2, 1):
         lane.timed_out(size)
@@ -22,7 +22,7 @@ def test_a_timeout_halves_what_did_not_fit() -> None:
 
 
 def test_commands_of_one_size_side_by_side_halve_once() -> None:
-    lane = Lane(1000)
+    lane = BatchSizer(1000)
     for _ in range(3):
         lane.timed_out(800)
     assert lane.limit == 400
@@ -30,13 +30,13 @@ def test_commands_of_one_size_side_by_side_halve_once() -> None:
 
 @pytest.mark.reliability("F75")
 def test_one_statement_that_never_fits_makes_no_other_command_smaller() -> None:
-    lane = Lane(1000)
+    lane = BatchSizer(1000)
     lane.timed_out(1)
     assert lane.limit == 1000
 
 
 def test_it_grows_again_slowly_by_full_commands_that_fit_and_never_beyond_its_first_limit() -> None:
-    lane = Lane(1000)
+    lane = BatchSizer(1000)
     lane.timed_out(2)
     limits = [lane.limit]
     while lane.limit < 1000:
@@ -52,8 +52,8 @@ def test_it_grows_again_slowly_by_full_commands_that_fit_and_never_beyond_its_fi
 
 
 def test_what_is_left_is_cut_by_the_limit_of_the_moment() -> None:
-    lane = Lane(4)
-    parts = lane.cut(range(7))
+    lane = BatchSizer(4)
+    parts = lane.chunks(range(7))
     assert list(next(parts)) == [0, 1, 2, 3]
     lane.timed_out(4)
     assert [list(part) for part in parts] == [[4, 5], [6]]

@@ -145,7 +145,7 @@ def _command_failure(error: OperationFailure) -> ConsumerError:
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def driver_errors() -> Iterator[None]:
     """Turn what the driver raises inside into our errors.
 
     Raises ``TransientError`` (or a subclass) or ``PreconditionError``.
