@@ -123,7 +123,7 @@ class Reader:
 async def _explain() -> None:
     info = origin_of(HEADERS)
     assert info is not None
-    write = EventWrite(HOSTILE, HOSTILE, PLACE, None)  # type: ignore[arg-type]  # not printed
+    write = EventWrite(HOSTILE, HOSTILE, b"")
     records = [JudgedRecord(RECORD, write, Judgement(AuditResult.MISSING, None, HOSTILE))]
     found = explain.Explained(HOSTILE, [PARTITION], records, [(RECORD, info)], SESSION, 1)
     await explain._print(console(), found, Reader().events(HOSTILE))
