@@ -185,7 +185,9 @@ def replay(
     ] = None,
     from_time: Annotated[
         str | None,
-        typer.Option(help="From records of this time on: 2026-03-04T10:00:00Z, or '2h ago'."),
+        typer.Option(
+            help="From records of this time on: 2026-03-04T10:00:00Z, a date, yesterday, 2h."
+        ),
     ] = None,
     to_time: Annotated[
         str | None, typer.Option(help="Up to the first record of this time, itself not included.")
@@ -257,7 +259,7 @@ def replay(
     record of the sessions asked for was found, or if
     listed records are not in the topics any more.
     """
-    from consumer.commands.replay.request import NO_LETTERS, Request
+    from consumer.commands.replay.request import NO_LETTERS, ReplayRequest
 
     settings = settings_from(
         assignments,
@@ -266,7 +268,7 @@ def replay(
         database=database,
         dead_letters=None if dead_letters == NO_LETTERS else dead_letters,
     )
-    request = Request(
+    request = ReplayRequest(
         topics=tuple(topics or ()),
         partitions=tuple(partitions or ()),
         from_offset=from_offset,
@@ -310,7 +312,9 @@ def audit(
     ] = None,
     from_time: Annotated[
         str | None,
-        typer.Option(help="From records of this time on: 2026-03-04T10:00:00Z, or '2h ago'."),
+        typer.Option(
+            help="From records of this time on: 2026-03-04T10:00:00Z, a date, yesterday, 2h."
+        ),
     ] = None,
     to_time: Annotated[
         str | None, typer.Option(help="Up to the first record of this time, itself not included.")
@@ -336,10 +340,10 @@ def audit(
     altered, repeated (several documents of one identity), or unknown: a record that can have
     left nothing but a dead letter, from a time whose letters have expired.
     """
-    from consumer.commands.replay.request import Request
+    from consumer.commands.common.record_selection import RecordSelection
 
     settings = settings_from(assignments, servers=servers, group=group, uri=uri, database=database)
-    selection = Request(
+    selection = RecordSelection(
         topics=tuple(topics or ()),
         partitions=tuple(partitions or ()),
         from_offset=from_offset,
@@ -366,7 +370,9 @@ def explain(
     *,
     from_time: Annotated[
         str | None,
-        typer.Option(help="Read only records of this time on: 2026-03-04T10:00:00Z, or '2h ago'."),
+        typer.Option(
+            help="Read only records of this time on: 2026-03-04T10:00:00Z, a date, yesterday, 2h."
+        ),
     ] = None,
     all_partitions: AllPartitionsOption = False,
     servers: ServersOption = None,
@@ -382,10 +388,12 @@ def explain(
     them where keys do not lead to where records lie, or nothing is found. A record that the
     group has not committed yet is unread, not missing. Exit 1 if nothing is known of it.
     """
-    from consumer.commands.replay.request import Request
+    from consumer.commands.common.record_selection import RecordSelection
 
     settings = settings_from(assignments, servers=servers, group=group, uri=uri, database=database)
-    selection = Request(sessions=(session_id,), all_partitions=all_partitions, from_time=from_time)
+    selection = RecordSelection(
+        sessions=(session_id,), all_partitions=all_partitions, from_time=from_time
+    )
     from consumer.app import asked_retention
     from consumer.commands.explain import explain as explain_session
 

@@ -15,7 +15,6 @@ from consumer.checks import CheckResult
 from consumer.commands import check, explain, show, status
 from consumer.commands.audit import audit_report
 from consumer.commands.audit.judging import JudgedRecord
-from consumer.commands.audit.problems import AuditProblem
 from consumer.commands.audit.verdicts import AuditResult, Judgement
 from consumer.commands.common.output import console
 from consumer.commands.dead_letters import dead_letter_report as presenting
@@ -24,6 +23,7 @@ from consumer.commands.dead_letters.dead_letter_record import DeadLetterRecord, 
 from consumer.commands.dead_letters.dead_letter_status import DeadLetterStatus
 from consumer.commands.dead_letters.redrive_policy import Redrive
 from consumer.commands.dead_letters.redriven_record import OutgoingRecord
+from consumer.commands.common.record_list import ListedRecord, RecordProblem
 from consumer.commands.replay import report as replay_report
 from consumer.commands.replay.tally import Ends, Tally
 from consumer.contract.dead_letter import origin_of
@@ -145,7 +145,12 @@ async def _check() -> None:
 
 
 async def _audit() -> None:
-    problem = AuditProblem(PLACE, AuditResult.MISSING, ("event", HOSTILE, HOSTILE), HOSTILE)
+    problem = ListedRecord.model_construct(
+        **PLACE._asdict(),
+        problem=RecordProblem.MISSING,
+        document=("event", HOSTILE, HOSTILE),
+        detail=HOSTILE,
+    )
     disagreement = audit_report.Disagreement(HOSTILE, 1, 2)
     counts = {PARTITION: Counter({AuditResult.MISSING: 1})}
     documents = {AuditResult.MISSING: 1, AuditResult.ALTERED: 0}

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from rich.table import Table
 from rich.text import Text
 
-from consumer.commands.audit.problems import AuditProblem, ProblemList
+from consumer.commands.audit.problems import ProblemList
 from consumer.commands.audit.verdicts import FINDINGS, AuditResult
 from consumer.commands.common.output import add_name_column, console
+from consumer.commands.common.record_list import ListedRecord
 from consumer.commands.replay.report import said_of_times
 from consumer.contract.record import TopicPartition
 from consumer.kafka.ranges import UnreadRange
@@ -59,7 +60,7 @@ class AuditReport:
 
     counts: Mapping[TopicPartition, Counter[AuditResult]]
     documents: Mapping[AuditResult, int]
-    problems: Sequence[AuditProblem]
+    problems: Sequence[ListedRecord]
     letters: int
     unread: int
     disagreements: Disagreements
@@ -146,7 +147,7 @@ def _facts(report: AuditReport) -> dict[str, object]:
             }
             for part in report.not_read
         ],
-        "problems": [problem.facts() for problem in report.problems],
+        "problems": [problem.model_dump() for problem in report.problems],
         "sessionsNotInTheLog": list(report.not_in_the_log),
         "partitionsLeftOut": report.left_out,
         "eventCountDisagrees": {
@@ -177,7 +178,7 @@ def _print_tables(report: AuditReport) -> None:
         at = problem.position
         place = f"{printable(at.topic)}-{at.partition} @ {at.offset}"
         about = " ".join(map(printable, problem.document or ()))
-        out.print(Text(f"{problem.result}: {place}: {about}: {printable(problem.detail)}"))
+        out.print(Text(f"{problem.problem}: {place}: {about}: {printable(problem.detail)}"))
     out.print(Text("\n".join(_remarks(report))))
 
 
