@@ -17,13 +17,13 @@ from consumer.commands.audit import audit_report
 from consumer.commands.audit.judging import JudgedRecord
 from consumer.commands.audit.verdicts import AuditResult, Judgement
 from consumer.commands.common.output import console
+from consumer.commands.common.record_list import ListedRecord, RecordProblem
 from consumer.commands.dead_letters import dead_letter_report as presenting
 from consumer.commands.dead_letters.dead_letter_groups import Groups
 from consumer.commands.dead_letters.dead_letter_record import DeadLetterRecord, read_letter
 from consumer.commands.dead_letters.dead_letter_status import DeadLetterStatus
 from consumer.commands.dead_letters.redrive_policy import Redrive
 from consumer.commands.dead_letters.redriven_record import OutgoingRecord
-from consumer.commands.common.record_list import ListedRecord, RecordProblem
 from consumer.commands.replay import report as replay_report
 from consumer.commands.replay.tally import Ends, Tally
 from consumer.contract.dead_letter import origin_of
