@@ -23,14 +23,19 @@ from consumer.commands.audit.judging import (
     read_through,
 )
 from consumer.commands.audit.letters import DeadLetterIndex
-from consumer.commands.audit.verdicts import judge_unread
-from consumer.commands.common.output import add_name_column, console, to_json
-from consumer.commands.consumed import Consumed, consumed_by_group
-from consumer.commands.replay.filters import MessageFilter
-from consumer.commands.replay.on_disk import scratch_database
-from consumer.commands.replay.progress import shown_progress
-from consumer.commands.replay.request import Request, check_session_id
-from consumer.commands.replay.selection import select
+from consumer.commands.audit.verdicts import unread
+from consumer.commands.common.output import add_name_column, console, show_progress, to_json
+from consumer.commands.common.record_selection import (
+    MessageFilter,
+    RecordSelection,
+    check_session_id,
+)
+from consumer.commands.common.scratch import scratch_database
+from consumer.commands.common.selected_ranges import (
+    CommittedOffsets,
+    fetch_committed_offsets,
+    select_ranges,
+)
 from consumer.commands.show import event_line
 from consumer.contract.dead_letter import DeadLetterInfo, attempt_of, origin_of
 from consumer.contract.record import Record, TopicPartition, last_header
@@ -66,7 +71,7 @@ class Explained:
 
 
 async def explain(
-    settings: Settings, request: Request, retention: Retention | None, *, as_json: bool
+    settings: Settings, request: RecordSelection, retention: Retention | None, *, as_json: bool
 ) -> ExitCode:
     """Print what the log, the store and the dead-letter topic hold of the request's one session.
 
@@ -93,7 +98,7 @@ async def explain(
 
 
 async def _explained(
-    settings: Settings, request: Request, retention: Retention | None
+    settings: Settings, request: RecordSelection, retention: Retention | None
 ) -> Explained:
     async with AsyncExitStack() as stack:
         database = stack.enter_context(scratch_database())
@@ -104,7 +109,7 @@ async def _explained(
         sessions = await stack.enter_async_context(open_session_reader(settings.mongo))
         # Asked before anything is looked up: what was committed by then has left its trace.
         consumed = await until_answered(
-            "Kafka", lambda: consumed_by_group(settings.kafka), settings
+            "Kafka", lambda: fetch_committed_offsets(settings.kafka), settings
         )
         explainer = Explainer(settings, database, reader, store.collections, sessions, retention)
         return await explainer.explained(request, consumed)
@@ -132,7 +137,7 @@ class Explainer:
             collections, self._index, retention, settings.kafka.max_value_bytes, self._backoff
         )
 
-    async def explained(self, request: Request, consumed: Consumed) -> Explained:
+    async def explained(self, request: RecordSelection, consumed: CommittedOffsets) -> Explained:
         """Return what was found of the request's one session.
 
         Raises ``PreconditionError`` where a server does not answer at the start; later it is
@@ -145,7 +150,7 @@ class Explainer:
         topics, now = request.topics or self._settings.kafka.topics, datetime.now(UTC)
         selected = await until_answered(
             "Kafka",
-            lambda: select(self._reader, request, topics, now, came_from),
+            lambda: select_ranges(self._reader, request, topics, now, came_from),
             self._settings,
         )
         dead = self._settings.dead_letters.topic
@@ -169,7 +174,7 @@ class Explainer:
             [
                 each
                 if consumed.covers(each.record)
-                else replace(each, judgement=judge_unread(each.write, each.judgement))
+                else replace(each, judgement=unread(each.write, each.judgement))
                 for each in records
             ],
             letters,
@@ -184,9 +189,9 @@ class Explainer:
         records: list[JudgedRecord] = []
         done = 0
         wanted = MessageFilter([session_id])
-        async with shown_progress("explaining", offsets_of(ranges), lambda: done):
+        async with show_progress("explaining", offsets_of(ranges), lambda: done):
             async for _, batch in read_through(self._reader, ranges, self._backoff):
-                own = [record for record in batch if wanted.wants(record)]
+                own = [record for record in batch if wanted.matches(record)]
                 records += await self._judge.judged(own)
                 done += len(batch)
         return records
@@ -210,7 +215,7 @@ class Explainer:
         async for _, batch in read_through(self._reader, whole, self._backoff):
             for record in batch:
                 info = origin_of(record.headers)
-                if info is not None and (info.origin in origins or wanted.wants(record)):
+                if info is not None and (info.origin in origins or wanted.matches(record)):
                     found.append((record, info))
         return found
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from consumer.commands.common.output import console, timestamp, to_json
-from consumer.commands.replay.request import check_session_id
+from consumer.commands.common.record_selection import check_session_id
 from consumer.errors import ExitCode, PreconditionError, TransientError
 from consumer.mongo.session_reader import SessionReader, open_session_reader
 from consumer.printable import printable

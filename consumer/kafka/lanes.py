@@ -70,14 +70,14 @@ class Cursor:
         self.buffer.clear()
         self.buffered_bytes = 0
 
-    def accept(self, records: Sequence[Record], wants: Callable[[Record], bool]) -> None:
+    def accept(self, records: Sequence[Record], matches: Callable[[Record], bool]) -> None:
         """Buffer what is wanted of fetched records, up to the end of the range."""
         end = self.part.end
         self.fetched = records[-1].offset + 1
         if self.fetched >= end:
             self.exhausted = True
             records = [record for record in records if record.offset < end]
-        wanted = list(filter(wants, records))
+        wanted = list(filter(matches, records))
         self.buffer.extend(wanted)
         self.buffered_bytes += sum(record.size for record in wanted)
 

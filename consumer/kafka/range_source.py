@@ -26,9 +26,9 @@ from consumer.kafka.ranges import (
     ENDS_BEFORE,
     FailingPartitions,
     OffsetRange,
+    RecordFilter,
     UnreadRange,
 )
-from consumer.kafka.selector import Selector
 from consumer.kafka.throttle import Throttle
 from consumer.ports import NO_HOLDS, AssignmentListener, Gap, Holds, Polled, Start
 
@@ -58,7 +58,7 @@ class RangeSource:
         *,
         lanes: int,
         max_batch_bytes: int,
-        selector: Selector,
+        record_filter: RecordFilter,
         throttle: Throttle,
         keep: Keep,
     ) -> None:
@@ -72,7 +72,7 @@ class RangeSource:
         self._cursors = {part.partition: Cursor(part) for part in ranges if part.offsets}
         self._lanes = lanes_of(self._cursors.values(), lanes)
         self._max_batch_bytes = max_batch_bytes
-        self._selector = selector
+        self._record_filter = record_filter
         self._throttle = throttle
         self._keep = keep
         self._kept = dict(self.positions)
@@ -269,7 +269,7 @@ class RangeSource:
         else:
             self._look_for_the_end(cursor)
         if records:
-            cursor.accept(records, self._selector.wants)
+            cursor.accept(records, self._record_filter.matches)
         cursor.fetched = max(cursor.fetched, reached)
         if cursor.fetched >= cursor.part.end:
             self._exhaust(cursor)
@@ -322,7 +322,7 @@ class RangeSource:
         """Note what was deleted before it could be read; tell whether any of it was wanted."""
         cursor = self._cursors[gap.partition]
         end = min(gap.end, cursor.part.end)
-        wanted = self._selector.next_wanted(gap.partition, gap.first)
+        wanted = self._record_filter.next_match(gap.partition, gap.first)
         if wanted is None or wanted >= end:
             return False
         unread = UnreadRange(gap.partition, gap.first, end, DELETED)
@@ -333,7 +333,7 @@ class RangeSource:
     def _skipped_to_end(self, cursor: Cursor) -> bool:
         """Seek over what is certainly not wanted; tell whether that is all the rest."""
         partition = cursor.part.partition
-        wanted = self._selector.next_wanted(partition, cursor.fetched)
+        wanted = self._record_filter.next_match(partition, cursor.fetched)
         if wanted is None or wanted >= cursor.part.end:
             self._exhaust(cursor)
             return True

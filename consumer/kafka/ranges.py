@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
-from consumer.contract.record import TopicPartition
+from consumer.contract.record import Record, TopicPartition
 from consumer.errors import TransientError, UndecodableError
 
 DECODING_ATTEMPTS = 3
@@ -166,3 +167,15 @@ def _range_within(bounds: Bounds, partition: TopicPartition, extent: LogExtent) 
 def offsets_of(ranges: Iterable[OffsetRange]) -> int:
     """Return how many offsets all the ranges cover."""
     return sum(part.offsets for part in ranges)
+
+
+class RecordFilter(Protocol):
+    """Which records of ranges are wanted."""
+
+    def matches(self, record: Record) -> bool:
+        """Whether the record is wanted."""
+        ...
+
+    def next_match(self, partition: TopicPartition, offset: int) -> int | None:
+        """The first offset from ``offset`` on that may be wanted, None where there is none."""
+        ...

@@ -8,6 +8,7 @@ change an outcome, and what the server does with two of a kind in one command is
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from bson.raw_bson import RawBSONDocument
 
@@ -25,16 +26,15 @@ class BatchResults:
     def __init__(self, writes: Sequence[Write]) -> None:
         """Group the writes, which come in offset order within each partition."""
         self.writes = writes
-        self._results: list[Result | None] = [None] * len(writes)
-        self._pending: dict[int, None] = {}
+        self._others: dict[int, Result] = {}
+        """The results that are not ``APPLIED``, as most are."""
         self._waiting: dict[int, list[int]] = {}
         first_of: dict[tuple[str, ...], int] = {}
         for index, write in enumerate(writes):
             first = first_of.setdefault(write.identity, index)
-            if first == index:
-                self._pending[index] = None
-            else:
+            if first != index:
                 self._waiting.setdefault(first, []).append(index)
+        self._pending = dict.fromkeys(first_of.values())
 
     @property
     def pending(self) -> Collection[int]:
@@ -43,7 +43,9 @@ class BatchResults:
 
     def applied(self, index: int) -> None:
         """The store has acknowledged this record's write."""
-        self._settle(index, APPLIED, self.writes[index].content)
+        del self._pending[index]
+        if index in self._waiting:
+            self._classify_waiting(index, self.writes[index].content)
 
     def found(self, index: int, stored: RawBSONDocument, *, may_be_ours: bool) -> Result:
         """The store holds ``stored`` in this record's place; return what that makes of it.
@@ -53,7 +55,9 @@ class BatchResults:
         result = classify_duplicate(self.writes[index], stored)
         if may_be_ours and result is REDELIVERED:
             result = APPLIED
-        self._settle(index, result, stored)
+        self._others[index] = result
+        del self._pending[index]
+        self._classify_waiting(index, stored)
         return result
 
     def foreign(self, index: int, field: str) -> None:
@@ -63,11 +67,11 @@ class BatchResults:
         """
         del self._pending[index]
         for one in (index, *self._waiting.pop(index, ())):
-            self._results[one] = conflict(self.writes[one], (field,))
+            self._others[one] = conflict(self.writes[one], (field,))
 
     def refused(self, index: int, rejected: Rejected) -> None:
         """The store refuses this record for good; the next of its identity takes its place."""
-        self._results[index] = Result(Outcome.DEAD_LETTERED, rejected)
+        self._others[index] = Result(Outcome.DEAD_LETTERED, rejected)
         del self._pending[index]
         waiting = self._waiting.pop(index, None)
         if waiting:
@@ -81,21 +85,18 @@ class BatchResults:
 
         Raises ``AssertionError`` while a record is not settled: it would be lost.
         """
-        if self._pending:
-            raise AssertionError(f"{len(self._pending)} records of the batch are not settled")
-        return [
-            self._marked(write, result, late_sessions)
-            for write, result in zip(self.writes, self._results, strict=True)
-            if result is not None
-        ]
+        left = len(self._pending) + len(self._waiting)
+        if left:
+            raise AssertionError(f"{left} records of the batch are not settled")
+        results = [APPLIED] * len(self.writes)
+        for index, result in self._others.items():
+            results[index] = result
+        if late_sessions:
+            for index, write in enumerate(self.writes):
+                if isinstance(write, EventWrite) and write.session_id in late_sessions:
+                    results[index] = replace(results[index], late=True)
+        return results
 
-    def _settle(self, index: int, result: Result, stored: RawBSONDocument) -> None:
-        self._results[index] = result
-        del self._pending[index]
-        for follower in self._waiting.pop(index, ()):
-            self._results[follower] = classify_duplicate(self.writes[follower], stored)
-
-    def _marked(self, write: Write, result: Result, late_sessions: Collection[str]) -> Result:
-        if late_sessions and isinstance(write, EventWrite) and write.session_id in late_sessions:
-            return Result(result.outcome, result.rejected, late=True)
-        return result
+    def _classify_waiting(self, index: int, stored: RawBSONDocument) -> None:
+        for one in self._waiting.pop(index, ()):
+            self._others[one] = classify_duplicate(self.writes[one], stored)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, assert_never
+from typing import Any, NamedTuple, assert_never
 
 from bson.raw_bson import RawBSONDocument
 
@@ -63,20 +63,36 @@ MAX_CREATE_BYTES = MAX_DOCUMENT_BYTES - SESSION_RESERVE_BYTES
 MAX_END_BYTES = SESSION_RESERVE_BYTES - _SESSION_FRAME_BYTES
 
 
-@dataclass(frozen=True, slots=True)
-class EventWrite:
-    """An event to insert. ``content`` is the whole document, without ``_id``."""
+class EventWrite(NamedTuple):
+    """An event to insert. ``document`` is the whole document as BSON, without ``_id``.
+
+    The one value that is made for each event: what else is asked of it is read from its document.
+    """
 
     session_id: str
     event_id: str
-    position: Position
-    content: RawBSONDocument
+    document: bytes
     expire_at: datetime | None = None
+
+    @property
+    def content(self) -> RawBSONDocument:
+        """The document, for reading."""
+        return raw_document(self.document)
+
+    @property
+    def position(self) -> Position:
+        """Where the record lies that the event came from."""
+        origin = self.content["from"]
+        return Position(origin["topic"], origin["partition"], origin["offset"])
 
     @property
     def identity(self) -> tuple[str, ...]:
         """What the unique index holds to be one."""
         return ("event", self.session_id, self.event_id)
+
+    def __repr__(self) -> str:
+        """Print no document: errors are built from it, and logs are read by more people."""
+        return f"<event {self.event_id!r} of {self.session_id!r}, {len(self.document)} bytes>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,9 +180,7 @@ def _event(
     encoded = encode(document, ("payload",), MAX_EVENT_BYTES)
     if isinstance(encoded, Rejected):
         return encoded
-    return EventWrite(
-        message.session_id, message.event_id, record.position, raw_document(encoded), expire_at
-    )
+    return EventWrite(message.session_id, message.event_id, encoded, expire_at)
 
 
 def _create(

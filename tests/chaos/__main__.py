@@ -19,8 +19,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tests.chaos.checker import SHOWN
+from tests.chaos.fault import FAULTS
 from tests.chaos.run import Plan, Report, run
-from tests.chaos.schedule import Fault, faults_for
+from tests.chaos.schedule import faults_for
 from tests.chaos.servers import Database, NoServersError, running_servers
 
 
@@ -46,7 +47,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--only",
         action="append",
-        choices=[fault.name.lower() for fault in Fault],
+        choices=sorted(FAULTS),
         help="only these faults; repeatable",
     )
     parser.add_argument(
@@ -75,7 +76,10 @@ def _write(path: Path, report: Report, plan: Plan, seconds: float) -> None:
         "problems": report.verdict.problems,
         "good": report.verdict.good,
     }
-    path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps(document, indent=1, default=lambda function: function.__name__) + "\n",
+        encoding="utf-8",
+    )
 
 
 def _tell(report: Report) -> None:
@@ -94,7 +98,7 @@ def main() -> int:
     logging.getLogger("aiokafka").propagate = False
     arguments = _arguments()
     seed = secrets.randbelow(2**31) if arguments.seed is None else arguments.seed
-    asked_for = tuple(Fault[name.upper()] for name in arguments.only or ())
+    asked_for = [FAULTS[name] for name in arguments.only or ()]
     only = asked_for or faults_for(arguments.minutes)
     plan = Plan(seed, arguments.minutes, arguments.rate, only)
     say(f"chaos: seed {seed}, {plan.minutes:g} minutes, {plan.rate:g} messages a second")

@@ -13,7 +13,7 @@ from consumer.contract.record import Headers, Position, Record, TopicPartition, 
 from consumer.contract.rejection import Reason
 from tests.chaos.history import History, Kept
 from tests.chaos.producer import NUMBER, SendLog
-from tests.e2e.accounts import account_problems, coverage_problems
+from tests.e2e.bookkeeping import account_problems, coverage_problems
 from tests.e2e.processes import Service
 from tests.model import Document, Sent, accounted_for, problems
 

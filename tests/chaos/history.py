@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from consumer.contract.record import Position, Record, TopicPartition
-from tests.e2e.accounts import Intervals, settled_spans
+from tests.e2e.bookkeeping import Intervals, settled_spans
 from tests.e2e.processes import Facts, Service
 from tests.model import Sent
 

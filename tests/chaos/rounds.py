@@ -8,8 +8,7 @@ from dataclasses import asdict, dataclass, field
 from random import Random
 from typing import Any
 
-from tests.chaos.nemesis import DOINGS
-from tests.chaos.schedule import AT_LENGTH, Round
+from tests.chaos.schedule import Round
 from tests.chaos.world import World
 
 RECOVERY_BOUND = 120.0
@@ -48,14 +47,14 @@ async def play(world: World, plan: Round, since: float) -> Course:
     """Play the round. ``since``: the loop's time at which the run began."""
     clock = asyncio.get_running_loop().time
     random = Random(plan.seed)
-    await world.crew.fill()
-    if not AT_LENGTH.isdisjoint(plan.faults):
-        await world.crew.at_work()
+    await world.consumers.fill()
+    if any(fault.at_length for fault in plan.faults):
+        await world.consumers.at_work()
     await asyncio.sleep(plan.steady)
     course = Course(plan, clock() - since, settled_before=world.fleet.settled)
     async with AsyncExitStack() as stack:
         for fault in plan.faults:
-            course.whom.append(await stack.enter_async_context(DOINGS[fault](world, random)))
+            course.whom.append(await stack.enter_async_context(fault.inject(world, random)))
         await asyncio.sleep(plan.impact)
         course.settled_in_impact = world.fleet.settled - course.settled_before
     course.healed = clock() - since

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -22,12 +22,13 @@ from tests.chaos.checker import (
     check_gaps,
     sent_records,
 )
+from tests.chaos.fault import Fault
 from tests.chaos.rounds import RECOVERY_BOUND, Course, play
-from tests.chaos.schedule import Fault, rounds
+from tests.chaos.schedule import rounds
 from tests.chaos.servers import Servers
 from tests.chaos.world import World, open_world
-from tests.e2e.accounts import metrics_problems
-from tests.e2e.sites import reasons_of
+from tests.e2e.bookkeeping import metrics_problems
+from tests.e2e.environment import reasons_of
 
 END_SECONDS = 300.0
 PASS_SECONDS = 900.0
@@ -51,7 +52,7 @@ class Plan:
     seed: int
     minutes: float
     rate: float
-    only: tuple[Fault, ...]
+    only: Sequence[Fault]
 
 
 async def run(plan: Plan, servers: Servers, directory: Path, say: Say) -> Report:
@@ -59,7 +60,7 @@ async def run(plan: Plan, servers: Servers, directory: Path, say: Say) -> Report
     report = Report(plan.seed)
     async with open_world(servers, plan.seed, plan.rate, directory) as world:
         producing = asyncio.create_task(world.producer.run())
-        watching = asyncio.create_task(world.crew.watch())
+        watching = asyncio.create_task(world.consumers.watch())
         try:
             await _rounds(world, plan, report, say)
         finally:
@@ -90,29 +91,29 @@ async def _rounds(world: World, plan: Plan, report: Report, say: Say) -> None:
 
 
 async def _reckon(world: World, report: Report, say: Say) -> None:
-    verdict, site, log = report.verdict, world.site, world.producer.log
+    verdict, environment, log = report.verdict, world.environment, world.producer.log
     await world.servers.restore()
-    found = await site.ends(site.sessions, site.events)
+    found = await environment.ends(environment.sessions, environment.events)
     ends = {TopicPartition(*partition): end for partition, end in found.items()}
     if await world.caught_up(ends, END_SECONDS) is None:
         verdict.add("no progress", [f"{await world.behind(ends)} behind at the end"])
-    for service in world.crew.members:
+    for service in world.consumers.members:
         verdict.add("metrics that differ from the log", await metrics_problems(service))
-    for service in list(world.crew.members):
-        await world.crew.stop(service)
-    verdict.add("consumers that ended otherwise than they were told", world.crew.problems)
+    for service in list(world.consumers.members):
+        await world.consumers.stop(service)
+    verdict.add("consumers that ended otherwise than they were told", world.consumers.problems)
     say("comparing every document")
-    records = await site.records(site.sessions, site.events)
+    records = await environment.records(environment.sessions, environment.events)
     history = world.history
     there = [*records, *(kept.record for kept in history.records)]
     verdict.add("lost by the brokers", broker_problems(log, there))
-    letters = reasons_of([*history.letters, *await site.dead_letters()])
+    letters = reasons_of([*history.letters, *await environment.dead_letters()])
     sent = sent_records(log, records, history)
-    documents = await site.documents()
+    documents = await environment.documents()
     await asyncio.to_thread(check_documents, verdict, sent, documents, letters)
-    crew = [one for one in world.fleet.services if one.said("partitions_assigned")]
-    check_gaps(verdict, history, crew, sent, documents, letters)
-    check_accounts(verdict, crew, ends, history)
+    consumers = [one for one in world.fleet.services if one.said("partitions_assigned")]
+    check_gaps(verdict, history, consumers, sent, documents, letters)
+    check_accounts(verdict, consumers, ends, history)
     _count(world, verdict)
     await _second_opinions(world, verdict, say)
 
@@ -123,12 +124,12 @@ def _count(world: World, verdict: Verdict) -> None:
         "sent": len(log.sent),
         "acknowledged": len(log.acknowledged),
         "processes": len(world.fleet.services),
-        "killed": sum(end.how == "killed" for end in world.crew.ends),
-        "stopped": sum(end.how == "stopped" for end in world.crew.ends),
-        "stopped at the deadline": sum(end.code == 5 for end in world.crew.ends),
+        "killed": sum(end.how == "killed" for end in world.consumers.ends),
+        "stopped": sum(end.how == "stopped" for end in world.consumers.ends),
+        "stopped at the deadline": sum(end.code == 5 for end in world.consumers.ends),
         "connections to the database cut": world.mongodb.cuts,
         "connections to brokers cut": sum(one.cuts for one in world.kafka.proxies),
-        "most memory of a consumer, MiB": world.crew.most_resident // 2**20,
+        "most memory of a consumer, MiB": world.consumers.most_resident // 2**20,
     }
 
 
@@ -153,12 +154,12 @@ async def _second_opinions(world: World, verdict: Verdict, say: Say) -> None:
     verdict.add("found by the audit", [str(problem) for problem in odd])
     if code != (ExitCode.FOUND if problems else ExitCode.DONE):
         verdict.add("found by the audit", [audit.last_words()])
-    before = await world.site.digests()
-    again = {"kafka.group_id": f"{world.site.name}-again", **patience}
+    before = await world.environment.digests()
+    again = {"kafka.group_id": f"{world.environment.name}-again", **patience}
     reader = await world.fleet.start("--exit-when-caught-up", settings=again)
     code = await world.fleet.ended(reader, seconds=PASS_SECONDS)
     verdict.add("the second reading failed", [reader.last_words()] if code else [])
-    after = await world.site.digests()
+    after = await world.environment.digests()
     changed = before.items() ^ after.items()
     verdict.add("changed by reading again", sorted(name for name, _ in changed))
 

@@ -1,102 +1,21 @@
-"""What is done to whom, and for how long: all of it follows from the seed. Pure."""
+"""What is done to whom, and for how long: all of it follows from the seed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from random import Random
 
-
-class Target(StrEnum):
-    """Whose fault it is. Two faults at once are of different ones."""
-
-    CONSUMERS = "consumers"
-    BROKERS = "brokers"
-    KAFKA_NETWORK = "kafka network"
-    DATABASE = "database"
-
-
-class Fault(StrEnum):
-    """What can be done. ``tests.chaos.nemesis`` says how."""
-
-    KILL_ONE = "a consumer is killed"
-    KILL_ALL = "all consumers are killed"
-    FREEZE_ONE = "a consumer stands still past its session"
-    FREEZE_SHORTLY = "a consumer stands still within its session"
-    STOP_ONE = "a consumer is stopped"
-    ROLL = "all consumers are replaced, one by one"
-    COME_AND_GO = "a consumer joins and leaves again and again"
-    COME_AND_GO_AT_LENGTH = "a consumer joins or leaves every five seconds for two minutes"
-    REPLAY = "everything is replayed beside the group"
-    KILL_BROKER = "a broker is killed"
-    FREEZE_BROKER = "a broker stands still"
-    RESTART_BROKER = "a broker is restarted"
-    LOSE_COORDINATOR = "the group's coordinator is killed"
-    SILENT_BROKER = "a broker accepts connections and says nothing"
-    SLOW_BROKERS = "every answer of the brokers is late"
-    CUT_BROKERS = "answers of the brokers are cut in the middle"
-    UNREACHABLE_BROKERS = "no broker can be reached"
-    UNREACHABLE_BROKERS_AT_LENGTH = "no broker can be reached for five minutes"
-    DELETE_CONSUMED = "what the group has read is deleted"
-    DELETE_UNREAD = "records are deleted that nobody has read"
-    TOPIC_ANEW = "a topic is deleted and made again"
-    LETTERS_EXPIRE = "dead letters expire"
-    KILL_DATABASE = "the database is killed"
-    FREEZE_DATABASE = "the database stands still"
-    UNREACHABLE_DATABASE = "the database cannot be reached"
-    LONG_OUTAGE = "the database cannot be reached for a minute"
-    OUTAGE_AT_LENGTH = "the database cannot be reached for ten minutes"
-    SILENT_DATABASE = "the database accepts connections and says nothing"
-    SLOW_DATABASE = "every answer of the database is late"
-    TRICKLING_DATABASE = "the database's answers trickle"
-    CUT_ANSWERS = "answers of the database are cut in the middle"
-    CUT_COMMANDS = "commands to the database are cut in the middle"
-
-
-AT_LENGTH = frozenset(
-    {
-        Fault.COME_AND_GO_AT_LENGTH,
-        Fault.UNREACHABLE_BROKERS_AT_LENGTH,
-        Fault.OUTAGE_AT_LENGTH,
-    }
+from tests.chaos import (  # noqa: F401 -- they register their faults
+    faults_brokers,
+    faults_consumers,
+    faults_database,
+    faults_logs,
 )
-"""Eighteen minutes together: they come first, once, alone, and in long runs only."""
+from tests.chaos.fault import FAULTS, Fault
 
 FULL_LENGTH_MINUTES = 30.0
-"""A run of so many minutes has time for them and for each other fault."""
-
-USUAL = tuple(fault for fault in Fault if fault not in AT_LENGTH)
-
-_OF_THE_BROKERS = {
-    Fault.KILL_BROKER,
-    Fault.FREEZE_BROKER,
-    Fault.RESTART_BROKER,
-    Fault.LOSE_COORDINATOR,
-    # The logs are theirs: what is to be deleted must be readable before that.
-    Fault.DELETE_CONSUMED,
-    Fault.DELETE_UNREAD,
-    Fault.TOPIC_ANEW,
-    Fault.LETTERS_EXPIRE,
-}
-_OF_THE_KAFKA_NETWORK = {
-    Fault.SILENT_BROKER,
-    Fault.SLOW_BROKERS,
-    Fault.CUT_BROKERS,
-    Fault.UNREACHABLE_BROKERS,
-    Fault.UNREACHABLE_BROKERS_AT_LENGTH,
-}
-_OF_THE_CONSUMERS = {
-    Fault.KILL_ONE,
-    Fault.KILL_ALL,
-    Fault.FREEZE_ONE,
-    Fault.FREEZE_SHORTLY,
-    Fault.STOP_ONE,
-    Fault.ROLL,
-    Fault.COME_AND_GO,
-    Fault.COME_AND_GO_AT_LENGTH,
-    Fault.REPLAY,
-}
+"""A run of so many minutes has time for the faults at length and for each other one."""
 
 TWO_AT_ONCE = 0.3
 """The share of rounds with a second fault, of another target."""
@@ -116,23 +35,13 @@ class Round:
     seed: int
 
 
-def target_of(fault: Fault) -> Target:
-    """Return whose fault it is."""
-    if fault in _OF_THE_CONSUMERS:
-        return Target.CONSUMERS
-    if fault in _OF_THE_BROKERS:
-        return Target.BROKERS
-    if fault in _OF_THE_KAFKA_NETWORK:
-        return Target.KAFKA_NETWORK
-    return Target.DATABASE
-
-
-def faults_for(minutes: float) -> tuple[Fault, ...]:
+def faults_for(minutes: float) -> list[Fault]:
     """Return what a run of so many minutes has time for."""
-    return tuple(Fault) if minutes >= FULL_LENGTH_MINUTES else USUAL
+    long = minutes >= FULL_LENGTH_MINUTES
+    return [one for one in FAULTS.values() if long or not one.at_length]
 
 
-def rounds(seed: int, faults: tuple[Fault, ...] = USUAL) -> Iterator[Round]:
+def rounds(seed: int, faults: Sequence[Fault]) -> Iterator[Round]:
     """Yield rounds without end. Every fault comes once before any comes again."""
     random = Random(seed)
     for number, chosen in enumerate(_choices(random, faults), start=1):
@@ -145,15 +54,15 @@ def rounds(seed: int, faults: tuple[Fault, ...] = USUAL) -> Iterator[Round]:
         )
 
 
-def _choices(random: Random, faults: tuple[Fault, ...]) -> Iterator[tuple[Fault, ...]]:
-    at_length = [one for one in faults if one in AT_LENGTH]
+def _choices(random: Random, faults: Sequence[Fault]) -> Iterator[tuple[Fault, ...]]:
+    at_length = [one for one in faults if one.at_length]
     random.shuffle(at_length)
     yield from ((one,) for one in at_length)
-    usual = [one for one in faults if one not in AT_LENGTH]
+    usual = [one for one in faults if not one.at_length]
     while usual:
         random.shuffle(usual)
         for first in usual.copy():
-            others = [one for one in usual if target_of(one) is not target_of(first)]
+            others = [one for one in usual if one.target is not first.target]
             if others and random.random() < TWO_AT_ONCE:
                 yield first, random.choice(others)
             else:

@@ -138,7 +138,7 @@ def test_a_record_that_was_acknowledged_and_is_not_there_is_the_brokers_loss() -
     assert number_of(RECORDS[1].headers) == 1
 
 
-# --- accounts ---------------------------------------------------------------------------
+# --- what the consumers settled ----------------------------------------------------
 
 PARTITION = TopicPartition("t", 0)
 

@@ -13,13 +13,13 @@ from aiokafka.errors import KafkaError
 
 from consumer.contract.record import TopicPartition
 from producer_tools.outgoing import Stream
-from tests.chaos.crew import Crew
+from tests.chaos.consumers import Consumers
 from tests.chaos.history import History
 from tests.chaos.producer import Producer
 from tests.chaos.servers import Servers
 from tests.chaos.workload import workload
+from tests.e2e.environment import Environment
 from tests.e2e.processes import Fleet, running_fleet
-from tests.e2e.sites import Site
 from tests.faults.kafka.frames import Frames, framed
 from tests.faults.mongodb_proxy import mongodb_proxied
 from tests.faults.proxy import Proxy
@@ -36,21 +36,21 @@ SETTINGS: Mapping[str, object] = {
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """``site`` reads past the proxies, the consumers see nothing but them."""
+    """``environment`` reads past the proxies, the consumers see nothing but them."""
 
     servers: Servers
-    site: Site
+    environment: Environment
     kafka: Frames
     mongodb: Proxy
     fleet: Fleet
-    crew: Crew
+    consumers: Consumers
     producer: Producer
     history: History = field(default_factory=History)
 
     @property
     def topics(self) -> tuple[str, str]:
         """The topics that the consumers read."""
-        return self.site.sessions, self.site.events
+        return self.environment.sessions, self.environment.events
 
     async def committed(self) -> Mapping[TopicPartition, int] | None:
         """What the group has committed; None while no broker can say."""
@@ -60,7 +60,7 @@ class World:
         try:
             async with asyncio.timeout(10.0):
                 await admin.start()
-                found = await admin.list_consumer_group_offsets(self.site.name)
+                found = await admin.list_consumer_group_offsets(self.environment.name)
         except (KafkaError, OSError, TimeoutError):
             return None
         finally:
@@ -76,7 +76,7 @@ class World:
         try:
             async with asyncio.timeout(10.0):
                 await admin.start()
-                number: int = await admin.find_coordinator(self.site.name)
+                number: int = await admin.find_coordinator(self.environment.name)
         except (KafkaError, OSError, TimeoutError):
             return None
         finally:
@@ -95,7 +95,7 @@ class World:
         clock = asyncio.get_running_loop().time
         begun = clock()
         while clock() - begun < seconds:
-            await self.crew.fill()
+            await self.consumers.fill()
             if await self.behind(ends) == 0:
                 return clock() - begun
             await asyncio.sleep(LOOK_EVERY)
@@ -107,14 +107,14 @@ async def open_world(
     servers: Servers, seed: int, rate: float, directory: Path
 ) -> AsyncIterator[World]:
     """Build it all on these servers; nobody works yet."""
-    site = Site(servers.bootstrap_servers, servers.mongodb_uri, f"chaos-{seed}")
-    await site.create_topics()
+    environment = Environment(servers.bootstrap_servers, servers.mongodb_uri, f"chaos-{seed}")
+    await environment.create_topics()
     async with AsyncExitStack() as stack:
-        kafka = await stack.enter_async_context(framed(site.kafka))
-        mongodb = await stack.enter_async_context(mongodb_proxied(site.mongodb))
-        seen = site.seen_from(kafka=kafka.bootstrap_servers, mongodb=mongodb.uri)
+        kafka = await stack.enter_async_context(framed(environment.kafka))
+        mongodb = await stack.enter_async_context(mongodb_proxied(environment.mongodb))
+        seen = environment.seen_from(kafka=kafka.bootstrap_servers, mongodb=mongodb.uri)
         settings = {**seen.settings, **SETTINGS}
         fleet = await stack.enter_async_context(running_fleet(settings, directory))
-        topics = {Stream.SESSIONS: site.sessions, Stream.EVENTS: site.events}
-        producer = Producer(site.kafka, topics, workload(seed), rate)
-        yield World(servers, site, kafka, mongodb.proxy, fleet, Crew(fleet), producer)
+        topics = {Stream.SESSIONS: environment.sessions, Stream.EVENTS: environment.events}
+        producer = Producer(environment.kafka, topics, workload(seed), rate)
+        yield World(servers, environment, kafka, mongodb.proxy, fleet, Consumers(fleet), producer)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from tests.e2e.fixtures import (
     distant_fleet,
+    environment,
     fleet,
     kafka,
     mongodb,
     mongodb_proxy,
-    site,
 )
 
-__all__ = ["distant_fleet", "fleet", "kafka", "mongodb", "mongodb_proxy", "site"]
+__all__ = ["distant_fleet", "environment", "fleet", "kafka", "mongodb", "mongodb_proxy"]

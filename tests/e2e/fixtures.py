@@ -1,4 +1,4 @@
-"""A site for each test, the consumers that work there, and proxies before the servers."""
+"""A environment for each test, the consumers that work there, and proxies before the servers."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.environment import Environment
 from tests.e2e.processes import Fleet, running_fleet
-from tests.e2e.sites import Site
 from tests.faults.kafka.frames import Frames, framed
 from tests.faults.mongodb_proxy import MongodbProxy, mongodb_proxied
 from tests.faults.proxy import Proxy
 
 
 @pytest.fixture
-async def site(
+async def environment(
     kafka_bootstrap_servers: str, mongodb_uri: str, unique_name: str
-) -> AsyncIterator[Site]:
-    made = Site(kafka_bootstrap_servers, mongodb_uri, unique_name)
+) -> AsyncIterator[Environment]:
+    made = Environment(kafka_bootstrap_servers, mongodb_uri, unique_name)
     await made.create_topics()
     yield made
     await made.drop_database()
@@ -26,9 +26,9 @@ async def site(
 
 
 @pytest.fixture
-async def fleet(site: Site, tmp_path: Path) -> AsyncIterator[Fleet]:
-    """Consumers for the site, none yet. What they said last is shown where the test fails."""
-    async with running_fleet(site.settings, tmp_path) as fleet:
+async def fleet(environment: Environment, tmp_path: Path) -> AsyncIterator[Fleet]:
+    """Consumers, none yet. What they said last is shown where the test fails."""
+    async with running_fleet(environment.settings, tmp_path) as fleet:
         yield fleet
     print(fleet)  # noqa: T201 -- shown on failure
 
@@ -54,10 +54,10 @@ async def kafka(kafka_bootstrap_servers: str) -> AsyncIterator[Frames]:
 
 @pytest.fixture
 async def distant_fleet(
-    site: Site, kafka: Frames, mongodb: MongodbProxy, tmp_path: Path
+    environment: Environment, kafka: Frames, mongodb: MongodbProxy, tmp_path: Path
 ) -> AsyncIterator[Fleet]:
     """As ``fleet``, with proxies between the consumers and all servers."""
-    seen = site.seen_from(kafka=kafka.bootstrap_servers, mongodb=mongodb.uri)
+    seen = environment.seen_from(kafka=kafka.bootstrap_servers, mongodb=mongodb.uri)
     directory = tmp_path / "distant"
     directory.mkdir()
     async with running_fleet(seen.settings, directory) as fleet:

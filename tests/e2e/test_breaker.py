@@ -16,20 +16,20 @@ from consumer.errors import ExitCode
 from consumer.settings import load_settings
 from consumer.state.outcomes import Outcome
 from tests.builders import event
+from tests.e2e.environment import Environment, reasons_of
 from tests.e2e.processes import Fleet
-from tests.e2e.sites import Site, reasons_of
 
 FLOOD = 150
 GOOD = 40
 
 
 async def held_by_status(
-    site: Site,
+    environment: Environment,
     capsys: pytest.CaptureFixture[str],
     awaited: Callable[[dict[int, dict[str, Any]]], bool],
 ) -> tuple[ExitCode, dict[int, dict[str, Any]]]:
     """Ask for the status until it tells of the holds that are awaited, by their partitions."""
-    settings = load_settings({name: str(value) for name, value in site.settings.items()})
+    settings = load_settings({name: str(value) for name, value in environment.settings.items()})
     while True:
         capsys.readouterr()
         code = await show_status(settings, watch=False, as_json=True)
@@ -41,30 +41,36 @@ async def held_by_status(
 
 @pytest.mark.real_kafka
 async def test_a_flooded_partition_is_held_while_the_others_go_on_until_sigusr1_lets_it_pass(
-    site: Site, fleet: Fleet, capsys: pytest.CaptureFixture[str]
+    environment: Environment, fleet: Fleet, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    good = [replace(site.record_of(event("s", f"e-{n}")), partition=1) for n in range(GOOD)]
-    flood = [replace(site.record_of(event("s", f"f-{n}")), partition=0) for n in range(FLOOD)]
-    places = await site.send(replace(one, value=b"[object Object]") for one in flood)
+    good = [replace(environment.record_of(event("s", f"e-{n}")), partition=1) for n in range(GOOD)]
+    flood = [
+        replace(environment.record_of(event("s", f"f-{n}")), partition=0) for n in range(FLOOD)
+    ]
+    places = await environment.send(replace(one, value=b"[object Object]") for one in flood)
     service = await fleet.start(serves=True)
-    held = await fleet.said(service, "partition_held", partition=f"{site.events}-0")
+    held = await fleet.said(service, "partition_held", partition=f"{environment.events}-0")
     assert held["share"] == 1.0
-    await site.send(good)
+    await environment.send(good)
     await fleet.until(lambda: service.settled == GOOD, "the other partition goes on")
-    assert await site.dead_letters() == []
+    assert await environment.dead_letters() == []
     ready = json.loads(await service.get("/readyz"))
-    assert list(ready["reasons"]) == [f"held:{site.events}-0"]
-    code, parts = await held_by_status(site, capsys, lambda parts: parts != {})
+    assert list(ready["reasons"]) == [f"held:{environment.events}-0"]
+    code, parts = await held_by_status(environment, capsys, lambda parts: parts != {})
     since = parts[0].pop("since")
-    assert ready["reasons"][f"held:{site.events}-0"].startswith(f"since {since} at offset 0: ")
+    assert ready["reasons"][f"held:{environment.events}-0"].startswith(
+        f"since {since} at offset 0: "
+    )
     (reason,) = held["reasons"]
     assert (code, parts) == (ExitCode.FOUND, {0: {"offset": 0, "reasons": {reason: ANY}}})
 
     service.signal(signal.SIGUSR1)
     await fleet.until(lambda: service.settled == GOOD + FLOOD, "the flood passes")
-    assert (await held_by_status(site, capsys, lambda parts: parts == {}))[0] is ExitCode.DONE
+    assert (await held_by_status(environment, capsys, lambda parts: parts == {}))[
+        0
+    ] is ExitCode.DONE
     assert await fleet.stopped(service) == ExitCode.DONE
     assert service.outcomes() == {Outcome.APPLIED: GOOD, Outcome.DEAD_LETTERED: FLOOD}
-    letters = {position for position, _ in reasons_of(await site.dead_letters())}
+    letters = {position for position, _ in reasons_of(await environment.dead_letters())}
     assert letters == {position for position, _ in places}
-    assert await site.lag() == 0
+    assert await environment.lag() == 0

@@ -18,8 +18,8 @@ from consumer.contract.dead_letter import NAMES, origin_of
 from consumer.contract.record import Position, Record, TopicPartition
 from consumer.state.outcomes import Outcome
 from tests.cases.loader import case_names, expected, load_case
+from tests.e2e.environment import Environment
 from tests.e2e.processes import running_fleet
-from tests.e2e.sites import Site
 from tests.model import Document
 
 pytestmark = pytest.mark.real_kafka
@@ -52,38 +52,41 @@ def aftermath(
 ) -> Aftermath:
     if not kept:
         name = f"test-cases-{secrets.token_hex(4)}"
-        site = Site(kafka_bootstrap_servers, mongodb_uri, name, partitions=len(CASES))
-        kept.append(asyncio.run(_consume_all(site, tmp_path)))
+        environment = Environment(kafka_bootstrap_servers, mongodb_uri, name, partitions=len(CASES))
+        kept.append(asyncio.run(_consume_all(environment, tmp_path)))
     return kept[0]
 
 
-async def _consume_all(site: Site, directory: Path) -> Aftermath:
-    await site.create_topics()
-    sent = {case: await _send(site, case, place) for place, case in enumerate(CASES)}
+async def _consume_all(environment: Environment, directory: Path) -> Aftermath:
+    await environment.create_topics()
+    sent = {case: await _send(environment, case, place) for place, case in enumerate(CASES)}
     total = sum(map(len, sent.values()))
-    async with running_fleet(site.settings, directory) as fleet:
+    async with running_fleet(environment.settings, directory) as fleet:
         service = await fleet.start(serves=True)
         await fleet.until(lambda: service.settled >= total, "every line is settled")
         counted = await service.counted()
         assert await fleet.stopped(service) == 0
     letters = {}
-    for letter in await site.dead_letters():
+    for letter in await environment.dead_letters():
         info = origin_of(letter.headers)
         assert info is not None
         letters[info.origin] = letter
-    sessions, events = await site.documents()
-    await site.drop_database()
-    await site.delete_topics()
+    sessions, events = await environment.documents()
+    await environment.drop_database()
+    await environment.delete_topics()
     return Aftermath(sent, counted, letters, sessions, events)
 
 
-async def _send(site: Site, case: str, partition: int) -> list[Record]:
-    topics = {"conversation.sessions": site.sessions, "conversation.events": site.events}
+async def _send(environment: Environment, case: str, partition: int) -> list[Record]:
+    topics = {
+        "conversation.sessions": environment.sessions,
+        "conversation.events": environment.events,
+    }
     records = [
         replace(record, topic=topics[record.topic])
         for record in load_case(case, partition=partition)
     ]
-    places = [position for position, _ in await site.send(records, apart=True)]
+    places = [position for position, _ in await environment.send(records, apart=True)]
     assert places == [record.position for record in records]
     return records
 

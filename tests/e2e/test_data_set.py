@@ -13,15 +13,15 @@ from consumer.contract.record import TopicPartition
 from consumer.state.outcomes import Outcome
 from producer_tools.chitchat import chitchat_messages
 from producer_tools.conversations import Message
-from tests.e2e.accounts import (
+from tests.e2e.bookkeeping import (
     account_problems,
     coverage_problems,
     metrics_problems,
     repeated,
     settled_spans,
 )
+from tests.e2e.environment import Environment
 from tests.e2e.processes import Fleet
-from tests.e2e.sites import Site
 from tests.model import problems
 
 SESSIONS = os.environ.get("TEST_E2E_SESSIONS", "1000")
@@ -34,10 +34,10 @@ ALL = (7168, 258_145, 5988)
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 async def test_real_conversations_survive_killed_and_stopped_consumers_and_a_second_reading(
-    site: Site, fleet: Fleet
+    environment: Environment, fleet: Fleet
 ) -> None:
     messages = list(chitchat_messages(None if SESSIONS == "all" else int(SESSIONS)))
-    sent = await site.publish(messages)
+    sent = await environment.publish(messages)
 
     killed, stopped, survivor = [await fleet.start(serves=True) for _ in range(3)]
     await fleet.until(lambda: all(s.partitions for s in fleet.services), "all three get partitions")
@@ -54,9 +54,9 @@ async def test_real_conversations_survive_killed_and_stopped_consumers_and_a_sec
     late = await fleet.start("--exit-when-caught-up")
     assert await fleet.ended(late, seconds=200) == 0
 
-    assert await site.lag() == 0
-    sessions, events = await site.documents()
-    letters = await site.dead_letters()
+    assert await environment.lag() == 0
+    sessions, events = await environment.documents()
+    letters = await environment.dead_letters()
     assert letters == []
     assert problems(sent, sessions, events, []) == []
     counts = (len(sessions), len(events), sum(one["status"] == "completed" for one in sessions))
@@ -66,24 +66,27 @@ async def test_real_conversations_survive_killed_and_stopped_consumers_and_a_sec
     assert account_problems(fleet.services) == []
     assert await metrics_problems(survivor) == []
     spans = settled_spans(fleet.services)
-    ends = {TopicPartition(*p): end for p, end in (await site.ends(*_topics(site))).items()}
+    ends = {
+        TopicPartition(*p): end
+        for p, end in (await environment.ends(*_topics(environment))).items()
+    }
     assert coverage_problems(spans, ends) == []
     outcomes = sum((service.outcomes() for service in fleet.services), start=Counter[str]())
     assert outcomes[Outcome.APPLIED] + outcomes[Outcome.REDELIVERED] == len(sent) + repeated(spans)
     assert outcomes[Outcome.APPLIED] <= len(sent) <= outcomes.total()
     assert await fleet.stopped(survivor) == 0
 
-    before = await site.digests()
+    before = await environment.digests()
     reader = await fleet.start(
-        "--exit-when-caught-up", settings={"kafka.group_id": f"{site.name}-again"}
+        "--exit-when-caught-up", settings={"kafka.group_id": f"{environment.name}-again"}
     )
     assert await fleet.ended(reader, seconds=200) == 0
     assert reader.outcomes() == {Outcome.REDELIVERED: len(sent)}
-    assert await site.digests() == before
+    assert await environment.digests() == before
 
 
-def _topics(site: Site) -> tuple[str, str]:
-    return site.sessions, site.events
+def _topics(environment: Environment) -> tuple[str, str]:
+    return environment.sessions, environment.events
 
 
 def _counts(messages: Sequence[Message]) -> tuple[int, int, int]:

@@ -14,8 +14,8 @@ from pymongo import AsyncMongoClient
 
 from consumer.errors import ExitCode
 from tests.builders import event
+from tests.e2e.environment import Environment
 from tests.e2e.processes import LOOPBACK, Fleet, free_port
-from tests.e2e.sites import Site
 
 pytestmark = pytest.mark.real_kafka
 
@@ -38,11 +38,11 @@ async def test_0_when_it_was_stopped_while_it_waited_for_servers(fleet: Fleet) -
     assert await fleet.stopped(service) == ExitCode.DONE
 
 
-async def test_1_when_a_check_finds_something(site: Site, fleet: Fleet) -> None:
-    missing = {"kafka.topics": f"{site.name}.missing"}
+async def test_1_when_a_check_finds_something(environment: Environment, fleet: Fleet) -> None:
+    missing = {"kafka.topics": f"{environment.name}.missing"}
     check = await fleet.launch("-m", "consumer", "check", settings=missing)
     assert await fleet.ended(check) == ExitCode.FOUND
-    assert f"{site.name}.missing" in "".join(check.words)
+    assert f"{environment.name}.missing" in "".join(check.words)
 
 
 @pytest.mark.parametrize(
@@ -65,10 +65,12 @@ async def test_2_when_an_option_is_unknown(fleet: Fleet) -> None:
     assert await fleet.ended(await fleet.start("--no-such-option")) == ExitCode.USAGE
 
 
-async def test_3_when_a_topic_is_missing(site: Site, fleet: Fleet) -> None:
-    service = await fleet.start(settings={"kafka.topics": f"{site.events},{site.name}.missing"})
+async def test_3_when_a_topic_is_missing(environment: Environment, fleet: Fleet) -> None:
+    service = await fleet.start(
+        settings={"kafka.topics": f"{environment.events},{environment.name}.missing"}
+    )
     assert await fleet.ended(service) == ExitCode.PRECONDITION
-    assert f"{site.name}.missing" in service.why
+    assert f"{environment.name}.missing" in service.why
     assert not service.said("partitions_assigned")
 
 
@@ -97,11 +99,11 @@ async def test_3_when_the_port_of_its_metrics_is_taken(fleet: Fleet) -> None:
 
 @pytest.mark.reliability("F53")
 async def test_3_when_the_groups_records_were_stored_elsewhere_until_that_is_a_wanted_move(
-    site: Site, fleet: Fleet
+    environment: Environment, fleet: Fleet
 ) -> None:
-    sent = await site.publish([event("s", "e-1")])
+    sent = await environment.publish([event("s", "e-1")])
     assert await fleet.ended(await fleet.start("--exit-when-caught-up")) == ExitCode.DONE
-    elsewhere = {"mongo.database": f"{site.name}-b"}
+    elsewhere = {"mongo.database": f"{environment.name}-b"}
     refused = await fleet.start("--exit-when-caught-up", settings=elsewhere)
     assert await fleet.ended(refused) == ExitCode.PRECONDITION
     assert not refused.said("partitions_assigned")
@@ -109,8 +111,8 @@ async def test_3_when_the_groups_records_were_stored_elsewhere_until_that_is_a_w
     assert await fleet.ended(check) == ExitCode.FOUND
     assert "mongo.moved_from=" in "".join(check.words)
     (line,) = refused.why.splitlines()
-    assert f"{site.name} (" in line
-    assert f"{site.name}-b (" in line
+    assert f"{environment.name} (" in line
+    assert f"{environment.name}-b (" in line
     key = line.rpartition("mongo.moved_from=")[2].strip()
     try:
         moved = await fleet.start(
@@ -122,22 +124,22 @@ async def test_3_when_the_groups_records_were_stored_elsewhere_until_that_is_a_w
         again = await fleet.start("--exit-when-caught-up", settings=elsewhere)
         assert await fleet.ended(again) == ExitCode.DONE
         position = sent[0].position
-        committed = await site.committed()
+        committed = await environment.committed()
         assert committed[TopicPartition(position.topic, position.partition)] == 1
     finally:
-        async with AsyncMongoClient[dict[str, object]](site.mongodb) as client:
-            await client.drop_database(f"{site.name}-b")
+        async with AsyncMongoClient[dict[str, object]](environment.mongodb) as client:
+            await client.drop_database(f"{environment.name}-b")
 
 
 async def test_4_when_records_were_deleted_unread_and_the_settings_say_to_stop(
-    site: Site, fleet: Fleet
+    environment: Environment, fleet: Fleet
 ) -> None:
-    await site.publish([event("s", "e-1")])
+    await environment.publish([event("s", "e-1")])
     assert await fleet.ended(await fleet.start("--exit-when-caught-up")) == ExitCode.DONE
     positions = [
-        sent.position for sent in await site.publish([event("s", "e-2"), event("s", "e-3")])
+        sent.position for sent in await environment.publish([event("s", "e-2"), event("s", "e-3")])
     ]
-    admin = AIOKafkaAdminClient(bootstrap_servers=site.kafka)
+    admin = AIOKafkaAdminClient(bootstrap_servers=environment.kafka)
     await admin.start()
     last = positions[-1]
     partition = TopicPartition(last.topic, last.partition)
@@ -147,11 +149,11 @@ async def test_4_when_records_were_deleted_unread_and_the_settings_say_to_stop(
     service = await fleet.start(settings={"kafka.on_gap": "stop"})
     assert await fleet.ended(service) == ExitCode.INCIDENT
     assert service.said("records_deleted_unread", records=1)
-    assert (await site.committed())[partition] == positions[0].offset
+    assert (await environment.committed())[partition] == positions[0].offset
 
     follower = await fleet.start("--exit-when-caught-up", settings={"kafka.on_gap": "continue"})
     assert await fleet.ended(follower) == ExitCode.DONE
-    _, events = await site.documents()
+    _, events = await environment.documents()
     assert {one["eventId"] for one in events} == {"e-1", "e-3"}
 
 
@@ -171,9 +173,9 @@ Pipeline.process = broken
 
 @pytest.mark.parametrize("defect", [BROKEN_TASK, BROKEN_ENGINE])
 async def test_6_when_a_task_of_its_own_dies_which_the_log_names_without_quoting_data(
-    site: Site, fleet: Fleet, defect: str
+    environment: Environment, fleet: Fleet, defect: str
 ) -> None:
-    await site.publish([event("sess-secret")])
+    await environment.publish([event("sess-secret")])
     code = f"{defect}\nfrom consumer.cli import main\nmain()"
     service = await fleet.launch("-c", code, "run")
     assert await fleet.ended(service) == ExitCode.TASK_DIED
@@ -182,4 +184,4 @@ async def test_6_when_a_task_of_its_own_dies_which_the_log_names_without_quoting
     assert "in broken" in died["failure"]
     assert "sess-secret" not in "\n".join(service.words) + str(service.lines)
     assert "Traceback" not in "\n".join(service.words)
-    assert await site.committed() == {}
+    assert await environment.committed() == {}

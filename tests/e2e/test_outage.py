@@ -9,8 +9,8 @@ from itertools import islice
 import pytest
 
 from producer_tools.conversations import small_set
+from tests.e2e.environment import Environment
 from tests.e2e.processes import Fleet
-from tests.e2e.sites import Site
 from tests.faults.proxy import Proxy
 from tests.model import problems
 
@@ -26,14 +26,14 @@ MAY_GROW = 50 * 1024 * 1024
 @pytest.mark.parametrize("leave", [Proxy.refuse, Proxy.fall_silent])
 @pytest.mark.reliability("F31")
 async def test_while_the_database_is_away_the_group_and_memory_stay_and_nothing_is_given_up(
-    site: Site,
+    environment: Environment,
     mongodb_proxy: Proxy,
     distant_fleet: Fleet,
     seed: int,
     leave: Callable[[Proxy], None],
 ) -> None:
     messages = small_set(seed, SESSIONS)
-    sent = await site.publish(islice(messages, SESSIONS * 10))
+    sent = await environment.publish(islice(messages, SESSIONS * 10))
     service = await distant_fleet.start(
         serves=True,
         settings={
@@ -46,7 +46,7 @@ async def test_while_the_database_is_away_the_group_and_memory_stay_and_nothing_
     leave(mongodb_proxy)
     await distant_fleet.said(service, "retrying", stage="apply")
     before = service.resident_bytes()
-    sent += await site.publish(messages)
+    sent += await environment.publish(messages)
     await distant_fleet.said(service, "retrying", stage="apply", attempt=ATTEMPTS)
     await distant_fleet.said(service, "stalled")
     ready, alive = [json.loads(await service.get(path)) for path in ("/readyz", "/livez")]
@@ -59,6 +59,6 @@ async def test_while_the_database_is_away_the_group_and_memory_stay_and_nothing_
     assert json.loads(await service.get("/readyz")) == {"ok": True, "reasons": {}}
     assert len(service.said("partitions_assigned")) == 1, "the membership was lost meanwhile"
     assert await distant_fleet.stopped(service) == 0
-    assert await site.dead_letters() == []
-    assert problems(sent, *await site.documents(), []) == []
-    assert await site.lag() == 0
+    assert await environment.dead_letters() == []
+    assert problems(sent, *await environment.documents(), []) == []
+    assert await environment.lag() == 0

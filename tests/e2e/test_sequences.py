@@ -25,15 +25,15 @@ from consumer.errors import ExitCode
 from consumer.state.outcomes import Outcome
 from tests.builders import STAMPED_MS, encoded, event
 from tests.cases.loader import load_case
+from tests.e2e.environment import Environment, producing, reasons_of
 from tests.e2e.processes import NONE, Fleet, Service
-from tests.e2e.sites import Site, producing, reasons_of
 from tests.servers.topics import create_topics
 
 pytestmark = pytest.mark.real_kafka
 
 
-def case(site: Site, name: str) -> list[Record]:
-    return [replace(record, topic=site.events) for record in load_case(name)]
+def case(environment: Environment, name: str) -> list[Record]:
+    return [replace(record, topic=environment.events) for record in load_case(name)]
 
 
 async def caught_up(fleet: Fleet, settings: Mapping[str, object] = NONE) -> Service:
@@ -48,54 +48,56 @@ async def redriven(fleet: Fleet, *options: str) -> None:
 
 
 async def test_c14_a_letter_that_is_sent_back_keeps_its_time_and_a_second_time_changes_nothing(
-    site: Site, fleet: Fleet
+    environment: Environment, fleet: Fleet
 ) -> None:
-    await site.send(case(site, "C14"))
+    await environment.send(case(environment, "C14"))
     strict = await caught_up(fleet, settings={"kafka.key_policy": "dead_letter"})
     assert strict.outcomes() == {Outcome.DEAD_LETTERED: 1}
-    (letter,) = await site.dead_letters()
+    (letter,) = await environment.dead_letters()
     info = origin_of(letter.headers)
     assert info is not None
     assert (info.reason, info.timestamp_ms) == (Reason.KEY_MISMATCH, 1772618400000)
 
     await redriven(fleet)
     assert (await caught_up(fleet)).outcomes() == {Outcome.APPLIED: 1}
-    before = await site.digests()
-    _, (stored,) = await site.documents()
+    before = await environment.digests()
+    _, (stored,) = await environment.documents()
     assert stored["timestamp"] == datetime(2026, 3, 4, 10, tzinfo=UTC)
 
     await redriven(fleet, "--again")
     assert (await caught_up(fleet)).outcomes() == {Outcome.DUPLICATE: 1}
-    assert await site.digests() == before
+    assert await environment.digests() == before
 
 
 async def test_c26_a_topic_that_begins_anew_proves_nothing_by_its_positions(
-    site: Site, fleet: Fleet
+    environment: Environment, fleet: Fleet
 ) -> None:
-    first, other = case(site, "C26")
-    await site.send([first])
+    first, other = case(environment, "C26")
+    await environment.send([first])
     assert (await caught_up(fleet)).outcomes() == {Outcome.APPLIED: 1}
-    before = await site.digests()
+    before = await environment.digests()
 
     for record, outcome in ((other, Outcome.CONFLICT), (first, Outcome.REDELIVERED)):
-        await _begin_anew(site, site.events)
-        ((position, _),) = await site.send([replace(record, partition=first.partition)])
+        await _begin_anew(environment, environment.events)
+        ((position, _),) = await environment.send([replace(record, partition=first.partition)])
         assert position == first.position
         # Groups of names not used before stand for the one whose offsets were deleted.
-        service = await caught_up(fleet, settings={"kafka.group_id": f"{site.name}-{outcome}"})
+        service = await caught_up(
+            fleet, settings={"kafka.group_id": f"{environment.name}-{outcome}"}
+        )
         assert service.outcomes() == {outcome: 1}
-        assert await site.digests() == before
-    assert reasons_of(await site.dead_letters()) == [(first.position, Reason.CONFLICT)]
+        assert await environment.digests() == before
+    assert reasons_of(await environment.dead_letters()) == [(first.position, Reason.CONFLICT)]
 
 
-async def _begin_anew(site: Site, topic: str) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=site.kafka)
+async def _begin_anew(environment: Environment, topic: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=environment.kafka)
     await admin.start()
     try:
         await admin.delete_topics([topic])
     finally:
         await admin.close()
-    await create_topics(site.kafka, topic, partitions=site.partitions)
+    await create_topics(environment.kafka, topic, partitions=environment.partitions)
 
 
 SAME = {"sessionId": "s-c33", "eventId": "e-1", "payload": {}}
@@ -114,20 +116,20 @@ KEYS = [("sessionId", 1), ("eventId", 1)]
 )
 @pytest.mark.reliability("F35")
 async def test_c33_without_the_unique_index_nothing_is_consumed(
-    site: Site,
+    environment: Environment,
     fleet: Fleet,
     documents: list[dict[str, Any]],
     index: dict[str, Any] | None,
     cause: str,
 ) -> None:
-    await site.publish([event("s-c33", "e-2")])
-    async with AsyncMongoClient[dict[str, Any]](site.mongodb) as client:
-        events = client[site.name]["conversation_events"]
+    await environment.publish([event("s-c33", "e-2")])
+    async with AsyncMongoClient[dict[str, Any]](environment.mongodb) as client:
+        events = client[environment.name]["conversation_events"]
         if documents:
             await events.insert_many([dict(one) for one in documents])
         if index is not None:
             await events.create_index(KEYS, **index)
-        before = await site.digests()
+        before = await environment.digests()
         service = await fleet.start()
         assert await fleet.ended(service) == ExitCode.PRECONDITION
         said = service.why
@@ -135,22 +137,22 @@ async def test_c33_without_the_unique_index_nothing_is_consumed(
         assert cause in said
         assert "s-c33" not in said
         assert not service.said("partitions_assigned")
-        assert (await site.committed(), await site.digests()) == ({}, before)
+        assert (await environment.committed(), await environment.digests()) == ({}, before)
 
         await events.drop()
     await caught_up(fleet)
-    assert len((await site.documents())[1]) == 1
+    assert len((await environment.documents())[1]) == 1
 
 
 @pytest.mark.reliability("F56")
 async def test_a_unique_index_that_is_dropped_while_running_ends_the_run_at_an_assignment(
-    site: Site, fleet: Fleet
+    environment: Environment, fleet: Fleet
 ) -> None:
     staying, leaving = await fleet.start(), await fleet.start()
     for service in (staying, leaving):
         await fleet.said(service, "partitions_assigned")
-    async with AsyncMongoClient[dict[str, Any]](site.mongodb) as client:
-        await client[site.name]["conversation_events"].drop_index("sessionId_1_eventId_1")
+    async with AsyncMongoClient[dict[str, Any]](environment.mongodb) as client:
+        await client[environment.name]["conversation_events"].drop_index("sessionId_1_eventId_1")
     # Its partitions go to the other one.
     await fleet.stopped(leaving)
     assert await fleet.ended(staying) == ExitCode.PRECONDITION
@@ -158,10 +160,12 @@ async def test_a_unique_index_that_is_dropped_while_running_ends_the_run_at_an_a
 
 
 @pytest.mark.reliability("F64")
-async def test_c54_what_a_run_warns_of_at_its_start_is_in_its_log(site: Site, fleet: Fleet) -> None:
-    await site.publish([event("s-c54", "e-1")])
-    async with AsyncMongoClient[dict[str, Any]](site.mongodb) as client:
-        events = client[site.name]["conversation_events"]
+async def test_c54_what_a_run_warns_of_at_its_start_is_in_its_log(
+    environment: Environment, fleet: Fleet
+) -> None:
+    await environment.publish([event("s-c54", "e-1")])
+    async with AsyncMongoClient[dict[str, Any]](environment.mongodb) as client:
+        events = client[environment.name]["conversation_events"]
         await events.create_index({"timestamp": 1}, expireAfterSeconds=10**8)
         # As a run with mongo.retention_days has left it.
         await events.create_index({"expireAt": 1}, expireAfterSeconds=0)
@@ -175,12 +179,12 @@ async def test_c54_what_a_run_warns_of_at_its_start_is_in_its_log(site: Site, fl
 
 
 async def test_c54_an_expiry_index_with_other_options_is_named_with_its_fix(
-    site: Site, fleet: Fleet
+    environment: Environment, fleet: Fleet
 ) -> None:
     cases: list[dict[str, Any]] = [{"expireAfterSeconds": 3600}, {}]
     for options in cases:
-        async with AsyncMongoClient[dict[str, Any]](site.mongodb) as client:
-            events = client[site.name]["conversation_events"]
+        async with AsyncMongoClient[dict[str, Any]](environment.mongodb) as client:
+            events = client[environment.name]["conversation_events"]
             await events.create_index({"expireAt": 1}, **options)
             service = await fleet.start(settings={"mongo.retention_days": 30})
             assert await fleet.ended(service) == ExitCode.PRECONDITION
@@ -194,13 +198,13 @@ DAY_MS = 24 * 3600 * 1000
 
 
 async def test_c54_a_retention_is_changed_without_a_new_index_and_ended_with_a_word_about_the_old(
-    site: Site, fleet: Fleet
+    environment: Environment, fleet: Fleet
 ) -> None:
     indexes, stamps = [], []
-    async with AsyncMongoClient[dict[str, Any]](site.mongodb) as client:
-        events = client[site.name]["conversation_events"]
+    async with AsyncMongoClient[dict[str, Any]](environment.mongodb) as client:
+        events = client[environment.name]["conversation_events"]
         for number, days in enumerate(("30", "60", "")):
-            (sent,) = await site.publish([event("s-c54", f"e-{number}")])
+            (sent,) = await environment.publish([event("s-c54", f"e-{number}")])
             stamps.append(sent.timestamp_ms)
             settings = {"mongo.retention_days": days}
             run = await caught_up(fleet, settings=settings)
@@ -210,7 +214,7 @@ async def test_c54_a_retention_is_changed_without_a_new_index_and_ended_with_a_w
 
     assert indexes[0]["expireAt_1"]["expireAfterSeconds"] == 0
     assert indexes == indexes[:1] * 3
-    _, stored = await site.documents()
+    _, stored = await environment.documents()
     expiries = [one.get("expireAt") for one in sorted(stored, key=lambda one: one["eventId"])]
     kept = [
         datetime.fromtimestamp(stamp / 1000, UTC) + timedelta(days=days)
@@ -227,20 +231,20 @@ async def test_c54_a_retention_is_changed_without_a_new_index_and_ended_with_a_w
 
 
 async def test_c54_a_record_that_is_too_old_to_be_kept_is_told_from_a_tombstone(
-    site: Site, fleet: Fleet
+    environment: Environment, fleet: Fleet
 ) -> None:
     now = time.time_ns() // 1_000_000
-    old = site.record_of(event("s-c54", "old"))
+    old = environment.record_of(event("s-c54", "old"))
     days = (40, 20)
     records = [replace(old, timestamp_ms=now - n * DAY_MS, partition=0) for n in days]
     records[1] = replace(records[1], value=encoded(event("s-c54", "new")))
-    await site.send([*records, replace(old, value=None, partition=0)])
+    await environment.send([*records, replace(old, value=None, partition=0)])
     service = await caught_up(fleet, settings={"mongo.retention_days": 30})
     assert service.outcomes() == {Outcome.SKIPPED: 2, Outcome.APPLIED: 1}
     assert sum(line.get("expired", 0) for line in service.said("batch_settled")) == 1
-    _, stored = await site.documents()
+    _, stored = await environment.documents()
     assert [one["eventId"] for one in stored] == ["new"]
-    assert await site.dead_letters() == []
+    assert await environment.dead_letters() == []
 
 
 NO_TIMES = [-1, -2, -62_135_596_800_000, -(2**63)]
@@ -249,9 +253,9 @@ NO_TIMES = [-1, -2, -62_135_596_800_000, -(2**63)]
 
 @pytest.mark.parametrize("days", ["", "30"], ids=["no retention", "retention"])
 async def test_c40_a_record_timestamp_that_is_no_time_is_none_for_the_message_either(
-    site: Site, fleet: Fleet, days: str
+    environment: Environment, fleet: Fleet, days: str
 ) -> None:
-    async with producing(site.kafka) as producer:
+    async with producing(environment.kafka) as producer:
         for number, stamp in enumerate([*NO_TIMES, 0]):
             for message in (
                 event("s-c40", f"own-{number}"),
@@ -260,14 +264,14 @@ async def test_c40_a_record_timestamp_that_is_no_time_is_none_for_the_message_ei
                 # The client looks at no stamp in a batch that it did not make up itself.
                 batch = producer.create_batch()
                 batch.append(key=b"s-c40", value=encoded(message), timestamp=stamp)
-                await (await producer.send_batch(batch, site.events, partition=0))
+                await (await producer.send_batch(batch, environment.events, partition=0))
     service = await caught_up(fleet, settings={"mongo.retention_days": days})
     assert service.outcomes() == {Outcome.APPLIED: 6, Outcome.DEAD_LETTERED: 4}
-    letters = [origin_of(letter.headers) for letter in await site.dead_letters()]
+    letters = [origin_of(letter.headers) for letter in await environment.dead_letters()]
     assert [(one.reason, one.timestamp_ms) for one in letters if one is not None] == [
         (Reason.INVALID, stamp) for stamp in NO_TIMES
     ]
-    _, stored = await site.documents()
+    _, stored = await environment.documents()
     times = {one["eventId"]: one["timestamp"] for one in stored}
     assert times.keys() == {"none-4", *(f"own-{number}" for number in range(5))}
     assert times["none-4"] == datetime(1970, 1, 1, tzinfo=UTC)
@@ -281,19 +285,19 @@ CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 
 
 async def test_c41_what_librdkafka_or_a_broker_has_compressed_is_read_whatever_the_codec(
-    site: Site, fleet: Fleet
+    environment: Environment, fleet: Fleet
 ) -> None:
-    again = {f"{site.name}.{codec}": codec for codec in CODECS if codec != "none"}
+    again = {f"{environment.name}.{codec}": codec for codec in CODECS if codec != "none"}
     for topic, codec in again.items():
-        await create_topics(site.kafka, topic, configs={"compression.type": codec})
+        await create_topics(environment.kafka, topic, configs={"compression.type": codec})
     for codec in CODECS:
         values = [encoded(event(f"s-{codec}", f"e-{n}", payload=LONG)) for n in range(300)]
-        await asyncio.to_thread(_produce, site.kafka, site.events, values, codec)
+        await asyncio.to_thread(_produce, environment.kafka, environment.events, values, codec)
     for topic, codec in again.items():
         values = [encoded(event(f"b-{codec}", f"e-{n}", payload=LONG)) for n in range(200)]
         sent_with = "lz4" if codec == "gzip" else "gzip"
-        await asyncio.to_thread(_produce, site.kafka, topic, values, sent_with)
-    topics = ",".join([site.events, *again])
+        await asyncio.to_thread(_produce, environment.kafka, topic, values, sent_with)
+    topics = ",".join([environment.events, *again])
     service = await caught_up(fleet, settings={"kafka.topics": topics})
     assert service.outcomes() == {Outcome.APPLIED: 300 * len(CODECS) + 200 * len(again)}
 
@@ -326,15 +330,15 @@ def _produce(
 
 @pytest.mark.slow
 async def test_c41_a_batch_that_unpacks_to_too_much_stops_its_partition_until_it_may(
-    site: Site, fleet: Fleet
+    environment: Environment, fleet: Fleet
 ) -> None:
     large = {"text": "What was said. " * 35_000}
     for partition, events in enumerate((40, 160)):
         session = f"s-{partition}"
         values = [encoded(event(session, f"e-{n}", payload=large)) for n in range(events)]
-        await _send_batch(site, partition, values)
-        await _send_batch(site, partition, [encoded(event(session, "behind"))])
-    small, stopped = f"{site.events}-0", f"{site.events}-1"
+        await _send_batch(environment, partition, values)
+        await _send_batch(environment, partition, [encoded(event(session, "behind"))])
+    small, stopped = f"{environment.events}-0", f"{environment.events}-1"
 
     service = await fleet.start()
     found = await fleet.said(service, "partition_unreadable", partition=stopped)
@@ -343,17 +347,17 @@ async def test_c41_a_batch_that_unpacks_to_too_much_stops_its_partition_until_it
     await fleet.until(lambda: service.settled == 41, f"{small} does not go on")
     assert await fleet.stopped(service) == ExitCode.DONE
     assert service.outcomes() == {Outcome.APPLIED: 41}
-    assert len((await site.documents())[1]) == 41
+    assert len((await environment.documents())[1]) == 41
 
     more = await caught_up(fleet, settings={"kafka.max_decompressed_bytes": 200_000_000})
     assert more.outcomes() == {Outcome.APPLIED: 161}
-    assert len((await site.documents())[1]) == 202
+    assert len((await environment.documents())[1]) == 202
 
 
-async def _send_batch(site: Site, partition: int, values: list[bytes]) -> None:
+async def _send_batch(environment: Environment, partition: int, values: list[bytes]) -> None:
     """Send all of the values in one batch, however large."""
     producer = AIOKafkaProducer(
-        bootstrap_servers=site.kafka,
+        bootstrap_servers=environment.kafka,
         max_batch_size=100_000_000,
         max_request_size=100_000_000,
         compression_type="zstd",
@@ -362,14 +366,16 @@ async def _send_batch(site: Site, partition: int, values: list[bytes]) -> None:
         batch = producer.create_batch()
         for value in values:
             assert batch.append(key=b"key", value=value, timestamp=STAMPED_MS) is not None
-        await (await producer.send_batch(batch, site.events, partition=partition))
+        await (await producer.send_batch(batch, environment.events, partition=partition))
 
 
 @pytest.mark.slow
-async def test_c50_members_that_come_and_go_lose_nothing(site: Site, fleet: Fleet) -> None:
+async def test_c50_members_that_come_and_go_lose_nothing(
+    environment: Environment, fleet: Fleet
+) -> None:
     running = [await fleet.start() for _ in range(3)]
     over = asyncio.Event()
-    flowing = asyncio.create_task(_flow(site, over))
+    flowing = asyncio.create_task(_flow(environment, over))
     for turn in range(10):
         await fleet.comes_true(lambda: False, 1.2)  # whatever they are doing by then
         if turn % 2:
@@ -384,7 +390,7 @@ async def test_c50_members_that_come_and_go_lose_nothing(site: Site, fleet: Flee
     await caught_up(fleet)
     audit = await fleet.launch("-m", "consumer", "audit")
     assert await fleet.ended(audit) == ExitCode.DONE
-    assert len((await site.documents())[1]) == sent
+    assert len((await environment.documents())[1]) == sent
 
 
 async def _asked_to_stop(fleet: Fleet, service: Service) -> None:
@@ -393,11 +399,11 @@ async def _asked_to_stop(fleet: Fleet, service: Service) -> None:
     service.signal(signal.SIGTERM)
 
 
-async def _flow(site: Site, over: asyncio.Event) -> int:
+async def _flow(environment: Environment, over: asyncio.Event) -> int:
     """Publish events of many sessions, some each tenth of a second; return how many in all."""
     sent = 0
     while not over.is_set():
-        sent += len(await site.publish(event(f"s-{sent}-{n}", "e") for n in range(20)))
+        sent += len(await environment.publish(event(f"s-{sent}-{n}", "e") for n in range(20)))
         with suppress(TimeoutError):
             await asyncio.wait_for(over.wait(), 0.1)
     return sent
@@ -409,22 +415,22 @@ async def _flow(site: Site, over: asyncio.Event) -> int:
     ids=["spaces", "umlauts", "Greek", "4,000 characters"],
 )
 async def test_c38_a_group_may_have_every_name_that_kafka_takes(
-    site: Site, fleet: Fleet, group: str
+    environment: Environment, fleet: Fleet, group: str
 ) -> None:
-    await site.publish([event("s-c38", "e")])
+    await environment.publish([event("s-c38", "e")])
     settings = {"kafka.group_id": group}
     service = await caught_up(fleet, settings=settings)
     assert service.outcomes() == {Outcome.APPLIED: 1}
-    assert sum((await site.committed(group.strip())).values()) == 1
+    assert sum((await environment.committed(group.strip())).values()) == 1
 
 
 @pytest.mark.parametrize("spelling", ["{letters}", " {letters} ", "{upper}"])
 async def test_c36_a_dead_letter_topic_that_is_consumed_is_refused(
-    site: Site, fleet: Fleet, spelling: str
+    environment: Environment, fleet: Fleet, spelling: str
 ) -> None:
-    letters = spelling.format(letters=site.letters, upper=site.letters.upper())
+    letters = spelling.format(letters=environment.letters, upper=environment.letters.upper())
     service = await fleet.start(
-        settings={"kafka.topics": f"{site.sessions},{site.events},{letters}"}
+        settings={"kafka.topics": f"{environment.sessions},{environment.events},{letters}"}
     )
     assert await fleet.ended(service) == ExitCode.USAGE
     said = service.why
@@ -433,33 +439,33 @@ async def test_c36_a_dead_letter_topic_that_is_consumed_is_refused(
 
 
 async def test_c36_a_letter_that_is_copied_back_by_hand_fails_once_more_for_each_copy(
-    site: Site, fleet: Fleet
+    environment: Environment, fleet: Fleet
 ) -> None:
-    await site.send(case(site, "C36"))
+    await environment.send(case(environment, "C36"))
     await caught_up(fleet)
-    (letter,) = await site.dead_letters()
-    await site.send([replace(letter, topic=site.events)] * 3)
+    (letter,) = await environment.dead_letters()
+    await environment.send([replace(letter, topic=environment.events)] * 3)
     assert (await caught_up(fleet)).outcomes() == {Outcome.DEAD_LETTERED: 3}
-    infos = [origin_of(one.headers) for one in await site.dead_letters()]
+    infos = [origin_of(one.headers) for one in await environment.dead_letters()]
     assert sorted(info.attempt for info in infos if info is not None) == [1, 2, 2, 2]
 
 
 @pytest.mark.parametrize("mirror_first", [False, True], ids=["original first", "mirror first"])
 async def test_c47_what_a_mirror_brings_again_is_a_duplicate_whichever_is_read_first(
-    site: Site, fleet: Fleet, *, mirror_first: bool
+    environment: Environment, fleet: Fleet, *, mirror_first: bool
 ) -> None:
     lines = load_case("C47")
-    original = [replace(one, topic=site.events) for one in lines[:4]]
-    mirror = [replace(one, topic=site.sessions) for one in lines[4:]]
+    original = [replace(one, topic=environment.events) for one in lines[:4]]
+    mirror = [replace(one, topic=environment.sessions) for one in lines[4:]]
     first, second = (mirror, original) if mirror_first else (original, mirror)
     again = len(first) - 4  # the mirror holds one event twice, with another stamp
 
-    await site.send(first)
+    await environment.send(first)
     expected = Counter({Outcome.APPLIED: 4, Outcome.DUPLICATE: again})
     assert (await caught_up(fleet)).outcomes() == +expected
-    before = await site.digests()
+    before = await environment.digests()
 
-    await site.send(second)
+    await environment.send(second)
     assert (await caught_up(fleet)).outcomes() == {Outcome.DUPLICATE: len(second)}
-    assert await site.digests() == before
-    assert await site.dead_letters() == []
+    assert await environment.digests() == before
+    assert await environment.dead_letters() == []

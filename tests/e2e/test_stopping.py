@@ -13,8 +13,8 @@ from aiokafka import TopicPartition
 from consumer.errors import ExitCode
 from producer_tools.conversations import small_set
 from tests.builders import event
+from tests.e2e.environment import Environment
 from tests.e2e.processes import Fleet
-from tests.e2e.sites import Site
 from tests.faults.kafka.frames import Api, Frames
 from tests.faults.proxy import Proxy
 from tests.model import Document, Sent, problems
@@ -26,8 +26,8 @@ GRACE_SECONDS = 30.0
 """What a container is given between SIGTERM and SIGKILL."""
 
 
-async def published(site: Site, seed: int) -> list[Sent]:
-    return await site.publish(small_set(seed, SESSIONS))
+async def published(environment: Environment, seed: int) -> list[Sent]:
+    return await environment.publish(small_set(seed, SESSIONS))
 
 
 def positions(sessions: list[Document], events: list[Document]) -> set[tuple[str, int, int]]:
@@ -50,24 +50,24 @@ def below(committed: Mapping[TopicPartition, int]) -> set[tuple[str, int, int]]:
 
 @pytest.mark.reliability("F4")
 async def test_sigterm_in_the_middle_of_batches_commits_all_that_is_applied_and_nothing_else(
-    site: Site, mongodb_proxy: Proxy, distant_fleet: Fleet, seed: int
+    environment: Environment, mongodb_proxy: Proxy, distant_fleet: Fleet, seed: int
 ) -> None:
-    sent = await published(site, seed)
+    sent = await published(environment, seed)
     mongodb_proxy.delay = 0.05  # so that batches are in flight whenever the signal comes
     service = await distant_fleet.start(settings={"engine.max_poll_records": 100})
     await distant_fleet.said(service, "batch_settled")
     assert await distant_fleet.stopped(service, seconds=GRACE_SECONDS) == ExitCode.DONE
 
-    stored, done = positions(*await site.documents()), below(await site.committed())
+    stored, done = positions(*await environment.documents()), below(await environment.committed())
     assert stored == done
     assert 0 < len(done) < len(sent), "the signal was to come in the middle"
 
 
 @pytest.mark.reliability("F5")
 async def test_sigterm_without_a_database_ends_at_the_deadline_and_commits_only_what_is_stored(
-    site: Site, mongodb_proxy: Proxy, distant_fleet: Fleet, seed: int
+    environment: Environment, mongodb_proxy: Proxy, distant_fleet: Fleet, seed: int
 ) -> None:
-    sent = await published(site, seed)
+    sent = await published(environment, seed)
     service = await distant_fleet.start(
         settings={
             "engine.max_poll_records": 100,
@@ -83,14 +83,14 @@ async def test_sigterm_without_a_database_ends_at_the_deadline_and_commits_only_
     # A part of the deadline is kept for closing.
     assert 2.0 <= asyncio.get_running_loop().time() - begun < 10.0
 
-    stored, done = positions(*await site.documents()), below(await site.committed())
+    stored, done = positions(*await environment.documents()), below(await environment.committed())
     assert done <= stored
     assert len(done) < len(sent)
 
     mongodb_proxy.heal()
     heir = await distant_fleet.start("--exit-when-caught-up")
     assert await distant_fleet.ended(heir) == ExitCode.DONE
-    assert problems(sent, *await site.documents(), []) == []
+    assert problems(sent, *await environment.documents(), []) == []
 
 
 @pytest.mark.parametrize("server", ["Kafka", "MongoDB"])
@@ -106,10 +106,10 @@ async def test_sigterm_while_it_waits_for_a_silent_server_at_start_ends_it_soon(
 
 
 async def test_sigterm_while_a_dead_letter_is_not_acknowledged_ends_at_the_deadline_uncommitted(
-    site: Site, kafka: Frames, distant_fleet: Fleet
+    environment: Environment, kafka: Frames, distant_fleet: Fleet
 ) -> None:
     produce = kafka.hold(Api.PRODUCE)
-    await site.send([replace(site.record_of(event("s", "e")), value=b"{")])
+    await environment.send([replace(environment.record_of(event("s", "e")), value=b"{")])
     patience = {"kafka.request_timeout": 25.0, "kafka.session_timeout": 30.0}
     service = await distant_fleet.start(settings={**patience, "engine.drain_deadline": 3.0})
     async with asyncio.timeout(60):
@@ -118,14 +118,18 @@ async def test_sigterm_while_a_dead_letter_is_not_acknowledged_ends_at_the_deadl
     assert await distant_fleet.stopped(service, seconds=GRACE_SECONDS) == ExitCode.DEADLINE
     # A part of the deadline is kept for closing.
     assert 2.0 <= asyncio.get_running_loop().time() - begun < 10.0
-    assert await site.committed() == {}
+    assert await environment.committed() == {}
 
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 async def test_a_second_signal_ends_the_process_at_once(
-    site: Site, mongodb_proxy: Proxy, distant_fleet: Fleet, seed: int, second: signal.Signals
+    environment: Environment,
+    mongodb_proxy: Proxy,
+    distant_fleet: Fleet,
+    seed: int,
+    second: signal.Signals,
 ) -> None:
-    await published(site, seed)
+    await published(environment, seed)
     service = await distant_fleet.start(settings={"mongo.timeout": 2.0})
     await distant_fleet.said(service, "partitions_assigned")
     mongodb_proxy.fall_silent()

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from consumer.contract.record import TopicPartition
-from tests.e2e.accounts import account_problems, coverage_problems, settled_spans
+from tests.e2e.bookkeeping import account_problems, coverage_problems, settled_spans
+from tests.e2e.environment import Environment
 from tests.e2e.processes import Fleet
-from tests.e2e.sites import Site
 from tests.model import Sent, problems
 
 
-async def assert_exact(site: Site, sent: list[Sent], fleet: Fleet) -> None:
+async def assert_exact(environment: Environment, sent: list[Sent], fleet: Fleet) -> None:
     """All is stored and nothing else, nothing is left to read, every record has one outcome."""
-    assert problems(sent, *await site.documents(), []) == []
-    assert await site.dead_letters() == []
-    assert await site.lag() == 0
+    assert problems(sent, *await environment.documents(), []) == []
+    assert await environment.dead_letters() == []
+    assert await environment.lag() == 0
     assert account_problems(fleet.services) == []
-    ends = {TopicPartition(*p): end for p, end in (await site.ends(site.events)).items()}
+    ends = {
+        TopicPartition(*p): end for p, end in (await environment.ends(environment.events)).items()
+    }
     assert coverage_problems(settled_spans(fleet.services), ends) == []

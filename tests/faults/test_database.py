@@ -14,8 +14,8 @@ from consumer.errors import ExitCode
 from consumer.state.outcomes import Outcome
 from producer_tools.conversations import small_set
 from tests.builders import event
+from tests.e2e.environment import Environment
 from tests.e2e.processes import Fleet
-from tests.e2e.sites import Site
 from tests.faults.proxy import Proxy
 from tests.model import problems
 
@@ -57,26 +57,26 @@ def concern_of(code: int) -> dict[str, Any]:
 )
 @pytest.mark.reliability("F30", "F34")
 async def test_while_the_database_refuses_no_offset_moves_and_then_it_heals_by_itself(
-    site: Site, fleet: Fleet, seed: int, how: dict[str, Any]
+    environment: Environment, fleet: Fleet, seed: int, how: dict[str, Any]
 ) -> None:
-    sent = await site.publish(small_set(seed, SESSIONS))
-    async with failing(site.mongodb, "insert", "update", **how):
+    sent = await environment.publish(small_set(seed, SESSIONS))
+    async with failing(environment.mongodb, "insert", "update", **how):
         service = await fleet.start(serves=True, settings={"mongo.timeout": 1.0})
         await fleet.said(service, "retrying", stage="apply", attempt=ATTEMPTS)
         ready, alive = [json.loads(await service.get(path)) for path in ("/readyz", "/livez")]
         assert (ready["ok"], alive["ok"]) == (False, True)
         assert "apply" in ready["reasons"]
-        assert await site.committed() == {}
+        assert await environment.committed() == {}
     await fleet.until(lambda: service.settled == len(sent), "all are settled")
     assert await fleet.stopped(service) == ExitCode.DONE
-    assert await site.dead_letters() == []
-    assert problems(sent, *await site.documents(), []) == []
-    assert await site.lag() == 0
+    assert await environment.dead_letters() == []
+    assert problems(sent, *await environment.documents(), []) == []
+    assert await environment.lag() == 0
 
 
 @pytest.mark.reliability("F33")
 async def test_a_slow_database_and_a_single_connection_hold_up_and_cost_no_membership(
-    site: Site, mongodb_proxy: Proxy, distant_fleet: Fleet, seed: int
+    environment: Environment, mongodb_proxy: Proxy, distant_fleet: Fleet, seed: int
 ) -> None:
     service = await distant_fleet.start(
         settings={"mongo.timeout": 20.0, "mongo.max_pool_size": 1, "engine.max_poll_records": 20}
@@ -84,25 +84,25 @@ async def test_a_slow_database_and_a_single_connection_hold_up_and_cost_no_membe
     await distant_fleet.said(service, "partitions_assigned")
     # A round trip takes three seconds; the session ends after six without a heartbeat.
     mongodb_proxy.delay = 1.5
-    sent = await site.publish(small_set(seed, SESSIONS))
+    sent = await environment.publish(small_set(seed, SESSIONS))
     await distant_fleet.until(lambda: len(service.said("batch_settled")) > 1, "it makes progress")
     assert service.settled < len(sent), "it was to be slow"
     mongodb_proxy.heal()
     await distant_fleet.until(lambda: service.settled == len(sent), "all are settled")
     assert len(service.said("partitions_assigned")) == 1, "the membership was lost meanwhile"
     assert await distant_fleet.stopped(service) == ExitCode.DONE
-    assert await site.dead_letters() == []
-    assert problems(sent, *await site.documents(), []) == []
+    assert await environment.dead_letters() == []
+    assert problems(sent, *await environment.documents(), []) == []
 
 
 @pytest.mark.fail_command
 async def test_an_activity_that_is_refused_for_good_is_counted_and_logged_and_costs_no_record(
-    site: Site, fleet: Fleet
+    environment: Environment, fleet: Fleet
 ) -> None:
-    events = [site.record_of(event("s", f"e-{number}")) for number in range(SESSIONS)]
-    async with failing(site.mongodb, "update", errorCode=OBJECT_TOO_LARGE):
+    events = [environment.record_of(event("s", f"e-{number}")) for number in range(SESSIONS)]
+    async with failing(environment.mongodb, "update", errorCode=OBJECT_TOO_LARGE):
         service = await fleet.start(serves=True)
-        await site.send(events)
+        await environment.send(events)
         refusal = await fleet.said(service, "activity_refused")
         await fleet.until(lambda: service.settled == SESSIONS, "all events are stored")
         metrics = await service.get("/metrics")
@@ -110,4 +110,4 @@ async def test_an_activity_that_is_refused_for_good_is_counted_and_logged_and_co
     assert 'consumer_activities_refused_total{cause="BSONObjectTooLarge"}' in metrics
     assert await fleet.stopped(service) == ExitCode.DONE
     assert service.outcomes() == {Outcome.APPLIED: SESSIONS}
-    assert await site.dead_letters() == []
+    assert await environment.dead_letters() == []

@@ -10,8 +10,8 @@ import pytest
 
 from consumer.errors import ExitCode
 from tests.builders import event
+from tests.e2e.environment import Environment
 from tests.e2e.processes import Fleet
-from tests.e2e.sites import Site
 from tests.model import problems
 
 pytestmark = pytest.mark.real_kafka
@@ -46,19 +46,19 @@ def full_disk() -> Iterator[int]:
 @pytest.mark.parametrize("target", ["full_pipe", "full_disk"])
 @pytest.mark.reliability("F43")
 async def test_a_log_that_cannot_be_written_stops_nothing(
-    site: Site, fleet: Fleet, request: pytest.FixtureRequest, target: str
+    environment: Environment, fleet: Fleet, request: pytest.FixtureRequest, target: str
 ) -> None:
     descriptor: int = request.getfixturevalue(target)
-    sent = await site.publish([event(f"s-{n % 7}", f"e-{n}") for n in range(RECORDS)])
+    sent = await environment.publish([event(f"s-{n % 7}", f"e-{n}") for n in range(RECORDS)])
     command = ("-m", "consumer", "run", "--exit-when-caught-up")
     service = await fleet.launch(*command, output=descriptor)
     assert await fleet.ended(service, seconds=60) == ExitCode.DONE
-    assert problems(sent, *await site.documents(), []) == []
+    assert problems(sent, *await environment.documents(), []) == []
 
 
 @pytest.mark.reliability("F43")
-async def test_a_closed_log_stops_nothing(site: Site, fleet: Fleet) -> None:
-    sent = await site.publish([event(f"s-{n % 7}", f"e-{n}") for n in range(RECORDS)])
+async def test_a_closed_log_stops_nothing(environment: Environment, fleet: Fleet) -> None:
+    sent = await environment.publish([event(f"s-{n % 7}", f"e-{n}") for n in range(RECORDS)])
     command = (
         "import os, sys; os.close(1); os.close(2); "
         "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
@@ -66,4 +66,4 @@ async def test_a_closed_log_stops_nothing(site: Site, fleet: Fleet) -> None:
     run = ("-m", "consumer", "run", "--exit-when-caught-up")
     service = await fleet.launch("-c", command, *run)
     assert await fleet.ended(service, seconds=60) == ExitCode.DONE
-    assert problems(sent, *await site.documents(), []) == []
+    assert problems(sent, *await environment.documents(), []) == []

@@ -11,8 +11,8 @@ import pytest
 from consumer.errors import ExitCode
 from consumer.state.outcomes import Outcome
 from producer_tools.conversations import small_set
+from tests.e2e.environment import Environment
 from tests.e2e.processes import Fleet
-from tests.e2e.sites import Site
 from tests.model import problems
 
 SESSIONS = 60
@@ -21,15 +21,15 @@ SESSIONS = 60
 @pytest.mark.real_kafka
 @pytest.mark.reliability("F41")
 async def test_a_log_that_is_shuffled_and_tripled_leaves_the_same_documents(
-    site: Site, fleet: Fleet, seed: int, rng: Random
+    environment: Environment, fleet: Fleet, seed: int, rng: Random
 ) -> None:
     messages: list[Mapping[str, Any]] = list(small_set(seed, SESSIONS)) * 3
     rng.shuffle(messages)
-    sent = await site.publish(messages)
+    sent = await environment.publish(messages)
     services = [await fleet.start("--exit-when-caught-up") for _ in range(2)]
     for service in services:
         assert await fleet.ended(service, seconds=90) == ExitCode.DONE
-    assert problems(sent, *await site.documents(), []) == []
+    assert problems(sent, *await environment.documents(), []) == []
     outcomes = services[0].outcomes() + services[1].outcomes()
     assert outcomes[Outcome.APPLIED] >= len(sent) // 3
     assert set(outcomes) <= {Outcome.APPLIED, Outcome.DUPLICATE, Outcome.REDELIVERED}

@@ -8,8 +8,8 @@ import pytest
 
 from consumer.errors import ExitCode
 from producer_tools.conversations import small_set
+from tests.e2e.environment import Environment
 from tests.e2e.processes import Fleet
-from tests.e2e.sites import Site
 from tests.model import problems
 from tests.servers.control import Control
 
@@ -22,9 +22,9 @@ SMALL = {"engine.max_poll_records": 100, "mongo.timeout": 2.0}
 @pytest.mark.mongodb_control
 @pytest.mark.reliability("F29")
 async def test_a_database_that_is_killed_under_load_costs_time_and_nothing_else(
-    site: Site, fleet: Fleet, mongodb_control: Control, seed: int
+    environment: Environment, fleet: Fleet, mongodb_control: Control, seed: int
 ) -> None:
-    sent = await site.publish(small_set(seed, SESSIONS))
+    sent = await environment.publish(small_set(seed, SESSIONS))
     service = await fleet.start(settings=SMALL)
     await fleet.said(service, "batch_settled")
     await asyncio.to_thread(mongodb_control.kill)
@@ -33,18 +33,18 @@ async def test_a_database_that_is_killed_under_load_costs_time_and_nothing_else(
     await fleet.until(lambda: service.settled == len(sent), "all is settled", seconds=90)
     assert len(service.said("partitions_assigned")) == 1
     assert await fleet.stopped(service) == ExitCode.DONE
-    assert problems(sent, *await site.documents(), []) == []
-    assert await site.dead_letters() == []
-    assert await site.lag() == 0
+    assert problems(sent, *await environment.documents(), []) == []
+    assert await environment.dead_letters() == []
+    assert await environment.lag() == 0
 
 
 @pytest.mark.kafka_control
 @pytest.mark.parametrize("harm", ["kill", "freeze"])
 @pytest.mark.reliability("F21")
 async def test_a_broker_that_dies_or_stands_still_under_load_costs_time_and_nothing_else(
-    site: Site, fleet: Fleet, kafka_control: Control, seed: int, harm: str
+    environment: Environment, fleet: Fleet, kafka_control: Control, seed: int, harm: str
 ) -> None:
-    sent = await site.publish(small_set(seed, SESSIONS))
+    sent = await environment.publish(small_set(seed, SESSIONS))
     service = await fleet.start(settings=SMALL)
     await fleet.said(service, "batch_settled")
     await asyncio.to_thread(getattr(kafka_control, harm))
@@ -54,6 +54,6 @@ async def test_a_broker_that_dies_or_stands_still_under_load_costs_time_and_noth
     last = await fleet.start("--exit-when-caught-up")
     assert await fleet.ended(last, seconds=90) == ExitCode.DONE
     assert await fleet.stopped(service) == ExitCode.DONE
-    assert problems(sent, *await site.documents(), []) == []
-    assert await site.dead_letters() == []
-    assert await site.lag() == 0
+    assert problems(sent, *await environment.documents(), []) == []
+    assert await environment.dead_letters() == []
+    assert await environment.lag() == 0

@@ -14,13 +14,13 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from tests.mutants import (
+    of_environment,
     of_input,
     of_kafka,
     of_membership,
     of_mongodb,
     of_processes,
     of_schedules,
-    of_surroundings,
     of_the_audit,
     of_the_client,
     of_the_contract,
@@ -57,7 +57,7 @@ ALL: Sequence[Mutant] = [
         *of_mongodb.MUTANTS,
         *of_the_contract.MUTANTS,
         *of_input.MUTANTS,
-        *of_surroundings.MUTANTS,
+        *of_environment.MUTANTS,
         *of_tools.MUTANTS,
         *of_the_audit.MUTANTS,
         *of_processes.MUTANTS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 
+_ACCOUNTS = "consumer/commands/audit/verdicts.py"
 _SELECTION = "consumer/commands/replay/selection.py"
 _EVENT_COUNTS = "consumer/commands/audit/event_counts.py"
 _JUDGING = "tests/unit/commands/audit/test_judging.py::"
@@ -14,7 +15,7 @@ MUTANTS = (
     Mutant(
         "a document that is gone is unknown once letters have expired",
         "F45",
-        "_judge_absent",
+        "verdicts._without",
         "return _about(write, AuditResult.MISSING, detail)",
         """lost = AuditResult.UNKNOWN if letter.expired else AuditResult.MISSING
 return _about(write, lost, detail)""",
@@ -24,7 +25,7 @@ return _about(write, lost, detail)""",
     Mutant(
         "what an audit does not know is no finding",
         "F45",
-        "PROBLEMS",
+        "FINDINGS",
         "AuditResult.REPEATED, AuditResult.UNKNOWN)",
         "AuditResult.REPEATED)",
         (
@@ -36,7 +37,7 @@ return _about(write, lost, detail)""",
     Mutant(
         "a letter of a conflict stands for the document that is gone",
         "F45",
-        "_judge_absent",
+        "verdicts._without",
         "if letter.reason is None or letter.reason is Reason.CONFLICT:",
         "if letter.reason is None:",
         (_JUDGING + "test_a_letter_of_a_conflict_accounts_for_no_document_that_is_gone",),
@@ -45,7 +46,7 @@ return _about(write, lost, detail)""",
     Mutant(
         "a letter explains that its own document differs",
         "F46",
-        "judge_stored",
+        "_compared",
         "if fields:",
         "if fields and letter.reason is not Reason.CONFLICT:",
         (
@@ -77,16 +78,16 @@ return _about(write, lost, detail)""",
     Mutant(
         "a session is looked for where its key leads and nowhere else",
         "F54",
-        "select.near",
-        "request.sessions) | set(came_from)",
-        "request.sessions)",
+        "select_ranges.near",
+        "selection.sessions) | set(came_from)",
+        "selection.sessions)",
         (_AUDIT + "test_documents_say_where_else_to_look",),
         "a deleted document whose record lies under another key would be found by nobody",
     ),
     Mutant(
         "keys are taken to lead where records lie",
         "F54",
-        "select",
+        "select_ranges",
         "or not await _keys_lead(reader, ranges):",
         ":",
         (_AUDIT + "test_after_partitions_were_added_a_deleted_session_is_found_where_it_lies",),
@@ -144,7 +145,7 @@ return _about(write, lost, detail)""",
     Mutant(
         "an audit compares what only a setting says",
         "F55",
-        "judge_stored",
+        "_compared",
         "write.content.keys() - NOT_SAID)",
         "write.content.keys())",
         (_JUDGING + "test_another_retention_than_that_of_the_writes_is_no_alteration[90-30000]",),
@@ -223,7 +224,7 @@ return _about(write, lost, detail)""",
         "letters under other keys are not explained",
         "F90",
         "Explainer._letters",
-        "(info.origin in origins or wanted.wants(record)):",
+        "(info.origin in origins or wanted.matches(record)):",
         "record.key == session_id.encode():",
         (_EXPLAIN + "test_letters_under_other_keys_belong_to_the_session_they_are_about",),
         "what was rejected under another key would seem never to have come",

@@ -110,7 +110,7 @@ MUTANTS = (
         "B15 B22 F2",
         "_read_time",
         "instant = record_time(record)",
-        """instant = __import__("consumer.contract.times").contract.rfc3339.time_from_ms(
+        """instant = __import__("consumer.contract.times").contract.times.time_from_ms(
     __import__("time").time_ns() // 1_000_000
 )""",
         (

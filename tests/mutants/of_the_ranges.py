@@ -14,7 +14,7 @@ _REQUEST = (
 )
 _STATE = "tests/unit/commands/replay/test_state_file.py::"
 _RANGES = "tests/unit/kafka/test_ranges.py::"
-_FILTERS = "tests/unit/commands/replay/test_filters.py::"
+_FILTERS = "tests/unit/commands/common/test_record_filter.py::"
 _REPLAY = "tests/integration/replay/test_replay.py::"
 _REPORT = "tests/unit/commands/replay/test_report.py::"
 
@@ -153,7 +153,7 @@ MUTANTS = (
         'sqlite3.connect("",',
         'sqlite3.connect(__import__("tempfile").mkdtemp() + "/scratch",',
         (
-            "tests/unit/commands/replay/test_on_disk.py::"
+            "tests/unit/commands/common/test_scratch.py::"
             "test_a_process_that_is_killed_leaves_nothing_of_what_people_said",
         ),
         "what people said would lie on a disk that nobody looks at, for ever",
@@ -185,8 +185,8 @@ end = end if bounds.to_ms is None else min(end, first + 3)""",
     Mutant(
         "what is read of a time is of that time",
         "F81",
-        "TimeFilter.wants",
-        "if not self.bounds.hold(record.timestamp_ms):",
+        "MessageFilter.matches",
+        "if not self._bounds.hold(record.timestamp_ms):",
         "if False:",
         (_FILTERS + "test_a_time_s_records_are_found_wherever_they_stand_and_the_others_counted",),
         "records would be applied again that nobody asked for",
@@ -219,7 +219,7 @@ end = end if bounds.to_ms is None else min(end, first + 3)""",
         '"SET altered = max(altered, excluded.altered)"',
         '"SET altered = excluded.altered"',
         (
-            "tests/unit/commands/replay/test_listed.py::"
+            "tests/unit/commands/common/test_record_list.py::"
             "test_of_a_record_that_is_listed_twice_altered_counts[lines1]",
         ),
         "an altered document would be applied to, and leave a dead letter",

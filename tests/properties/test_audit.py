@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from consumer.commands.audit.judging import RecordJudge
 from consumer.commands.audit.letters import DeadLetterIndex
-from consumer.commands.audit.problems import AuditProblem, ProblemList
+from consumer.commands.audit.problems import ProblemList
 from consumer.commands.audit.verdicts import AuditResult, Identity
+from consumer.commands.common.record_list import ListedRecord
 from consumer.contract import dead_letter as names
 from consumer.contract.decode import MAX_VALUE_BYTES
 from consumer.contract.record import Position, Record, TopicPartition
@@ -70,12 +71,12 @@ class Life:
         }
         return set(own) - kept
 
-    def audited(self) -> list[AuditProblem]:
+    def audited(self) -> list[ListedRecord]:
         """What an audit lists now."""
         with closing(sqlite3.connect(":memory:", isolation_level=None)) as database:
             return asyncio.run(self._audited(database))
 
-    async def _audited(self, database: sqlite3.Connection) -> list[AuditProblem]:
+    async def _audited(self, database: sqlite3.Connection) -> list[ListedRecord]:
         letters, problems = DeadLetterIndex(database, GROUP), ProblemList(database)
         logs, place = MemoryLogs(1, LETTERS), TopicPartition(LETTERS, 0)
         logs.begins[place], logs.records[place] = self.expired, self.letters
@@ -162,9 +163,9 @@ def test_exactly_what_was_deleted_and_altered_is_found(
     damage(data, life, done)
     life.expired = data.draw(st.integers(0, len(life.letters)))
     event(f"{bool(done.deleted)=} {bool(done.altered)=} {bool(life.without_letter)=}")
-    found: dict[AuditResult, list[AuditProblem]] = {}
+    found: dict[AuditResult, list[ListedRecord]] = {}
     for problem in life.audited():
-        found.setdefault(problem.result, []).append(problem)
+        found.setdefault(AuditResult(problem.problem), []).append(problem)
     assert {one.document for one in found.pop(AuditResult.MISSING, [])} == done.deleted
     assert {one.document for one in found.pop(AuditResult.ALTERED, [])} == done.altered
     unknown = {one.position for one in found.pop(AuditResult.UNKNOWN, [])}

@@ -15,9 +15,9 @@ from consumer.checks import CheckResult
 from consumer.commands import check, explain, show, status
 from consumer.commands.audit import audit_report
 from consumer.commands.audit.judging import JudgedRecord
-from consumer.commands.audit.problems import AuditProblem
 from consumer.commands.audit.verdicts import AuditResult, Judgement
 from consumer.commands.common.output import console
+from consumer.commands.common.record_list import ListedRecord, RecordProblem
 from consumer.commands.dead_letters import dead_letter_report as presenting
 from consumer.commands.dead_letters.dead_letter_groups import Groups
 from consumer.commands.dead_letters.dead_letter_record import DeadLetterRecord, read_letter
@@ -123,7 +123,7 @@ class Reader:
 async def _explain() -> None:
     info = origin_of(HEADERS)
     assert info is not None
-    write = EventWrite(HOSTILE, HOSTILE, PLACE, None)  # type: ignore[arg-type]  # not printed
+    write = EventWrite(HOSTILE, HOSTILE, b"")
     records = [JudgedRecord(RECORD, write, Judgement(AuditResult.MISSING, None, HOSTILE))]
     found = explain.Explained(HOSTILE, [PARTITION], records, [(RECORD, info)], SESSION, 1)
     await explain._print(console(), found, Reader().events(HOSTILE))
@@ -145,7 +145,12 @@ async def _check() -> None:
 
 
 async def _audit() -> None:
-    problem = AuditProblem(PLACE, AuditResult.MISSING, ("event", HOSTILE, HOSTILE), HOSTILE)
+    problem = ListedRecord.model_construct(
+        **PLACE._asdict(),
+        problem=RecordProblem.MISSING,
+        document=("event", HOSTILE, HOSTILE),
+        detail=HOSTILE,
+    )
     disagreement = audit_report.Disagreement(HOSTILE, 1, 2)
     counts = {PARTITION: Counter({AuditResult.MISSING: 1})}
     documents = {AuditResult.MISSING: 1, AuditResult.ALTERED: 0}

@@ -11,23 +11,30 @@ from datetime import UTC, datetime
 
 from consumer.app import until_answered
 from consumer.commands.audit.audit_report import AuditReport, Disagreements, print_audit
-from consumer.commands.audit.emitted import EmittedList, open_list
 from consumer.commands.audit.event_counts import EventCounts
 from consumer.commands.audit.judging import RecordJudge, answered, read_through
 from consumer.commands.audit.letters import DeadLetterIndex
 from consumer.commands.audit.problems import ProblemList
-from consumer.commands.consumed import Consumed, consumed_by_group
-from consumer.commands.replay.filters import TimeFilter
-from consumer.commands.replay.on_disk import scratch_database
-from consumer.commands.replay.progress import shown_progress
-from consumer.commands.replay.request import Request, check_selection
-from consumer.commands.replay.selection import Selected, select, selector_of
+from consumer.commands.common.output import show_progress
+from consumer.commands.common.record_list import RecordListWriter, open_record_list_writer
+from consumer.commands.common.record_selection import (
+    MessageFilter,
+    RecordSelection,
+    check_selection,
+    filter_of,
+)
+from consumer.commands.common.scratch import scratch_database
+from consumer.commands.common.selected_ranges import (
+    CommittedOffsets,
+    SelectedRanges,
+    fetch_committed_offsets,
+    select_ranges,
+)
 from consumer.contract.record import Record, TopicPartition
 from consumer.engine.retry import Backoff
 from consumer.errors import ExitCode, PreconditionError, SettingsError, TransientError
 from consumer.kafka.range_reader import RangeReader, open_range_reader
 from consumer.kafka.ranges import OffsetRange, offsets_of
-from consumer.kafka.selector import Selector
 from consumer.mongo.collections import Collections
 from consumer.mongo.session_reader import SessionReader, open_session_reader
 from consumer.mongo.store import open_store
@@ -43,7 +50,7 @@ BATCHES_AT_ONCE = 3
 class AuditRequest:
     """What is audited, and where the list of problems goes."""
 
-    selection: Request
+    selection: RecordSelection
     emit: str | None = None
     as_json: bool = False
 
@@ -85,7 +92,11 @@ async def audited(
     problems cannot be opened, ``ReportNotWrittenError`` where it cannot be written in the end.
     """
     async with AsyncExitStack() as stack:
-        emitted = None if request.emit is None else stack.enter_context(open_list(request.emit))
+        emitted = (
+            None
+            if request.emit is None
+            else stack.enter_context(open_record_list_writer(request.emit))
+        )
         database = stack.enter_context(scratch_database())
         reader = await until_answered(
             "Kafka", lambda: stack.enter_async_context(open_range_reader(settings.kafka)), settings
@@ -93,7 +104,7 @@ async def audited(
         store = await stack.enter_async_context(open_store(settings.mongo))
         sessions = await stack.enter_async_context(open_session_reader(settings.mongo))
         consumed = await until_answered(
-            "Kafka", lambda: consumed_by_group(settings.kafka), settings
+            "Kafka", lambda: fetch_committed_offsets(settings.kafka), settings
         )
         auditor = Auditor(settings, database, reader, store.collections, sessions, retention)
         return await auditor.run(request.selection, emitted, consumed)
@@ -127,7 +138,10 @@ class Auditor:
         self._done = 0
 
     async def run(
-        self, selection: Request, emitted: EmittedList | None, consumed: Consumed
+        self,
+        selection: RecordSelection,
+        emitted: RecordListWriter | None,
+        consumed: CommittedOffsets,
     ) -> AuditReport:
         """Audit what is selected of what is consumed.
 
@@ -145,12 +159,12 @@ class Auditor:
         not_read = list(self._reader.spoilt)
         self._reader.unread.clear()
         self._unseen = set(selection.sessions)
-        selector = selector_of(selection, None, selected.bounds)
-        unread = await self._read(selected.ranges, selector, consumed)
+        record_filter = filter_of(selection, selected.bounds)
+        unread = await self._read(selected.ranges, record_filter, consumed)
         left_out = selected.elsewhere
         if self._unseen and left_out:
             # Nothing where its key leads is no sign that there is nothing.
-            unread += await self._read(left_out, selector, consumed)
+            unread += await self._read(left_out, record_filter, consumed)
             left_out = ()
         not_read += self._reader.unread
         self._problems.settle_suspects()
@@ -166,7 +180,7 @@ class Auditor:
             ),
             not_in_the_log=sorted(self._unseen),
             left_out=len(left_out),
-            outside=selector.outside if isinstance(selector, TimeFilter) else 0,
+            outside=record_filter.outside,
             before=selected.before,
         )
         if emitted is not None:
@@ -176,7 +190,7 @@ class Auditor:
                 raise ReportNotWrittenError(error, report) from error
         return report
 
-    async def _select(self, selection: Request, now: datetime) -> Selected:
+    async def _select(self, selection: RecordSelection, now: datetime) -> SelectedRanges:
         sessions = selection.sessions
         came_from = await until_answered(
             "MongoDB", lambda: self._sessions.came_from(sessions), self._settings
@@ -184,12 +198,15 @@ class Auditor:
         topics = selection.topics or self._settings.kafka.topics
         return await until_answered(
             "Kafka",
-            lambda: select(self._reader, selection, topics, now, came_from),
+            lambda: select_ranges(self._reader, selection, topics, now, came_from),
             self._settings,
         )
 
     async def _read(
-        self, ranges: Sequence[OffsetRange], selector: Selector, consumed: Consumed
+        self,
+        ranges: Sequence[OffsetRange],
+        record_filter: MessageFilter,
+        consumed: CommittedOffsets,
     ) -> int:
         """Judge what the group has committed of the ranges; return how many offsets it has not.
 
@@ -202,9 +219,9 @@ class Auditor:
         running: set[asyncio.Task[None]] = set()
         self._done = 0
         try:
-            async with shown_progress("auditing", offsets_of(cut), lambda: self._done):
+            async with show_progress("auditing", offsets_of(cut), lambda: self._done):
                 async for partition, records in read_through(self._reader, cut, self._backoff):
-                    wanted = [record for record in records if selector.wants(record)]
+                    wanted = [record for record in records if record_filter.matches(record)]
                     running.add(asyncio.ensure_future(self._batch(partition, wanted, len(records))))
                     while len(running) >= BATCHES_AT_ONCE:
                         running = await wait_for_one(running)
@@ -228,7 +245,7 @@ class Auditor:
             self._unseen.difference_update(each.session_id or "" for each in judged)
         self._done += offsets
 
-    async def _compare_counts(self, now: datetime, consumed: Consumed) -> Disagreements:
+    async def _compare_counts(self, now: datetime, consumed: CommittedOffsets) -> Disagreements:
         """Compare ended sessions with their events.
 
         Where any has fewer than it says, what the group has not read is looked through for
@@ -239,7 +256,7 @@ class Auditor:
             ranges = await answered("Kafka", lambda: self._unread(consumed), self._backoff)
         return await self._counts.excused_by(read_through(self._reader, ranges, self._backoff))
 
-    async def _unread(self, consumed: Consumed) -> list[OffsetRange]:
+    async def _unread(self, consumed: CommittedOffsets) -> list[OffsetRange]:
         topics = self._settings.kafka.topics
         ranges = await self._reader.ranges(await self._reader.partitions_of(topics))
         return [

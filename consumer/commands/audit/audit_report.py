@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from rich.table import Table
 from rich.text import Text
 
-from consumer.commands.audit.problems import AuditProblem, ProblemList
-from consumer.commands.audit.verdicts import PROBLEMS, AuditResult
+from consumer.commands.audit.problems import ProblemList
+from consumer.commands.audit.verdicts import FINDINGS, AuditResult
 from consumer.commands.common.output import add_name_column, console
+from consumer.commands.common.record_list import ListedRecord
 from consumer.commands.replay.report import said_of_times
 from consumer.contract.record import TopicPartition
 from consumer.kafka.ranges import UnreadRange
@@ -59,7 +60,7 @@ class AuditReport:
 
     counts: Mapping[TopicPartition, Counter[AuditResult]]
     documents: Mapping[AuditResult, int]
-    problems: Sequence[AuditProblem]
+    problems: Sequence[ListedRecord]
     letters: int
     unread: int
     disagreements: Disagreements
@@ -85,7 +86,7 @@ class AuditReport:
         """Collect the result of an audit; ``unread``: offsets the group has not committed."""
         return AuditReport(
             problems.counts,
-            {kind: problems.documents(kind) for kind in PROBLEMS},
+            {kind: problems.documents(kind) for kind in FINDINGS},
             list(problems.listed(SHOWN)),
             letters,
             unread,
@@ -106,7 +107,7 @@ class AuditReport:
         Of a session without a record nothing is proven.
         """
         return bool(self.not_read or self.not_in_the_log) or any(
-            self.total[kind] for kind in PROBLEMS
+            self.total[kind] for kind in FINDINGS
         )
 
 
@@ -146,7 +147,7 @@ def _facts(report: AuditReport) -> dict[str, object]:
             }
             for part in report.not_read
         ],
-        "problems": [problem.facts() for problem in report.problems],
+        "problems": [problem.model_dump() for problem in report.problems],
         "sessionsNotInTheLog": list(report.not_in_the_log),
         "partitionsLeftOut": report.left_out,
         "eventCountDisagrees": {
@@ -177,13 +178,13 @@ def _print_tables(report: AuditReport) -> None:
         at = problem.position
         place = f"{printable(at.topic)}-{at.partition} @ {at.offset}"
         about = " ".join(map(printable, problem.document or ()))
-        out.print(Text(f"{problem.result}: {place}: {about}: {printable(problem.detail)}"))
+        out.print(Text(f"{problem.problem}: {place}: {about}: {printable(problem.detail)}"))
     out.print(Text("\n".join(_remarks(report))))
 
 
 def _cells(counts: Counter[AuditResult]) -> list[Text]:
     return [
-        Text(f"{counts[a]:,}", "bold red" if a in PROBLEMS and counts[a] else "") for a in COLUMNS
+        Text(f"{counts[a]:,}", "bold red" if a in FINDINGS and counts[a] else "") for a in COLUMNS
     ]
 
 

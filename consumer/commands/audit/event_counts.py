@@ -42,7 +42,9 @@ class EventCounts:
 
     def ended(self, session_ids: Iterable[str]) -> None:
         """Remember sessions whose events are to be counted."""
-        self._insert("INSERT OR IGNORE INTO ended VALUES (?)", ((one,) for one in session_ids))
+        self._database.executemany(
+            "INSERT OR IGNORE INTO ended VALUES (?)", ((one,) for one in session_ids)
+        )
 
     async def compare(self, now: datetime) -> bool:
         """Compare all; tell whether any session has fewer events than it says."""
@@ -60,7 +62,7 @@ class EventCounts:
                     self._expired += 1
                 elif stored != session.declared:
                     differing.append((session_id, session.declared, stored))
-            self._insert("INSERT INTO differing VALUES (?, ?, ?)", differing)
+            self._database.executemany("INSERT INTO differing VALUES (?, ?, ?)", differing)
         fewer = "SELECT 1 FROM differing WHERE stored < declared LIMIT 1"
         return self._database.execute(fewer).fetchone() is not None
 
@@ -90,11 +92,6 @@ class EventCounts:
                 return
             last = rows[-1][0]
             yield [row[0] for row in rows]
-
-    def _insert(self, statement: str, rows: Iterable[tuple[str | int, ...]]) -> None:
-        self._database.execute("BEGIN")
-        self._database.executemany(statement, rows)
-        self._database.execute("COMMIT")
 
 
 def _may_have_expired(session: EndedSession, now: datetime) -> bool:

@@ -56,9 +56,7 @@ class DeadLetterIndex:
             if info is not None and info.group == self._group:
                 rows.append((*info.origin, info.reason or _PRESENT))
         self.count += len(rows)
-        self._database.execute("BEGIN")
         self._database.executemany("INSERT OR REPLACE INTO letters VALUES (?, ?, ?, ?)", rows)
-        self._database.execute("COMMIT")
 
     def of(self, position: Position, timestamp_ms: int) -> DeadLetterEntry:
         """Return what is known of a record's dead letter.

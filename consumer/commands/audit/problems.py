@@ -6,9 +6,9 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
-from consumer.commands.audit.verdicts import PROBLEMS, AuditResult, Identity, Judgement
+from consumer.commands.audit.verdicts import FINDINGS, AuditResult, Judgement
+from consumer.commands.common.record_list import ListedRecord, RecordProblem
 from consumer.contract.record import Position, TopicPartition
 
 _OF_ALTERED = (
@@ -16,28 +16,7 @@ _OF_ALTERED = (
     "(SELECT document, written FROM problems WHERE result = 'altered')"
 )
 
-LISTED = (*PROBLEMS, AuditResult.SUSPECT)
-
-
-@dataclass(frozen=True, slots=True)
-class AuditProblem:
-    """One record with a problem."""
-
-    position: Position
-    result: AuditResult
-    document: Identity | None
-    detail: str
-
-    def facts(self) -> dict[str, object]:
-        """Return it as JSON has it, in a report as in the list for a replay."""
-        return {
-            "topic": self.position.topic,
-            "partition": self.position.partition,
-            "offset": self.position.offset,
-            "problem": self.result.value,
-            "document": self.document,
-            "detail": self.detail,
-        }
+LISTED = (*FINDINGS, AuditResult.SUSPECT)
 
 
 class ProblemList:
@@ -64,9 +43,7 @@ class ProblemList:
                 place = (*position, judged.result.value)
                 rows.append((*place, document, judged.detail, judged.part))
         if rows:
-            self._database.execute("BEGIN")
             self._database.executemany("INSERT INTO problems VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
-            self._database.execute("COMMIT")
 
     def settle_suspects(self) -> None:
         """Decide the conflicts without a letter, whether or not it may have expired.
@@ -102,17 +79,19 @@ class ProblemList:
         ).fetchone()
         return int(found[0])
 
-    def listed(self, limit: int = -1) -> Iterator[AuditProblem]:
+    def listed(self, limit: int = -1) -> Iterator[ListedRecord]:
         """Yield what was found by position, at most ``limit`` records."""
         rows = self._database.execute(
             "SELECT topic, part, place, result, document, detail FROM problems "
             "WHERE result <> 'suspect' ORDER BY topic, part, place LIMIT ?",
             (limit,),
         )
-        for topic, part, place, result, document, detail in rows:
-            yield AuditProblem(
-                Position(topic, part, place),
-                AuditResult(result),
-                tuple(json.loads(document)) if document else None,
-                detail,
+        for topic, part, place, account, document, detail in rows:
+            yield ListedRecord(
+                topic=topic,
+                partition=part,
+                offset=place,
+                problem=RecordProblem(account),
+                document=tuple(json.loads(document)) if document else None,
+                detail=detail,
             )

@@ -9,16 +9,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from consumer.app import dead_letters_of, until_answered
-from consumer.commands.replay.listed import ListedRecords, opened_list
-from consumer.commands.replay.on_disk import scratch_database
+from consumer.commands.common.record_list import ListedRecords, open_record_list
+from consumer.commands.common.scratch import scratch_database
+from consumer.commands.common.selected_ranges import SelectedRanges, select_ranges
 from consumer.commands.replay.remembered import Remembered
-from consumer.commands.replay.request import Request, selection_facts
-from consumer.commands.replay.selection import Selected, select, select_listed
+from consumer.commands.replay.request import ReplayRequest, selection_facts
 from consumer.commands.replay.state_file import Progress, StateFile
 from consumer.contract.dead_letter import DeadLetter
 from consumer.contract.record import TopicPartition
 from consumer.errors import PreconditionError
 from consumer.kafka.range_reader import RangeReader, open_range_reader
+from consumer.kafka.ranges import OffsetRange
 from consumer.kafka.topic_ids import Operation, TopicIds
 from consumer.kafka.topics import TopicDescription, open_admin
 from consumer.mongo.driver import MongoCollections
@@ -40,7 +41,7 @@ class Prepared:
     reader: RangeReader
     topic_ids: TopicIds
     whole: Progress
-    selected: Selected
+    selected: SelectedRanges
     listed: ListedRecords | None
     store: Store
     restoring: RestoringStore | None
@@ -48,7 +49,7 @@ class Prepared:
     state: StateFile | None
 
 
-async def prepared(settings: Settings, request: Request, stack: AsyncExitStack) -> Prepared:
+async def prepared(settings: Settings, request: ReplayRequest, stack: AsyncExitStack) -> Prepared:
     """Open everything on ``stack``, after its preconditions, and find out what is to be read.
 
     Raises ``SettingsError`` or ``PreconditionError``.
@@ -84,14 +85,14 @@ async def prepared(settings: Settings, request: Request, stack: AsyncExitStack) 
     return Prepared(reader, ids, whole, selected, listed, store, restoring, letters, state)
 
 
-def _load_list(request: Request, stack: AsyncExitStack) -> ListedRecords:
+def _load_list(request: ReplayRequest, stack: AsyncExitStack) -> ListedRecords:
     listed = ListedRecords(stack.enter_context(scratch_database()), repair=request.repair)
-    with opened_list(request.file or "") as file:
+    with open_record_list(request.file or "") as file:
         listed.load(file, request.file or "")
     return listed
 
 
-async def _came_from(settings: Settings, request: Request) -> Collection[TopicPartition]:
+async def _came_from(settings: Settings, request: ReplayRequest) -> Collection[TopicPartition]:
     """Return where the documents of the sessions asked for say that they came from."""
     if not request.sessions:
         return ()
@@ -103,19 +104,40 @@ async def _came_from(settings: Settings, request: Request) -> Collection[TopicPa
 
 async def _select(
     settings: Settings,
-    request: Request,
+    request: ReplayRequest,
     reader: RangeReader,
     listed: ListedRecords | None,
     now: datetime,
     came_from: Collection[TopicPartition],
-) -> Selected:
+) -> SelectedRanges:
     if listed is not None:
-        return await select_listed(reader, listed)
+        return await _select_listed(reader, listed)
     topics = request.topics or settings.kafka.topics
-    return await select(reader, request, topics, now, came_from)
+    return await select_ranges(reader, request, topics, now, came_from)
 
 
-async def _letters(settings: Settings, request: Request, stack: AsyncExitStack) -> DeadLetters:
+async def _select_listed(reader: RangeReader, listed: ListedRecords) -> SelectedRanges:
+    """Return what listed records span, as far as the logs reach.
+
+    Raises as ``select_ranges`` does.
+    """
+    existing = set(await reader.partitions_of(listed.topics))
+    spans = {part.partition: part for part in listed.ranges()}
+    logs = await reader.ranges([partition for partition in spans if partition in existing])
+    ranges = [
+        OffsetRange(
+            log.partition,
+            max(log.first, spans[log.partition].first),
+            min(log.end, spans[log.partition].end),
+        )
+        for log in logs
+    ]
+    return SelectedRanges(ranges)
+
+
+async def _letters(
+    settings: Settings, request: ReplayRequest, stack: AsyncExitStack
+) -> DeadLetters:
     if request.dry_run or not request.letters:
         return _NoLetters()
     topic = settings.dead_letters.topic
@@ -147,7 +169,7 @@ async def _reached(collections: MongoCollections) -> None:
 
 
 async def _store(
-    settings: Settings, request: Request, listed: ListedRecords | None, stack: AsyncExitStack
+    settings: Settings, request: ReplayRequest, listed: ListedRecords | None, stack: AsyncExitStack
 ) -> tuple[Store, RestoringStore | None]:
     opened = await stack.enter_async_context(open_store(settings.mongo))
     store: Store = opened

@@ -43,12 +43,10 @@ class Remembered:
         return found
 
     def _remember(self, contents: Mapping[Identity, bytes]) -> None:
-        self._database.execute("BEGIN")
         self._database.executemany(
             "INSERT OR REPLACE INTO remembered VALUES (?, ?)",
             ((_digest(identity), content) for identity, content in contents.items()),
         )
-        self._database.execute("COMMIT")
 
 
 def _digest(identity: Identity) -> bytes:

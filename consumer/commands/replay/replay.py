@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 
 from consumer import signals
@@ -14,14 +14,14 @@ from consumer.app import (
     planner_of,
     unless_stopped,
 )
-from consumer.commands.replay.filters import TimeFilter
+from consumer.commands.common.output import show_progress
+from consumer.commands.common.record_list import ListedRecords
+from consumer.commands.common.record_selection import MessageFilter, filter_of
 from consumer.commands.replay.observer import ReplayObserver
 from consumer.commands.replay.ordering import OrderedPipeline, OrderedStore
 from consumer.commands.replay.preparation import Prepared, prepared
-from consumer.commands.replay.progress import shown_progress
 from consumer.commands.replay.report import Report, print_report
-from consumer.commands.replay.request import Request, check_request
-from consumer.commands.replay.selection import selector_of
+from consumer.commands.replay.request import ReplayRequest, check_request
 from consumer.commands.replay.state_file import Progress
 from consumer.commands.replay.tally import Tally
 from consumer.contract.record import TopicPartition
@@ -37,10 +37,10 @@ from consumer.kafka.ranges import (
     BEGAN_ANEW,
     TOPIC_GONE,
     OffsetRange,
+    RecordFilter,
     UnreadRange,
     offsets_of,
 )
-from consumer.kafka.selector import Selector
 from consumer.kafka.throttle import Throttle
 from consumer.observability.logs import configure_logging, get_logger
 from consumer.settings import OnGap, Settings
@@ -55,7 +55,7 @@ NEVER_HOLDS = BreakerLimits(share=1.0, window=1, minimum=1)
 """Whoever asks for a range gets all of it: old conflicts are met again, however many."""
 
 
-async def replay(settings: Settings, request: Request) -> ExitCode:
+async def replay(settings: Settings, request: ReplayRequest) -> ExitCode:
     """Replay what is asked for, and print how it ended.
 
     ``FOUND`` as exit code where part of the ranges could not be read, listed records are gone,
@@ -73,7 +73,9 @@ async def replay(settings: Settings, request: Request) -> ExitCode:
     return report.exit_code
 
 
-async def carried_out(settings: Settings, request: Request, stop: asyncio.Event) -> Report | None:
+async def carried_out(
+    settings: Settings, request: ReplayRequest, stop: asyncio.Event
+) -> Report | None:
     """Replay until everything is done or ``stop`` is set; None where it had not begun by then.
 
     Raises ``SettingsError``, ``PreconditionError`` or ``IncidentError``.
@@ -87,7 +89,7 @@ async def carried_out(settings: Settings, request: Request, stop: asyncio.Event)
 
 
 async def _run(
-    settings: Settings, request: Request, opened: Prepared, stop: asyncio.Event
+    settings: Settings, request: ReplayRequest, opened: Prepared, stop: asyncio.Event
 ) -> Report:
     tally = Tally()
     whole = opened.whole
@@ -96,15 +98,15 @@ async def _run(
         for part in whole.ranges
     ]
     topics = _Topics(opened)
-    selector = selector_of(request, opened.listed, whole.bounds)
-    source = _source(settings, request, opened, left, selector)
+    record_filter = opened.listed or filter_of(request, whole.bounds)
+    source = _source(settings, request, opened, left, record_filter)
     begun = asyncio.get_running_loop().time()
     _announce(settings, request, left)
     drained = True
     if source.ends:
         planner = planner_of(settings, await asked_retention(settings))
         runner = _runner(settings, request, opened, source, tally, planner)
-        async with shown_progress(
+        async with show_progress(
             "dry run" if request.dry_run else "replay",
             offsets_of(whole.ranges),
             lambda: _done(whole.ranges, dict(whole.positions) | dict(source.positions)),
@@ -139,7 +141,7 @@ async def _run(
             *(part for part in source.unread if part.partition not in of_another),
             *made_again,
         ],
-        outside=selector.outside if isinstance(selector, TimeFilter) else 0,
+        outside=record_filter.outside if isinstance(record_filter, MessageFilter) else 0,
         before=opened.selected.before,
     )
 
@@ -185,7 +187,7 @@ class _Topics:
         )
 
 
-def _announce(settings: Settings, request: Request, left: Sequence[OffsetRange]) -> None:
+def _announce(settings: Settings, request: ReplayRequest, left: Sequence[OffsetRange]) -> None:
     names = [f"{part.partition.topic}-{part.partition.partition}" for part in left if part.offsets]
     get_logger().info(
         "replay_begins",
@@ -198,10 +200,10 @@ def _announce(settings: Settings, request: Request, left: Sequence[OffsetRange])
 
 def _source(
     settings: Settings,
-    request: Request,
+    request: ReplayRequest,
     opened: Prepared,
     left: Sequence[OffsetRange],
-    selector: Selector,
+    record_filter: RecordFilter,
 ) -> RangeSource:
     state, whole = opened.state, opened.whole
 
@@ -216,21 +218,21 @@ def _source(
         left,
         lanes=LANES_PER_WORKER * _workers(settings, request),
         max_batch_bytes=settings.engine.max_batch_bytes,
-        selector=selector,
+        record_filter=record_filter,
         throttle=Throttle(request.rate),
         keep=keep,
     )
     return source
 
 
-def _workers(settings: Settings, request: Request) -> int:
+def _workers(settings: Settings, request: ReplayRequest) -> int:
     """Return how many batches are written at once."""
     return request.workers or settings.engine.batches_in_flight
 
 
 def _runner(
     settings: Settings,
-    request: Request,
+    request: ReplayRequest,
     opened: Prepared,
     source: RangeSource,
     tally: Tally,
@@ -278,6 +280,15 @@ def _not_found(
     opened: Prepared, left: Sequence[OffsetRange], tally: Tally, *, finished: bool
 ) -> int:
     """Return how many listed records did not come: out of the logs, or in a hole of them."""
-    if opened.listed is None or not finished:
-        return opened.selected.gone
-    return opened.selected.gone + sum(map(opened.listed.wanted_in, left)) - tally.total.records
+    listed = opened.listed
+    if listed is None:
+        return 0
+    if finished:
+        met = tally.total.records + _wanted(listed, opened.whole.ranges) - _wanted(listed, left)
+    else:
+        met = _wanted(listed, opened.whole.ranges)
+    return _wanted(listed, listed.ranges()) - met
+
+
+def _wanted(listed: ListedRecords, ranges: Iterable[OffsetRange]) -> int:
+    return sum(map(listed.wanted_in, ranges))

@@ -14,8 +14,8 @@ from aiokafka import TopicPartition as ClientPartition
 
 from consumer.contract.record import TopicPartition
 from producer_tools.conversations import small_set
+from tests.e2e.environment import Environment
 from tests.e2e.processes import running_fleet
-from tests.e2e.sites import Site
 from tests.faults.kafka.clusters import mocked
 from tests.faults.kafka.engine import WatchedStore, event_keys, publish_events, running
 from tests.faults.kafka.frames import Api
@@ -36,12 +36,14 @@ FREEZE_DEADLINE = 40.0
 async def test_a_process_that_was_frozen_past_its_session_undoes_nothing_when_it_goes_on(
     kafka_bootstrap_servers: str, mongodb_uri: str, unique_name: str, tmp_path: Path, seed: int
 ) -> None:
-    site = Site(kafka_bootstrap_servers, mongodb_uri, unique_name, partitions=2)
-    await site.create_topics()
-    sent = await site.publish(small_set(seed, 60))
+    environment = Environment(kafka_bootstrap_servers, mongodb_uri, unique_name, partitions=2)
+    await environment.create_topics()
+    sent = await environment.publish(small_set(seed, 60))
     host, _, port = mongodb_uri.removeprefix("mongodb://").partition("/")[0].rpartition(":")
     async with proxied(host, int(port)) as proxy:
-        slow = site.seen_from(mongodb=mongodb_uri.replace(f"{host}:{port}", f"{host}:{proxy.port}"))
+        slow = environment.seen_from(
+            mongodb=mongodb_uri.replace(f"{host}:{port}", f"{host}:{proxy.port}")
+        )
         settings = {**slow.settings, "engine.max_poll_records": 20}
         async with running_fleet(settings, tmp_path) as fleet:
             frozen = await fleet.start()
@@ -51,13 +53,13 @@ async def test_a_process_that_was_frozen_past_its_session_undoes_nothing_when_it
             proxy.heal()
             other = await fleet.start("--exit-when-caught-up")
             assert await fleet.ended(other, seconds=FREEZE_DEADLINE) == 0
-            assert await site.lag() == 0
+            assert await environment.lag() == 0
             frozen.signal(signal.SIGCONT)
             await fleet.said(frozen, "partitions_revoked", seconds=FREEZE_DEADLINE)
             assert await fleet.stopped(frozen) == 0
-            assert await site.lag() == 0
-            assert not problems(sent, *await site.documents(), [])
-    await site.drop_database()
+            assert await environment.lag() == 0
+            assert not problems(sent, *await environment.documents(), [])
+    await environment.drop_database()
 
 
 @pytest.mark.reliability("F7")

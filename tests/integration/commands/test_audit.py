@@ -17,7 +17,7 @@ from consumer.commands.audit.audit import AuditRequest, audited
 from consumer.commands.audit.audit import audit as audit_command
 from consumer.commands.audit.audit_report import AuditReport
 from consumer.commands.audit.verdicts import AuditResult
-from consumer.commands.replay.request import Request
+from consumer.commands.replay.request import ReplayRequest
 from consumer.errors import SettingsError
 from consumer.state.outcomes import Outcome
 from tests.builders import completed, created, encoded, event, failed
@@ -26,11 +26,11 @@ from tests.integration.replay.logs import documents, home_of
 
 pytestmark = pytest.mark.real_kafka
 
-EVERYTHING = Request(everything=True)
+EVERYTHING = ReplayRequest(everything=True)
 
 
 async def audit(log: Log, *, emit: Path | None = None, **selection: Any) -> AuditReport:
-    request = AuditRequest(Request(**selection), None if emit is None else str(emit))
+    request = AuditRequest(ReplayRequest(**selection), None if emit is None else str(emit))
     return await audited(log.settings(), request)
 
 
@@ -69,10 +69,10 @@ async def test_what_was_deleted_and_what_was_altered_is_found_exactly_and_brough
     found = tmp_path / "problems.ndjson"
     report = await audit(log, emit=found)
     assert found_of(report) == {AuditResult.MISSING: 10, AuditResult.ALTERED: 5}
-    await log.replay(Request(file=str(found)))
+    await log.replay(ReplayRequest(file=str(found)))
     report = await audit(log)
     assert found_of(report) == {AuditResult.ALTERED: 5}
-    await log.replay(Request(file=str(found), repair=True))
+    await log.replay(ReplayRequest(file=str(found), repair=True))
     report = await audit(log)
     assert not report.found
     assert documents(log.uri, f"{log.name}-a") == original
@@ -102,7 +102,7 @@ def damage(log: Log, rng: Random, *, deleted: int, altered: int) -> None:
 
 
 async def test_a_rejected_record_without_its_dead_letter_is_missing(log: Log) -> None:
-    applied = await log.replay(Request(everything=True, letters=False))
+    applied = await log.replay(ReplayRequest(everything=True, letters=False))
     report = await audit(log)
     ended = applied.tally.total.outcomes
     assert (
@@ -126,7 +126,7 @@ async def test_a_session_that_is_gone_is_one_document_however_many_events_it_has
     found = tmp_path / "problems.ndjson"
     report = await audit(empty_log, emit=found)
     assert report.documents[AuditResult.MISSING] == 1
-    await empty_log.replay(Request(file=str(found)))
+    await empty_log.replay(ReplayRequest(file=str(found)))
     assert documents(empty_log.uri, f"{empty_log.name}-a") == original
 
 
@@ -169,7 +169,7 @@ async def test_a_conflict_of_one_half_of_a_session_is_not_explained_by_the_other
     await empty_log.publish(
         *[(empty_log.topics[0], home, b"s", encoded(message)) for message in said]
     )
-    await empty_log.replay(Request(everything=True, letters=False))
+    await empty_log.replay(ReplayRequest(everything=True, letters=False))
     with MongoClient[dict[str, Any]](empty_log.uri) as client:
         client[f"{empty_log.name}-a"].conversation_sessions.update_one({}, {"$set": altered})
     found = tmp_path / "problems.ndjson"
@@ -184,7 +184,7 @@ async def test_a_list_that_cannot_be_written_in_the_end_does_not_take_the_report
     empty_log: Log, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await empty_log.publish((empty_log.topics[0], home_of("s"), b"s", encoded(created("s"))))
-    request = AuditRequest(Request(), "/dev/full", as_json=True)
+    request = AuditRequest(ReplayRequest(), "/dev/full", as_json=True)
     with pytest.raises(SettingsError, match="--emit /dev/full cannot be written"):
         await audit_command(empty_log.settings(), request, None)
     assert json.loads(capsys.readouterr().out)["total"]["missing"] == 1
@@ -234,7 +234,7 @@ async def test_once_letters_have_expired_only_theirs_are_unknown_and_a_replay_se
     assert report.found
     assert report.documents[AuditResult.MISSING] == 1
     assert report.total[AuditResult.UNKNOWN] + report.total[AuditResult.MISSING] >= rejected + 1
-    await log.replay(Request(file=str(emitted)))
+    await log.replay(ReplayRequest(file=str(emitted)))
     assert not (await audit(log)).found
 
 
@@ -252,7 +252,7 @@ async def test_what_was_altered_is_found_after_a_plain_replay_has_passed_over_it
     emitted = tmp_path / "problems.ndjson"
     report = await audit(log, emit=emitted)
     assert found_of(report) == {AuditResult.ALTERED: 1}
-    await log.replay(Request(file=str(emitted), repair=True))
+    await log.replay(ReplayRequest(file=str(emitted), repair=True))
     assert documents(log.uri, f"{log.name}-a") == original
 
 
@@ -302,7 +302,7 @@ async def test_after_partitions_were_added_sessions_are_found_where_they_lie(
     log.drop("a")
     report = await audit(log, sessions=(moved[0],))
     assert report.total == {AuditResult.MISSING: 1}
-    replayed = await log.replay(Request(sessions=(moved[0],)))
+    replayed = await log.replay(ReplayRequest(sessions=(moved[0],)))
     assert replayed.tally.total.outcomes == {Outcome.APPLIED: 1}
     report = await audit(log, sessions=(moved[0],))
     assert report.total == {AuditResult.APPLIED: 1}

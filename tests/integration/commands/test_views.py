@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from consumer.commands.check import check_everything
 from consumer.commands.explain import explain
-from consumer.commands.replay.request import Request
+from consumer.commands.replay.request import ReplayRequest
 from consumer.commands.show import show_session
 from consumer.commands.status import show_status
 from consumer.errors import ExitCode, PreconditionError
@@ -39,7 +39,7 @@ async def publish_conversation(log: Log, session_id: str, events: int) -> None:
     ]
     await log.publish(*[(log.topics[0], home, key, encoded(message)) for message in said])
     await log.publish((log.topics[1], home, key, b"not JSON"))
-    await log.replay(Request(everything=True))
+    await log.replay(ReplayRequest(everything=True))
 
 
 # --- show -------------------------------------------------------------------------------
@@ -64,7 +64,7 @@ async def test_an_unknown_session_is_exit_code_1(empty_log: Log, capsys: Capture
 async def test_what_was_said_cannot_steer_the_terminal(empty_log: Log, capsys: Captured) -> None:
     nasty = event("s", "e", payload={"text": "\x1b[2Jgone\nnext"})
     await empty_log.publish((empty_log.topics[1], home_of("s"), b"s", encoded(nasty)))
-    await empty_log.replay(Request(everything=True))
+    await empty_log.replay(ReplayRequest(everything=True))
     await show_session(empty_log.settings(), "s", as_json=False)
     assert "\\x1b[2Jgone\\nnext" in capsys.readouterr().out
 
@@ -86,7 +86,7 @@ async def test_everything_about_a_session_is_on_one_screen(
     empty_log: Log, capsys: Captured
 ) -> None:
     await publish_conversation(empty_log, "s", 2)
-    request = Request(sessions=("s",))
+    request = ReplayRequest(sessions=("s",))
     capsys.readouterr()
     assert await explain(empty_log.settings(), request, None, as_json=True) is ExitCode.DONE
     found = json.loads(capsys.readouterr().out)
@@ -103,7 +103,7 @@ async def test_everything_about_a_session_is_on_one_screen(
 
 
 async def test_a_session_nobody_knows_is_exit_code_1(empty_log: Log) -> None:
-    request = Request(sessions=("nobody",))
+    request = ReplayRequest(sessions=("nobody",))
     assert await explain(empty_log.settings(), request, None, as_json=True) is ExitCode.FOUND
 
 
@@ -112,13 +112,13 @@ async def test_a_record_that_the_group_has_not_read_yet_is_unread_and_not_missin
 ) -> None:
     topic, home = empty_log.topics[0], home_of("s")
     await empty_log.publish((topic, home, b"s", encoded(created("s"))))
-    await empty_log.replay(Request(everything=True))
+    await empty_log.replay(ReplayRequest(everything=True))
     later = [event("s", "e"), created("s", language="de"), created("s")]
     values = [*map(encoded, later), b"not JSON"]
     await empty_log.publish(*[(topic, home, b"s", value) for value in values])
     await commit(empty_log, TopicPartition(topic, home), 2)
     capsys.readouterr()
-    request = Request(sessions=("s",))
+    request = ReplayRequest(sessions=("s",))
     await explain(empty_log.settings(), request, None, as_json=True)
     records = json.loads(capsys.readouterr().out)["records"]
     outcomes = ["applied", "missing", "unread", "duplicate", "unread"]
@@ -202,7 +202,7 @@ async def test_the_dead_letter_topic_takes_the_largest_record_also_where_no_topi
 
 
 async def test_where_all_is_in_order_the_check_passes(log: Log, capsys: Captured) -> None:
-    await log.replay(Request(everything=True))
+    await log.replay(ReplayRequest(everything=True))
     capsys.readouterr()
     code, found = await checked(log.settings(), capsys)
     failed = [finding for finding in found.values() if finding["status"] == "failed"]

@@ -14,7 +14,7 @@ from pymongo import MongoClient
 
 from consumer.commands.replay.replay import carried_out
 from consumer.commands.replay.report import Report
-from consumer.commands.replay.request import Request
+from consumer.commands.replay.request import ReplayRequest
 from consumer.kafka.range_reader import open_range_reader
 from consumer.settings import (
     DeadLetterSettings,
@@ -63,7 +63,7 @@ class Log:
         }
         return Settings(**(usual | groups))
 
-    async def replay(self, request: Request, database: str = "a", **groups: Any) -> Report:
+    async def replay(self, request: ReplayRequest, database: str = "a", **groups: Any) -> Report:
         report = await carried_out(self.settings(database, **groups), request, asyncio.Event())
         assert report is not None
         return report

@@ -20,7 +20,7 @@ from consumer.commands.audit.verdicts import AuditResult
 from consumer.commands.replay import replay
 from consumer.commands.replay.replay import carried_out
 from consumer.commands.replay.report import Report
-from consumer.commands.replay.request import Request
+from consumer.commands.replay.request import ReplayRequest
 from consumer.contract.messages import MessageKind
 from consumer.contract.rejection import Reason
 from consumer.errors import ExitCode, PreconditionError, SettingsError
@@ -32,7 +32,7 @@ from tests.integration.replay.conftest import Log
 from tests.integration.replay.logs import PARTITIONS, documents, home_of
 from tests.servers.topics import create_topics, delete_topic
 
-EVERYTHING = Request(everything=True)
+EVERYTHING = ReplayRequest(everything=True)
 
 
 def ends(report: Report) -> dict[Any, Any]:
@@ -58,17 +58,17 @@ async def test_a_rebuild_in_another_database_leaves_the_same_documents(log: Log)
 @pytest.mark.parametrize("workers", [1, 3])
 async def test_a_dry_run_predicts_exactly_what_the_next_run_does(log: Log, workers: int) -> None:
     # Some of the log is applied already, so that every answer is possible.
-    await log.replay(Request(to_offset=40))
-    said = await log.replay(Request(everything=True, dry_run=True, workers=workers))
+    await log.replay(ReplayRequest(to_offset=40))
+    said = await log.replay(ReplayRequest(everything=True, dry_run=True, workers=workers))
     before = documents(log.uri, f"{log.name}-a")
-    done = await log.replay(Request(everything=True, workers=workers))
+    done = await log.replay(ReplayRequest(everything=True, workers=workers))
     assert ends(done) == ends(said)
     assert before != documents(log.uri, f"{log.name}-a")
     assert set(done.tally.total.outcomes) == set(Outcome)
 
 
 async def test_a_dry_run_writes_nothing_anywhere(log: Log) -> None:
-    await log.replay(Request(everything=True, dry_run=True))
+    await log.replay(ReplayRequest(everything=True, dry_run=True))
     with MongoClient[dict[str, Any]](log.uri) as client:
         assert f"{log.name}-a" not in client.list_database_names()
     assert await log.letters_sent() == 0
@@ -88,7 +88,7 @@ async def test_a_second_replay_finds_everything_there_and_every_old_conflict(log
 
 
 async def test_without_a_dead_letter_topic_they_are_only_counted(log: Log) -> None:
-    report = await log.replay(Request(everything=True, letters=False))
+    report = await log.replay(ReplayRequest(everything=True, letters=False))
     assert report.tally.total.reasons.total() > 0
     assert report.dead_letters is None
     assert await log.letters_sent() == 0
@@ -125,7 +125,7 @@ async def test_records_that_come_meanwhile_are_left_to_the_group(empty_log: Log)
     await empty_log.publish(*[(*place, encoded(event("s", f"e{n}"))) for n in range(200)])
     stop = asyncio.Event()
     running = asyncio.ensure_future(
-        carried_out(empty_log.settings(), Request(everything=True, rate=100), stop)
+        carried_out(empty_log.settings(), ReplayRequest(everything=True, rate=100), stop)
     )
     await empty_log.something_is_stored("a")
     await empty_log.publish((*place, encoded(event("s", "late"))))
@@ -164,7 +164,7 @@ async def test_a_log_that_ends_in_an_aborted_transaction_is_replayed_to_its_end(
 async def test_of_one_session_only_its_partitions_are_read(tidy_log: Log) -> None:
     log = tidy_log
     # All that lies in the other topic under keys of its own would tell to look everywhere.
-    report = await log.replay(Request(sessions=("session-3",), topics=(log.topics[0],)))
+    report = await log.replay(ReplayRequest(sessions=("session-3",), topics=(log.topics[0],)))
     home = home_of("session-3")
     assert [part.partition for part in report.ranges] == [(log.topics[0], home)]
     stored = documents(log.uri, f"{log.name}-a")
@@ -177,21 +177,21 @@ async def test_of_one_session_only_its_partitions_are_read(tidy_log: Log) -> Non
 async def test_where_keys_do_not_lead_to_a_sessions_records_every_partition_is_read(
     log: Log,
 ) -> None:
-    report = await log.replay(Request(sessions=("session-3",)))
+    report = await log.replay(ReplayRequest(sessions=("session-3",)))
     assert len(report.ranges) == len(log.topics) * PARTITIONS
     own = [one for one in log.records if b'"session-3"' in (one[3] or b"")]
     assert report.tally.total.records == len(own)
 
 
 async def test_of_one_type_only_its_messages_are_applied(log: Log) -> None:
-    report = await log.replay(Request(kinds=(MessageKind.SESSION_CREATED,)))
+    report = await log.replay(ReplayRequest(kinds=(MessageKind.SESSION_CREATED,)))
     of_type = [one for one in log.records if b'"session.created"' in (one[3] or b"")]
     assert report.tally.total.records == len(of_type)
     assert documents(log.uri, f"{log.name}-a")["conversation_events"] == []
 
 
 async def test_offsets_topics_and_partitions_narrow_it_down(log: Log) -> None:
-    request = Request(topics=log.topics[1:], partitions=(1,), from_offset=3, to_offset=9)
+    request = ReplayRequest(topics=log.topics[1:], partitions=(1,), from_offset=3, to_offset=9)
     report = await log.replay(request)
     assert [(part.partition, part.first, part.end) for part in report.ranges] == [
         ((log.topics[1], 1), 3, 9)
@@ -209,8 +209,8 @@ async def test_a_time_selects_the_records_stamped_since_then(empty_log: Log) -> 
     moment = (
         f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(border // 1000))}.{border % 1000:03}Z"
     )
-    await empty_log.replay(Request(from_time=moment), "a")
-    await empty_log.replay(Request(to_time=moment), "b")
+    await empty_log.replay(ReplayRequest(from_time=moment), "a")
+    await empty_log.replay(ReplayRequest(to_time=moment), "b")
     for database, event_id in (("a", "after"), ("b", "before")):
         (entry,) = documents(empty_log.uri, f"{empty_log.name}-{database}")["conversation_events"]
         assert entry["eventId"] == event_id
@@ -234,13 +234,13 @@ def written(milliseconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(milliseconds / 1000))
 
 
-async def oddly_stamped(log: Log) -> Request:
+async def oddly_stamped(log: Log) -> ReplayRequest:
     """Twenty events of a time, one after a fast clock's; the request is for that time."""
     first = (int(time.time()) - 7200) * 1000
     stamps = [first + number * 1000 for number in range(20)]
     stamps[3] += 3_000_000
     await stamped(log, [first - 5000, *stamps, first + 60_000, first + 7000])
-    return Request(from_time=written(first), to_time=written(first + 20_000))
+    return ReplayRequest(from_time=written(first), to_time=written(first + 20_000))
 
 
 @pytest.mark.reliability("F81")
@@ -277,23 +277,23 @@ async def test_a_time_so_long_ago_is_the_one_it_was_when_the_replay_began(
 ) -> None:
     log, state, now = empty_log, tmp_path / "state", int(time.time() * 1000)
     await stamped(log, [now - 1000 * number for number in range(5)])
-    request = Request(to_time="0s ago", state=str(state), letters=False)
+    request = ReplayRequest(to_time="0s ago", state=str(state), letters=False)
     await log.replay(request)
     begun_anew(state, now - 2500)
     assert (await log.replay(request)).outside == 3
 
 
 async def test_an_empty_selection_is_done_at_once(log: Log) -> None:
-    report = await log.replay(Request(from_offset=1_000_000))
+    report = await log.replay(ReplayRequest(from_offset=1_000_000))
     assert report.complete
     assert report.tally.total.records == 0
 
 
 async def test_a_missing_topic_or_partition_is_named(log: Log) -> None:
     with pytest.raises(PreconditionError, match="no such topic: missing"):
-        await log.replay(Request(topics=("missing",)))
+        await log.replay(ReplayRequest(topics=("missing",)))
     with pytest.raises(SettingsError, match="--partition 7"):
-        await log.replay(Request(partitions=(0, 7)))
+        await log.replay(ReplayRequest(partitions=(0, 7)))
 
 
 # --- interruptions ----------------------------------------------------------------------
@@ -304,7 +304,7 @@ async def test_a_replay_that_is_stopped_goes_on_from_its_state(
 ) -> None:
     log, state = tidy_log, str(tmp_path / "state")
     stop = asyncio.Event()
-    slow = Request(everything=True, state=state, rate=400, letters=False)
+    slow = ReplayRequest(everything=True, state=state, rate=400, letters=False)
     running = asyncio.ensure_future(carried_out(log.settings("b"), slow, stop))
     await log.something_is_stored("b")
     stop.set()
@@ -312,7 +312,7 @@ async def test_a_replay_that_is_stopped_goes_on_from_its_state(
     assert stopped is not None
     assert not stopped.complete
     assert 0 < stopped.tally.total.records < len(log.records)
-    rest = await log.replay(Request(everything=True, state=state, letters=False), "b")
+    rest = await log.replay(ReplayRequest(everything=True, state=state, letters=False), "b")
     assert rest.complete
     assert rest.tally.total.records == len(log.records) - stopped.tally.total.records
     await log.replay(EVERYTHING, "a")
@@ -361,7 +361,7 @@ async def test_a_state_that_cannot_be_written_ends_the_command_before_anything_i
     log: Log, tmp_path: Path
 ) -> None:
     with pytest.raises(SettingsError, match="cannot be written"):
-        await log.replay(Request(everything=True, state=str(tmp_path / "missing" / "state")))
+        await log.replay(ReplayRequest(everything=True, state=str(tmp_path / "missing" / "state")))
     assert documents(log.uri, f"{log.name}-a")["conversation_events"] == []
 
 
@@ -382,7 +382,7 @@ async def test_no_share_of_dead_letters_holds_up_a_replay(empty_log: Log) -> Non
 
 
 async def test_a_finished_state_has_nothing_left_to_do(log: Log, tmp_path: Path) -> None:
-    request = Request(everything=True, state=str(tmp_path / "state"))
+    request = ReplayRequest(everything=True, state=str(tmp_path / "state"))
     await log.replay(request)
     await log.publish((log.topics[1], 0, b"s", encoded(event("s", "later"))))
     again = await log.replay(request)
@@ -392,9 +392,9 @@ async def test_a_finished_state_has_nothing_left_to_do(log: Log, tmp_path: Path)
 
 async def test_a_state_of_another_selection_is_refused(log: Log, tmp_path: Path) -> None:
     state = str(tmp_path / "state")
-    await log.replay(Request(partitions=(0,), state=state))
+    await log.replay(ReplayRequest(partitions=(0,), state=state))
     with pytest.raises(SettingsError, match="--partition differs"):
-        await log.replay(Request(partitions=(1,), state=state))
+        await log.replay(ReplayRequest(partitions=(1,), state=state))
 
 
 @pytest.mark.real_kafka
@@ -409,7 +409,7 @@ async def test_a_topic_that_goes_while_it_is_read_ends_the_replay_with_a_finding
     log, place = empty_log, (empty_log.topics[1], 0, b"s")
     await log.publish(*[(*place, encoded(event("s", f"e{n}"))) for n in range(300)])
     running = asyncio.ensure_future(
-        carried_out(log.settings(), Request(everything=True, rate=20), asyncio.Event())
+        carried_out(log.settings(), ReplayRequest(everything=True, rate=20), asyncio.Event())
     )
     await log.something_is_stored("a")
     await delete_topic(log.servers, place[0])
@@ -441,8 +441,8 @@ async def test_missing_documents_come_back_by_their_positions(log: Log, tmp_path
         events.delete_many({"_id": {"$in": [one["_id"] for one in gone]}})
     origins = [one["from"] for one in gone]
     places = [(o["topic"], o["partition"], o["offset"], "missing") for o in origins]
-    request = Request(file=listed(tmp_path / "list", *reversed(places)))
-    said = await log.replay(Request(file=request.file, dry_run=True))
+    request = ReplayRequest(file=listed(tmp_path / "list", *reversed(places)))
+    said = await log.replay(ReplayRequest(file=request.file, dry_run=True))
     done = await log.replay(request)
     assert ends(done) == ends(said)
     assert done.tally.total.outcomes == {Outcome.APPLIED: 25}
@@ -479,7 +479,7 @@ async def test_altered_documents_are_left_alone_unless_they_are_to_be_repaired(
 ) -> None:
     places, _ = await altered_log(empty_log)
     before = documents(empty_log.uri, f"{empty_log.name}-a")
-    report = await empty_log.replay(Request(file=listed(tmp_path / "list", *places)))
+    report = await empty_log.replay(ReplayRequest(file=listed(tmp_path / "list", *places)))
     assert report.left_out == 4
     assert report.tally.total.records == 0
     assert documents(empty_log.uri, f"{empty_log.name}-a") == before
@@ -490,8 +490,8 @@ async def test_altered_documents_are_put_back_by_the_record_they_came_from(
 ) -> None:
     places, true = await altered_log(empty_log)
     file = listed(tmp_path / "list", *places)
-    said = await empty_log.replay(Request(file=file, repair=True, dry_run=True))
-    done = await empty_log.replay(Request(file=file, repair=True))
+    said = await empty_log.replay(ReplayRequest(file=file, repair=True, dry_run=True))
+    done = await empty_log.replay(ReplayRequest(file=file, repair=True))
     assert ends(done) == ends(said)
     assert (done.restored, said.restored) == (3, 3)
     assert done.tally.total.outcomes == {Outcome.APPLIED: 3, Outcome.CONFLICT: 1}
@@ -508,6 +508,6 @@ async def test_listed_records_that_the_log_does_not_hold_are_counted(
 ) -> None:
     topic = log.topics[0]
     places = [(topic, 0, 0, "missing"), (topic, 0, 10**9, "missing"), (topic, 8, 1, "missing")]
-    report = await log.replay(Request(file=listed(tmp_path / "list", *places)))
+    report = await log.replay(ReplayRequest(file=listed(tmp_path / "list", *places)))
     assert report.not_found == 2
     assert report.tally.total.records == 1

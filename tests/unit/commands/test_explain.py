@@ -13,9 +13,9 @@ import pytest
 from rich.console import Console
 
 from consumer.commands.audit.verdicts import AuditResult
-from consumer.commands.consumed import Consumed
+from consumer.commands.common.record_selection import RecordSelection
+from consumer.commands.common.selected_ranges import CommittedOffsets
 from consumer.commands.explain import Explained, Explainer, _events, _paged, _sent_back
-from consumer.commands.replay.request import Request
 from consumer.contract.dead_letter import dead_letter
 from consumer.contract.record import Record, TopicPartition
 from consumer.contract.rejection import Reason, Rejected
@@ -70,8 +70,8 @@ class World:
             explainer = Explainer(
                 SETTINGS, database, self.logs.reader, self.collections, self.sessions.reader, None
             )
-            request = Request(sessions=(session_id,), **selection)
-            return await explainer.explained(request, Consumed({}))
+            request = RecordSelection(sessions=(session_id,), **selection)
+            return await explainer.explained(request, CommittedOffsets({}))
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from random import Random
 
 import pytest
 
+from consumer.commands.common.record_selection import MessageFilter
 from consumer.contract.record import Record, TopicPartition
 from consumer.errors import TransientError, UndecodableError
 from consumer.kafka import range_source
@@ -21,9 +22,9 @@ from consumer.kafka.ranges import (
     ENDS_BEFORE,
     TOPIC_GONE,
     OffsetRange,
+    RecordFilter,
     UnreadRange,
 )
-from consumer.kafka.selector import AllRecords, Selector
 from consumer.kafka.throttle import Throttle
 from consumer.ports import Gap, Start
 
@@ -150,10 +151,10 @@ class Only:
         self.offsets = sorted(offsets)
         self.tells = tells
 
-    def wants(self, record: Record) -> bool:
+    def matches(self, record: Record) -> bool:
         return record.offset in self.offsets
 
-    def next_wanted(self, partition: TopicPartition, offset: int) -> int | None:
+    def next_match(self, partition: TopicPartition, offset: int) -> int | None:
         if not self.tells:
             return offset
         return next((wanted for wanted in self.offsets if wanted >= offset), None)
@@ -166,7 +167,7 @@ class Reading:
         self,
         client: FakeClient,
         *ranges: OffsetRange,
-        selector: Selector | None = None,
+        record_filter: RecordFilter | None = None,
         lanes: int = 1,
         rate: float | None = None,
     ) -> None:
@@ -178,7 +179,7 @@ class Reading:
             ranges,
             lanes=lanes,
             max_batch_bytes=1_000_000,
-            selector=selector or AllRecords(),
+            record_filter=record_filter or MessageFilter(),
             throttle=Throttle(rate),
             keep=self._keep,
         )
@@ -330,7 +331,7 @@ async def test_of_deleted_offsets_only_those_of_the_range_are_missed() -> None:
 async def test_what_nobody_wanted_is_not_missed() -> None:
     client = FakeClient({P0: range(60)})
     client.beginning, client.moves_on_in_silence = 40, True
-    reading = Reading(client, OffsetRange(P0, 0, 60), selector=Only([50], tells=True))
+    reading = Reading(client, OffsetRange(P0, 0, 60), record_filter=Only([50], tells=True))
     assert await reading.all() == {0: [50]}
     assert (reading.gaps, reading.source.unread) == ([], [])
 
@@ -388,7 +389,7 @@ async def test_a_partition_that_is_refused_keeps_no_other_from_being_read() -> N
 
 async def test_what_is_not_wanted_is_left_out_and_its_progress_kept() -> None:
     client = FakeClient({P0: range(30_000)})
-    reading = Reading(client, OffsetRange(P0, 0, 30_000), selector=Only([15_000]))
+    reading = Reading(client, OffsetRange(P0, 0, 30_000), record_filter=Only([15_000]))
     await reading.begin()
     assert await reading.poll() == {0: [15_000]}
     reading.source.keep()
@@ -415,7 +416,7 @@ async def test_records_in_flight_are_not_yet_progress() -> None:
 async def test_single_records_far_apart_are_sought() -> None:
     wanted = [3, 2 * WORTH_A_SEEK, 90_000]
     client = FakeClient({P0: range(100_000)})
-    reading = Reading(client, OffsetRange(P0, 0, 100_000), selector=Only(wanted, tells=True))
+    reading = Reading(client, OffsetRange(P0, 0, 100_000), record_filter=Only(wanted, tells=True))
     assert await reading.all() == {0: wanted}
     assert client.fetched < 100
     assert (P0, 90_000) in client.seeks
@@ -423,7 +424,7 @@ async def test_single_records_far_apart_are_sought() -> None:
 
 async def test_behind_the_last_wanted_record_nothing_is_fetched() -> None:
     client = FakeClient({P0: range(100_000)})
-    reading = Reading(client, OffsetRange(P0, 0, 100_000), selector=Only([3], tells=True))
+    reading = Reading(client, OffsetRange(P0, 0, 100_000), record_filter=Only([3], tells=True))
     await reading.all()
     assert client.fetched <= 10
     assert reading.source.position(P0) == 100_000

@@ -45,6 +45,13 @@ def test_an_event_becomes_one_document_that_says_where_it_came_from() -> None:
     }
 
 
+def test_an_event_tells_its_origin_and_does_not_print_its_document() -> None:
+    source = record(2**40, partition=2)
+    written = event_write(event("s", "e", {"text": "a caller's words"}), source)
+    assert written.position == source.position
+    assert "words" not in repr(written)
+
+
 def test_a_creation_sets_what_only_a_creation_knows() -> None:
     written = create_write(created(metadata={"a": {"$date": "x"}}), record(3, topic=SESSIONS))
     assert decoded(written.content) == {

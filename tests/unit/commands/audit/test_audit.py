@@ -13,8 +13,8 @@ import pytest
 from consumer.commands.audit.audit import Auditor
 from consumer.commands.audit.audit_report import AuditReport
 from consumer.commands.audit.verdicts import AuditResult
-from consumer.commands.consumed import Consumed
-from consumer.commands.replay.request import Request
+from consumer.commands.common.record_selection import RecordSelection
+from consumer.commands.common.selected_ranges import CommittedOffsets
 from consumer.contract.record import Record, TopicPartition
 from consumer.errors import TransientError
 from consumer.mongo.store import MongoStore
@@ -38,7 +38,7 @@ class World:
         self.logs = MemoryLogs(1, SESSIONS, EVENTS, LETTERS)
         self.collections = MemoryCollections()
         self.sessions = MemorySessions(self.collections)
-        self.consumed = Consumed({})
+        self.consumed = CommittedOffsets({})
 
     async def say(self, *messages: dict[str, Any], retention: Retention | None = None) -> None:
         """Publish messages and apply them."""
@@ -66,7 +66,7 @@ class World:
             auditor = Auditor(
                 SETTINGS, database, self.logs.reader, self.collections, self.sessions.reader, None
             )
-            return await auditor.run(Request(**selection), None, self.consumed)
+            return await auditor.run(RecordSelection(**selection), None, self.consumed)
 
 
 @pytest.fixture
@@ -171,7 +171,9 @@ async def test_events_that_the_group_has_not_read_are_no_disagreement(world: Wor
     await world.say(created(), event("s", "1"), completed("s", eventCount=3))
     world.logs.publish(EVENTS, b"s", encoded(event("s", "2")))
     world.logs.publish(EVENTS, b"s", encoded(event("s", "3")))
-    world.consumed = Consumed({TopicPartition(SESSIONS, 0): 2, TopicPartition(EVENTS, 0): 1})
+    world.consumed = CommittedOffsets(
+        {TopicPartition(SESSIONS, 0): 2, TopicPartition(EVENTS, 0): 1}
+    )
     counts = (await world.audit(topics=(SESSIONS,))).disagreements
     assert (counts.total, counts.unread) == (0, 1)
 
@@ -180,7 +182,9 @@ async def test_events_that_the_group_has_not_read_are_no_disagreement(world: Wor
 async def test_fewer_events_are_a_disagreement_though_others_are_unread(world: World) -> None:
     await world.say(created(), event("s", "1"), completed("s", eventCount=3))
     world.logs.publish(EVENTS, b"t", encoded(event("t", "2")))
-    world.consumed = Consumed({TopicPartition(SESSIONS, 0): 2, TopicPartition(EVENTS, 0): 1})
+    world.consumed = CommittedOffsets(
+        {TopicPartition(SESSIONS, 0): 2, TopicPartition(EVENTS, 0): 1}
+    )
     counts = (await world.audit()).disagreements
     assert [(one.declared, one.stored) for one in counts.first] == [(3, 1)]
     assert counts.unread == 0

@@ -82,8 +82,8 @@ class Case:
         self.problems.settle_suspects()
         return AuditReport.of(self.problems, 0, 0, Disagreements(0, []), 1.0)
 
-    def emitted(self) -> list[tuple[int, AuditResult]]:
-        return [(one.position.offset, one.result) for one in self.problems.listed()]
+    def emitted(self) -> list[tuple[int, str]]:
+        return [(one.position.offset, one.problem) for one in self.problems.listed()]
 
     def alter_event(self, **fields: Any) -> None:
         ((key, document),) = self.collections.events.items()

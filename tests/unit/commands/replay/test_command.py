@@ -6,17 +6,17 @@ import pytest
 
 from consumer import cli, signals
 from consumer.commands.replay import replay as module
-from consumer.commands.replay.request import Request
+from consumer.commands.replay.request import ReplayRequest
 from consumer.contract.messages import MessageKind
 from consumer.errors import ExitCode
 from consumer.settings import Settings
 
 
-def asked(monkeypatch: pytest.MonkeyPatch, *options: str) -> tuple[Settings, Request]:
+def asked(monkeypatch: pytest.MonkeyPatch, *options: str) -> tuple[Settings, ReplayRequest]:
     """What ``consumer replay`` is asked for by these options."""
-    calls: list[tuple[Settings, Request]] = []
+    calls: list[tuple[Settings, ReplayRequest]] = []
 
-    async def replay(settings: Settings, request: Request) -> ExitCode:
+    async def replay(settings: Settings, request: ReplayRequest) -> ExitCode:
         calls.append((settings, request))
         return ExitCode.DONE
 
@@ -35,7 +35,7 @@ def test_every_option_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
         *("--database", "rebuilt", "--mongo-uri", "mongodb://db", "--bootstrap-servers", "k:1"),
         *("--set", "engine.max_poll_records=7"),
     )
-    assert request == Request(
+    assert request == ReplayRequest(
         topics=("a", "b"),
         partitions=(0, 2),
         from_offset=5,
@@ -57,9 +57,9 @@ def test_every_option_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_flags_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
     _, request = asked(monkeypatch, "--file", "-", "--repair", "--dry-run")
-    assert request == Request(file="-", repair=True, dry_run=True)
+    assert request == ReplayRequest(file="-", repair=True, dry_run=True)
     _, request = asked(monkeypatch, "--all")
-    assert request == Request(everything=True)
+    assert request == ReplayRequest(everything=True)
 
 
 def test_none_stands_for_no_dead_letters(monkeypatch: pytest.MonkeyPatch) -> None:

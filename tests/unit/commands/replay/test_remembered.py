@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from consumer.commands.replay.on_disk import scratch_database
+from consumer.commands.common.scratch import scratch_database
 from consumer.commands.replay.remembered import Remembered
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from consumer.commands.replay.request import Request, check_request, selection_facts
+from consumer.commands.replay.request import ReplayRequest, check_request, selection_facts
 from consumer.commands.replay.state_file import Progress, StateFile
 from consumer.contract.messages import MessageKind
 from consumer.errors import ExitCode, SettingsError
@@ -19,43 +19,43 @@ SETTINGS = Settings()
 @pytest.mark.parametrize(
     "request_",
     [
-        Request(everything=True),
-        Request(topics=("conversation.events",)),
-        Request(partitions=(0,)),
-        Request(from_offset=0),
-        Request(to_offset=5),
-        Request(from_time="2h ago"),
-        Request(to_time="2h ago"),
-        Request(sessions=("s",)),
-        Request(kinds=(MessageKind.EVENT_RECORDED,)),
-        Request(file="-"),
-        Request(file="list", repair=True),
-        Request(file="list", repair=True, dry_run=True),
-        Request(everything=True, state="state"),
-        Request(from_offset=3, to_offset=4),
+        ReplayRequest(everything=True),
+        ReplayRequest(topics=("conversation.events",)),
+        ReplayRequest(partitions=(0,)),
+        ReplayRequest(from_offset=0),
+        ReplayRequest(to_offset=5),
+        ReplayRequest(from_time="2h ago"),
+        ReplayRequest(to_time="2h ago"),
+        ReplayRequest(sessions=("s",)),
+        ReplayRequest(kinds=(MessageKind.EVENT_RECORDED,)),
+        ReplayRequest(file="-"),
+        ReplayRequest(file="list", repair=True),
+        ReplayRequest(file="list", repair=True, dry_run=True),
+        ReplayRequest(everything=True, state="state"),
+        ReplayRequest(from_offset=3, to_offset=4),
     ],
 )
-def test_each_selection_alone_is_enough(request_: Request) -> None:
+def test_each_selection_alone_is_enough(request_: ReplayRequest) -> None:
     check_request(request_, SETTINGS)
 
 
 @pytest.mark.parametrize(
     ("request_", "named"),
     [
-        (Request(), "--all"),
-        (Request(dry_run=True, rate=5.0), "--all"),
-        (Request(everything=True, partitions=(1,)), "--all"),
-        (Request(file="list", everything=True), "--file"),
-        (Request(file="list", sessions=("s",)), "--file"),
-        (Request(everything=True, repair=True), "--repair"),
-        (Request(everything=True, dry_run=True, state="state"), "--state"),
-        (Request(from_offset=4, to_offset=4), "--from-offset"),
-        (Request(sessions=("",)), "--session"),
-        (Request(sessions=("\udcff",)), "--session"),
-        (Request(topics=("conversation.dead-letters",)), "--topic"),
+        (ReplayRequest(), "--all"),
+        (ReplayRequest(dry_run=True, rate=5.0), "--all"),
+        (ReplayRequest(everything=True, partitions=(1,)), "--all"),
+        (ReplayRequest(file="list", everything=True), "--file"),
+        (ReplayRequest(file="list", sessions=("s",)), "--file"),
+        (ReplayRequest(everything=True, repair=True), "--repair"),
+        (ReplayRequest(everything=True, dry_run=True, state="state"), "--state"),
+        (ReplayRequest(from_offset=4, to_offset=4), "--from-offset"),
+        (ReplayRequest(sessions=("",)), "--session"),
+        (ReplayRequest(sessions=("\udcff",)), "--session"),
+        (ReplayRequest(topics=("conversation.dead-letters",)), "--topic"),
     ],
 )
-def test_what_makes_no_sense_is_refused_in_one_line(request_: Request, named: str) -> None:
+def test_what_makes_no_sense_is_refused_in_one_line(request_: ReplayRequest, named: str) -> None:
     with pytest.raises(SettingsError) as refused:
         check_request(request_, SETTINGS)
     assert named in str(refused.value)
@@ -65,20 +65,20 @@ def test_what_makes_no_sense_is_refused_in_one_line(request_: Request, named: st
 
 def test_dead_letters_may_be_looked_at_where_none_is_sent() -> None:
     topics = ("conversation.dead-letters",)
-    check_request(Request(topics=topics, dry_run=True), SETTINGS)
-    check_request(Request(topics=topics, letters=False), SETTINGS)
+    check_request(ReplayRequest(topics=topics, dry_run=True), SETTINGS)
+    check_request(ReplayRequest(topics=topics, letters=False), SETTINGS)
     elsewhere = Settings(dead_letters=DeadLetterSettings(topic="other"))
-    check_request(Request(topics=topics), elsewhere)
+    check_request(ReplayRequest(topics=topics), elsewhere)
 
 
 def test_options_that_select_the_same_agree_on_a_state_file() -> None:
-    one = Request(topics=("b", "a"), sessions=("y", "x"), rate=5.0, workers=2)
-    other = Request(topics=("a", "b"), sessions=("x", "y"), dry_run=True)
+    one = ReplayRequest(topics=("b", "a"), sessions=("y", "x"), rate=5.0, workers=2)
+    other = ReplayRequest(topics=("a", "b"), sessions=("x", "y"), dry_run=True)
     assert selection_facts(one, SETTINGS, None) == selection_facts(other, SETTINGS, None)
 
 
 def test_the_topics_of_the_settings_are_part_of_the_selection() -> None:
-    facts = selection_facts(Request(everything=True), SETTINGS, None)
+    facts = selection_facts(ReplayRequest(everything=True), SETTINGS, None)
     assert facts["--topic"] == ["conversation.events", "conversation.sessions"]
 
 
@@ -108,7 +108,7 @@ def mongo(**changed: object) -> Settings:
 def test_a_state_file_belongs_to_the_servers_and_the_collections_it_was_written_for(
     elsewhere: Settings, named: str, tmp_path: Path
 ) -> None:
-    request = Request(everything=True)
+    request = ReplayRequest(everything=True)
     path = tmp_path / "state"
     StateFile(path, selection_facts(request, WHERE, None)).save(Progress([], {}))
     with pytest.raises(SettingsError, match=rf"\({named} differ"):
@@ -118,7 +118,7 @@ def test_a_state_file_belongs_to_the_servers_and_the_collections_it_was_written_
 
 @pytest.mark.reliability("F63")
 def test_the_same_servers_may_be_named_in_another_way() -> None:
-    request, ids = Request(everything=True), {"t": "id"}
+    request, ids = ReplayRequest(everything=True), {"t": "id"}
     one = selection_facts(request, WHERE, None, ids)
     other = mongo(uri=SecretStr("mongodb://other:secret@B:27017,a:27017/admin?w=1")).model_copy(
         update={"kafka": KafkaSettings(bootstrap_servers=("elsewhere:9092",))}

@@ -36,7 +36,7 @@ QUICK_GROUP: dict[str, object] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class Environment:
     """Where a test publishes, and where what became of it is read. ``name``: its prefix."""
 
     kafka: str
@@ -89,7 +89,7 @@ class Site:
         finally:
             await admin.close()
 
-    def seen_from(self, *, kafka: str | None = None, mongodb: str | None = None) -> Site:
+    def seen_from(self, *, kafka: str | None = None, mongodb: str | None = None) -> Environment:
         """The same place by other ways, as through a proxy."""
         return replace(self, kafka=kafka or self.kafka, mongodb=mongodb or self.mongodb)
 

@@ -11,7 +11,8 @@ from aiokafka import TopicPartition as ClientPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from consumer.contract.record import TopicPartition
-from tests.chaos.harm_consumers import frozen
+from tests.chaos.fault import Target, fault
+from tests.chaos.faults_consumers import frozen
 from tests.chaos.history import Deletion
 from tests.chaos.world import World
 
@@ -57,12 +58,13 @@ def _deletion(
     )
 
 
+@fault("what the group has read is deleted", Target.BROKERS)
 @asynccontextmanager
 async def delete_consumed(world: World, random: Random) -> AsyncIterator[str]:
     """Nobody may miss anything."""
     committed = await world.committed() or {}
     chosen = {one: end for one, end in committed.items() if end and random.random() < 0.5}
-    records = await world.site.records(*world.topics, within=chosen)
+    records = await world.environment.records(*world.topics, within=chosen)
     async with _admin(world) as admin:
         world.history.deleting(
             (_deletion(world, one, end, committed) for one, end in chosen.items()), records
@@ -71,22 +73,23 @@ async def delete_consumed(world: World, random: Random) -> AsyncIterator[str]:
     yield f"{len(chosen)} partitions"
 
 
+@fault("records are deleted that nobody has read", Target.BROKERS)
 @asynccontextmanager
 async def delete_unread(world: World, random: Random) -> AsyncIterator[str]:
     """While nobody reads, some of what nobody has read is deleted."""
     async with AsyncExitStack() as stack:
-        for one in world.crew.members:
+        for one in world.consumers.members:
             if one.running:
                 await stack.enter_async_context(frozen(one, STANDSTILL))
         await asyncio.sleep(STANDSTILL / 2)
         committed = await world.committed() or {}
-        ends = await world.site.ends(*world.topics)
+        ends = await world.environment.ends(*world.topics)
         chosen = {
             TopicPartition(*one): end - random.randint(0, 5)
             for one, end in ends.items()
             if end > 5 and random.random() < 0.5
         }
-        records = await world.site.records(*world.topics, within=chosen)
+        records = await world.environment.records(*world.topics, within=chosen)
         async with _admin(world) as admin:
             world.history.deleting(
                 (_deletion(world, one, end, committed) for one, end in chosen.items()), records
@@ -95,6 +98,7 @@ async def delete_unread(world: World, random: Random) -> AsyncIterator[str]:
     yield f"{len(chosen)} partitions"
 
 
+@fault("a topic is deleted and made again", Target.BROKERS)
 @asynccontextmanager
 async def make_topic_anew(world: World, random: Random) -> AsyncIterator[str]:
     """Delete a topic and make it again, the second time with a log that grows while nobody reads.
@@ -106,7 +110,7 @@ async def make_topic_anew(world: World, random: Random) -> AsyncIterator[str]:
     for time in range(times):
         async with AsyncExitStack() as stack:
             if time:
-                for one in world.crew.members:
+                for one in world.consumers.members:
                     if one.running:
                         await stack.enter_async_context(frozen(one, STANDSTILL))
             await _make_anew(world, topic, random.choice(ABSENCES) if not time else 0.0)
@@ -118,8 +122,8 @@ async def make_topic_anew(world: World, random: Random) -> AsyncIterator[str]:
 async def _make_anew(world: World, topic: str, absence: float) -> None:
     async with world.producer.silent(), _admin(world) as admin:
         committed = await world.committed() or {}
-        ends = await world.site.ends(topic)
-        records = await world.site.records(topic)
+        ends = await world.environment.ends(topic)
+        records = await world.environment.records(topic)
         world.history.deleting(
             (
                 _deletion(world, TopicPartition(*one), end, committed, whole=True)
@@ -133,16 +137,17 @@ async def _make_anew(world: World, topic: str, absence: float) -> None:
                 await asyncio.sleep(0.05)
         world.producer.log.forget(topic)
         await asyncio.sleep(absence)
-        await world.site.create_topics(topic)
+        await world.environment.create_topics(topic)
 
 
+@fault("dead letters expire", Target.BROKERS)
 @asynccontextmanager
 async def expire_letters(world: World, random: Random) -> AsyncIterator[str]:
     """Delete the dead letters of some partitions, or of all."""
-    ends = await world.site.ends(world.site.letters)
+    ends = await world.environment.ends(world.environment.letters)
     share = random.choice((0.2, 1.0))
     chosen = {TopicPartition(*one): end for one, end in ends.items() if random.random() < share}
-    letters = await world.site.records(world.site.letters, within=chosen)
+    letters = await world.environment.records(world.environment.letters, within=chosen)
     async with _admin(world) as admin:
         world.history.letters += letters
         await _delete(admin, chosen)

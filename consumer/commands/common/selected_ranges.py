@@ -1,28 +1,29 @@
-"""From what was asked for to ranges of offsets, bounded by the ends of this moment."""
+"""The ranges of offsets that a selection means, up to the ends of this moment."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from consumer.commands.replay.filters import MessageFilter, TimeFilter
-from consumer.commands.replay.listed import ListedRecords
-from consumer.commands.replay.moments import moment_ms
-from consumer.commands.replay.request import Request
-from consumer.contract.record import TopicPartition
+from consumer.commands.common.record_selection import RecordSelection
+from consumer.commands.common.time_parsing import parse_moment
+from consumer.contract.record import Record, TopicPartition
+from consumer.contract.times import EPOCH
 from consumer.errors import SettingsError
+from consumer.kafka.groups import describe_group
 from consumer.kafka.range_reader import RangeReader
 from consumer.kafka.ranges import EVERYTHING, Bounds, OffsetRange, offsets_of
-from consumer.kafka.selector import AllRecords, Selector
+from consumer.kafka.topics import open_admin
+from consumer.settings import KafkaSettings
 
 SAMPLE = 200
 """Offsets at the beginning of a range whose keys tell whether keys lead where records lie."""
 
 
 @dataclass(frozen=True, slots=True)
-class Selected:
-    """What is read, and what of it is wanted. ``gone``: listed records outside of the logs.
+class SelectedRanges:
+    """What is read.
 
     ``elsewhere``: what is not read, since no record of the sessions asked for should be there.
     ``before``: how many offsets lie before the first record of the time that was asked for, by
@@ -31,57 +32,44 @@ class Selected:
 
     ranges: Sequence[OffsetRange]
     bounds: Bounds = EVERYTHING
-    gone: int = 0
     elsewhere: Sequence[OffsetRange] = ()
     before: int = 0
 
 
-def selector_of(
-    request: Request, listed: ListedRecords | None, bounds: Bounds
-) -> Selector | TimeFilter:
-    """Return which records of the ranges are wanted."""
-    selector: Selector = AllRecords()
-    if listed is not None:
-        selector = listed
-    elif request.sessions or request.kinds:
-        selector = MessageFilter(request.sessions, request.kinds)
-    return TimeFilter(selector, bounds) if bounds.has_times else selector
-
-
-async def select(
+async def select_ranges(
     reader: RangeReader,
-    request: Request,
+    selection: RecordSelection,
     topics: Iterable[str],
     now: datetime,
     came_from: Collection[TopicPartition] = (),
-) -> Selected:
-    """Return the ranges of what the options select of ``topics``.
+) -> SelectedRanges:
+    """Return the ranges of what the options select of ``topics``, up to their ends of now.
 
     Of sessions, those that their keys lead to and that ``came_from`` names, what their
     documents say they came from; every one where keys do not lead to where records lie.
 
-    Raises ``SettingsError`` for a moment or a partition that makes no sense,
+    Raises ``SettingsError`` for a time or a partition that makes no sense,
     ``PreconditionError`` for a missing topic, ``TransientError`` while no broker answers.
     """
-    bounds = bounds_of(request, now)
+    bounds = bounds_of(selection, now)
     partitions = await reader.partitions_of(topics)
-    if request.partitions:
+    if selection.partitions:
         numbers = {partition.partition for partition in partitions}
-        unknown = sorted(set(request.partitions) - numbers)
+        unknown = sorted(set(selection.partitions) - numbers)
         if unknown:
             raise SettingsError(
                 f"--partition {unknown[0]}: the topics have the partitions 0 to {max(numbers)}"
             )
-        partitions = [p for p in partitions if p.partition in request.partitions]
+        partitions = [p for p in partitions if p.partition in selection.partitions]
     ranges = await reader.ranges(partitions, bounds)
     before = 0
     if bounds.from_ms is not None:
         without = await reader.ranges(partitions, replace(bounds, from_ms=None, to_ms=None))
         before = offsets_of(without) - offsets_of(ranges)
-    if not request.sessions or request.all_partitions or not await _keys_lead(reader, ranges):
-        return Selected(ranges, bounds, before=before)
-    near = await _homes(reader, partitions, request.sessions) | set(came_from)
-    return Selected(
+    if not selection.sessions or selection.all_partitions or not await _keys_lead(reader, ranges):
+        return SelectedRanges(ranges, bounds, before=before)
+    near = await _partitions_for(reader, partitions, selection.sessions) | set(came_from)
+    return SelectedRanges(
         [part for part in ranges if part.partition in near],
         bounds,
         elsewhere=[part for part in ranges if part.partition not in near],
@@ -89,19 +77,18 @@ async def select(
     )
 
 
-def bounds_of(request: Request, now: datetime) -> Bounds:
+def bounds_of(selection: RecordSelection, now: datetime) -> Bounds:
     """Return the bounds in every partition. Raises ``SettingsError``."""
-    bounds = Bounds(
-        request.from_offset,
-        request.to_offset,
-        None if request.from_time is None else moment_ms("--from-time", request.from_time, now),
-        None if request.to_time is None else moment_ms("--to-time", request.to_time, now),
-    )
-    if bounds.from_ms is not None and bounds.to_ms is not None and bounds.from_ms >= bounds.to_ms:
-        raise SettingsError(
-            f"--from-time {request.from_time} is not before --to-time {request.to_time}"
-        )
-    return bounds
+    first, end = selection.from_time, selection.to_time
+    from_ms = None if first is None else _milliseconds(parse_moment("--from-time", first, now))
+    to_ms = None if end is None else _milliseconds(parse_moment("--to-time", end, now))
+    if from_ms is not None and to_ms is not None and from_ms >= to_ms:
+        raise SettingsError(f"--from-time {first} is not before --to-time {end}")
+    return Bounds(selection.from_offset, selection.to_offset, from_ms, to_ms)
+
+
+def _milliseconds(moment: datetime) -> int:
+    return (moment - EPOCH) // timedelta(milliseconds=1)
 
 
 async def _keys_lead(reader: RangeReader, ranges: Iterable[OffsetRange]) -> bool:
@@ -121,7 +108,7 @@ async def _keys_lead(reader: RangeReader, ranges: Iterable[OffsetRange]) -> bool
     return lead
 
 
-async def _homes(
+async def _partitions_for(
     reader: RangeReader, partitions: Iterable[TopicPartition], sessions: Iterable[str]
 ) -> set[TopicPartition]:
     """Return where the default partitioner puts the sessions, in each topic."""
@@ -133,18 +120,28 @@ async def _homes(
     }
 
 
-async def select_listed(reader: RangeReader, listed: ListedRecords) -> Selected:
-    """Return what listed records span, as far as the logs reach. Raises as ``select`` does."""
-    existing = set(await reader.partitions_of(listed.topics))
-    spans = {part.partition: part for part in listed.ranges()}
-    logs = await reader.ranges([partition for partition in spans if partition in existing])
-    ranges = [
-        OffsetRange(
-            log.partition,
-            max(log.first, spans[log.partition].first),
-            min(log.end, spans[log.partition].end),
-        )
-        for log in logs
-    ]
-    wanted = sum(map(listed.wanted_in, spans.values()))
-    return Selected(ranges, gone=wanted - sum(map(listed.wanted_in, ranges)))
+@dataclass(frozen=True, slots=True)
+class CommittedOffsets:
+    """The offsets that the group has committed: nothing has to account yet for what lies beyond.
+
+    A group that has none at all may have been replaced by a replay, or its offsets have
+    expired: then every record is taken as read.
+    """
+
+    offsets: Mapping[TopicPartition, int]
+
+    def end(self, partition: TopicPartition, end: int) -> int:
+        """Return where the consumed part of a partition ends, at most ``end``."""
+        return min(end, self.offsets.get(partition, 0)) if self.offsets else end
+
+    def covers(self, record: Record) -> bool:
+        """Tell whether the group has read a record."""
+        partition = TopicPartition(record.topic, record.partition)
+        return self.end(partition, record.offset + 1) > record.offset
+
+
+async def fetch_committed_offsets(kafka: KafkaSettings) -> CommittedOffsets:
+    """Ask for the committed offsets of the group. Raises ``TransientError``."""
+    async with open_admin(kafka) as admin:
+        group = await describe_group(admin, kafka.group_id)
+    return CommittedOffsets(group.offsets)

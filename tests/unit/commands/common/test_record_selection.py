@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from consumer.commands.audit.audit import AuditRequest, audit
+from consumer.commands.common.record_selection import RecordSelection, check_selection
 from consumer.commands.explain import explain
-from consumer.commands.replay.request import Request, check_selection
 from consumer.commands.show import show_session
 from consumer.errors import ExitCode, SettingsError
 from consumer.settings import Settings
@@ -18,28 +18,32 @@ SETTINGS = Settings()
     ("selection", "said"),
     [
         (
-            Request(from_offset=50, to_offset=10),
+            RecordSelection(from_offset=50, to_offset=10),
             "--from-offset 50 is not below --to-offset 10",
         ),
         (
-            Request(sessions=("\udcff",)),
+            RecordSelection(sessions=("\udcff",)),
             "--session is not the id of a session: it must be text, and not empty",
         ),
         (
-            Request(sessions=("s", "")),
+            RecordSelection(sessions=("s", "")),
             "--session is not the id of a session: it must be text, and not empty",
         ),
     ],
 )
-async def test_an_audit_refuses_what_a_replay_refuses(selection: Request, said: str) -> None:
+async def test_an_audit_refuses_what_a_replay_refuses(
+    selection: RecordSelection, said: str
+) -> None:
     with pytest.raises(SettingsError) as refused:
         await audit(SETTINGS, AuditRequest(selection), None)
     assert str(refused.value) == said
     assert refused.value.exit_code is ExitCode.USAGE
 
 
-@pytest.mark.parametrize("selection", [Request(), Request(from_offset=3, to_offset=4)])
-def test_an_audit_of_everything_needs_no_selection(selection: Request) -> None:
+@pytest.mark.parametrize(
+    "selection", [RecordSelection(), RecordSelection(from_offset=3, to_offset=4)]
+)
+def test_an_audit_of_everything_needs_no_selection(selection: RecordSelection) -> None:
     check_selection(selection)
 
 
@@ -47,7 +51,7 @@ def test_an_audit_of_everything_needs_no_selection(selection: Request) -> None:
 async def test_what_cannot_be_the_id_of_a_session_is_not_looked_for(session_id: str) -> None:
     said = "SESSION_ID is not the id of a session: it must be text, and not empty"
     with pytest.raises(SettingsError) as refused:
-        await explain(SETTINGS, Request(sessions=(session_id,)), None, as_json=True)
+        await explain(SETTINGS, RecordSelection(sessions=(session_id,)), None, as_json=True)
     assert str(refused.value) == said
     with pytest.raises(SettingsError) as refused:
         await show_session(SETTINGS, session_id, as_json=True)

@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from random import Random
 
 from consumer.errors import ExitCode
+from tests.chaos.fault import Target, fault
 from tests.chaos.world import World
 from tests.e2e.processes import Service
 
@@ -19,21 +20,23 @@ VISIT_SECONDS = 5.0
 VISITS_AT_LENGTH = 12
 
 
+@fault("a consumer is killed", Target.CONSUMERS)
 @asynccontextmanager
 async def kill_one(world: World, random: Random) -> AsyncIterator[str]:
-    victim = world.crew.one(random)
-    await world.crew.kill(victim)
+    victim = world.consumers.one(random)
+    await world.consumers.kill(victim)
     yield victim.name
-    await world.crew.fill()
+    await world.consumers.fill()
 
 
+@fault("all consumers are killed", Target.CONSUMERS)
 @asynccontextmanager
 async def kill_all(world: World, random: Random) -> AsyncIterator[str]:
-    victims = list(world.crew.members)
+    victims = list(world.consumers.members)
     for victim in victims:
-        await world.crew.kill(victim)
+        await world.consumers.kill(victim)
     yield ", ".join(one.name for one in victims)
-    await world.crew.fill()
+    await world.consumers.fill()
 
 
 @asynccontextmanager
@@ -50,55 +53,66 @@ async def frozen(service: Service, seconds: float) -> AsyncIterator[str]:
             service.signal(signal.SIGCONT)
 
 
+@fault("a consumer stands still past its session", Target.CONSUMERS)
 def freeze_one(world: World, random: Random) -> AbstractAsyncContextManager[str]:
-    return frozen(world.crew.one(random), PAST_SESSION)
+    return frozen(world.consumers.one(random), PAST_SESSION)
 
 
+@fault("a consumer stands still within its session", Target.CONSUMERS)
 @asynccontextmanager
 async def freeze_shortly(world: World, random: Random) -> AsyncIterator[str]:
-    victim = world.crew.one(random)
+    victim = world.consumers.one(random)
     async with frozen(victim, WITHIN_SESSION):
         pass
     yield victim.name
 
 
+@fault("a consumer is stopped", Target.CONSUMERS)
 @asynccontextmanager
 async def stop_one(world: World, random: Random) -> AsyncIterator[str]:
-    victim = world.crew.one(random)
-    await world.crew.stop(victim)
+    victim = world.consumers.one(random)
+    await world.consumers.stop(victim)
     yield victim.name
-    await world.crew.fill()
+    await world.consumers.fill()
 
 
+@fault("all consumers are replaced, one by one", Target.CONSUMERS)
 @asynccontextmanager
 async def roll(world: World, random: Random) -> AsyncIterator[str]:
-    victims = list(world.crew.members)
+    victims = list(world.consumers.members)
     for victim in victims:
-        await world.crew.stop(victim)
-        await world.crew.hire()
+        await world.consumers.stop(victim)
+        await world.consumers.hire()
     yield ", ".join(one.name for one in victims)
 
 
+@fault("a consumer joins and leaves again and again", Target.CONSUMERS)
 @asynccontextmanager
 async def come_and_go(world: World, random: Random) -> AsyncIterator[str]:
     for _ in range(2):
-        guest = await world.crew.hire()
+        guest = await world.consumers.hire()
         await asyncio.sleep(random.uniform(1.0, 5.0))
-        await world.crew.stop(guest)
+        await world.consumers.stop(guest)
     yield "an extra one, twice"
 
 
+@fault(
+    "a consumer joins or leaves every five seconds for two minutes",
+    Target.CONSUMERS,
+    at_length=True,
+)
 @asynccontextmanager
 async def come_and_go_at_length(world: World, random: Random) -> AsyncIterator[str]:
     """Two minutes in which the group has a rebalance every few seconds."""
     for _ in range(VISITS_AT_LENGTH):
-        guest = await world.crew.hire()
+        guest = await world.consumers.hire()
         await asyncio.sleep(VISIT_SECONDS)
-        await world.crew.stop(guest)
+        await world.consumers.stop(guest)
         await asyncio.sleep(VISIT_SECONDS)
     yield f"an extra one, {VISITS_AT_LENGTH} times"
 
 
+@fault("everything is replayed beside the group", Target.CONSUMERS)
 @asynccontextmanager
 async def replay(world: World, random: Random) -> AsyncIterator[str]:
     replaying = await world.fleet.launch("-m", "consumer", "replay", "--from-time", "2m ago")
@@ -106,4 +120,4 @@ async def replay(world: World, random: Random) -> AsyncIterator[str]:
     code = await world.fleet.ended_or_stopped(replaying, seconds=REPLAY_SECONDS)
     # PRECONDITION: it began while no server could be reached, and gave up after a minute.
     if code not in {ExitCode.DONE, ExitCode.DEADLINE, ExitCode.PRECONDITION}:
-        world.crew.problems.append(f"replay: {replaying.last_words()}")
+        world.consumers.problems.append(f"replay: {replaying.last_words()}")

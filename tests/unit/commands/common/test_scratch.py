@@ -12,9 +12,9 @@ import pytest
 
 KILLED_WITH_CONTENT = """
 import os, signal
-from consumer.commands.replay import on_disk
-on_disk.CACHE_KIB = 64
-with on_disk.scratch_database() as database:
+from consumer.commands.common import scratch
+scratch.CACHE_KIB = 64
+with scratch.scratch_database() as database:
     database.execute("CREATE TABLE t (content BLOB)")
     database.executemany("INSERT INTO t VALUES (?)", [(b"said" * 10_000,)] * 100)
     written = [os.readlink(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd") if

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from consumer.commands.replay.filters import MessageFilter, TimeFilter
+from consumer.commands.common.record_selection import MessageFilter
 from consumer.contract.messages import MessageKind
 from consumer.contract.record import Record
 from consumer.kafka.ranges import Bounds
@@ -24,16 +24,16 @@ def escaped(message: dict[str, object]) -> bytes:
 
 def test_a_session_s_records_are_found_by_what_they_say() -> None:
     for message in (created("sitzung-ü"), event("sitzung-ü"), failed("sitzung-ü")):
-        assert OF_SESSION.wants(record(message))
-        assert OF_SESSION.wants(record(message, key=None))
-        assert OF_SESSION.wants(record(escaped(message), key=None))
+        assert OF_SESSION.matches(record(message))
+        assert OF_SESSION.matches(record(message, key=None))
+        assert OF_SESSION.matches(record(escaped(message), key=None))
 
 
 def test_records_of_other_sessions_are_not_wanted() -> None:
-    assert not OF_SESSION.wants(record(event("other")))
-    assert not OF_SESSION.wants(record(event("other", payload={"text": "sitzung-ü"})))
-    assert not OF_SESSION.wants(record(event("other"), key="sitzung-ü".encode()))
-    assert not OF_SESSION.wants(record(event("sitzung-ü2")))
+    assert not OF_SESSION.matches(record(event("other")))
+    assert not OF_SESSION.matches(record(event("other", payload={"text": "sitzung-ü"})))
+    assert not OF_SESSION.matches(record(event("other"), key="sitzung-ü".encode()))
+    assert not OF_SESSION.matches(record(event("sitzung-ü2")))
 
 
 def test_a_session_in_a_cloud_event_is_found() -> None:
@@ -46,19 +46,19 @@ def test_a_session_in_a_cloud_event_is_found() -> None:
     }
     structured = envelope | {"data_base64": base64.b64encode(encoded(data)).decode()}
     headers = (("content-type", b"application/cloudevents+json"),)
-    assert OF_SESSION.wants(record(encoded(structured), key=None, headers=headers))
+    assert OF_SESSION.matches(record(encoded(structured), key=None, headers=headers))
     binary = tuple((f"ce_{name}", value.encode()) for name, value in envelope.items())
-    assert OF_SESSION.wants(record(encoded(data), key=None, headers=binary))
+    assert OF_SESSION.matches(record(encoded(data), key=None, headers=binary))
     of_kind = MessageFilter(kinds=[MessageKind.EVENT_RECORDED])
-    assert of_kind.wants(record(encoded(data), key=None, headers=binary))
+    assert of_kind.matches(record(encoded(data), key=None, headers=binary))
 
 
 @pytest.mark.parametrize("value", [b"not JSON", b"{}", None])
 def test_what_cannot_be_decoded_belongs_to_the_session_of_its_key(value: bytes | None) -> None:
     own = Record("t", 0, 0, 0, "sitzung-ü".encode(), value)
-    assert OF_SESSION.wants(own)
-    assert not OF_SESSION.wants(Record("t", 0, 0, 0, b"other", value))
-    assert not OF_SESSION.wants(Record("t", 0, 0, 0, None, value))
+    assert OF_SESSION.matches(own)
+    assert not OF_SESSION.matches(Record("t", 0, 0, 0, b"other", value))
+    assert not OF_SESSION.matches(Record("t", 0, 0, 0, None, value))
 
 
 @pytest.mark.parametrize(
@@ -73,29 +73,29 @@ def test_what_cannot_be_decoded_belongs_to_the_session_of_its_key(value: bytes |
 def test_a_type_is_found_by_what_the_message_is(
     message: dict[str, object], kind: MessageKind
 ) -> None:
-    assert MessageFilter(kinds=[kind]).wants(record(message))
+    assert MessageFilter(kinds=[kind]).matches(record(message))
     others = MessageFilter(kinds=[other for other in MessageKind if other is not kind])
-    assert not others.wants(record(message))
-    assert not others.wants(record(message | {"note": [other.value for other in MessageKind]}))
+    assert not others.matches(record(message))
+    assert not others.matches(record(message | {"note": [other.value for other in MessageKind]}))
 
 
 def test_what_cannot_be_decoded_has_no_type() -> None:
-    assert not MessageFilter(kinds=list(MessageKind)).wants(record(b"session.created"))
+    assert not MessageFilter(kinds=list(MessageKind)).matches(record(b"session.created"))
 
 
 def test_session_and_type_must_both_fit() -> None:
     both = MessageFilter(sessions=["a", "b"], kinds=[MessageKind.EVENT_RECORDED])
-    assert both.wants(record(event("b")))
-    assert not both.wants(record(created("b")))
-    assert not both.wants(record(event("c")))
-    assert not both.wants(Record("t", 0, 0, 0, b"a", b"not JSON"))
+    assert both.matches(record(event("b")))
+    assert not both.matches(record(created("b")))
+    assert not both.matches(record(event("c")))
+    assert not both.matches(Record("t", 0, 0, 0, b"a", b"not JSON"))
 
 
 @pytest.mark.reliability("F81")
 def test_a_time_s_records_are_found_wherever_they_stand_and_the_others_counted() -> None:
     stamps = [1, 5, 900, 6, 2, 7, -1, 10]
-    filtered = TimeFilter(OF_SESSION, Bounds(from_ms=5, to_ms=10))
+    filtered = MessageFilter(["sitzung-ü"], bounds=Bounds(from_ms=5, to_ms=10))
     records = [replace(record(event("sitzung-ü")), timestamp_ms=stamp) for stamp in stamps]
-    assert [one.timestamp_ms for one in records if filtered.wants(one)] == [5, 6, 7]
+    assert [one.timestamp_ms for one in records if filtered.matches(one)] == [5, 6, 7]
     assert filtered.outside == 5
-    assert not filtered.wants(replace(record(event("other")), timestamp_ms=6))
+    assert not filtered.matches(replace(record(event("other")), timestamp_ms=6))

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from random import Random
 
-from tests.chaos.harm_network import cutting, delayed, harmed
+from tests.chaos.connections import cutting, delayed, harmed
+from tests.chaos.fault import Target, fault
 from tests.chaos.servers import BROKERS
 from tests.chaos.world import World
 from tests.faults.proxy import Proxy, Way
@@ -25,14 +26,17 @@ async def _broker(world: World, number: int, harm: str, cure: str) -> AsyncItera
         await asyncio.to_thread(getattr(kafka, cure), number)
 
 
+@fault("a broker is killed", Target.BROKERS)
 def kill_broker(world: World, random: Random) -> AbstractAsyncContextManager[str]:
     return _broker(world, random.randint(1, BROKERS), "kill", "start")
 
 
+@fault("a broker stands still", Target.BROKERS)
 def freeze_broker(world: World, random: Random) -> AbstractAsyncContextManager[str]:
     return _broker(world, random.randint(1, BROKERS), "freeze", "thaw")
 
 
+@fault("a broker is restarted", Target.BROKERS)
 @asynccontextmanager
 async def restart_broker(world: World, random: Random) -> AsyncIterator[str]:
     async with _broker(world, random.randint(1, BROKERS), "kill", "start") as name:
@@ -40,6 +44,7 @@ async def restart_broker(world: World, random: Random) -> AsyncIterator[str]:
     yield name
 
 
+@fault("the group's coordinator is killed", Target.BROKERS)
 @asynccontextmanager
 async def lose_coordinator(world: World, random: Random) -> AsyncIterator[str]:
     number = await world.coordinator() or random.randint(1, BROKERS)
@@ -47,34 +52,39 @@ async def lose_coordinator(world: World, random: Random) -> AsyncIterator[str]:
         yield name
 
 
+@fault("a broker accepts connections and says nothing", Target.KAFKA_NETWORK)
 def silent_broker(world: World, random: Random) -> AbstractAsyncContextManager[str]:
     number = random.randrange(BROKERS)
     proxy = world.kafka.proxies[number]
     return harmed([proxy], Proxy.fall_silent, f"broker {number + 1}")
 
 
+@fault("every answer of the brokers is late", Target.KAFKA_NETWORK)
 def slow_brokers(world: World, random: Random) -> AbstractAsyncContextManager[str]:
     seconds = random.choice([0.1, 0.5, 1.0])
     proxies = world.kafka.proxies
     return harmed(proxies, delayed(seconds), f"{seconds} s")
 
 
+@fault("answers of the brokers are cut in the middle", Target.KAFKA_NETWORK)
 def cut_brokers(world: World, random: Random) -> AbstractAsyncContextManager[str]:
     return cutting(world.kafka.proxies, random.choice(list(Way)), random)
 
 
+@fault("no broker can be reached", Target.KAFKA_NETWORK)
 def unreachable_brokers(world: World, random: Random) -> AbstractAsyncContextManager[str]:
     return harmed(world.kafka.proxies, Proxy.refuse, "all")
 
 
+@fault("no broker can be reached for five minutes", Target.KAFKA_NETWORK, at_length=True)
 @asynccontextmanager
 async def unreachable_brokers_at_length(world: World, random: Random) -> AsyncIterator[str]:
     """Every consumer lives on meanwhile."""
     async with unreachable_brokers(world, random) as whom:
         yield whom
         await asyncio.sleep(SECONDS_AT_LENGTH)
-        world.crew.problems += [
+        world.consumers.problems += [
             f"ended while no broker could be reached: {one.last_words()}"
-            for one in world.crew.members
+            for one in world.consumers.members
             if not one.running
         ]

@@ -1,4 +1,4 @@
-"""The accounts of the consumers, audited: every record settled, each in one outcome."""
+"""Whether what the consumers say adds up: every record settled, each in one outcome."""
 
 from __future__ import annotations
 

@@ -1,33 +1,35 @@
-"""Records listed by position in a file, one JSON object a line, as an audit emits them."""
+"""A file that lists records, one JSON object a line: written by an audit, read by a replay."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import sqlite3
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated, Any, BinaryIO, TextIO
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from consumer.commands.replay.request import STANDARD_INPUT
 from consumer.contract.record import Position, Record, TopicPartition
 from consumer.errors import SettingsError
 from consumer.kafka.ranges import OffsetRange
+
+STANDARD_INPUT = "-"
 
 LONGEST_LINE = 1024 * 1024
 """Bytes of a line; a longer one is none of an audit's."""
 
 ROWS_AT_ONCE = 10_000
 
-Int64 = Annotated[int, Field(ge=0, lt=2**63)]
+Int64 = Annotated[int, Field(ge=0, lt=2**63, strict=True)]
 
 
-class Problem(StrEnum):
+class RecordProblem(StrEnum):
     """What an audit found of a record's document. ``unknown`` is a dead letter to send again."""
 
     MISSING = "missing"
@@ -36,31 +38,91 @@ class Problem(StrEnum):
     UNKNOWN = "unknown"
 
 
-class _Line(BaseModel):
-    """One line; what else it says is for people."""
+class ListedRecord(BaseModel):
+    """One line of the file: one record with a problem.
+
+    ``document``, its identity, and ``detail`` are for people.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     topic: Annotated[str, Field(min_length=1, strict=True)]
-    partition: Annotated[Int64, Field(strict=True)]
-    offset: Annotated[Int64, Field(strict=True)]
-    problem: Problem
+    partition: Int64
+    offset: Int64
+    problem: RecordProblem
+    document: Any = None
+    detail: Any = ""
+
+    @property
+    def position(self) -> Position:
+        """Where the record lies."""
+        return Position(self.topic, self.partition, self.offset)
+
+    def line(self) -> str:
+        """Return the line, in ASCII."""
+        return json.dumps(self.model_dump()) + "\n"
+
+
+# --- writing ----------------------------------------------------------------------
+
+
+class RecordListWriter:
+    """A file that can be written, as far as that is known before anything is written."""
+
+    def __init__(self, name: str, file: TextIO) -> None:
+        """Take the open file; what is in it stays until there is a list."""
+        self._name = name
+        self._file = file
+
+    def write(self, records: Iterable[ListedRecord]) -> None:
+        """Put the records in place of what the file held. Raises ``SettingsError``."""
+        try:
+            if Path(self._name).is_file():
+                self._file.truncate(0)
+            self._file.writelines(record.line() for record in records)
+            self._file.flush()
+        except OSError as error:
+            raise _unwritable(self._name, error) from error
+
+
+@contextmanager
+def open_record_list_writer(name: str) -> Iterator[RecordListWriter]:
+    """Open the file for a list. Raises ``SettingsError`` where it cannot be written."""
+    try:
+        file = Path(name).open("a", encoding="ascii")  # noqa: SIM115 -- closing it may fail
+    except OSError as error:
+        raise _unwritable(name, error) from error
+    try:
+        yield RecordListWriter(name, file)
+    finally:
+        # What a failed write has left over fails once more.
+        with suppress(OSError):
+            file.close()
+
+
+def _unwritable(name: str, error: OSError) -> SettingsError:
+    return SettingsError(f"--emit {name} cannot be written ({error.strerror})")
+
+
+# --- reading ----------------------------------------------------------------------
 
 
 class ListedRecords:
-    """``Selector`` of the records that a file lists; kept on disk, sorted by position.
+    """``RecordFilter`` of the records that a file lists; kept on disk, sorted by position.
 
     Of a record that is listed twice, ``altered`` counts. Without ``repair`` the altered ones
     are not wanted: applied, they could only conflict. Nor are those whose document is there
-    more than once: nothing can be applied to one of them. ``repeated`` counts their lines.
+    more than once: nothing can be applied to one of them. ``repeated`` counts their lines and
+    ``left_out`` the altered records that are not wanted.
     """
 
     def __init__(self, database: sqlite3.Connection, *, repair: bool) -> None:
-        """Keep the list in ``database``."""
+        """Keep the list in ``database``, a scratch database."""
         self._database = database
         self._repair = repair
         self.digest = ""
         self.repeated = 0
+        self.left_out = 0
         database.execute(
             "CREATE TABLE listed (topic TEXT, part INT, place INT, altered INT, "
             "PRIMARY KEY (topic, part, place)) WITHOUT ROWID"
@@ -69,8 +131,7 @@ class ListedRecords:
     def load(self, file: BinaryIO, name: str) -> None:
         """Read the whole file. Raises ``SettingsError`` with the number of a line that is wrong."""
         digest = hashlib.sha256()
-        rows = self._wanted(_rows(_lines(file, digest, name), name))
-        self._database.execute("BEGIN")
+        rows = self._wanted(_records(_lines(file, digest, name), name))
         while chunk := list(islice(rows, ROWS_AT_ONCE)):
             self._database.executemany(
                 "INSERT INTO listed VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE "
@@ -78,26 +139,15 @@ class ListedRecords:
                 chunk,
             )
         if not self._repair:
-            self._database.execute("CREATE TABLE left_out (records INT)")
-            self._database.execute("INSERT INTO left_out SELECT count(*) FROM listed WHERE altered")
-            self._database.execute("DELETE FROM listed WHERE altered")
-        self._database.execute("COMMIT")
+            self.left_out = self._database.execute("DELETE FROM listed WHERE altered").rowcount
         self.digest = digest.hexdigest()
 
-    def _wanted(self, lines: Iterable[_Line]) -> Iterator[tuple[str, int, int, bool]]:
-        for line in lines:
-            if line.problem is Problem.REPEATED:
+    def _wanted(self, records: Iterable[ListedRecord]) -> Iterator[tuple[str, int, int, bool]]:
+        for one in records:
+            if one.problem is RecordProblem.REPEATED:
                 self.repeated += 1
             else:
-                altered = line.problem is Problem.ALTERED
-                yield line.topic, line.partition, line.offset, altered
-
-    @property
-    def left_out(self) -> int:
-        """How many altered records are listed and not wanted."""
-        if self._repair:
-            return 0
-        return self._count("SELECT records FROM left_out")
+                yield one.topic, one.partition, one.offset, one.problem is RecordProblem.ALTERED
 
     @property
     def topics(self) -> list[str]:
@@ -115,7 +165,7 @@ class ListedRecords:
 
     def wanted_in(self, part: OffsetRange) -> int:
         """Return how many wanted records the list has in a range."""
-        return self._count(
+        return self._first_column(
             "SELECT count(*) FROM listed WHERE topic = ? AND part = ? AND place >= ? AND place < ?",
             *part.partition,
             part.first,
@@ -125,28 +175,28 @@ class ListedRecords:
     def altered(self, position: Position) -> bool:
         """Tell whether the record's document is listed as altered."""
         return bool(
-            self._count(
+            self._first_column(
                 "SELECT altered FROM listed WHERE topic = ? AND part = ? AND place = ?", *position
             )
         )
 
-    def wants(self, record: Record) -> bool:
-        """See ``Selector``."""
+    def matches(self, record: Record) -> bool:
+        """See ``RecordFilter``."""
         found = self._database.execute(
             "SELECT 1 FROM listed WHERE topic = ? AND part = ? AND place = ?",
             (record.topic, record.partition, record.offset),
         )
         return found.fetchone() is not None
 
-    def next_wanted(self, partition: TopicPartition, offset: int) -> int | None:
-        """See ``Selector``."""
+    def next_match(self, partition: TopicPartition, offset: int) -> int | None:
+        """See ``RecordFilter``."""
         found = self._database.execute(
             "SELECT min(place) FROM listed WHERE topic = ? AND part = ? AND place >= ?",
             (*partition, offset),
         ).fetchone()
         return None if found[0] is None else int(found[0])
 
-    def _count(self, query: str, *values: str | int) -> int:
+    def _first_column(self, query: str, *values: str | int) -> int:
         found = self._database.execute(query, values).fetchone()
         return 0 if found is None else int(found[0])
 
@@ -161,12 +211,12 @@ def _lines(file: BinaryIO, digest: hashlib._Hash, name: str) -> Iterator[bytes]:
         yield line
 
 
-def _rows(lines: Iterable[bytes], name: str) -> Iterator[_Line]:
+def _records(lines: Iterable[bytes], name: str) -> Iterator[ListedRecord]:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            yield _Line.model_validate_json(line)
+            yield ListedRecord.model_validate_json(line)
         except ValidationError as error:
             fields = sorted({str(found["loc"][0]) for found in error.errors() if found["loc"]})
             said = f"wrong or missing: {', '.join(fields)}" if fields else "not a JSON object"
@@ -174,7 +224,7 @@ def _rows(lines: Iterable[bytes], name: str) -> Iterator[_Line]:
 
 
 @contextmanager
-def opened_list(name: str) -> Iterator[BinaryIO]:
+def open_record_list(name: str) -> Iterator[BinaryIO]:
     """Open the file, or standard input for ``-``. Raises ``SettingsError`` where it cannot be."""
     if name == STANDARD_INPUT:
         yield sys.stdin.buffer

@@ -10,8 +10,14 @@ from random import Random
 
 import pytest
 
-from consumer.commands.replay.listed import ListedRecords, opened_list
-from consumer.commands.replay.on_disk import scratch_database
+from consumer.commands.common.record_list import (
+    ListedRecord,
+    ListedRecords,
+    RecordProblem,
+    open_record_list,
+    open_record_list_writer,
+)
+from consumer.commands.common.scratch import scratch_database
 from consumer.contract.record import Position, Record, TopicPartition
 from consumer.errors import SettingsError
 from consumer.kafka.ranges import OffsetRange
@@ -33,7 +39,7 @@ def wanted(listed: ListedRecords, partition: int = 0) -> list[int]:
     found = []
     offset: int | None = 0
     while offset is not None:
-        offset = listed.next_wanted(TopicPartition("t", partition), offset)
+        offset = listed.next_match(TopicPartition("t", partition), offset)
         if offset is not None:
             found.append(offset)
             offset += 1
@@ -51,9 +57,9 @@ def test_the_order_of_the_lines_does_not_matter(rng: Random) -> None:
 
 def test_exactly_the_listed_records_are_wanted() -> None:
     for listed in load(line(3), line(4, partition=1), line(5, topic="u"), "", line(3)):
-        assert listed.wants(Record("t", 0, 3, 0, None, None))
-        assert not listed.wants(Record("t", 0, 4, 0, None, None))
-        assert not listed.wants(Record("u", 0, 3, 0, None, None))
+        assert listed.matches(Record("t", 0, 3, 0, None, None))
+        assert not listed.matches(Record("t", 0, 4, 0, None, None))
+        assert not listed.matches(Record("u", 0, 3, 0, None, None))
         assert sorted(listed.topics) == ["t", "u"]
         assert listed.wanted_in(OffsetRange(TopicPartition("t", 0), 0, 3)) == 0
         assert listed.wanted_in(OffsetRange(TopicPartition("t", 0), 3, 4)) == 1
@@ -136,7 +142,10 @@ def test_the_digest_tells_lists_apart() -> None:
 
 
 def test_a_file_that_is_not_there_is_an_error_of_one_line(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="cannot be read"), opened_list(str(tmp_path / "no")):
+    with (
+        pytest.raises(SettingsError, match="cannot be read"),
+        open_record_list(str(tmp_path / "no")),
+    ):
         pass
 
 
@@ -147,3 +156,27 @@ def test_what_is_unknown_is_sent_again_and_what_is_repeated_is_left_as_it_is() -
             assert wanted(listed) == [1, 3]
             assert listed.repeated == 1
             assert listed.left_out == 0
+
+
+def test_a_new_list_takes_the_place_of_a_longer_one(tmp_path: Path) -> None:
+    name = tmp_path / "problems.ndjson"
+    name.write_text("the last list\n" * 99)
+    record = ListedRecord(
+        topic="conversation.events",
+        partition=2,
+        offset=7,
+        problem=RecordProblem.MISSING,
+        document=("session", "s"),
+        detail="gone",
+    )
+    with open_record_list_writer(str(name)) as emitted:
+        emitted.write([record])
+    (line,) = name.read_text().splitlines()
+    assert line == (
+        '{"topic": "conversation.events", "partition": 2, "offset": 7, "problem": "missing", '
+        '"document": ["session", "s"], "detail": "gone"}'
+    )
+    with open_record_list(str(name)) as file, scratch_database() as database:
+        listed = ListedRecords(database, repair=False)
+        listed.load(file, str(name))
+        assert listed.matches(Record("conversation.events", 2, 7, 0, None, None))

@@ -1,4 +1,4 @@
-"""Scratch tables on the disk: what a replay must remember grows with the range, memory must not."""
+"""Scratch tables on the disk: what a command remembers grows with the log, memory must not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ CACHE_KIB = 64 * 1024
 def scratch_database() -> Iterator[sqlite3.Connection]:
     """Open an empty database in a temporary file that no other process sees.
 
-    Used from one thread at a time, but not always from the same one.
+    It is in a transaction that is never committed, so that no statement pays for one of its own:
+    ``BEGIN`` and ``COMMIT`` nothing. Used from one thread at a time, but not always the same one.
     """
     # The empty name means a file that has no name from the moment it is there: it holds what
     # people said, and must not outlive a process that is killed.
@@ -24,6 +25,7 @@ def scratch_database() -> Iterator[sqlite3.Connection]:
         database.execute("PRAGMA journal_mode = OFF")
         database.execute("PRAGMA synchronous = OFF")
         database.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        database.execute("BEGIN")
         yield database
     finally:
         database.close()

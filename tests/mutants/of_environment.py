@@ -311,7 +311,7 @@ return value""",
         'table.add_column(title, no_wrap=True, overflow="ignore", min_width=longest)',
         "table.add_column(title, no_wrap=longest > 0)",
         (
-            "tests/unit/commands/test_console.py::test_a_narrow_terminal_cuts_no_partitions_number[40]",
+            "tests/unit/commands/common/test_output.py::test_a_narrow_terminal_cuts_no_partitions_number[40]",
         ),
         "the one part of a name that tells partitions apart is the part that is cut",
     ),

@@ -25,7 +25,7 @@ class End:
     code: int
 
 
-class Crew:
+class Consumers:
     """Hires consumers of the group, and lets them go."""
 
     def __init__(self, fleet: Fleet) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from consumer.commands.consumed import Consumed
+from consumer.commands.common.selected_ranges import CommittedOffsets
 from consumer.contract.record import TopicPartition
 from tests.builders import EVENTS, event, record
 
-CONSUMED = Consumed({TopicPartition(EVENTS, 0): 5})
+CONSUMED = CommittedOffsets({TopicPartition(EVENTS, 0): 5})
 
 
 def test_the_committed_offset_is_the_first_that_is_not_read() -> None:
@@ -22,5 +22,5 @@ def test_nothing_is_read_of_a_partition_without_a_committed_offset() -> None:
 
 
 def test_a_group_that_has_committed_nothing_leaves_nothing_out() -> None:
-    assert Consumed({}).covers(record(event(), 7))
-    assert Consumed({}).end(TopicPartition(EVENTS, 0), 9) == 9
+    assert CommittedOffsets({}).covers(record(event(), 7))
+    assert CommittedOffsets({}).end(TopicPartition(EVENTS, 0), 9) == 9
