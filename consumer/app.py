@@ -5,36 +5,33 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, TypeVar, assert_never
+from typing import assert_never
 
 from consumer import __version__, signals
+from consumer.aio import Backoff, run_unless_stopped, supervise
 from consumer.checks import CheckResult, CheckStatus, raise_if_failed
-from consumer.contract.dead_letter import DeadLetter, dead_letter, min_dead_letter_bytes
-from consumer.contract.record import Record, TopicPartition
-from consumer.contract.rejection import Rejected
+from consumer.contract.record import TopicPartition
 from consumer.engine.breaker import Breaker, BreakerLimits
-from consumer.engine.pipeline import Pipeline, RecordPlanner
+from consumer.engine.pipeline import Pipeline
 from consumer.engine.retention_watch import RetentionWatch
-from consumer.engine.retry import Backoff
-from consumer.engine.runner import Limits, RunEnd, Runner
-from consumer.engine.supervise import TaskDiedError, supervise
+from consumer.engine.runner import EngineConfig, Runner, StopReason
 from consumer.engine.watchdog import Watchdog
-from consumer.errors import ConsumerError, ExitCode, PreconditionError, TransientError
+from consumer.errors import (
+    ConsumerError,
+    ExitCode,
+    TaskDiedError,
+    TransientError,
+)
 from consumer.kafka.client import open_client
 from consumer.kafka.codecs import check_codecs
 from consumer.kafka.committed import AcceptedTarget
 from consumer.kafka.dead_letters import (
     KafkaDeadLetters,
-    asked_letter_limit,
-    letter_limit,
-    open_producer,
 )
-from consumer.kafka.group_grants import check_kafka
 from consumer.kafka.groups import describe_group
 from consumer.kafka.range_reader import keep_ends_told, open_range_reader
 from consumer.kafka.source import KafkaSource
@@ -46,114 +43,18 @@ from consumer.observability.logs import configure_logging, get_logger, tell_end
 from consumer.observability.metrics import Metrics
 from consumer.observability.observer import EngineObserver
 from consumer.settings import OnGap, Settings, exposed_files
-from consumer.state.retention import Retention
-
-T = TypeVar("T")
+from consumer.wiring import (
+    build_dead_letters,
+    build_planner,
+    build_retention,
+    dead_letter_builder,
+    preflight_kafka,
+    retry_until,
+    startup_policy,
+)
 
 CLOSE_SHARE = 0.2
 """The part of the drain deadline that each connection may take to close."""
-
-
-def dead_letter_builder(settings: Settings) -> Callable[[Record, Rejected], DeadLetter]:
-    """Return what turns a rejected record into its dead letter, stamped with the present."""
-
-    def build(record: Record, rejected: Rejected) -> DeadLetter:
-        return dead_letter(
-            record,
-            rejected,
-            group=settings.kafka.group_id,
-            failed_at=datetime.now(UTC),
-            consumer_version=__version__,
-        )
-
-    return build
-
-
-def dead_letters_of(settings: Settings, topics: Mapping[str, TopicDescription]) -> KafkaDeadLetters:
-    """Return what sends dead letters as large as their topic takes them."""
-    kafka, letters = settings.kafka, settings.dead_letters
-    described = topics.get(letters.topic)
-    return KafkaDeadLetters(
-        partial(open_producer, kafka, letters),
-        letters.topic,
-        limit=letter_limit(letters, None if described is None else described.max_message_bytes),
-        smallest=min_dead_letter_bytes(kafka.topics, kafka.group_id, __version__),
-        ask_limit=partial(asked_letter_limit, kafka, letters),
-        timeout=kafka.request_timeout,
-    )
-
-
-def retention_of(settings: Settings, topics: Mapping[str, TopicDescription]) -> Retention | None:
-    """Return how long documents are kept, None for ever."""
-    days = settings.mongo.retention_days
-    if days is None:
-        return None
-    oldest = {name: topic.oldest_possible for name, topic in topics.items()}
-    told = {name: age for name, age in oldest.items() if age is not None}
-    return Retention(timedelta(days=days), told)
-
-
-async def asked_retention(settings: Settings) -> Retention | None:
-    """Return how long documents are kept; where that is limited, the brokers are asked.
-
-    Raises ``PreconditionError`` where they do not answer in time.
-    """
-    if settings.mongo.retention_days is None:
-        return None
-    topics, _ = await until_answered("Kafka", lambda: surveyed(settings), settings)
-    return retention_of(settings, topics)
-
-
-def planner_of(settings: Settings, retention: Retention | None) -> RecordPlanner:
-    """Return what decodes and plans a record under the policies of the settings."""
-    return RecordPlanner(
-        settings.kafka.key_policy,
-        retention,
-        lambda: datetime.now(UTC),
-        settings.kafka.max_value_bytes,
-    )
-
-
-def patience_of(settings: Settings) -> float:
-    """Return until when, by the loop's clock, a start that begins now waits for all its servers."""
-    return asyncio.get_running_loop().time() + settings.engine.startup_timeout
-
-
-async def until_answered(
-    what: str,
-    ask: Callable[[], Awaitable[T]],
-    settings: Settings,
-    deadline: float | None = None,
-    *,
-    cut: bool = True,
-    why: Callable[[], str] = str,
-) -> T:
-    """Ask until there is an answer or the ``deadline``, see ``patience_of``, has come.
-
-    ``cut``: also in the middle of an attempt; ``why``: what may be known then of the reason.
-    Raises ``PreconditionError`` when the time is over.
-    """
-    backoff = Backoff(settings.engine.backoff_initial, min(settings.engine.backoff_max, 2.0))
-    clock = asyncio.get_running_loop().time
-    until = patience_of(settings) if deadline is None else deadline
-    attempt, said = 0, "it says nothing"
-    while clock() < until or not attempt:
-        try:
-            async with asyncio.timeout_at(until if cut else None):
-                return await ask()
-        except TransientError as error:
-            attempt, said = attempt + 1, str(error)
-            get_logger().warning(
-                "waiting_for_server", server=what, cause=error.cause, detail=error.detail
-            )
-        except TimeoutError:
-            break
-        pause = backoff.delay(attempt, random.random())  # noqa: S311 -- jitter
-        await asyncio.sleep(max(min(pause, until - clock()), 0.0))
-    raise PreconditionError(
-        f"{what} did not answer within {settings.engine.startup_timeout:g} s "
-        f"({why() or said}); consumer check says more"
-    )
 
 
 def accept(results: Collection[CheckResult]) -> None:
@@ -163,16 +64,6 @@ def accept(results: Collection[CheckResult]) -> None:
             said = f"{found.detail}; fix: {found.fix}"
             get_logger().warning("precondition", subject=found.name, message=said)
     raise_if_failed(results)
-
-
-async def surveyed(settings: Settings) -> tuple[dict[str, TopicDescription], list[CheckResult]]:
-    """Return the topics that the settings name, as the brokers describe them, and what to say.
-
-    Raises ``TransientError`` while no broker answers, ``PreconditionError`` where one refuses us.
-    """
-    async with open_admin(settings.kafka) as admin:
-        topics = await admin.describe([*settings.kafka.topics, settings.dead_letters.topic], None)
-        return topics, await check_kafka(settings, admin, topics)
 
 
 async def refuse_other_target(settings: Settings, accepted: AcceptedTarget) -> None:
@@ -189,7 +80,7 @@ async def refuse_other_target(settings: Settings, accepted: AcceptedTarget) -> N
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class Resources:
     """What a run needs of the world, open and checked."""
 
     topics: Mapping[str, TopicDescription]
@@ -199,30 +90,28 @@ class Parts:
 
 
 @asynccontextmanager
-async def opened(settings: Settings, observer: EngineObserver) -> AsyncIterator[Parts]:
+async def open_resources(settings: Settings, observer: EngineObserver) -> AsyncIterator[Resources]:
     """Open what a run needs, after its preconditions; close it in the opposite order.
 
     Raises ``PreconditionError`` naming each precondition that fails, with its fix.
     """
     check_codecs()
-    deadline = patience_of(settings)
+    policy = startup_policy(settings)
     closing = settings.engine.drain_deadline * CLOSE_SHARE
     async with AsyncExitStack() as stack:
         # Connects at its first command: a URI that cannot be used is told before a server is asked.
         store = await stack.enter_async_context(
             open_store(settings.mongo, observer.activity_refused)
         )
-        topics, results = await until_answered(
-            "Kafka", lambda: surveyed(settings), settings, deadline
-        )
+        topics, results = await retry_until("Kafka", lambda: preflight_kafka(settings), policy)
         accept(results)
-        await until_answered("MongoDB", store.answer, settings, deadline, why=store.trouble)
+        await retry_until("MongoDB", store.answer, policy, reason=store.trouble)
         # Not cut short: an index over many documents takes longer to build than any start.
-        accept(await until_answered("MongoDB", store.run_preflight, settings, deadline, cut=False))
-        target = await until_answered("MongoDB", store.target, settings, deadline)
+        accept(await retry_until("MongoDB", store.run_preflight, policy, cancel=False))
+        target = await retry_until("MongoDB", store.target, policy)
         accepted = AcceptedTarget(target, settings.mongo.moved_from)
         await refuse_other_target(settings, accepted)
-        letters = dead_letters_of(settings, topics)
+        letters = build_dead_letters(settings, topics)
         stack.push_async_callback(letters.close, closing)
         source = KafkaSource(
             partial(open_client, settings.kafka),
@@ -233,10 +122,10 @@ async def opened(settings: Settings, observer: EngineObserver) -> AsyncIterator[
             accepted=accepted,
         )
         stack.push_async_callback(source.close, closing)
-        yield Parts(topics, store, source, letters)
+        yield Resources(topics, store, source, letters)
 
 
-def build_runner(settings: Settings, parts: Parts, observer: EngineObserver) -> Runner:
+def build_runner(settings: Settings, resources: Resources, observer: EngineObserver) -> Runner:
     """Wire the engine by hand, from the settings."""
     engine, letters = settings.engine, settings.dead_letters
     breaker = Breaker(
@@ -245,9 +134,9 @@ def build_runner(settings: Settings, parts: Parts, observer: EngineObserver) -> 
     backoff = Backoff(engine.backoff_initial, engine.backoff_max)
     chance = random.random
     pipeline = Pipeline(
-        planner=planner_of(settings, retention_of(settings, parts.topics)),
-        store=parts.store,
-        dead_letters=parts.dead_letters,
+        planner=build_planner(settings, build_retention(settings, resources.topics)),
+        store=resources.store,
+        dead_letters=resources.dead_letters,
         letter=dead_letter_builder(settings),
         breaker=breaker,
         backoff=backoff,
@@ -255,14 +144,14 @@ def build_runner(settings: Settings, parts: Parts, observer: EngineObserver) -> 
         observer=observer,
     )
     return Runner(
-        source=parts.source,
-        store=parts.store,
+        source=resources.source,
+        store=resources.store,
         pipeline=pipeline,
         breaker=breaker,
         backoff=backoff,
         chance=chance,
         observer=observer,
-        limits=Limits(
+        limits=EngineConfig(
             max_poll_records=engine.max_poll_records,
             batches_in_flight=engine.batches_in_flight,
             commit_interval=engine.commit_interval,
@@ -320,29 +209,31 @@ async def _run(settings: Settings, writer: LogWriter, *, until_caught_up: bool) 
         get_logger().warning("secret_readable_by_all", variable=variable)
     async with AsyncExitStack() as stack:
         stack.enter_context(serve(settings.http, health, metrics))
-        parts = await unless_stopped(stop, stack.enter_async_context(opened(settings, observer)))
-        if parts is None:
+        resources = await run_unless_stopped(
+            stop, stack.enter_async_context(open_resources(settings, observer))
+        )
+        if resources is None:
             return ExitCode.DONE
         ends = None
         if until_caught_up:
-            asked = until_answered("Kafka", lambda: ends_of(settings), settings)
-            ends = await unless_stopped(stop, asked)
+            asked = retry_until("Kafka", lambda: ends_of(settings), startup_policy(settings))
+            ends = await run_unless_stopped(stop, asked)
             if ends is None:
                 return ExitCode.DONE
-        runner = build_runner(settings, parts, observer)
+        runner = build_runner(settings, resources, observer)
         watchdog = Watchdog(
-            source=parts.source,
+            source=resources.source,
             ledger=runner.ledger,
             observer=observer,
             stall_after=settings.engine.stall_after,
         )
         retention = RetentionWatch(
-            logs=parts.source,
+            logs=resources.source,
             unread=runner.unread,
             observer=observer,
             retention_ms={
                 name: topic.retention_ms
-                for name, topic in parts.topics.items()
+                for name, topic in resources.topics.items()
                 if topic.retention_ms is not None
             },
             now=time.time,
@@ -355,7 +246,7 @@ async def _run(settings: Settings, writer: LogWriter, *, until_caught_up: bool) 
                 "ends": keep_ends_told(
                     settings.kafka, lambda: list(runner.ledger), watchdog.learn_ends
                 ),
-                "indexes": parts.store.watch_indexes(
+                "indexes": resources.store.watch_indexes(
                     lambda error: get_logger().warning("indexes_not_verified", cause=error.cause)
                 ),
             },
@@ -365,25 +256,12 @@ async def _run(settings: Settings, writer: LogWriter, *, until_caught_up: bool) 
     return exit_code_of(end)
 
 
-async def unless_stopped(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
-    """Await ``work``, or give it up and return None when ``stop`` is set first."""
-    opening = asyncio.ensure_future(work)
-    stopping = asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait([opening, stopping], return_when=asyncio.FIRST_COMPLETED)
-        return opening.result() if opening.done() else None
-    finally:
-        for task in (opening, stopping):
-            task.cancel()
-        await asyncio.gather(opening, stopping, return_exceptions=True)
-
-
-def exit_code_of(end: RunEnd) -> ExitCode:
+def exit_code_of(end: StopReason) -> ExitCode:
     """Return the exit code of a run that ended by itself."""
     match end:
-        case RunEnd.STOPPED | RunEnd.CAUGHT_UP:
+        case StopReason.STOPPED | StopReason.CAUGHT_UP:
             return ExitCode.DONE
-        case RunEnd.DEADLINE:
+        case StopReason.DEADLINE:
             return ExitCode.DEADLINE
         case _:
             assert_never(end)

@@ -353,13 +353,13 @@ def audit(
         sessions=tuple(sessions or ()),
         all_partitions=all_partitions,
     )
-    from consumer.app import asked_retention
     from consumer.commands.audit.audit import AuditRequest
     from consumer.commands.audit.audit import audit as audit_part
+    from consumer.wiring import ask_retention
 
     async def audited() -> int:
         request = AuditRequest(selection, emit, as_json)
-        return await audit_part(settings, request, await asked_retention(settings))
+        return await audit_part(settings, request, await ask_retention(settings))
 
     finish(audited)
 
@@ -394,11 +394,11 @@ def explain(
     selection = RecordSelection(
         sessions=(session_id,), all_partitions=all_partitions, from_time=from_time
     )
-    from consumer.app import asked_retention
     from consumer.commands.explain import explain as explain_session
+    from consumer.wiring import ask_retention
 
     async def explained() -> int:
-        retention = await asked_retention(settings)
+        retention = await ask_retention(settings)
         return await explain_session(settings, selection, retention, as_json=as_json)
 
     finish(explained)

@@ -6,7 +6,8 @@ ConsumerError
 │   └── UndecodableError ... one batch of a partition; a reader of ranges goes on behind it
 ├── SettingsError        exit 2: a wrong setting, one line says what to change
 ├── PreconditionError    exit 3: servers, topics, indexes or grants are not as needed
-└── IncidentError        exit 4: an incident that the settings say to stop for
+├── IncidentError        exit 4: an incident that the settings say to stop for
+└── TaskDiedError        exit 6: a defect: what should have run as long as the process has ended
 """
 
 from __future__ import annotations
@@ -87,3 +88,9 @@ class IncidentError(ConsumerError):
     """Something happened that the settings say to stop for."""
 
     exit_code = ExitCode.INCIDENT
+
+
+class TaskDiedError(ConsumerError):
+    """A background task ended that should have run as long as the process."""
+
+    exit_code = ExitCode.TASK_DIED

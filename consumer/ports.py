@@ -71,7 +71,7 @@ class AssignmentListener(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class StartOffset:
     """Where reading a partition begins: the committed offset, or the log's start where none is.
 
     ``held``: a hold is committed beside it, which ended with the assignment that it was of.
@@ -83,7 +83,7 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
-class Gap:
+class OffsetGap:
     """Unread records ``first`` to ``end`` (exclusive) were deleted by the broker's retention."""
 
     partition: TopicPartition
@@ -97,7 +97,7 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
-class Reset:
+class LogReset:
     """The log began anew (topic made again, or truncated): ``expected`` fell to ``found``.
 
     ``unread``: at most so many records of the old log had not been read.
@@ -114,9 +114,9 @@ class Polled:
     """What one poll brought. Gaps and resets take effect before the records beside them."""
 
     records: Mapping[TopicPartition, Sequence[Record]] = field(default_factory=dict)
-    starts: Mapping[TopicPartition, Start] = field(default_factory=dict)
-    gaps: Sequence[Gap] = ()
-    resets: Sequence[Reset] = ()
+    starts: Mapping[TopicPartition, StartOffset] = field(default_factory=dict)
+    gaps: Sequence[OffsetGap] = ()
+    resets: Sequence[LogReset] = ()
     failed: Mapping[TopicPartition, TransientError] = field(default_factory=dict)
     gone: Collection[TopicPartition] = ()
     """Nothing of them may be committed: their log is no more, or not the one it was. What there
@@ -300,11 +300,11 @@ class Observer(Protocol):
         """The brokers have acknowledged these offsets."""
         ...
 
-    def gap(self, gap: Gap) -> None:
+    def gap(self, gap: OffsetGap) -> None:
         """Records were deleted before this group had read them."""
         ...
 
-    def reset(self, reset: Reset) -> None:
+    def reset(self, reset: LogReset) -> None:
         """A partition's log began anew."""
         ...
 

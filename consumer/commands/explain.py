@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from consumer.app import until_answered
+from consumer.aio import Backoff
 from consumer.commands.audit.judging import (
     JudgedRecord,
     RecordJudge,
@@ -41,7 +41,6 @@ from consumer.contract.dead_letter import DeadLetterInfo, attempt_of, origin_of
 from consumer.contract.record import Record, TopicPartition, last_header
 from consumer.contract.rejection import Rejected
 from consumer.contract.times import REDRIVE_TIMESTAMP, format_time, usable_time
-from consumer.engine.retry import Backoff
 from consumer.errors import ExitCode, PreconditionError, TransientError
 from consumer.kafka.range_reader import RangeReader, open_range_reader
 from consumer.kafka.ranges import OffsetRange, offsets_of
@@ -52,6 +51,7 @@ from consumer.printable import printable
 from consumer.settings import Settings
 from consumer.state.retention import Retention
 from consumer.state.writes import CreateWrite, EndWrite, EventWrite
+from consumer.wiring import retry_until, startup_policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +102,16 @@ async def _explained(
 ) -> Explained:
     async with AsyncExitStack() as stack:
         database = stack.enter_context(scratch_database())
-        reader = await until_answered(
-            "Kafka", lambda: stack.enter_async_context(open_range_reader(settings.kafka)), settings
+        reader = await retry_until(
+            "Kafka",
+            lambda: stack.enter_async_context(open_range_reader(settings.kafka)),
+            startup_policy(settings),
         )
         store = await stack.enter_async_context(open_store(settings.mongo))
         sessions = await stack.enter_async_context(open_session_reader(settings.mongo))
         # Asked before anything is looked up: what was committed by then has left its trace.
-        consumed = await until_answered(
-            "Kafka", lambda: fetch_committed_offsets(settings.kafka), settings
+        consumed = await retry_until(
+            "Kafka", lambda: fetch_committed_offsets(settings.kafka), startup_policy(settings)
         )
         explainer = Explainer(settings, database, reader, store.collections, sessions, retention)
         return await explainer.explained(request, consumed)
@@ -144,14 +146,16 @@ class Explainer:
         waited for.
         """
         (session_id,) = request.sessions
-        came_from = await until_answered(
-            "MongoDB", lambda: self._sessions.came_from([session_id]), self._settings
+        came_from = await retry_until(
+            "MongoDB",
+            lambda: self._sessions.came_from([session_id]),
+            startup_policy(self._settings),
         )
         topics, now = request.topics or self._settings.kafka.topics, datetime.now(UTC)
-        selected = await until_answered(
+        selected = await retry_until(
             "Kafka",
             lambda: select_ranges(self._reader, request, topics, now, came_from),
-            self._settings,
+            startup_policy(self._settings),
         )
         dead = self._settings.dead_letters.topic
         await answered("Kafka", lambda: self._index.load(self._reader, dead), self._backoff)

@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Protocol, TypeVar, assert_never
 
+from consumer.aio import Backoff
 from consumer.contract.dead_letter import DeadLetter
 from consumer.contract.decode import MAX_VALUE_BYTES, Decoded, Tombstone, decode
 from consumer.contract.record import Record, TopicPartition, size_of
 from consumer.contract.rejection import KeyPolicy, Reason, Rejected
 from consumer.engine.breaker import Breaker
-from consumer.engine.retry import Backoff
 from consumer.errors import TransientError
 from consumer.ports import (
     BatchReport,

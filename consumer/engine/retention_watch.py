@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 from consumer.contract.record import TopicPartition
-from consumer.engine.unread import Unread
+from consumer.engine.backlog import Backlog
 from consumer.errors import IncidentError, TransientError
-from consumer.ports import Gap, Observer, Stage
+from consumer.ports import Observer, OffsetGap, Stage
 
 INTERVAL = 15.0
 """Seconds between two looks."""
@@ -39,7 +39,7 @@ class RetentionWatch:
         self,
         *,
         logs: LogStarts,
-        unread: Unread,
+        unread: Backlog,
         observer: Observer,
         retention_ms: Mapping[str, int],
         now: Callable[[], float],
@@ -90,7 +90,7 @@ class RetentionWatch:
             beginning = beginnings.get(partition, 0)
             if waiting.get(partition) == offset and beginning > offset:
                 try:
-                    self._unread.cross(Gap(partition, offset, beginning))
+                    self._unread.cross(OffsetGap(partition, offset, beginning))
                 except IncidentError as error:
                     incidents.append(str(error))
         if incidents:

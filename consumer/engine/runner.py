@@ -8,18 +8,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from consumer.aio import Backoff
 from consumer.contract.record import TopicPartition
 from consumer.engine.assignment import Assignment
-from consumer.engine.batches import Batches
+from consumer.engine.backlog import Backlog
 from consumer.engine.breaker import Breaker
-from consumer.engine.offsets import Committer
+from consumer.engine.commits import Committer
+from consumer.engine.in_flight import InFlightBatches
+from consumer.engine.ledger import Ledger
 from consumer.engine.pipeline import Pipeline
-from consumer.engine.retry import Backoff
-from consumer.engine.supervise import TaskDiedError
-from consumer.engine.unread import Unread
-from consumer.errors import IncidentError, TransientError
-from consumer.kafka.ledger import Ledger
-from consumer.ports import Gap, Observer, Polled, Reset, Source, Stage, Store
+from consumer.errors import IncidentError, TaskDiedError, TransientError
+from consumer.ports import LogReset, Observer, OffsetGap, Polled, Source, Stage, Store
 
 BUSY_POLL = 0.02
 """Seconds a poll waits while batches are in flight: a longer wait would hold back the
@@ -35,7 +34,7 @@ DRAIN_SHARE = 0.8
 """The part of a drain that batches have to end in; the rest is for the commit."""
 
 
-class RunEnd(StrEnum):
+class StopReason(StrEnum):
     """Why ``Runner.run`` returned."""
 
     STOPPED = "stopped"
@@ -44,7 +43,7 @@ class RunEnd(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class EngineConfig:
     """How much is in flight, and how long things may take. Durations in seconds."""
 
     max_poll_records: int
@@ -73,7 +72,7 @@ class Runner:
         backoff: Backoff,
         chance: Callable[[], float],
         observer: Observer,
-        limits: Limits,
+        limits: EngineConfig,
     ) -> None:
         """``chance`` returns a number in [0, 1) for the jitter of waits."""
         self._source = source
@@ -93,7 +92,7 @@ class Runner:
             observer=observer,
             interval=limits.commit_interval,
         )
-        self._batches = Batches(
+        self._batches = InFlightBatches(
             pipeline=pipeline,
             source=source,
             ledger=self.ledger,
@@ -101,7 +100,7 @@ class Runner:
             observer=observer,
             on_failure=self._fail,
         )
-        self.unread = Unread(
+        self.unread = Backlog(
             source=source,
             ledger=self.ledger,
             assignment=self._assignment,
@@ -113,7 +112,7 @@ class Runner:
 
     async def run(
         self, stop: asyncio.Event, until: Mapping[TopicPartition, int] | None = None
-    ) -> RunEnd:
+    ) -> StopReason:
         """Run until ``stop`` is set, or until the group has committed ``until``.
 
         Then drain within the deadline, commit, and say how it ended. Raises what ends the
@@ -132,8 +131,8 @@ class Runner:
         finally:
             await self._abandon(committing)
         if not drained:
-            return RunEnd.DEADLINE
-        return RunEnd.STOPPED if stop.is_set() else RunEnd.CAUGHT_UP
+            return StopReason.DEADLINE
+        return StopReason.STOPPED if stop.is_set() else StopReason.CAUGHT_UP
 
     async def _until_asked(
         self,
@@ -271,7 +270,7 @@ class Runner:
             self._batches.begin(records, self._ended)
             self.unread.taken(records)
 
-    def _meet_gap(self, gap: Gap) -> None:
+    def _meet_gap(self, gap: OffsetGap) -> None:
         self._stop_for([self._told_gap(gap)])
 
     def _stop_for(self, incidents: Sequence[str]) -> None:
@@ -279,7 +278,7 @@ class Runner:
         if self._limits.stop_on_gap and any(incidents):
             raise IncidentError("\n".join(filter(None, incidents)))
 
-    def _told_gap(self, gap: Gap) -> str:
+    def _told_gap(self, gap: OffsetGap) -> str:
         self._observer.gap(gap)
         return (
             f"{gap.partition.topic}-{gap.partition.partition}: at most {gap.records} records, "
@@ -287,7 +286,7 @@ class Runner:
             "kafka.on_gap=continue goes on without them"
         )
 
-    def _told_reset(self, reset: Reset) -> str:
+    def _told_reset(self, reset: LogReset) -> str:
         self._observer.reset(reset)
         if not reset.unread:
             return ""

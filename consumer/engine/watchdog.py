@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Mapping
 
 from consumer.contract.record import TopicPartition
+from consumer.engine.ledger import Ledger
 from consumer.engine.transaction_watch import TransactionWatch
-from consumer.kafka.ledger import Ledger
 from consumer.ports import Observer, Source
 
 INTERVAL = 1.0

@@ -15,9 +15,10 @@ from aiokafka import AIOKafkaConsumer, OffsetAndMetadata
 from aiokafka import TopicPartition as ClientPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
+from consumer.aio import stop_quietly
 from consumer.contract.record import Record, TopicPartition
 from consumer.errors import TransientError, UndecodableError
-from consumer.kafka.client_repairs import (
+from consumer.kafka.client_patches import (
     FETCH_ERROR_PAUSE,
     FetchErrors,
     QuietListener,
@@ -29,7 +30,6 @@ from consumer.kafka.client_repairs import (
 from consumer.kafka.committed import Committed
 from consumer.kafka.connection import connection_options
 from consumer.kafka.decompression import limit_decompression
-from consumer.kafka.exchange import ignore_result
 from consumer.kafka.fetch_results import (
     UnreadableBatchError,
     begin_fetch,
@@ -382,14 +382,8 @@ async def open_client(kafka: KafkaSettings, callbacks: RebalanceCallbacks) -> Gr
         try_each_commit_once(consumer)
         space_out_connecting(consumer)
     except BaseException:
-        await give_up(consumer)
+        # A silent broker must not hold up a shutdown.
+        await stop_quietly(consumer.stop(), GIVE_UP_WAIT)
         raise
     consumer.subscribe(topics=list(kafka.topics), listener=QuietListener(callbacks))
     return AiokafkaClient(consumer)
-
-
-async def give_up(consumer: AIOKafkaConsumer) -> None:
-    """Stop a consumer that did not start; a silent broker must not hold up a shutdown."""
-    stopping = asyncio.ensure_future(consumer.stop())
-    stopping.add_done_callback(ignore_result)
-    await asyncio.wait([stopping], timeout=GIVE_UP_WAIT)

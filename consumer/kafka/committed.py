@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from consumer.aio import with_timeout
 from consumer.contract.record import TopicPartition
 from consumer.contract.times import format_time
 from consumer.errors import PreconditionError, TransientError
-from consumer.kafka.exchange import answered
 from consumer.ports import NO_HOLDS, Hold, Holds, Target
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ class Commits:
         }
         # The client shields its request from cancellation, so that it may land late.
         self._pending = asyncio.ensure_future(client.commit(kept))
-        await answered(self._pending, "commit", self._timeout)
+        await with_timeout(self._pending, "commit", self._timeout)
 
     def drop(self) -> None:
         """Let a commit without an answer not be tried again.

@@ -60,7 +60,7 @@ class _AnyNamesBatch(_DefaultRecordBatchPy):  # type: ignore[misc]  # aiokafka s
         self._buffer = _Bytes(self._buffer)
 
 
-class Batches:
+class RecordBatches:
     """The client's ``MemoryRecords``, which can give once more what was last taken from them."""
 
     def __init__(self, content: bytes) -> None:
@@ -98,9 +98,9 @@ class Batches:
 
 
 class NamedPartitionRecords(PartitionRecords):  # type: ignore[misc]  # aiokafka ships no types
-    """Says which batch cannot be read. Over ``Batches``."""
+    """Says which batch cannot be read. Over ``RecordBatches``."""
 
-    _records: Batches
+    _records: RecordBatches
     _records_iterator: Any
 
     def __next__(self) -> Any:  # noqa: ANN401 -- aiokafka ships no types
@@ -138,7 +138,7 @@ class BoundedFetchResult(FetchResult):  # type: ignore[misc]  # aiokafka ships n
         """What is kept in memory of this fetch."""
         if self._partition_records is None:
             return 0
-        batches: Batches = self._partition_records._records  # noqa: SLF001 -- nothing else has it
+        batches: RecordBatches = self._partition_records._records  # noqa: SLF001 -- nothing else has it
         return batches.size_in_bytes()
 
     def getall(self, max_records: int | None = None) -> list[Any]:
@@ -175,7 +175,7 @@ class BoundedFetchResult(FetchResult):  # type: ignore[misc]  # aiokafka ships n
 def use_bounded_results(max_bytes: int) -> None:
     """Let every consumer of this process hand out its records so."""
     BoundedFetchResult.max_bytes = max_bytes
-    fetcher.MemoryRecords = Batches
+    fetcher.MemoryRecords = RecordBatches
     fetcher.PartitionRecords = NamedPartitionRecords
     fetcher.FetchResult = BoundedFetchResult
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from consumer.contract.record import Record, TopicPartition
-from consumer.ports import Gap
+from consumer.ports import OffsetGap
 
 
 class RangeFetcher(Protocol):
@@ -56,7 +56,7 @@ class Passed:
     """
 
     reached: Mapping[TopicPartition, int]
-    deleted: Sequence[Gap]
+    deleted: Sequence[OffsetGap]
     began_anew: Collection[TopicPartition]
 
 
@@ -84,7 +84,7 @@ async def passed_over(
     jumped = [partition for partition, due in expected.items() if begun[partition] > due]
     beginnings = await client.beginnings(jumped) if jumped else {}
     gaps = [
-        Gap(partition, expected[partition], min(beginnings[partition], begun[partition]))
+        OffsetGap(partition, expected[partition], min(beginnings[partition], begun[partition]))
         for partition in jumped
     ]
     return Passed(

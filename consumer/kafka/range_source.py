@@ -30,7 +30,7 @@ from consumer.kafka.ranges import (
     UnreadRange,
 )
 from consumer.kafka.throttle import Throttle
-from consumer.ports import NO_HOLDS, AssignmentListener, Gap, Holds, Polled, Start
+from consumer.ports import NO_HOLDS, AssignmentListener, Holds, OffsetGap, Polled, StartOffset
 
 WORTH_A_SEEK = 2_000
 """So many unwanted offsets ahead are skipped by a seek; fewer are read and thrown away, since
@@ -81,7 +81,7 @@ class RangeSource:
         self._listener: AssignmentListener | None = None
         self._failing = FailingPartitions()
         self.unread: list[UnreadRange] = []
-        self._gaps: list[Gap] = []
+        self._gaps: list[OffsetGap] = []
         self._assigned = False
         self._started = False
 
@@ -130,7 +130,7 @@ class RangeSource:
             self._started = True
             # As if committed: nothing before it is to be reported again.
             firsts = {p: cursor.part.first for p, cursor in self._cursors.items()}
-            return Polled(starts={p: Start(first, first) for p, first in firsts.items()})
+            return Polled(starts={p: StartOffset(first, first) for p, first in firsts.items()})
         if asyncio.get_running_loop().time() - self._kept_at >= KEEP_INTERVAL:
             self.keep()
         if not partitions and timeout <= 0:
@@ -308,9 +308,9 @@ class RangeSource:
         else:
             self._client.seek(unread.partition, unread.end)
 
-    def _gaps_due(self) -> list[Gap]:
+    def _gaps_due(self) -> list[OffsetGap]:
         """Return, once, the gaps before which nothing is left: the engine goes on behind them."""
-        due: list[Gap] = []
+        due: list[OffsetGap] = []
         for gap in list(self._gaps):
             buffer = self._cursors[gap.partition].buffer
             if not buffer or buffer[0].offset >= gap.end:
@@ -318,7 +318,7 @@ class RangeSource:
                 due.append(gap)
         return due
 
-    def _lost(self, gap: Gap) -> bool:
+    def _lost(self, gap: OffsetGap) -> bool:
         """Note what was deleted before it could be read; tell whether any of it was wanted."""
         cursor = self._cursors[gap.partition]
         end = min(gap.end, cursor.part.end)

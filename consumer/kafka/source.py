@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
+from consumer.aio import stop_quietly, with_timeout
 from consumer.contract.record import Record, TopicPartition
 from consumer.errors import TransientError
 from consumer.kafka.client import (
@@ -20,11 +21,10 @@ from consumer.kafka.client import (
     RebalanceCallbacks,
 )
 from consumer.kafka.committed import AcceptedTarget, Commits
-from consumer.kafka.exchange import answered, ignore_result
-from consumer.kafka.isolation import Isolation
-from consumer.kafka.starts import Found, Reading, StartingPoints
+from consumer.kafka.faulty_partition import Isolation
+from consumer.kafka.start_offsets import Found, Reading, StartOffsetResolver
 from consumer.kafka.topic_ids import TopicWatch, other_logs
-from consumer.ports import NO_HOLDS, AssignmentListener, Gap, GoneError, Holds, Polled
+from consumer.ports import NO_HOLDS, AssignmentListener, GoneError, Holds, OffsetGap, Polled
 
 FAILURES_UNTIL_REPLACED = 5
 """So often in a row the group may fail a poll before the client is replaced."""
@@ -84,7 +84,7 @@ class KafkaSource:
         self._topic_ids: dict[TopicPartition, str | None] = {}  # of which ``_next`` speaks
         self._assigned: frozenset[TopicPartition] = frozenset()
         self._generation = 0
-        self._starts = StartingPoints(request_timeout, self._accepted)
+        self._starts = StartOffsetResolver(request_timeout, self._accepted)
         self._isolation = Isolation()
         self._group_failures = 0
         self._commits = Commits(self._accepted.target, request_timeout)
@@ -186,7 +186,7 @@ class KafkaSource:
             if error.cause != UNKNOWN_TOPIC:
                 raise
             asking = client.topic_ids({partition.topic for partition in offsets})
-            ids = await answered(asking, "topic_ids", self._request_timeout)
+            ids = await with_timeout(asking, "topic_ids", self._request_timeout)
             gone = [p for p in other_logs(self._topic_ids, ids) if p in offsets]
             if not gone or generation != self._generation:
                 raise
@@ -197,7 +197,7 @@ class KafkaSource:
     ) -> Mapping[TopicPartition, int | None]:
         """See ``Source``."""
         client = await self._opened()
-        found = await answered(client.committed(partitions), "committed", self._request_timeout)
+        found = await with_timeout(client.committed(partitions), "committed", self._request_timeout)
         return {
             p: None
             if kept is None or self._accepted.moved(kept) or self._topics.is_another(p, kept)
@@ -210,7 +210,9 @@ class KafkaSource:
     ) -> Mapping[TopicPartition, int]:
         """Return the offset of the oldest record there is. Raises ``TransientError``."""
         client = await self._opened()
-        return await answered(client.beginnings(partitions), "beginnings", self._request_timeout)
+        return await with_timeout(
+            client.beginnings(partitions), "beginnings", self._request_timeout
+        )
 
     def highwater(self, partition: TopicPartition) -> int | None:
         """See ``Source``."""
@@ -267,9 +269,7 @@ class KafkaSource:
         client, self._client = self._client, None
         if client is not None:
             # Where it fails the membership ends by the session timeout instead.
-            closing = asyncio.ensure_future(client.close())
-            closing.add_done_callback(ignore_result)
-            await asyncio.wait([closing], timeout=timeout)
+            await stop_quietly(client.close(), timeout)
 
     # --- before a fetch -------------------------------------------------------
 
@@ -329,7 +329,7 @@ class KafkaSource:
             stays = {p for p, before in expected_before.items() if self._next.get(p) == before}
             fetched = {p: records for p, records in fetched.items() if p in stays}
             moved = {p: found for p, found in moved.items() if p in stays}
-        gaps: list[Gap] = []
+        gaps: list[OffsetGap] = []
         for partition, found in moved.items():
             expected = self._next[partition]
             if partition not in beginnings:
@@ -338,7 +338,7 @@ class KafkaSource:
                 fetched = {p: records for p, records in fetched.items() if p != partition}
                 continue
             if min(beginnings[partition], found) > expected:
-                gaps.append(Gap(partition, expected, min(beginnings[partition], found)))
+                gaps.append(OffsetGap(partition, expected, min(beginnings[partition], found)))
             self._next[partition] = found
         taken = self._bounded(client, fetched)
         if proven is not None:
@@ -370,7 +370,7 @@ class KafkaSource:
         """Tell a hole that retention made from one that transactions leave."""
         try:
             asking = client.beginnings(partitions)
-            return await answered(asking, "beginnings", self._request_timeout)
+            return await with_timeout(asking, "beginnings", self._request_timeout)
         except TransientError:
             return {}
 

@@ -34,10 +34,10 @@ from aiokafka.protocol.types import (
     TaggedFields,
 )
 
+from consumer.aio import with_timeout
 from consumer.contract.record import TopicPartition
 from consumer.errors import TransientError
 from consumer.kafka.committed import Committed, are_two
-from consumer.kafka.exchange import answered
 from consumer.kafka.kafka_errors import kafka_errors
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ class TopicWatch:
         return ids
 
     async def _ask(self, client: GroupClient) -> TopicIds:
-        return await answered(client.topic_ids(self._topics), "topic_ids", self._timeout)
+        return await with_timeout(client.topic_ids(self._topics), "topic_ids", self._timeout)
 
     def forget(self) -> None:
         """Take no answer to a question of before, and ask again at once."""

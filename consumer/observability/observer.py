@@ -15,7 +15,7 @@ from consumer.errors import TransientError
 from consumer.observability.health import STARTING, Health
 from consumer.observability.logs import Repeats, Sums, get_logger
 from consumer.observability.metrics import Metrics
-from consumer.ports import BatchReport, Gap, Hold, Reset, Stage
+from consumer.ports import BatchReport, Hold, LogReset, OffsetGap, Stage
 from consumer.state.outcomes import MARK_NAMES, Mark, Outcome
 
 REJECTED_INTERVAL = 1.0
@@ -212,7 +212,7 @@ class EngineObserver:
 
     # --- incidents ------------------------------------------------------------
 
-    def gap(self, gap: Gap) -> None:
+    def gap(self, gap: OffsetGap) -> None:
         """See ``Observer``."""
         self._metrics.lost(gap.partition, gap.records)
         self._log.error(
@@ -225,7 +225,7 @@ class EngineObserver:
             at_most=True,
         )
 
-    def reset(self, reset: Reset) -> None:
+    def reset(self, reset: LogReset) -> None:
         """See ``Observer``."""
         self._metrics.reset(reset.partition)
         if reset.unread:

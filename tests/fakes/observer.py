@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from consumer.contract.record import Record, TopicPartition
 from consumer.contract.rejection import Rejected
 from consumer.errors import TransientError
-from consumer.ports import BatchReport, Gap, Hold, Reset, Stage
+from consumer.ports import BatchReport, Hold, LogReset, OffsetGap, Stage
 from consumer.state.outcomes import Outcome
 
 
@@ -25,8 +25,8 @@ class RecordingObserver:
         self.revocations: list[tuple[bool, bool]] = []
         """Pairs of drained and lost."""
         self.commits: list[dict[TopicPartition, int]] = []
-        self.gaps: list[Gap] = []
-        self.resets: list[Reset] = []
+        self.gaps: list[OffsetGap] = []
+        self.resets: list[LogReset] = []
         self.unreadables: list[tuple[TopicPartition, TransientError, int]] = []
         self.readables: list[TopicPartition] = []
         self.holds: list[tuple[TopicPartition, Hold]] = []
@@ -90,10 +90,10 @@ class RecordingObserver:
     def committed(self, offsets: Mapping[TopicPartition, int], seconds: float) -> None:
         self.commits.append(dict(offsets))
 
-    def gap(self, gap: Gap) -> None:
+    def gap(self, gap: OffsetGap) -> None:
         self.gaps.append(gap)
 
-    def reset(self, reset: Reset) -> None:
+    def reset(self, reset: LogReset) -> None:
         self.resets.append(reset)
 
     def unreadable(self, partition: TopicPartition, error: TransientError, attempt: int) -> None:

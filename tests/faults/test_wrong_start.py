@@ -9,11 +9,11 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
-from consumer.app import surveyed, until_answered
 from consumer.checks import CheckStatus
 from consumer.errors import ConsumerError, PreconditionError, TransientError
 from consumer.mongo.store import open_store
 from consumer.settings import KafkaSettings, Settings, load_settings
+from consumer.wiring import preflight_kafka, retry_until, startup_policy
 from tests.e2e.processes import LOOPBACK, free_port
 from tests.servers.topics import create_topics
 
@@ -32,7 +32,7 @@ async def refused(settings: Settings) -> ConsumerError:
     """Return what a start meets at the brokers."""
     async with asyncio.timeout(20):
         with pytest.raises(ConsumerError) as caught:
-            await surveyed(settings)
+            await preflight_kafka(settings)
     return caught.value
 
 
@@ -77,7 +77,7 @@ async def test_a_wrong_password_is_told_at_once_and_not_tried_for_ever(
     )
     async with asyncio.timeout(20):
         with pytest.raises(PreconditionError, match=rf"refuses the user app by {mechanism}; fix"):
-            await until_answered("Kafka", lambda: surveyed(settings), settings)
+            await retry_until("Kafka", lambda: preflight_kafka(settings), startup_policy(settings))
 
 
 @pytest.mark.real_kafka
@@ -117,7 +117,7 @@ async def test_a_group_whose_members_share_in_another_way_is_refused(
         kafka__group_id=unique_name,
     )
     try:
-        _, results = await surveyed(settings)
+        _, results = await preflight_kafka(settings)
     finally:
         await stranger.stop()
     (group,) = [result for result in results if result.name == f"group {unique_name}"]
@@ -137,7 +137,9 @@ async def test_why_the_database_does_not_answer_is_told(driver: str) -> None:
     )
     async with open_store(settings.mongo) as store:
         with pytest.raises(PreconditionError, match=rf"{LOOPBACK}:{port}: \[Errno \d+\] Conn"):
-            await until_answered("MongoDB", store.answer, settings, why=store.trouble)
+            await retry_until(
+                "MongoDB", store.answer, startup_policy(settings), reason=store.trouble
+            )
 
 
 @pytest.mark.parametrize("driver", ["motor", "pymongo"])
@@ -151,7 +153,9 @@ async def test_a_user_that_the_database_refuses_is_told_at_once(
         with pytest.raises(
             PreconditionError, match=r"refuses the user of mongo\.uri; fix"
         ) as caught:
-            await until_answered("MongoDB", store.answer, settings, why=store.trouble)
+            await retry_until(
+                "MongoDB", store.answer, startup_policy(settings), reason=store.trouble
+            )
     assert "wrong" not in str(caught.value)
 
 
@@ -164,4 +168,6 @@ async def test_a_database_without_tls_is_told_as_that() -> None:
         )
         async with open_store(settings.mongo) as store:
             with pytest.raises(PreconditionError, match=r"is tls in mongo\.uri what the server"):
-                await until_answered("MongoDB", store.answer, settings, why=store.trouble)
+                await retry_until(
+                    "MongoDB", store.answer, startup_policy(settings), reason=store.trouble
+                )

@@ -150,7 +150,7 @@ while insist""",
         "nobody watches the indexes of a run",
         "F56",
         "app._run",
-        """"indexes": parts.store.watch_indexes(
+        """"indexes": resources.store.watch_indexes(
     lambda error: get_logger().warning("indexes_not_verified", cause=error.cause)
 ),""",
         "",

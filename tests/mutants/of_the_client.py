@@ -14,7 +14,7 @@ _IDS = "tests/unit/kafka/test_topic_ids.py::"
 _COMMITTED = "tests/unit/kafka/test_committed.py::"
 _SOURCE = "tests/unit/kafka/test_source.py::"
 _RUNNER = "tests/unit/engine/test_runner.py::"
-_OFFSETS_OF = "tests/unit/engine/test_offsets.py::"
+_OFFSETS_OF = "tests/unit/engine/test_commits.py::"
 _ACCESS = "tests/faults/kafka/test_access.py::"
 
 MUTANTS = (
@@ -98,7 +98,7 @@ IllegalStateError,""",
     Mutant(
         "an answer that does not come ends the process",
         "A12 F18 F22",
-        "exchange.answered",
+        "with_timeout",
         'raise TransientError("timeout", f"{action} had no answer")',
         'raise TimeoutError(f"{action} had no answer")',
         (
@@ -152,7 +152,7 @@ IllegalStateError,""",
     Mutant(
         "what the preconditions find is not refused",
         "F25",
-        "app.opened",
+        "open_resources",
         "accept(results)",
         "",
         (_LOG + "test_missing_topics_are_refused_at_the_start_with_a_fix",),
@@ -198,9 +198,9 @@ OAUTHBEARER = "OAUTHBEARER\"""",
     Mutant(
         "what was deleted before the start is passed over in silence",
         "F23",
-        "StartingPoints._judge",
+        "StartOffsetResolver._judge",
         """if offset is not None and offset < beginning:
-    found.gaps.append(Gap(partition, offset, beginning))""",
+    found.gaps.append(OffsetGap(partition, offset, beginning))""",
         "",
         (
             _LOG + "test_records_that_retention_deleted_unread_are_said_and_the_rest_is_read",
@@ -211,8 +211,8 @@ OAUTHBEARER = "OAUTHBEARER\"""",
     Mutant(
         "a log that began anew is not told",
         "F23",
-        "StartingPoints._judge",
-        "found.resets.append(Reset(partition, before.next, beginning))",
+        "StartOffsetResolver._judge",
+        "found.resets.append(LogReset(partition, before.next, beginning))",
         "",
         (_LOG + "test_a_log_that_was_cut_back_is_read_from_its_beginning_and_said",),
         "the ledger would hold offsets of a log that is no more",
@@ -220,7 +220,7 @@ OAUTHBEARER = "OAUTHBEARER\"""",
     Mutant(
         "without a commit reading begins at offset 0",
         "F24",
-        "StartingPoints._judge",
+        "StartOffsetResolver._judge",
         "start = beginning if offset is None else max(offset, beginning)",
         "start = max(offset or 0, beginning if offset else 0)",
         (_LOG + "test_where_no_offset_is_committed_any_more_reading_begins_at_the_oldest_record",),
@@ -267,7 +267,7 @@ OAUTHBEARER = "OAUTHBEARER\"""",
     Mutant(
         "an offset of another log is begun at",
         "F47",
-        "StartingPoints._judge",
+        "StartOffsetResolver._judge",
         "if was_read or (kept is not None and are_two(kept.belonging.topic_id, topic_id)):",
         "if was_read:",
         (_IDS + "test_a_topic_that_is_made_again_between_two_runs_is_read_from_its_beginning",),
@@ -353,7 +353,7 @@ self._forget()""",
     Mutant(
         "a client that goes back is followed",
         "F52",
-        "StartingPoints._judge",
+        "StartOffsetResolver._judge",
         "and (topic_id is None or (end is not None and end < max(before.next, offset or 0)))",
         "",
         (
@@ -365,16 +365,16 @@ self._forget()""",
     Mutant(
         "commits follow a truncated log down",
         "F52",
-        "StartingPoints._judge",
-        "Start(beginning, offset if stands else None, held)",
-        "Start(beginning, None, held)",
+        "StartOffsetResolver._judge",
+        "StartOffset(beginning, offset if stands else None, held)",
+        "StartOffset(beginning, None, held)",
         (_IDS + "test_a_log_that_was_truncated_is_read_again_and_committed_only_beyond_the_old",),
         "in one and the same log offsets would fall",
     ),
     Mutant(
         "an offset behind the end of a truncated log stays committed",
         "F52",
-        "StartingPoints._judge",
+        "StartOffsetResolver._judge",
         "and end >= (offset or 0)",
         "",
         (_IDS + "test_no_offset_stays_committed_behind_the_end_of_a_log_that_was_truncated",),
@@ -413,9 +413,9 @@ self._forget()""",
     Mutant(
         "after a move only what progresses is committed again",
         "F53",
-        "StartingPoints._judge",
-        "Start(start, None if moved else offset, held)",
-        "Start(start, offset, held)",
+        "StartOffsetResolver._judge",
+        "StartOffset(start, None if moved else offset, held)",
+        "StartOffset(start, offset, held)",
         (_COMMITTED + "test_after_a_move_even_offsets_that_stand_still_are_committed_again",),
         "a start without the setting would be refused for every partition that is idle",
     ),

@@ -7,7 +7,7 @@ from tests.mutants.mutant import Mutant
 _RUNNER = "tests/unit/engine/test_runner.py::"
 _PIPELINE = "tests/unit/engine/test_pipeline.py::"
 _COMMITTED = "tests/unit/kafka/test_committed.py::"
-_LEDGER = "tests/unit/kafka/test_ledger.py::"
+_LEDGER = "tests/unit/engine/test_ledger.py::"
 
 MUTANTS = (
     Mutant(
@@ -68,7 +68,7 @@ MUTANTS = (
     Mutant(
         "commit before write",
         "F1",
-        "Batches._run",
+        "InFlightBatches._run",
         "try:",
         """for span in spans.values():
     self._ledger.settle(span)
@@ -247,9 +247,9 @@ elif not after.bypassed:""",
     Mutant(
         "a hold outlives its assignment",
         "F57",
-        "StartingPoints._judge",
-        "Start(start, None if moved else offset, held)",
-        "Start(start, None if moved else offset)",
+        "StartOffsetResolver._judge",
+        "StartOffset(start, None if moved else offset, held)",
+        "StartOffset(start, None if moved else offset)",
         (
             _COMMITTED + "test_a_hold_ends_with_its_assignment_and_the_next_start_says_that"
             "_it_is_kept",
@@ -327,10 +327,10 @@ elif not after.bypassed:""",
         "a backoff without jitter",
         "F21",
         "Backoff.delay",
-        "return ceiling * (0.1 + 0.9 * chance)",
+        "return ceiling * (0.1 + 0.9 * jitter)",
         "return ceiling",
         (
-            "tests/unit/engine/test_retry.py::"
+            "tests/unit/test_aio.py::"
             "test_chance_spreads_the_waits_of_instances_that_met_the_same_outage",
         ),
         "all instances would come back at the same moment",

@@ -12,6 +12,7 @@ import bson
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
+from consumer.aio import Backoff
 from consumer.commands.audit.judging import RecordJudge
 from consumer.commands.audit.letters import DeadLetterIndex
 from consumer.commands.audit.problems import ProblemList
@@ -21,7 +22,6 @@ from consumer.contract import dead_letter as names
 from consumer.contract.decode import MAX_VALUE_BYTES
 from consumer.contract.record import Position, Record, TopicPartition
 from consumer.contract.rejection import Reason
-from consumer.engine.retry import Backoff
 from consumer.state.bson_compare import raw_document
 from tests.builders import LETTERS, STAMPED_MS
 from tests.fakes.collections import MemoryCollections

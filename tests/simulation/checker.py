@@ -14,7 +14,7 @@ from consumer.contract.record import Position, TopicPartition
 from consumer.contract.rejection import Reason
 from consumer.kafka.committed import Committed
 from consumer.kafka.dead_letters import NO_LIMIT
-from consumer.ports import Gap, Reset
+from consumer.ports import LogReset, OffsetGap
 from tests.fakes.broker import Broker, Log
 from tests.fakes.collections import MemoryCollections
 from tests.fakes.group import Group
@@ -33,7 +33,7 @@ class Checker:
         self._workload = workload
         self._letters: defaultdict[tuple[Position, int], set[Reason]] = defaultdict(set)
         self._verified: defaultdict[tuple[TopicPartition, int], int] = defaultdict(int)
-        self._gaps: list[tuple[int, Gap]] = []
+        self._gaps: list[tuple[int, OffsetGap]] = []
         self._unknown: set[Slot] = set()
         self._resets: list[tuple[int, TopicPartition]] = []
         self._holders: dict[Slot, list[tuple[Process, int]]] = {}
@@ -68,7 +68,7 @@ class Checker:
         if whole <= self.smallest_limit:
             self.found.append(f"{position}: its letter of {whole} bytes was cut")
 
-    def gap(self, gap: Gap, *, passed: bool) -> None:
+    def gap(self, gap: OffsetGap, *, passed: bool) -> None:
         """A process said that records were deleted unread. ``passed``: it had been beyond them."""
         log = self._broker.logs[gap.partition]
         self._gaps.append((log.number, gap))
@@ -110,7 +110,7 @@ class Checker:
                 if committed is None:
                     self._unknown.add(slot)
 
-    def reset(self, reset: Reset) -> None:
+    def reset(self, reset: LogReset) -> None:
         """A process said that a log began anew."""
         number = self._broker.logs[reset.partition].number
         if number == 0:

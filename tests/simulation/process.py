@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from aiokafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
 
+from consumer.aio import Backoff, supervise
 from consumer.contract.dead_letter import (
     DeadLetter,
     dead_letter,
@@ -23,16 +24,14 @@ from consumer.contract.rejection import KeyPolicy, Rejected
 from consumer.engine.breaker import Breaker, BreakerLimits
 from consumer.engine.pipeline import Pipeline, RecordPlanner
 from consumer.engine.retention_watch import RetentionWatch
-from consumer.engine.retry import Backoff
-from consumer.engine.runner import Limits, RunEnd, Runner
-from consumer.engine.supervise import supervise
+from consumer.engine.runner import EngineConfig, Runner, StopReason
 from consumer.engine.watchdog import Watchdog
 from consumer.errors import TransientError
 from consumer.kafka.client import GroupClient, RebalanceCallbacks
 from consumer.kafka.dead_letters import KafkaDeadLetters, LetterProducer
 from consumer.kafka.source import KafkaSource, OpenClient
 from consumer.mongo.store import MongoStore
-from consumer.ports import Gap, Observer, Polled
+from consumer.ports import Observer, OffsetGap, Polled
 from consumer.state.outcomes import Mark, Result
 from consumer.state.writes import Write
 from tests import builders
@@ -144,7 +143,7 @@ class WitnessedSource(KafkaSource):
     def __init__(self, open_client: OpenClient, around: Surroundings) -> None:
         self._report = around.report
         self._bound = around.shape.max_batch_bytes
-        self._gaps: Sequence[Gap] = ()
+        self._gaps: Sequence[OffsetGap] = ()
         self._partitions = around.cluster.broker.logs.keys()
         self._seen: dict[TopicPartition, int | None] = {}
         self.moves: list[float] = []
@@ -174,7 +173,7 @@ class WitnessedSource(KafkaSource):
         self._seen = seen
         return polled
 
-    def passed(self, gap: Gap) -> bool:
+    def passed(self, gap: OffsetGap) -> bool:
         """Tell whether everything in a gap had been read, or passed over, before it was told."""
         return gap not in self._gaps and (self.position(gap.partition) or 0) >= gap.end
 
@@ -190,7 +189,7 @@ class Process:
         self.faults = ClientFaults()
         self.client: SimulatedClient | None = None
         self.source: WitnessedSource | None = None
-        self.end: RunEnd | None = None
+        self.end: StopReason | None = None
         self.released: dict[TopicPartition, tuple[int, int]] = {}
         """Epoch and offset at which an operator let a held partition go on."""
         self.task: asyncio.Task[None] | None = None
@@ -278,7 +277,7 @@ class Process:
             backoff=backoff,
             chance=around.chance.random,
             observer=self.observer,
-            limits=Limits(
+            limits=EngineConfig(
                 max_poll_records=shape.max_poll_records,
                 batches_in_flight=shape.batches_in_flight,
                 commit_interval=shape.commit_interval,

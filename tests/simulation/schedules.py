@@ -6,7 +6,7 @@ import asyncio
 from random import Random
 
 from consumer.engine.breaker import BreakerLimits
-from consumer.engine.runner import RunEnd
+from consumer.engine.runner import StopReason
 from tests.simulation.faults import Fault
 from tests.simulation.nemesis import ACTIVE, plan, strike
 from tests.simulation.process import Shape
@@ -78,5 +78,5 @@ async def _end_when_caught_up(world: World, members: int) -> None:
     ends = world.broker.ends(world.broker.partitions)
     for survivor in [world.start(ends) for _ in range(members)]:
         end = await world.ended(survivor, within=BOUND)
-        if end is not RunEnd.CAUGHT_UP:
+        if end is not StopReason.CAUGHT_UP:
             raise Violation(f"{survivor.host.name} ended as {end}, not as caught up")

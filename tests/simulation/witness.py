@@ -13,7 +13,7 @@ from consumer.contract.record import Record, TopicPartition
 from consumer.observability.health import Health
 from consumer.observability.metrics import Metrics
 from consumer.observability.observer import EngineObserver
-from consumer.ports import BatchReport, Gap, Reset
+from consumer.ports import BatchReport, LogReset, OffsetGap
 from tests.fakes.observer import RecordingObserver
 
 MOST_LINES = 100
@@ -113,7 +113,7 @@ def _plain(value: object) -> str:
                 f"{ {outcome.value: count for outcome, count in part.outcomes.items()} }"
                 for partition, part in value.partitions.items()
             )
-        case Gap() | Reset():
+        case OffsetGap() | LogReset():
             return " ".join(_plain(getattr(value, one.name)) for one in fields(value))
         case Mapping():
             return f"{ {_plain(name): _plain(inner) for name, inner in value.items()} }"

@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 from consumer.contract.record import TopicPartition
-from consumer.engine.runner import RunEnd
+from consumer.engine.runner import StopReason
 from consumer.kafka.committed import Belonging
 from consumer.observability.observer import STALLED
 from tests import builders
@@ -291,7 +291,7 @@ class World:
             self.log(process.host.name, "is asked to stop")
             process.stop.set()
 
-    async def ended(self, process: Process, within: float) -> RunEnd | None:
+    async def ended(self, process: Process, within: float) -> StopReason | None:
         """Wait until a process has ended; a violation where it takes longer."""
         if process.task is not None and process.host.alive:
             await asyncio.wait([process.task], timeout=within)
@@ -342,7 +342,7 @@ class World:
         for process in self.running:
             await self.ended(process, self.times.drain_deadline + self.times.close_timeout + 1)
         for process in idle:
-            if process.end is RunEnd.DEADLINE:
+            if process.end is StopReason.DEADLINE:
                 self.checker.found.append(f"{process.host.name} had nothing to do and no time")
         for process in self.processes:
             if process.host.alive and process.end is not None:

@@ -16,13 +16,14 @@ from pathlib import Path
 
 import pytest
 
-from consumer.app import opened, surveyed, until_answered
+from consumer.app import open_resources
 from consumer.errors import ExitCode, PreconditionError, SettingsError
 from consumer.mongo.store import open_store
 from consumer.observability.health import Health
 from consumer.observability.metrics import Metrics
 from consumer.observability.observer import EngineObserver
 from consumer.settings import load_settings
+from consumer.wiring import preflight_kafka, retry_until, startup_policy
 
 ROOT = Path(__file__).parents[2]
 MODULE = (sys.executable, "-m", "consumer")
@@ -245,15 +246,17 @@ async def test_a_server_that_says_nothing_is_waited_for_no_longer_than_a_start_m
         )
         async with asyncio.timeout(5):
             with pytest.raises(PreconditionError, match=r"Kafka did not answer within 0\.3 s"):
-                await until_answered("Kafka", lambda: surveyed(settings), settings)
+                await retry_until(
+                    "Kafka", lambda: preflight_kafka(settings), startup_policy(settings)
+                )
             async with open_store(settings.mongo) as store:
                 with pytest.raises(PreconditionError, match=r"MongoDB did not answer within 0\.3"):
-                    await until_answered("MongoDB", store.answer, settings)
+                    await retry_until("MongoDB", store.answer, startup_policy(settings))
 
 
 @pytest.mark.reliability("F93")
 async def test_a_uri_that_cannot_be_used_is_told_before_any_server_is_asked() -> None:
     nobody = {"kafka.bootstrap_servers": "127.0.0.1:1", "mongo.uri": "mongodb://h:99999/"}
     with pytest.raises(SettingsError, match=r"^mongo\.uri: "):
-        async with opened(load_settings(nobody), EngineObserver(Metrics(), Health())):
+        async with open_resources(load_settings(nobody), EngineObserver(Metrics(), Health())):
             pytest.fail("it must not open")

@@ -21,9 +21,8 @@ ENVIRONMENT_READER = Path("consumer/settings/sources.py")
 PURE = (
     "consumer/contract/",
     "consumer/state/",
-    "consumer/kafka/ledger.py",
+    "consumer/engine/ledger.py",
     "consumer/engine/breaker.py",
-    "consumer/engine/retry.py",
 )
 
 ENVIRONMENT = {"environ", "environb", "getenv", "getenvb", "putenv"}

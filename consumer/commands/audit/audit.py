@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from consumer.app import until_answered
+from consumer.aio import Backoff
 from consumer.commands.audit.audit_report import AuditReport, Disagreements, print_audit
 from consumer.commands.audit.event_counts import EventCounts
 from consumer.commands.audit.judging import RecordJudge, answered, read_through
@@ -31,7 +31,6 @@ from consumer.commands.common.selected_ranges import (
     select_ranges,
 )
 from consumer.contract.record import Record, TopicPartition
-from consumer.engine.retry import Backoff
 from consumer.errors import ExitCode, PreconditionError, SettingsError, TransientError
 from consumer.kafka.range_reader import RangeReader, open_range_reader
 from consumer.kafka.ranges import OffsetRange, offsets_of
@@ -42,6 +41,7 @@ from consumer.observability.logs import configure_logging
 from consumer.settings import Settings
 from consumer.state.retention import Retention
 from consumer.state.writes import EndWrite
+from consumer.wiring import retry_until, startup_policy
 
 BATCHES_AT_ONCE = 3
 
@@ -98,13 +98,15 @@ async def audited(
             else stack.enter_context(open_record_list_writer(request.emit))
         )
         database = stack.enter_context(scratch_database())
-        reader = await until_answered(
-            "Kafka", lambda: stack.enter_async_context(open_range_reader(settings.kafka)), settings
+        reader = await retry_until(
+            "Kafka",
+            lambda: stack.enter_async_context(open_range_reader(settings.kafka)),
+            startup_policy(settings),
         )
         store = await stack.enter_async_context(open_store(settings.mongo))
         sessions = await stack.enter_async_context(open_session_reader(settings.mongo))
-        consumed = await until_answered(
-            "Kafka", lambda: fetch_committed_offsets(settings.kafka), settings
+        consumed = await retry_until(
+            "Kafka", lambda: fetch_committed_offsets(settings.kafka), startup_policy(settings)
         )
         auditor = Auditor(settings, database, reader, store.collections, sessions, retention)
         return await auditor.run(request.selection, emitted, consumed)
@@ -192,14 +194,14 @@ class Auditor:
 
     async def _select(self, selection: RecordSelection, now: datetime) -> SelectedRanges:
         sessions = selection.sessions
-        came_from = await until_answered(
-            "MongoDB", lambda: self._sessions.came_from(sessions), self._settings
+        came_from = await retry_until(
+            "MongoDB", lambda: self._sessions.came_from(sessions), startup_policy(self._settings)
         )
         topics = selection.topics or self._settings.kafka.topics
-        return await until_answered(
+        return await retry_until(
             "Kafka",
             lambda: select_ranges(self._reader, selection, topics, now, came_from),
-            self._settings,
+            startup_policy(self._settings),
         )
 
     async def _read(

@@ -10,13 +10,13 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 
+from consumer.aio import Backoff
 from consumer.commands.audit.audit_report import SHOWN, Disagreement, Disagreements
 from consumer.commands.audit.judging import answered
 from consumer.contract.decode import Decoded, decode
 from consumer.contract.messages import EventRecorded
 from consumer.contract.record import Record, TopicPartition
 from consumer.contract.rejection import KeyPolicy
-from consumer.engine.retry import Backoff
 from consumer.mongo.session_reader import EndedSession, SessionReader
 from consumer.state.retention import GRACE
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
+from consumer.aio import Backoff
 from consumer.commands.audit.letters import DeadLetterIndex
 from consumer.commands.audit.verdicts import (
     SKIPPED,
@@ -29,7 +30,6 @@ from consumer.commands.audit.verdicts import (
 from consumer.contract.decode import Decoded, Tombstone, decode
 from consumer.contract.record import Record, TopicPartition
 from consumer.contract.rejection import KeyPolicy, Rejected
-from consumer.engine.retry import Backoff
 from consumer.errors import TransientError
 from consumer.kafka.range_reader import RangeReader
 from consumer.kafka.ranges import OffsetRange

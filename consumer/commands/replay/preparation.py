@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from consumer.app import dead_letters_of, until_answered
 from consumer.commands.common.record_list import ListedRecords, open_record_list
 from consumer.commands.common.scratch import scratch_database
 from consumer.commands.common.selected_ranges import SelectedRanges, select_ranges
@@ -29,6 +28,7 @@ from consumer.mongo.session_reader import open_session_reader
 from consumer.mongo.store import open_store
 from consumer.ports import DeadLetters, Store
 from consumer.settings import Settings
+from consumer.wiring import build_dead_letters, retry_until, startup_policy
 
 LISTED_FETCH_BYTES = 256 * 1024
 """What one fetch brings of a partition when single records are looked for."""
@@ -58,13 +58,17 @@ async def prepared(settings: Settings, request: ReplayRequest, stack: AsyncExitS
     kafka = settings.kafka
     if listed is not None:
         kafka = kafka.model_copy(update={"max_partition_fetch_bytes": LISTED_FETCH_BYTES})
-    reader = await until_answered(
-        "Kafka", lambda: stack.enter_async_context(open_range_reader(kafka)), settings
+    reader = await retry_until(
+        "Kafka",
+        lambda: stack.enter_async_context(open_range_reader(kafka)),
+        startup_policy(settings),
     )
     now = datetime.now(UTC)
     came_from = await _came_from(settings, request)
-    selected = await until_answered(
-        "Kafka", lambda: _select(settings, request, reader, listed, now, came_from), settings
+    selected = await retry_until(
+        "Kafka",
+        lambda: _select(settings, request, reader, listed, now, came_from),
+        startup_policy(settings),
     )
     whole = Progress(
         selected.ranges,
@@ -72,7 +76,9 @@ async def prepared(settings: Settings, request: ReplayRequest, stack: AsyncExitS
         bounds=selected.bounds,
     )
     topics = sorted({part.partition.topic for part in selected.ranges})
-    ids = await until_answered("Kafka", lambda: reader.client.topic_ids(topics), settings)
+    ids = await retry_until(
+        "Kafka", lambda: reader.client.topic_ids(topics), startup_policy(settings)
+    )
     state = None
     if request.state is not None:
         facts = selection_facts(request, settings, listed.digest if listed else None, ids)
@@ -97,8 +103,8 @@ async def _came_from(settings: Settings, request: ReplayRequest) -> Collection[T
     if not request.sessions:
         return ()
     async with open_session_reader(settings.mongo) as sessions:
-        return await until_answered(
-            "MongoDB", lambda: sessions.came_from(request.sessions), settings
+        return await retry_until(
+            "MongoDB", lambda: sessions.came_from(request.sessions), startup_policy(settings)
         )
 
 
@@ -141,8 +147,10 @@ async def _letters(
     if request.dry_run or not request.letters:
         return _NoLetters()
     topic = settings.dead_letters.topic
-    described = await until_answered("Kafka", lambda: _writable(settings, topic), settings)
-    letters = dead_letters_of(settings, described)
+    described = await retry_until(
+        "Kafka", lambda: _writable(settings, topic), startup_policy(settings)
+    )
+    letters = build_dead_letters(settings, described)
     stack.push_async_callback(letters.close)
     return letters
 
@@ -176,11 +184,11 @@ async def _store(
     if request.dry_run:
         # No index is made or asked for: a database may be tried that is not there yet.
         collections = MongoCollections(opened.client, settings.mongo)
-        await until_answered("MongoDB", lambda: _reached(collections), settings)
+        await retry_until("MongoDB", lambda: _reached(collections), startup_policy(settings))
         memory = Remembered(stack.enter_context(scratch_database()))
         store = DryStore(collections, memory)
     else:
-        await until_answered("MongoDB", opened.run_preflight, settings)
+        await retry_until("MongoDB", opened.run_preflight, startup_policy(settings))
     if listed is None or not request.repair:
         return store, None
     restoring = RestoringStore(

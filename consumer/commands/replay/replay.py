@@ -8,12 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 
 from consumer import signals
-from consumer.app import (
-    asked_retention,
-    dead_letter_builder,
-    planner_of,
-    unless_stopped,
-)
+from consumer.aio import Backoff, run_unless_stopped, supervise
 from consumer.commands.common.output import show_progress
 from consumer.commands.common.record_list import ListedRecords
 from consumer.commands.common.record_selection import MessageFilter, filter_of
@@ -27,9 +22,7 @@ from consumer.commands.replay.tally import Tally
 from consumer.contract.record import TopicPartition
 from consumer.engine.breaker import Breaker, BreakerLimits
 from consumer.engine.pipeline import Planner
-from consumer.engine.retry import Backoff
-from consumer.engine.runner import Limits, RunEnd, Runner
-from consumer.engine.supervise import supervise
+from consumer.engine.runner import EngineConfig, Runner, StopReason
 from consumer.errors import ExitCode, TransientError
 from consumer.kafka.codecs import check_codecs
 from consumer.kafka.range_source import RangeSource
@@ -44,6 +37,11 @@ from consumer.kafka.ranges import (
 from consumer.kafka.throttle import Throttle
 from consumer.observability.logs import configure_logging, get_logger
 from consumer.settings import OnGap, Settings
+from consumer.wiring import (
+    ask_retention,
+    build_planner,
+    dead_letter_builder,
+)
 
 LANES_PER_WORKER = 2
 """So that the lane whose turn it is has nearly always ended its last batch."""
@@ -82,7 +80,7 @@ async def carried_out(
     """
     check_codecs()
     async with AsyncExitStack() as stack:
-        opened = await unless_stopped(stop, prepared(settings, request, stack))
+        opened = await run_unless_stopped(stop, prepared(settings, request, stack))
         if opened is None:
             return None
         return await _run(settings, request, opened, stop)
@@ -104,7 +102,7 @@ async def _run(
     _announce(settings, request, left)
     drained = True
     if source.ends:
-        planner = planner_of(settings, await asked_retention(settings))
+        planner = build_planner(settings, await ask_retention(settings))
         runner = _runner(settings, request, opened, source, tally, planner)
         async with show_progress(
             "dry run" if request.dry_run else "replay",
@@ -114,7 +112,7 @@ async def _run(
             end = await supervise(runner.run(stop, source.ends), {"topics": topics.watch(source)})
             source.keep()
         get_logger().info("replay_ended", end=end.value)
-        drained = end is not RunEnd.DEADLINE
+        drained = end is not StopReason.DEADLINE
     positions = dict(whole.positions) | dict(source.positions)
     finished = drained and all(positions[part.partition] >= part.end for part in whole.ranges)
     letters = settings.dead_letters.topic if request.letters and not request.dry_run else None
@@ -261,7 +259,7 @@ def _runner(
         backoff=backoff,
         chance=random.random,
         observer=observer,
-        limits=Limits(
+        limits=EngineConfig(
             max_poll_records=engine.max_poll_records,
             batches_in_flight=_workers(settings, request),
             commit_interval=engine.commit_interval,

@@ -13,14 +13,14 @@ from unittest.mock import patch
 import structlog
 from structlog.testing import LogCapture
 
+from consumer.aio import Backoff
 from consumer.contract.dead_letter import DeadLetter, dead_letter
 from consumer.contract.record import Record, TopicPartition
 from consumer.contract.rejection import KeyPolicy, Rejected
 from consumer.engine import runner, watchdog
 from consumer.engine.breaker import Breaker, BreakerLimits
 from consumer.engine.pipeline import Pipeline, RecordPlanner
-from consumer.engine.retry import Backoff
-from consumer.engine.runner import Limits, RunEnd, Runner
+from consumer.engine.runner import EngineConfig, Runner, StopReason
 from consumer.engine.watchdog import Watchdog
 from consumer.kafka.client import AiokafkaClient, RebalanceCallbacks, open_client
 from consumer.kafka.source import KafkaSource
@@ -175,7 +175,7 @@ class Member:
             backoff=backoff,
             chance=lambda: 0.5,
             observer=observer,
-            limits=Limits(
+            limits=EngineConfig(
                 max_poll_records=500,
                 batches_in_flight=batches_in_flight,
                 commit_interval=0.1,
@@ -191,7 +191,7 @@ class Member:
             stall_after=stall_after,
         )
         self.stop = asyncio.Event()
-        self.ended: asyncio.Future[RunEnd] | None = None
+        self.ended: asyncio.Future[StopReason] | None = None
 
     async def _open(self, callbacks: RebalanceCallbacks) -> AiokafkaClient:
         client = await open_client(self._kafka, callbacks)

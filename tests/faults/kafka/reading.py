@@ -15,7 +15,7 @@ from consumer.contract.record import Record, TopicPartition
 from consumer.errors import TransientError
 from consumer.kafka.client import AiokafkaClient, RebalanceCallbacks, open_client
 from consumer.kafka.source import KafkaSource
-from consumer.ports import Gap, Reset, Start
+from consumer.ports import LogReset, OffsetGap, StartOffset
 from consumer.settings import KafkaSettings
 
 TOPIC = "events"
@@ -116,12 +116,12 @@ class Reader:
         self.assigned: frozenset[TopicPartition] = frozenset()
         self.assignments = 0
         self.losses = 0
-        self.starts: dict[TopicPartition, Start] = {}
+        self.starts: dict[TopicPartition, StartOffset] = {}
         self.records: defaultdict[TopicPartition, list[Record]] = defaultdict(list)
         self.failed: list[tuple[TopicPartition, TransientError]] = []
         self.errors: list[TransientError] = []
-        self.gaps: list[Gap] = []
-        self.resets: list[Reset] = []
+        self.gaps: list[OffsetGap] = []
+        self.resets: list[LogReset] = []
         self._aside: dict[TopicPartition, int] = {}
 
     async def _open(self, callbacks: RebalanceCallbacks) -> AiokafkaClient:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 
-from consumer import app
+from consumer import app, wiring
 from consumer.contract.record import TopicPartition
 from consumer.errors import PreconditionError
 from consumer.mongo.store import OpenStore
 from consumer.observability.health import Health
 from consumer.observability.metrics import Metrics
 from consumer.observability.observer import EngineObserver
-from consumer.ports import Gap, Reset, Start
+from consumer.ports import LogReset, OffsetGap, StartOffset
 from consumer.settings import DeadLetterSettings, Settings
 from tests.faults.kafka.batches import ending_at, held_back, refusing
 from tests.faults.kafka.clusters import mocked
@@ -33,8 +33,8 @@ async def test_records_that_retention_deleted_unread_are_said_and_the_rest_is_re
         cluster.delete_until(*ONE, 10)
         async with reading(quick(frames.bootstrap_servers)) as reader:
             await reader.until_read({ONE: 10})
-            assert reader.gaps == [Gap(ONE, 3, 10)]
-            assert reader.starts == {ONE: Start(10, 3)}
+            assert reader.gaps == [OffsetGap(ONE, 3, 10)]
+            assert reader.starts == {ONE: StartOffset(10, 3)}
             assert reader.offsets(ONE) == list(range(10, 20))
 
 
@@ -63,7 +63,7 @@ async def test_a_log_that_was_cut_back_is_read_from_its_beginning_and_said() -> 
         frames.edit(Api.LIST_OFFSETS, ending_at(15))
         frames.edit(Api.FETCH, refusing(OFFSET_OUT_OF_RANGE, ONE), times=1)
         await reader.until_read({ONE: 40})
-        assert reader.resets == [Reset(ONE, 20, 0)]
+        assert reader.resets == [LogReset(ONE, 20, 0)]
         assert reader.offsets(ONE) == [*range(20), *range(20)]
 
 
@@ -87,7 +87,7 @@ async def test_where_no_offset_is_committed_any_more_reading_begins_at_the_oldes
         cluster.delete_until(*ONE, 10)
         async with reading(quick(frames.bootstrap_servers)) as reader:
             await reader.until_read({ONE: 10})
-            assert reader.starts == {ONE: Start(10, None)}
+            assert reader.starts == {ONE: StartOffset(10, None)}
             assert reader.gaps == []
             assert reader.offsets(ONE) == list(range(10, 20))
 
@@ -114,10 +114,10 @@ async def test_missing_topics_are_refused_at_the_start_with_a_fix(
     with mock_cluster(there) as cluster:
         settings = settings_for(cluster.bootstrap_servers, "sessions", "events")
         with pytest.raises(PreconditionError, match=complaint) as refusal:
-            async with app.opened(settings, EngineObserver(Metrics(), Health())):
+            async with app.open_resources(settings, EngineObserver(Metrics(), Health())):
                 pytest.fail("it must not open")
         assert "fix: kafka-topics.sh" in str(refusal.value)
-        topics, _ = await app.surveyed(settings)
+        topics, _ = await wiring.preflight_kafka(settings)
         assert topics.keys() == there.keys()
 
 

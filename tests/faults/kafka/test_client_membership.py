@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
+from consumer.aio import Backoff
 from consumer.contract.record import Record, TopicPartition
 from consumer.demo.consumers import EMBEDDED_BROKER
 from consumer.engine.assignment import Assignment
 from consumer.engine.breaker import Breaker, BreakerLimits
 from consumer.engine.pipeline import DECODED_AT_ONCE, Batch, Pipeline
-from consumer.engine.retry import Backoff
-from consumer.engine.runner import RunEnd
+from consumer.engine.runner import StopReason
 from consumer.errors import SettingsError
 from consumer.kafka.client import _consumer_options
 from consumer.kafka.preconditions import check_topics
@@ -97,7 +97,7 @@ async def test_a_stop_does_not_wait_for_a_group_that_never_forms() -> None:
             member.stop.set()
             assert member.ended is not None
             async with asyncio.timeout(3):
-                assert await member.ended is RunEnd.STOPPED
+                assert await member.ended is StopReason.STOPPED
         joining.end()
 
 
@@ -113,7 +113,7 @@ async def test_a_stop_does_not_wait_for_a_rebalance_that_never_ends() -> None:
             member.stop.set()
             assert member.ended is not None
             async with asyncio.timeout(3):
-                assert await member.ended is RunEnd.STOPPED
+                assert await member.ended is StopReason.STOPPED
         joining.end()
 
 
@@ -126,7 +126,7 @@ async def test_a_stop_does_not_wait_for_brokers_that_accept_and_say_nothing() ->
             member.stop.set()
             assert member.ended is not None
             async with asyncio.timeout(3):
-                assert await member.ended is RunEnd.STOPPED
+                assert await member.ended is StopReason.STOPPED
 
 
 @pytest.mark.parametrize(
@@ -327,7 +327,7 @@ async def test_what_is_in_flight_is_finished_and_committed_before_the_group_is_l
             member.stop.set()
             store.open.set()
             assert member.ended is not None
-            assert await member.ended is RunEnd.STOPPED
+            assert await member.ended is StopReason.STOPPED
             assert member.committed == {ONE: 20}
         last = [a.api for a in frames.asked if a.api in {Api.OFFSET_COMMIT, Api.LEAVE_GROUP}][-2:]
         assert last == [Api.OFFSET_COMMIT, Api.LEAVE_GROUP]

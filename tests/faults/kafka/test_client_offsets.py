@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from consumer.contract.record import TopicPartition
+from consumer.engine.ledger import Ledger, LedgerError
 from consumer.errors import TransientError
 from consumer.kafka.committed import Committed
-from consumer.kafka.ledger import Ledger, LedgerError
-from consumer.ports import Start
+from consumer.ports import StartOffset
 from tests.faults.kafka.clusters import mocked
 from tests.faults.kafka.frames import Api
 from tests.faults.kafka.reading import (
@@ -48,7 +48,7 @@ async def test_an_offset_fetch_error_of_the_whole_reply_never_restarts_a_partiti
         async with reading(quick(frames.bootstrap_servers)) as reader:
             await reader.until_read({ONE: 28})
             assert refusal.count == 2
-            assert reader.starts == {ONE: Start(12, 12)}
+            assert reader.starts == {ONE: StartOffset(12, 12)}
             assert reader.offsets(ONE) == list(range(12, 40))
 
 
@@ -175,4 +175,4 @@ async def test_what_was_handed_out_and_not_settled_is_never_committed() -> None:
         await reader.until(lambda: reader.assignments == rejoined)
         assert await reader.source.committed([ONE, TWO]) == {ONE: 7, TWO: None}
         await reader.until_read({ONE: 53, TWO: 60})
-        assert reader.starts == {ONE: Start(7, 7), TWO: Start(0, None)}
+        assert reader.starts == {ONE: StartOffset(7, 7), TWO: StartOffset(0, None)}

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from consumer.aio import Backoff
 from consumer.commands.audit.verdicts import AuditResult
 from consumer.commands.common.record_selection import RecordSelection
 from consumer.commands.common.selected_ranges import CommittedOffsets
@@ -20,7 +21,6 @@ from consumer.contract.dead_letter import dead_letter
 from consumer.contract.record import Record, TopicPartition
 from consumer.contract.rejection import Reason, Rejected
 from consumer.contract.times import REDRIVE_TIMESTAMP
-from consumer.engine.retry import Backoff
 from consumer.errors import TransientError
 from consumer.mongo.store import MongoStore
 from consumer.settings import EngineSettings, Settings

@@ -7,15 +7,15 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 
+from consumer.aio import Backoff
 from consumer.contract.dead_letter import DeadLetter
 from consumer.contract.record import Record, TopicPartition
 from consumer.contract.rejection import Reason, Rejected
 from consumer.engine.breaker import Breaker, BreakerLimits
 from consumer.engine.pipeline import Pipeline
-from consumer.engine.retry import Backoff
-from consumer.engine.runner import Limits, RunEnd, Runner
+from consumer.engine.runner import EngineConfig, Runner, StopReason
 from consumer.errors import ConsumerError, TransientError
-from consumer.ports import NO_HOLDS, AssignmentListener, Holds, Polled, Start
+from consumer.ports import NO_HOLDS, AssignmentListener, Holds, Polled, StartOffset
 from consumer.state.outcomes import NO_MARK, Mark, Outcome, Result
 from consumer.state.writes import Write
 from tests import builders
@@ -234,7 +234,7 @@ class Engine:
             backoff=backoff,
             chance=lambda: 0.5,
             observer=self.observer,
-            limits=Limits(
+            limits=EngineConfig(
                 max_poll_records=100,
                 batches_in_flight=batches_in_flight,
                 commit_interval=1.0,
@@ -243,7 +243,7 @@ class Engine:
                 stop_on_gap=stop_on_gap,
             ),
         )
-        self.running: asyncio.Task[RunEnd] | None = None
+        self.running: asyncio.Task[StopReason] | None = None
 
     async def start(
         self,
@@ -259,10 +259,10 @@ class Engine:
     async def assign(self, *partitions: TopicPartition, offset: int = 0) -> None:
         """Let a rebalance give these partitions."""
         await self.runner.on_assigned(partitions)
-        starts = {partition: Start(offset, offset) for partition in partitions}
+        starts = {partition: StartOffset(offset, offset) for partition in partitions}
         self.source.scripts.appendleft(Polled(starts=starts))
 
-    async def end(self) -> RunEnd:
+    async def end(self) -> StopReason:
         """Stop, and return how it ended."""
         self.stop.set()
         assert self.running is not None

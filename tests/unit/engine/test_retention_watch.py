@@ -8,11 +8,11 @@ import pytest
 
 from consumer.contract.record import TopicPartition
 from consumer.engine.assignment import Assignment
+from consumer.engine.backlog import Backlog
+from consumer.engine.ledger import Ledger
 from consumer.engine.retention_watch import RetentionWatch
-from consumer.engine.unread import Unread
 from consumer.errors import IncidentError, TransientError
-from consumer.kafka.ledger import Ledger
-from consumer.ports import Gap, Stage
+from consumer.ports import OffsetGap, Stage
 from tests.builders import EVENTS, STAMPED_MS, event, record
 from tests.fakes.observer import RecordingObserver
 
@@ -48,11 +48,11 @@ class Scene:
 
     def __init__(self, *, stop: bool = False) -> None:
         self.log, self.ledger, self.assignment = Log(), Ledger(), Assignment()
-        self.observer, self.gaps, self.stop = RecordingObserver(), list[Gap](), stop
+        self.observer, self.gaps, self.stop = RecordingObserver(), list[OffsetGap](), stop
         self.now = STAMPED_MS / 1000
         self.ledger.new_epoch()
         self.ledger.seed(P0, 10, 10)
-        self.unread = Unread(
+        self.unread = Backlog(
             source=self.log,  # type: ignore[arg-type] # only what is asked of a source here
             ledger=self.ledger,
             assignment=self.assignment,
@@ -66,7 +66,7 @@ class Scene:
             now=lambda: self.now,
         )
 
-    def _meet(self, gap: Gap) -> None:
+    def _meet(self, gap: OffsetGap) -> None:
         self.gaps.append(gap)
         if self.stop:
             raise IncidentError("stop")
@@ -108,7 +108,7 @@ async def test_a_log_that_was_deleted_whole_is_a_gap_though_no_record_tells_of_i
     scene = Scene()
     scene.log.begins[P0] = 25
     await scene.watch.notice_gaps()
-    assert scene.gaps == [Gap(P0, 10, 25)]
+    assert scene.gaps == [OffsetGap(P0, 10, 25)]
     assert scene.ledger.uncommitted() == {P0: 25}
     assert scene.log.sought == [(P0, 25)]
 

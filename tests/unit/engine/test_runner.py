@@ -7,11 +7,10 @@ from collections import deque
 
 import pytest
 
-from consumer.engine.runner import BUSY_POLL, DRAIN_SHARE, IDLE_POLL, REVOKE_SHARE, RunEnd
-from consumer.engine.supervise import TaskDiedError
+from consumer.engine.runner import BUSY_POLL, DRAIN_SHARE, IDLE_POLL, REVOKE_SHARE, StopReason
 from consumer.engine.watchdog import Watchdog
-from consumer.errors import IncidentError, PreconditionError, TransientError
-from consumer.ports import Gap, Polled, Reset, Stage, Start
+from consumer.errors import IncidentError, PreconditionError, TaskDiedError, TransientError
+from consumer.ports import LogReset, OffsetGap, Polled, Stage, StartOffset
 from tests.simulation.loop import in_virtual_time
 from tests.unit.engine.scripted import BAD, OUTAGE, P0, P1, P2, Engine, brought, records
 
@@ -36,7 +35,7 @@ async def test_what_is_applied_is_committed_and_nothing_before() -> None:
     engine.store.gate.set()
     await asyncio.sleep(1.5)
     assert engine.source.commits == [{P0: 3}]
-    assert await engine.end() is RunEnd.STOPPED
+    assert await engine.end() is StopReason.STOPPED
 
 
 @in_virtual_time
@@ -147,20 +146,20 @@ async def test_a_partition_that_can_be_read_again_is_told_so_even_without_record
 @in_virtual_time
 async def test_a_gap_is_told_and_passed_over() -> None:
     engine = Engine()
-    engine.source.scripts.append(Polled({P0: records(P0, 7)}, gaps=[Gap(P0, 0, 7)]))
+    engine.source.scripts.append(Polled({P0: records(P0, 7)}, gaps=[OffsetGap(P0, 0, 7)]))
     await engine.start(P0)
     await asyncio.sleep(2.0)
-    assert engine.observer.gaps == [Gap(P0, 0, 7)]
+    assert engine.observer.gaps == [OffsetGap(P0, 0, 7)]
     assert engine.source.commits == [{P0: 8}]
 
 
 @in_virtual_time
 async def test_a_gap_without_a_record_behind_it_is_told_once_and_passed_over() -> None:
     engine = Engine()
-    engine.source.scripts.append(Polled(gaps=[Gap(P0, 0, 7)]))
+    engine.source.scripts.append(Polled(gaps=[OffsetGap(P0, 0, 7)]))
     await engine.start(P0)
     await asyncio.sleep(2.0)
-    assert engine.observer.gaps == [Gap(P0, 0, 7)]
+    assert engine.observer.gaps == [OffsetGap(P0, 0, 7)]
     assert engine.runner.unread.idle_positions() == {P0: 7}
     assert engine.source.commits == [{P0: 7}]
 
@@ -168,7 +167,7 @@ async def test_a_gap_without_a_record_behind_it_is_told_once_and_passed_over() -
 @in_virtual_time
 async def test_a_gap_ends_the_run_where_the_settings_say_so() -> None:
     engine = Engine(stop_on_gap=True)
-    engine.source.scripts.append(Polled({P0: records(P0, 7)}, gaps=[Gap(P0, 0, 7)]))
+    engine.source.scripts.append(Polled({P0: records(P0, 7)}, gaps=[OffsetGap(P0, 0, 7)]))
     await engine.start(P0)
     assert engine.running is not None
     with pytest.raises(IncidentError, match=r"at most 7 records, offsets 0 to 6, were"):
@@ -180,7 +179,7 @@ async def test_a_gap_ends_the_run_where_the_settings_say_so() -> None:
 @pytest.mark.reliability("F96")
 async def test_a_run_that_ends_for_gaps_names_every_one() -> None:
     engine = Engine(stop_on_gap=True)
-    engine.source.scripts.append(Polled(gaps=[Gap(P0, 0, 7), Gap(P1, 3, 5)]))
+    engine.source.scripts.append(Polled(gaps=[OffsetGap(P0, 0, 7), OffsetGap(P1, 3, 5)]))
     await engine.start(P0, P1)
     assert engine.running is not None
     with pytest.raises(IncidentError) as ended:
@@ -188,7 +187,7 @@ async def test_a_run_that_ends_for_gaps_names_every_one() -> None:
     first, second = str(ended.value).splitlines()
     assert "offsets 0 to 6" in first
     assert "offsets 3 to 4" in second
-    assert engine.observer.gaps == [Gap(P0, 0, 7), Gap(P1, 3, 5)]
+    assert engine.observer.gaps == [OffsetGap(P0, 0, 7), OffsetGap(P1, 3, 5)]
 
 
 @in_virtual_time
@@ -197,12 +196,12 @@ async def test_a_log_that_began_anew_is_committed_from_its_beginning() -> None:
     engine.source.scripts += [
         brought(P0, 10),
         Polled(gone=[P0]),
-        Polled(starts={P0: Start(0, None)}, resets=[Reset(P0, 11, 0)]),
+        Polled(starts={P0: StartOffset(0, None)}, resets=[LogReset(P0, 11, 0)]),
         brought(P0, 0),
     ]
     await engine.start(P0, offset=10)
     await asyncio.sleep(2.0)
-    assert engine.observer.resets == [Reset(P0, 11, 0)]
+    assert engine.observer.resets == [LogReset(P0, 11, 0)]
     assert engine.source.commits[-1] == {P0: 1}
 
 
@@ -215,14 +214,14 @@ async def test_a_commit_under_way_when_a_log_begins_anew_is_no_defect() -> None:
     await asyncio.sleep(1.5)
     engine.source.scripts += [
         Polled(gone=[P0]),
-        Polled(starts={P0: Start(0, None)}, resets=[Reset(P0, 11, 0)]),
+        Polled(starts={P0: StartOffset(0, None)}, resets=[LogReset(P0, 11, 0)]),
     ]
     await asyncio.sleep(1.0)
     engine.source.commit_gate.set()
     engine.source.scripts.append(brought(P0, 0))
     await asyncio.sleep(2.0)
     assert engine.source.commits[-1] == {P0: 1}
-    assert await engine.end() is RunEnd.STOPPED
+    assert await engine.end() is StopReason.STOPPED
 
 
 @in_virtual_time
@@ -240,7 +239,7 @@ async def test_what_was_in_flight_of_a_log_that_is_no_more_is_not_committed() ->
     assert engine.source.commits == []
     assert engine.observer.abandoned_records[P0] == 1
     engine.source.scripts += [
-        Polled(starts={P0: Start(0, None)}, resets=[Reset(P0, 11, 0)]),
+        Polled(starts={P0: StartOffset(0, None)}, resets=[LogReset(P0, 11, 0)]),
         brought(P0, 0),
     ]
     await asyncio.sleep(2.0)
@@ -265,7 +264,7 @@ async def test_a_log_that_is_gone_is_noticed_while_there_is_no_room_for_more() -
 async def test_unread_records_of_a_topic_made_again_end_the_run_where_the_settings_say_so() -> None:
     engine = Engine(stop_on_gap=True)
     engine.source.scripts.append(
-        Polled(starts={P0: Start(0, None)}, resets=[Reset(P0, 11, 0, unread=3)])
+        Polled(starts={P0: StartOffset(0, None)}, resets=[LogReset(P0, 11, 0, unread=3)])
     )
     await engine.start(P0, offset=11)
     assert engine.running is not None
@@ -308,7 +307,7 @@ async def test_a_partition_that_was_looked_up_can_be_read_again_though_it_is_idl
     engine = Engine()
     engine.source.scripts += [
         Polled(failed={P0: TransientError("KafkaTimeoutError")}),
-        Polled(starts={P0: Start(0, 0)}),
+        Polled(starts={P0: StartOffset(0, 0)}),
     ]
     await engine.start(P0)
     await asyncio.sleep(5.0)
@@ -413,7 +412,7 @@ async def test_whoever_is_assigned_a_partition_that_was_held_commits_that_it_is_
     ((_, hold),) = engine.observer.holds
     assert engine.source.told == [({P0: 7}, {P0: hold})]
     await engine.runner.on_assigned([P0])
-    engine.source.scripts.append(Polled(starts={P0: Start(7, 7, held=True)}))
+    engine.source.scripts.append(Polled(starts={P0: StartOffset(7, 7, held=True)}))
     await asyncio.sleep(5.0)
     assert engine.source.told == [({P0: 7}, {P0: hold}), ({P0: 7}, {})]
 
@@ -430,7 +429,7 @@ async def test_a_partition_is_held_no_longer_than_its_log_lasts() -> None:
     await asyncio.sleep(2.0)
     assert P0 in engine.source.asked[-1][0]
     assert engine.observer.resumptions == [frozenset({P0})]
-    engine.source.scripts.append(Polled(starts={P0: Start(0, None, held=True)}))
+    engine.source.scripts.append(Polled(starts={P0: StartOffset(0, None, held=True)}))
     await asyncio.sleep(2.0)
     ((_, hold),) = engine.observer.holds
     assert engine.source.told == [({P0: 0}, {P0: hold}), ({P0: 0}, {})]
@@ -486,7 +485,7 @@ async def test_what_a_poll_brings_during_a_revocation_does_not_count_as_taken() 
     def revoked_meanwhile() -> Polled:
         revocations.append(asyncio.ensure_future(engine.runner.on_revoked()))
         engine.runner._revoking = True
-        return Polled({P1: records(P1, 5)}, gaps=[Gap(P1, 0, 4)])
+        return Polled({P1: records(P1, 5)}, gaps=[OffsetGap(P1, 0, 4)])
 
     engine.source.scripts.append(revoked_meanwhile)
     await asyncio.sleep(0.1)
@@ -619,7 +618,7 @@ async def test_a_stop_drains_and_commits() -> None:
     await asyncio.sleep(5.0)
     assert len(engine.source.asked) == asked
     engine.store.gate.set()
-    assert await engine.end() is RunEnd.STOPPED
+    assert await engine.end() is StopReason.STOPPED
     assert engine.source.commits == [{P0: 1}]
 
 
@@ -631,7 +630,7 @@ async def test_a_stop_ends_at_its_deadline_and_leaves_nothing_running() -> None:
     await engine.start(P0)
     await asyncio.sleep(0.1)
     begun = now()
-    assert await engine.end() is RunEnd.DEADLINE
+    assert await engine.end() is StopReason.DEADLINE
     assert now() - begun <= 20.0
     assert engine.source.commits == []
     assert engine.observer.abandoned_records == {P0: 1}
@@ -648,7 +647,7 @@ async def test_a_stop_waits_for_the_commit_that_is_under_way() -> None:
     engine.stop.set()
     await asyncio.sleep(1.0)
     engine.source.commit_gate.set()
-    assert await engine.end() is RunEnd.STOPPED
+    assert await engine.end() is StopReason.STOPPED
     assert engine.source.commits == [{P0: 1}]
 
 
@@ -659,7 +658,7 @@ async def test_a_commit_refused_at_the_end_is_tried_again() -> None:
     engine.source.scripts.append(brought(P0, 0))
     await engine.start(P0)
     await asyncio.sleep(0.1)
-    assert await engine.end() is RunEnd.STOPPED
+    assert await engine.end() is StopReason.STOPPED
     assert engine.source.commits == [{P0: 1}]
 
 
@@ -671,7 +670,7 @@ async def test_a_commit_that_hangs_at_the_end_is_given_up_at_the_deadline() -> N
     await engine.start(P0)
     await asyncio.sleep(0.1)
     begun = now()
-    assert await engine.end() is RunEnd.DEADLINE
+    assert await engine.end() is StopReason.DEADLINE
     assert now() - begun == pytest.approx(20.0)
 
 
@@ -682,7 +681,7 @@ async def test_a_poll_that_never_returns_holds_up_no_stop() -> None:
     await engine.start(P0)
     await asyncio.sleep(5.0)
     begun = now()
-    assert await engine.end() is RunEnd.STOPPED
+    assert await engine.end() is StopReason.STOPPED
     assert now() == begun
 
 
@@ -696,7 +695,7 @@ async def test_a_run_ends_when_the_group_has_committed_the_ends() -> None:
     assert engine.running is not None
     assert not engine.running.done()
     engine.source.group_offsets[P1] = 9
-    assert await engine.running is RunEnd.CAUGHT_UP
+    assert await engine.running is StopReason.CAUGHT_UP
 
 
 @in_virtual_time
@@ -704,7 +703,7 @@ async def test_a_run_until_ends_of_no_partition_ends_at_once() -> None:
     engine = Engine()
     await engine.start(until={})
     assert engine.running is not None
-    assert await engine.running is RunEnd.CAUGHT_UP
+    assert await engine.running is StopReason.CAUGHT_UP
 
 
 @pytest.mark.parametrize("stopping", [False, True])
@@ -745,7 +744,7 @@ async def test_a_batch_that_somebody_else_cancels_ends_the_run() -> None:
 async def test_a_failure_ends_what_else_is_in_flight() -> None:
     engine = Engine(stop_on_gap=True)
     engine.store.gate.clear()
-    engine.source.scripts += [brought(P0, 0), Polled(gaps=[Gap(P1, 0, 1)])]
+    engine.source.scripts += [brought(P0, 0), Polled(gaps=[OffsetGap(P1, 0, 1)])]
     await engine.start(P0, P1)
     assert engine.running is not None
     with pytest.raises(IncidentError):

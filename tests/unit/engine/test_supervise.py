@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from consumer.engine.supervise import TaskDiedError, supervise
-from consumer.errors import ExitCode, IncidentError
+from consumer.aio import supervise
+from consumer.errors import ExitCode, IncidentError, TaskDiedError
 
 
 async def forever(ended: asyncio.Event | None = None) -> None:

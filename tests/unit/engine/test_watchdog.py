@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
+from consumer.engine.ledger import Ledger
 from consumer.engine.watchdog import Watchdog
-from consumer.kafka.ledger import Ledger
 from tests.fakes.observer import RecordingObserver
 from tests.simulation.loop import SimulationLoop, in_virtual_time
 from tests.unit.engine.scripted import P0, P1, ScriptedSource

@@ -9,7 +9,7 @@ import pytest
 from aiokafka.errors import UnknownMemberIdError
 
 from consumer.kafka.client import _consumer_options
-from consumer.kafka.client_repairs import try_each_commit_once
+from consumer.kafka.client_patches import try_each_commit_once
 from consumer.settings import KafkaSettings
 from tests.simulation.loop import in_virtual_time
 

@@ -16,7 +16,7 @@ from consumer.contract.rejection import Reason
 from consumer.errors import PreconditionError
 from consumer.kafka.client import AiokafkaClient
 from consumer.kafka.committed import MAX_LENGTH, AcceptedTarget, Belonging, Committed, Held
-from consumer.ports import Hold, Start, Target
+from consumer.ports import Hold, StartOffset, Target
 from tests.simulation.loop import in_virtual_time
 from tests.unit.kafka.scripted_client import P0, P1, Setting
 
@@ -148,7 +148,7 @@ async def test_after_a_move_even_offsets_that_stand_still_are_committed_again() 
     client.offsets = {P0: 10, P1: 10}
     client.metadata = {P0: kept(THERE).metadata, P1: kept(HERE).metadata}
     polled = await setting.source.poll([P0, P1], 100, 0.1)
-    assert polled.starts == {P0: Start(10, None), P1: Start(10, 10)}
+    assert polled.starts == {P0: StartOffset(10, None), P1: StartOffset(10, 10)}
     assert await setting.source.committed([P0, P1]) == {P0: None, P1: 10}
     await setting.source.commit({P0: 10})
     assert Belonging.decoded(client.metadata[P0]).target == HERE
@@ -177,7 +177,7 @@ async def test_a_hold_ends_with_its_assignment_and_the_next_start_says_that_it_i
     client.offsets = {P0: 0, P1: 10}
     client.metadata = {P0: Belonging(held=Held.of(HOLD)).encoded()}
     polled = await setting.source.poll([P0, P1], 100, 0.1)
-    assert polled.starts == {P0: Start(0, 0, held=True), P1: Start(10, 10)}
+    assert polled.starts == {P0: StartOffset(0, 0, held=True), P1: StartOffset(10, 10)}
 
 
 @in_virtual_time

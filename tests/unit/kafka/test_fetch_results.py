@@ -12,9 +12,9 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from consumer.kafka import fetch_results
 from consumer.kafka.fetch_results import (
-    Batches,
     BoundedFetchResult,
     NamedPartitionRecords,
+    RecordBatches,
     begin_fetch,
     bound_buffers,
 )
@@ -51,7 +51,7 @@ def fetched(records: int) -> Result:
     )
     for offset in range(records):
         builder.append(offset, 1, b"k", b"{}", [("trace", HEADER)])
-    content = Batches(bytes(builder.build()))
+    content = RecordBatches(bytes(builder.build()))
     parts = NamedPartitionRecords(P0, content, [], 0, None, None, True, READ_COMMITTED)
     return Result(P0, assignment=Assigned(), partition_records=parts, backoff=0)
 

@@ -26,7 +26,7 @@ from consumer.kafka.ranges import (
     UnreadRange,
 )
 from consumer.kafka.throttle import Throttle
-from consumer.ports import Gap, Start
+from consumer.ports import OffsetGap, StartOffset
 
 P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
 
@@ -172,7 +172,7 @@ class Reading:
         rate: float | None = None,
     ) -> None:
         self.kept: list[dict[TopicPartition, int]] = []
-        self.gaps: list[Gap] = []
+        self.gaps: list[OffsetGap] = []
         self.failed: list[TransientError] = []
         self.source = RangeSource(
             client,
@@ -189,7 +189,7 @@ class Reading:
     def _keep(self, positions: Mapping[TopicPartition, int]) -> None:
         self.kept.append(dict(positions))
 
-    async def begin(self) -> Mapping[TopicPartition, Start]:
+    async def begin(self) -> Mapping[TopicPartition, StartOffset]:
         assert (await self.source.poll((), 10, 0.0)).records == {}
         return (await self.source.poll(list(self.source.ends), 10, 0.0)).starts
 
@@ -225,7 +225,7 @@ async def test_each_range_is_read_from_its_first_offset_up_to_its_end() -> None:
 async def test_the_engine_is_told_of_its_partitions_and_where_each_begins() -> None:
     client = FakeClient({P0: range(50), P1: range(50)})
     reading = Reading(client, OffsetRange(P0, 5, 32), OffsetRange(P1, 7, 7))
-    assert await reading.begin() == {P0: Start(5, 5)}
+    assert await reading.begin() == {P0: StartOffset(5, 5)}
     assert reading.listener.assigned == [[P0]]
 
 
@@ -262,7 +262,7 @@ async def test_a_hole_that_retention_made_is_reported_and_read_over() -> None:
     client.beginning = 20
     reading = Reading(client, OffsetRange(P0, 5, 40))
     assert await reading.all() == {0: list(range(20, 40))}
-    assert reading.gaps == [Gap(P0, 5, 20)]
+    assert reading.gaps == [OffsetGap(P0, 5, 20)]
 
 
 async def test_a_hole_that_compaction_or_a_transaction_left_is_no_gap() -> None:
@@ -300,7 +300,7 @@ async def test_what_is_deleted_is_told_though_no_record_comes_to_tell_of_it(
     client.beginning, client.moves_on_in_silence = beginning, True
     reading = Reading(client, OffsetRange(P0, 5, 60))
     assert await reading.all() == ({0: list(range(40, 60))} if beginning == 40 else {})
-    assert reading.gaps == [Gap(P0, 5, beginning)]
+    assert reading.gaps == [OffsetGap(P0, 5, beginning)]
     assert reading.source.unread == [UnreadRange(P0, 5, beginning, DELETED)]
 
 
@@ -315,7 +315,7 @@ async def test_a_gap_is_told_when_all_records_before_it_are_handed_out() -> None
     assert await reading.poll() == {0: [*range(7), 40, 41, 42]}
     assert reading.gaps == []
     assert await reading.rest() == {0: list(range(43, 60))}
-    assert reading.gaps == [Gap(P0, 7, 40)]
+    assert reading.gaps == [OffsetGap(P0, 7, 40)]
 
 
 @pytest.mark.reliability("F48")

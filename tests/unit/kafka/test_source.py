@@ -11,7 +11,7 @@ from consumer.contract.record import Record, TopicPartition
 from consumer.errors import TransientError
 from consumer.kafka.client import ClientLostError, MembershipError
 from consumer.kafka.source import FAILURES_UNTIL_REPLACED, ISOLATION_WAIT, UNKNOWN_TOPIC
-from consumer.ports import Gap, GoneError, Polled, Reset, Start
+from consumer.ports import GoneError, LogReset, OffsetGap, Polled, StartOffset
 from tests.simulation.loop import in_virtual_time
 from tests.unit.kafka.scripted_client import P0, P1, P2, Setting, records
 
@@ -33,7 +33,7 @@ async def test_a_partition_is_sought_before_its_first_fetch() -> None:
     client.asked.clear()
     client.offsets = {P0: 7}
     polled = await setting.source.poll([P0], 100, 0.1)
-    assert polled.starts == {P0: Start(7, 7)}
+    assert polled.starts == {P0: StartOffset(7, 7)}
     assert not polled.records
     assert client.sought == [(P0, 7)]
     assert client.asked == []
@@ -47,7 +47,7 @@ async def test_where_nothing_is_committed_reading_begins_at_the_logs_beginning()
     client = await setting.assigned(P0)
     client.log_starts = {P0: 5}
     polled = await setting.source.poll([P0], 100, 0.1)
-    assert polled.starts == {P0: Start(5, None)}
+    assert polled.starts == {P0: StartOffset(5, None)}
     assert not polled.gaps
 
 
@@ -57,8 +57,8 @@ async def test_records_deleted_behind_the_committed_offset_are_a_gap() -> None:
     client = await setting.assigned(P0)
     client.offsets, client.log_starts = {P0: 5}, {P0: 9}
     polled = await setting.source.poll([P0], 100, 0.1)
-    assert polled.starts == {P0: Start(9, 5)}
-    assert polled.gaps == [Gap(P0, 5, 9)]
+    assert polled.starts == {P0: StartOffset(9, 5)}
+    assert polled.gaps == [OffsetGap(P0, 5, 9)]
 
 
 @in_virtual_time
@@ -71,7 +71,7 @@ async def test_nothing_is_read_while_the_committed_offsets_are_unknown() -> None
         await setting.source.poll([P0], 100, 0.1)
     assert client.asked == []
     client.committed_error, client.offsets = None, {P0: 3}
-    assert (await setting.source.poll([P0], 100, 0.1)).starts == {P0: Start(3, 3)}
+    assert (await setting.source.poll([P0], 100, 0.1)).starts == {P0: StartOffset(3, 3)}
 
 
 @in_virtual_time
@@ -80,7 +80,7 @@ async def test_a_partition_without_a_leader_keeps_no_other_waiting() -> None:
     client = await setting.assigned(P0, P1)
     client.offline = {P1}
     polled = await setting.source.poll([P0, P1], 100, 0.1)
-    assert polled.starts == {P0: Start(0, None)}
+    assert polled.starts == {P0: StartOffset(0, None)}
     begun = asyncio.get_running_loop().time()
     client.fetches.append({P0: records(P0, 0)})
     polled = await setting.source.poll([P0, P1], 100, 0.1)
@@ -97,7 +97,7 @@ async def test_a_partition_without_a_leader_is_reported_and_asked_for_again() ->
         pass
     assert polled.failed[P0].cause == "timeout"
     client.offline = set()
-    assert (await setting.source.poll([P0], 100, 0.1)).starts == {P0: Start(0, None)}
+    assert (await setting.source.poll([P0], 100, 0.1)).starts == {P0: StartOffset(0, None)}
 
 
 @in_virtual_time
@@ -285,7 +285,7 @@ async def test_what_a_fetch_brings_after_a_rebalance_is_dropped_and_read_again()
 
     client.fetch = fetch_through_a_rebalance  # type: ignore[method-assign,assignment]  # one test's script
     assert nothing(await setting.source.poll([P0], 100, 0.1))
-    assert (await setting.source.poll([P0], 100, 0.1)).starts == {P0: Start(10, 10)}
+    assert (await setting.source.poll([P0], 100, 0.1)).starts == {P0: StartOffset(10, 10)}
     assert client.sought == [(P0, 10)]
 
 
@@ -300,7 +300,7 @@ async def test_offsets_that_were_asked_for_before_a_rebalance_are_not_used_after
     )
     assert nothing(await setting.source.poll([P0], 100, 0.1))
     client.offsets = {P0: 20}
-    assert (await setting.source.poll([P0], 100, 0.1)).starts == {P0: Start(20, 20)}
+    assert (await setting.source.poll([P0], 100, 0.1)).starts == {P0: StartOffset(20, 20)}
 
 
 @in_virtual_time
@@ -338,7 +338,7 @@ async def test_a_hole_that_retention_makes_is_a_gap() -> None:
     client.log_starts = {P0: 15}
     client.fetches.append({P0: records(P0, 17)})
     polled = await setting.source.poll([P0], 100, 0.1)
-    assert polled.gaps == [Gap(P0, 10, 15)]
+    assert polled.gaps == [OffsetGap(P0, 10, 15)]
     assert polled.records == {P0: records(P0, 17)}
 
 
@@ -348,7 +348,7 @@ async def test_a_gap_is_told_before_a_record_has_come_of_behind_it() -> None:
     client = await setting.reading(P0)
     client.log_starts = {P0: 15}
     client.positions = {P0: 15}
-    assert (await setting.source.poll([P0], 100, 0.1)).gaps == [Gap(P0, 10, 15)]
+    assert (await setting.source.poll([P0], 100, 0.1)).gaps == [OffsetGap(P0, 10, 15)]
     assert (await setting.source.poll([P0], 100, 0.1)).gaps == []
 
 
@@ -363,7 +363,7 @@ async def test_a_hole_that_nobody_can_explain_is_read_again() -> None:
     assert (P0, 10) in client.sought
     client.beginnings_error, client.log_starts = None, {P0: 17}
     client.fetches.append({P0: records(P0, 17)})
-    assert (await setting.source.poll([P0, P1], 100, 0.1)).gaps == [Gap(P0, 10, 17)]
+    assert (await setting.source.poll([P0, P1], 100, 0.1)).gaps == [OffsetGap(P0, 10, 17)]
 
 
 @in_virtual_time
@@ -385,7 +385,7 @@ async def test_a_log_that_begins_anew_is_read_from_where_it_begins() -> None:
     client.fetches.append({P0: records(P0, 0, 1)})
     assert (await setting.source.poll([P0], 100, 0.1)).gone == [P0]
     polled = await setting.source.poll([P0], 100, 0.1)
-    assert (polled.starts, polled.resets) == ({P0: Start(0, None)}, [Reset(P0, 10, 0)])
+    assert (polled.starts, polled.resets) == ({P0: StartOffset(0, None)}, [LogReset(P0, 10, 0)])
     client.fetches.append({P0: records(P0, 0, 1)})
     assert (await setting.source.poll([P0], 100, 0.1)).records == {P0: records(P0, 0, 1)}
 
@@ -396,7 +396,7 @@ async def test_an_error_does_not_seek_back_into_a_log_that_is_no_more() -> None:
     client = await setting.reading(P0)
     client.positions = {P0: 0}
     assert (await setting.source.poll([P0], 100, 0.1)).gone == [P0]
-    assert (await setting.source.poll([P0], 100, 0.1)).resets == [Reset(P0, 10, 0)]
+    assert (await setting.source.poll([P0], 100, 0.1)).resets == [LogReset(P0, 10, 0)]
     client.fetches.append(BAD_BATCH)
     await setting.source.poll([P0], 100, 0.1)
     assert client.sought == [(P0, 0), (P0, 0)]

@@ -10,7 +10,7 @@ from consumer.errors import TransientError
 from consumer.kafka.client import ClientLostError
 from consumer.kafka.committed import Belonging
 from consumer.kafka.topic_ids import TopicWatch
-from consumer.ports import Gap, GoneError, Reset, Start
+from consumer.ports import GoneError, LogReset, OffsetGap, StartOffset
 from tests import builders
 from tests.simulation.loop import in_virtual_time
 from tests.unit.kafka.scripted_client import P0, P1, P2, ScriptedClient, Setting, records
@@ -52,9 +52,9 @@ async def test_a_topic_made_again_is_read_from_its_beginning_though_it_has_outgr
     await setting.source.poll([P0], 100, 0.1)
     await made_again(setting, client)
     polled = await setting.source.poll([P0], 100, 0.1)
-    assert polled.starts == {P0: Start(0, None)}
+    assert polled.starts == {P0: StartOffset(0, None)}
     # The scripted log ended at 1,000: so many may have been unread.
-    assert polled.resets == [Reset(P0, 12, 0, unread=988)]
+    assert polled.resets == [LogReset(P0, 12, 0, unread=988)]
     client.fetches.append({P0: records(P0, 0, 1)})
     assert (await setting.source.poll([P0], 100, 0.1)).records == {P0: records(P0, 0, 1)}
 
@@ -67,7 +67,7 @@ async def test_what_the_new_log_has_lost_already_is_a_gap() -> None:
     client.log_starts = {P0: 4}
     await made_again(setting, client)
     polled = await setting.source.poll([P0], 100, 0.1)
-    assert (polled.starts, polled.gaps) == ({P0: Start(4, None)}, [Gap(P0, 0, 4)])
+    assert (polled.starts, polled.gaps) == ({P0: StartOffset(4, None)}, [OffsetGap(P0, 0, 4)])
 
 
 @in_virtual_time
@@ -79,8 +79,8 @@ async def test_a_topic_that_is_made_again_between_two_runs_is_read_from_its_begi
     client.offsets = {P0: 10, P1: 10}
     client.metadata = {P0: Belonging(OLD).encoded(), P1: Belonging(NEW).encoded()}
     polled = await setting.source.poll([P0, P1], 100, 0.1)
-    assert polled.starts == {P0: Start(0, None), P1: Start(10, 10)}
-    assert polled.resets == [Reset(P0, 10, 0)]
+    assert polled.starts == {P0: StartOffset(0, None), P1: StartOffset(10, 10)}
+    assert polled.resets == [LogReset(P0, 10, 0)]
 
 
 @pytest.mark.parametrize("metadata", ["", "set by hand", "[1]", '{"topicId": 7}', "9" * 5000])
@@ -93,7 +93,7 @@ async def test_an_offset_that_says_nothing_of_its_log_is_taken_for_one_of_this_l
     client = await setting.assigned(P0)
     client.ids = {builders.EVENTS: NEW}
     client.offsets, client.metadata = {P0: 10}, {P0: metadata}
-    assert (await setting.source.poll([P0], 100, 0.1)).starts == {P0: Start(10, 10)}
+    assert (await setting.source.poll([P0], 100, 0.1)).starts == {P0: StartOffset(10, 10)}
 
 
 @in_virtual_time
@@ -141,7 +141,7 @@ async def test_what_another_member_has_read_of_the_new_log_is_not_read_again() -
     client.offsets, client.metadata = {P0: 3}, {P0: Belonging(NEW).encoded()}
     await client.callbacks.on_assigned([P0])
     polled = await setting.source.poll([P0], 100, 0.1)
-    assert (polled.starts, polled.resets) == ({P0: Start(3, 3)}, [])
+    assert (polled.starts, polled.resets) == ({P0: StartOffset(3, 3)}, [])
 
 
 @in_virtual_time
@@ -153,7 +153,7 @@ async def test_a_topic_made_again_during_a_rebalance_is_said() -> None:
     client.ids |= {builders.EVENTS: NEW}
     client.offsets = {}
     await client.callbacks.on_assigned([P0])
-    assert (await setting.source.poll([P0], 100, 0.1)).resets == [Reset(P0, 10, 0, unread=990)]
+    assert (await setting.source.poll([P0], 100, 0.1)).resets == [LogReset(P0, 10, 0, unread=990)]
 
 
 @in_virtual_time
@@ -166,7 +166,7 @@ async def test_what_was_unread_of_a_log_is_known_also_where_its_client_is_lost()
         await setting.source.poll([P0], 100, 0.1)
     again = await setting.assigned(P0)
     again.ids = {builders.EVENTS: NEW, builders.SESSIONS: None}
-    assert (await setting.source.poll([P0], 100, 0.1)).resets == [Reset(P0, 10, 0, unread=990)]
+    assert (await setting.source.poll([P0], 100, 0.1)).resets == [LogReset(P0, 10, 0, unread=990)]
 
 
 @in_virtual_time
@@ -204,7 +204,7 @@ async def test_partitions_of_a_topic_that_is_not_there_keep_no_other_from_being_
     client = await setting.assigned(P0, P2)
     client.ids = {builders.SESSIONS: OLD}
     polled = await setting.source.poll([P0, P2], 100, 0.1)
-    assert polled.starts == {P2: Start(0, None)}
+    assert polled.starts == {P2: StartOffset(0, None)}
     assert polled.failed[P0].cause == "UnknownTopicOrPartitionError"
 
 
@@ -287,7 +287,7 @@ async def test_a_client_that_goes_back_in_the_same_log_goes_on_where_the_group_i
     client.fetches.append({P0: records(P0, 0, 1)})
     assert (await setting.source.poll([P0], 100, 0.1)).gone == [P0]
     polled = await setting.source.poll([P0], 100, 0.1)
-    assert (polled.starts, polled.resets) == ({P0: Start(10, 10)}, [])
+    assert (polled.starts, polled.resets) == ({P0: StartOffset(10, 10)}, [])
 
 
 @in_virtual_time
@@ -301,7 +301,7 @@ async def test_a_log_that_was_truncated_is_read_again_and_committed_only_beyond_
     client.positions = {P0: 0}
     assert (await setting.source.poll([P0], 100, 0.1)).gone == [P0]
     polled = await setting.source.poll([P0], 100, 0.1)
-    assert (polled.starts, polled.resets) == ({P0: Start(0, 10)}, [Reset(P0, 13, 0)])
+    assert (polled.starts, polled.resets) == ({P0: StartOffset(0, 10)}, [LogReset(P0, 13, 0)])
 
 
 @in_virtual_time
@@ -314,7 +314,7 @@ async def test_no_offset_stays_committed_behind_the_end_of_a_log_that_was_trunca
     client.positions = {P0: 0}
     assert (await setting.source.poll([P0], 100, 0.1)).gone == [P0]
     polled = await setting.source.poll([P0], 100, 0.1)
-    assert (polled.starts, polled.resets) == ({P0: Start(0, None)}, [Reset(P0, 10, 0)])
+    assert (polled.starts, polled.resets) == ({P0: StartOffset(0, None)}, [LogReset(P0, 10, 0)])
 
 
 @in_virtual_time
@@ -342,4 +342,4 @@ async def test_what_is_found_while_the_assignment_ends_is_said_in_the_next() -> 
     setting.listener.gate.set()
     await revoking
     await client.callbacks.on_assigned([P0])
-    assert (await setting.source.poll([P0], 100, 0.1)).resets == [Reset(P0, 10, 0, unread=990)]
+    assert (await setting.source.poll([P0], 100, 0.1)).resets == [LogReset(P0, 10, 0, unread=990)]

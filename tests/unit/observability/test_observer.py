@@ -16,7 +16,7 @@ from consumer.errors import TransientError
 from consumer.observability.health import Health
 from consumer.observability.metrics import Metrics
 from consumer.observability.observer import EngineObserver
-from consumer.ports import BatchReport, Gap, Hold, Observer, PartitionReport, Reset, Stage
+from consumer.ports import BatchReport, Hold, LogReset, Observer, OffsetGap, PartitionReport, Stage
 from consumer.state.outcomes import Outcome
 
 SESSIONS = TopicPartition("conversation.sessions", 0)
@@ -282,8 +282,8 @@ def test_an_unreadable_partition_is_shown_until_it_can_be_read(watched: Watched)
 
 def test_deleted_records_and_a_log_that_began_anew_are_errors_in_the_log(watched: Watched) -> None:
     with capture_logs() as entries:
-        watched.observer.gap(Gap(EVENTS, first=10, end=25))
-        watched.observer.reset(Reset(EVENTS, expected=25, found=0))
+        watched.observer.gap(OffsetGap(EVENTS, first=10, end=25))
+        watched.observer.reset(LogReset(EVENTS, expected=25, found=0))
     assert [(e["event"], e["log_level"]) for e in entries] == [
         ("records_deleted_unread", "error"),
         ("log_began_anew", "error"),

@@ -13,6 +13,7 @@ import bson
 import pytest
 from bson.raw_bson import RawBSONDocument
 
+from consumer.aio import Backoff
 from consumer.commands.audit.audit_report import AuditReport, Disagreements
 from consumer.commands.audit.judging import RecordJudge
 from consumer.commands.audit.letters import DeadLetterIndex
@@ -22,7 +23,6 @@ from consumer.contract.dead_letter import dead_letter
 from consumer.contract.decode import MAX_VALUE_BYTES
 from consumer.contract.record import Record, TopicPartition
 from consumer.contract.rejection import Reason, Rejected
-from consumer.engine.retry import Backoff
 from consumer.mongo.store import MongoStore
 from consumer.state.bson_compare import raw_document
 from consumer.state.retention import Retention

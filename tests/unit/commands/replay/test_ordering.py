@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from consumer.aio import Backoff
 from consumer.commands.replay.observer import ReplayObserver
 from consumer.commands.replay.ordering import OrderedPipeline, OrderedStore
 from consumer.commands.replay.tally import Tally
 from consumer.contract.record import Record, TopicPartition
 from consumer.engine.breaker import Breaker, BreakerLimits
 from consumer.engine.pipeline import Batch
-from consumer.engine.retry import Backoff
 from consumer.state.batch import APPLIED
 from consumer.state.outcomes import NO_MARK, Mark, Outcome, Result
 from consumer.state.writes import Write

@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from consumer.contract.record import TopicPartition
-from consumer.engine.offsets import Committer
+from consumer.engine.commits import Committer
+from consumer.engine.ledger import Ledger
 from consumer.errors import TransientError
-from consumer.kafka.ledger import Ledger
 from consumer.ports import GoneError, Stage
 from tests.fakes.observer import RecordingObserver
 from tests.simulation.loop import in_virtual_time

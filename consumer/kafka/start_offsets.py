@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
+from consumer.aio import with_timeout
 from consumer.contract.record import TopicPartition
 from consumer.errors import TransientError
 from consumer.kafka.client import GroupClient
 from consumer.kafka.committed import AcceptedTarget, Committed, are_two
-from consumer.kafka.exchange import answered
-from consumer.ports import Gap, Reset, Start
+from consumer.ports import LogReset, OffsetGap, StartOffset
 
 PATIENCE = 1.0
 """Seconds that a poll waits for the beginnings it has just asked for."""
@@ -34,10 +34,10 @@ class Reading:
 class Found:
     """What is known of some partitions now; the others have no answer yet."""
 
-    starts: dict[TopicPartition, Start] = field(default_factory=dict)
+    starts: dict[TopicPartition, StartOffset] = field(default_factory=dict)
     topic_ids: dict[TopicPartition, str | None] = field(default_factory=dict)
-    gaps: list[Gap] = field(default_factory=list)
-    resets: list[Reset] = field(default_factory=list)
+    gaps: list[OffsetGap] = field(default_factory=list)
+    resets: list[LogReset] = field(default_factory=list)
     failed: dict[TopicPartition, TransientError] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
@@ -53,7 +53,7 @@ class _Question:
     """Where the log begins, and where it ends if that was asked for."""
 
 
-class StartingPoints:
+class StartOffsetResolver:
     """Asks for each partition alone: one without a leader must not keep the others waiting."""
 
     def __init__(self, request_timeout: float, accepted: AcceptedTarget) -> None:
@@ -90,9 +90,11 @@ class StartingPoints:
             # The ids first. What is known of a log then is never of an older one than its id;
             # and where it is of a newer one, its id is found to be another soon.
             asking = client.topic_ids({partition.topic for partition in fresh})
-            ids = await answered(asking, "topic_ids", self._request_timeout)
+            ids = await with_timeout(asking, "topic_ids", self._request_timeout)
             there = [partition for partition in fresh if partition.topic in ids]
-            committed = await answered(client.committed(there), "committed", self._request_timeout)
+            committed = await with_timeout(
+                client.committed(there), "committed", self._request_timeout
+            )
             if generation != self._generation:
                 return Found()
             self._accepted.check({p: kept for p, kept in committed.items() if kept is not None})
@@ -112,11 +114,11 @@ class StartingPoints:
         self, client: GroupClient, partition: TopicPartition
     ) -> tuple[int, int | None]:
         beginnings = client.beginnings([partition])
-        beginning = (await answered(beginnings, "beginnings", self._request_timeout))[partition]
+        beginning = (await with_timeout(beginnings, "beginnings", self._request_timeout))[partition]
         before = self._before.get(partition)
         if before is None or not before.in_doubt:
             return beginning, None
-        ends = await answered(client.ends([partition]), "ends", self._request_timeout)
+        ends = await with_timeout(client.ends([partition]), "ends", self._request_timeout)
         return beginning, ends[partition]
 
     def _take_answers(self, partitions: Collection[TopicPartition], found: Found) -> None:
@@ -152,10 +154,10 @@ class StartingPoints:
             old = before if before is not None and was_read else Reading(offset or 0, None)
             unread = max(old.end - old.next, 0)
             if before is None or was_read:  # else it has been said already
-                found.resets.append(Reset(partition, old.next, beginning, unread))
+                found.resets.append(LogReset(partition, old.next, beginning, unread))
             if beginning > 0:
-                found.gaps.append(Gap(partition, 0, beginning))
-            found.starts[partition] = Start(beginning, None, held)
+                found.gaps.append(OffsetGap(partition, 0, beginning))
+            found.starts[partition] = StartOffset(beginning, None, held)
         elif (
             before is not None
             and before.in_doubt
@@ -165,11 +167,11 @@ class StartingPoints:
             # again. No commit goes below one that the log still reaches; one behind its end
             # would, when the log has grown again, let a next reader begin behind new records.
             stands = topic_id is not None and end is not None and end >= (offset or 0)
-            found.resets.append(Reset(partition, before.next, beginning))
-            found.starts[partition] = Start(beginning, offset if stands else None, held)
+            found.resets.append(LogReset(partition, before.next, beginning))
+            found.starts[partition] = StartOffset(beginning, offset if stands else None, held)
         else:
             if offset is not None and offset < beginning:
-                found.gaps.append(Gap(partition, offset, beginning))
+                found.gaps.append(OffsetGap(partition, offset, beginning))
             start = beginning if offset is None else max(offset, beginning)
             moved = kept is not None and self._accepted.moved(kept)
-            found.starts[partition] = Start(start, None if moved else offset, held)
+            found.starts[partition] = StartOffset(start, None if moved else offset, held)

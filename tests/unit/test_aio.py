@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.engine.retry import Backoff
+from consumer.aio import Backoff
 
 BACKOFF = Backoff(initial=0.1, maximum=30.0)
 

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 from consumer.contract.record import Record, TopicPartition
 from consumer.engine.assignment import Assignment
+from consumer.engine.ledger import Ledger, Span
 from consumer.engine.pipeline import Abandoned, Batch, Pipeline
-from consumer.engine.supervise import TaskDiedError
-from consumer.kafka.ledger import Ledger, Span
+from consumer.errors import TaskDiedError
 from consumer.ports import BatchReport, Observer, Source
 
 
-class Batches:
+class InFlightBatches:
     """Runs batches side by side, each of partitions that no other one has."""
 
     def __init__(

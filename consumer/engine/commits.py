@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Mapping
 
 from consumer.contract.record import TopicPartition
+from consumer.engine.ledger import Ledger
 from consumer.errors import TransientError
-from consumer.kafka.ledger import Ledger
 from consumer.ports import GoneError, Observer, Source, Stage
 
 CATCH_UP_INTERVAL = 0.25

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from consumer.contract.record import TopicPartition
 from consumer.contract.rejection import Reason
-from consumer.kafka.ledger import Ledger, LedgerError, Span
+from consumer.engine.ledger import Ledger, LedgerError, Span
 from consumer.ports import Hold
 
 P0 = TopicPartition("events", 0)

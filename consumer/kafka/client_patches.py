@@ -26,9 +26,9 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.fetch import FetchRequest
 
+from consumer.aio import ignore_result
 from consumer.contract.record import TopicPartition
 from consumer.errors import TransientError
-from consumer.kafka.exchange import ignore_result
 
 if TYPE_CHECKING:
     from consumer.kafka.client import RebalanceCallbacks

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 from consumer.contract.record import Record, TopicPartition
 from consumer.engine.assignment import Assignment
-from consumer.kafka.ledger import Ledger
-from consumer.ports import Gap, Source
+from consumer.engine.ledger import Ledger
+from consumer.ports import OffsetGap, Source
 
 
-class Unread:
+class Backlog:
     """The unread records of the present assignment; what ``RetentionWatch`` looks at."""
 
     def __init__(
@@ -19,7 +19,7 @@ class Unread:
         source: Source,
         ledger: Ledger,
         assignment: Assignment,
-        meet_gap: Callable[[Gap], None],
+        meet_gap: Callable[[OffsetGap], None],
     ) -> None:
         """``meet_gap`` reports records that are gone, or raises where the settings say stop."""
         self._source = source
@@ -58,13 +58,13 @@ class Unread:
             if self._ledger.clean(partition) and not self._assignment.busy(partition)
         }
 
-    def skip(self, gap: Gap) -> None:
+    def skip(self, gap: OffsetGap) -> None:
         """Let the ledger stand behind a gap that was told, so that it is not found once more."""
         partition = gap.partition
         if partition in self._ledger and self._ledger.clean(partition):
             self._ledger.skip_to(partition, max(gap.end, self._ledger.taken(partition)))
 
-    def cross(self, gap: Gap) -> None:
+    def cross(self, gap: OffsetGap) -> None:
         """Go on behind records that are gone.
 
         Raises ``IncidentError`` where the settings say to stop.

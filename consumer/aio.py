@@ -1,0 +1,108 @@
+"""What asyncio leaves to each program: bounded waits, background tasks, pauses between retries."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from consumer.errors import ConsumerError, TaskDiedError, TransientError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Exponential backoff with full jitter, without an end: an outage is waited out.
+
+    ``initial`` and ``maximum`` in seconds. Full jitter spreads the instances of
+    a group, which all meet the same outage at the same moment.
+    """
+
+    initial: float
+    maximum: float
+
+    def ceiling(self, attempt: int) -> float:
+        """The longest wait after the ``attempt``-th failure (counted from 1), in seconds."""
+        return min(self.maximum, self.initial * 2.0 ** min(attempt - 1, 63))
+
+    def delay(self, attempt: int, jitter: float) -> float:
+        """The wait in seconds; ``jitter`` is uniform in [0, 1). A tenth of the ceiling at least.
+
+        The floor keeps an unlucky row of small numbers from turning into a hot loop.
+        """
+        ceiling = self.ceiling(attempt)
+        return ceiling * (0.1 + 0.9 * jitter)
+
+
+def ignore_result(future: asyncio.Future[Any]) -> None:
+    """Take the exception of work that nobody waits for, or asyncio would report it as lost."""
+    if not future.cancelled():
+        future.exception()
+
+
+async def with_timeout(request: Awaitable[T], action: str, timeout: float) -> T:
+    """Await the answer to a request, at most ``timeout`` seconds.
+
+    The request itself is not cancelled, since Kafka's client would count it as in flight for
+    ever: it goes on, and its result is ignored.
+    Raises ``TransientError`` when the time is over, or when the request was cancelled.
+    """
+    task = asyncio.ensure_future(request)
+    task.add_done_callback(ignore_result)
+    await asyncio.wait([task], timeout=timeout)
+    if not task.done():
+        raise TransientError("timeout", f"{action} had no answer")
+    if task.cancelled():
+        raise TransientError("outdated", f"{action} was given up with its assignment")
+    return task.result()
+
+
+async def stop_quietly(stopping: Awaitable[Any], timeout: float) -> None:
+    """Give something ``timeout`` seconds to close. How that ends, and whether, is ignored."""
+    task = asyncio.ensure_future(stopping)
+    task.add_done_callback(ignore_result)
+    await asyncio.wait([task], timeout=timeout)
+
+
+async def cancel_and_wait(*tasks: asyncio.Future[Any]) -> None:
+    """Cancel the tasks and return when all of them have ended. Their results are ignored."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def run_unless_stopped(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """Await ``work``, or cancel it and return None when ``stop`` is set first."""
+    working = asyncio.ensure_future(work)
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        await cancel_and_wait(working, stopping)
+
+
+async def supervise(main: Awaitable[T], background: Mapping[str, Awaitable[None]]) -> T:
+    """Await ``main`` with the background tasks beside it, and end them with it.
+
+    Raises what ``main`` raises, or the ``ConsumerError`` of a background task;
+    ``TaskDiedError`` naming one that ended in any other way.
+    """
+    leading = asyncio.ensure_future(main)
+    tasks = {asyncio.ensure_future(work): name for name, work in background.items()}
+    try:
+        await asyncio.wait([leading, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        if leading.done():
+            return leading.result()
+        task = next(task for task in tasks if task.done())
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, ConsumerError):
+            # It says itself what it is, and which exit code that has.
+            raise error
+        # Its class only: an error's text may quote data.
+        how = "by itself" if error is None else f"with {type(error).__name__}"
+        raise TaskDiedError(f"the task {tasks[task]} ended {how}") from error
+    finally:
+        await cancel_and_wait(leading, *tasks)

@@ -1,0 +1,170 @@
+"""How the parts are put together, and how long each command waits for its servers."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TypeVar
+
+from consumer import __version__
+from consumer.aio import Backoff
+from consumer.checks import CheckResult
+from consumer.contract.dead_letter import DeadLetter, dead_letter, min_dead_letter_bytes
+from consumer.contract.record import Record
+from consumer.contract.rejection import Rejected
+from consumer.engine.pipeline import RecordPlanner
+from consumer.errors import PreconditionError, TransientError
+from consumer.kafka.dead_letters import (
+    KafkaDeadLetters,
+    asked_letter_limit,
+    letter_limit,
+    open_producer,
+)
+from consumer.kafka.group_grants import check_kafka
+from consumer.kafka.topics import TopicDescription, open_admin
+from consumer.observability.logs import get_logger
+from consumer.settings import Settings
+from consumer.state.retention import Retention
+
+T = TypeVar("T")
+
+STARTUP_PAUSE = 2.0
+"""Seconds between two attempts of a start at most: somebody waits for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How long a server is waited for: until ``deadline``, by the loop's clock; else for ever.
+
+    ``timeout``: how many seconds that were when the waiting began.
+    """
+
+    backoff: Backoff
+    deadline: float = math.inf
+    timeout: float = math.inf
+
+
+def startup_policy(settings: Settings) -> RetryPolicy:
+    """Return how long a start that begins now waits for all its servers together."""
+    engine = settings.engine
+    return RetryPolicy(
+        Backoff(engine.backoff_initial, min(engine.backoff_max, STARTUP_PAUSE)),
+        asyncio.get_running_loop().time() + engine.startup_timeout,
+        engine.startup_timeout,
+    )
+
+
+async def retry_until(
+    server: str,
+    ask: Callable[[], Awaitable[T]],
+    policy: RetryPolicy,
+    *,
+    cancel: bool = True,
+    reason: Callable[[], str] = str,
+) -> T:
+    """Ask until there is an answer, or the policy's deadline has come; once at least.
+
+    ``cancel``: the deadline also ends an attempt that is under way; ``reason``: what may be known
+    then of why there was no answer. Raises ``PreconditionError`` when the time is over.
+    """
+    clock = asyncio.get_running_loop().time
+    until = None if policy.deadline == math.inf else policy.deadline
+    attempt, said = 0, "it says nothing"
+    while clock() < policy.deadline or not attempt:
+        try:
+            async with asyncio.timeout_at(until if cancel else None):
+                return await ask()
+        except TransientError as error:
+            attempt, said = attempt + 1, str(error)
+            get_logger().warning(
+                "waiting_for_server", server=server, cause=error.cause, detail=error.detail
+            )
+        except TimeoutError:
+            break
+        delay = policy.backoff.delay(attempt, random.random())  # noqa: S311 -- jitter
+        await asyncio.sleep(max(min(delay, policy.deadline - clock()), 0.0))
+    raise PreconditionError(
+        f"{server} did not answer within {policy.timeout:g} s "
+        f"({reason() or said}); consumer check says more"
+    )
+
+
+async def preflight_kafka(
+    settings: Settings,
+) -> tuple[dict[str, TopicDescription], list[CheckResult]]:
+    """Return the topics that the settings name, as the brokers describe them, and the checks.
+
+    Raises ``TransientError`` while no broker answers, ``PreconditionError`` where one refuses us.
+    """
+    async with open_admin(settings.kafka) as admin:
+        topics = await admin.describe([*settings.kafka.topics, settings.dead_letters.topic], None)
+        return topics, await check_kafka(settings, admin, topics)
+
+
+def dead_letter_builder(settings: Settings) -> Callable[[Record, Rejected], DeadLetter]:
+    """Return what turns a rejected record into its dead letter, stamped with the present."""
+
+    def build(record: Record, rejected: Rejected) -> DeadLetter:
+        return dead_letter(
+            record,
+            rejected,
+            group=settings.kafka.group_id,
+            failed_at=datetime.now(UTC),
+            consumer_version=__version__,
+        )
+
+    return build
+
+
+def build_dead_letters(
+    settings: Settings, topics: Mapping[str, TopicDescription]
+) -> KafkaDeadLetters:
+    """Return what sends dead letters as large as their topic takes them."""
+    kafka, letters = settings.kafka, settings.dead_letters
+    described = topics.get(letters.topic)
+    return KafkaDeadLetters(
+        partial(open_producer, kafka, letters),
+        letters.topic,
+        limit=letter_limit(letters, None if described is None else described.max_message_bytes),
+        smallest=min_dead_letter_bytes(kafka.topics, kafka.group_id, __version__),
+        ask_limit=partial(asked_letter_limit, kafka, letters),
+        timeout=kafka.request_timeout,
+    )
+
+
+def build_retention(settings: Settings, topics: Mapping[str, TopicDescription]) -> Retention | None:
+    """Return how long documents are kept, None for ever."""
+    days = settings.mongo.retention_days
+    if days is None:
+        return None
+    oldest = {name: topic.oldest_possible for name, topic in topics.items()}
+    told = {name: age for name, age in oldest.items() if age is not None}
+    return Retention(timedelta(days=days), told)
+
+
+async def ask_retention(settings: Settings) -> Retention | None:
+    """Return how long documents are kept; where that is limited, the brokers are asked.
+
+    Raises ``PreconditionError`` where they do not answer in time.
+    """
+    if settings.mongo.retention_days is None:
+        return None
+    topics, _ = await retry_until(
+        "Kafka", lambda: preflight_kafka(settings), startup_policy(settings)
+    )
+    return build_retention(settings, topics)
+
+
+def build_planner(settings: Settings, retention: Retention | None) -> RecordPlanner:
+    """Return what decodes and plans a record under the policies of the settings."""
+    return RecordPlanner(
+        settings.kafka.key_policy,
+        retention,
+        lambda: datetime.now(UTC),
+        settings.kafka.max_value_bytes,
+    )
