@@ -6,17 +6,14 @@ and an optional part is needed only by whoever asks for it.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from consumer import __version__, signals
+from consumer import cli_options as options
+from consumer.cli_options import finish, settings_from
 from consumer.commands.dead_letters.dead_letters_cli import dead_letters_app
-from consumer.contract.messages import MessageKind
-from consumer.settings import Settings, load_settings
 
 app = typer.Typer(
     name="consumer",
@@ -28,71 +25,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(dead_letters_app, name="dead-letters")
-
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="NAME=VALUE",
-        help="Any setting by its dotted name, e.g. --set kafka.group_id=backfill. Repeatable. "
-        "Others on the machine see it: no secrets.",
-    ),
-]
-ServersOption = Annotated[
-    str | None,
-    typer.Option("--bootstrap-servers", help="Kafka brokers, host:port, separated by commas."),
-]
-GroupOption = Annotated[str | None, typer.Option("--group-id", help="The consumer group.")]
-UriOption = Annotated[
-    str | None,
-    typer.Option("--mongo-uri", help="MongoDB connection string. Others on the machine see it."),
-]
-DatabaseOption = Annotated[str | None, typer.Option("--database", help="MongoDB database.")]
-AllPartitionsOption = Annotated[
-    bool,
-    typer.Option(
-        "--all-partitions",
-        help="Look for the session in every partition, not only in those that its key leads to "
-        "and that its documents came from.",
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-
-
-def settings_from(assignments: list[str] | None, **options: object) -> Settings:
-    """Load the settings; a command's own options win, then ``--set``, then the surroundings."""
-    overrides: dict[str, object] = {}
-    for assignment in assignments or []:
-        name, equals, value = assignment.partition("=")
-        if not equals:
-            # Without the text: it may hold a secret.
-            raise typer.BadParameter("one of them is not NAME=VALUE", param_hint="--set")
-        overrides[name.strip()] = value
-    named = {
-        "servers": "kafka.bootstrap_servers",
-        "group": "kafka.group_id",
-        "uri": "mongo.uri",
-        "database": "mongo.database",
-        "log_format": "log.format",
-        "log_level": "log.level",
-        "dead_letters": "dead_letters.topic",
-    }
-    overrides |= {named[key]: value for key, value in options.items() if value is not None}
-    return load_settings(overrides)
-
-
-def finish(work: Callable[[], Coroutine[Any, Any, int]]) -> None:
-    """Run a command to its exit code."""
-
-    async def without_threads() -> int:
-        try:
-            return await work()
-        finally:
-            # The loop waits for its threads when it closes, and one that looks up a name may
-            # take minutes. ``signals.leave`` ends the process without them.
-            asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
-
-    raise typer.Exit(asyncio.run(without_threads()))
 
 
 @app.callback(invoke_without_command=True)
@@ -116,11 +48,11 @@ def run(
             help="End when the group has committed the end offsets found at start.",
         ),
     ] = False,
-    servers: ServersOption = None,
-    group: GroupOption = None,
-    uri: UriOption = None,
-    database: DatabaseOption = None,
-    assignments: SetOption = None,
+    servers: options.Servers = None,
+    group: options.Group = None,
+    uri: options.Uri = None,
+    database: options.Database = None,
+    assignments: options.Set = None,
 ) -> None:
     """Consume until SIGTERM or SIGINT, then drain, commit and exit 0.
 
@@ -137,11 +69,11 @@ def run(
 @app.command()
 def check(
     *,
-    servers: ServersOption = None,
-    uri: UriOption = None,
-    database: DatabaseOption = None,
-    as_json: JsonOption = False,
-    assignments: SetOption = None,
+    servers: options.Servers = None,
+    uri: options.Uri = None,
+    database: options.Database = None,
+    as_json: options.Json = False,
+    assignments: options.Set = None,
 ) -> None:
     """Look at every precondition, with a fix for each that fails. Exit 1 if any does."""
     settings = settings_from(assignments, servers=servers, uri=uri, database=database)
@@ -154,10 +86,10 @@ def check(
 def show(
     session_id: Annotated[str, typer.Argument(metavar="SESSION_ID")],
     *,
-    uri: UriOption = None,
-    database: DatabaseOption = None,
-    as_json: JsonOption = False,
-    assignments: SetOption = None,
+    uri: options.Uri = None,
+    database: options.Database = None,
+    as_json: options.Json = False,
+    assignments: options.Set = None,
 ) -> None:
     """Print a session and its events in order. Exit 1 if it is unknown."""
     settings = settings_from(assignments, uri=uri, database=database)
@@ -169,29 +101,12 @@ def show(
 @app.command()
 def replay(
     *,
-    topics: Annotated[
-        list[str] | None,
-        typer.Option("--topic", help="Only this topic; all subscribed ones else. Repeatable."),
-    ] = None,
-    partitions: Annotated[
-        list[int] | None,
-        typer.Option("--partition", min=0, help="Only partitions of this number. Repeatable."),
-    ] = None,
-    from_offset: Annotated[
-        int | None, typer.Option(min=0, help="From this offset on, in each partition.")
-    ] = None,
-    to_offset: Annotated[
-        int | None, typer.Option(min=0, help="Up to this offset, itself not included.")
-    ] = None,
-    from_time: Annotated[
-        str | None,
-        typer.Option(
-            help="From records of this time on: 2026-03-04T10:00:00Z, a date, yesterday, 2h."
-        ),
-    ] = None,
-    to_time: Annotated[
-        str | None, typer.Option(help="Up to the first record of this time, itself not included.")
-    ] = None,
+    topics: options.Topics = None,
+    partitions: options.Partitions = None,
+    from_offset: options.FromOffset = None,
+    to_offset: options.ToOffset = None,
+    from_time: options.FromTime = None,
+    to_time: options.ToTime = None,
     sessions: Annotated[
         list[str] | None,
         typer.Option(
@@ -200,57 +115,21 @@ def replay(
             "its documents came from. Repeatable.",
         ),
     ] = None,
-    all_partitions: AllPartitionsOption = False,
-    types: Annotated[
-        list[MessageKind] | None,
-        typer.Option("--type", help="Only messages of this type. Repeatable."),
-    ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All that the topics hold.")] = False,
-    file: Annotated[
-        str | None,
-        typer.Option(
-            "--file",
-            metavar="FILE",
-            help="Only the records listed by consumer audit --emit; - is standard input.",
-        ),
-    ] = None,
-    repair: Annotated[
-        bool,
-        typer.Option(
-            "--repair",
-            help="With --file: put altered documents back, where they say that they came from "
-            "the listed record. Nothing else ever overwrites.",
-        ),
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would happen to MongoDB; write nothing.")
-    ] = False,
-    rate: Annotated[
-        float | None, typer.Option(min=0.1, help="The most records a second, on average.")
-    ] = None,
-    state: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE", help="Keep the progress here; the same command then goes on from it."
-        ),
-    ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, help="Batches written at once. [default: engine.batches_in_flight]"),
-    ] = None,
-    dead_letters: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TOPIC|none",
-            help="Where dead letters go (a replay meets every old conflict again); none: only "
-            "count them. [default: dead_letters.topic]",
-        ),
-    ] = None,
-    servers: ServersOption = None,
-    uri: UriOption = None,
-    database: DatabaseOption = None,
-    as_json: JsonOption = False,
-    assignments: SetOption = None,
+    all_partitions: options.AllPartitions = False,
+    types: options.Types = None,
+    everything: options.Everything = False,
+    file: options.File = None,
+    repair: options.Repair = False,
+    dry_run: options.DryRun = False,
+    rate: options.Rate = None,
+    state: options.State = None,
+    workers: options.Workers = None,
+    dead_letters: options.DeadLetters = None,
+    servers: options.Servers = None,
+    uri: options.Uri = None,
+    database: options.Database = None,
+    as_json: options.Json = False,
+    assignments: options.Set = None,
 ) -> None:
     """Apply a part of the topics once more, through the same pipeline, without the group.
 
@@ -296,43 +175,26 @@ def replay(
 @app.command()
 def audit(
     *,
-    topics: Annotated[
-        list[str] | None,
-        typer.Option("--topic", help="Only this topic; all subscribed ones else. Repeatable."),
-    ] = None,
-    partitions: Annotated[
-        list[int] | None,
-        typer.Option("--partition", min=0, help="Only partitions of this number. Repeatable."),
-    ] = None,
-    from_offset: Annotated[
-        int | None, typer.Option(min=0, help="From this offset on, in each partition.")
-    ] = None,
-    to_offset: Annotated[
-        int | None, typer.Option(min=0, help="Up to this offset, itself not included.")
-    ] = None,
-    from_time: Annotated[
-        str | None,
-        typer.Option(
-            help="From records of this time on: 2026-03-04T10:00:00Z, a date, yesterday, 2h."
-        ),
-    ] = None,
-    to_time: Annotated[
-        str | None, typer.Option(help="Up to the first record of this time, itself not included.")
-    ] = None,
+    topics: options.Topics = None,
+    partitions: options.Partitions = None,
+    from_offset: options.FromOffset = None,
+    to_offset: options.ToOffset = None,
+    from_time: options.FromTime = None,
+    to_time: options.ToTime = None,
     sessions: Annotated[
         list[str] | None, typer.Option("--session", help="Only this session. Repeatable.")
     ] = None,
-    all_partitions: AllPartitionsOption = False,
+    all_partitions: options.AllPartitions = False,
     emit: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="List the problems here, for consumer replay --file."),
     ] = None,
-    servers: ServersOption = None,
-    group: GroupOption = None,
-    uri: UriOption = None,
-    database: DatabaseOption = None,
-    as_json: JsonOption = False,
-    assignments: SetOption = None,
+    servers: options.Servers = None,
+    group: options.Group = None,
+    uri: options.Uri = None,
+    database: options.Database = None,
+    as_json: options.Json = False,
+    assignments: options.Set = None,
 ) -> None:
     """Prove for every record that MongoDB or the dead-letter topic accounts for it.
 
@@ -374,13 +236,13 @@ def explain(
             help="Read only records of this time on: 2026-03-04T10:00:00Z, a date, yesterday, 2h."
         ),
     ] = None,
-    all_partitions: AllPartitionsOption = False,
-    servers: ServersOption = None,
-    group: GroupOption = None,
-    uri: UriOption = None,
-    database: DatabaseOption = None,
-    as_json: JsonOption = False,
-    assignments: SetOption = None,
+    all_partitions: options.AllPartitions = False,
+    servers: options.Servers = None,
+    group: options.Group = None,
+    uri: options.Uri = None,
+    database: options.Database = None,
+    as_json: options.Json = False,
+    assignments: options.Set = None,
 ) -> None:
     """Show every record of a session in the log with its outcome, its documents, its dead letters.
 
@@ -408,10 +270,10 @@ def explain(
 def status(
     *,
     watch: Annotated[bool, typer.Option("--watch", help="Redraw until interrupted.")] = False,
-    servers: ServersOption = None,
-    group: GroupOption = None,
-    as_json: JsonOption = False,
-    assignments: SetOption = None,
+    servers: options.Servers = None,
+    group: options.Group = None,
+    as_json: options.Json = False,
+    assignments: options.Set = None,
 ) -> None:
     """Show the group: members, lag in records and time, rate, time left, retention margin.
 

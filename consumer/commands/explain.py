@@ -23,7 +23,7 @@ from consumer.commands.audit.judging import (
     read_through,
 )
 from consumer.commands.audit.letters import DeadLetterIndex
-from consumer.commands.audit.verdicts import unread
+from consumer.commands.audit.verdicts import judge_unread
 from consumer.commands.common.output import add_name_column, console, show_progress, to_json
 from consumer.commands.common.record_selection import (
     MessageFilter,
@@ -178,7 +178,7 @@ class Explainer:
             [
                 each
                 if consumed.covers(each.record)
-                else replace(each, judgement=unread(each.write, each.judgement))
+                else replace(each, judgement=judge_unread(each.write, each.judgement))
                 for each in records
             ],
             letters,

@@ -7,7 +7,6 @@ from typing import assert_never
 
 from bson.raw_bson import RawBSONDocument
 
-from consumer.contract.record import Position
 from consumer.contract.rejection import Reason, Rejected
 from consumer.state.bson_compare import differing_fields, same_but_for_id
 from consumer.state.outcomes import Outcome, Result
@@ -56,7 +55,7 @@ def classify_duplicate(write: Write, stored: RawBSONDocument) -> Result:
     differing = differing_fields(write.content, stored, fields)
     if differing:
         return conflict(write, differing)
-    return REDELIVERED if _came_from(stored, content, write.position) else DUPLICATE
+    return REDELIVERED if came_from(stored, write) else DUPLICATE
 
 
 def compared_fields(write: Write) -> tuple[str, ...]:
@@ -64,6 +63,15 @@ def compared_fields(write: Write) -> tuple[str, ...]:
     content = _content_of(write)
     time = () if content.time is None else (content.time,)
     return (*content.fields, *time, content.origin)
+
+
+def came_from(stored: RawBSONDocument, write: Write) -> bool:
+    """Tell whether this very record wrote the document; an older writer may have left no origin."""
+    origin = _origin(stored, _content_of(write))
+    if origin is None:
+        return False
+    position = (origin.get("topic"), origin.get("partition"), origin.get("offset"))
+    return position == write.position
 
 
 def _content_of(write: Write) -> ComparedFields:
@@ -104,11 +112,3 @@ def _origin(document: RawBSONDocument, content: ComparedFields) -> RawBSONDocume
 def _time_defaulted(document: RawBSONDocument, content: ComparedFields) -> bool:
     origin = _origin(document, content)
     return origin is not None and origin.get("defaulted") is True
-
-
-def _came_from(document: RawBSONDocument, content: ComparedFields, position: Position) -> bool:
-    """Tell whether this record wrote the document; an older writer may have left no origin."""
-    origin = _origin(document, content)
-    if origin is None:
-        return False
-    return (origin.get("topic"), origin.get("partition"), origin.get("offset")) == position

@@ -71,7 +71,7 @@ if entry.taken > (entry.committed or 0)""",
         "a record does not know itself again",
         "F2",
         "classify_duplicate",
-        "return REDELIVERED if _came_from(stored, content, write.position) else DUPLICATE",
+        "return REDELIVERED if came_from(stored, write) else DUPLICATE",
         "return DUPLICATE",
         (
             _CRASHES

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 
-_ACCOUNTS = "consumer/commands/audit/verdicts.py"
 _SELECTION = "consumer/commands/replay/selection.py"
 _EVENT_COUNTS = "consumer/commands/audit/event_counts.py"
 _JUDGING = "tests/unit/commands/audit/test_judging.py::"
@@ -15,7 +14,7 @@ MUTANTS = (
     Mutant(
         "a document that is gone is unknown once letters have expired",
         "F45",
-        "verdicts._without",
+        "_judge_absent",
         "return _about(write, AuditResult.MISSING, detail)",
         """lost = AuditResult.UNKNOWN if letter.expired else AuditResult.MISSING
 return _about(write, lost, detail)""",
@@ -25,7 +24,7 @@ return _about(write, lost, detail)""",
     Mutant(
         "what an audit does not know is no finding",
         "F45",
-        "FINDINGS",
+        "PROBLEMS",
         "AuditResult.REPEATED, AuditResult.UNKNOWN)",
         "AuditResult.REPEATED)",
         (
@@ -37,7 +36,7 @@ return _about(write, lost, detail)""",
     Mutant(
         "a letter of a conflict stands for the document that is gone",
         "F45",
-        "verdicts._without",
+        "_judge_absent",
         "if letter.reason is None or letter.reason is Reason.CONFLICT:",
         "if letter.reason is None:",
         (_JUDGING + "test_a_letter_of_a_conflict_accounts_for_no_document_that_is_gone",),
@@ -46,7 +45,7 @@ return _about(write, lost, detail)""",
     Mutant(
         "a letter explains that its own document differs",
         "F46",
-        "_compared",
+        "judge_stored",
         "if fields:",
         "if fields and letter.reason is not Reason.CONFLICT:",
         (
@@ -145,7 +144,7 @@ return _about(write, lost, detail)""",
     Mutant(
         "an audit compares what only a setting says",
         "F55",
-        "_compared",
+        "judge_stored",
         "write.content.keys() - NOT_SAID)",
         "write.content.keys())",
         (_JUDGING + "test_another_retention_than_that_of_the_writes_is_no_alteration[90-30000]",),

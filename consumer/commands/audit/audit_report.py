@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from consumer.commands.audit.problems import ProblemList
-from consumer.commands.audit.verdicts import FINDINGS, AuditResult
+from consumer.commands.audit.verdicts import PROBLEMS, AuditResult
 from consumer.commands.common.output import add_name_column, console
 from consumer.commands.common.record_list import ListedRecord
 from consumer.commands.replay.report import said_of_times
@@ -86,7 +86,7 @@ class AuditReport:
         """Collect the result of an audit; ``unread``: offsets the group has not committed."""
         return AuditReport(
             problems.counts,
-            {kind: problems.documents(kind) for kind in FINDINGS},
+            {kind: problems.documents(kind) for kind in PROBLEMS},
             list(problems.listed(SHOWN)),
             letters,
             unread,
@@ -107,7 +107,7 @@ class AuditReport:
         Of a session without a record nothing is proven.
         """
         return bool(self.not_read or self.not_in_the_log) or any(
-            self.total[kind] for kind in FINDINGS
+            self.total[kind] for kind in PROBLEMS
         )
 
 
@@ -184,7 +184,7 @@ def _print_tables(report: AuditReport) -> None:
 
 def _cells(counts: Counter[AuditResult]) -> list[Text]:
     return [
-        Text(f"{counts[a]:,}", "bold red" if a in FINDINGS and counts[a] else "") for a in COLUMNS
+        Text(f"{counts[a]:,}", "bold red" if a in PROBLEMS and counts[a] else "") for a in COLUMNS
     ]
 
 

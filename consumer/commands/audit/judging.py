@@ -23,9 +23,9 @@ from consumer.commands.audit.verdicts import (
     AuditResult,
     DeadLetterEntry,
     Judgement,
-    rejected,
-    repeated,
-    stored,
+    judge_rejected,
+    judge_repeated,
+    judge_stored,
 )
 from consumer.contract.decode import Decoded, Tombstone, decode
 from consumer.contract.record import Record, TopicPartition
@@ -174,7 +174,7 @@ class RecordJudge:
         return self._letters.of(record.position, record.timestamp_ms)
 
     def _without_document(self, record: Record, write: Rejected | None) -> Judgement:
-        return SKIPPED if write is None else rejected(self._letter_of(record))
+        return SKIPPED if write is None else judge_rejected(self._letter_of(record))
 
     def _planned(self, record: Record) -> tuple[Write | Rejected | None, bool]:
         """Return what the record writes (None: nothing, by policy), and whether that is over.
@@ -211,11 +211,11 @@ class _Place:
         self._found: list[Judgement] = []
 
     def tell(self, document: Stored | None) -> None:
-        self._found.append(stored(self.write, document, self._sessions, self._letter))
+        self._found.append(judge_stored(self.write, document, self._sessions, self._letter))
 
     def judged(self) -> Judgement:
         if len(self._found) > 1:
-            return repeated(self.write, len(self._found))
+            return judge_repeated(self.write, len(self._found))
         (found,) = self._found
         return SKIPPED if self._over and found.result not in _EVEN_IF_OVER else found
 

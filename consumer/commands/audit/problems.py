@@ -7,7 +7,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
-from consumer.commands.audit.verdicts import FINDINGS, AuditResult, Judgement
+from consumer.commands.audit.verdicts import PROBLEMS, AuditResult, Judgement
 from consumer.commands.common.record_list import ListedRecord, RecordProblem
 from consumer.contract.record import Position, TopicPartition
 
@@ -16,7 +16,7 @@ _OF_ALTERED = (
     "(SELECT document, written FROM problems WHERE result = 'altered')"
 )
 
-LISTED = (*FINDINGS, AuditResult.SUSPECT)
+LISTED = (*PROBLEMS, AuditResult.SUSPECT)
 
 
 class ProblemList:

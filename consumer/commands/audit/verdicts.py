@@ -1,21 +1,18 @@
-"""What accounts for one record. Pure: documents and letters are handed in."""
+"""What the stored documents and the dead letter say of one record. Pure: both are handed in."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import assert_never
 
-from consumer.contract.record import Position
 from consumer.contract.rejection import Reason, Rejected
 from consumer.state.bson_compare import Stored, differing_fields, same_but_for_id
-from consumer.state.duplicates import classify_duplicate
+from consumer.state.duplicates import came_from, classify_duplicate
 from consumer.state.outcomes import Outcome
 from consumer.state.writes import (
     PAST_INITIATED,
     CreateWrite,
-    EndWrite,
     EventWrite,
     Write,
     guard_of,
@@ -24,14 +21,6 @@ from consumer.state.writes import (
 
 Identity = tuple[str, ...]
 """A document: ("event", sessionId, eventId) or ("session", sessionId)."""
-
-
-class DocumentPart(StrEnum):
-    """What of a document a record writes: a session is created and ended by two of them."""
-
-    EVENT = "event"
-    CREATE = "create"
-    END = "end"
 
 
 class AuditResult(StrEnum):
@@ -58,22 +47,27 @@ class AuditResult(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A record's account; for a problem, the document it is about, and what is wrong.
+    """What was found for a record; for a problem, the document it is about, and what is wrong.
 
-    ``part``: the part of the document that the record itself should have written.
+    ``part``: which part of it the record itself should have written: event, create or end.
     """
 
     result: AuditResult
     document: Identity | None = None
     detail: str = ""
-    part: DocumentPart | None = None
+    part: str = ""
 
 
 APPLIED = Judgement(AuditResult.APPLIED)
 DUPLICATE = Judgement(AuditResult.DUPLICATE)
 SKIPPED = Judgement(AuditResult.SKIPPED)
 
-FINDINGS = (AuditResult.MISSING, AuditResult.ALTERED, AuditResult.REPEATED, AuditResult.UNKNOWN)
+PROBLEMS = (
+    AuditResult.MISSING,
+    AuditResult.ALTERED,
+    AuditResult.REPEATED,
+    AuditResult.UNKNOWN,
+)
 """What an audit is there to find: each is listed, and ends the command with exit code 1."""
 
 NOT_SAID = frozenset({"expireAt"})
@@ -103,102 +97,78 @@ class DeadLetterEntry:
                 return AuditResult.DEAD
 
 
-def rejected(letter: DeadLetterEntry) -> Judgement:
+def judge_rejected(letter: DeadLetterEntry) -> Judgement:
     """Judge a record that can never be applied: its dead letter is all there can be."""
-    account = letter.result()
-    return Judgement(account, None, "its dead letter is not there" if letter.reason is None else "")
+    detail = "its dead letter is not there" if letter.reason is None else ""
+    return Judgement(letter.result(), None, detail)
 
 
-def document_of(write: Write) -> Identity:
-    """Return the document that a write is about."""
-    match write:
-        case EventWrite():
-            return ("event", write.session_id, write.event_id)
-        case CreateWrite() | EndWrite():
-            return ("session", write.session_id)
-        case _:
-            assert_never(write)
+def judge_repeated(write: Write, documents: int) -> Judgement:
+    """Judge a record whose identity more than one document has."""
+    return _about(write, AuditResult.REPEATED, f"{documents} documents have this identity")
 
 
-def part_of(write: Write) -> DocumentPart:
-    """Return the part of its document that a write is about."""
-    match write:
-        case EventWrite():
-            return DocumentPart.EVENT
-        case CreateWrite():
-            return DocumentPart.CREATE
-        case EndWrite():
-            return DocumentPart.END
-        case _:
-            assert_never(write)
-
-
-def stored(
-    write: Write,
-    document: Stored | None,
-    sessions: Sequence[Stored],
-    letter: DeadLetterEntry,
+def judge_stored(
+    write: Write, document: Stored | None, sessions: Sequence[Stored], letter: DeadLetterEntry
 ) -> Judgement:
     """Judge a record by the document that should hold it, and an event by its session too.
 
     ``document`` is the only one that has its identity, ``sessions`` are all of its session.
     """
     if document is None:
-        return _without(write, letter, "the document is not there")
+        return _judge_absent(write, letter, "the document is not there")
     if isinstance(write, EventWrite) and same_but_for_id(write.content, document):
         # By far the most, and byte for byte: nothing has to be decoded.
-        return _with_session(write, sessions, APPLIED)
+        return _judge_session(write, sessions, APPLIED)
+    own = came_from(document, write)
     if not isinstance(write, EventWrite) and guard_of(write).holds(document):
-        if _came_from(write, document):
-            return _about(write, AuditResult.ALTERED, f"{_noun(write)} taken back")
-        return _without(write, letter, f"{_noun(write)} is not in it")
-    return _compared(write, document, sessions, letter)
-
-
-def repeated(write: Write, documents: int) -> Judgement:
-    """Judge a record whose identity more than one document has."""
-    return _about(write, AuditResult.REPEATED, f"{documents} documents have this identity")
-
-
-def _compared(
-    write: Write,
-    document: Stored,
-    sessions: Sequence[Stored],
-    letter: DeadLetterEntry,
-) -> Judgement:
-    own = _came_from(write, document)
+        noun = "its creation" if isinstance(write, CreateWrite) else "its end"
+        if own:
+            return _about(write, AuditResult.ALTERED, f"{noun} taken back")
+        return _judge_absent(write, letter, f"{noun} is not in it")
     if own:
         # Whatever its letters say: a replay over an altered document leaves one of a conflict.
         fields = differing_fields(write.content, document, write.content.keys() - NOT_SAID)
         if fields:
             return _about(write, AuditResult.ALTERED, f"changed: {', '.join(sorted(fields))}")
-    result = classify_duplicate(write, document)
-    match result.outcome:
+    match classify_duplicate(write, document).outcome:
         case Outcome.CONFLICT if letter.reason is not None:
             return Judgement(letter.result())
         case Outcome.CONFLICT:
-            account = AuditResult.UNKNOWN if letter.expired else AuditResult.SUSPECT
-            return _about(write, account, "conflicts, and no dead letter is there")
+            result = AuditResult.UNKNOWN if letter.expired else AuditResult.SUSPECT
+            return _about(write, result, "conflicts, and no dead letter is there")
         case _:
-            return _with_session(write, sessions, APPLIED if own else DUPLICATE)
+            return _judge_session(write, sessions, APPLIED if own else DUPLICATE)
 
 
-def _with_session(write: Write, sessions: Sequence[Stored], found: Judgement) -> Judgement:
+def judge_unread(write: Write | Rejected | None, found: Judgement) -> Judgement:
+    """Judge a record that the group has not committed: it may have left no trace yet.
+
+    ``found`` is what a record that was read would be. What has a document or a letter of its
+    own was read all the same.
+    """
+    has_document = isinstance(write, EventWrite) and found.document != _document_of(write)
+    if has_document or found.result not in _TRACELESS:
+        return found
+    detail = "the group has not read it yet"
+    return Judgement(AuditResult.UNREAD, found.document, detail, found.part)
+
+
+def _judge_session(write: Write, sessions: Sequence[Stored], found: Judgement) -> Judgement:
     """An event's session must be there, once, and know that it has events."""
     if not isinstance(write, EventWrite):
         return found
     session = ("session", write.session_id)
     if len(sessions) > 1:
-        return Judgement(
-            AuditResult.REPEATED, session, f"{len(sessions)} documents have this identity"
-        )
+        detail = f"{len(sessions)} documents have this identity"
+        return Judgement(AuditResult.REPEATED, session, detail)
     if sessions and status_of(sessions[0].get("status")) in PAST_INITIATED:
         return found
     detail = "its session has not begun" if sessions else "its session is not there"
     return Judgement(AuditResult.MISSING, session, detail)
 
 
-def _without(write: Write, letter: DeadLetterEntry, detail: str) -> Judgement:
+def _judge_absent(write: Write, letter: DeadLetterEntry, detail: str) -> Judgement:
     """Judge a record that decodes and is not stored.
 
     A letter accounts for it where it was refused for good. One of a conflict does not: what
@@ -209,37 +179,11 @@ def _without(write: Write, letter: DeadLetterEntry, detail: str) -> Judgement:
     return Judgement(letter.result())
 
 
-def unread(write: Write | Rejected | None, found: Judgement) -> Judgement:
-    """Judge a record that the group has not committed: it may have left no trace yet.
-
-    ``found`` is what a record that was read would be. What has a document or a letter of its
-    own was read all the same.
-    """
-    has_document = isinstance(write, EventWrite) and found.document != document_of(write)
-    if has_document or found.result not in _TRACELESS:
-        return found
-    return Judgement(
-        AuditResult.UNREAD, found.document, "the group has not read it yet", found.part
-    )
-
-
 def _about(write: Write, result: AuditResult, detail: str) -> Judgement:
-    return Judgement(result, document_of(write), detail, part_of(write))
+    return Judgement(result, _document_of(write), detail, part=write.identity[0])
 
 
-def _noun(write: CreateWrite | EndWrite) -> str:
-    return "its creation" if isinstance(write, CreateWrite) else "its end"
-
-
-def _came_from(write: Write, document: Stored) -> bool:
-    """Tell whether the document says that this very record wrote it."""
-    name = {EventWrite: "from", CreateWrite: "createdFrom", EndWrite: "endedFrom"}[type(write)]
-    origin = document.get(name)
-    if not isinstance(origin, Stored):
-        return False
-    return position_of(origin) == tuple(write.position)
-
-
-def position_of(origin: Stored) -> tuple[object, ...]:
-    """Return a stored origin as the parts of a position."""
-    return tuple(origin.get(name) for name in Position._fields)
+def _document_of(write: Write) -> Identity:
+    """Return the document: creation and end are two parts of one."""
+    kind, *ids = write.identity
+    return ("event" if kind == "event" else "session", *ids)

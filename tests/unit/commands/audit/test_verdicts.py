@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from consumer.commands.audit.verdicts import AuditResult, DeadLetterEntry, Judgement, stored, unread
+from consumer.commands.audit.verdicts import (
+    AuditResult,
+    DeadLetterEntry,
+    Judgement,
+    judge_stored,
+    judge_unread,
+)
 from consumer.contract.rejection import Reason
 from tests.unit.state.builders import event, write
 
@@ -14,22 +20,22 @@ NO_LETTER = DeadLetterEntry(None, expired=False)
 @pytest.mark.parametrize("expired", [False, True])
 def test_an_unread_record_without_a_trace_is_unread(expired: bool) -> None:
     written = write(event())
-    found = stored(written, None, [], DeadLetterEntry(None, expired))
-    assert unread(written, found).result is AuditResult.UNREAD
+    found = judge_stored(written, None, [], DeadLetterEntry(None, expired))
+    assert judge_unread(written, found).result is AuditResult.UNREAD
 
 
 def test_an_unread_record_with_a_letter_is_dead() -> None:
     written = write(event())
-    found = stored(written, None, [], DeadLetterEntry(Reason.UNDECODABLE, expired=False))
-    assert unread(written, found).result is AuditResult.DEAD
+    found = judge_stored(written, None, [], DeadLetterEntry(Reason.UNDECODABLE, expired=False))
+    assert judge_unread(written, found).result is AuditResult.DEAD
 
 
 def test_an_unread_event_that_is_stored_still_misses_its_session() -> None:
     written = write(event())
-    found = stored(written, written.content, [], NO_LETTER)
-    assert unread(written, found).result is AuditResult.MISSING
+    found = judge_stored(written, written.content, [], NO_LETTER)
+    assert judge_unread(written, found).result is AuditResult.MISSING
 
 
 def test_a_record_that_writes_nothing_stays_skipped() -> None:
     skipped = Judgement(AuditResult.SKIPPED)
-    assert unread(None, skipped) == skipped
+    assert judge_unread(None, skipped) == skipped
