@@ -26,16 +26,15 @@ from consumer.errors import (
     TaskDiedError,
     TransientError,
 )
+from consumer.kafka.admin import TopicDescription, describe_group, open_admin
 from consumer.kafka.client import open_client
 from consumer.kafka.codecs import check_codecs
 from consumer.kafka.committed import AcceptedTarget
-from consumer.kafka.dead_letters import (
+from consumer.kafka.dead_letter_topic import (
     KafkaDeadLetters,
 )
-from consumer.kafka.groups import describe_group
 from consumer.kafka.range_reader import keep_ends_told, open_range_reader
 from consumer.kafka.source import KafkaSource
-from consumer.kafka.topics import TopicDescription, open_admin
 from consumer.mongo.store import OpenStore, open_store
 from consumer.observability.health import Health, serve
 from consumer.observability.log_writer import LogWriter

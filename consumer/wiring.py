@@ -19,14 +19,14 @@ from consumer.contract.record import Record
 from consumer.contract.rejection import Rejected
 from consumer.engine.pipeline import RecordPlanner
 from consumer.errors import PreconditionError, TransientError
-from consumer.kafka.dead_letters import (
+from consumer.kafka.admin import TopicDescription, open_admin
+from consumer.kafka.dead_letter_topic import (
     KafkaDeadLetters,
-    asked_letter_limit,
-    letter_limit,
-    open_producer,
+    ask_max_dead_letter_bytes,
+    max_dead_letter_bytes,
+    start_dead_letter_producer,
 )
 from consumer.kafka.group_grants import check_kafka
-from consumer.kafka.topics import TopicDescription, open_admin
 from consumer.observability.logs import get_logger
 from consumer.settings import Settings
 from consumer.state.retention import Retention
@@ -127,12 +127,13 @@ def build_dead_letters(
     """Return what sends dead letters as large as their topic takes them."""
     kafka, letters = settings.kafka, settings.dead_letters
     described = topics.get(letters.topic)
+    told = None if described is None else described.max_message_bytes
     return KafkaDeadLetters(
-        partial(open_producer, kafka, letters),
+        partial(start_dead_letter_producer, kafka, letters),
         letters.topic,
-        limit=letter_limit(letters, None if described is None else described.max_message_bytes),
+        limit=max_dead_letter_bytes(letters, told),
         smallest=min_dead_letter_bytes(kafka.topics, kafka.group_id, __version__),
-        ask_limit=partial(asked_letter_limit, kafka, letters),
+        ask_limit=partial(ask_max_dead_letter_bytes, kafka, letters),
         timeout=kafka.request_timeout,
     )
 

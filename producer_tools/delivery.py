@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable
 from typing import BinaryIO, Final, Protocol
 
+from consumer.kafka.rate_limit import RateLimiter
 from producer_tools.outgoing import Outgoing
-from producer_tools.pacing import Pacer
 
 Advance = Callable[[int], None]
 
@@ -48,17 +50,21 @@ async def deliver(
     *,
     rate: float | None = None,
     advance: Advance = _untold,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> int:
     """Send everything, at most ``rate`` messages a second; return how many that were.
 
-    ``advance`` is told every now and then how many more have been handed over.
+    ``advance`` is told every now and then how many more have been handed over. ``clock`` tells
+    seconds, and ``sleep`` waits so many.
     """
-    sent, told, pacer = 0, 0, Pacer(rate)
+    sent, told, limiter = 0, 0, RateLimiter(rate)
     for outgoing in messages:
-        if pacer.pause() > 0:
+        if (delay := limiter.delay(clock())) > 0:
             advance(sent - told)
             told = sent
-        await pacer.turn()
+            await sleep(delay)
+        limiter.take(1, clock())
         await sink.send(outgoing)
         sent += 1
         if sent - told >= _PROGRESS_EVERY:

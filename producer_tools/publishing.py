@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 from consumer.errors import SettingsError
+from consumer.kafka.producer import Warn
+from consumer.terminal import Advance
 from producer_tools.checking import Problem, check
-from producer_tools.console import Advance
 from producer_tools.lines import LONGEST_LINE, Line, LineSplitter, read_chunks
 from producer_tools.outgoing import Outgoing
-from producer_tools.sender import Sender, Warn, open_sender
+from producer_tools.sender import Sender, open_sender
 from producer_tools.target import Target
 
 Report = Callable[[Line, Problem], None]

@@ -17,9 +17,9 @@ from pathlib import Path
 from consumer.errors import ConsumerError, ExitCode, SettingsError
 from consumer.settings import load_settings
 from consumer.signals import run_interruptible
+from consumer.terminal import complain, progress, show, written
 from producer_tools.checking import Problem
 from producer_tools.chitchat import chitchat_messages
-from producer_tools.console import complain, progress, show, written
 from producer_tools.conversations import Message
 from producer_tools.delivery import LineSink, deliver
 from producer_tools.end_state import Tally

@@ -3,60 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
-from functools import lru_cache
 from typing import Any, Final
 
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import (
-    ClusterAuthorizationFailedError,
-    KafkaError,
-    KafkaTimeoutError,
-    UnknownError,
-    UnsupportedVersionError,
-)
-from aiokafka.partitioner import murmur2
+from aiokafka.errors import KafkaError, KafkaTimeoutError
 
-from consumer.kafka.connection import connection_options
-from producer_tools.brokers import CLIENT_ID, BrokersError, describe, explained, require_topics
+from consumer.kafka.admin import describe_topics, require_topics
+from consumer.kafka.connection import BrokersError, broker_errors, describe_error
+from consumer.kafka.producer import (
+    BULK_OPTIONS,
+    AnyRecordProducer,
+    Warn,
+    partition_for,
+    producer_options,
+    start_producer,
+)
+from consumer.kafka.topic_ids import Operation
 from producer_tools.outgoing import Outgoing, Topics
 from producer_tools.target import Target
 
-Warn = Callable[[str], None]
+CLIENT_ID: Final = "producer-tools"
 
-_LINGER_MS: Final = 5
 _BATCH_BYTES: Final = 256 * 1024
 """The client holds one batch a partition and one in flight; that bounds its memory."""
 
 _STOP_SECONDS: Final = 5.0
 
-NOT_IDEMPOTENT: Final = (
-    "the brokers serve no idempotent producer: a retry may send a message twice, "
-    "which the consumer recognises as a duplicate"
-)
-_WITHOUT_PRODUCER_IDS: Final = (
-    UnknownError,
-    UnsupportedVersionError,
-    ClusterAuthorizationFailedError,
-)
 
-
-_murmur2 = lru_cache(maxsize=65_536)(murmur2)
-"""Hashing in Python takes as long as sending; a session's key comes again and again."""
-
-
-def partition_of(key: bytes, all_partitions: Sequence[int], _: Sequence[int]) -> int:
+def default_partitioner(key: bytes, all_partitions: Sequence[int], _: Sequence[int]) -> int:
     """Return the partition that Kafka's own default chooses for ``key``."""
-    hashed: int = _murmur2(key)
-    return (hashed & 0x7FFFFFFF) % len(all_partitions)
+    return partition_for(key, len(all_partitions))
 
 
 class Sender:
     """One producer and where its records go. Made by ``open_sender``."""
 
-    def __init__(self, producer: AIOKafkaProducer, topics: Topics) -> None:
+    def __init__(self, producer: AnyRecordProducer, topics: Topics) -> None:
         """Use a producer that has been started; it stays its owner's to stop."""
         self._producer = producer
         self._topics = topics
@@ -104,8 +87,8 @@ class Sender:
 
     def _undelivered(self, error: BaseException) -> BrokersError:
         return BrokersError(
-            f"not everything was delivered: {describe(error)}. Sending all of it again is safe: "
-            "what is stored already is recognised"
+            f"not everything was delivered: {describe_error(error)}. "
+            "Sending all of it again is safe: what is stored already is recognised"
         )
 
 
@@ -118,9 +101,16 @@ async def open_sender(target: Target, warn: Warn) -> AsyncIterator[Sender]:
     ``warn`` gets one line where the brokers cannot serve an idempotent producer.
     Raises ``BrokersError``, also for a topic that does not exist.
     """
-    await require_topics(target.kafka, target.topics.names)
-    with explained(target.kafka):
-        producer = await _started(target, warn)
+    kafka, topics = target.kafka, target.topics.names
+    require_topics(kafka, await describe_topics(kafka, topics, Operation.WRITE), topics)
+    options = producer_options(kafka, target.max_message_bytes, idempotent=target.idempotent)
+    options |= BULK_OPTIONS | {
+        "client_id": CLIENT_ID,
+        "max_batch_size": _BATCH_BYTES,
+        "partitioner": default_partitioner,
+    }
+    with broker_errors(kafka):
+        producer = await start_producer(options, warn)
     sender = Sender(producer, target.topics)
     try:
         yield sender
@@ -129,32 +119,7 @@ async def open_sender(target: Target, warn: Warn) -> AsyncIterator[Sender]:
         await _stopped(producer)
 
 
-async def _started(target: Target, warn: Warn) -> AIOKafkaProducer:
-    options = connection_options(target.kafka) | {
-        "client_id": CLIENT_ID,
-        "acks": "all",
-        "linger_ms": _LINGER_MS,
-        "max_batch_size": _BATCH_BYTES,
-        "max_request_size": target.max_message_bytes,
-        "compression_type": "lz4",
-        "partitioner": partition_of,
-    }
-    producer = AIOKafkaProducer(**options, enable_idempotence=target.idempotent)
-    try:
-        await producer.start()
-    except _WITHOUT_PRODUCER_IDS:
-        await producer.stop()
-        if not target.idempotent:
-            raise
-        warn(NOT_IDEMPOTENT)
-        return await _started(replace(target, idempotent=False), warn)
-    except BaseException:
-        await producer.stop()
-        raise
-    return producer
-
-
-async def _stopped(producer: AIOKafkaProducer) -> None:
+async def _stopped(producer: AnyRecordProducer) -> None:
     """Stop the producer, which flushes first and so waits for brokers that may be gone."""
     try:
         await asyncio.wait_for(producer.stop(), _STOP_SECONDS)

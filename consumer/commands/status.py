@@ -19,11 +19,10 @@ from rich.text import Text
 from consumer.commands.common.output import add_name_column, console
 from consumer.contract.record import TopicPartition
 from consumer.errors import ExitCode, PreconditionError, TransientError
+from consumer.kafka.admin import Admin, Group, Member, describe_group, open_admin
 from consumer.kafka.committed import Committed, Held
-from consumer.kafka.groups import Group, Member, describe_group
 from consumer.kafka.range_reader import RangeReader, open_range_reader
 from consumer.kafka.ranges import OffsetRange
-from consumer.kafka.topics import Admin, open_admin
 from consumer.printable import printable, printable_line
 from consumer.settings import Settings
 

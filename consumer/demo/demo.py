@@ -30,9 +30,9 @@ from consumer.demo.scenario import CrashScenario
 from consumer.demo.screen import DemoProgress, DemoResult, Screen, Step, open_screen, print_result
 from consumer.demo.servers import embedded_servers
 from consumer.errors import ExitCode, PreconditionError, TransientError
+from consumer.kafka.admin import create_topic
 from consumer.kafka.range_reader import open_range_reader
 from consumer.mongo.session_reader import open_session_reader
-from producer_tools.brokers import create_topics
 from producer_tools.outgoing import Topics
 
 _PARTITIONS: Final = 6
@@ -126,7 +126,8 @@ def _prepared(screen: Screen, sessions: int | None) -> Dataset:
 async def _create_topics(screen: Screen, config: DemoConfig) -> None:
     with screen.step(_TOPICS) as step:
         names = [*Topics().names, config.dead_letters.topic]
-        await create_topics(config.kafka, names, _PARTITIONS)
+        for name in names:
+            await create_topic(config.kafka, name, _PARTITIONS)
         step.result = f"{', '.join(names)}; {_PARTITIONS} partitions each"
 
 

@@ -23,7 +23,7 @@ from typing import Final
 from pydantic import SecretStr
 
 from consumer.errors import PreconditionError, TransientError
-from consumer.kafka.topics import open_admin
+from consumer.kafka.admin import open_admin
 from consumer.mongo.clients import close_client, database_of, open_client
 from consumer.mongo.errors import driver_errors
 from consumer.settings import Driver, KafkaSettings, MongoSettings

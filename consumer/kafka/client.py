@@ -28,7 +28,7 @@ from consumer.kafka.client_patches import (
     try_each_commit_once,
 )
 from consumer.kafka.committed import Committed
-from consumer.kafka.connection import connection_options
+from consumer.kafka.connection import connection_options, transient_errors
 from consumer.kafka.decompression import limit_decompression
 from consumer.kafka.fetch_results import (
     UnreadableBatchError,
@@ -37,7 +37,6 @@ from consumer.kafka.fetch_results import (
     take_failures,
     use_bounded_results,
 )
-from consumer.kafka.kafka_errors import kafka_errors
 from consumer.kafka.topic_ids import TopicIds, topic_ids
 from consumer.settings import KafkaSettings
 
@@ -291,7 +290,7 @@ class AiokafkaClient:
     ) -> Mapping[TopicPartition, Committed | None]:
         """See ``GroupClient``."""
         targets = [ClientPartition(*partition) for partition in partitions]
-        with kafka_errors("offset_fetch"):
+        with transient_errors("offset_fetch"):
             fetched = await self._consumer._coordinator.fetch_committed_offsets(targets)  # noqa: SLF001
             # -- the public committed() asks for one partition a request
         found = dict[TopicPartition, Committed | None].fromkeys(partitions)
@@ -319,7 +318,7 @@ class AiokafkaClient:
         self, partitions: Collection[TopicPartition]
     ) -> Mapping[TopicPartition, int]:
         """See ``GroupClient``."""
-        with kafka_errors("list_offsets"):
+        with transient_errors("list_offsets"):
             found = await self._consumer.beginning_offsets(
                 [ClientPartition(*partition) for partition in partitions]
             )
@@ -327,7 +326,7 @@ class AiokafkaClient:
 
     async def ends(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
         """See ``GroupClient``."""
-        with kafka_errors("list_offsets"):
+        with transient_errors("list_offsets"):
             found = await self._consumer.end_offsets(
                 [ClientPartition(*partition) for partition in partitions]
             )
@@ -338,7 +337,7 @@ class AiokafkaClient:
         if self._consumer._coordinator.generation < 0:  # noqa: SLF001 -- outside the group a
             # commit goes out unfenced, and an empty group accepts it: a zombie would rewind
             raise TransientError("not_a_member", "commit refused")
-        with kafka_errors("commit"):
+        with transient_errors("commit"):
             await self._consumer.commit(
                 {
                     ClientPartition(*partition): OffsetAndMetadata(kept.offset, kept.metadata)
@@ -348,7 +347,7 @@ class AiokafkaClient:
 
     async def close(self) -> None:
         """See ``GroupClient``."""
-        with kafka_errors("close"):
+        with transient_errors("close"):
             await self._consumer.stop()
 
 
@@ -375,7 +374,7 @@ async def open_client(kafka: KafkaSettings, callbacks: RebalanceCallbacks) -> Gr
     use_bounded_results(kafka.max_decompressed_bytes)
     consumer = AIOKafkaConsumer(**_consumer_options(kafka))
     try:
-        with kafka_errors("connect"):
+        with transient_errors("connect"):
             await consumer.start()
         refuse_offset_fetch_errors(consumer)
         bound_buffers(consumer, kafka.fetch_max_bytes)

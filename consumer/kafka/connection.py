@@ -1,11 +1,13 @@
-"""How every Kafka client of ours connects: one place that turns settings into client options."""
+"""How every Kafka client of ours connects, and what it means when one fails."""
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, assert_never
 
@@ -13,6 +15,7 @@ import aiokafka.admin.client
 import aiokafka.client
 from aiokafka.errors import (
     IllegalSaslStateError,
+    IllegalStateError,
     KafkaConnectionError,
     KafkaError,
     SaslAuthenticationFailed,
@@ -98,6 +101,66 @@ def _reason(failure: BaseException | None, security: SecuritySettings) -> tuple[
         case _:
             said = type(failure).__name__
     return said, lasting
+
+
+@contextmanager
+def transient_errors(action: str) -> Iterator[None]:
+    """Raise ``TransientError`` for whatever an exchange with the brokers may end with."""
+    try:
+        yield
+    except (
+        KafkaError,
+        IllegalStateError,
+        ValueError,
+        AssertionError,
+        OSError,
+        TimeoutError,
+    ) as error:
+        raise TransientError(type(error).__name__, f"{action} failed") from error
+
+
+class BrokersError(PreconditionError):
+    """The brokers cannot be reached, or refuse or lack what a command needs."""
+
+
+class _LastWarning(logging.Handler):
+    """Keeps the client's last warning: a refused password is told there and in no exception."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.text = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Remember the line instead of writing it."""
+        self.text = record.getMessage()
+
+
+@contextmanager
+def broker_errors(kafka: KafkaSettings) -> Iterator[None]:
+    """Turn what the client raises into one line that says which brokers, what and why.
+
+    For a command that does not try again. Raises ``BrokersError``.
+    """
+    warning = _LastWarning()
+    logger = logging.getLogger("aiokafka")
+    logger.addHandler(warning)
+    try:
+        yield
+    except (KafkaError, OSError, TransientError) as error:
+        servers = ", ".join(kafka.bootstrap_servers)
+        why = f" ({warning.text})" if warning.text else ""
+        raise BrokersError(f"Kafka at {servers}: {describe_error(error)}{why}") from error
+    finally:
+        logger.removeHandler(warning)
+
+
+def describe_error(error: BaseException) -> str:
+    """Return the error's name and text, in one line."""
+    if isinstance(error, TransientError):
+        return str(error)
+    text = " ".join(str(error).split())
+    name = type(error).__name__
+    return text if name in text else f"{name}: {text}" if text else name
 
 
 def _ssl_context(security: SecuritySettings) -> ssl.SSLContext:

@@ -11,10 +11,9 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
 from consumer.checks import CheckResult
 from consumer.errors import PreconditionError, TransientError
-from consumer.kafka.groups import describe_group
+from consumer.kafka.admin import Admin, TopicDescription, describe_group
 from consumer.kafka.preconditions import check_topics
 from consumer.kafka.topic_ids import Operation
-from consumer.kafka.topics import Admin, TopicDescription
 from consumer.settings import Settings
 
 ASSIGNOR = RangePartitionAssignor.name

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from consumer import __version__
 from consumer.checks import CheckResult
 from consumer.contract.dead_letter import min_dead_letter_bytes
-from consumer.kafka.dead_letters import BROKER_MESSAGE_BYTES, letter_limit
+from consumer.kafka.admin import TopicDescription
+from consumer.kafka.dead_letter_topic import BROKER_MESSAGE_BYTES, max_dead_letter_bytes
 from consumer.kafka.topic_ids import Operation
-from consumer.kafka.topics import TopicDescription
 from consumer.settings import DeadLetterSettings, KafkaSettings
 
 SUGGESTED_PARTITIONS = 6
@@ -182,7 +182,7 @@ def _letter_size(
     name: str, kafka: KafkaSettings, letters: DeadLetterSettings, told: int | None, needed: int
 ) -> CheckResult | None:
     """Judge how large a letter may be, ``needed`` being as large as letters get."""
-    limit = letter_limit(letters, told)
+    limit = max_dead_letter_bytes(letters, told)
     smallest = min_dead_letter_bytes(kafka.topics, kafka.group_id, __version__)
     fix = (
         f"kafka-configs.sh --alter --entity-type topics --entity-name {letters.topic} "

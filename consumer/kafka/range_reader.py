@@ -17,6 +17,7 @@ from aiokafka.partitioner import murmur2
 
 from consumer.contract.record import Record, TopicPartition
 from consumer.errors import PreconditionError, TransientError
+from consumer.kafka.admin import CLOSE_TIMEOUT, open_admin
 from consumer.kafka.client import AiokafkaClient, PartitionsError
 from consumer.kafka.connection import connection_options, unreachable
 from consumer.kafka.decompression import limit_decompression
@@ -36,7 +37,6 @@ from consumer.kafka.ranges import (
     ranges_within,
 )
 from consumer.kafka.topic_ids import Operation
-from consumer.kafka.topics import CLOSE_TIMEOUT, open_admin
 from consumer.settings import KafkaSettings
 
 POLL = 0.5

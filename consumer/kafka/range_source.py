@@ -29,7 +29,7 @@ from consumer.kafka.ranges import (
     RecordFilter,
     UnreadRange,
 )
-from consumer.kafka.throttle import Throttle
+from consumer.kafka.rate_limit import RateLimiter
 from consumer.ports import NO_HOLDS, AssignmentListener, Holds, OffsetGap, Polled, StartOffset
 
 WORTH_A_SEEK = 2_000
@@ -59,7 +59,7 @@ class RangeSource:
         lanes: int,
         max_batch_bytes: int,
         record_filter: RecordFilter,
-        throttle: Throttle,
+        limiter: RateLimiter,
         keep: Keep,
     ) -> None:
         """``lanes``: how many of them, at most; twice the batches in flight are plenty.
@@ -73,7 +73,7 @@ class RangeSource:
         self._lanes = lanes_of(self._cursors.values(), lanes)
         self._max_batch_bytes = max_batch_bytes
         self._record_filter = record_filter
-        self._throttle = throttle
+        self._limiter = limiter
         self._keep = keep
         self._kept = dict(self.positions)
         self._kept_at = 0.0
@@ -194,7 +194,7 @@ class RangeSource:
     def _portion(self, max_records: int) -> Portion:
         widest = max((len(lane.cursors) for lane in self._lanes), default=1)
         return Portion(
-            self._throttle.portion(max_records),
+            self._limiter.batch_size(max_records),
             self._max_batch_bytes // widest,
             max(LEAST_OFFSETS, OFFSETS_PER_RECORD * max_records),
         )
@@ -224,13 +224,13 @@ class RangeSource:
             # which batches begin is part of what a dry run predicts.
             await asyncio.sleep(left)
             return Polled()
-        pause = self._throttle.pause(now)
+        pause = self._limiter.delay(now)
         if pause:
             await asyncio.sleep(min(pause, left))
             return Polled()
         self._turn = place + 1
         taken = lane.take(portion)
-        self._throttle.passed(sum(map(len, taken.values())), now)
+        self._limiter.take(sum(map(len, taken.values())), now)
         if not taken:
             # Where nothing is wanted for long, the event loop must have its turn all the same.
             # Never between taking and handing out: the end would seem to be reached too early.

@@ -38,7 +38,7 @@ from consumer.aio import with_timeout
 from consumer.contract.record import TopicPartition
 from consumer.errors import TransientError
 from consumer.kafka.committed import Committed, are_two
-from consumer.kafka.kafka_errors import kafka_errors
+from consumer.kafka.connection import transient_errors
 
 if TYPE_CHECKING:
     from consumer.kafka.client import GroupClient
@@ -250,7 +250,7 @@ def other_logs(
 async def topic_ids(client: Any, topics: Collection[str]) -> TopicIds:  # noqa: ANN401 -- aiokafka
     # ships no types
     """Ask any broker over the connections of an ``AIOKafkaClient``. Raises ``TransientError``."""
-    with kafka_errors("topic_ids"):
+    with transient_errors("topic_ids"):
         nodes = [broker.nodeId for broker in client.cluster.brokers()]
         random.shuffle(nodes)
         trouble: Exception = NodeNotReadyError("no broker is known")
@@ -271,7 +271,7 @@ async def topic_grants(client: Any, topics: Collection[str]) -> Mapping[str, Gra
     None where the broker does not tell; absent where there is no such topic. Raises
     ``TransientError``.
     """
-    with kafka_errors("topic_grants"):
+    with transient_errors("topic_grants"):
         node = client.get_random_node()
         if node is None:
             raise NodeNotReadyError("no broker is known")

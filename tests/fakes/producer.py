@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 from aiokafka.errors import KafkaError
@@ -26,8 +27,12 @@ Transmit = Callable[[SentRecord], asyncio.Future[Any]]
 """Hands a record over to the brokers; the future is their answer."""
 
 
+ACKNOWLEDGED = SimpleNamespace(topic="", partition=0, offset=0)
+"""What a broker answers for a record that it has; where it lies is of no matter here."""
+
+
 class MemoryProducer:
-    """Implements ``LetterProducer``.
+    """Implements ``ProducerClient``.
 
     ``connect`` is awaited by ``start`` and may raise. After a failure nothing more is taken,
     as an idempotent producer that has lost its sequence behaves.
@@ -52,7 +57,8 @@ class MemoryProducer:
         topic: str,
         value: bytes | None = None,
         key: bytes | None = None,
-        *,
+        _partition: int | None = None,
+        _timestamp_ms: int | None = None,
         headers: Sequence[tuple[str, bytes | None]] | None = None,
     ) -> asyncio.Future[Any]:
         if self.failed or self.stopped or not self.started:

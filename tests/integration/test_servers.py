@@ -10,7 +10,7 @@ from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, OperationFailure
 from pymongo.write_concern import WriteConcern
 
-from consumer.kafka.topics import open_admin
+from consumer.kafka.admin import open_admin
 from consumer.settings import KafkaSettings
 from tests.servers.control import Control
 from tests.servers.topics import create_topics

@@ -83,7 +83,7 @@ MUTANTS = (
     Mutant(
         "a refused commit ends the process",
         "A12 F14 F15",
-        "kafka_errors",
+        "transient_errors",
         """KafkaError,
 IllegalStateError,""",
         "IllegalStateError,",
@@ -230,7 +230,7 @@ OAUTHBEARER = "OAUTHBEARER\"""",
         "a broker that refuses the connection ends the process",
         "F27",
         "client.open_client",
-        """with kafka_errors("connect"):
+        """with transient_errors("connect"):
     await consumer.start()""",
         "await consumer.start()",
         (_ACCESS + "test_a_wrong_password_at_the_start_is_trouble_that_is_named",),

@@ -260,7 +260,7 @@ end = end if bounds.to_ms is None else min(end, first + 3)""",
     Mutant(
         "a letter's odd names are replaced",
         "F59",
-        "_Name.encode",
+        "_HeaderName.encode",
         'return super().encode("utf-8", HEADER_NAME_ERRORS)',
         'return super().encode("utf-8", "replace")',
         (

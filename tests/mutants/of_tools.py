@@ -52,11 +52,12 @@ finally:""",
     Mutant(
         "after a stall everything that was missed is made up for",
         "F86",
-        "MADE_UP_FOR",
-        "MADE_UP_FOR: Final = 0.1",
-        "MADE_UP_FOR: Final = 60.0",
+        "CATCH_UP",
+        "CATCH_UP: Final = 0.1",
+        "CATCH_UP: Final = 60.0",
         (
-            _TOOLS + "test_pacing.py::test_after_a_stall_the_turns_come_no_faster_than_the_rate",
+            "tests/unit/kafka/test_rate_limit.py::"
+            "test_after_a_stall_the_records_go_no_faster_than_the_rate",
             _TOOLS + "test_delivery.py::"
             "test_after_a_stall_of_the_brokers_the_messages_come_no_faster_than_the_rate",
         ),

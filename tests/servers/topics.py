@@ -9,7 +9,7 @@ from aiokafka import TopicPartition as ClientPartition
 from aiokafka.admin import NewTopic, RecordsToDelete
 
 from consumer.contract.record import TopicPartition
-from consumer.kafka.topics import open_admin
+from consumer.kafka.admin import open_admin
 from consumer.settings import KafkaSettings
 
 

@@ -13,7 +13,7 @@ from consumer.contract.dead_letter import serialized_size
 from consumer.contract.record import Position, TopicPartition
 from consumer.contract.rejection import Reason
 from consumer.kafka.committed import Committed
-from consumer.kafka.dead_letters import NO_LIMIT
+from consumer.kafka.producer import NO_LIMIT
 from consumer.ports import LogReset, OffsetGap
 from tests.fakes.broker import Broker, Log
 from tests.fakes.collections import MemoryCollections

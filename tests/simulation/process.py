@@ -28,14 +28,15 @@ from consumer.engine.runner import EngineConfig, Runner, StopReason
 from consumer.engine.watchdog import Watchdog
 from consumer.errors import TransientError
 from consumer.kafka.client import GroupClient, RebalanceCallbacks
-from consumer.kafka.dead_letters import KafkaDeadLetters, LetterProducer
+from consumer.kafka.dead_letter_topic import KafkaDeadLetters
+from consumer.kafka.producer import ProducerClient
 from consumer.kafka.source import KafkaSource, OpenClient
 from consumer.mongo.store import MongoStore
 from consumer.ports import Observer, OffsetGap, Polled
 from consumer.state.outcomes import Mark, Result
 from consumer.state.writes import Write
 from tests import builders
-from tests.fakes.producer import MemoryProducer, SentRecord
+from tests.fakes.producer import ACKNOWLEDGED, MemoryProducer, SentRecord
 from tests.simulation.client import ClientTimes, Links, SimulatedClient
 from tests.simulation.fetcher import ClientFaults, Cluster
 from tests.simulation.loop import Host
@@ -221,7 +222,7 @@ class Process:
         around, times = self._around, self._around.times
         self.source = source = WitnessedSource(self._open_client, around)
         letters = KafkaDeadLetters(
-            self._open_producer,
+            self._start_producer,
             builders.LETTERS,
             limit=around.letters.limit,
             smallest=1,
@@ -310,8 +311,10 @@ class Process:
     async def _letter_limit(self) -> int:
         return self._around.letters.limit
 
-    def _open_producer(self, _limit: int) -> LetterProducer:
-        return MemoryProducer(self._transmit, self._connect)
+    async def _start_producer(self, _limit: int) -> ProducerClient:
+        producer = MemoryProducer(self._transmit, self._connect)
+        await producer.start()
+        return producer
 
     async def _connect(self) -> None:
         try:
@@ -331,7 +334,7 @@ class Process:
             elif error is not None:
                 acknowledged.set_exception(KafkaTimeoutError())
             else:
-                acknowledged.set_result(None)
+                acknowledged.set_result(ACKNOWLEDGED)
 
         answer = around.cluster.network.call(
             self.ways.letters, partial(around.letters.append, sent)

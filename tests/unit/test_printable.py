@@ -23,18 +23,18 @@ from consumer.commands.dead_letters.dead_letter_groups import Groups
 from consumer.commands.dead_letters.dead_letter_record import DeadLetterRecord, read_letter
 from consumer.commands.dead_letters.dead_letter_status import DeadLetterStatus
 from consumer.commands.dead_letters.redrive_policy import Redrive
-from consumer.commands.dead_letters.redriven_record import OutgoingRecord
 from consumer.commands.replay import report as replay_report
 from consumer.commands.replay.tally import Ends, Tally
 from consumer.contract.dead_letter import origin_of
 from consumer.contract.record import Headers, Position, Record, TopicPartition
 from consumer.contract.rejection import Reason
 from consumer.errors import PreconditionError
+from consumer.kafka.producer import OutgoingRecord
 from consumer.kafka.ranges import OffsetRange
 from consumer.printable import printable, printable_line
 from consumer.signals import outcome_of
 from consumer.state.writes import EventWrite
-from producer_tools.console import complain
+from consumer.terminal import complain
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,9 @@ from consumer.commands.common.time_parsing import parse_moment
 from consumer.contract.record import Record, TopicPartition
 from consumer.contract.times import EPOCH
 from consumer.errors import SettingsError
-from consumer.kafka.groups import describe_group
+from consumer.kafka.admin import describe_group, open_admin
 from consumer.kafka.range_reader import RangeReader
 from consumer.kafka.ranges import EVERYTHING, Bounds, OffsetRange, offsets_of
-from consumer.kafka.topics import open_admin
 from consumer.settings import KafkaSettings
 
 SAMPLE = 200

@@ -14,17 +14,17 @@ from consumer.commands.dead_letters.dead_letter_reader import (
 from consumer.commands.dead_letters.dead_letter_record import DeadLetterRecord, UnreadableDeadLetter
 from consumer.commands.dead_letters.dead_letter_selection import Selection
 from consumer.commands.dead_letters.dead_letter_status import state_topic
-from consumer.commands.dead_letters.dead_letter_topics import check_state_topic, describe, require
+from consumer.commands.dead_letters.dead_letter_topics import check_state_topic
 from consumer.commands.dead_letters.outbox import NotSentError
 from consumer.commands.dead_letters.status_index import StatusIndex, open_status_index
 from consumer.errors import ExitCode
+from consumer.kafka.admin import TopicDescription, describe_topics, require_topics
+from consumer.kafka.connection import BrokersError, broker_errors
 from consumer.kafka.range_reader import RangeReader, open_range_reader
 from consumer.kafka.ranges import offsets_of
 from consumer.kafka.topic_ids import Operation
-from consumer.kafka.topics import TopicDescription
 from consumer.settings import Settings
-from producer_tools.brokers import BrokersError, explained
-from producer_tools.console import complain, progress
+from consumer.terminal import complain, progress
 
 
 def warn(text: str) -> None:
@@ -98,14 +98,14 @@ async def open_context(
     kafka, letters = settings.kafka, settings.dead_letters
     topic = letters.parking_topic if parked else letters.topic
     state, targets = state_topic(topic), (letters.parking_topic, *kafka.topics)
-    with explained(kafka):
+    with broker_errors(kafka):
         topics = {
-            **await describe(kafka, (topic, state), Operation.READ),
-            **await describe(kafka, targets, Operation.WRITE if sends else None),
+            **await describe_topics(kafka, (topic, state), Operation.READ),
+            **await describe_topics(kafka, targets, Operation.WRITE if sends else None),
         }
         if marks:
-            await describe(kafka, (state,), Operation.WRITE)
-        require(kafka, topics, topic)
+            await describe_topics(kafka, (state,), Operation.WRITE)
+        require_topics(kafka, topics, [topic])
         with open_status_index() as memory:
             async with open_range_reader(kafka) as reader:
                 context = DeadLetterContext(settings, topic, topics, reader, memory)

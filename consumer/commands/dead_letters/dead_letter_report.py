@@ -21,7 +21,7 @@ from consumer.commands.dead_letters.redrive_policy import Redrive
 from consumer.contract.record import Headers, Position
 from consumer.contract.times import format_time, usable_time
 from consumer.printable import printable
-from producer_tools.console import write, written
+from consumer.terminal import write, written
 
 SHOWN_BYTES: Final = 4096
 """So much of a value is shown, unless all of it is asked for."""

@@ -21,7 +21,6 @@ from consumer.commands.dead_letters.dead_letter_selection import Selection
 from consumer.commands.dead_letters.dead_letter_status import state_topic
 from consumer.commands.dead_letters.dead_letter_topics import STATE_CONFIGS, ensure, parking_configs
 from consumer.commands.dead_letters.discard import Discard, DiscardTally
-from consumer.commands.dead_letters.kafka_outbox import KafkaOutbox, open_outbox
 from consumer.commands.dead_letters.redrive import RedriveRun, Tally, utc_now
 from consumer.commands.dead_letters.redrive_policy import (
     Redrive,
@@ -33,12 +32,13 @@ from consumer.commands.dead_letters.redrive_policy import (
 from consumer.commands.dead_letters.redriven_record import Destination
 from consumer.commands.dead_letters.transform import Transform
 from consumer.errors import ExitCode
-from consumer.kafka.dead_letters import letter_limit
+from consumer.kafka.connection import BrokersError
+from consumer.kafka.dead_letter_topic import max_dead_letter_bytes
+from consumer.kafka.producer import NO_LIMIT, Producer, open_producer
+from consumer.kafka.rate_limit import RateLimiter
 from consumer.settings import Settings
 from consumer.signals import run_interruptible
-from producer_tools.brokers import BrokersError
-from producer_tools.console import complain, show
-from producer_tools.pacing import Pacer
+from consumer.terminal import complain, show
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,9 +179,7 @@ async def _redrive(work: Work, options: RedriveOptions) -> ExitCode:
 
 
 @asynccontextmanager
-async def _outbox(
-    context: DeadLetterContext, *, rehearsal: bool
-) -> AsyncIterator[KafkaOutbox | None]:
+async def _outbox(context: DeadLetterContext, *, rehearsal: bool) -> AsyncIterator[Producer | None]:
     """Open what sends, with a topic that remembers; nothing of either for a rehearsal."""
     if rehearsal:
         yield None
@@ -195,7 +193,8 @@ async def _outbox(
             f"the brokers do not tell whether {context.state_topic} is compacted (no grant for "
             "DESCRIBE_CONFIGS?): one that deletes would forget what was done"
         )
-    async with open_outbox(kafka, letters, warn) as outbox:
+    max_bytes = letters.max_request_bytes or NO_LIMIT
+    async with open_producer(kafka, max_bytes, warn, idempotent=letters.idempotent) as outbox:
         yield outbox
 
 
@@ -203,7 +202,7 @@ def _prepared(
     context: DeadLetterContext,
     work: Work,
     options: RedriveOptions,
-    outbox: KafkaOutbox | None,
+    outbox: Producer | None,
     tally: Tally,
 ) -> RedriveRun:
     kafka, letters = context.settings.kafka, context.settings.dead_letters
@@ -211,7 +210,7 @@ def _prepared(
     async def ready_to_park() -> None:
         if letters.parking_topic not in context.topics:
             described = context.topics[context.letters_topic]
-            configs = parking_configs(described, letter_limit(letters, None))
+            configs = parking_configs(described, max_dead_letter_bytes(letters, None))
             await ensure(kafka, letters.parking_topic, described.partitions, configs, warn)
 
     destinations = {
@@ -235,7 +234,7 @@ def _prepared(
         outbox=outbox,
         state_topic=context.state_topic,
         reporter=ConsoleReporter(rehearsal=options.rehearsal, as_json=work.as_json),
-        pacer=Pacer(options.rate),
+        limiter=RateLimiter(options.rate),
         limit=options.limit,
         ready_to_park=ready_to_park,
         tally=tally,

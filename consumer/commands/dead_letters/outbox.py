@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol, assert_never
 
 from consumer.commands.dead_letters.dead_letter_status import StatusRecord
-from consumer.commands.dead_letters.redriven_record import OutgoingRecord
 from consumer.contract.record import Position
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """The brokers will not take this record, whenever it is sent."""
-
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Unconfirmed:
-    """Whether the brokers have the record is not known; the connection is of no use any more."""
-
-    error: BaseException
-
-
-Answer = Position | Refused | Unconfirmed
+from consumer.kafka.producer import Delivery, OutgoingRecord, Refused, Unconfirmed
 
 
 class Outbox(Protocol):
     """Where records are sent."""
 
-    async def send(self, records: Sequence[OutgoingRecord]) -> Sequence[Answer]:
+    async def send(self, records: Sequence[OutgoingRecord]) -> Sequence[Delivery]:
         """Send the records in order and return an answer for each; nothing is raised for one."""
         ...
 

@@ -17,14 +17,7 @@ from typing import Protocol, assert_never
 
 from consumer.commands.dead_letters.dead_letter_record import DeadLetterRecord, UnreadableDeadLetter
 from consumer.commands.dead_letters.dead_letter_status import DeadLetterStatus, StatusRecord
-from consumer.commands.dead_letters.outbox import (
-    Answer,
-    NotSentError,
-    Outbox,
-    Refused,
-    Unconfirmed,
-    write_statuses,
-)
+from consumer.commands.dead_letters.outbox import NotSentError, Outbox, write_statuses
 from consumer.commands.dead_letters.redrive_policy import (
     Redrive,
     RedrivePolicy,
@@ -33,7 +26,8 @@ from consumer.commands.dead_letters.redrive_policy import (
     SkipReason,
 )
 from consumer.contract.record import Position
-from producer_tools.pacing import Pacer
+from consumer.kafka.producer import Delivery, Refused, Unconfirmed
+from consumer.kafka.rate_limit import RateLimiter
 
 WINDOW = 200
 """The most records in flight: so many a crash may send again."""
@@ -89,11 +83,13 @@ class RedriveRun:
     outbox: Outbox | None
     state_topic: str
     reporter: Reporter
-    pacer: Pacer
+    limiter: RateLimiter
     limit: int | None = None
     ready_to_park: Callable[[], Awaitable[None]] | None = None
     window: int = WINDOW
     now: Callable[[], datetime] = utc_now
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     tally: Tally = field(default_factory=Tally)
     _window: list[Redrive] = field(default_factory=list)
     _window_bytes: int = 0
@@ -134,10 +130,11 @@ class RedriveRun:
         self.reporter.refused(letter, refused)
 
     async def _take(self, redrive: Redrive) -> None:
-        if self.pacer.pause() > 0:
+        if self.limiter.delay(self.clock()) > 0:
             # Nothing may stay in flight, unremembered, for as long as the rate is low.
             await self._settle()
-        await self.pacer.turn()
+            await self.sleep(self.limiter.delay(self.clock()))
+        self.limiter.take(1, self.clock())
         self._taken += 1
         self.tally.limit_reached = self._taken == self.limit
         self.reporter.sending(redrive)
@@ -173,7 +170,7 @@ class RedriveRun:
         await self._remember(self.outbox, window, answers)
 
     async def _remember(
-        self, outbox: Outbox, window: Sequence[Redrive], answers: Sequence[Answer]
+        self, outbox: Outbox, window: Sequence[Redrive], answers: Sequence[Delivery]
     ) -> None:
         entries: list[StatusRecord] = []
         unanswered: Unconfirmed | None = None

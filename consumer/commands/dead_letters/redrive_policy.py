@@ -8,15 +8,11 @@ from enum import StrEnum
 
 from consumer.commands.dead_letters.dead_letter_record import DeadLetterRecord, UnreadableDeadLetter
 from consumer.commands.dead_letters.dead_letter_status import DeadLetterStatus
-from consumer.commands.dead_letters.redriven_record import (
-    Destination,
-    OutgoingRecord,
-    parked,
-    redriven,
-)
+from consumer.commands.dead_letters.redriven_record import Destination, parked, redriven
 from consumer.commands.dead_letters.status_index import StatusIndex
 from consumer.commands.dead_letters.transform import RepairError, Transform, repair
 from consumer.contract.rejection import KeyPolicy
+from consumer.kafka.producer import OutgoingRecord
 
 
 class SkipReason(StrEnum):

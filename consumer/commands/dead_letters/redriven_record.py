@@ -1,4 +1,4 @@
-"""What is sent for a letter: the record as it first came, or the letter to its parking. Pure."""
+"""What is sent for a letter: the record as it first came, or the letter to its parking."""
 
 from __future__ import annotations
 
@@ -8,31 +8,15 @@ from typing import Final
 
 from consumer.commands.dead_letters.dead_letter_record import DeadLetterRecord, FailedRecord
 from consumer.contract.dead_letter import ATTEMPT, NAMES
-from consumer.contract.record import Headers, size_of
+from consumer.contract.record import Headers
 from consumer.contract.times import REDRIVE_TIMESTAMP
+from consumer.kafka.producer import OutgoingRecord
 
 WITHOUT_TIME: Final = -1
 """The timestamp of a record that has none; the broker takes it as it is."""
 
 _HOUR_MS: Final = 3_600_000
 _FOR_EVER: Final = -1
-
-
-@dataclass(frozen=True, slots=True)
-class OutgoingRecord:
-    """A record to send. ``partition`` None: by its key; ``timestamp_ms`` None: the clock's."""
-
-    topic: str
-    partition: int | None
-    timestamp_ms: int | None
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
-
-    @property
-    def bytes(self) -> int:
-        """About how much memory it takes while it is on its way."""
-        return size_of(self.key, self.value, self.headers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,10 @@ from consumer.commands.replay.state_file import Progress, StateFile
 from consumer.contract.dead_letter import DeadLetter
 from consumer.contract.record import TopicPartition
 from consumer.errors import PreconditionError
+from consumer.kafka.admin import TopicDescription, open_admin
 from consumer.kafka.range_reader import RangeReader, open_range_reader
 from consumer.kafka.ranges import OffsetRange
 from consumer.kafka.topic_ids import Operation, TopicIds
-from consumer.kafka.topics import TopicDescription, open_admin
 from consumer.mongo.driver import MongoCollections
 from consumer.mongo.dry_run import DryStore
 from consumer.mongo.restoring import DryRestorer, MongoRestorer, RestoringStore

@@ -34,7 +34,7 @@ from consumer.kafka.ranges import (
     UnreadRange,
     offsets_of,
 )
-from consumer.kafka.throttle import Throttle
+from consumer.kafka.rate_limit import RateLimiter
 from consumer.observability.logs import configure_logging, get_logger
 from consumer.settings import OnGap, Settings
 from consumer.wiring import (
@@ -217,7 +217,7 @@ def _source(
         lanes=LANES_PER_WORKER * _workers(settings, request),
         max_batch_bytes=settings.engine.max_batch_bytes,
         record_filter=record_filter,
-        throttle=Throttle(request.rate),
+        limiter=RateLimiter(request.rate),
         keep=keep,
     )
     return source

@@ -14,18 +14,18 @@ from confluent_kafka import Producer
 from consumer.contract.dead_letter import DeadLetter
 from consumer.contract.record import Position, TopicPartition
 from consumer.engine.transaction_watch import TransactionWatch
+from consumer.kafka.admin import TopicDescription, open_admin
 from consumer.kafka.client import _consumer_options
-from consumer.kafka.dead_letters import (
+from consumer.kafka.dead_letter_topic import (
     BROKER_MESSAGE_BYTES,
     KafkaDeadLetters,
-    asked_letter_limit,
-    open_producer,
-    producer_options,
+    ask_max_dead_letter_bytes,
+    start_dead_letter_producer,
 )
 from consumer.kafka.preconditions import check_topics
+from consumer.kafka.producer import producer_options
 from consumer.kafka.range_reader import open_range_reader
 from consumer.kafka.topic_ids import MetadataRequestV12
-from consumer.kafka.topics import TopicDescription, open_admin
 from consumer.settings import DeadLetterSettings, KafkaSettings, SaslMechanism
 from tests.fakes.observer import RecordingObserver
 from tests.faults.kafka.clusters import mocked
@@ -78,8 +78,8 @@ async def test_no_client_lets_the_brokers_create_what_it_asks_for() -> None:
             await reader.until_read({ONE: 1})
         async with open_range_reader(kafka) as ranges:
             await ranges.ends([ONE])
-        producer = open_producer(kafka, DeadLetterSettings(), BROKER_MESSAGE_BYTES)
-        await producer.start()
+        settings = DeadLetterSettings()
+        producer = await start_dead_letter_producer(kafka, settings, BROKER_MESSAGE_BYTES)
         await (await producer.send(TOPIC, b"value"))
         await producer.stop()
         admin = AIOKafkaAdminClient(bootstrap_servers=frames.bootstrap_servers)
@@ -204,7 +204,7 @@ async def test_a_secured_connection_that_was_cut_is_made_and_authenticated_again
 
 @pytest.mark.reliability("A28")
 def test_a_dead_letter_is_acknowledged_by_all_replicas_and_may_be_as_large_as_is_said() -> None:
-    options = producer_options(KafkaSettings(), DeadLetterSettings(), 10_000)
+    options = producer_options(KafkaSettings(), 10_000, idempotent=True)
     assert options["acks"] == "all"
     assert options["enable_idempotence"] is True
     assert options["max_request_size"] > options["max_batch_size"] == 10_000
@@ -215,11 +215,11 @@ async def sent(bootstrap_servers: str, topic: str, letter: DeadLetter) -> Any:
     kafka = quick(bootstrap_servers, topics=(topic,))
     settings = DeadLetterSettings(topic=topic)
     letters = KafkaDeadLetters(
-        partial(open_producer, kafka, settings),
+        partial(start_dead_letter_producer, kafka, settings),
         topic,
         limit=BROKER_MESSAGE_BYTES,
         smallest=1_000,
-        ask_limit=partial(asked_letter_limit, kafka, settings),
+        ask_limit=partial(ask_max_dead_letter_bytes, kafka, settings),
         timeout=10.0,
     )
     await letters.send([letter])

@@ -17,9 +17,9 @@ from consumer.engine.breaker import Breaker, BreakerLimits
 from consumer.engine.pipeline import DECODED_AT_ONCE, Batch, Pipeline
 from consumer.engine.runner import StopReason
 from consumer.errors import SettingsError
+from consumer.kafka.admin import TopicDescription
 from consumer.kafka.client import _consumer_options
 from consumer.kafka.preconditions import check_topics
-from consumer.kafka.topics import TopicDescription
 from consumer.settings import DeadLetterSettings, KafkaSettings, load_settings
 from consumer.state.outcomes import NO_MARK, Mark, Outcome, Result
 from tests.fakes.observer import RecordingObserver

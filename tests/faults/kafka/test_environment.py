@@ -17,11 +17,11 @@ from consumer import app
 from consumer.contract.dead_letter import TRUNCATED
 from consumer.contract.record import TopicPartition
 from consumer.errors import PreconditionError
-from consumer.kafka.dead_letters import (
+from consumer.kafka.dead_letter_topic import (
     BROKER_MESSAGE_BYTES,
     KafkaDeadLetters,
-    asked_letter_limit,
-    open_producer,
+    ask_max_dead_letter_bytes,
+    start_dead_letter_producer,
 )
 from consumer.kafka.range_reader import open_range_reader
 from consumer.observability.logs import configure_logging, get_logger
@@ -48,11 +48,11 @@ def letters_to(kafka: KafkaSettings, topic: str) -> KafkaDeadLetters:
     """Sends letters of which it does not know yet how large they may be."""
     settings = DeadLetterSettings(topic=topic)
     return KafkaDeadLetters(
-        partial(open_producer, kafka, settings),
+        partial(start_dead_letter_producer, kafka, settings),
         topic,
         limit=BROKER_MESSAGE_BYTES,
         smallest=1_500,
-        ask_limit=partial(asked_letter_limit, kafka, settings),
+        ask_limit=partial(ask_max_dead_letter_bytes, kafka, settings),
         timeout=kafka.request_timeout,
     )
 

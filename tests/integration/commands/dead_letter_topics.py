@@ -19,7 +19,11 @@ from consumer.contract.decode import Decoded, decode
 from consumer.contract.record import Record, TopicPartition
 from consumer.contract.rejection import KeyPolicy, Reason, Rejected
 from consumer.errors import ConsumerError
-from consumer.kafka.dead_letters import KafkaDeadLetters, asked_letter_limit, open_producer
+from consumer.kafka.dead_letter_topic import (
+    KafkaDeadLetters,
+    ask_max_dead_letter_bytes,
+    start_dead_letter_producer,
+)
 from consumer.kafka.range_reader import open_range_reader
 from consumer.kafka.ranges import Bounds
 from consumer.settings import DeadLetterSettings, KafkaSettings
@@ -185,11 +189,11 @@ class DeadLetterTopics:
 
         async def send() -> None:
             sender = KafkaDeadLetters(
-                partial(open_producer, self.kafka, settings),
+                partial(start_dead_letter_producer, self.kafka, settings),
                 self.letters,
                 limit=max_bytes,
                 smallest=1_000,
-                ask_limit=partial(asked_letter_limit, self.kafka, settings),
+                ask_limit=partial(ask_max_dead_letter_bytes, self.kafka, settings),
                 timeout=20,
             )
             await sender.send(list(letters))

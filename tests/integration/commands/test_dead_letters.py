@@ -11,13 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from consumer.commands.dead_letters import kafka_outbox
-from consumer.commands.dead_letters.outbox import Answer, Unconfirmed
-from consumer.commands.dead_letters.redriven_record import OutgoingRecord
 from consumer.contract.messages import EventRecorded
 from consumer.contract.record import Record
 from consumer.contract.rejection import KeyPolicy, Reason, Rejected
-from consumer.kafka.topics import Admin
+from consumer.kafka.admin import Admin
+from consumer.kafka.producer import Delivery, OutgoingRecord, Producer, Unconfirmed
 from tests.integration.commands.dead_letter_topics import (
     PARTITIONS,
     STAMPED_MS,
@@ -195,21 +193,21 @@ def test_a_crash_before_the_state_is_written_repeats_what_was_in_flight_and_no_m
     desk: DeadLetterTopics, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     desk.reject(450)
-    send = kafka_outbox.KafkaOutbox.send
+    send = Producer.send
     windows = 0
 
     async def send_or_crash(
-        outbox: kafka_outbox.KafkaOutbox, records: Sequence[OutgoingRecord]
-    ) -> Sequence[Answer]:
+        producer: Producer, records: Sequence[OutgoingRecord]
+    ) -> Sequence[Delivery]:
         nonlocal windows
         if records[0].topic == desk.state:
             windows += 1
             if windows == 2:
                 return [Unconfirmed(OSError("crashed"))] * len(records)
-        return await send(outbox, records)
+        return await send(producer, records)
 
     with monkeypatch.context() as patched:
-        patched.setattr(kafka_outbox.KafkaOutbox, "send", send_or_crash)
+        patched.setattr(Producer, "send", send_or_crash)
         crashed = desk.run("redrive")
     assert crashed.code == 3
     assert "crashed" in crashed.err

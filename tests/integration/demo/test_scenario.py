@@ -13,7 +13,7 @@ from consumer.demo.dataset import load_dataset, open_stored
 from consumer.demo.scenario import STEPS, ConsumerEndedError, CrashScenario
 from consumer.demo.screen import DemoProgress, Step, open_screen
 from consumer.demo.servers import embedded_servers
-from producer_tools.brokers import create_topics
+from consumer.kafka.admin import create_topic
 from producer_tools.outgoing import Topics
 
 
@@ -24,7 +24,8 @@ async def test_a_consumer_that_ends_by_itself_ends_the_demo_with_its_last_words(
     async with embedded_servers() as servers:
         config = DemoConfig.of(servers)
         broken = replace(config, overrides={**config.overrides, "engine.batches_in_flight": 0})
-        await create_topics(config.kafka, Topics().names, 2)
+        for name in Topics().names:
+            await create_topic(config.kafka, name, 2)
         with open_screen(progress, Console(quiet=True)) as screen:
             async with open_stored(config.mongo) as stored:
                 crash = CrashScenario(screen, 0, broken, stored)

@@ -8,11 +8,11 @@ import pytest
 
 from consumer.demo.consumers import DemoConfig
 from consumer.demo.servers import embedded_kafka, embedded_mongodb, embedded_servers
-from consumer.kafka.topics import open_admin
+from consumer.kafka.admin import create_topic, open_admin
+from consumer.kafka.producer import NOT_IDEMPOTENT
 from consumer.mongo.session_reader import open_session_reader
-from producer_tools.brokers import create_topics
 from producer_tools.outgoing import Outgoing, Stream, Topics
-from producer_tools.sender import NOT_IDEMPOTENT, open_sender
+from producer_tools.sender import open_sender
 from producer_tools.target import Target
 
 
@@ -61,8 +61,9 @@ async def test_a_server_ends_when_its_user_is_cancelled() -> None:
 async def test_a_broker_without_idempotence_is_written_to_with_one_warning() -> None:
     async with embedded_servers() as servers:
         kafka = DemoConfig.of(servers).kafka
-        await create_topics(kafka, Topics().names, 2)
-        await create_topics(kafka, Topics().names, 2)  # what is there already is left alone
+        for name in Topics().names:
+            assert await create_topic(kafka, name, 2)
+            assert not await create_topic(kafka, name, 2), "what is there already is left alone"
         warnings: list[str] = []
         async with open_sender(Target(kafka), warnings.append) as sender:
             await sender.send(Outgoing(Stream.EVENTS, b"key", b"value"))

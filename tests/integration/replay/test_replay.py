@@ -24,7 +24,7 @@ from consumer.commands.replay.request import ReplayRequest
 from consumer.contract.messages import MessageKind
 from consumer.contract.rejection import Reason
 from consumer.errors import ExitCode, PreconditionError, SettingsError
-from consumer.kafka.topics import open_admin
+from consumer.kafka.admin import open_admin
 from consumer.settings import DeadLetterSettings
 from consumer.state.outcomes import Outcome
 from tests.builders import completed, created, encoded, event

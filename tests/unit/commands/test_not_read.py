@@ -13,10 +13,10 @@ from consumer.commands.dead_letters.status_index import open_status_index
 from consumer.commands.status import GroupStatus, _print
 from consumer.contract.record import TopicPartition
 from consumer.errors import ExitCode
+from consumer.kafka.connection import BrokersError
 from consumer.kafka.range_reader import RangeReader
 from consumer.kafka.ranges import DELETED, UnreadRange
 from consumer.settings import KafkaSettings, Settings
-from producer_tools.brokers import BrokersError
 
 SPOILT = UnreadRange(TopicPartition("t", 3), 5, 9, "CorruptRecordException")
 SAID = "t-3: offsets 5 to 8 not read (CorruptRecordException)"

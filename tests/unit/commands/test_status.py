@@ -13,10 +13,9 @@ import pytest
 from consumer.commands import status
 from consumer.contract.record import Record, TopicPartition
 from consumer.errors import ExitCode
+from consumer.kafka.admin import Group, TopicDescription
 from consumer.kafka.committed import Belonging, Committed, Held
-from consumer.kafka.groups import Group
 from consumer.kafka.ranges import UnreadRange
-from consumer.kafka.topics import TopicDescription
 from consumer.settings import load_settings
 
 TOPIC = "t"

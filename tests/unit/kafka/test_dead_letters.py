@@ -16,9 +16,10 @@ from aiokafka.errors import (
 from consumer.contract.dead_letter import DeadLetter, serialized_size
 from consumer.contract.record import Position
 from consumer.errors import TransientError
-from consumer.kafka.dead_letters import DISCARD_WAIT, KafkaDeadLetters
+from consumer.kafka.dead_letter_topic import KafkaDeadLetters
+from consumer.kafka.producer import DISCARD_WAIT
 from tests import builders
-from tests.fakes.producer import MemoryProducer, SentRecord
+from tests.fakes.producer import ACKNOWLEDGED, MemoryProducer, SentRecord
 from tests.simulation.loop import in_virtual_time
 
 LIMIT = 2_000
@@ -63,10 +64,11 @@ class Desk:
         await asyncio.sleep(0.1)
         return self.largest if self.told is None else self.told
 
-    def _open(self, limit: int) -> MemoryProducer:
+    async def _open(self, limit: int) -> MemoryProducer:
         self.limits.append(limit)
         producer = _HangingProducer(self._transmit, self._connect)
         producer.hangs = self.stop_hangs
+        await producer.start()
         self.producers.append(producer)
         return producer
 
@@ -85,7 +87,7 @@ class Desk:
         if error is not None:
             answer.set_exception(error)
         elif not self.silent:
-            answer.set_result(None)
+            answer.set_result(ACKNOWLEDGED)
         return answer
 
 
@@ -279,7 +281,7 @@ async def test_what_was_acknowledged_before_the_time_was_over_is_not_sent_again(
     pending = [letter(0), letter(1)]
     sending = asyncio.ensure_future(desk.letters.send(pending))
     await asyncio.sleep(1.0)
-    desk.pending[0].set_result(None)
+    desk.pending[0].set_result(ACKNOWLEDGED)
     with pytest.raises(TransientError, match="TimeoutError"):
         await sending
     assert pending == [letter(1)]

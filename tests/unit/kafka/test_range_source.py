@@ -25,7 +25,7 @@ from consumer.kafka.ranges import (
     RecordFilter,
     UnreadRange,
 )
-from consumer.kafka.throttle import Throttle
+from consumer.kafka.rate_limit import RateLimiter
 from consumer.ports import OffsetGap, StartOffset
 
 P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
@@ -180,7 +180,7 @@ class Reading:
             lanes=lanes,
             max_batch_bytes=1_000_000,
             record_filter=record_filter or MessageFilter(),
-            throttle=Throttle(rate),
+            limiter=RateLimiter(rate),
             keep=self._keep,
         )
         self.listener = Listener()

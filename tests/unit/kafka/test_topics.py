@@ -20,10 +20,10 @@ from aiokafka.errors import (
 
 from consumer.checks import CheckResult, CheckStatus
 from consumer.errors import PreconditionError, TransientError
-from consumer.kafka.dead_letters import letter_limit
+from consumer.kafka.admin import Admin, TopicDescription
+from consumer.kafka.dead_letter_topic import max_dead_letter_bytes
 from consumer.kafka.preconditions import check_topics
 from consumer.kafka.topic_ids import Operation
-from consumer.kafka.topics import Admin, TopicDescription
 from consumer.settings import DeadLetterSettings, KafkaSettings
 
 
@@ -94,7 +94,7 @@ class Client:
 
 
 async def test_a_topic_that_is_there_is_described_and_another_one_is_absent() -> None:
-    described = await Admin(Client()).describe(["there", "missing"])
+    described = await Admin(Client(), KafkaSettings()).describe(["there", "missing"])
     assert list(described) == ["there"]
     topic = described["there"]
     assert (topic.partitions, topic.replicas, topic.compacted) == (2, 2, True)
@@ -108,33 +108,39 @@ async def test_a_broker_that_goes_away_meanwhile_is_trouble_that_passes(
     method: str, error: Exception
 ) -> None:
     with pytest.raises(TransientError) as raised:
-        await Admin(Client(method, error)).describe(["there"])
+        await Admin(Client(method, error), KafkaSettings()).describe(["there"])
     assert raised.value.cause == type(error).__name__
 
 
 async def test_a_topic_without_a_leader_for_the_moment_is_not_missing() -> None:
     with pytest.raises(TransientError):
-        await Admin(Client(topic_error=LeaderNotAvailableError.errno)).describe(["there"])
+        await Admin(Client(topic_error=LeaderNotAvailableError.errno), KafkaSettings()).describe(
+            ["there"]
+        )
 
 
 async def test_a_topic_that_was_deleted_meanwhile_is_missing() -> None:
     gone = Client(topic_error=UnknownTopicOrPartitionError.errno)
-    assert await Admin(gone).describe(["there"]) == {}
+    assert await Admin(gone, KafkaSettings()).describe(["there"]) == {}
 
 
 async def test_an_imitation_that_does_not_tell_settings_leaves_them_open() -> None:
     client = Client("describe_configs", IncompatibleBrokerVersion("no such request"))
-    assert (await Admin(client).describe(["there"]))["there"].configs == {}
+    assert (await Admin(client, KafkaSettings()).describe(["there"]))["there"].configs == {}
 
 
 async def test_a_topic_cannot_be_created_while_no_broker_answers() -> None:
     with pytest.raises(TransientError):
-        await Admin(Client("create_topics", NodeNotReadyError("node 1"))).create("new", 3)
+        await Admin(Client("create_topics", NodeNotReadyError("node 1")), KafkaSettings()).create(
+            "new", 3
+        )
 
 
 async def test_a_refused_creation_says_why() -> None:
     with pytest.raises(PreconditionError, match="LeaderNotAvailableError"):
-        await Admin(Client(topic_error=LeaderNotAvailableError.errno)).create("new", 3)
+        await Admin(Client(topic_error=LeaderNotAvailableError.errno), KafkaSettings()).create(
+            "new", 3
+        )
 
 
 @pytest.mark.parametrize(
@@ -236,7 +242,7 @@ def test_a_dead_letter_topic_is_judged_by_what_it_takes(
 def test_a_letter_may_be_as_large_as_the_topic_and_the_settings_allow(
     told: int | None, most: int | None, limit: int
 ) -> None:
-    assert letter_limit(DeadLetterSettings(max_request_bytes=most), told) == limit
+    assert max_dead_letter_bytes(DeadLetterSettings(max_request_bytes=most), told) == limit
 
 
 def bits(*operations: Operation) -> int:
@@ -251,14 +257,14 @@ async def test_a_topic_without_the_grant_is_refused_at_once_with_its_fix(
     client = Client()
     client._client = Node({"there": granted})
     with pytest.raises(PreconditionError, match="not authorized; fix: grant READ on topic there"):
-        await Admin(client).describe(["there"], Operation.READ)
+        await Admin(client, KafkaSettings()).describe(["there"], Operation.READ)
 
 
 @pytest.mark.reliability("F67")
 async def test_whoever_looks_at_grants_itself_is_told_them() -> None:
     client = Client()
     client._client = Node({"hidden": 0, "there": bits(Operation.READ, Operation.DESCRIBE)})
-    found = await Admin(client).describe(["there", "hidden"], None)
+    found = await Admin(client, KafkaSettings()).describe(["there", "hidden"], None)
     assert found["hidden"].unseen
     assert found["there"].allows(Operation.READ)
     assert not found["there"].allows(Operation.WRITE)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from functools import partial
 
 import pytest
 
-from producer_tools import delivery
-from producer_tools.delivery import LineSink, deliver
+from producer_tools.delivery import Advance, LineSink, Sink, deliver
 from producer_tools.outgoing import Outgoing, Stream
-from producer_tools.pacing import Pacer
 
 
 def messages(count: int) -> Iterator[Outgoing]:
@@ -34,11 +31,25 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    paced = partial(Pacer, clock=clock.monotonic, sleep=clock.sleep)
-    monkeypatch.setattr(delivery, "Pacer", paced)
-    return clock
+def clock() -> Clock:
+    return Clock()
+
+
+async def delivered(
+    count: int,
+    sink: Sink,
+    rate: float | None,
+    clock: Clock,
+    advance: Advance = lambda _: None,
+) -> None:
+    await deliver(
+        messages(count),
+        sink,
+        rate=rate,
+        advance=advance,
+        clock=clock.monotonic,
+        sleep=clock.sleep,
+    )
 
 
 async def test_lines_are_written_in_order() -> None:
@@ -49,7 +60,7 @@ async def test_lines_are_written_in_order() -> None:
 
 async def test_a_rate_spreads_the_messages_evenly(clock: Clock) -> None:
     stream = io.BytesIO()
-    await deliver(messages(11), LineSink(stream, flush_each=True), rate=10)
+    await delivered(11, LineSink(stream, flush_each=True), 10, clock)
     assert clock.slept == pytest.approx([0.1] * 10)
 
 
@@ -65,14 +76,14 @@ async def test_after_a_stall_of_the_brokers_the_messages_come_no_faster_than_the
             if len(times) == 100:
                 clock.now += 5.0
 
-    await deliver(messages(300), Stalling(), rate=100)
+    await delivered(300, Stalling(), 100, clock)
     stalled_until = times[100]
     assert stalled_until - times[99] == pytest.approx(5.0)
     assert sum(1 for time in times[100:] if time < stalled_until + 1) <= 111
 
 
 async def test_a_high_rate_is_kept_on_average_without_tiny_sleeps(clock: Clock) -> None:
-    await deliver(messages(10_001), LineSink(io.BytesIO(), flush_each=False), rate=10_000)
+    await delivered(10_001, LineSink(io.BytesIO(), flush_each=False), 10_000, clock)
     assert clock.now - 100.0 == pytest.approx(1.0, abs=0.006)
     assert len(clock.slept) < 250
 
@@ -82,10 +93,9 @@ async def test_without_a_rate_nothing_sleeps(clock: Clock) -> None:
     assert clock.slept == []
 
 
-@pytest.mark.usefixtures("clock")
 @pytest.mark.parametrize("rate", [None, 10.0])
-async def test_progress_adds_up_to_everything(rate: float | None) -> None:
+async def test_progress_adds_up_to_everything(rate: float | None, clock: Clock) -> None:
     told: list[int] = []
     sink = LineSink(io.BytesIO(), flush_each=False)
-    await deliver(messages(1234), sink, rate=rate, advance=told.append)
+    await delivered(1234, sink, rate, clock, told.append)
     assert sum(told) == 1234

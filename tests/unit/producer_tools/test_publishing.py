@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from consumer.errors import SettingsError
+from consumer.kafka.connection import BrokersError
 from consumer.settings import KafkaSettings
 from producer_tools import publishing, running, sender
-from producer_tools.brokers import BrokersError
 from producer_tools.end_state import Tally
 from producer_tools.outgoing import Outgoing, encode_message
 from producer_tools.target import Target
@@ -52,14 +53,14 @@ class Producer:
 def producer(monkeypatch: pytest.MonkeyPatch) -> Producer:
     made = Producer()
 
-    async def nothing(*_: object) -> None:
-        return None
+    async def all_topics(_kafka: object, names: Sequence[str], _operation: object) -> Sequence[str]:
+        return names
 
     async def started(*_: object) -> Producer:
         return made
 
-    monkeypatch.setattr(sender, "require_topics", nothing)
-    monkeypatch.setattr(sender, "_started", started)
+    monkeypatch.setattr(sender, "describe_topics", all_topics)
+    monkeypatch.setattr(sender, "start_producer", started)
     return made
 
 
@@ -125,7 +126,7 @@ async def test_what_the_brokers_stop_says_how_far_it_came(
 
     @asynccontextmanager
     async def open_sender(*_: object) -> AsyncIterator[Stopped]:
-        yield Stopped(Producer(), TARGET.topics)
+        yield Stopped(cast("Any", Producer()), TARGET.topics)
 
     monkeypatch.setattr(publishing, "open_sender", open_sender)
     with pytest.raises(BrokersError):

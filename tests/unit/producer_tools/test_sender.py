@@ -11,9 +11,9 @@ from aiokafka.partitioner import DefaultPartitioner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer_tools.brokers import BrokersError
+from consumer.kafka.connection import BrokersError
 from producer_tools.outgoing import Outgoing, Stream, Topics
-from producer_tools.sender import Sender, partition_of
+from producer_tools.sender import Sender, default_partitioner
 
 MESSAGE = Outgoing(Stream.EVENTS, b"key", b"value")
 
@@ -86,4 +86,6 @@ async def test_one_refusal_stops_the_sending_and_says_how_far_it_came() -> None:
 @given(st.binary(max_size=60), st.integers(min_value=1, max_value=200))
 def test_a_key_lies_where_the_default_partitioner_puts_it(key: bytes, partitions: int) -> None:
     everyone = list(range(partitions))
-    assert partition_of(key, everyone, everyone) == DefaultPartitioner()(key, everyone, everyone)
+    assert default_partitioner(key, everyone, everyone) == DefaultPartitioner()(
+        key, everyone, everyone
+    )

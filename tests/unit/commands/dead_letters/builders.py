@@ -13,7 +13,7 @@ from consumer.commands.dead_letters.dead_letter_record import (
     UnreadableDeadLetter,
     read_letter,
 )
-from consumer.commands.dead_letters.outbox import Answer, Outbox
+from consumer.commands.dead_letters.outbox import Outbox
 from consumer.commands.dead_letters.redrive import RedriveRun
 from consumer.commands.dead_letters.redrive_policy import (
     Redrive,
@@ -21,12 +21,13 @@ from consumer.commands.dead_letters.redrive_policy import (
     RedriveRules,
     Refusal,
 )
-from consumer.commands.dead_letters.redriven_record import Destination, OutgoingRecord
+from consumer.commands.dead_letters.redriven_record import Destination
 from consumer.commands.dead_letters.status_index import StatusIndex
 from consumer.contract.dead_letter import dead_letter
 from consumer.contract.record import Headers, Position, Record
 from consumer.contract.rejection import Reason, Rejected
-from producer_tools.pacing import Pacer
+from consumer.kafka.producer import Delivery, OutgoingRecord
+from consumer.kafka.rate_limit import RateLimiter
 
 EVENTS = "conversation.events"
 LETTERS = "conversation.dead-letters"
@@ -143,11 +144,11 @@ class FakeOutbox:
     """Topics in memory. ``answer`` may say something else than "acknowledged"."""
 
     topics: dict[str, list[OutgoingRecord]] = field(default_factory=dict)
-    answer: Callable[[OutgoingRecord], Answer | None] = lambda _: None
+    answer: Callable[[OutgoingRecord], Delivery | None] = lambda _: None
     sends: list[int] = field(default_factory=list)
     """How many records each call brought."""
 
-    async def send(self, records: Sequence[OutgoingRecord]) -> Sequence[Answer]:
+    async def send(self, records: Sequence[OutgoingRecord]) -> Sequence[Delivery]:
         self.sends.append(len(records))
         return [self.answer(record) or self._append(record) for record in records]
 
@@ -180,12 +181,13 @@ def a_redrive(
     memory: StatusIndex, outbox: Outbox | None, told: Told | None = None, **options: Any
 ) -> RedriveRun:
     """A redrive of these; ``options`` are its own, or the policy's."""
-    own = {name: options.pop(name) for name in ("limit", "window", "pacer") if name in options}
+    names = {"limit", "window", "limiter", "clock", "sleep"} & options.keys()
+    own = {name: options.pop(name) for name in names}
     return RedriveRun(
         judge=RedrivePolicy(policy(**options), memory),
         outbox=outbox,
         state_topic=STATE,
         reporter=told or Told(),
         now=lambda: NOW,
-        **{"pacer": Pacer(None), **own},
+        **{"limiter": RateLimiter(None), **own},
     )

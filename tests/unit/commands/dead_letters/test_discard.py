@@ -8,9 +8,10 @@ import pytest
 
 from consumer.commands.dead_letters.dead_letter_status import DeadLetterStatus
 from consumer.commands.dead_letters.discard import Discard
-from consumer.commands.dead_letters.outbox import NotSentError, Unconfirmed
+from consumer.commands.dead_letters.outbox import NotSentError
 from consumer.commands.dead_letters.status_index import StatusIndex
 from consumer.contract.record import Position
+from consumer.kafka.producer import Unconfirmed
 from tests.unit.commands.dead_letters.builders import (
     EVENTS,
     NOW,

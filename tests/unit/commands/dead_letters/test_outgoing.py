@@ -10,12 +10,12 @@ import pytest
 from consumer.commands.dead_letters.dead_letter_record import DeadLetterRecord
 from consumer.commands.dead_letters.redriven_record import (
     Destination,
-    OutgoingRecord,
     parked,
     redriven,
     redriven_headers,
 )
 from consumer.contract.record import Position, Record
+from consumer.kafka.producer import OutgoingRecord
 from tests.unit.commands.dead_letters.builders import (
     EVENTS,
     NOW_MS,

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from consumer.commands.dead_letters.dead_letter_record import FailedRecord
 from consumer.commands.dead_letters.dead_letter_status import DeadLetterStatus, parse_status
-from consumer.commands.dead_letters.outbox import Answer, NotSentError, Refused, Unconfirmed
+from consumer.commands.dead_letters.outbox import NotSentError
 from consumer.commands.dead_letters.redrive_policy import RefusalReason, SkipReason
-from consumer.commands.dead_letters.redriven_record import Destination, OutgoingRecord
+from consumer.commands.dead_letters.redriven_record import Destination
 from consumer.commands.dead_letters.status_index import StatusIndex, open_status_index
 from consumer.contract.record import Position
-from producer_tools.pacing import Pacer
+from consumer.kafka.producer import Delivery, OutgoingRecord, Refused, Unconfirmed
+from consumer.kafka.rate_limit import RateLimiter
 from tests.unit.commands.dead_letters.builders import (
     EVENTS,
     PARKING,
@@ -241,7 +243,7 @@ async def test_a_transform_repairs_skips_and_fails_each_letter_by_itself(
 async def test_a_record_that_the_brokers_turn_down_is_told_of_and_not_remembered(
     memory: StatusIndex,
 ) -> None:
-    def turn_down(record: OutgoingRecord) -> Answer | None:
+    def turn_down(record: OutgoingRecord) -> Delivery | None:
         return Refused("too large") if record.value == event(eventId="e-1") else None
 
     outbox, told = FakeOutbox(answer=turn_down), Told()
@@ -254,7 +256,7 @@ async def test_a_record_that_the_brokers_turn_down_is_told_of_and_not_remembered
 async def test_what_was_acknowledged_before_the_brokers_fell_silent_is_remembered(
     memory: StatusIndex,
 ) -> None:
-    def fall_silent(record: OutgoingRecord) -> Answer | None:
+    def fall_silent(record: OutgoingRecord) -> Delivery | None:
         return Unconfirmed(OSError("gone")) if record.value == event(eventId="e-3") else None
 
     outbox = FakeOutbox(answer=fall_silent)
@@ -265,7 +267,7 @@ async def test_what_was_acknowledged_before_the_brokers_fell_silent_is_remembere
 
 @pytest.mark.reliability("F85")
 async def test_a_redrive_that_the_brokers_stop_counts_what_it_did(memory: StatusIndex) -> None:
-    def fall_silent(record: OutgoingRecord) -> Answer | None:
+    def fall_silent(record: OutgoingRecord) -> Delivery | None:
         if record.topic == STATE and outbox.sent(STATE):
             return Unconfirmed(OSError("gone"))
         return Unconfirmed(OSError("late")) if record.value == event(eventId="e-3") else None
@@ -312,7 +314,7 @@ async def test_a_crash_between_sending_and_remembering_repeats_one_window_at_mos
     for offset in range(10):
         log.add(origin=Position(EVENTS, 0, offset), value=event(eventId=f"e-{offset}"))
 
-    def crash(record: OutgoingRecord) -> Answer | None:
+    def crash(record: OutgoingRecord) -> Delivery | None:
         remembered = len(outbox.sent(STATE))
         if record.topic == STATE and remembered >= crash_at:
             return Unconfirmed(OSError("crashed"))
@@ -336,7 +338,7 @@ async def test_an_interrupt_waits_until_what_is_in_flight_is_remembered(
     reached, go_on = asyncio.Event(), asyncio.Event()
 
     class Slow(FakeOutbox):
-        async def send(self, records: Sequence[OutgoingRecord]) -> Sequence[Answer]:
+        async def send(self, records: Sequence[OutgoingRecord]) -> Sequence[Delivery]:
             answers = await super().send(records)
             reached.set()
             await go_on.wait()
@@ -363,8 +365,8 @@ async def test_while_the_rate_makes_it_wait_all_before_has_been_sent_and_remembe
         now += seconds
         remembered.append(len(outbox.sent(STATE)))
 
-    pacer = Pacer(2.0, clock=lambda: now, sleep=sleep)
-    await a_redrive(memory, outbox, pacer=pacer).run(five().batches())
+    limited: dict[str, Any] = {"limiter": RateLimiter(2.0), "clock": lambda: now, "sleep": sleep}
+    await a_redrive(memory, outbox, **limited).run(five().batches())
     assert now == pytest.approx(2.0)
     assert remembered == [1, 2, 3, 4]
 

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from consumer.commands.dead_letters import dead_letter_topics as topics
-from consumer.kafka.topics import TopicDescription
+from consumer.kafka import admin
+from consumer.kafka.admin import TopicDescription
+from consumer.kafka.connection import BrokersError
 from consumer.settings import KafkaSettings
-from producer_tools.brokers import BrokersError
 from tests.unit.commands.dead_letters.builders import STATE
 
 KAFKA = KafkaSettings(bootstrap_servers=("kafka:9092",))
@@ -30,10 +31,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
             return SimpleNamespace(topic_errors=[(new[0].name, note.code, None)])
 
     @asynccontextmanager
-    async def open_admin(_: KafkaSettings) -> AsyncIterator[SimpleNamespace]:
-        yield SimpleNamespace(raw=Raw())
+    async def open_admin(kafka: KafkaSettings) -> AsyncIterator[admin.Admin]:
+        yield admin.Admin(Raw(), kafka)
 
-    monkeypatch.setattr(topics, "open_admin", open_admin)
+    monkeypatch.setattr(admin, "open_admin", open_admin)
     return note
 
 

@@ -1,4 +1,4 @@
-"""What the outbox makes of a producer's answers, over a producer made of them."""
+"""What the producer makes of a producer's answers, over a producer made of them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,14 @@ from aiokafka.errors import (
     OutOfOrderSequenceNumber,
 )
 
-from consumer.commands.dead_letters.kafka_outbox import KafkaOutbox, Producer
-from consumer.commands.dead_letters.outbox import Refused, Unconfirmed
-from consumer.commands.dead_letters.redriven_record import OutgoingRecord
 from consumer.contract.record import Position
+from consumer.kafka.producer import (
+    OutgoingRecord,
+    Producer,
+    ProducerClient,
+    Refused,
+    Unconfirmed,
+)
 
 TIMEOUT = 0.05
 NEVER = "never"
@@ -36,17 +40,17 @@ class Script:
     stopped: int = 0
     queued: list[bytes | None] = field(default_factory=list)
 
-    async def open(self) -> Producer:
+    async def open(self) -> ProducerClient:
         self.opened += 1
         return Scripted(self)
 
     async def send(self, *values: str, timestamp_ms: int | None = 7) -> Sequence[object]:
-        outbox = KafkaOutbox(self.open, TIMEOUT)
+        producer = Producer(self.open, TIMEOUT)
         records = [record(value, timestamp_ms) for value in values]
         try:
-            return await outbox.send(records)
+            return await producer.send(records)
         finally:
-            await outbox.close()
+            await producer.close()
 
 
 @dataclass

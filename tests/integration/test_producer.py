@@ -7,11 +7,9 @@ import time
 
 import pytest
 
-from consumer.commands.dead_letters.kafka_outbox import open_outbox
-from consumer.commands.dead_letters.outbox import Refused
-from consumer.commands.dead_letters.redriven_record import OutgoingRecord
 from consumer.contract.record import Headers, Position
-from consumer.settings import DeadLetterSettings, KafkaSettings
+from consumer.kafka.producer import NO_LIMIT, OutgoingRecord, Refused, open_producer
+from consumer.settings import KafkaSettings
 from tests.integration.commands.dead_letter_topics import DeadLetterTopics
 from tests.servers.topics import create_topics
 
@@ -41,8 +39,8 @@ async def test_one_record_in_a_batch_may_be_refused_and_the_others_arrive(
         OutgoingRecord(topic, 0, 3, None, None, HEADERS),
     ]
     kafka = KafkaSettings(bootstrap_servers=(kafka_bootstrap_servers,))
-    async with open_outbox(kafka, DeadLetterSettings(), lambda _: None) as outbox:
-        answers = await outbox.send(records)
+    async with open_producer(kafka, NO_LIMIT, lambda _: None) as producer:
+        answers = await producer.send(records)
     assert [type(answer) for answer in answers] == [
         *[Position, Position, Refused, Position, Position]
     ]

@@ -1,0 +1,386 @@
+"""Administration: what the brokers say about topics and groups, and topics that are created."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.coordinator.protocol import ConsumerProtocol
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    IncompatibleBrokerVersion,
+    KafkaError,
+    NoError,
+    NotCoordinatorForGroupError,
+    TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
+
+from consumer.contract.record import TopicPartition
+from consumer.errors import ConsumerError, PreconditionError, TransientError
+from consumer.kafka.committed import Committed
+from consumer.kafka.connection import (
+    BrokersError,
+    broker_errors,
+    connection_options,
+    transient_errors,
+    unreachable,
+)
+from consumer.kafka.topic_ids import Grants, Operation, topic_grants
+from consumer.settings import KafkaSettings
+
+CLOSE_TIMEOUT = 2.0
+"""Seconds that closing the client may take; nothing that was asked depends on it."""
+
+SUGGESTED_PARTITIONS = 6
+NO_CONFIGS: Mapping[str, str] = MappingProxyType({})
+
+ATTEMPTS = 20
+PAUSE = 0.5
+"""Seconds between attempts: the first group of a fresh cluster waits for its offsets topic."""
+
+DEAD = "Dead"
+"""The state of a group that there is not."""
+
+_PASSING = (
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    NotCoordinatorForGroupError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TopicDescription:
+    """One topic. ``configs`` is empty where the broker does not tell (no grant, an imitation).
+
+    ``grants``: what this client may do with it; None where the broker does not tell that.
+    """
+
+    name: str
+    partitions: int
+    replicas: int
+    configs: Mapping[str, str] = field(default_factory=dict)
+    grants: Grants | None = None
+
+    def allows(self, operation: Operation) -> bool:
+        """Whether this client may do it, as far as is known."""
+        return self.grants is None or operation in self.grants
+
+    @property
+    def unseen(self) -> bool:
+        """Whether the brokers do not even tell this client if there is such a topic."""
+        return self.grants == frozenset()
+
+    @property
+    def compacted(self) -> bool:
+        """Whether old messages of a key are deleted."""
+        return "compact" in self.configs.get("cleanup.policy", "")
+
+    @property
+    def max_message_bytes(self) -> int | None:
+        """The largest batch the topic takes, None where the broker does not tell."""
+        value = self.configs.get("max.message.bytes")
+        return int(value) if value else None
+
+    @property
+    def retention_ms(self) -> int | None:
+        """How long records are kept, None for ever or where the broker does not tell."""
+        value = int(self.configs.get("retention.ms", "-1"))
+        return value if value >= 0 else None
+
+    @property
+    def oldest_possible(self) -> timedelta | None:
+        """How old a record can be that the topic still has, None where nothing tells.
+
+        A record is deleted with its segment, which takes others for ``segment.ms`` before it is
+        closed, and which the broker looks at now and then.
+        """
+        segment_ms = self.configs.get("segment.ms")
+        if self.retention_ms is None or segment_ms is None:
+            return None
+        try:
+            return timedelta(days=1, milliseconds=self.retention_ms + int(segment_ms))
+        except OverflowError:
+            return None
+
+
+class Admin:
+    """The administrative questions we ask, over aiokafka's admin client."""
+
+    def __init__(self, client: AIOKafkaAdminClient, kafka: KafkaSettings) -> None:
+        """Wrap a started client; use ``open_admin``."""
+        self._client = client
+        self._kafka = kafka
+
+    async def describe(
+        self, names: Sequence[str], operation: Operation | None = Operation.DESCRIBE
+    ) -> dict[str, TopicDescription]:
+        """Return what is known of each topic that exists; a missing one is absent.
+
+        ``operation``: what this client must be granted on each of them; with None it is for
+        the caller to look at ``grants``, and one that must not even be seen is ``unseen``.
+        Raises ``TransientError`` while no broker answers, ``PreconditionError`` where the
+        grant is missing.
+        """
+        wanted = list(dict.fromkeys(names))
+        grants = await topic_grants(self._client._client, wanted)  # noqa: SLF001 -- the admin
+        # client has no such question
+        if operation is not None:
+            refused = [n for n in wanted if _refused(grants.get(n), operation)]
+            if refused:
+                raise PreconditionError("\n".join(not_granted(n, operation) for n in refused))
+        with transient_errors("describe_topics"):
+            # The client asks for metadata in a way that lets a broker create what is missing, so
+            # only topics that are there may be named.
+            there = set(await self._client.list_topics())
+            known = [name for name in wanted if name in there]
+            described = await self._client.describe_topics(known) if known else []
+            found = [topic for topic in described if _exists(topic)]
+            configs = await self._configs([topic["topic"] for topic in found])
+        unseen = {
+            n: TopicDescription(n, 0, 0, {}, frozenset())
+            for n in wanted
+            if grants.get(n) == frozenset()
+        }
+        return unseen | {
+            topic["topic"]: TopicDescription(
+                topic["topic"],
+                len(topic["partitions"]),
+                min((len(p["replicas"]) for p in topic["partitions"]), default=0),
+                configs.get(topic["topic"], {}),
+                grants.get(topic["topic"]),
+            )
+            for topic in found
+        }
+
+    async def _configs(self, names: Sequence[str]) -> dict[str, dict[str, str]]:
+        if not names:
+            return {}
+        try:
+            replies = await self._client.describe_configs(
+                [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+            )
+        except IncompatibleBrokerVersion:
+            # An imitation that cannot tell. Any other error must not look like one, or a
+            # compacted topic would pass for a good one.
+            return {}
+        return {
+            resource[3]: {entry[0]: entry[1] for entry in resource[4] if entry[1] is not None}
+            for reply in replies
+            for resource in reply.resources
+            if resource[0] == 0
+        }
+
+    async def create(
+        self, name: str, partitions: int, configs: Mapping[str, str] = NO_CONFIGS
+    ) -> bool:
+        """Create a topic, with the cluster's own number of replicas; return whether it is new.
+
+        One that exists already is left as it is. Raises ``BrokersError`` where the broker refuses,
+        with the command for who may, ``TransientError`` while there is none.
+        """
+        with transient_errors("create_topics"):
+            # The client takes -1 replicas only beside assignments, which may be empty.
+            reply = await self._client.create_topics(
+                [NewTopic(name, partitions, -1, {}, dict(configs))]
+            )
+        # The client does not raise on errors of single topics.
+        error = for_code(reply.topic_errors[0][1])
+        if error not in {NoError, TopicAlreadyExistsError}:
+            raise BrokersError(
+                f"topic {name} cannot be created ({error.__name__}); let someone who may run: "
+                + create_command(self._kafka, name, partitions, configs)
+            )
+        return error is NoError
+
+    @property
+    def raw(self) -> Any:  # noqa: ANN401 -- aiokafka ships no types
+        """The client itself, for questions about groups."""
+        return self._client
+
+
+def _refused(grants: Grants | None, operation: Operation) -> bool:
+    return grants is not None and operation not in grants
+
+
+def not_granted(topic: str, operation: Operation) -> str:
+    """Say which grant on a topic is missing."""
+    return f"topic {topic}: not authorized; fix: grant {operation.name} on topic {topic}"
+
+
+def _exists(topic: Mapping[str, Any]) -> bool:
+    """Tell from a topic's entry whether it exists; raises what may be over in a moment."""
+    error = for_code(topic["error_code"])
+    if error.retriable and error is not UnknownTopicOrPartitionError:
+        raise error(f"topic {topic['topic']}")
+    return bool(error.errno == 0)
+
+
+@asynccontextmanager
+async def open_admin(kafka: KafkaSettings) -> AsyncIterator[Admin]:
+    """Connect for administrative questions. Raises ``TransientError`` while no broker answers."""
+    client = AIOKafkaAdminClient(**connection_options(kafka))
+    try:
+        try:
+            await client.start()
+        except (KafkaError, OSError) as error:
+            raise unreachable(kafka, error) from error
+        yield Admin(client, kafka)
+    finally:
+        await asyncio.wait([asyncio.ensure_future(client.close())], timeout=CLOSE_TIMEOUT)
+
+
+async def describe_topics(
+    kafka: KafkaSettings, names: Iterable[str], operation: Operation | None = None
+) -> dict[str, TopicDescription]:
+    """Return those of the topics that exist and may be seen, for a command that tries once.
+
+    Raises ``BrokersError``, and ``PreconditionError`` where the grant for ``operation`` is missing.
+    """
+    with broker_errors(kafka):
+        async with open_admin(kafka) as admin:
+            described = await admin.describe(list(names), operation)
+    return {name: topic for name, topic in described.items() if not topic.unseen}
+
+
+async def create_topic(
+    kafka: KafkaSettings, name: str, partitions: int, configs: Mapping[str, str] = NO_CONFIGS
+) -> bool:
+    """Create a topic as ``Admin.create`` does, for a command that tries once.
+
+    Raises ``BrokersError``.
+    """
+    with broker_errors(kafka):
+        async with open_admin(kafka) as admin:
+            return await admin.create(name, partitions, configs)
+
+
+def require_topics(kafka: KafkaSettings, described: Collection[str], names: Iterable[str]) -> None:
+    """Raise ``BrokersError`` for what was not described, with the commands that create it."""
+    missing = sorted(set(names) - set(described))
+    if missing:
+        raise BrokersError(
+            f"Kafka at {','.join(kafka.bootstrap_servers)} has no topic {', '.join(missing)}; "
+            "create with: " + "; ".join(create_command(kafka, name) for name in missing)
+        )
+
+
+def create_command(
+    kafka: KafkaSettings,
+    name: str,
+    partitions: int = SUGGESTED_PARTITIONS,
+    configs: Mapping[str, str] = NO_CONFIGS,
+) -> str:
+    """Return the command that creates the topic."""
+    extra = "".join(f" --config {option}={value}" for option, value in configs.items())
+    return (
+        f"kafka-topics.sh --bootstrap-server {','.join(kafka.bootstrap_servers)} --create "
+        f"--topic {name} --partitions {partitions}{extra}"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One instance in the group. ``id``: given by the coordinator, another at each start."""
+
+    id: str
+    client_id: str
+    host: str
+    partitions: tuple[TopicPartition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A group as its coordinator describes it. ``committed``: only what has been committed.
+
+    ``assignor``: how its members share partitions, by name; empty while there are none.
+    """
+
+    state: str
+    assignor: str
+    members: Sequence[Member]
+    committed: Mapping[TopicPartition, Committed]
+
+    @property
+    def offsets(self) -> Mapping[TopicPartition, int]:
+        """The committed offsets."""
+        return {partition: kept.offset for partition, kept in self.committed.items()}
+
+    @property
+    def known(self) -> bool:
+        """Whether anybody has ever been in it, or committed for it."""
+        return self.state != DEAD or bool(self.committed)
+
+
+async def coordinator_of(admin: Admin, group_id: str) -> int:
+    """Return the group's coordinator, waiting a little for a fresh cluster to have one.
+
+    Raises ``TransientError``, and ``PreconditionError`` where the grant is missing.
+    """
+    for attempt in range(ATTEMPTS):
+        try:
+            node: int = await admin.raw.find_coordinator(group_id)
+        except _PASSING as error:
+            if attempt == ATTEMPTS - 1:
+                raise TransientError(type(error).__name__, "the group has no coordinator") from (
+                    error
+                )
+            await asyncio.sleep(PAUSE)
+        except KafkaError as error:
+            raise _undescribed(type(error), group_id) from error
+        else:
+            return node
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+async def describe_group(admin: Admin, group_id: str) -> Group:
+    """Describe a group; one that never existed has no members.
+
+    Raises ``TransientError``, and ``PreconditionError`` where the grant is missing.
+    """
+    node = await coordinator_of(admin, group_id)
+    try:
+        replies = await admin.raw.describe_consumer_groups([group_id], node)
+        committed = await admin.raw.list_consumer_group_offsets(group_id, node)
+    except KafkaError as error:
+        raise _undescribed(type(error), group_id) from error
+    described = replies[0].groups[0]
+    if described[0]:
+        raise _undescribed(for_code(described[0]), group_id)
+    members = [_member(*found[:5]) for found in described[5]]
+    kept = {
+        TopicPartition(*p): Committed(entry.offset, entry.metadata or "")
+        for p, entry in committed.items()
+        if entry.offset >= 0
+    }
+    return Group(described[2], described[4], members, kept)
+
+
+def _undescribed(error: type[KafkaError], group_id: str) -> ConsumerError:
+    if error is GroupAuthorizationFailedError:
+        return PreconditionError(
+            f"group {group_id}: not authorized; fix: grant READ on group {group_id}"
+        )
+    return TransientError(error.__name__, f"group {group_id} cannot be described")
+
+
+def _member(
+    member_id: str,
+    client_id: str,
+    host: str,
+    _metadata: bytes,
+    assignment: bytes,
+) -> Member:
+    partitions = ConsumerProtocol.ASSIGNMENT.decode(assignment).partitions() if assignment else ()
+    owned = tuple(sorted(TopicPartition(*found) for found in partitions))
+    return Member(member_id, client_id, host, owned)

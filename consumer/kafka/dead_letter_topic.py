@@ -1,0 +1,140 @@
+"""Sending dead letters, each acknowledged by all in-sync replicas before an offset may move."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from aiokafka.errors import MessageSizeTooLargeError
+
+from consumer.contract.dead_letter import DeadLetter, truncate
+from consumer.contract.record import Position
+from consumer.errors import TransientError
+from consumer.kafka.admin import open_admin
+from consumer.kafka.producer import (
+    FAILURES,
+    OutgoingRecord,
+    Producer,
+    ProducerClient,
+    producer_options,
+    start_producer,
+)
+from consumer.settings import DeadLetterSettings, KafkaSettings
+
+BROKER_MESSAGE_BYTES = 1_048_588
+"""Kafka's own default of ``max.message.bytes``."""
+
+
+def max_dead_letter_bytes(letters: DeadLetterSettings, told: int | None) -> int:
+    """Return the largest dead letter to send, in bytes as brokers count them.
+
+    ``told``: what the topic takes. Where the brokers do not tell, they are taken to have Kafka's
+    own limit, unless the settings have one.
+    """
+    if told is None:
+        return letters.max_request_bytes or BROKER_MESSAGE_BYTES
+    return min(told, letters.max_request_bytes or told)
+
+
+async def ask_max_dead_letter_bytes(kafka: KafkaSettings, letters: DeadLetterSettings) -> int:
+    """Ask how large a dead letter may be now. Raises ``TransientError``."""
+    async with open_admin(kafka) as admin:
+        described = await admin.describe([letters.topic])
+    topic = described.get(letters.topic)
+    return max_dead_letter_bytes(letters, None if topic is None else topic.max_message_bytes)
+
+
+async def start_dead_letter_producer(
+    kafka: KafkaSettings, letters: DeadLetterSettings, max_bytes: int
+) -> ProducerClient:
+    """Return a started producer for dead letters of at most ``max_bytes``."""
+    started: ProducerClient = await start_producer(
+        producer_options(kafka, max_bytes, idempotent=letters.idempotent)
+    )
+    return started
+
+
+class KafkaDeadLetters:
+    """``DeadLetters`` over a producer, in letters no larger than the topic takes them."""
+
+    def __init__(
+        self,
+        start: Callable[[int], Awaitable[ProducerClient]],
+        topic: str,
+        *,
+        limit: int,
+        smallest: int,
+        ask_limit: Callable[[], Awaitable[int]],
+        timeout: float,
+    ) -> None:
+        """``limit``: the largest letter to send, learnt anew by ``ask_limit`` when one is refused.
+
+        ``smallest``: what a letter may take however much is cut. ``start`` is given the limit, and
+        returns a started producer. ``timeout`` in seconds for all of one ``send``.
+        """
+        self._topic = topic
+        self._limit = self._told = limit
+        self._smallest = smallest
+        self._ask_limit = ask_limit
+        self._timeout = timeout
+        self._producer = Producer(lambda: start(self._limit), timeout)
+
+    async def send(self, pending: list[DeadLetter]) -> None:
+        """See ``DeadLetters``."""
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + self._timeout
+        try:
+            while pending:
+                limit = self._limit
+                errors = await self._send_all(pending, limit, deadline - clock())
+                if not errors:
+                    return
+                if not any(isinstance(error, MessageSizeTooLargeError) for error in errors):
+                    raise errors[0]
+                async with asyncio.timeout_at(deadline):
+                    await self._learn_limit(limit)
+        except FAILURES as error:
+            raise TransientError(type(error).__name__, "a dead letter was not acknowledged") from (
+                error
+            )
+
+    async def _send_all(
+        self, pending: list[DeadLetter], limit: int, timeout: float
+    ) -> list[Exception]:
+        """Send every letter, cut to ``limit``; leave those that were not acknowledged, and why."""
+        cut = [truncate(letter, limit) for letter in pending]
+        results = await self._producer.deliver(
+            [
+                OutgoingRecord(self._topic, None, None, one.key, one.value, one.headers)
+                for one in cut
+            ],
+            timeout,
+        )
+        # Also where the time is over: what has arrived is not sent again.
+        pending[:] = [
+            letter
+            for letter, result in zip(pending, results, strict=True)
+            if not isinstance(result, Position)
+        ]
+        return [result for result in results if isinstance(result, Exception)]
+
+    async def _learn_limit(self, refused: int) -> None:
+        """Cut letters smaller than ``refused`` from now on, to what the topic says that it takes.
+
+        Half of it where the topic says nothing new: something on the way takes less. Raises
+        ``MessageSizeTooLargeError`` where no letter can be that small.
+        """
+        if self._limit != refused:
+            return  # another batch has learnt it meanwhile
+        told = await self._ask_limit()
+        if self._limit != refused:
+            return  # or while this one asked: to it, what was told would be nothing new
+        before, self._told = self._told, told
+        limit = told if told != before else refused // 2
+        if limit < self._smallest:
+            raise MessageSizeTooLargeError
+        self._limit = limit
+
+    async def close(self, timeout: float | None = None) -> None:
+        """Disconnect within ``timeout`` seconds, by default those of a ``send``."""
+        await self._producer.close(timeout)
