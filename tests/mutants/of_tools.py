@@ -79,7 +79,7 @@ draft.unlink(missing_ok=True)""",
     Mutant(
         "a full disk is an error of nobody",
         "F86",
-        "console.written",
+        "terminal.written",
         "except OSError as error:",
         "except ZeroDivisionError as error:",
         (_TOOLS + "test_cli.py::test_a_full_disk_is_one_line_and_a_code_of_its_own",),
