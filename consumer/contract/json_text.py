@@ -1,25 +1,18 @@
-"""Bytes to one JSON object: strict about form, indifferent to depth and length.
+"""Bytes to one JSON object: strict about form, exact about numbers, of no use where it is too deep.
 
-What has the form of JSON is not refused here, however deep a value or long a number is:
-it may stand in a field that nobody reads. It is replaced by a value that no field of the
-contract takes and BSON cannot hold, so that whoever wants to store it has to refuse it. Only
-what has more parts than a document can hold is refused unread: each takes far more memory than
-its few bytes, and all of them are there before it is known which are wanted.
+What has the form of JSON and cannot be stored is read all the same, since it may stand in a field
+that nobody reads; whoever wants to store it has to refuse it. Only what is nested deeper than a
+parser goes is refused, and, unread, what has more parts than a document can hold: each takes far
+more memory than its few bytes, and all of them are there before it is known which are wanted.
 """
 
 from __future__ import annotations
 
-import gc
-from enum import Enum
+import math
 from json import JSONDecodeError, JSONDecoder
 from typing import Any, Final, NoReturn
 
-from consumer.contract.json_form import (
-    end_of_blank,
-    end_of_flat_members,
-    end_of_name,
-    end_of_value,
-)
+from pydantic_core import from_json
 
 
 class NotAnObjectError(ValueError):
@@ -30,28 +23,19 @@ class TooManyPartsError(ValueError):
     """The bytes hold more arrays, objects and members than any document can."""
 
 
-class Unstorable(Enum):
-    """Stands in a parsed value for a part that can be written in JSON but never be stored."""
-
-    TOO_DEEP = "too deep"
-    TOO_LONG = "too long"
-
-
 BEYOND_INT64: Final = 2**64
-"""Stands, with its sign, for every integer of more than ``MAX_INTEGER_CHARACTERS``.
+"""Stands, with its sign, for integers that have thousands of digits.
 
 Of an integer that cannot be stored only that and its sign ever matter, while reading a
 million digits would take seconds.
 """
 
 MAX_INTEGER_CHARACTERS: Final = 640
-"""The longest integer that is read digit by digit; up to here no interpreter's limit applies."""
+"""The longest integer that is surely exact; up to here no interpreter's limit applies."""
 
 MAX_FRACTION_CHARACTERS: Final = 1000
-"""The longest number with fraction or exponent; no sender of doubles writes so many digits."""
-
-LONG: Final = 64 * 1024
-"""From so many characters on the collector of garbage stands back while a text is parsed."""
+"""The longest number with fraction or exponent; no sender of doubles writes so many digits. What
+is longer is read as infinite."""
 
 MAX_DOCUMENT_BYTES: Final = 16 * 1024 * 1024
 """What MongoDB stores at most as one document."""
@@ -71,33 +55,79 @@ _A_STRING: Final = b"s"
 
 _AT_ONCE: Final = 1024 * 1024
 
-DEEPEST_FIELD: Final = 2
-"""The level of the deepest object whose fields are read: an envelope's data."""
+_AS_DIGITS: Final = bytes.maketrans(b"123456789+-.eE", b"0" * 14)
+_LONG_NUMBER: Final = b"0" * (MAX_FRACTION_CHARACTERS + 1)
+_SAMPLE: Final = 100
 
 
 def parse_object(data: bytes) -> dict[str, Any]:
     """Return the one JSON object that ``data`` is.
 
     Of a name that stands twice the last one counts. Integers are exact or, where they are
-    beyond any use, ``BEYOND_INT64``; floats may be infinite; parts may be ``Unstorable``.
+    beyond any use, ``BEYOND_INT64``; floats may be infinite, and texts hold unpaired surrogates.
     Raises ``NotAnObjectError``, ``TooManyPartsError`` and nothing else.
     """
     if _has_too_many_parts(data):
         raise TooManyPartsError("more parts than a document can hold")
     try:
-        text = data.decode()
+        value = parse_quickly(data)
+    except ValueError as error:
+        if "recursion" in str(error):
+            raise NotAnObjectError("nested deeper than is read") from None
+        value = _parse_leniently(data)
+    if not isinstance(value, dict):
+        raise NotAnObjectError("not a JSON object")
+    return value
+
+
+def parse_quickly(data: bytes) -> object:
+    """Return the JSON value that ``data`` is, as ``parse_object`` would, by the fastest parser.
+
+    Raises ``ValueError``, which says nothing: it refuses unpaired surrogates and long numbers.
+    """
+    if len(data) > MAX_FRACTION_CHARACTERS and _may_hold_long_number(data):
+        raise ValueError("a number too long to be read without looking")
+    return from_json(data, allow_inf_nan=False)
+
+
+def _may_hold_long_number(data: bytes) -> bool:
+    """Tell whether there is a run as long as that of what numbers are made of.
+
+    Samples come first: they cost next to nothing, and are hardly ever all of a number.
+    """
+    samples = data[::_SAMPLE].translate(_AS_DIGITS)
+    return _LONG_NUMBER[::_SAMPLE][1:] in samples and _LONG_NUMBER in data.translate(_AS_DIGITS)
+
+
+def _parse_leniently(data: bytes) -> object:
+    """Read JSON that the fastest parser refuses; where it is none, say where that shows."""
+    try:
+        return _LENIENT.decode(data.decode())
     except UnicodeDecodeError:
         raise NotAnObjectError("not UTF-8") from None
-    # JSON makes no circles, and looking for them again and again among hundreds of thousands
-    # of small arrays would take several times as long as parsing does.
-    pause = len(text) >= LONG and gc.isenabled()
-    if pause:
-        gc.disable()
-    try:
-        return _parse(text)
-    finally:
-        if pause:
-            gc.enable()
+    except JSONDecodeError as error:
+        raise NotAnObjectError(f"not JSON, at character {error.pos}") from None
+    except RecursionError:
+        raise NotAnObjectError("nested deeper than is read") from None
+
+
+def _refuse_constant(_: str) -> NoReturn:
+    raise NotAnObjectError("not JSON: NaN or Infinity")
+
+
+def _read_integer(literal: str) -> int:
+    if len(literal) <= MAX_INTEGER_CHARACTERS:
+        return int(literal)
+    return -BEYOND_INT64 if literal.startswith("-") else BEYOND_INT64
+
+
+def _read_fraction(literal: str) -> float:
+    return float(literal) if len(literal) <= MAX_FRACTION_CHARACTERS else math.inf
+
+
+_LENIENT: Final = JSONDecoder(
+    parse_constant=_refuse_constant, parse_int=_read_integer, parse_float=_read_fraction
+)
 
 
 def _has_too_many_parts(data: bytes) -> bool:
@@ -139,84 +169,3 @@ def _least_bytes(parts: bytes) -> int:
         + _ELEMENT_BYTES * elements
         + items
     )
-
-
-def _parse(text: str) -> dict[str, Any]:
-    start = 0 if text.startswith("{") else end_of_blank(text, 0)
-    if not text.startswith("{", start):
-        raise NotAnObjectError("not a JSON object")
-    decoder = _READS_SHORT if len(text) <= MAX_INTEGER_CHARACTERS else _READS_LONG
-    members: dict[str, Any]
-    try:
-        try:
-            members, end = decoder.raw_decode(text, start)
-        except RecursionError:
-            members, end = _read_object(text, start, level=1)
-    except JSONDecodeError as error:
-        raise NotAnObjectError(f"not JSON, at character {error.pos}") from None
-    if end != len(text) and end_of_blank(text, end) != len(text):
-        raise NotAnObjectError(f"more than a JSON object, at character {end}")
-    return members
-
-
-def _refuse_constant(_: str) -> NoReturn:
-    raise NotAnObjectError("not JSON: NaN or Infinity")
-
-
-def _read_integer(literal: str) -> int:
-    if len(literal) <= MAX_INTEGER_CHARACTERS:
-        return int(literal)
-    return -BEYOND_INT64 if literal.startswith("-") else BEYOND_INT64
-
-
-def _read_fraction(literal: str) -> float | Unstorable:
-    return float(literal) if len(literal) <= MAX_FRACTION_CHARACTERS else Unstorable.TOO_LONG
-
-
-_READS_SHORT: Final = JSONDecoder(parse_constant=_refuse_constant)
-"""For texts too short for a number that is too long: reads numbers without calling back."""
-
-_READS_LONG: Final = JSONDecoder(
-    parse_constant=_refuse_constant,
-    parse_int=_read_integer,
-    parse_float=_read_fraction,
-)
-
-
-def _read_object(text: str, at: int, level: int) -> tuple[dict[str, Any], int]:
-    """Read the object that begins ``at``, member by member; return it and its end.
-
-    For objects that the decoder cannot nest deep enough to read: hundreds of levels below
-    the deepest that can be stored. Of these only what is too deep is lost.
-    """
-    members: dict[str, Any] = {}
-    at = end_of_blank(text, at + 1)
-    if text.startswith("}", at):
-        return members, at + 1
-    while True:
-        end = end_of_flat_members(text, at)
-        if end != at:
-            members |= _READS_LONG.decode(f"{{{text[at : end - 1]}}}")
-            at = end
-        name_end = end_of_name(text, at)
-        name, _ = _READS_LONG.raw_decode(text, end_of_blank(text, at))
-        members[name], at = _read_value(text, end_of_blank(text, name_end), level + 1)
-        at = end_of_blank(text, at)
-        if text.startswith("}", at):
-            return members, at + 1
-        if not text.startswith(",", at):
-            raise JSONDecodeError("neither a further member nor the end", "", at)
-        at += 1
-
-
-def _read_value(text: str, at: int, level: int) -> tuple[Any, int]:
-    """Read the value that begins ``at`` and would stand on ``level``; return it and its end."""
-    begins_object = text.startswith("{", at)
-    if begins_object and level <= DEEPEST_FIELD:
-        return _read_object(text, at, level)
-    try:
-        return _READS_LONG.raw_decode(text, at)
-    except RecursionError:
-        # An object stays one, whatever is in it.
-        too_deep = {"": Unstorable.TOO_DEEP} if begins_object else Unstorable.TOO_DEEP
-        return too_deep, end_of_value(text, at)

@@ -163,9 +163,9 @@ MUTANTS = (
     Mutant(
         "integers become floats",
         "B7",
-        "_READS_SHORT",
-        "_READS_SHORT: Final = JSONDecoder(parse_constant=_refuse_constant)",
-        "_READS_SHORT: Final = JSONDecoder(parse_constant=_refuse_constant, parse_int=float)",
+        "parse_quickly",
+        "return from_json(data, allow_inf_nan=False)",
+        "return _LENIENT.__class__(parse_int=float).decode(data.decode())",
         (
             _CONTRACT + "test_json_text.py::test_an_integer_is_exact_and_never_a_float",
             _INPUT + "test_nan_is_undecodable_and_no_number_loses_precision",
@@ -182,13 +182,28 @@ MUTANTS = (
         "it is no JSON, and equals nothing, not even itself",
     ),
     Mutant(
-        "brackets of deep values are not matched",
-        "B8",
-        "_left_open",
-        "if not left.endswith(closed):",
-        "if False:",
-        (_CONTRACT + "test_json_depth.py::test_depth_does_not_excuse_the_form",),
-        "a damaged message would be read as a whole one",
+        "half an emoji makes a record unreadable",
+        "B4",
+        "parse_object",
+        "value = _parse_leniently(data)",
+        'raise NotAnObjectError("not JSON") from None',
+        (
+            _CONTRACT + "test_json_text.py::test_an_unpaired_surrogate_is_read",
+            _INPUT + "test_unpaired_surrogates_are_refused_wherever_they_stand",
+        ),
+        "nobody would be told which field is wrong, nor that the rest of the message is in order",
+    ),
+    Mutant(
+        "a number of thousands of digits is rounded",
+        "B7",
+        "_may_hold_long_number",
+        "return _LONG_NUMBER[::_SAMPLE][1:] in samples",
+        "return False and _LONG_NUMBER[::_SAMPLE][1:] in samples",
+        (
+            _CONTRACT
+            + "test_json_text.py::test_a_fraction_with_thousands_of_digits_cannot_be_stored",
+        ),
+        "what is stored would not be what was said",
     ),
     Mutant(
         "what BSON refuses is found out on the way",

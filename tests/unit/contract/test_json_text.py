@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 import tracemalloc
 from random import Random
 from typing import Any
 
 import bson
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from consumer.contract.json_text import (
     BEYOND_INT64,
@@ -17,9 +20,9 @@ from consumer.contract.json_text import (
     MAX_INTEGER_CHARACTERS,
     NotAnObjectError,
     TooManyPartsError,
-    Unstorable,
     least_bson_bytes,
     parse_object,
+    parse_quickly,
 )
 from tests.unit.contract.builders import short
 
@@ -132,15 +135,88 @@ def test_a_number_that_overflows_a_double_is_infinite() -> None:
     assert member("-1e400") == float("-inf")
 
 
-@pytest.mark.parametrize("digits", [MAX_INTEGER_CHARACTERS + 1, 5000, 2**20])
+@pytest.mark.parametrize("digits", [MAX_FRACTION_CHARACTERS + 1, 5000, 2**20])
 def test_an_integer_beyond_any_use_keeps_its_sign_and_stays_beyond_64_bits(digits: int) -> None:
     assert member("9" * digits) == BEYOND_INT64
     assert member("-" + "9" * digits) == -BEYOND_INT64
 
 
-def test_a_fraction_with_thousands_of_digits_cannot_be_stored() -> None:
-    assert member("0." + "1" * (MAX_FRACTION_CHARACTERS - 2)) == pytest.approx(1 / 9)
-    assert member("0." + "1" * MAX_FRACTION_CHARACTERS) is Unstorable.TOO_LONG
+@pytest.mark.parametrize("spaces", [0, 1, 50, 99, 100])
+def test_a_fraction_with_thousands_of_digits_cannot_be_stored(spaces: int) -> None:
+    for literal in ("0." + "1" * (MAX_FRACTION_CHARACTERS - 2), "1e-" + "0" * 900):
+        assert member(" " * spaces + literal) == float(literal)
+    for literal in ("0." + "1" * (MAX_FRACTION_CHARACTERS - 1), "1e-" + "0" * 1000):
+        assert member(" " * spaces + literal) == float("inf")
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=()), max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
+    max_leaves=12,
+)
+
+
+@st.composite
+def nearly_json(draw: st.DrawFn) -> str:
+    """An object in some spelling, of which some are hurt."""
+    text = json.dumps(
+        {"": draw(json_values)},
+        ensure_ascii=draw(st.booleans()),
+        separators=draw(st.sampled_from([(",", ":"), (" ,\n", "\t: ")])),
+    )
+    for _ in range(draw(st.integers(0, 3))):
+        at = draw(st.integers(0, len(text)))
+        inserted = draw(st.sampled_from([*'[]{},:"\\ \n0-1.eE+', "", "[]", '""', "null", "\x01"]))
+        text = text[:at] + inserted + text[at + draw(st.integers(0, 1)) :]
+    return text
+
+
+def refuse_constant(_: str) -> None:
+    raise ValueError
+
+
+@given(nearly_json())
+@example('{"":"\\ud800"}')
+@example('{"":"\\ud83d\\ude00"}')
+@example('{"":-0,"":-0.0}')
+@example('{"":123456789012345678901234567890.5e-17}')
+@example('{"":NaN}')
+def test_both_parsers_read_what_the_standard_librarys_does(text: str) -> None:
+    data = text.encode(errors="surrogatepass")
+    try:
+        expected = json.loads(data.decode(), parse_constant=refuse_constant)
+    except ValueError:
+        expected = None
+    if not isinstance(expected, dict):
+        with pytest.raises(NotAnObjectError):
+            parse_object(data)
+        return
+    assert repr(parse_object(data)) == repr(expected)
+    try:
+        quickly = parse_quickly(data)
+    except ValueError:
+        return
+    assert repr(quickly) == repr(expected)
+
+
+def test_an_unpaired_surrogate_is_read() -> None:
+    assert parse_object(b'{"a":"\\ud800","\\udc00":1}') == {"a": "\ud800", "\udc00": 1}
+
+
+@pytest.mark.parametrize(("begin", "inside", "end"), [("[", "", "]"), ('{"a":', "1", "}")])
+def test_what_is_nested_deeper_than_is_read_is_refused(begin: str, inside: str, end: str) -> None:
+    for levels in (1, 99, 101, 181):
+        text = begin * levels + inside + end * levels
+        assert member(text) == json.loads(text)
+    for levels, beside in ((250, ""), (250, ',"x":"\\ud800"'), (2000, f',"x":{"9" * 2000}')):
+        with pytest.raises(NotAnObjectError, match="nested deeper than is read"):
+            member(begin * levels + inside + end * levels + beside)
 
 
 def test_the_length_of_a_number_does_not_excuse_its_form() -> None:
@@ -196,3 +272,47 @@ def test_what_a_document_can_hold_is_never_taken_for_too_much(rng: Random) -> No
         ascii_only = rng.random() < 0.5
         data = json.dumps(document, ensure_ascii=ascii_only).encode()
         assert 0 < least_bson_bytes(data) <= len(bson.encode(document)), data
+
+
+def filled(unit: str, before: str = "", after: str = "") -> bytes:
+    return (before + unit * ((2**20 - len(before + after)) // len(unit)) + after).encode()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(filled("["), id="arrays"),
+        pytest.param(filled("[", '{"x":'), id="arrays in a member"),
+        pytest.param(filled('{"a":'), id="objects"),
+        pytest.param(filled('[{"a":', '{"x":'), id="both"),
+        pytest.param(filled("[1,", '{"x":'), id="arrays with scalars"),
+        pytest.param(filled("[[]],", '{"x":' + "[" * 20_000), id="small arrays deep below"),
+        pytest.param(filled("[1,", '{"x":', "1" + "],1" * 200_000), id="arrays and scalars"),
+        pytest.param(filled('"\\n",', '{"x":' + "[" * 20_000), id="strings deep below"),
+        pytest.param(filled("9", '{"x":', "}"), id="digits"),
+        pytest.param(filled("9", '{"x":0.', "}"), id="digits behind a point"),
+        pytest.param(filled(" "), id="white space"),
+        pytest.param(filled("a", '{"x":"'), id="an endless text"),
+        pytest.param(filled("[],", '{"x":[', "1]}"), id="small arrays"),
+        pytest.param(filled('{"":1},', '{"x":[', "1]}"), id="small objects"),
+        pytest.param(filled('"\\ud800",', '{"x":[', "1]}"), id="unpaired surrogates"),
+        pytest.param(filled("1.5,", '{"x":[' + "9" * 1001 + ",", "1]}"), id="a long number first"),
+    ],
+)
+def test_a_mebibyte_of_anything_takes_little_time_and_memory(data: bytes) -> None:
+    begun = time.process_time()
+    attempt(data)
+    # Ten times what it takes: what is quadratic takes minutes.
+    assert time.process_time() - begun < 1
+    tracemalloc.start()
+    attempt(data)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50 * 2**20
+
+
+def attempt(data: bytes) -> None:
+    try:
+        parse_object(data)
+    except NotAnObjectError:
+        return

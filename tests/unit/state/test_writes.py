@@ -8,7 +8,7 @@ import pytest
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 
-from consumer.contract.json_text import BEYOND_INT64, MAX_DOCUMENT_BYTES, Unstorable
+from consumer.contract.json_text import BEYOND_INT64, MAX_DOCUMENT_BYTES
 from consumer.contract.rejection import Reason, Rejected
 from consumer.state.bson_compare import SERVER_ID_BYTES
 from consumer.state.writes import MAX_CREATE_BYTES, MAX_END_BYTES, EventWrite, plan
@@ -122,7 +122,6 @@ def test_what_names_an_identity_is_told_apart_even_where_the_ids_look_alike() ->
         (created(metadata={"n": 2**63}), "metadata: an integer beyond 64 bits"),
         (created(language="\ud800"), "language: an unpaired surrogate"),
         (failed(reason="\udead"), "reason: an unpaired surrogate"),
-        (event(payload={"deep": [Unstorable.TOO_DEEP]}), "payload: a value that BSON cannot hold"),
         (event(payload={"n": -BEYOND_INT64}), "payload: an integer beyond 64 bits"),
         (created(metadata={"t": "\ud800"}), "metadata: an unpaired surrogate"),
         (completed(event_count=2**63), "eventCount: an integer beyond 64 bits"),
