@@ -106,7 +106,10 @@ def _parse_leniently(data: bytes) -> object:
     except UnicodeDecodeError:
         raise NotAnObjectError("not UTF-8") from None
     except JSONDecodeError as error:
-        raise NotAnObjectError(f"not JSON, at character {error.pos}") from None
+        if not error.pos:
+            raise NotAnObjectError("not a JSON object") from None
+        wrong = "more than a JSON object" if error.msg == "Extra data" else "not JSON"
+        raise NotAnObjectError(f"{wrong}, at character {error.pos}") from None
     except RecursionError:
         raise NotAnObjectError("nested deeper than is read") from None
 
