@@ -10,11 +10,11 @@ from consumer import signals
 def main() -> None:
     """Answer signals from here on, then load the command line and run it."""
     serves = sys.argv[1:2] == ["run"]
-    signals.answer_early(serves=serves)
+    signals.handle_signals_early(serves=serves)
     from consumer import cli  # noqa: PLC0415 -- it takes a second, in which a signal may come
 
     if not serves:
-        signals.interrupt_as_python_does()
+        signals.restore_keyboard_interrupt()
     cli.main()
 
 

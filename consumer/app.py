@@ -38,7 +38,7 @@ from consumer.kafka.source import KafkaSource
 from consumer.mongo.store import OpenStore, open_store
 from consumer.observability.health import Health, serve
 from consumer.observability.log_writer import LogWriter
-from consumer.observability.logs import configure_logging, get_logger, tell_end
+from consumer.observability.logs import configure_logging, get_logger, log_exit
 from consumer.observability.metrics import Metrics
 from consumer.observability.observer import EngineObserver
 from consumer.settings import OnGap, Settings, exposed_files
@@ -178,14 +178,14 @@ async def run_consumer(settings: Settings, *, until_caught_up: bool) -> ExitCode
         return await _run(settings, writer, until_caught_up=until_caught_up)
     except TaskDiedError as error:
         get_logger().critical("died", exc_info=True)
-        return tell_end(error, settings.log)
+        return log_exit(error, settings.log)
     except ConsumerError as error:
-        return tell_end(error, settings.log)
+        return log_exit(error, settings.log)
     except Exception as error:  # noqa: BLE001 -- see below
         # A defect. Python's own traceback would quote data, and its exit code be that of a check.
         get_logger().critical("died", exc_info=True)
         died = TaskDiedError(f"ended by {type(error).__name__}; the log says where")
-        return tell_end(died, settings.log)
+        return log_exit(died, settings.log)
 
 
 async def _run(settings: Settings, writer: LogWriter, *, until_caught_up: bool) -> ExitCode:
@@ -250,7 +250,7 @@ async def _run(settings: Settings, writer: LogWriter, *, until_caught_up: bool) 
                 ),
             },
         )
-        observer.tell_sums(final=True)
+        observer.log_totals(final=True)
         get_logger().info("ended", end=end.value)
     return exit_code_of(end)
 

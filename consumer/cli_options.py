@@ -134,7 +134,7 @@ def finish(work: Callable[[], Coroutine[Any, Any, int]]) -> None:
             return await work()
         finally:
             # The loop waits for its threads when it closes, and one that looks up a name may
-            # take minutes. ``signals.leave`` ends the process without them.
+            # take minutes. ``signals.exit_process`` ends the process without them.
             asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
 
     raise typer.Exit(asyncio.run(without_threads()))

@@ -31,7 +31,7 @@ BY_SIGNAL = 128
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
-def answer_early(*, serves: bool) -> None:
+def handle_signals_early(*, serves: bool) -> None:
     """Answer the signals that end a process, until a command answers them itself.
 
     To be called before anything large is imported. The first process of a container has no
@@ -50,7 +50,7 @@ def answer_early(*, serves: bool) -> None:
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 
-def interrupt_as_python_does() -> None:
+def restore_keyboard_interrupt() -> None:
     """Let SIGINT raise ``KeyboardInterrupt`` from now on, unless it is ignored."""
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -96,8 +96,22 @@ def stop_on_signal(
     import asyncio  # noqa: PLC0415 -- large, and not needed before a loop runs
 
     loop = asyncio.get_running_loop()
+
+    def first(number: signal.Signals) -> None:
+        stop.set()
+        for other in _ENDING:
+            # Outside the loop: the second signal must work even where the loop is stuck.
+            loop.remove_signal_handler(other)
+            signal.signal(other, _second)
+        if announce is not None:
+            announce(number)
+
     for number in _ENDING:
-        loop.add_signal_handler(number, _first, loop, number, stop, announce)
+        loop.add_signal_handler(number, first, number)
+
+
+def _second(_number: int, _frame: object) -> NoReturn:
+    os._exit(ExitCode.SECOND_SIGNAL)
 
 
 def resume_on_signal(resume: Callable[[], None]) -> None:
@@ -117,31 +131,12 @@ def resume_on_signal(resume: Callable[[], None]) -> None:
     signal.signal(signal.SIGUSR1, received)
 
 
-def _first(
-    loop: asyncio.AbstractEventLoop,
-    number: signal.Signals,
-    stop: asyncio.Event,
-    announce: Callable[[signal.Signals], None] | None,
-) -> None:
-    stop.set()
-    for other in _ENDING:
-        # Outside the loop: the second signal must work even where the loop is stuck.
-        loop.remove_signal_handler(other)
-        signal.signal(other, _second)
-    if announce is not None:
-        announce(number)
-
-
-def _second(_number: int, _frame: object) -> NoReturn:
-    os._exit(ExitCode.SECOND_SIGNAL)
-
-
 def run_command(app: Callable[..., object], name: str) -> NoReturn:
     """Run the command line of ``app`` to the end of the process."""
-    leave(*outcome_of(app, name))
+    exit_process(*run_app(app, name))
 
 
-def outcome_of(app: Callable[..., object], name: str) -> tuple[int, str]:
+def run_app(app: Callable[..., object], name: str) -> tuple[int, str]:
     """Run the command line of ``app``; return its exit code and its last words.
 
     An error of ours is its message and its exit code; any other is a defect, told without what
@@ -177,7 +172,7 @@ def _last_words(error: Exception, name: str) -> tuple[int, str]:
     return ExitCode.TASK_DIED, f"{name}: a defect ended it\n{describe_failure(error)}"
 
 
-def leave(code: int, words: str = "") -> NoReturn:
+def exit_process(code: int, words: str = "") -> NoReturn:
     """Say ``words`` on standard error and end the process with ``code``, whatever becomes of them.
 
     Python's own end would wait for a pipe that nobody reads and for threads that look up a
@@ -195,9 +190,9 @@ def leave(code: int, words: str = "") -> NoReturn:
     # the last that it says.
     atexit._run_exitfuncs()  # noqa: SLF001 -- nothing public runs them
     if words:
-        from consumer.observability.log_writer import STANDARD_ERROR, LogWriter, own_copy  # noqa: PLC0415 -- as above
+        from consumer.observability import log_writer  # noqa: PLC0415 -- as above
 
-        writer = LogWriter(own_copy(STANDARD_ERROR))
+        writer = log_writer.LogWriter(log_writer.duplicate_descriptor(log_writer.STANDARD_ERROR))
         writer.write(words.removesuffix("\n"))
         writer.close(LAST_WORDS_DEADLINE)
     os._exit(code)

@@ -7,10 +7,10 @@ from consumer import signals
 
 def main() -> None:
     """Answer signals from here on, then load the command line and run it."""
-    signals.answer_early(serves=False)
+    signals.handle_signals_early(serves=False)
     from producer_tools import cli  # noqa: PLC0415 -- it takes a second, in which a signal may come
 
-    signals.interrupt_as_python_does()
+    signals.restore_keyboard_interrupt()
     cli.main()
 
 

@@ -1,4 +1,4 @@
-"""Whether the process is ready and whether it lives, as a set of named reasons why not."""
+"""Whether the process is ready and whether it lives, by named reasons why not, and HTTP for it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
-from typing import Any
+from typing import Any, cast
 
 from consumer.errors import PreconditionError
 from consumer.observability.metrics import CONTENT_TYPE, Metrics
@@ -25,9 +25,18 @@ EVENT_LOOP = "event_loop"
 BEAT_OVERDUE = 60.0
 """Seconds without a beat of the event loop after which the process counts as stuck."""
 
+CLIENT_TIMEOUT = 5.0
+"""Seconds that a client may take in all, however slowly it says what it wants."""
+
+MOST_CLIENTS = 16
+"""Clients that are answered at once, each by a thread: probes and scrapers are few."""
+
+SLOT_TIMEOUT = 1.0
+"""Seconds that a client is kept waiting for the thread of another one that was cut off."""
+
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class HealthStatus:
     """An answer with its reasons by name; no reasons: all is well."""
 
     reasons: Mapping[str, str]
@@ -84,7 +93,7 @@ class Health:
         with self._guard:
             self._last_beat = self._clock()
 
-    def liveness(self) -> Verdict:
+    def liveness(self) -> HealthStatus:
         """Why a restart would help."""
         with self._guard:
             reasons = dict(self._unhealthy)
@@ -92,92 +101,53 @@ class Health:
                 silent = self._clock() - self._last_beat
                 if silent >= BEAT_OVERDUE:
                     reasons[EVENT_LOOP] = f"no beat for {silent:.0f} s"
-        return Verdict(reasons)
+        return HealthStatus(reasons)
 
-    def readiness(self) -> Verdict:
+    def readiness(self) -> HealthStatus:
         """Why the process is not ready; what is not healthy is not ready either."""
         unhealthy = self.liveness().reasons
         with self._guard:
-            return Verdict({**self._not_ready, **unhealthy})
+            return HealthStatus({**self._not_ready, **unhealthy})
 
 
-CLIENT_TIMEOUT = 5.0
-"""Seconds that a client may take in all, however slowly it says what it wants."""
+class HttpServer(ThreadingHTTPServer):
+    """Serves /livez, /readyz and /metrics, on threads: it answers while the event loop is stuck.
 
-MOST_CLIENTS = 16
-"""Clients that are answered at once, each by a thread: probes and scrapers are few."""
-
-SLOT_TIMEOUT = 1.0
-"""Seconds that a client is kept waiting for the thread of another one that was cut off."""
-
-Answer = tuple[HTTPStatus, str, bytes]
-
-
-class HttpServer:
-    """Serves /livez, /readyz and /metrics until it is closed."""
-
-    def __init__(self, host: str, port: int, health: Health, metrics: Metrics) -> None:
-        """Listen at once. Port 0 takes a free one, see ``port``.
-
-        Raises ``PreconditionError`` when the address cannot be listened on.
-        """
-
-        def answer(path: str) -> Answer:
-            return _answer(path, health, metrics)
-
-        try:
-            self._server = _Server((host, port), _handler_class(answer))
-        except OSError as error:
-            raise PreconditionError(
-                f"http.port: cannot listen on {host}:{port}: {error.strerror or error}; "
-                "set another http.port, or none"
-            ) from error
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.1,), name="http", daemon=True
-        )
-        self._thread.start()
-
-    @property
-    def port(self) -> int:
-        """The port that is listened on."""
-        return int(self._server.server_address[1])
-
-    def close(self) -> None:
-        """Stop answering."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-
-@contextmanager
-def serve(settings: HttpSettings, health: Health, metrics: Metrics) -> Iterator[HttpServer | None]:
-    """Answer while the context is open; nothing is served while no port is set.
-
-    Raises ``PreconditionError`` when the address cannot be listened on.
+    A thread for each client, but only so many, and none for longer than a client may take.
     """
-    if settings.port is None:
-        yield None
-        return
-    server = HttpServer(settings.host, settings.port, health, metrics)
-    try:
-        yield server
-    finally:
-        server.close()
-
-
-class _Server(ThreadingHTTPServer):
-    """A thread for each client, but only so many, and none for longer than a client may take."""
 
     daemon_threads = True
     block_on_close = False
     request_queue_size = 128
 
-    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
-        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    def __init__(self, host: str, port: int, health: Health, metrics: Metrics) -> None:
+        """Listen and answer at once, until ``close``. Port 0 takes a free one, see ``port``.
+
+        Raises ``PreconditionError`` when the address cannot be listened on.
+        """
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.health, self.metrics = health, metrics
         self._slots = threading.BoundedSemaphore(MOST_CLIENTS)
         self._guard = threading.Lock()
         self._until: dict[socket.socket, float] = {}
-        super().__init__(address, handler)
+        try:
+            super().__init__((host, port), _Handler)
+        except OSError as error:
+            raise PreconditionError(
+                f"http.port: cannot listen on {host}:{port}: {error.strerror or error}; "
+                "set another http.port, or none"
+            ) from error
+        self.port = int(self.server_address[1])
+        self._thread = threading.Thread(
+            target=self.serve_forever, args=(0.1,), name="http", daemon=True
+        )
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop answering."""
+        self.shutdown()
+        self.server_close()
+        self._thread.join()
 
     def server_bind(self) -> None:
         """Listen, and ask no resolver for a name: it may keep silent, and nobody needs it."""
@@ -188,7 +158,7 @@ class _Server(ThreadingHTTPServer):
         """Answer on a thread; where all are taken the oldest client has had its time."""
         if not self._slots.acquire(blocking=False):
             with self._guard:
-                oldest = next(iter(self._until), None)
+                oldest = list(self._until)[:1]
             self._cut(oldest)
             if not self._slots.acquire(timeout=SLOT_TIMEOUT):
                 self.shutdown_request(request)
@@ -210,11 +180,10 @@ class _Server(ThreadingHTTPServer):
         """Cut off whoever takes too long: a byte now and then keeps no thread."""
         with self._guard:
             late = [who for who, until in self._until.items() if time.monotonic() >= until]
-        for request in late:
-            self._cut(request)
+        self._cut(late)
 
-    def _cut(self, request: socket.socket | None) -> None:
-        if request is not None:
+    def _cut(self, requests: list[socket.socket]) -> None:
+        for request in requests:
             with contextlib.suppress(OSError):
                 request.shutdown(socket.SHUT_RDWR)
 
@@ -222,47 +191,60 @@ class _Server(ThreadingHTTPServer):
         """Say nothing: a probe that hangs up is no event."""
 
 
-def _answer(path: str, health: Health, metrics: Metrics) -> Answer:
-    match path.partition("?")[0]:
-        case "/livez":
-            return _verdict(health.liveness())
-        case "/readyz":
-            return _verdict(health.readiness())
-        case "/metrics":
-            return HTTPStatus.OK, CONTENT_TYPE, metrics.exposition()
-        case _:
-            text = b"/livez /readyz /metrics\n"
-            return HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", text
+class _Handler(BaseHTTPRequestHandler):
+    timeout = CLIENT_TIMEOUT
+    server_version = "consumer"
+    sys_version = ""
+
+    def do_GET(self) -> None:
+        self.wfile.write(self._head())
+
+    def do_HEAD(self) -> None:
+        self._head()
+
+    def _head(self) -> bytes:
+        """Send everything but the body, and return that."""
+        status, content_type, body = self._answer()
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        return body
+
+    def _answer(self) -> tuple[HTTPStatus, str, bytes]:
+        server = cast("HttpServer", self.server)
+        match self.path.partition("?")[0]:
+            case "/livez":
+                return _as_json(server.health.liveness())
+            case "/readyz":
+                return _as_json(server.health.readiness())
+            case "/metrics":
+                return HTTPStatus.OK, CONTENT_TYPE, server.metrics.exposition()
+            case _:
+                text = b"/livez /readyz /metrics\n"
+                return HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", text
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing: probes come every few seconds."""
 
 
-def _verdict(verdict: Verdict) -> Answer:
-    status = HTTPStatus.OK if verdict.good else HTTPStatus.SERVICE_UNAVAILABLE
-    body = {"ok": verdict.good, "reasons": dict(verdict.reasons)}
+def _as_json(health: HealthStatus) -> tuple[HTTPStatus, str, bytes]:
+    status = HTTPStatus.OK if health.good else HTTPStatus.SERVICE_UNAVAILABLE
+    body = {"ok": health.good, "reasons": dict(health.reasons)}
     return status, "application/json", json.dumps(body).encode() + b"\n"
 
 
-def _handler_class(answer: Callable[[str], Answer]) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        timeout = CLIENT_TIMEOUT
-        server_version = "consumer"
-        sys_version = ""
+@contextmanager
+def serve(settings: HttpSettings, health: Health, metrics: Metrics) -> Iterator[HttpServer | None]:
+    """Answer while the context is open; nothing is served while no port is set.
 
-        def do_GET(self) -> None:
-            self.wfile.write(self._head())
-
-        def do_HEAD(self) -> None:
-            self._head()
-
-        def _head(self) -> bytes:
-            """Send everything but the body, and return that."""
-            status, content_type, body = answer(self.path)
-            self.send_response(status)
-            self.send_header("Content-Type", content_type)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            return body
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing: probes come every few seconds."""
-
-    return Handler
+    Raises ``PreconditionError`` when the address cannot be listened on.
+    """
+    if settings.port is None:
+        yield None
+        return
+    server = HttpServer(settings.host, settings.port, health, metrics)
+    try:
+        yield server
+    finally:
+        server.close()

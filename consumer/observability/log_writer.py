@@ -1,4 +1,8 @@
-"""Writing log lines so that no reader of the log can stop the consumer."""
+"""Writing log lines so that no reader of the log can stop the consumer.
+
+The standard library's QueueListener does not: where nobody reads, its handler prints a traceback
+for each lost line to the same pipe, from the thread that logs, and its end waits for ever.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,8 @@ import contextlib
 import os
 import sys
 import threading
-from collections import deque
 from collections.abc import Callable
+from queue import Empty, Full, Queue
 
 MOST_WAITING = 10_000
 """Lines kept for a reader that does not read; more are dropped and counted."""
@@ -15,11 +19,10 @@ MOST_WAITING = 10_000
 TICK = 1.0
 """Seconds between two looks at what is due while nothing is written."""
 
-
 STANDARD_ERROR = 2
 
 
-def own_copy(descriptor: int) -> int:
+def duplicate_descriptor(descriptor: int) -> int:
     """Copy the descriptor, so that no later socket can get its number when others close it.
 
     One that was closed before we started may be a socket already: nothing is written then.
@@ -41,10 +44,8 @@ class LogWriter:
         """Start the thread. It owns ``descriptor``, and calls ``on_tick`` about every second."""
         self._descriptor = descriptor
         self.on_tick: Callable[[], None] | None = None
-        self._lines: deque[bytes] = deque()
-        self._changed = threading.Condition()
-        self._writing = False
-        self._closed = False
+        self._lines: Queue[bytes] = Queue(MOST_WAITING)
+        self._closed = threading.Event()
         self.dropped = 0
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
@@ -52,45 +53,37 @@ class LogWriter:
     def write(self, line: str) -> None:
         """Take one line, without its line break. Never blocks, never raises."""
         data = line.encode("utf-8", "backslashreplace") + b"\n"
-        with self._changed:
-            if self._closed or len(self._lines) >= MOST_WAITING:
-                self.dropped += 1
+        with contextlib.suppress(Full):
+            if not self._closed.is_set():
+                self._lines.put_nowait(data)
                 return
-            self._lines.append(data)
-            self._changed.notify_all()
+        self._count_dropped()
 
     def flush(self, timeout: float) -> bool:
         """Wait until every line taken so far is written; False when ``timeout`` seconds pass."""
-        with self._changed:
-            return self._changed.wait_for(lambda: not self._lines and not self._writing, timeout)
+        with self._lines.all_tasks_done:
+            return self._lines.all_tasks_done.wait_for(
+                lambda: not self._lines.unfinished_tasks, timeout
+            )
 
     def close(self, timeout: float) -> None:
         """Flush for at most ``timeout`` seconds and end the thread; a second call does nothing."""
-        if self._closed:
+        if self._closed.is_set():
             return
         flushed = self.flush(timeout)
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
+        self._closed.set()
+        with contextlib.suppress(Full):
+            self._lines.put_nowait(b"")  # so that the thread sees it now
         self._thread.join(timeout if flushed else 0)
         if not self._thread.is_alive():  # else it still waits for a reader, on this descriptor
             os.close(self._descriptor)
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._lines or self._closed, TICK)
-                if self._closed:
-                    return
-                lines = b"".join(self._lines)
-                taken = len(self._lines)
-                self._lines.clear()
-                self._writing = bool(lines)
-            lost = bool(lines) and not self._write_out(lines)
-            with self._changed:
-                self.dropped += taken if lost else 0
-                self._writing = False
-                self._changed.notify_all()
+        while not self._closed.is_set():
+            with contextlib.suppress(Empty):
+                if not self._write_out(self._lines.get(timeout=TICK)):
+                    self._count_dropped()
+                self._lines.task_done()
             if self.on_tick is not None:
                 self.on_tick()
 
@@ -102,11 +95,11 @@ class LogWriter:
                     data = data[os.write(self._descriptor, data) :]
                 except BlockingIOError:
                     # Whoever shares the descriptor made it non-blocking. Try again soon.
-                    if self._pause():
+                    if self._closed.wait(0.05):
                         return False
             return True
         return False
 
-    def _pause(self) -> bool:
-        with self._changed:
-            return self._changed.wait_for(lambda: self._closed, 0.05)
+    def _count_dropped(self) -> None:
+        with self._lines.mutex:  # lines are dropped on either thread
+            self.dropped += 1

@@ -1,4 +1,4 @@
-"""Logs: one line an event, JSON or readable, to standard error."""
+"""Logs: one line an event, JSON or readable, to standard error; the libraries' lines among them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -19,13 +19,30 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from consumer.errors import ConsumerError, ExitCode
-from consumer.observability.log_writer import STANDARD_ERROR, LogWriter, own_copy
+from consumer.observability.log_writer import STANDARD_ERROR, LogWriter, duplicate_descriptor
 from consumer.observability.redaction import Redactor, describe_failure, known_secrets
 from consumer.printable import printable_line
-from consumer.settings import LogFormat, LogLevel, LogSettings, Settings
+from consumer.settings import LogFormat, LogSettings, Settings
 
 FLUSH_DEADLINE = 2.0
 """Seconds that the end of the process waits for a reader of the log."""
+
+REPEAT_INTERVAL = 10.0
+"""Seconds in which a library's repeated message is written once: a dead broker makes the
+Kafka client log hundreds of errors a minute."""
+
+MOST_KEYS = 1000
+LIBRARIES = ("aiokafka", "asyncio", "motor", "py.warnings", "pymongo")
+
+FIRST = ("timestamp", "level", "event")
+FAILURE = "failure"
+MESSAGE = "message"
+"""Our own words, with a fix at their end: they quote nothing that is long, and are not cut."""
+
+_NUMBER = re.compile(r"\d+")
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 
 
 def configure_logging(settings: Settings, *, descriptor: int = STANDARD_ERROR) -> LogWriter:
@@ -34,27 +51,29 @@ def configure_logging(settings: Settings, *, descriptor: int = STANDARD_ERROR) -
     Called once, by the command. Returns the writer, which counts the lines that could
     not be written; it is flushed when the process ends.
     """
-    own = own_copy(descriptor)
+    own = duplicate_descriptor(descriptor)
     writer = LogWriter(own)
     terminal = os.isatty(own)
-    steps = [
-        *processors(Redactor(known_secrets(settings))),
-        renderer(readable=_readable(settings.log, terminal=terminal), colors=terminal),
-    ]
+    level = logging.getLevelNamesMapping()[settings.log.level]
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
             structlog.stdlib.add_log_level,
-            *steps,
+            *_processors(Redactor(known_secrets(settings))),
+            _renderer(readable=_readable(settings.log, terminal=terminal), colors=terminal),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(_number(settings.log.level)),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=lambda *_: _LineLogger(writer),
         cache_logger_on_first_use=False,
     )
-    handler = LibraryHandler(steps, writer.write)
+    handler = LibraryHandler()
     writer.on_tick = handler.flush_repeats
-    route_libraries(handler, _number(settings.log.level))
-    atexit.register(_finish, handler, writer)
+    _route_libraries(handler, level)
+
+    def finish() -> None:
+        handler.flush_repeats(math.inf)
+        writer.close(FLUSH_DEADLINE)
+
+    atexit.register(finish)
     return writer
 
 
@@ -64,7 +83,7 @@ def get_logger() -> structlog.typing.FilteringBoundLogger:
     return logger
 
 
-def tell_end(error: ConsumerError, settings: LogSettings) -> ExitCode:
+def log_exit(error: ConsumerError, settings: LogSettings) -> ExitCode:
     """Log why the process ends, and return the exit code, where the log is for machines.
 
     Raises ``error`` again where people read it: the command line tells it in plain words.
@@ -76,43 +95,21 @@ def tell_end(error: ConsumerError, settings: LogSettings) -> ExitCode:
 
 
 def _readable(settings: LogSettings, *, terminal: bool) -> bool:
-    match settings.format:
-        case LogFormat.AUTO:
-            return terminal
-        case LogFormat.CONSOLE:
-            return True
-        case LogFormat.JSON:
-            return False
-
-
-def _number(level: LogLevel) -> int:
-    return logging.getLevelNamesMapping()[level]
-
-
-def _finish(handler: LibraryHandler, writer: LogWriter) -> None:
-    handler.flush_repeats(math.inf)
-    writer.close(FLUSH_DEADLINE)
+    return terminal if settings.format is LogFormat.AUTO else settings.format is LogFormat.CONSOLE
 
 
 class _LineLogger:
     """What structlog writes its finished lines to."""
 
     def __init__(self, writer: LogWriter) -> None:
-        self._writer = writer
-
-    def msg(self, line: str) -> None:
-        self._writer.write(line)
-
-    debug = info = warning = error = critical = exception = msg
+        self.msg = writer.write
+        self.debug = self.info = self.warning = self.error = self.critical = self.msg
 
 
-FIRST = ("timestamp", "level", "event")
-FAILURE = "failure"
-MESSAGE = "message"
-"""Our own words, with a fix at their end: they quote nothing that is long, and are not cut."""
+# --- from an event to a line ---------------------------------------------------------
 
 
-def processors(redactor: Redactor) -> list[Processor]:
+def _processors(redactor: Redactor) -> list[Processor]:
     """Return the steps that every event goes through before it is rendered."""
 
     def failure(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -123,21 +120,24 @@ def processors(redactor: Redactor) -> list[Processor]:
             event[FAILURE] = redactor.text(describe_failure(error))
         return event
 
+    def redacted(name: str, value: object) -> object:
+        if name == FAILURE:  # it is clean already
+            return value
+        if name == MESSAGE and isinstance(value, str):
+            return redactor.text(value)
+        return redactor.value(value, name)
+
     def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-        return {name: _redacted(redactor, name, value) for name, value in event.items()}
+        return {name: redacted(name, value) for name, value in event.items()}
 
     return [failure, redact, structlog.processors.TimeStamper(fmt="iso", utc=True), _in_order]
 
 
-def _redacted(redactor: Redactor, name: str, value: object) -> object:
-    if name == FAILURE:  # it is clean already
-        return value
-    if name == MESSAGE and isinstance(value, str):
-        return redactor.text(value)
-    return redactor.value(value, name)
+def _in_order(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    return {name: event[name] for name in FIRST if name in event} | dict(event)
 
 
-def renderer(*, readable: bool, colors: bool) -> Processor:
+def _renderer(*, readable: bool, colors: bool) -> Processor:
     """Return the last step: a line for people's eyes, or one of JSON."""
     if not readable:
         # ASCII only: a lone surrogate in an id could not be written otherwise.
@@ -158,20 +158,10 @@ def renderer(*, readable: bool, colors: bool) -> Processor:
     return render
 
 
-def _in_order(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    return {name: event[name] for name in FIRST if name in event} | dict(event)
+# --- what libraries log --------------------------------------------------------------
 
 
-REPEAT_INTERVAL = 10.0
-"""Seconds in which a library's repeated message is written once: a dead broker makes the
-Kafka client log hundreds of errors a minute."""
-
-LIBRARIES = ("aiokafka", "asyncio", "motor", "py.warnings", "pymongo")
-
-_NUMBER = re.compile(r"\d+")
-
-
-def route_libraries(handler: logging.Handler, level: int) -> None:
+def _route_libraries(handler: logging.Handler, level: int) -> None:
     """Take every library's lines, from warnings on; from INFO on when ``level`` is DEBUG.
 
     Their DEBUG is never let through: pymongo would log whole commands there, that is,
@@ -189,92 +179,73 @@ def route_libraries(handler: logging.Handler, level: int) -> None:
 
 
 class LibraryHandler(logging.Handler):
-    """Takes the libraries' records, collapses repeats, and renders them like our own."""
+    """Takes the libraries' records, collapses repeats, and logs them like our own events."""
 
-    def __init__(
-        self,
-        steps: Sequence[Processor],
-        write: Callable[[str], None],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """``steps`` turn an event into a line for ``write``. ``clock`` is monotonic, in seconds."""
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """``clock`` is monotonic, in seconds."""
         super().__init__()
-        self._steps = steps
-        self._write = write
         self._clock = clock
         self._repeats: Repeats[tuple[str, int, str], logging.LogRecord] = Repeats(REPEAT_INTERVAL)
         self._guard = threading.Lock()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the record unless its like was written a moment ago."""
+        """Log the record unless its like was logged a moment ago."""
         kind = (record.name, record.levelno, _NUMBER.sub("#", str(record.msg)))
         with self._guard:
             held_back = self._repeats.admit(kind, record, self._clock())
         if held_back is not None:
-            self._render(record, held_back)
+            _log_record(record, held_back)
 
     def flush_repeats(self, now: float | None = None) -> None:
-        """Write the counts of what was held back and is not repeated any more."""
+        """Log the counts of what was held back and is not repeated any more."""
         with self._guard:
             due = list(self._repeats.due(self._clock() if now is None else now))
         for record, held_back in due:
-            self._render(record, held_back)
-
-    def _render(self, record: logging.LogRecord, held_back: int) -> None:
-        event: EventDict = {
-            "event": _first_line(record),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-        }
-        if held_back:
-            event["repeated"] = held_back
-        if record.exc_info:
-            event["exc_info"] = record.exc_info
-        line: object = event
-        for step in self._steps:
-            # Each step answers with the next one's event, and the last one with text.
-            line = step(None, "", line)  # type: ignore[arg-type]  # see above
-        self._write(str(line))
+            _log_record(record, held_back)
 
 
-def _first_line(record: logging.LogRecord) -> str:
-    """The message; asyncio's further lines show exceptions, which may quote data."""
+def _log_record(record: logging.LogRecord, held_back: int) -> None:
     try:
         message = record.getMessage()
     except Exception:  # noqa: BLE001 -- a library's wrong arguments must not cost its message
         message = str(record.msg)
-    return message.partition("\n")[0]
+    facts: EventDict = {"logger": record.name}
+    if held_back:
+        facts["repeated"] = held_back
+    if record.exc_info:
+        facts["exc_info"] = record.exc_info
+    # A library may have levels of its own between Python's.
+    level = min(record.levelno // 10 * 10, logging.CRITICAL)
+    # The first line only: asyncio's further ones show exceptions, which may quote data.
+    get_logger().log(level, message.partition("\n")[0], **facts)
 
 
-K = TypeVar("K", bound=Hashable)
-V = TypeVar("V")
-
-MOST_KEYS = 1000
+# --- collapsing what repeats: pure but for its own memory ----------------------------
 
 
-class Sums:
-    """Adds up counts by name, to be told once an interval."""
+class Totals:
+    """Adds up counts by name, to be logged once an interval."""
 
     def __init__(self, interval: float) -> None:
         """``interval`` in seconds."""
         self._interval = interval
         self._counts: Counter[str] = Counter()
-        self._told_at: float | None = None
+        self._logged_at: float | None = None
 
     def add(self, counts: Mapping[str, int]) -> None:
         """Take some."""
         self._counts.update(counts)
 
     def due(self, now: float, *, final: bool = False) -> Mapping[str, int]:
-        """Return the sums since the last time; none where that is not ``interval`` ago.
+        """Return the totals since the last time; none where that is not ``interval`` ago.
 
         ``final``: return them in any case.
         """
-        waits = self._told_at is not None and now - self._told_at < self._interval
+        waits = self._logged_at is not None and now - self._logged_at < self._interval
         if not self._counts or (waits and not final):
             return {}
-        sums, self._counts, self._told_at = self._counts, Counter(), now
-        return dict(sums)
+        totals, self._counts, self._logged_at = self._counts, Counter(), now
+        return dict(totals)
 
 
 @dataclass(slots=True)

@@ -18,6 +18,7 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.parser import text_string_to_metric_families
 
 from consumer import __version__
 from consumer.contract.record import TopicPartition
@@ -34,7 +35,10 @@ _BY_PARTITION = ("topic", "partition")
 
 
 class Metrics:
-    """Everything that is counted, one method for each thing that happens."""
+    """Everything that is counted and measured: one metric each, and methods for what moves several.
+
+    A partition's labels are its topic and number: ``labels(*partition)``.
+    """
 
     def __init__(self) -> None:
         """Begin at zero."""
@@ -42,13 +46,13 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the library gives no types here
         self._registry = CollectorRegistry()
         self._count_records()
-        self._count_group()
+        self._count_events()
         self._measure()
         for labelled, values in (
-            (self._dead_letters, Reason),
-            (self._commits, ("ok", "failed")),
-            (self._rebalances, ("assigned", "revoked", "lost")),
-            (self._stages, Stage),
+            (self.dead_letters, Reason),
+            (self.commits, ("ok", "failed")),
+            (self.rebalances, ("assigned", "revoked", "lost")),
+            (self.batch_seconds, Stage),
         ):
             for value in values:
                 labelled.labels(value)
@@ -58,100 +62,62 @@ class Metrics:
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self._registry)
 
-    def _counter(self, name: str, text: str, labels: Iterable[str] = ()) -> Counter:
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"consumer_{name}", text, labels, registry=self._registry)
 
-    def _gauge(self, name: str, text: str, labels: Iterable[str] = ()) -> Gauge:
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
         return Gauge(f"consumer_{name}", text, labels, registry=self._registry)
 
     def _count_records(self) -> None:
-        self._records = self._counter(
-            "records", "Records settled, each in one outcome.", (*_BY_PARTITION, "outcome")
+        counter, where = self._counter, _BY_PARTITION
+        self.records = counter(
+            "records", "Records settled, each in one outcome.", *where, "outcome"
         )
-        self._abandoned = self._counter(
+        self.abandoned = counter(
             "records_abandoned",
             "Records dropped with an older assignment; their new owner reads them.",
-            _BY_PARTITION,
+            *where,
         )
-        self._late = self._counter(
-            "late_events", "Events of sessions that had ended, stored all the same.", _BY_PARTITION
+        self.late = counter(
+            "late_events", "Events of sessions that had ended, stored all the same.", *where
         )
-        self._marks = {
-            Mark.KEY_MISMATCH: self._counter(
-                "key_mismatches", "Records whose key is not their sessionId.", _BY_PARTITION
+        self.marks = {
+            Mark.KEY_MISMATCH: counter(
+                "key_mismatches", "Records whose key is not their sessionId.", *where
             ),
-            Mark.EXPIRED: self._counter(
+            Mark.EXPIRED: counter(
                 "records_expired",
                 "Records skipped because they are older than mongo.retention_days allow.",
-                _BY_PARTITION,
+                *where,
             ),
-            Mark.DOUBTFUL_TIMESTAMP: self._counter(
+            Mark.DOUBTFUL_TIMESTAMP: counter(
                 "doubtful_timestamps",
                 "Records whose timestamp cannot be right, so that they never expire.",
-                _BY_PARTITION,
+                *where,
             ),
         }
-        self._dead_letters = self._counter(
-            "dead_letters", "Records settled by a dead letter, by reason.", ("reason",)
-        )
-        self._activities_refused = self._counter(
-            "activities_refused",
-            "Sessions whose first event could not be marked in them, by cause.",
-            ("cause",),
-        )
-        self._lost = self._counter(
+        self.lost = counter(
             "records_lost",
             "Offsets that the broker deleted before this group had read them.",
-            _BY_PARTITION,
+            *where,
         )
+        self.resets = counter("log_resets", "Partitions whose log began anew.", *where)
 
-    def _count_group(self) -> None:
-        self._retries = self._counter(
-            "retries", "Attempts that failed in a way that passes.", ("stage", "cause")
+    def _count_events(self) -> None:
+        self.dead_letters = self._counter(
+            "dead_letters", "Records settled by a dead letter, by reason.", "reason"
         )
-        self._commits = self._counter("commits", "Commits of offsets.", ("result",))
-        self._rebalances = self._counter("rebalances", "Rebalances of the group.", ("event",))
-        self._resets = self._counter(
-            "log_resets", "Partitions whose log began anew.", _BY_PARTITION
+        self.activities_refused = self._counter(
+            "activities_refused",
+            "Sessions whose first event could not be marked in them, by cause.",
+            "cause",
         )
-
-    def _measure(self) -> None:
-        self._lag = self._gauge(
-            "lag_records", "Records of a partition that are not settled yet.", _BY_PARTITION
+        self.retries = self._counter(
+            "retries", "Attempts that failed in a way that passes.", "stage", "cause"
         )
-        self._expiry = self._gauge(
-            "oldest_unread_expires_seconds",
-            "Seconds until the broker may delete the oldest unread record.",
-            _BY_PARTITION,
-        )
-        self._behind_transaction = self._gauge(
-            "records_behind_open_transaction",
-            "Offsets that cannot be read because a transaction before them is open.",
-            _BY_PARTITION,
-        )
-        self._assigned = self._gauge("partitions_assigned", "Partitions this process reads.")
-        self._held = self._gauge(
-            "partitions_held", "Partitions held because too many of their records were rejected."
-        )
-        self._held_now: set[TopicPartition] = set()
-        self._held_since = self._gauge(
-            "partition_held_since_timestamp_seconds",
-            "Unix time since which a partition is held; absent while it is not.",
-            _BY_PARTITION,
-        )
-        self._unreadable = self._gauge("partitions_unreadable", "Partitions that cannot be read.")
-        self._topics_missing = self._gauge(
-            "topics_missing", "Subscribed topics that are not there or not read by the group."
-        )
-        self._in_flight = self._gauge("batches_in_flight", "Batches that are being written.")
-        self._loop_lag = self._gauge(
-            "event_loop_lag_seconds", "How late the event loop woke a task that was due."
-        )
-        self._ready = self._gauge("ready", "1 while the consumer is ready.")
-        self._log_lines_dropped = self._gauge(
-            "log_lines_dropped", "Log lines that could not be written."
-        )
-        self._stages = Histogram(
+        self.commits = self._counter("commits", "Commits of offsets.", "result")
+        self.rebalances = self._counter("rebalances", "Rebalances of the group.", "event")
+        self.batch_seconds = Histogram(
             "consumer_batch_seconds",
             "How long the steps of a batch took, retries included.",
             ("stage",),
@@ -159,134 +125,104 @@ class Metrics:
             registry=self._registry,
         )
 
-    # --- what happens ---------------------------------------------------------
+    def _measure(self) -> None:
+        gauge, where = self._gauge, _BY_PARTITION
+        self.lag = gauge("lag_records", "Records of a partition that are not settled yet.", *where)
+        self.expiry = gauge(
+            "oldest_unread_expires_seconds",
+            "Seconds until the broker may delete the oldest unread record.",
+            *where,
+        )
+        self.behind_transaction = gauge(
+            "records_behind_open_transaction",
+            "Offsets that cannot be read because a transaction before them is open.",
+            *where,
+        )
+        self.partitions_assigned = gauge("partitions_assigned", "Partitions this process reads.")
+        self.partitions_held = gauge(
+            "partitions_held", "Partitions held because too many of their records were rejected."
+        )
+        self._held: set[TopicPartition] = set()
+        self.held_since = gauge(
+            "partition_held_since_timestamp_seconds",
+            "Unix time since which a partition is held; absent while it is not.",
+            *where,
+        )
+        self.unreadable = gauge("partitions_unreadable", "Partitions that cannot be read.")
+        self.topics_missing = gauge(
+            "topics_missing", "Subscribed topics that are not there or not read by the group."
+        )
+        self.in_flight = gauge("batches_in_flight", "Batches that are being written.")
+        self.loop_lag = gauge(
+            "event_loop_lag_seconds", "How late the event loop woke a task that was due."
+        )
+        self._ready = gauge("ready", "1 while the consumer is ready.")
+        self._dropped = gauge("log_lines_dropped", "Log lines that could not be written.")
 
     def settled(self, partition: TopicPartition, report: PartitionReport) -> None:
         """Count the records of one partition in one batch."""
-        where = _labels(partition)
         for outcome, count in report.outcomes.items():
-            self._records.labels(*where, outcome).inc(count)
+            self.records.labels(*partition, outcome).inc(count)
         for reason, count in report.reasons.items():
-            self._dead_letters.labels(reason).inc(count)
+            self.dead_letters.labels(reason).inc(count)
         if report.late:
-            self._late.labels(*where).inc(report.late)
+            self.late.labels(*partition).inc(report.late)
         for mark, count in report.marks.items():
-            self._marks[mark].labels(*where).inc(count)
-
-    def activity_refused(self, cause: str) -> None:
-        """Count an activity write that the database refused for good."""
-        self._activities_refused.labels(cause).inc()
-
-    def took(self, stage: Stage, seconds: float) -> None:
-        """Observe how long a step of a batch, or a commit, took."""
-        self._stages.labels(stage).observe(seconds)
-
-    def abandoned(self, partition: TopicPartition, records: int) -> None:
-        """Count records that were dropped with an older assignment."""
-        self._abandoned.labels(*_labels(partition)).inc(records)
-
-    def retried(self, stage: Stage, cause: str) -> None:
-        """Count an attempt that failed in a way that passes."""
-        self._retries.labels(stage, cause).inc()
-
-    def committed(self) -> None:
-        """Count a commit that the brokers acknowledged."""
-        self._commits.labels("ok").inc()
-
-    def commit_failed(self) -> None:
-        """Count a commit that was refused or not answered."""
-        self._commits.labels("failed").inc()
+            self.marks[mark].labels(*partition).inc(count)
 
     def assigned(self, partitions: Collection[TopicPartition]) -> None:
         """Take over a new assignment."""
-        self._rebalances.labels("assigned").inc()
+        self.rebalances.labels("assigned").inc()
         self._forget_partitions()
-        self._assigned.set(len(partitions))
+        self.partitions_assigned.set(len(partitions))
         for partition in partitions:
-            self._begin_at_zero(_labels(partition))
+            self._begin_at_zero(partition)
 
-    def _begin_at_zero(self, where: tuple[str, str]) -> None:
+    def _begin_at_zero(self, partition: TopicPartition) -> None:
         """Let the counters of a partition be there: what appears with 1 shows no increase."""
         for outcome in Outcome:
-            self._records.labels(*where, outcome)
-        for counter in (
-            self._abandoned, self._late, self._lost, self._resets, *self._marks.values()
-        ):  # fmt: skip
-            counter.labels(*where)
+            self.records.labels(*partition, outcome)
+        for counter in (self.abandoned, self.late, self.lost, self.resets, *self.marks.values()):
+            counter.labels(*partition)
 
     def revoked(self, *, lost: bool) -> None:
         """Let go of the whole assignment."""
-        self._rebalances.labels("lost" if lost else "revoked").inc()
+        self.rebalances.labels("lost" if lost else "revoked").inc()
         self._forget_partitions()
-        self._assigned.set(0)
+        self.partitions_assigned.set(0)
 
     def _forget_partitions(self) -> None:
         """Drop what was measured of partitions: another member reports them from now on."""
-        self._lag.clear()
-        self._expiry.clear()
-        self._behind_transaction.clear()
-        self.resumed(frozenset(self._held_now))
-        self._unreadable.set(0)
-
-    def lost(self, partition: TopicPartition, records: int) -> None:
-        """Count offsets that the broker deleted unread."""
-        self._lost.labels(*_labels(partition)).inc(records)
-
-    def reset(self, partition: TopicPartition) -> None:
-        """Count a partition whose log began anew."""
-        self._resets.labels(*_labels(partition)).inc()
-
-    # --- how things are -------------------------------------------------------
-
-    def lag(self, partition: TopicPartition, records: int) -> None:
-        """Set how many records of the partition are not settled yet."""
-        self._lag.labels(*_labels(partition)).set(records)
-
-    def behind_transaction(self, partition: TopicPartition, records: int) -> None:
-        """Set how many offsets an open transaction keeps from being read."""
-        self._behind_transaction.labels(*_labels(partition)).set(records)
+        for gauge in (self.lag, self.expiry, self.behind_transaction):
+            gauge.clear()
+        self.resumed(frozenset(self._held))
+        self.unreadable.set(0)
 
     def oldest_unread_expires(self, partition: TopicPartition, seconds: float | None) -> None:
         """Set in how many seconds the oldest unread record may be deleted; None: there is none."""
-        if seconds is None:
-            with suppress(KeyError):  # gone with the assignment before
-                self._expiry.remove(*_labels(partition))
-        else:
-            self._expiry.labels(*_labels(partition)).set(seconds)
+        if seconds is not None:
+            self.expiry.labels(*partition).set(seconds)
+            return
+        with suppress(KeyError):  # gone with the assignment before
+            self.expiry.remove(*partition)
 
     def held(self, partition: TopicPartition, since: float) -> None:
         """Set since when, in Unix time, the dead-letter breaker holds the partition."""
-        self._held_since.labels(*_labels(partition)).set(since)
-        self._held_now.add(partition)
-        self._held.set(len(self._held_now))
+        self.held_since.labels(*partition).set(since)
+        self._held.add(partition)
+        self.partitions_held.set(len(self._held))
 
     def resumed(self, partitions: Collection[TopicPartition]) -> None:
         """Take back that these partitions are held."""
-        for partition in self._held_now.intersection(partitions):
-            self._held_since.remove(*_labels(partition))
-        self._held_now.difference_update(partitions)
-        self._held.set(len(self._held_now))
-
-    def topics_missing(self, topics: int) -> None:
-        """So many subscribed topics are not there, or not read by the group."""
-        self._topics_missing.set(topics)
-
-    def unreadable(self, partitions: int) -> None:
-        """Set how many partitions cannot be read."""
-        self._unreadable.set(partitions)
-
-    def in_flight(self, batches: int) -> None:
-        """Set how many batches are being written."""
-        self._in_flight.set(batches)
-
-    def loop_lag(self, seconds: float) -> None:
-        """Set how late the event loop woke a task."""
-        self._loop_lag.set(seconds)
+        for partition in self._held.intersection(partitions):
+            self.held_since.remove(*partition)
+        self._held.difference_update(partitions)
+        self.partitions_held.set(len(self._held))
 
     def watch(self, *, ready: Callable[[], bool], log_lines_dropped: Callable[[], int]) -> None:
         """Ask these whenever the metrics are read."""
         self._ready.set_function(ready)
-        self._log_lines_dropped.set_function(log_lines_dropped)
+        self._dropped.set_function(log_lines_dropped)
 
     def exposition(self) -> bytes:
         """Everything in Prometheus' text format, see ``CONTENT_TYPE``. Safe from any thread."""
@@ -297,5 +233,8 @@ class Metrics:
         return self._registry.get_sample_value(name, labels)
 
 
-def _labels(partition: TopicPartition) -> tuple[str, str]:
-    return partition.topic, str(partition.partition)
+def parse_exposition(text: str) -> Iterable[tuple[str, dict[str, str], float]]:
+    """Read Prometheus' text format: each sample's name, labels and value."""
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            yield sample.name, sample.labels, sample.value

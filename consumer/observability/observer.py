@@ -13,7 +13,7 @@ from consumer.contract.rejection import Reason, Rejected
 from consumer.contract.times import format_time
 from consumer.errors import TransientError
 from consumer.observability.health import STARTING, Health
-from consumer.observability.logs import Repeats, Sums, get_logger
+from consumer.observability.logs import Repeats, Totals, get_logger
 from consumer.observability.metrics import Metrics
 from consumer.ports import BatchReport, Hold, LogReset, OffsetGap, Stage
 from consumer.state.outcomes import MARK_NAMES, Mark, Outcome
@@ -61,7 +61,7 @@ class EngineObserver:
         self._unreachable: frozenset[TopicPartition] = frozenset()
         self._missing: frozenset[str] = frozenset()
         self._failing: defaultdict[Stage, dict[frozenset[TopicPartition], str]] = defaultdict(dict)
-        self._sums = Sums(SETTLED_INTERVAL)
+        self._sums = Totals(SETTLED_INTERVAL)
         self._stalled = False
 
     # --- records --------------------------------------------------------------
@@ -75,7 +75,7 @@ class EngineObserver:
             late += part.late
             marks.update(part.marks)
         for stage, seconds in report.seconds.items():
-            self._metrics.took(stage, seconds)
+            self._metrics.batch_seconds.labels(stage).observe(seconds)
         if not report.partitions:
             return
         counts = {
@@ -91,16 +91,15 @@ class EngineObserver:
             offsets={_name(p): [part.first, part.end] for p, part in report.partitions.items()},
         )
         self._sums.add({"batches": 1, **counts})
-        self.tell_sums()
+        self.log_totals()
 
-    def tell_sums(self, *, final: bool = False) -> None:
+    def log_totals(self, *, final: bool = False) -> None:
         """Log what was settled, at most once a second unless it is the ``final`` word."""
         sums = self._sums.due(self._clock(), final=final)
         if sums:
             self._log.info("settled", **sums)
 
     def rejected(self, record: Record, rejected: Rejected) -> None:
-        """See ``Observer``."""
         partition = record.topic_partition
         held_back = self._rejections.admit((partition, rejected.reason), None, self._clock())
         if held_back is not None:
@@ -114,8 +113,7 @@ class EngineObserver:
             )
 
     def abandoned(self, partition: TopicPartition, records: int) -> None:
-        """See ``Observer``."""
-        self._metrics.abandoned(partition, records)
+        self._metrics.abandoned.labels(*partition).inc(records)
         self._log.warning("batch_abandoned", partition=_name(partition), records=records)
 
     def activity_refused(self, cause: str) -> None:
@@ -123,7 +121,7 @@ class EngineObserver:
 
         The store tells it: such a write belongs to no record, so no report of a batch has it.
         """
-        self._metrics.activity_refused(cause)
+        self._metrics.activities_refused.labels(cause).inc()
         held_back = self._activities.admit(cause, None, self._clock())
         if held_back is not None:
             repeated = {"repeated": held_back} if held_back else {}
@@ -139,10 +137,9 @@ class EngineObserver:
         delay: float,
         partitions: Collection[TopicPartition] = (),
     ) -> None:
-        """See ``Observer``."""
-        self._metrics.retried(stage, error.cause)
+        self._metrics.retries.labels(stage, error.cause).inc()
         if stage is Stage.COMMIT:
-            self._metrics.commit_failed()
+            self._metrics.commits.labels("failed").inc()
         self._failing[stage][frozenset(partitions)] = f"{error.cause}, attempt {attempt}"
         self._tell_health(stage)
         self._log.warning(
@@ -157,7 +154,6 @@ class EngineObserver:
     def recovered(
         self, stage: Stage, attempts: int, partitions: Collection[TopicPartition] = ()
     ) -> None:
-        """See ``Observer``."""
         self._failing[stage].pop(frozenset(partitions), None)
         self._tell_health(stage)
         self._log.info("recovered", stage=stage, attempts=attempts)
@@ -172,9 +168,8 @@ class EngineObserver:
         self._health.not_ready(stage, next(iter(failing.values())) + others)
 
     def committed(self, offsets: Mapping[TopicPartition, int], seconds: float) -> None:
-        """See ``Observer``."""
-        self._metrics.committed()
-        self._metrics.took(Stage.COMMIT, seconds)
+        self._metrics.commits.labels("ok").inc()
+        self._metrics.batch_seconds.labels(Stage.COMMIT).observe(seconds)
         self._failing[Stage.COMMIT].clear()
         self._tell_health(Stage.COMMIT)
         self._log.debug(
@@ -186,7 +181,6 @@ class EngineObserver:
     # --- the group ------------------------------------------------------------
 
     def assigned(self, partitions: Collection[TopicPartition], epoch: int) -> None:
-        """See ``Observer``."""
         self._forget_partitions()
         self._metrics.assigned(partitions)
         # Batches of the assignment before took their troubles with them, unrecovered.
@@ -198,10 +192,9 @@ class EngineObserver:
         )
 
     def revoked(self, *, drained: bool, lost: bool) -> None:
-        """See ``Observer``."""
         self._forget_partitions()
         self._metrics.revoked(lost=lost)
-        self.tell_sums(final=True)
+        self.log_totals(final=True)
         self._health.not_ready(ASSIGNMENT, "the group rebalances")
         self._log.info("partitions_revoked", drained=drained, lost=lost)
 
@@ -213,8 +206,7 @@ class EngineObserver:
     # --- incidents ------------------------------------------------------------
 
     def gap(self, gap: OffsetGap) -> None:
-        """See ``Observer``."""
-        self._metrics.lost(gap.partition, gap.records)
+        self._metrics.lost.labels(*gap.partition).inc(gap.records)
         self._log.error(
             "records_deleted_unread",
             partition=_name(gap.partition),
@@ -226,10 +218,9 @@ class EngineObserver:
         )
 
     def reset(self, reset: LogReset) -> None:
-        """See ``Observer``."""
-        self._metrics.reset(reset.partition)
+        self._metrics.resets.labels(*reset.partition).inc()
         if reset.unread:
-            self._metrics.lost(reset.partition, reset.unread)
+            self._metrics.lost.labels(*reset.partition).inc(reset.unread)
         self._log.error(
             "log_began_anew",
             partition=_name(reset.partition),
@@ -239,11 +230,10 @@ class EngineObserver:
         )
 
     def unreadable(self, partition: TopicPartition, error: TransientError, attempt: int) -> None:
-        """See ``Observer``."""
         name = _name(partition)
         self._unreadable.add(partition)
-        self._metrics.unreadable(len(self._unreadable))
-        self._metrics.retried(Stage.POLL, error.cause)
+        self._metrics.unreadable.set(len(self._unreadable))
+        self._metrics.retries.labels(Stage.POLL, error.cause).inc()
         self._health.not_ready(UNREADABLE + name, f"{error.cause}, attempt {attempt}")
         self._log.error(
             "partition_unreadable",
@@ -254,14 +244,12 @@ class EngineObserver:
         )
 
     def readable(self, partition: TopicPartition) -> None:
-        """See ``Observer``."""
         self._unreadable.discard(partition)
-        self._metrics.unreadable(len(self._unreadable))
+        self._metrics.unreadable.set(len(self._unreadable))
         self._health.ready(UNREADABLE + _name(partition))
         self._log.info("partition_readable", partition=_name(partition))
 
     def held(self, partition: TopicPartition, hold: Hold) -> None:
-        """See ``Observer``."""
         name, since = _name(partition), hold.since
         self._metrics.held(partition, since.timestamp())
         reasons = ", ".join(f"{reason} {count}" for reason, count in hold.reasons.items())
@@ -279,7 +267,6 @@ class EngineObserver:
         )
 
     def resumed(self, partitions: Collection[TopicPartition]) -> None:
-        """See ``Observer``."""
         self._metrics.resumed(partitions)
         for partition in partitions:
             self._health.ready(HELD + _name(partition))
@@ -288,15 +275,14 @@ class EngineObserver:
     # --- watching -------------------------------------------------------------
 
     def lag(self, partition: TopicPartition, records: int) -> None:
-        """See ``Observer``."""
-        self._metrics.lag(partition, records)
+        self._metrics.lag.labels(*partition).set(records)
 
     def unreachable(self, partitions: Mapping[TopicPartition, str]) -> None:
         """See ``Observer``: a line for each change."""
         if partitions:
             # The client goes on trying, and says nothing of it.
             for cause in set(partitions.values()):
-                self._metrics.retried(Stage.POLL, cause)
+                self._metrics.retries.labels(Stage.POLL, cause).inc()
             causes = ", ".join(sorted(set(partitions.values())))
             self._health.not_ready(UNREACHABLE, f"{len(partitions)} partitions: {causes}")
         else:
@@ -312,7 +298,7 @@ class EngineObserver:
 
     def missing_topics(self, topics: Collection[str]) -> None:
         """See ``Observer``: a line for each change."""
-        self._metrics.topics_missing(len(topics))
+        self._metrics.topics_missing.set(len(topics))
         if topics:
             self._health.not_ready(MISSING, ", ".join(topics))
         else:
@@ -326,8 +312,7 @@ class EngineObserver:
             self._log.info("topics_there")
 
     def behind_transaction(self, partition: TopicPartition, records: int) -> None:
-        """See ``Observer``."""
-        self._metrics.behind_transaction(partition, records)
+        self._metrics.behind_transaction.labels(*partition).set(records)
 
     def transaction_hangs(self, partition: TopicPartition, offset: int, seconds: float) -> None:
         """See ``Observer``. No restart and no other instance would help, so health says nothing."""
@@ -361,20 +346,18 @@ class EngineObserver:
             self._health.unhealthy(STALLED, f"lag and no progress for {seconds:.0f} s")
 
     def progressing(self) -> None:
-        """See ``Observer``."""
         self._stalled = False
         self._health.healthy(STALLED)
         self._log.info("progressing")
 
     def loop_lag(self, seconds: float) -> None:
         """See ``Observer``. That it is called at all shows that the event loop turns."""
-        self._metrics.loop_lag(seconds)
-        self.tell_sums()
+        self._metrics.loop_lag.set(seconds)
+        self.log_totals()
         self._health.beat()
 
     def in_flight(self, batches: int) -> None:
-        """See ``Observer``."""
-        self._metrics.in_flight(batches)
+        self._metrics.in_flight.set(batches)
 
 
 def _name(partition: TopicPartition) -> str:

@@ -1,10 +1,11 @@
-"""What must never reach a log: credentials and what people said. Pure."""
+"""What must never reach a log: credentials and what people said, tracebacks included. Pure."""
 
 from __future__ import annotations
 
 import re
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -15,6 +16,10 @@ from consumer.settings import Settings
 HIDDEN = "***"
 LONGEST_TEXT = 300
 """Characters of one logged text; ids have at most 256, anything longer is somebody's payload."""
+
+WITHHELD = "(message withheld: it may quote data)"
+MOST_FRAMES = 30
+MOST_LINKS = 5
 
 _SHORTEST_SECRET = 4
 """A shorter one would blacken half of every line, and tells nobody more than its length."""
@@ -30,7 +35,7 @@ _CREDENTIALS_IN_URI = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)\S*@", re.IGN
 def known_secrets(settings: Settings) -> tuple[str, ...]:
     """The texts that these settings say must stay unknown, each as given and as decoded."""
     uri = settings.mongo.uri.get_secret_value()
-    in_uri = [*_password_of(uri), *_secrets_in_query(uri)]
+    in_uri = list(_secrets_in(uri))
     texts = [*in_uri, *map(unquote, in_uri), uri if any(in_uri) else ""]
     security = settings.kafka.security
     texts += [
@@ -38,27 +43,18 @@ def known_secrets(settings: Settings) -> tuple[str, ...]:
         for secret in (security.password, security.key_password)
         if secret is not None
     ]
-    return tuple(
-        sorted({text for text in texts if len(text) >= _SHORTEST_SECRET}, key=len, reverse=True)
-    )
+    return tuple({text for text in texts if len(text) >= _SHORTEST_SECRET})
 
 
-def _password_of(uri: str) -> list[str]:
-    try:
-        return [urlsplit(uri).password or ""]
-    except ValueError:
-        return []
-
-
-def _secrets_in_query(uri: str) -> list[str]:
-    """The values of options such as a certificate's password or a session's token."""
-    found = []
+def _secrets_in(uri: str) -> Iterator[str]:
+    """The password, and the values of options such as a certificate's password or a token."""
+    with suppress(ValueError):
+        yield urlsplit(uri).password or ""
     for option in re.split("[&;]", uri.partition("?")[2]):
         name, _, value = option.partition("=")
         if _SECRET_OPTION.search(name):
             # Properties are name:value pairs, each value of which may be one.
-            found += [value, *(pair.partition(":")[2] for pair in value.split(","))]
-    return found
+            yield from (value, *(pair.partition(":")[2] for pair in value.split(",")))
 
 
 class Redactor:
@@ -107,30 +103,23 @@ class Redactor:
                 return f"<{type(value).__name__}>"
 
 
-WITHHELD = "(message withheld: it may quote data)"
-MOST_FRAMES = 30
-MOST_LINKS = 5
-
-
 def describe_failure(error: BaseException) -> str:
-    """The chain of exceptions that led to ``error``, the first cause first, with their frames."""
-    return "\n".join("\n".join(_describe(link)) for link in reversed(list(_chain(error))))
+    """Return the exceptions that led to ``error``, the first cause first, with their frames.
 
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
+    Of their messages only those that quote no data.
+    """
+    links: list[BaseException] = []
     link: BaseException | None = error
-    for _ in range(MOST_LINKS):
-        if link is None:
-            return
-        yield link
+    while link is not None and len(links) < MOST_LINKS:
+        links.append(link)
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+    return "\n".join(line for link in reversed(links) for line in _described(link))
 
 
-def _describe(error: BaseException) -> Iterator[str]:
+def _described(error: BaseException) -> Iterator[str]:
     kind = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
     yield f"{kind}: {str(error) if _quotes_no_data(error) else WITHHELD}"
-    frames = traceback.extract_tb(error.__traceback__)[-MOST_FRAMES:]
-    for frame in frames:
+    for frame in traceback.extract_tb(error.__traceback__)[-MOST_FRAMES:]:
         yield f"  {frame.filename}:{frame.lineno} in {frame.name}"
 
 
@@ -139,7 +128,5 @@ def _quotes_no_data(error: BaseException) -> bool:
 
     A driver of the database quotes the keys of documents, and a ValueError of anyone its value.
     """
-    ours = isinstance(error, ConsumerError)
-    of_the_system = isinstance(error, OSError)
-    of_the_kafka_client = type(error).__module__.partition(".")[0] == "aiokafka"
-    return ours or of_the_system or of_the_kafka_client
+    ours_or_the_systems = isinstance(error, ConsumerError | OSError)
+    return ours_or_the_systems or type(error).__module__.partition(".")[0] == "aiokafka"

@@ -71,11 +71,11 @@ MUTANTS = (
         "signals are answered once the command line is loaded",
         "F62",
         "consumer.__main__.main",
-        """signals.answer_early(serves=serves)
+        """signals.handle_signals_early(serves=serves)
 from consumer import cli  # noqa: PLC0415 -- it takes a second, in which a signal may come""",
         """from consumer import cli  # noqa: PLC0415
 
-signals.answer_early(serves=serves)""",
+signals.handle_signals_early(serves=serves)""",
         (_ENDS + "test_a_run_that_is_asked_to_stop_while_it_loads_ends_with_0_at_once[module-15]",),
         "a stop in the first second is lost in a container, and elsewhere kills with -15",
     ),
@@ -91,7 +91,7 @@ signals.answer_early(serves=serves)""",
     Mutant(
         "last words are written where the process waits for them",
         "F82",
-        "leave",
+        "exit_process",
         'writer.write(words.removesuffix("\\n"))',
         """sys.stderr.write(words)
 sys.stderr.flush()""",
@@ -104,9 +104,8 @@ sys.stderr.flush()""",
     Mutant(
         "whoever says a byte now and then keeps a thread",
         "F72",
-        "_Server.service_actions",
-        """for request in late:
-    self._cut(request)""",
+        "HttpServer.service_actions",
+        "self._cut(late)",
         "",
         ("tests/unit/observability/test_http.py::test_a_client_that_trickles_keeps_no_thread",),
         "a client that never ends its request holds a thread for ever",
@@ -114,7 +113,7 @@ sys.stderr.flush()""",
     Mutant(
         "every client of the port gets a thread",
         "F72",
-        "_Server.__init__",
+        "HttpServer.__init__",
         "BoundedSemaphore(MOST_CLIENTS)",
         "BoundedSemaphore(10**6)",
         (
@@ -245,7 +244,7 @@ return value""",
     Mutant(
         "each batch is a line of what was settled",
         "F95",
-        "Sums.due",
+        "Totals.due",
         "if not self._counts or (waits and not final):",
         "if not self._counts:",
         (
@@ -257,8 +256,8 @@ return value""",
         "counters come with their first count",
         "F95",
         "Metrics.assigned",
-        "self._begin_at_zero(_labels(partition))",
-        "_labels(partition)",
+        "self._begin_at_zero(partition)",
+        "pass",
         (
             "tests/unit/observability/test_metrics.py::test_counters_are_there_before_anything_is_counted",
         ),
@@ -318,7 +317,7 @@ return value""",
     Mutant(
         "why a run ends is plain text among JSON",
         "F97",
-        "tell_end",
+        "log_exit",
         "if _readable(settings, terminal=sys.stderr is not None and sys.stderr.isatty()):",
         "if settings:",
         (_ENDS + "test_the_line_that_says_why_a_run_ends_is_json_where_the_log_is",),

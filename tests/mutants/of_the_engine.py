@@ -317,7 +317,7 @@ elif not after.bypassed:""",
     Mutant(
         "the second signal is ignored",
         "F5",
-        "_first",
+        "stop_on_signal.first",
         "signal.signal(other, _second)",
         "signal.signal(other, signal.SIG_IGN)",
         ("tests/unit/test_signals.py",),

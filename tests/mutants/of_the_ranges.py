@@ -161,7 +161,7 @@ MUTANTS = (
     Mutant(
         "the port for health asks a resolver",
         "F88",
-        "_Server.server_bind",
+        "HttpServer.server_bind",
         "TCPServer.server_bind(self)",
         "super().server_bind()",
         (

@@ -57,8 +57,11 @@ class Lines:
 class _NoMetrics:
     """Takes every count and keeps none."""
 
-    def __getattr__(self, _name: str) -> Callable[..., None]:
-        return lambda *_args, **_named: None
+    def __getattr__(self, _name: str) -> _NoMetrics:
+        return self
+
+    def __call__(self, *_args: object, **_named: object) -> _NoMetrics:
+        return self
 
 
 class Witness:

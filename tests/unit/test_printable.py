@@ -32,7 +32,7 @@ from consumer.errors import PreconditionError
 from consumer.kafka.producer import OutgoingRecord
 from consumer.kafka.ranges import OffsetRange
 from consumer.printable import printable, printable_line
-from consumer.signals import outcome_of
+from consumer.signals import run_app
 from consumer.state.writes import EventWrite
 from consumer.terminal import complain
 
@@ -215,7 +215,7 @@ def test_an_error_that_quotes_a_broker_is_printed_escaped(name: str) -> None:
     def fail(**_: object) -> None:
         raise PreconditionError(f"Kafka says {HOSTILE}\nand more")
 
-    code, printed = outcome_of(fail, name)
+    code, printed = run_app(fail, name)
     assert code == 3
     assert "\\x1b]0;" in printed
     assert {char for char in printed if not char.isprintable()} == {"\n"}

@@ -32,7 +32,7 @@ def test_counts_are_added_up_over_the_partitions() -> None:
     metrics = Metrics()
     metrics.assigned(PARTITIONS)
     for number, partition in enumerate(PARTITIONS):
-        metrics.lag(partition, 10 * number)
+        metrics.lag.labels(*partition).set(10 * number)
         outcomes = Counter({Outcome.APPLIED: 1500 + number, Outcome.REDELIVERED: 2})
         metrics.settled(partition, PartitionReport(first=0, end=9, outcomes=outcomes))
     watched = consumer()

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import structlog
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from consumer.errors import TransientError
 from consumer.observability.log_writer import MOST_WAITING
@@ -180,26 +181,33 @@ def test_an_id_is_cut_where_it_is_longer_than_ids_can_be(start: Start) -> None:
 
 def test_what_a_library_repeats_is_one_line_an_interval_with_a_count() -> None:
     now = 0.0
-    written: list[str] = []
-    handler = LibraryHandler([lambda _l, _m, event: str(dict(event))], written.append, lambda: now)
+    handler = LibraryHandler(lambda: now)
 
     def log(text: str, *args: object) -> None:
         record = logging.LogRecord("aiokafka", logging.ERROR, "", 0, text, args, None)
         handler.emit(record)
 
-    for port in range(500):
-        log("Unable to connect to node at %s", port)
-    log("something else 1")
-    log("something else 2")
-    assert len(written) == 2
+    with capture_logs() as lines:
+        for port in range(500):
+            log("Unable to connect to node at %s", port)
+        log("something else 1")
+        log("something else 2")
+        assert len(lines) == 2
 
-    now = REPEAT_INTERVAL
-    log("Unable to connect to node at %s", 9092)
-    assert "'repeated': 499" in written[-1]
-    handler.flush_repeats()
-    assert "'repeated': 1" in written[-1]
-    assert "something else 2" in written[-1]
-    assert len(written) == 4
+        now = REPEAT_INTERVAL
+        log("Unable to connect to node at %s", 9092)
+        assert lines[-1]["repeated"] == 499
+        handler.flush_repeats()
+        assert lines[-1]["repeated"] == 1
+        assert lines[-1]["event"] == "something else 2"
+        assert len(lines) == 4
+
+
+@pytest.mark.parametrize("level", [25, 60])
+def test_a_library_may_have_levels_of_its_own(start: Start, level: int) -> None:
+    lines = start(level=LogLevel.DEBUG)
+    logging.getLogger("aiokafka").log(level, "joined")
+    assert json.loads(lines()[0])["event"] == "joined"
 
 
 def test_a_libraries_wrong_arguments_do_not_cost_its_message(start: Start) -> None:

@@ -72,7 +72,7 @@ def test_without_a_selection_the_command_ends_at_once_in_one_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("sys.argv", ["consumer", "replay", "--dry-run"])
-    code, words = signals.outcome_of(cli.app, "consumer")
+    code, words = signals.run_app(cli.app, "consumer")
     assert code == ExitCode.USAGE
     (line,) = words.splitlines()
     assert line.startswith("consumer: nothing is selected")
@@ -83,6 +83,6 @@ def test_dead_letters_cannot_go_where_records_are_read(
 ) -> None:
     arguments = ["consumer", "replay", "--all", "--dead-letters", "conversation.events"]
     monkeypatch.setattr("sys.argv", arguments)
-    code, words = signals.outcome_of(cli.app, "consumer")
+    code, words = signals.run_app(cli.app, "consumer")
     assert code == ExitCode.USAGE
     assert "conversation.events" in words
