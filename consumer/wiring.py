@@ -26,7 +26,7 @@ from consumer.kafka.dead_letter_topic import (
     max_dead_letter_bytes,
     start_dead_letter_producer,
 )
-from consumer.kafka.group_grants import check_kafka
+from consumer.kafka.kafka_preflight import check_kafka
 from consumer.observability.logs import get_logger
 from consumer.settings import Settings
 from consumer.state.retention import Retention

@@ -16,7 +16,7 @@ from consumer.errors import ConsumerError, ExitCode, PreconditionError
 from consumer.kafka.admin import describe_group, open_admin
 from consumer.kafka.codecs import check_codecs
 from consumer.kafka.committed import AcceptedTarget
-from consumer.kafka.group_grants import check_kafka
+from consumer.kafka.kafka_preflight import check_kafka
 from consumer.mongo.store import open_store
 from consumer.printable import printable_line
 from consumer.settings import Settings, exposed_files

@@ -20,7 +20,7 @@ from consumer.commands.common.output import add_name_column, console
 from consumer.contract.record import TopicPartition
 from consumer.errors import ExitCode, PreconditionError, TransientError
 from consumer.kafka.admin import Admin, Group, Member, describe_group, open_admin
-from consumer.kafka.committed import Committed, Held
+from consumer.kafka.committed import Committed, CommittedHold
 from consumer.kafka.range_reader import RangeReader, open_range_reader
 from consumer.kafka.ranges import OffsetRange
 from consumer.printable import printable, printable_line
@@ -54,7 +54,7 @@ class PartitionStatus:
     behind: float | None
     retention_margin: float | None
     lost: int
-    held: Held | None = None
+    held: CommittedHold | None = None
     """Why its holder does not read on, as it was committed beside the offset."""
 
 
@@ -187,7 +187,7 @@ async def _look(
 def _targets(group: Group, partitions: Collection[TopicPartition]) -> list[str]:
     """Return where the records of these partitions went, several where they were not moved well."""
     kept = [group.committed[partition] for partition in partitions if partition in group.committed]
-    targets = {one.belonging.target for one in kept}
+    targets = {one.decoded_metadata.target for one in kept}
     return sorted(str(target) for target in targets if target is not None)
 
 
@@ -235,7 +235,7 @@ def _partition(
     return PartitionStatus(
         partition.topic, partition.partition, member.id if member else None,
         member.host if member else None, beginning, committed, end,
-        max(end - first, 0), behind, margin, lost, None if kept is None else kept.belonging.held,
+        max(end - first, 0), behind, margin, lost, None if kept is None else kept.decoded_metadata.held,
     )  # fmt: skip
 
 
@@ -280,7 +280,7 @@ def _table(status: GroupStatus) -> RenderableType:
     return Rows(head, Text(), table, *held, *(Text(printable(line)) for line in status.unread))
 
 
-def _held(name: str, held: Held) -> str:
+def _held(name: str, held: CommittedHold) -> str:
     reasons = ", ".join(f"{printable(reason)} {count}" for reason, count in held.reasons.items())
     why = f" ({reasons})" if reasons else ""
     return f"{name} is held since {printable(held.since)} at offset {held.offset}{why}"

@@ -28,7 +28,7 @@ otherwise. What is encoded here is ASCII."""
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class CommittedHold:
     """What is committed of a hold. ``since``: as RFC 3339, unless another program wrote it."""
 
     since: str
@@ -36,7 +36,7 @@ class Held:
     reasons: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     @classmethod
-    def of(cls, hold: Hold) -> Held:
+    def of(cls, hold: Hold) -> CommittedHold:
         """Return what there is to commit of a hold."""
         return cls(
             format_time(hold.since),
@@ -46,7 +46,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Belonging:
+class OffsetMetadata:
     """What a committed offset belongs to; None for what is not known.
 
     ``held``: by the breaker, as whoever committed it said; it ends with that one's assignment.
@@ -54,21 +54,21 @@ class Belonging:
 
     topic_id: str | None = None
     target: Target | None = None
-    held: Held | None = None
+    held: CommittedHold | None = None
 
-    def encoded(self) -> str:
+    def encode(self) -> str:
         """Return the text to commit, empty where nothing is known.
 
         A hold must not keep the offset from being committed: where it is too long, its reasons
         are left out, then all of it.
         """
-        text = self._encoded()
+        text = self._encode()
         if self.held is None or len(text) <= MAX_LENGTH:
             return text
         shorter = replace(self.held, reasons={}) if self.held.reasons else None
-        return replace(self, held=shorter).encoded()
+        return replace(self, held=shorter).encode()
 
-    def _encoded(self) -> str:
+    def _encode(self) -> str:
         said: dict[str, Any] = {}
         if self.topic_id is not None:
             said["topicId"] = self.topic_id
@@ -81,7 +81,7 @@ class Belonging:
         return json.dumps(said, separators=(",", ":")) if said else ""
 
     @classmethod
-    def decoded(cls, text: str) -> Belonging:
+    def decode(cls, text: str) -> OffsetMetadata:
         """Read what was committed; nothing is known of what another program has committed."""
         try:
             said = json.loads(text)
@@ -94,7 +94,7 @@ class Belonging:
         return cls(topic_id if isinstance(topic_id, str) else None, _target(target), held)
 
 
-def are_two(one: str | None, other: str | None) -> bool:
+def ids_differ(one: str | None, other: str | None) -> bool:
     """Tell whether two topic ids are known, and differ."""
     return None not in {one, other} and one != other
 
@@ -106,14 +106,16 @@ def _target(said: object) -> Target | None:
     return Target(key, name) if isinstance(key, str) and isinstance(name, str) else None
 
 
-def _held(said: object) -> Held | None:
+def _held(said: object) -> CommittedHold | None:
     if not isinstance(said, Mapping):
         return None
     since, offset, reasons = said.get("since"), said.get("offset"), said.get("reasons")
     if not isinstance(since, str) or not isinstance(offset, int):
         return None
     known = reasons.items() if isinstance(reasons, Mapping) else ()
-    return Held(since, offset, {name: count for name, count in known if isinstance(count, int)})
+    return CommittedHold(
+        since, offset, {name: count for name, count in known if isinstance(count, int)}
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +126,9 @@ class Committed:
     metadata: str = ""
 
     @property
-    def belonging(self) -> Belonging:
+    def decoded_metadata(self) -> OffsetMetadata:
         """What the metadata says."""
-        return Belonging.decoded(self.metadata)
+        return OffsetMetadata.decode(self.metadata)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,7 @@ class AcceptedTarget:
 
     def refuses(self, committed: Committed) -> Target | None:
         """Return where an offset's records went, where that is neither here nor accepted."""
-        other = committed.belonging.target
+        other = committed.decoded_metadata.target
         if other is None or not self.moved(committed) or other.key == self.moved_from:
             return None
         # Keys of two kinds tell nothing of each other.
@@ -146,7 +148,7 @@ class AcceptedTarget:
 
     def moved(self, committed: Committed) -> bool:
         """Tell whether the offset still names another place, and must be committed again."""
-        other = committed.belonging.target
+        other = committed.decoded_metadata.target
         return self.target is not None and other is not None and other.key != self.target.key
 
     def check(self, committed: Mapping[TopicPartition, Committed]) -> None:
@@ -162,7 +164,7 @@ class AcceptedTarget:
                 )
 
 
-class Commits:
+class OffsetCommitter:
     """Sends commits, one at a time: a late one must not land behind a newer one."""
 
     def __init__(self, target: Target | None, timeout: float) -> None:
@@ -185,9 +187,11 @@ class Commits:
         """
         if self._pending is not None and not self._pending.done():
             raise TransientError("commit_pending", "an earlier commit has no answer yet")
-        held = {partition: Held.of(hold) for partition, hold in holds.items()}
+        held = {partition: CommittedHold.of(hold) for partition, hold in holds.items()}
         kept = {
-            p: Committed(offset, Belonging(topic_ids.get(p), self._target, held.get(p)).encoded())
+            p: Committed(
+                offset, OffsetMetadata(topic_ids.get(p), self._target, held.get(p)).encode()
+            )
             for p, offset in offsets.items()
         }
         # The client shields its request from cancellation, so that it may land late.

@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as ClientPartition
 from aiokafka.errors import KafkaError
-from aiokafka.partitioner import murmur2
 
 from consumer.contract.record import Record, TopicPartition
 from consumer.errors import PreconditionError, TransientError
@@ -22,7 +22,7 @@ from consumer.kafka.client import AiokafkaClient, PartitionsError
 from consumer.kafka.connection import connection_options, unreachable
 from consumer.kafka.decompression import limit_decompression
 from consumer.kafka.fetch_results import bound_buffers, use_bounded_results
-from consumer.kafka.range_fetcher import Passed, passed_over
+from consumer.kafka.producer import partition_for
 from consumer.kafka.ranges import (
     BEGAN_ANEW,
     DELETED,
@@ -37,6 +37,7 @@ from consumer.kafka.ranges import (
     ranges_within,
 )
 from consumer.kafka.topic_ids import Operation
+from consumer.ports import OffsetGap
 from consumer.settings import KafkaSettings
 
 POLL = 0.5
@@ -78,7 +79,7 @@ class RangeClient(AiokafkaClient):
     async def fetch(
         self, partitions: Collection[TopicPartition], max_records: int, timeout: float
     ) -> Mapping[TopicPartition, Sequence[Record]]:
-        """See ``RangeFetcher``: only what has records."""
+        """See ``GroupClient``: only what has records."""
         found = await super().fetch(partitions, max_records, timeout)
         return {partition: records for partition, records in found.items() if records}
 
@@ -107,6 +108,54 @@ class RangeClient(AiokafkaClient):
             TopicPartition(*partition): None if answer is None else int(answer.offset)
             for partition, answer in found.items()
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """Where a fetch has left off, and what lies before that without having been handed out.
+
+    ``reached``: the next offset of each partition that was asked for. Transaction markers and
+    what was aborted have offsets, too, so that it may be further than any record.
+    ``began_anew``: the partitions whose logs are not the ones any more that were read so far.
+    """
+
+    reached: Mapping[TopicPartition, int]
+    deleted: Sequence[OffsetGap]
+    began_anew: Collection[TopicPartition]
+
+
+async def passed_over(
+    client: RangeClient,
+    expected: Mapping[TopicPartition, int],
+    fetched: Mapping[TopicPartition, Sequence[Record]],
+) -> Passed:
+    """Tell a hole that retention made from one that transactions leave.
+
+    The client goes on by itself at the beginning of a log that was deleted up to there: often
+    in a fetch that brings no record yet, so that its position alone tells of it. ``expected``
+    is where each partition was to be read from. Raises ``TransientError`` where the brokers
+    cannot be asked.
+    """
+    # Taken before anything is awaited: the client moves its positions in the background.
+    positions = {partition: client.position(partition) for partition in expected}
+    begun: dict[TopicPartition, int] = {}
+    reached: dict[TopicPartition, int] = {}
+    for partition, due in expected.items():
+        records, position = fetched.get(partition), positions[partition]
+        at = due if position is None else position
+        begun[partition] = records[0].offset if records else at
+        reached[partition] = max(at, records[-1].offset + 1) if records else at
+    jumped = [partition for partition, due in expected.items() if begun[partition] > due]
+    beginnings = await client.beginnings(jumped) if jumped else {}
+    gaps = [
+        OffsetGap(partition, expected[partition], min(beginnings[partition], begun[partition]))
+        for partition in jumped
+    ]
+    return Passed(
+        reached,
+        [gap for gap in gaps if gap.records > 0],
+        [partition for partition, due in expected.items() if begun[partition] < due],
+    )
 
 
 class RangeReader:
@@ -146,8 +195,7 @@ class RangeReader:
 
     async def partition_of(self, topic: str, key: bytes) -> TopicPartition:
         """Return where Kafka's default partitioner puts a key."""
-        count = len(await self.partitions_of([topic]))
-        return TopicPartition(topic, (murmur2(key) & 0x7FFFFFFF) % count)
+        return TopicPartition(topic, partition_for(key, len(await self.partitions_of([topic]))))
 
     async def beginnings(
         self, partitions: Collection[TopicPartition]
@@ -175,14 +223,7 @@ class RangeReader:
             at_from = await self.offsets_at(partitions, bounds.from_ms)
         return ranges_within(
             bounds,
-            {
-                partition: LogExtent(
-                    beginnings[partition],
-                    ends[partition],
-                    at_from.get(partition),
-                )
-                for partition in partitions
-            },
+            {p: LogExtent(beginnings[p], ends[p], at_from.get(p)) for p in partitions},
         )
 
     async def read(
@@ -204,11 +245,8 @@ class RangeReader:
                 continue
             try:
                 fetched = await self.client.fetch(ready, max_records, POLL)
-                passed = await passed_over(
-                    self.client,
-                    {partition: reading.left[partition] for partition in ready},
-                    fetched,
-                )
+                expected = {partition: reading.left[partition] for partition in ready}
+                passed = await passed_over(self.client, expected, fetched)
             except PartitionsError as error:
                 self.unread += reading.failed(error.failed, clock())
                 continue
@@ -273,7 +311,9 @@ class RangesInReading:
             elif reached > self.left[partition]:
                 self._failing.succeeded(partition)
                 self._go_on(partition, reached)
-            elif self._ends_before(partition):
+            elif (end := self._client.highwater(partition)) is not None and end <= self.left[
+                partition
+            ]:
                 error = {partition: TransientError(ENDS_BEFORE)}
                 unread += self.failed(error, now, END_PATIENCE)
                 continue
@@ -281,10 +321,6 @@ class RangesInReading:
                 continue
             moved = True
         return moved, unread
-
-    def _ends_before(self, partition: TopicPartition) -> bool:
-        log_end = self._client.highwater(partition)
-        return log_end is not None and log_end <= self.left[partition]
 
     def failed(
         self,

@@ -18,7 +18,7 @@ from consumer.kafka.lanes import (
     lanes_of,
     next_unfinished,
 )
-from consumer.kafka.range_fetcher import Passed, RangeFetcher, passed_over
+from consumer.kafka.range_reader import Passed, RangeClient, passed_over
 from consumer.kafka.ranges import (
     BEGAN_ANEW,
     DELETED,
@@ -53,7 +53,7 @@ class RangeSource:
 
     def __init__(
         self,
-        client: RangeFetcher,
+        client: RangeClient,
         ranges: Sequence[OffsetRange],
         *,
         lanes: int,

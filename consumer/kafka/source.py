@@ -20,10 +20,10 @@ from consumer.kafka.client import (
     PartitionsError,
     RebalanceCallbacks,
 )
-from consumer.kafka.committed import AcceptedTarget, Commits
+from consumer.kafka.committed import AcceptedTarget, OffsetCommitter
 from consumer.kafka.faulty_partition import Isolation
 from consumer.kafka.start_offsets import Found, Reading, StartOffsetResolver
-from consumer.kafka.topic_ids import TopicWatch, other_logs
+from consumer.kafka.topic_ids import TopicWatch, changed_logs
 from consumer.ports import NO_HOLDS, AssignmentListener, GoneError, Holds, OffsetGap, Polled
 
 FAILURES_UNTIL_REPLACED = 5
@@ -87,7 +87,7 @@ class KafkaSource:
         self._starts = StartOffsetResolver(request_timeout, self._accepted)
         self._isolation = Isolation()
         self._group_failures = 0
-        self._commits = Commits(self._accepted.target, request_timeout)
+        self._commits = OffsetCommitter(self._accepted.target, request_timeout)
 
     # --- what the client calls ------------------------------------------------
 
@@ -147,7 +147,7 @@ class KafkaSource:
             if found:
                 # Told at once: a failure of the fetch must not swallow where reading began.
                 return self._begin(client, found)
-            gone = other_logs(self._topic_ids, self._topics.answer(client))
+            gone = changed_logs(self._topic_ids, self._topics.answer(client))
             if gone:
                 return Polled(gone=self._give_up(gone))
             tried, on_trial = self._isolation.choose([p for p in partitions if p in self._next])
@@ -187,7 +187,7 @@ class KafkaSource:
                 raise
             asking = client.topic_ids({partition.topic for partition in offsets})
             ids = await with_timeout(asking, "topic_ids", self._request_timeout)
-            gone = [p for p in other_logs(self._topic_ids, ids) if p in offsets]
+            gone = [p for p in changed_logs(self._topic_ids, ids) if p in offsets]
             if not gone or generation != self._generation:
                 raise
             raise GoneError(self._give_up(gone)) from error
@@ -200,7 +200,7 @@ class KafkaSource:
         found = await with_timeout(client.committed(partitions), "committed", self._request_timeout)
         return {
             p: None
-            if kept is None or self._accepted.moved(kept) or self._topics.is_another(p, kept)
+            if kept is None or self._accepted.moved(kept) or self._topics.log_changed(p, kept)
             else kept.offset
             for p, kept in found.items()
         }

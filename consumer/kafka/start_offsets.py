@@ -10,7 +10,7 @@ from consumer.aio import with_timeout
 from consumer.contract.record import TopicPartition
 from consumer.errors import TransientError
 from consumer.kafka.client import GroupClient
-from consumer.kafka.committed import AcceptedTarget, Committed, are_two
+from consumer.kafka.committed import AcceptedTarget, Committed, ids_differ
 from consumer.ports import LogReset, OffsetGap, StartOffset
 
 PATIENCE = 1.0
@@ -145,12 +145,14 @@ class StartOffsetResolver:
         """Tell whether what was committed, or read before, belongs to this very log."""
         kept, topic_id = question.committed, question.topic_id
         offset = None if kept is None else kept.offset
-        held = kept is not None and kept.belonging.held is not None
+        held = kept is not None and kept.decoded_metadata.held is not None
         before = self._before.pop(partition, None)
         found.topic_ids[partition] = topic_id
-        surely = topic_id is not None and kept is not None and kept.belonging.topic_id == topic_id
-        was_read = before is not None and not surely and are_two(before.topic_id, topic_id)
-        if was_read or (kept is not None and are_two(kept.belonging.topic_id, topic_id)):
+        surely = (
+            topic_id is not None and kept is not None and kept.decoded_metadata.topic_id == topic_id
+        )
+        was_read = before is not None and not surely and ids_differ(before.topic_id, topic_id)
+        if was_read or (kept is not None and ids_differ(kept.decoded_metadata.topic_id, topic_id)):
             old = before if before is not None and was_read else Reading(offset or 0, None)
             unread = max(old.end - old.next, 0)
             if before is None or was_read:  # else it has been said already

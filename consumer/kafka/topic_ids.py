@@ -37,7 +37,7 @@ from aiokafka.protocol.types import (
 from consumer.aio import with_timeout
 from consumer.contract.record import TopicPartition
 from consumer.errors import TransientError
-from consumer.kafka.committed import Committed, are_two
+from consumer.kafka.committed import Committed, ids_differ
 from consumer.kafka.connection import transient_errors
 
 if TYPE_CHECKING:
@@ -206,10 +206,10 @@ class TopicWatch:
             self._asking.cancel()
         self._asking, self._due = None, 0.0
 
-    def is_another(self, partition: TopicPartition, kept: Committed) -> bool:
+    def log_changed(self, partition: TopicPartition, kept: Committed) -> bool:
         """Tell whether an offset speaks of another log than there was when it was last asked."""
         ids = self._ids or {}
-        return are_two(kept.belonging.topic_id, ids.get(partition.topic))
+        return ids_differ(kept.decoded_metadata.topic_id, ids.get(partition.topic))
 
     def missing(
         self, counts: Mapping[str, int], assigned: Collection[TopicPartition]
@@ -235,7 +235,7 @@ class TopicWatch:
         ]
 
 
-def other_logs(
+def changed_logs(
     reading: Mapping[TopicPartition, str | None], ids: TopicIds | None
 ) -> list[TopicPartition]:
     """Return the partitions that are being read of a topic that is no more, or another one."""
@@ -243,7 +243,7 @@ def other_logs(
         partition
         for partition, topic_id in reading.items()
         if ids is not None
-        if partition.topic not in ids or are_two(topic_id, ids[partition.topic])
+        if partition.topic not in ids or ids_differ(topic_id, ids[partition.topic])
     ]
 
 

@@ -70,7 +70,7 @@ MUTANTS = (
     Mutant(
         "a topic too small for any letter is put up with",
         "F58",
-        "_letter_size",
+        "_dead_letter_size",
         "if limit < smallest:",
         "if False:",
         ("tests/unit/kafka/test_topics.py::test_a_dead_letter_topic_is_judged_by_what_it_takes",),
@@ -171,7 +171,7 @@ blamed = self._isolation.failed(tried)""",
     Mutant(
         "a commit outlives its assignment",
         "A11 F14",
-        "Commits.drop",
+        "OffsetCommitter.drop",
         "self._pending.cancel()",
         "pass",
         (_SOURCE + "test_a_commit_without_an_answer_does_not_outlive_its_assignment",),

@@ -83,7 +83,7 @@ if entry.taken > (entry.committed or 0)""",
     Mutant(
         "the offset of the last record is committed",
         "F3",
-        "Commits.send",
+        "OffsetCommitter.send",
         "self._pending = asyncio.ensure_future(client.commit(kept))",
         """behind = {p: Committed(k.offset - 1, k.metadata) for p, k in kept.items()}
 self._pending = asyncio.ensure_future(client.commit(behind))""",

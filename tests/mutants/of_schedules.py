@@ -11,7 +11,7 @@ MUTANTS = (
     Mutant(
         "several commits at once",
         "A12",
-        "Commits.send",
+        "OffsetCommitter.send",
         "if self._pending is not None and not self._pending.done():",
         "if False:",
         (),

@@ -259,7 +259,7 @@ elif not after.bypassed:""",
     Mutant(
         "a hold is committed at any length",
         "F57",
-        "Belonging.encoded",
+        "OffsetMetadata.encode",
         """if self.held is None or len(text) <= MAX_LENGTH:
     return text""",
         "return text",

@@ -11,7 +11,7 @@ from typing import Any
 
 from consumer.contract.record import TopicPartition
 from consumer.engine.runner import StopReason
-from consumer.kafka.committed import Belonging
+from consumer.kafka.committed import OffsetMetadata
 from consumer.observability.observer import STALLED
 from tests import builders
 from tests.fakes.broker import Broker
@@ -327,7 +327,7 @@ class World:
         } | {
             f"committed of {partition}": text
             for partition, text in self.group.metadata.items()
-            if Belonging.decoded(text).held is not None
+            if OffsetMetadata.decode(text).held is not None
         }:
             if self.loop.time() > deadline:
                 raise Violation(f"not ready {bound:.0f} s after it was healed: {unready}")

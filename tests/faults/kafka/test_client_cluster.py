@@ -22,7 +22,7 @@ from consumer.kafka.dead_letter_topic import (
     ask_max_dead_letter_bytes,
     start_dead_letter_producer,
 )
-from consumer.kafka.preconditions import check_topics
+from consumer.kafka.kafka_preflight import check_topics
 from consumer.kafka.producer import producer_options
 from consumer.kafka.range_reader import open_range_reader
 from consumer.kafka.topic_ids import MetadataRequestV12

@@ -19,7 +19,7 @@ from consumer.engine.runner import StopReason
 from consumer.errors import SettingsError
 from consumer.kafka.admin import TopicDescription
 from consumer.kafka.client import _consumer_options
-from consumer.kafka.preconditions import check_topics
+from consumer.kafka.kafka_preflight import check_topics
 from consumer.settings import DeadLetterSettings, KafkaSettings, load_settings
 from consumer.state.outcomes import NO_MARK, Mark, Outcome, Result
 from tests.fakes.observer import RecordingObserver

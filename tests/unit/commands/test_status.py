@@ -14,7 +14,7 @@ from consumer.commands import status
 from consumer.contract.record import Record, TopicPartition
 from consumer.errors import ExitCode
 from consumer.kafka.admin import Group, TopicDescription
-from consumer.kafka.committed import Belonging, Committed, Held
+from consumer.kafka.committed import Committed, CommittedHold, OffsetMetadata
 from consumer.kafka.ranges import UnreadRange
 from consumer.settings import load_settings
 
@@ -89,8 +89,8 @@ async def test_what_was_deleted_before_the_group_had_read_it_is_told_and_found(
 async def test_a_held_partition_is_told_and_found(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    held = Held("2026-03-04T10:00:00.000Z", 100, {"invalid": 3})
-    kept = {0: Committed(100), 1: Committed(100, Belonging(held=held).encoded())}
+    held = CommittedHold("2026-03-04T10:00:00.000Z", 100, {"invalid": 3})
+    kept = {0: Committed(100), 1: Committed(100, OffsetMetadata(held=held).encode())}
     let_group_have(monkeypatch, kept)
     settings = load_settings({"kafka.topics": TOPIC})
     assert await status.show_status(settings, watch=False, as_json=True) is ExitCode.FOUND

@@ -13,7 +13,7 @@ from rich.console import Console
 from consumer.commands import status
 from consumer.commands.status import GroupStatus, PartitionStatus
 from consumer.errors import ConsumerError, PreconditionError, TransientError
-from consumer.kafka.committed import Held
+from consumer.kafka.committed import CommittedHold
 from consumer.settings import Settings
 
 
@@ -113,16 +113,18 @@ def test_members_at_one_host_are_told_apart_and_a_group_that_there_is_not_is_sai
 
 @pytest.mark.reliability("F57")
 def test_why_a_partition_is_held_is_shown_below_the_table_whatever_was_committed() -> None:
-    def shown(held: Held) -> str:
+    def shown(held: CommittedHold) -> str:
         written = io.StringIO()
         parts = [partition(0), replace(partition(1), held=held)]
         Console(file=written, width=80).print(status._table(replace(group(0), partitions=parts)))
         assert max(map(len, written.getvalue().splitlines())) <= 80
         return " ".join(written.getvalue().split())
 
-    held = Held("2026-03-04T10:00:00.000Z", 123456789, {"undecodable": 600, "invalid": 100})
+    held = CommittedHold(
+        "2026-03-04T10:00:00.000Z", 123456789, {"undecodable": 600, "invalid": 100}
+    )
     said = "events-1 is held since 2026-03-04T10:00:00.000Z at offset 123456789"
     assert f"{said} (undecodable 600, invalid 100)" in shown(held)
     assert shown(replace(held, reasons={})).endswith(said)
-    forged = shown(Held("\x1b[2J", 1, {"a\nb\u202e": 2}))
+    forged = shown(CommittedHold("\x1b[2J", 1, {"a\nb\u202e": 2}))
     assert "is held since \\x1b[2J at offset 1 (a\\nb\\u202e 2)" in forged

@@ -15,7 +15,13 @@ from aiokafka import TopicPartition as ClientPartition
 from consumer.contract.rejection import Reason
 from consumer.errors import PreconditionError
 from consumer.kafka.client import AiokafkaClient
-from consumer.kafka.committed import MAX_LENGTH, AcceptedTarget, Belonging, Committed, Held
+from consumer.kafka.committed import (
+    MAX_LENGTH,
+    AcceptedTarget,
+    Committed,
+    CommittedHold,
+    OffsetMetadata,
+)
 from consumer.ports import Hold, StartOffset, Target
 from tests.simulation.loop import in_virtual_time
 from tests.unit.kafka.scripted_client import P0, P1, Setting
@@ -31,23 +37,28 @@ HOLD = Hold(
 
 
 def kept(target: Target | None, topic_id: str | None = None) -> Committed:
-    return Committed(10, Belonging(topic_id, target).encoded())
+    return Committed(10, OffsetMetadata(topic_id, target).encode())
 
 
 def test_what_is_committed_is_read_as_it_was_written() -> None:
-    for belonging in (Belonging(), Belonging("id"), Belonging("id", HERE), Belonging(None, HERE)):
-        assert Belonging.decoded(belonging.encoded()) == belonging
-        held = replace(belonging, held=Held.of(HOLD))
-        assert Belonging.decoded(held.encoded()) == held
-    assert Belonging().encoded() == ""
-    assert Belonging("id", Target("c-1", "a")).encoded() == (
+    for decoded_metadata in (
+        OffsetMetadata(),
+        OffsetMetadata("id"),
+        OffsetMetadata("id", HERE),
+        OffsetMetadata(None, HERE),
+    ):
+        assert OffsetMetadata.decode(decoded_metadata.encode()) == decoded_metadata
+        held = replace(decoded_metadata, held=CommittedHold.of(HOLD))
+        assert OffsetMetadata.decode(held.encode()) == held
+    assert OffsetMetadata().encode() == ""
+    assert OffsetMetadata("id", Target("c-1", "a")).encode() == (
         '{"topicId":"id","target":{"key":"c-1","name":"a"}}'
     )
 
 
 @pytest.mark.reliability("F57")
 def test_a_hold_says_since_when_where_and_why_and_quotes_nothing() -> None:
-    assert Belonging(held=Held.of(HOLD)).encoded() == (
+    assert OffsetMetadata(held=CommittedHold.of(HOLD)).encode() == (
         '{"held":{"since":"2026-03-04T10:00:00.000Z","offset":10,'
         '"reasons":{"undecodable":600,"invalid":100}}}'
     )
@@ -55,19 +66,19 @@ def test_a_hold_says_since_when_where_and_why_and_quotes_nothing() -> None:
 
 @pytest.mark.reliability("F57")
 def test_a_hold_that_brokers_would_not_take_is_cut_and_the_offset_is_committed() -> None:
-    def long(name: int) -> Belonging:
-        return Belonging("A" * 22, Target("c-1", "n" * name), Held.of(HOLD))
+    def long(name: int) -> OffsetMetadata:
+        return OffsetMetadata("A" * 22, Target("c-1", "n" * name), CommittedHold.of(HOLD))
 
-    without = len(long(0).encoded())
-    assert long(MAX_LENGTH - without).encoded() == long(MAX_LENGTH - without)._encoded()
-    one_more = Belonging.decoded(long(MAX_LENGTH - without + 1).encoded())
-    assert one_more.held == Held("2026-03-04T10:00:00.000Z", 10)
-    assert len(one_more.encoded()) <= MAX_LENGTH
+    without = len(long(0).encode())
+    assert long(MAX_LENGTH - without).encode() == long(MAX_LENGTH - without)._encode()
+    one_more = OffsetMetadata.decode(long(MAX_LENGTH - without + 1).encode())
+    assert one_more.held == CommittedHold("2026-03-04T10:00:00.000Z", 10)
+    assert len(one_more.encode()) <= MAX_LENGTH
     none = long(MAX_LENGTH - 80)
-    assert none.encoded() == replace(none, held=None).encoded()
-    every = Held.of(replace(HOLD, offset=2**63 - 1, reasons=dict.fromkeys(Reason, 10**9)))
+    assert none.encode() == replace(none, held=None).encode()
+    every = CommittedHold.of(replace(HOLD, offset=2**63 - 1, reasons=dict.fromkeys(Reason, 10**9)))
     longest = Target("c-0123456789ab", "\N{GREEK SMALL LETTER ALPHA}" * 200)
-    assert Belonging.decoded(Belonging("A" * 22, longest, every).encoded()).held == every
+    assert OffsetMetadata.decode(OffsetMetadata("A" * 22, longest, every).encode()).held == every
 
 
 @pytest.mark.parametrize(
@@ -83,18 +94,18 @@ def test_a_hold_that_brokers_would_not_take_is_cut_and_the_offset_is_committed()
 )
 @pytest.mark.reliability("F57")
 def test_what_is_no_hold_of_ours_is_none(held: str) -> None:
-    assert Belonging.decoded(f'{{"held": {held}}}').held is None
+    assert OffsetMetadata.decode(f'{{"held": {held}}}').held is None
 
 
 @pytest.mark.reliability("F57")
 def test_of_reasons_that_are_none_of_ours_the_counted_ones_are_taken() -> None:
     said = '{"held": {"since": "x", "offset": 1, "reasons": {"a": "b", "c": 2}}}'
-    assert Belonging.decoded(said).held == Held("x", 1, {"c": 2})
+    assert OffsetMetadata.decode(said).held == CommittedHold("x", 1, {"c": 2})
 
 
 def test_a_longest_name_fits_into_what_brokers_take() -> None:
     long = Target("c-0123456789ab", "\N{GREEK SMALL LETTER ALPHA}" * 200)
-    assert len(Belonging("A" * 22, long).encoded()) < 4096
+    assert len(OffsetMetadata("A" * 22, long).encode()) < 4096
 
 
 @pytest.mark.parametrize(
@@ -151,7 +162,7 @@ async def test_after_a_move_even_offsets_that_stand_still_are_committed_again() 
     assert polled.starts == {P0: StartOffset(10, None), P1: StartOffset(10, 10)}
     assert await setting.source.committed([P0, P1]) == {P0: None, P1: 10}
     await setting.source.commit({P0: 10})
-    assert Belonging.decoded(client.metadata[P0]).target == HERE
+    assert OffsetMetadata.decode(client.metadata[P0]).target == HERE
 
 
 @in_virtual_time
@@ -163,8 +174,8 @@ async def test_a_hold_is_committed_beside_its_offset_and_taken_back_by_a_commit_
     await setting.source.poll([P0, P1], 100, 0.1)
     await setting.source.commit({P0: 10, P1: 10}, {P0: HOLD})
     before = client.metadata[P1]
-    assert Belonging.decoded(client.metadata[P0]).held == Held.of(HOLD)
-    assert Belonging.decoded(before).held is None
+    assert OffsetMetadata.decode(client.metadata[P0]).held == CommittedHold.of(HOLD)
+    assert OffsetMetadata.decode(before).held is None
     await setting.source.commit({P0: 10})
     assert client.metadata[P0] == before
 
@@ -175,7 +186,7 @@ async def test_a_hold_ends_with_its_assignment_and_the_next_start_says_that_it_i
     setting = Setting()
     client = await setting.assigned(P0, P1)
     client.offsets = {P0: 0, P1: 10}
-    client.metadata = {P0: Belonging(held=Held.of(HOLD)).encoded()}
+    client.metadata = {P0: OffsetMetadata(held=CommittedHold.of(HOLD)).encode()}
     polled = await setting.source.poll([P0, P1], 100, 0.1)
     assert polled.starts == {P0: StartOffset(0, 0, held=True), P1: StartOffset(10, 10)}
 

@@ -6,6 +6,7 @@ import asyncio
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from random import Random
+from typing import cast
 
 import pytest
 
@@ -14,6 +15,7 @@ from consumer.contract.record import Record, TopicPartition
 from consumer.errors import TransientError, UndecodableError
 from consumer.kafka import range_source
 from consumer.kafka.client import PartitionsError
+from consumer.kafka.range_reader import RangeClient
 from consumer.kafka.range_source import WORTH_A_SEEK, RangeSource
 from consumer.kafka.ranges import (
     BEGAN_ANEW,
@@ -175,7 +177,7 @@ class Reading:
         self.gaps: list[OffsetGap] = []
         self.failed: list[TransientError] = []
         self.source = RangeSource(
-            client,
+            cast("RangeClient", client),
             ranges,
             lanes=lanes,
             max_batch_bytes=1_000_000,

@@ -8,7 +8,7 @@ import pytest
 
 from consumer.errors import TransientError
 from consumer.kafka.client import ClientLostError
-from consumer.kafka.committed import Belonging
+from consumer.kafka.committed import OffsetMetadata
 from consumer.kafka.topic_ids import TopicWatch
 from consumer.ports import GoneError, LogReset, OffsetGap, StartOffset
 from tests import builders
@@ -77,7 +77,7 @@ async def test_a_topic_that_is_made_again_between_two_runs_is_read_from_its_begi
     client = await setting.assigned(P0, P1)
     client.ids = {builders.EVENTS: NEW}
     client.offsets = {P0: 10, P1: 10}
-    client.metadata = {P0: Belonging(OLD).encoded(), P1: Belonging(NEW).encoded()}
+    client.metadata = {P0: OffsetMetadata(OLD).encode(), P1: OffsetMetadata(NEW).encode()}
     polled = await setting.source.poll([P0, P1], 100, 0.1)
     assert polled.starts == {P0: StartOffset(0, None), P1: StartOffset(10, 10)}
     assert polled.resets == [LogReset(P0, 10, 0)]
@@ -103,7 +103,7 @@ async def test_a_commit_says_of_which_log_it_speaks() -> None:
     client = await reading(setting)
     await setting.source.poll([P2], 100, 0.1)
     await setting.source.commit({P0: 11})
-    assert Belonging.decoded(client.metadata[P0]) == Belonging(OLD)
+    assert OffsetMetadata.decode(client.metadata[P0]) == OffsetMetadata(OLD)
 
 
 @in_virtual_time
@@ -113,11 +113,11 @@ async def test_a_commit_names_the_log_that_was_read_until_the_other_one_is_begun
     client = await reading(setting)
     client.ids |= {builders.EVENTS: NEW}
     await setting.source.commit({P0: 11})
-    assert Belonging.decoded(client.metadata[P0]) == Belonging(OLD)
+    assert OffsetMetadata.decode(client.metadata[P0]) == OffsetMetadata(OLD)
     await made_again(setting, client)
     await setting.source.poll([P0], 100, 0.1)
     await setting.source.commit({P0: 1})
-    assert Belonging.decoded(client.metadata[P0]) == Belonging(NEW)
+    assert OffsetMetadata.decode(client.metadata[P0]) == OffsetMetadata(NEW)
 
 
 @in_virtual_time
@@ -138,7 +138,7 @@ async def test_what_another_member_has_read_of_the_new_log_is_not_read_again() -
     client = await reading(setting)
     await client.callbacks.on_revoked()
     client.ids |= {builders.EVENTS: NEW}
-    client.offsets, client.metadata = {P0: 3}, {P0: Belonging(NEW).encoded()}
+    client.offsets, client.metadata = {P0: 3}, {P0: OffsetMetadata(NEW).encode()}
     await client.callbacks.on_assigned([P0])
     polled = await setting.source.poll([P0], 100, 0.1)
     assert (polled.starts, polled.resets) == ({P0: StartOffset(3, 3)}, [])

@@ -22,7 +22,7 @@ from consumer.checks import CheckResult, CheckStatus
 from consumer.errors import PreconditionError, TransientError
 from consumer.kafka.admin import Admin, TopicDescription
 from consumer.kafka.dead_letter_topic import max_dead_letter_bytes
-from consumer.kafka.preconditions import check_topics
+from consumer.kafka.kafka_preflight import check_topics
 from consumer.kafka.topic_ids import Operation
 from consumer.settings import DeadLetterSettings, KafkaSettings
 

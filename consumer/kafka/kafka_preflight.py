@@ -1,28 +1,71 @@
-"""What must be true of the topics before a record is read, and the fix where it is not."""
+"""What must be true of topics, grants and group before a record is read, and the fix if not.
+
+Nothing is written and no group is joined.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+
 from consumer import __version__
 from consumer.checks import CheckResult
 from consumer.contract.dead_letter import min_dead_letter_bytes
-from consumer.kafka.admin import TopicDescription
+from consumer.errors import PreconditionError, TransientError
+from consumer.kafka.admin import Admin, TopicDescription, create_command, describe_group
 from consumer.kafka.dead_letter_topic import BROKER_MESSAGE_BYTES, max_dead_letter_bytes
 from consumer.kafka.topic_ids import Operation
-from consumer.settings import DeadLetterSettings, KafkaSettings
+from consumer.settings import DeadLetterSettings, KafkaSettings, Settings
 
-SUGGESTED_PARTITIONS = 6
-LETTER_HEADERS = 4096
+DEAD_LETTER_HEADER_BYTES = 4096
 """Bytes that the dlq- headers may add to a record."""
 
+ASSIGNOR = RangePartitionAssignor.name
+"""How this consumer's group shares partitions: all its members must do it alike."""
 
-def _create_command(kafka: KafkaSettings, topic: str, *options: str) -> str:
-    extra = "".join(f" --config {option}" for option in options)
-    return (
-        f"kafka-topics.sh --bootstrap-server {kafka.bootstrap_servers[0]} --create "
-        f"--topic {topic} --partitions {SUGGESTED_PARTITIONS}{extra}"
-    )
+
+async def check_kafka(
+    settings: Settings, admin: Admin, topics: Mapping[str, TopicDescription]
+) -> list[CheckResult]:
+    """Judge the topics, what this client may do with them, and whether its group will take it."""
+    expiring = settings.mongo.retention_days is not None
+    letters = settings.dead_letters.topic
+    operations = dict.fromkeys(settings.kafka.topics, Operation.READ) | {letters: Operation.WRITE}
+    return [
+        *check_topics(settings.kafka, settings.dead_letters, topics, expiring=expiring),
+        await check_group(settings.kafka.group_id, admin),
+        *[_granted(topics[name], wanted) for name, wanted in operations.items() if name in topics],
+    ]
+
+
+def _granted(topic: TopicDescription, operation: Operation) -> CheckResult:
+    name = f"{'reading' if operation is Operation.READ else 'writing to'} {topic.name}"
+    fix = f"grant {operation.name} on topic {topic.name}"
+    if topic.grants is None:
+        return CheckResult.warning(name, "the broker does not tell what is granted", fix)
+    if operation in topic.grants:
+        return CheckResult.ok(name, "allowed")
+    return CheckResult.failed(name, "not authorized", fix)
+
+
+async def check_group(group_id: str, admin: Admin) -> CheckResult:
+    """Judge whether a member may join: allowed to, and by the way the others share partitions."""
+    name = f"group {group_id}"
+    try:
+        group = await describe_group(admin, group_id)
+    except PreconditionError:
+        return CheckResult.failed(name, "not authorized", f"grant READ on group {group_id}")
+    except TransientError as error:
+        return CheckResult.warning(name, f"not described ({error.cause})", "look at the brokers")
+    if group.members and group.assignor not in {"", ASSIGNOR}:
+        return CheckResult.failed(
+            name,
+            f"its {len(group.members)} members share partitions by {group.assignor!r}, this "
+            f"consumer by {ASSIGNOR!r}",
+            "end them, or set kafka.group_id to a group of its own",
+        )
+    return CheckResult.ok(name, "its coordinator answers")
 
 
 def check_topics(
@@ -41,7 +84,7 @@ def check_topics(
     results = [
         CheckResult.ok(f"topic {name}", f"{topics[name].partitions} partitions")
         if name in topics
-        else CheckResult.failed(f"topic {name}", "does not exist", _create_command(kafka, name))
+        else CheckResult.failed(f"topic {name}", "does not exist", create_command(kafka, name))
         for name in kafka.topics
         if name not in unseen
     ]
@@ -49,7 +92,7 @@ def check_topics(
     results += _equal_partitions(present)
     results += [_not_compacted(topic) for topic in present]
     results += [
-        _not_told(topic)
+        _configs_not_told(topic)
         for name, topic in topics.items()
         if name not in unseen and not topic.allows(Operation.DESCRIBE_CONFIGS)
     ]
@@ -61,19 +104,25 @@ def check_topics(
     return results
 
 
+def _alter(topic: str, config: str) -> str:
+    """Return the command that changes a topic's setting."""
+    entity = f"--entity-type topics --entity-name {topic}"
+    return f"kafka-configs.sh --alter {entity} --add-config {config}"
+
+
 def _equal_partitions(present: list[TopicDescription]) -> list[CheckResult]:
-    counts = {topic.name: topic.partitions for topic in present}
+    name, counts = "partition counts", {topic.name: topic.partitions for topic in present}
     if len(counts) < 2:  # noqa: PLR2004 -- one topic has nothing to differ from
         return []
     if len(set(counts.values())) == 1:
-        return [CheckResult.ok("partition counts", "equal on all topics")]
+        return [CheckResult.ok(name, "equal on all topics")]
     said = ", ".join(f"{name} has {count}" for name, count in counts.items())
     smallest = min(counts, key=lambda name: counts[name])
     # No reason to refuse: the state does not depend on it, and between the alters of two topics
     # an instance that is restarted must come back.
     return [
         CheckResult.warning(
-            "partition counts",
+            name,
             f"{said}; a session's records of both topics go to different instances",
             f"kafka-topics.sh --alter --topic {smallest} --partitions {max(counts.values())} "
             "(sessions that are open now may then be in two partitions; their state stays right)",
@@ -84,17 +133,15 @@ def _equal_partitions(present: list[TopicDescription]) -> list[CheckResult]:
 def _not_compacted(topic: TopicDescription) -> CheckResult:
     name = f"cleanup policy of {topic.name}"
     if not topic.compacted:
-        policy = topic.configs.get("cleanup.policy", "not told by the broker")
-        return CheckResult.ok(name, policy)
+        return CheckResult.ok(name, topic.configs.get("cleanup.policy", "not told by the broker"))
     return CheckResult.failed(
         name,
         "compact: with sessionId as key all but a session's last message would be deleted",
-        f"kafka-configs.sh --alter --entity-type topics --entity-name {topic.name} "
-        "--add-config cleanup.policy=delete",
+        _alter(topic.name, "cleanup.policy=delete"),
     )
 
 
-def _not_told(topic: TopicDescription) -> CheckResult:
+def _configs_not_told(topic: TopicDescription) -> CheckResult:
     return CheckResult.warning(
         f"settings of {topic.name}",
         "not told for want of a grant: nobody sees whether it is compacted or takes every letter, "
@@ -124,19 +171,16 @@ def _durable(present: list[TopicDescription]) -> list[CheckResult]:
     """
     results: list[CheckResult] = []
     for topic in present:
-        alter = (
-            f"kafka-configs.sh --alter --entity-type topics --entity-name {topic.name} "
-            "--add-config "
-        )
         if topic.configs.get("unclean.leader.election.enable") == "true":
-            detail = "allowed: records that were read may vanish, and new ones be skipped"
-            fix = alter + "unclean.leader.election.enable=false"
             name = f"unclean leader election of {topic.name}"
+            detail = "allowed: records that were read may vanish, and new ones be skipped"
+            fix = _alter(topic.name, "unclean.leader.election.enable=false")
             results.append(CheckResult.warning(name, detail, fix))
         if topic.replicas > 1 and topic.configs.get("min.insync.replicas") == "1":
-            detail = "min.insync.replicas is 1: a single broker's failure may take records along"
             name = f"in-sync replicas of {topic.name}"
-            results.append(CheckResult.warning(name, detail, alter + "min.insync.replicas=2"))
+            detail = "min.insync.replicas is 1: a single broker's failure may take records along"
+            fix = _alter(topic.name, "min.insync.replicas=2")
+            results.append(CheckResult.warning(name, detail, fix))
     return results
 
 
@@ -147,8 +191,7 @@ def _stamped_by_producers(present: list[TopicDescription]) -> list[CheckResult]:
             f"timestamps of {topic.name}",
             "message.timestamp.type is CreateTime, and mongo.retention_days counts from there: a "
             "producer whose clock is behind has its documents deleted early, or never written",
-            f"kafka-configs.sh --alter --entity-type topics --entity-name {topic.name} "
-            "--add-config message.timestamp.type=LogAppendTime",
+            _alter(topic.name, "message.timestamp.type=LogAppendTime"),
         )
         for topic in present
         if topic.configs.get("message.timestamp.type", "CreateTime") == "CreateTime"
@@ -163,32 +206,28 @@ def _dead_letter_topic(
 ) -> CheckResult:
     name = f"dead-letter topic {letters.topic}"
     sources = [topic.max_message_bytes for topic in present if topic.max_message_bytes]
-    needed = max(sources, default=BROKER_MESSAGE_BYTES) + LETTER_HEADERS
+    needed = max(sources, default=BROKER_MESSAGE_BYTES) + DEAD_LETTER_HEADER_BYTES
     if letters.topic not in topics:
-        return CheckResult.failed(
-            name,
-            "does not exist",
-            _create_command(kafka, letters.topic, f"max.message.bytes={needed}"),
-        )
+        configs = {"max.message.bytes": str(needed)}
+        create = create_command(kafka, letters.topic, configs=configs)
+        return CheckResult.failed(name, "does not exist", create)
     topic = topics[letters.topic]
     if topic.compacted:
         return _not_compacted(topic)
-    return _letter_size(name, kafka, letters, topic.max_message_bytes, needed) or CheckResult.ok(
-        name, f"{topic.partitions} partitions, takes {topic.max_message_bytes} bytes"
+    told = topic.max_message_bytes
+    return _dead_letter_size(name, kafka, letters, told, needed) or CheckResult.ok(
+        name, f"{topic.partitions} partitions, takes {told} bytes"
     )
 
 
-def _letter_size(
+def _dead_letter_size(
     name: str, kafka: KafkaSettings, letters: DeadLetterSettings, told: int | None, needed: int
 ) -> CheckResult | None:
-    """Judge how large a letter may be, ``needed`` being as large as letters get."""
+    """Judge how large a dead letter may be, ``needed`` being as large as they get."""
     limit = max_dead_letter_bytes(letters, told)
     smallest = min_dead_letter_bytes(kafka.topics, kafka.group_id, __version__)
-    fix = (
-        f"kafka-configs.sh --alter --entity-type topics --entity-name {letters.topic} "
-        f"--add-config max.message.bytes={needed}"
-    )
     said = f"max.message.bytes is {limit}"
+    fix = _alter(letters.topic, f"max.message.bytes={needed}")
     if letters.max_request_bytes == limit != told:
         said = f"dead_letters.max_request_bytes is {limit}"
         fix = f"leave dead_letters.max_request_bytes out, or set it to {needed} or more"
