@@ -187,7 +187,7 @@ async def _look(
 def _targets(group: Group, partitions: Collection[TopicPartition]) -> list[str]:
     """Return where the records of these partitions went, several where they were not moved well."""
     kept = [group.committed[partition] for partition in partitions if partition in group.committed]
-    targets = {one.decoded_metadata.target for one in kept}
+    targets = {one.details.target for one in kept}
     return sorted(str(target) for target in targets if target is not None)
 
 
@@ -235,7 +235,7 @@ def _partition(
     return PartitionStatus(
         partition.topic, partition.partition, member.id if member else None,
         member.host if member else None, beginning, committed, end,
-        max(end - first, 0), behind, margin, lost, None if kept is None else kept.decoded_metadata.held,
+        max(end - first, 0), behind, margin, lost, None if kept is None else kept.details.held,
     )  # fmt: skip
 
 

@@ -126,7 +126,7 @@ class Committed:
     metadata: str = ""
 
     @property
-    def decoded_metadata(self) -> OffsetMetadata:
+    def details(self) -> OffsetMetadata:
         """What the metadata says."""
         return OffsetMetadata.decode(self.metadata)
 
@@ -140,7 +140,7 @@ class AcceptedTarget:
 
     def refuses(self, committed: Committed) -> Target | None:
         """Return where an offset's records went, where that is neither here nor accepted."""
-        other = committed.decoded_metadata.target
+        other = committed.details.target
         if other is None or not self.moved(committed) or other.key == self.moved_from:
             return None
         # Keys of two kinds tell nothing of each other.
@@ -148,7 +148,7 @@ class AcceptedTarget:
 
     def moved(self, committed: Committed) -> bool:
         """Tell whether the offset still names another place, and must be committed again."""
-        other = committed.decoded_metadata.target
+        other = committed.details.target
         return self.target is not None and other is not None and other.key != self.target.key
 
     def check(self, committed: Mapping[TopicPartition, Committed]) -> None:

@@ -145,14 +145,12 @@ class StartOffsetResolver:
         """Tell whether what was committed, or read before, belongs to this very log."""
         kept, topic_id = question.committed, question.topic_id
         offset = None if kept is None else kept.offset
-        held = kept is not None and kept.decoded_metadata.held is not None
+        held = kept is not None and kept.details.held is not None
         before = self._before.pop(partition, None)
         found.topic_ids[partition] = topic_id
-        surely = (
-            topic_id is not None and kept is not None and kept.decoded_metadata.topic_id == topic_id
-        )
+        surely = topic_id is not None and kept is not None and kept.details.topic_id == topic_id
         was_read = before is not None and not surely and ids_differ(before.topic_id, topic_id)
-        if was_read or (kept is not None and ids_differ(kept.decoded_metadata.topic_id, topic_id)):
+        if was_read or (kept is not None and ids_differ(kept.details.topic_id, topic_id)):
             old = before if before is not None and was_read else Reading(offset or 0, None)
             unread = max(old.end - old.next, 0)
             if before is None or was_read:  # else it has been said already

@@ -209,7 +209,7 @@ class TopicWatch:
     def log_changed(self, partition: TopicPartition, kept: Committed) -> bool:
         """Tell whether an offset speaks of another log than there was when it was last asked."""
         ids = self._ids or {}
-        return ids_differ(kept.decoded_metadata.topic_id, ids.get(partition.topic))
+        return ids_differ(kept.details.topic_id, ids.get(partition.topic))
 
     def missing(
         self, counts: Mapping[str, int], assigned: Collection[TopicPartition]

@@ -92,7 +92,7 @@ class Checker:
 
     def log_of(self, partition: TopicPartition, kept: Committed) -> int:
         """Return the number of the log of which a committed offset speaks."""
-        topic_id = kept.decoded_metadata.topic_id
+        topic_id = kept.details.topic_id
         if topic_id is None:
             return self._broker.logs[partition].number
         return int(topic_id.rpartition("#")[2])

@@ -41,14 +41,14 @@ def kept(target: Target | None, topic_id: str | None = None) -> Committed:
 
 
 def test_what_is_committed_is_read_as_it_was_written() -> None:
-    for decoded_metadata in (
+    for details in (
         OffsetMetadata(),
         OffsetMetadata("id"),
         OffsetMetadata("id", HERE),
         OffsetMetadata(None, HERE),
     ):
-        assert OffsetMetadata.decode(decoded_metadata.encode()) == decoded_metadata
-        held = replace(decoded_metadata, held=CommittedHold.of(HOLD))
+        assert OffsetMetadata.decode(details.encode()) == details
+        held = replace(details, held=CommittedHold.of(HOLD))
         assert OffsetMetadata.decode(held.encode()) == held
     assert OffsetMetadata().encode() == ""
     assert OffsetMetadata("id", Target("c-1", "a")).encode() == (
