@@ -215,15 +215,9 @@ def audit(
         sessions=tuple(sessions or ()),
         all_partitions=all_partitions,
     )
-    from consumer.commands.audit.audit import AuditRequest
-    from consumer.commands.audit.audit import audit as audit_part
-    from consumer.wiring import ask_retention
+    from consumer.commands.audit.audit import AuditRequest, show_audit
 
-    async def audited() -> int:
-        request = AuditRequest(selection, emit, as_json)
-        return await audit_part(settings, request, await ask_retention(settings))
-
-    finish(audited)
+    finish(lambda: show_audit(settings, AuditRequest(selection, emit, as_json)))
 
 
 @app.command()
@@ -256,14 +250,9 @@ def explain(
     selection = RecordSelection(
         sessions=(session_id,), all_partitions=all_partitions, from_time=from_time
     )
-    from consumer.commands.explain import explain as explain_session
-    from consumer.wiring import ask_retention
+    from consumer.commands.explain import explain_session
 
-    async def explained() -> int:
-        retention = await ask_retention(settings)
-        return await explain_session(settings, selection, retention, as_json=as_json)
-
-    finish(explained)
+    finish(lambda: explain_session(settings, selection, as_json=as_json))
 
 
 @app.command()

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from consumer.commands.common.output import console, timestamp, to_json
+from consumer.commands.common.output import console, position_text, timestamp, to_json
 from consumer.commands.common.record_selection import check_session_id
 from consumer.errors import ExitCode, PreconditionError, TransientError
 from consumer.mongo.session_reader import SessionReader, open_session_reader
@@ -89,7 +89,7 @@ def _origin(origin: object) -> str:
     """Return the place of a record; whoever else wrote the document may have put anything there."""
     match origin:
         case {"topic": str(topic), "partition": int(partition), "offset": int(offset)}:
-            return f"{printable(topic)}-{partition} @ {offset}"
+            return position_text(topic, partition, offset)
         case _:
             return to_json(origin)
 

@@ -205,7 +205,7 @@ draft.unlink(missing_ok=True)""",
     Mutant(
         "the topic that a dead letter names is printed as it is",
         "F84",
-        "_place",
+        "position_text",
         'return f"{printable(topic)}-{partition} @ {offset}"',
         'return f"{topic}-{partition} @ {offset}"',
         (_PRINTED + "test_no_command_prints_raw_what_came_from_outside[_explain]",),

@@ -12,9 +12,7 @@ import bson
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from consumer.aio import Backoff
-from consumer.commands.audit.judging import RecordJudge
-from consumer.commands.audit.letters import DeadLetterIndex
+from consumer.commands.audit.judging import DeadLetterIndex, RecordJudge
 from consumer.commands.audit.problems import ProblemList
 from consumer.commands.audit.verdicts import AuditResult, Identity
 from consumer.commands.common.record_list import ListedRecord
@@ -81,9 +79,9 @@ class Life:
         logs, place = MemoryLogs(1, LETTERS), TopicPartition(LETTERS, 0)
         logs.begins[place], logs.records[place] = self.expired, self.letters
         await letters.load(logs.reader, LETTERS)
-        judge = RecordJudge(self.memory, letters, None, MAX_VALUE_BYTES, Backoff(0.0, 0.0))
+        judge = RecordJudge(self.memory, letters, None, MAX_VALUE_BYTES)
         for record in self.records:
-            (found,) = await judge.judged([record])
+            (found,) = await judge.judge([record])
             problems.add(record.topic_partition, [(record.position, found.judgement)])
         problems.settle_suspects()
         return list(problems.listed())

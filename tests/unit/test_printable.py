@@ -15,6 +15,7 @@ from consumer.checks import CheckResult
 from consumer.commands import check, explain, show, status
 from consumer.commands.audit import audit_report
 from consumer.commands.audit.judging import JudgedRecord
+from consumer.commands.audit.problems import Disagreement, Disagreements
 from consumer.commands.audit.verdicts import AuditResult, Judgement
 from consumer.commands.common.output import console
 from consumer.commands.common.record_list import ListedRecord, RecordProblem
@@ -125,7 +126,7 @@ async def _explain() -> None:
     assert info is not None
     write = EventWrite(HOSTILE, HOSTILE, b"")
     records = [JudgedRecord(RECORD, write, Judgement(AuditResult.MISSING, None, HOSTILE))]
-    found = explain.Explained(HOSTILE, [PARTITION], records, [(RECORD, info)], SESSION, 1)
+    found = explain.Explanation(HOSTILE, [PARTITION], records, [(RECORD, info)], SESSION, 1)
     await explain._print(console(), found, Reader().events(HOSTILE))
 
 
@@ -151,10 +152,10 @@ async def _audit() -> None:
         document=("event", HOSTILE, HOSTILE),
         detail=HOSTILE,
     )
-    disagreement = audit_report.Disagreement(HOSTILE, 1, 2)
+    disagreement = Disagreement(HOSTILE, 1, 2)
     counts = {PARTITION: Counter({AuditResult.MISSING: 1})}
     documents = {AuditResult.MISSING: 1, AuditResult.ALTERED: 0}
-    disagreements = audit_report.Disagreements(1, [disagreement])
+    disagreements = Disagreements(1, [disagreement])
     audit_report._print_tables(
         audit_report.AuditReport(counts, documents, [problem], 0, 0, disagreements, 1.0)
     )

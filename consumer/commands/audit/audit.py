@@ -1,21 +1,18 @@
-"""Reads a part of the log and proves, for every record, what accounts for it."""
+"""``consumer audit``: proof, record by record, that nothing was lost and nothing was changed."""
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from consumer.aio import Backoff
-from consumer.commands.audit.audit_report import AuditReport, Disagreements, print_audit
-from consumer.commands.audit.event_counts import EventCounts
-from consumer.commands.audit.judging import RecordJudge, answered, read_through
-from consumer.commands.audit.letters import DeadLetterIndex
-from consumer.commands.audit.problems import ProblemList
-from consumer.commands.common.output import show_progress
+from consumer.commands.audit.audit_report import AuditReport, print_audit
+from consumer.commands.audit.judging import JudgedRecord, LogJudge, open_log_judge
+from consumer.commands.audit.problems import SHOWN, Disagreements, EventCounts, ProblemList
+from consumer.commands.audit.verdicts import PROBLEMS
 from consumer.commands.common.record_list import RecordListWriter, open_record_list_writer
 from consumer.commands.common.record_selection import (
     MessageFilter,
@@ -23,27 +20,14 @@ from consumer.commands.common.record_selection import (
     check_selection,
     filter_of,
 )
-from consumer.commands.common.scratch import scratch_database
-from consumer.commands.common.selected_ranges import (
-    CommittedOffsets,
-    SelectedRanges,
-    fetch_committed_offsets,
-    select_ranges,
-)
-from consumer.contract.record import Record, TopicPartition
+from consumer.contract.record import TopicPartition
 from consumer.errors import ExitCode, PreconditionError, SettingsError, TransientError
-from consumer.kafka.range_reader import RangeReader, open_range_reader
 from consumer.kafka.ranges import OffsetRange, offsets_of
-from consumer.mongo.collections import Collections
-from consumer.mongo.session_reader import SessionReader, open_session_reader
-from consumer.mongo.store import open_store
 from consumer.observability.logs import configure_logging
 from consumer.settings import Settings
 from consumer.state.retention import Retention
 from consumer.state.writes import EndWrite
-from consumer.wiring import retry_until, startup_policy
-
-BATCHES_AT_ONCE = 3
+from consumer.wiring import ask_retention, retry_until
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +48,8 @@ class ReportNotWrittenError(SettingsError):
         self.report = report
 
 
-async def audit(settings: Settings, request: AuditRequest, retention: Retention | None) -> ExitCode:
-    """Audit, print the report; ``FOUND`` as exit code where there are findings.
+async def show_audit(settings: Settings, request: AuditRequest) -> ExitCode:
+    """Audit, print the report; ``FOUND`` as exit code where there are problems.
 
     Raises ``PreconditionError`` where a server does not answer, ``SettingsError`` where the
     selection contradicts itself or the list of problems cannot be written.
@@ -73,7 +57,7 @@ async def audit(settings: Settings, request: AuditRequest, retention: Retention 
     check_selection(request.selection)
     configure_logging(settings)
     try:
-        report = await audited(settings, request, retention)
+        report = await run_audit(settings, request, await ask_retention(settings))
     except TransientError as error:
         raise PreconditionError(f"a server does not answer ({error})") from error
     except ReportNotWrittenError as error:
@@ -83,7 +67,7 @@ async def audit(settings: Settings, request: AuditRequest, retention: Retention 
     return ExitCode.FOUND if report.found else ExitCode.DONE
 
 
-async def audited(
+async def run_audit(
     settings: Settings, request: AuditRequest, retention: Retention | None = None
 ) -> AuditReport:
     """Audit and return what was found.
@@ -91,163 +75,91 @@ async def audited(
     Raises ``PreconditionError`` where a server is away, ``SettingsError`` where the list of
     problems cannot be opened, ``ReportNotWrittenError`` where it cannot be written in the end.
     """
-    async with AsyncExitStack() as stack:
-        emitted = (
-            None
-            if request.emit is None
-            else stack.enter_context(open_record_list_writer(request.emit))
-        )
-        database = stack.enter_context(scratch_database())
-        reader = await retry_until(
-            "Kafka",
-            lambda: stack.enter_async_context(open_range_reader(settings.kafka)),
-            startup_policy(settings),
-        )
-        store = await stack.enter_async_context(open_store(settings.mongo))
-        sessions = await stack.enter_async_context(open_session_reader(settings.mongo))
-        consumed = await retry_until(
-            "Kafka", lambda: fetch_committed_offsets(settings.kafka), startup_policy(settings)
-        )
-        auditor = Auditor(settings, database, reader, store.collections, sessions, retention)
-        return await auditor.run(request.selection, emitted, consumed)
+    with ExitStack() as stack:
+        writer: RecordListWriter | None = None
+        if request.emit is not None:
+            writer = stack.enter_context(open_record_list_writer(request.emit))
+        async with open_log_judge(settings, retention) as (log, database):
+            return await Auditor(log, database).run(request.selection, writer)
 
 
 class Auditor:
-    """One audit: streams batches, a few at once, and keeps nothing of them but findings."""
+    """One audit; keeps nothing of what it reads but the problems, and those on disk."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        database: sqlite3.Connection,
-        reader: RangeReader,
-        collections: Collections,
-        sessions: SessionReader,
-        retention: Retention | None,
-    ) -> None:
-        """Keep the findings in ``database``."""
-        backoff = Backoff(settings.engine.backoff_initial, settings.engine.backoff_max)
-        self._settings = settings
-        self._backoff = backoff
-        self._reader = reader
-        self._sessions = sessions
-        self._letters = DeadLetterIndex(database, settings.kafka.group_id)
-        self._judge = RecordJudge(
-            collections, self._letters, retention, settings.kafka.max_value_bytes, backoff
-        )
+    def __init__(self, log: LogJudge, database: sqlite3.Connection) -> None:
+        """Keep the problems in ``database``."""
+        self._log = log
         self._problems = ProblemList(database)
-        self._counts = EventCounts(database, sessions, backoff)
+        self._counts = EventCounts(database, log.sessions, log.policy)
         self._unseen: set[str] = set()
-        self._done = 0
 
     async def run(
-        self,
-        selection: RecordSelection,
-        emitted: RecordListWriter | None,
-        consumed: CommittedOffsets,
+        self, selection: RecordSelection, writer: RecordListWriter | None = None
     ) -> AuditReport:
-        """Audit what is selected of what is consumed.
+        """Audit what is selected of what the group has committed; list the problems.
 
         Raises ``PreconditionError`` where a server does not answer at the start; later it is
         waited for. Raises ``ReportNotWrittenError`` where the list cannot be written in the end.
         """
         begun = asyncio.get_running_loop().time()
         now = datetime.now(UTC)
-        selected = await self._select(selection, now)
-        letters = self._settings.dead_letters.topic
-        # What could not be read for a look at the keys is met again where it is wanted.
-        self._reader.unread.clear()
-        await answered("Kafka", lambda: self._letters.load(self._reader, letters), self._backoff)
-        # Letters that expire meanwhile are no finding; records that nobody could look at are.
-        not_read = list(self._reader.spoilt)
-        self._reader.unread.clear()
+        selected = await self._log.select(selection, now)
+        # Letters that expire meanwhile are no problem; records that nobody could look at are.
+        not_read = list(self._log.reader.spoilt)
+        self._log.reader.unread.clear()
         self._unseen = set(selection.sessions)
         record_filter = filter_of(selection, selected.bounds)
-        unread = await self._read(selected.ranges, record_filter, consumed)
+        not_committed = await self._judge(selected.ranges, record_filter)
         left_out = selected.elsewhere
         if self._unseen and left_out:
             # Nothing where its key leads is no sign that there is nothing.
-            unread += await self._read(left_out, record_filter, consumed)
+            not_committed += await self._judge(left_out, record_filter)
             left_out = ()
-        not_read += self._reader.unread
+        not_read += self._log.reader.unread
         self._problems.settle_suspects()
-        disagreements = await self._compare_counts(now, consumed)
-        report = replace(
-            AuditReport.of(
-                self._problems,
-                self._letters.count,
-                unread,
-                disagreements,
-                asyncio.get_running_loop().time() - begun,
-                list(dict.fromkeys(not_read)),
-            ),
+        disagreements = await self._compare_counts(now)
+        report = AuditReport(
+            counts=self._problems.counts,
+            documents={kind: self._problems.documents(kind) for kind in PROBLEMS},
+            problems=list(self._problems.listed(SHOWN)),
+            letters=self._log.letters.count,
+            unread=not_committed,
+            disagreements=disagreements,
+            seconds=asyncio.get_running_loop().time() - begun,
+            not_read=list(dict.fromkeys(not_read)),
             not_in_the_log=sorted(self._unseen),
             left_out=len(left_out),
             outside=record_filter.outside,
             before=selected.before,
         )
-        if emitted is not None:
+        if writer is not None:
             try:
-                emitted.write(self._problems.listed())
+                writer.write(self._problems.listed())
             except SettingsError as error:
                 raise ReportNotWrittenError(error, report) from error
         return report
 
-    async def _select(self, selection: RecordSelection, now: datetime) -> SelectedRanges:
-        sessions = selection.sessions
-        came_from = await retry_until(
-            "MongoDB", lambda: self._sessions.came_from(sessions), startup_policy(self._settings)
-        )
-        topics = selection.topics or self._settings.kafka.topics
-        return await retry_until(
-            "Kafka",
-            lambda: select_ranges(self._reader, selection, topics, now, came_from),
-            startup_policy(self._settings),
-        )
-
-    async def _read(
-        self,
-        ranges: Sequence[OffsetRange],
-        record_filter: MessageFilter,
-        consumed: CommittedOffsets,
-    ) -> int:
+    async def _judge(self, ranges: Sequence[OffsetRange], record_filter: MessageFilter) -> int:
         """Judge what the group has committed of the ranges; return how many offsets it has not.
 
         Nothing has to account for those yet.
         """
-        cut = [
-            replace(part, end=max(part.first, consumed.end(part.partition, part.end)))
+        committed = [
+            replace(part, end=max(part.first, self._log.committed.end(part.partition, part.end)))
             for part in ranges
         ]
-        running: set[asyncio.Task[None]] = set()
-        self._done = 0
-        try:
-            async with show_progress("auditing", offsets_of(cut), lambda: self._done):
-                async for partition, records in read_through(self._reader, cut, self._backoff):
-                    wanted = [record for record in records if record_filter.matches(record)]
-                    running.add(asyncio.ensure_future(self._batch(partition, wanted, len(records))))
-                    while len(running) >= BATCHES_AT_ONCE:
-                        running = await wait_for_one(running)
-                while running:
-                    running = await wait_for_one(running)
-        finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
-        return offsets_of(ranges) - offsets_of(cut)
+        await self._log.judge("auditing", committed, record_filter, self._add)
+        return offsets_of(ranges) - offsets_of(committed)
 
-    async def _batch(
-        self, partition: TopicPartition, records: Sequence[Record], offsets: int
-    ) -> None:
-        judged = await self._judge.judged(records)
+    def _add(self, partition: TopicPartition, judged: Sequence[JudgedRecord]) -> None:
         self._problems.add(partition, ((each.record.position, each.judgement) for each in judged))
-        self._counts.ended(
+        self._counts.add(
             each.write.session_id for each in judged if isinstance(each.write, EndWrite)
         )
         if self._unseen:
             self._unseen.difference_update(each.session_id or "" for each in judged)
-        self._done += offsets
 
-    async def _compare_counts(self, now: datetime, consumed: CommittedOffsets) -> Disagreements:
+    async def _compare_counts(self, now: datetime) -> Disagreements:
         """Compare ended sessions with their events.
 
         Where any has fewer than it says, what the group has not read is looked through for
@@ -255,21 +167,13 @@ class Auditor:
         """
         ranges: Sequence[OffsetRange] = ()
         if await self._counts.compare(now):
-            ranges = await answered("Kafka", lambda: self._unread(consumed), self._backoff)
-        return await self._counts.excused_by(read_through(self._reader, ranges, self._backoff))
+            ranges = await retry_until("Kafka", self._uncommitted_ranges, self._log.policy)
+        return await self._counts.excuse_by(self._log.read(ranges))
 
-    async def _unread(self, consumed: CommittedOffsets) -> list[OffsetRange]:
-        topics = self._settings.kafka.topics
-        ranges = await self._reader.ranges(await self._reader.partitions_of(topics))
+    async def _uncommitted_ranges(self) -> list[OffsetRange]:
+        topics = self._log.settings.kafka.topics
+        ranges = await self._log.reader.ranges(await self._log.reader.partitions_of(topics))
         return [
-            replace(part, first=max(part.first, consumed.end(part.partition, part.end)))
+            replace(part, first=max(part.first, self._log.committed.end(part.partition, part.end)))
             for part in ranges
         ]
-
-
-async def wait_for_one(running: set[asyncio.Task[None]]) -> set[asyncio.Task[None]]:
-    """Wait for one to end; a failed one ends the audit."""
-    done, left = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-    for task in done:
-        task.result()
-    return left

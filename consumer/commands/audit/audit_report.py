@@ -10,44 +10,18 @@ from dataclasses import dataclass
 from rich.table import Table
 from rich.text import Text
 
-from consumer.commands.audit.problems import ProblemList
+from consumer.commands.audit.problems import Disagreements
 from consumer.commands.audit.verdicts import PROBLEMS, AuditResult
-from consumer.commands.common.output import add_name_column, console
+from consumer.commands.common.output import add_name_column, console, position_text
 from consumer.commands.common.record_list import ListedRecord
 from consumer.commands.replay.report import said_of_times
 from consumer.contract.record import TopicPartition
 from consumer.kafka.ranges import UnreadRange
 from consumer.printable import printable
 
-SHOWN = 20
-"""ProblemList and sessions that the report names; the list that is emitted has them all."""
-
 COLUMNS = tuple(
     result for result in AuditResult if result not in {AuditResult.SUSPECT, AuditResult.UNREAD}
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Disagreement:
-    """A session that says it has ``declared`` events, of which ``stored`` are there."""
-
-    session_id: str
-    declared: int
-    stored: int
-
-
-@dataclass(frozen=True, slots=True)
-class Disagreements:
-    """How many sessions disagree with themselves, and the first of them.
-
-    ``unread`` are not among them: sessions of which the group has not read all events. Nor are
-    ``expired``: those whose first events are as old as their documents are kept.
-    """
-
-    total: int
-    first: Sequence[Disagreement]
-    unread: int = 0
-    expired: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,27 +47,6 @@ class AuditReport:
     """Records whose time lies outside of what was asked for."""
     before: int = 0
     """Offsets before the first record of that time, by the brokers' index."""
-
-    @staticmethod
-    def of(
-        problems: ProblemList,
-        letters: int,
-        unread: int,
-        disagreements: Disagreements,
-        seconds: float,
-        not_read: Sequence[UnreadRange] = (),
-    ) -> AuditReport:
-        """Collect the result of an audit; ``unread``: offsets the group has not committed."""
-        return AuditReport(
-            problems.counts,
-            {kind: problems.documents(kind) for kind in PROBLEMS},
-            list(problems.listed(SHOWN)),
-            letters,
-            unread,
-            disagreements,
-            seconds,
-            not_read,
-        )
 
     @property
     def total(self) -> Counter[AuditResult]:
@@ -131,16 +84,14 @@ def _facts(report: AuditReport) -> dict[str, object]:
         "documents": {kind.value: count for kind, count in report.documents.items()},
         "partitions": [
             {
-                "topic": partition.topic,
-                "partition": partition.partition,
+                **partition._asdict(),
                 **{result.value: counts[result] for result in COLUMNS},
             }
             for partition, counts in sorted(report.counts.items())
         ],
         "notRead": [
             {
-                "topic": part.partition.topic,
-                "partition": part.partition.partition,
+                **part.partition._asdict(),
                 "first": part.first,
                 "end": part.end,
                 "cause": part.cause,
@@ -176,7 +127,7 @@ def _print_tables(report: AuditReport) -> None:
     out.print(table)
     for problem in report.problems:
         at = problem.position
-        place = f"{printable(at.topic)}-{at.partition} @ {at.offset}"
+        place = position_text(*at)
         about = " ".join(map(printable, problem.document or ()))
         out.print(Text(f"{problem.problem}: {place}: {about}: {printable(problem.detail)}"))
     out.print(Text("\n".join(_remarks(report))))

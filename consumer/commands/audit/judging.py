@@ -1,23 +1,18 @@
-"""Looks up what should hold each record of a batch, and has it judged."""
+"""Reads parts of the log, and judges each record by the documents and dead letters of it."""
 
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import (
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Iterable,
-    Mapping,
-    Sequence,
-)
+import sqlite3
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
 from consumer.aio import Backoff
-from consumer.commands.audit.letters import DeadLetterIndex
 from consumer.commands.audit.verdicts import (
     SKIPPED,
     AuditResult,
@@ -27,28 +22,43 @@ from consumer.commands.audit.verdicts import (
     judge_repeated,
     judge_stored,
 )
+from consumer.commands.common.output import show_progress
+from consumer.commands.common.record_selection import MessageFilter, RecordSelection
+from consumer.commands.common.scratch import scratch_database
+from consumer.commands.common.selected_ranges import (
+    CommittedOffsets,
+    SelectedRanges,
+    fetch_committed_offsets,
+    select_ranges,
+)
+from consumer.contract.dead_letter import origin_of
 from consumer.contract.decode import Decoded, Tombstone, decode
 from consumer.contract.record import Record, TopicPartition
-from consumer.contract.rejection import KeyPolicy, Rejected
+from consumer.contract.rejection import KeyPolicy, Reason, Rejected
 from consumer.errors import TransientError
-from consumer.kafka.range_reader import RangeReader
-from consumer.kafka.ranges import OffsetRange
+from consumer.kafka.range_reader import RangeReader, open_range_reader
+from consumer.kafka.ranges import OffsetRange, offsets_of
 from consumer.mongo.collections import Collections
 from consumer.mongo.duplicates import Asked, LookUp, judged_session_fields
-from consumer.observability.logs import get_logger
+from consumer.mongo.session_reader import SessionReader, open_session_reader
+from consumer.mongo.store import open_store
+from consumer.settings import Settings
 from consumer.state.bson_compare import Stored
 from consumer.state.retention import FOR_EVER, Retention
 from consumer.state.writes import ActivityWrite, EventWrite, Write, plan
+from consumer.wiring import RetryPolicy, retry_until, startup_policy
+
+T = TypeVar("T")
+
+BATCHES_AT_ONCE = 3
 
 _EVEN_IF_OVER = (AuditResult.APPLIED, AuditResult.ALTERED)
 """What is said of a document that is there, though by its record's time it need not be."""
 
-T = TypeVar("T")
-
 
 @dataclass(frozen=True, slots=True)
 class JudgedRecord:
-    """A record, what it should have written (None: nothing, by policy), and its account."""
+    """A record, what it should have written (None: nothing, by policy), and what was found."""
 
     record: Record
     write: Write | Rejected | None
@@ -62,48 +72,64 @@ class JudgedRecord:
         return None if self.record.key is None else self.record.key.decode(errors="replace")
 
 
-async def answered(server: str, ask: Callable[[], Awaitable[T]], backoff: Backoff) -> T:
-    """Ask until there is an answer, for ever, as a run does that has begun.
+class DeadLetterIndex:
+    """Which records have a dead letter, and from when on that is known for certain; on disk.
 
-    What was found so far would be lost with the command.
+    Only letters of ``group`` count: another one's say what another database holds.
     """
-    attempt = 0
-    while True:
-        try:
-            return await ask()
-        except TransientError as error:
-            attempt += 1
-            get_logger().warning("waiting_for_server", server=server, cause=error.cause)
-            await asyncio.sleep(backoff.delay(attempt, random.random()))  # noqa: S311 -- jitter
 
+    def __init__(self, database: sqlite3.Connection, group: str) -> None:
+        """Keep the index in ``database``."""
+        self._database = database
+        self._group = group
+        self._complete_from_ms = 0
+        self.count = 0
+        database.execute(
+            "CREATE TABLE letters (topic TEXT, part INT, place INT, reason TEXT, "
+            "PRIMARY KEY (topic, part, place)) WITHOUT ROWID"
+        )
 
-async def over_outages(
-    server: str, read_on: Callable[[], AsyncIterator[T]], backoff: Backoff
-) -> AsyncIterator[T]:
-    """Yield all that ``read_on`` yields, calling it anew behind what came before each outage."""
-    attempt = 0
-    while True:
-        try:
-            async for item in read_on():
-                attempt = 0
-                yield item
-        except TransientError as error:
-            attempt += 1
-            get_logger().warning("waiting_for_server", server=server, cause=error.cause)
-            await asyncio.sleep(backoff.delay(attempt, random.random()))  # noqa: S311 -- jitter
-        else:
-            return
+    async def load(self, reader: RangeReader, topic: str) -> None:
+        """Read the whole topic, anew. Raises ``TransientError`` while it cannot be read."""
+        self._database.execute("DELETE FROM letters")
+        self.count, self._complete_from_ms = 0, 0
+        ranges = await reader.ranges(await reader.partitions_of([topic]))
+        firsts: dict[int, int] = {}
+        async for partition, records in reader.read(ranges):
+            firsts.setdefault(partition.partition, records[0].timestamp_ms)
+            self._add(records)
+        for part in ranges:
+            if part.first > 0:
+                # Older letters are gone; what is left begins at the first one's time.
+                begins = firsts.get(part.partition.partition, int(time.time() * 1000))
+                self._complete_from_ms = max(self._complete_from_ms, begins)
 
+    def _add(self, records: Sequence[Record]) -> None:
+        rows = []
+        for record in records:
+            info = origin_of(record.headers)
+            if info is not None and info.group == self._group:
+                # One whose reason cannot be read accounts for its record all the same.
+                rows.append((*info.origin, info.reason or Reason.UNDECODABLE))
+        self.count += len(rows)
+        self._database.executemany("INSERT OR REPLACE INTO letters VALUES (?, ?, ?, ?)", rows)
 
-async def read_through(
-    reader: RangeReader, ranges: Iterable[OffsetRange], backoff: Backoff
-) -> AsyncIterator[tuple[TopicPartition, Sequence[Record]]]:
-    """Yield the records of all ranges as ``RangeReader.read`` does, over any outage."""
-    left = {part.partition: part for part in ranges}
-    found = over_outages("Kafka", lambda: reader.read(list(left.values())), backoff)
-    async for partition, records in found:
-        yield partition, records
-        left[partition] = replace(left[partition], first=records[-1].offset + 1)
+    def find(self, record: Record) -> DeadLetterEntry:
+        """Return what is known of a record's dead letter.
+
+        A letter is younger than its record, so that letters of a record that is younger than
+        the oldest letter left cannot have expired. Where none has expired, no record's has,
+        whatever its time; a record without one may be of any time.
+        """
+        found = self._database.execute(
+            "SELECT reason FROM letters WHERE topic = ? AND part = ? AND place = ?",
+            record.position,
+        ).fetchone()
+        if found is None:
+            some_are_gone = self._complete_from_ms > 0
+            expired = some_are_gone and record.timestamp_ms < self._complete_from_ms
+            return DeadLetterEntry(None, expired)
+        return DeadLetterEntry(Reason(found[0]), expired=False)
 
 
 class RecordJudge:
@@ -115,109 +141,90 @@ class RecordJudge:
         letters: DeadLetterIndex,
         retention: Retention | None,
         max_value_bytes: int,
-        backoff: Backoff,
     ) -> None:
         """``letters`` must have been loaded; ``max_value_bytes`` is the setting."""
         self._lookup = LookUp(collections)
         self._letters = letters
         self._retention = retention
         self._max_value_bytes = max_value_bytes
-        self._backoff = backoff
 
-    async def judged(self, records: Sequence[Record]) -> list[JudgedRecord]:
-        """Judge a batch, in its order. Waits while the store cannot answer."""
-        return await answered("MongoDB", lambda: self._judged_now(records), self._backoff)
+    async def judge(self, records: Sequence[Record]) -> list[JudgedRecord]:
+        """Judge a batch, in its order. Raises ``TransientError`` where the store cannot answer."""
+        planned = [self._plan(record) for record in records]
+        expected = [one for one in planned if isinstance(one, _ExpectedDocument)]
+        sessions = await self._find_sessions(one.write for one in expected)
+        for one in expected:
+            one.sessions = sessions.get(one.write.session_id, ())
+        await self._ask(Asked(one.write, one.tell, _fields(one.write)) for one in expected)
+        return [one.judge() if isinstance(one, _ExpectedDocument) else one for one in planned]
 
-    async def _judged_now(self, records: Sequence[Record]) -> list[JudgedRecord]:
-        planned = [(record, *self._planned(record)) for record in records]
-        writes = [write for _, write, _ in planned if not isinstance(write, Rejected | None)]
-        sessions = await self._sessions(writes)
-        places = [
-            _Place(write, sessions.get(write.session_id, ()), self._letter_of(record), over=over)
-            for record, write, over in planned
-            if not isinstance(write, Rejected | None)
-        ]
-        await self._ask(Asked(place.write, place.tell, _fields(place.write)) for place in places)
-        found = iter(places)
-        return [
-            JudgedRecord(
-                record,
-                write,
-                self._without_document(record, write)
-                if isinstance(write, Rejected | None)
-                else next(found).judged(),
-            )
-            for record, write, _ in planned
-        ]
-
-    async def _ask(self, asked: Iterable[Asked]) -> None:
-        for error in await self._lookup.ask(asked):
-            raise error
-
-    async def _sessions(self, writes: Iterable[Write]) -> Mapping[str, Sequence[Stored]]:
-        """Return what is judged of the sessions of events: no more than their status."""
-        found: dict[str, list[Stored]] = {}
-
-        def collected(session_id: str) -> Asked:
-            def tell(document: Stored | None) -> None:
-                if document is not None:
-                    found.setdefault(session_id, []).append(document)
-
-            write = ActivityWrite(session_id)
-            return Asked(write, tell, judged_session_fields(write))
-
-        ids = dict.fromkeys(write.session_id for write in writes if isinstance(write, EventWrite))
-        await self._ask(map(collected, ids))
-        return found
-
-    def _letter_of(self, record: Record) -> DeadLetterEntry:
-        return self._letters.of(record.position, record.timestamp_ms)
-
-    def _without_document(self, record: Record, write: Rejected | None) -> Judgement:
-        return SKIPPED if write is None else judge_rejected(self._letter_of(record))
-
-    def _planned(self, record: Record) -> tuple[Write | Rejected | None, bool]:
-        """Return what the record writes (None: nothing, by policy), and whether that is over.
-
-        What is over was not written, or has expired, unless it was kept for longer then.
-        """
+    def _plan(self, record: Record) -> JudgedRecord | _ExpectedDocument:
+        letter = self._letters.find(record)
         # A key that differs was dead-lettered or not, as the policy was then: both are fine.
         decoded = decode(record, KeyPolicy.WARN, self._max_value_bytes)
         match decoded:
             case Rejected():
-                return decoded, False
+                return JudgedRecord(record, decoded, judge_rejected(letter))
             case Tombstone():
-                return None, False
+                return JudgedRecord(record, None, SKIPPED)
             case Decoded():
                 lifetime = FOR_EVER
                 if self._retention is not None:
                     lifetime = self._retention.lifetime(record, datetime.now(UTC))
                 write = plan(decoded.message, record, lifetime.expire_at)
-                if lifetime.over and isinstance(write, Rejected):
-                    return None, True
-                return write, lifetime.over
+                if not isinstance(write, Rejected):
+                    return _ExpectedDocument(record, write, letter, over=lifetime.over)
+                if lifetime.over:
+                    return JudgedRecord(record, None, SKIPPED)
+                return JudgedRecord(record, write, judge_rejected(letter))
+
+    async def _find_sessions(self, writes: Iterable[Write]) -> Mapping[str, Sequence[Stored]]:
+        """Return what is judged of the sessions of events: no more than their status."""
+        ids = dict.fromkeys(write.session_id for write in writes if isinstance(write, EventWrite))
+        found: dict[str, list[Stored]] = {session_id: [] for session_id in ids}
+
+        def ask(session_id: str) -> Asked:
+            def tell(document: Stored | None) -> None:
+                if document is not None:
+                    found[session_id].append(document)
+
+            write = ActivityWrite(session_id)
+            return Asked(write, tell, judged_session_fields(write))
+
+        await self._ask(map(ask, ids))
+        return found
+
+    async def _ask(self, asked: Iterable[Asked]) -> None:
+        for error in await self._lookup.ask(asked):
+            raise error
 
 
-class _Place:
-    """What is found under the identity of one write: judged as it comes, and then let go."""
+class _ExpectedDocument:
+    """What is found under the identity of one write: judged as it comes, and then let go.
+
+    ``over``: it was not written, or has expired, unless it was kept for longer then.
+    """
 
     def __init__(
-        self, write: Write, sessions: Sequence[Stored], letter: DeadLetterEntry, *, over: bool
+        self, record: Record, write: Write, letter: DeadLetterEntry, *, over: bool
     ) -> None:
         self.write = write
-        self._over = over
-        self._sessions = sessions
+        self.sessions: Sequence[Stored] = ()
+        self._record = record
         self._letter = letter
+        self._over = over
         self._found: list[Judgement] = []
 
     def tell(self, document: Stored | None) -> None:
-        self._found.append(judge_stored(self.write, document, self._sessions, self._letter))
+        self._found.append(judge_stored(self.write, document, self.sessions, self._letter))
 
-    def judged(self) -> Judgement:
-        if len(self._found) > 1:
-            return judge_repeated(self.write, len(self._found))
-        (found,) = self._found
-        return SKIPPED if self._over and found.result not in _EVEN_IF_OVER else found
+    def judge(self) -> JudgedRecord:
+        (judgement, *others) = self._found
+        if others:
+            judgement = judge_repeated(self.write, len(self._found))
+        elif self._over and judgement.result not in _EVEN_IF_OVER:
+            judgement = SKIPPED
+        return JudgedRecord(self._record, self.write, judgement)
 
 
 def _fields(write: Write) -> tuple[str, ...]:
@@ -225,3 +232,156 @@ def _fields(write: Write) -> tuple[str, ...]:
     if isinstance(write, EventWrite):
         return ()
     return tuple(sorted({*judged_session_fields(write), *write.content.keys()}))
+
+
+class LogJudge:
+    """Selects ranges of the log, reads them, and judges their records.
+
+    Once it has begun it waits for either server for ever, as a run does: what was found so far
+    would be lost with the command. ``committed``: what the group had committed before anything
+    is looked up, so that this has left its trace.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: sqlite3.Connection,
+        reader: RangeReader,
+        collections: Collections,
+        sessions: SessionReader,
+        retention: Retention | None,
+        committed: CommittedOffsets,
+    ) -> None:
+        """Keep the index of dead letters in ``database``."""
+        self.settings = settings
+        self.reader = reader
+        self.sessions = sessions
+        self.committed = committed
+        self.policy = retry_for_ever(settings)
+        self.letters = DeadLetterIndex(database, settings.kafka.group_id)
+        self._judge = RecordJudge(
+            collections, self.letters, retention, settings.kafka.max_value_bytes
+        )
+
+    async def select(self, selection: RecordSelection, now: datetime) -> SelectedRanges:
+        """Return what the selection means, and index the dead letters.
+
+        Raises ``PreconditionError`` where a server does not answer in time.
+        """
+        came_from = await retry_until(
+            "MongoDB",
+            lambda: self.sessions.came_from(selection.sessions),
+            startup_policy(self.settings),
+        )
+        topics = selection.topics or self.settings.kafka.topics
+        selected = await retry_until(
+            "Kafka",
+            lambda: select_ranges(self.reader, selection, topics, now, came_from),
+            startup_policy(self.settings),
+        )
+        dead = self.settings.dead_letters.topic
+        # What could not be read for a look at the keys is met again where it is wanted.
+        self.reader.unread.clear()
+        await retry_until("Kafka", lambda: self.letters.load(self.reader, dead), self.policy)
+        return selected
+
+    async def judge(
+        self,
+        what: str,
+        ranges: Sequence[OffsetRange],
+        record_filter: MessageFilter,
+        accept: Callable[[TopicPartition, Sequence[JudgedRecord]], None],
+    ) -> None:
+        """Judge the wanted records of the ranges; ``accept`` gets them in the order of the log.
+
+        A few batches at once, of which nothing is kept. ``what`` names it to whoever watches.
+        """
+        running: deque[tuple[TopicPartition, int, asyncio.Task[list[JudgedRecord]]]] = deque()
+        done = 0
+
+        async def finish_first() -> None:
+            nonlocal done
+            partition, offsets, task = running.popleft()
+            accept(partition, await task)
+            done += offsets
+
+        try:
+            async with show_progress(what, offsets_of(ranges), lambda: done):
+                async for partition, records in self.read(ranges):
+                    wanted = [record for record in records if record_filter.matches(record)]
+                    task = asyncio.ensure_future(self._judge_batch(wanted))
+                    running.append((partition, len(records), task))
+                    if len(running) >= BATCHES_AT_ONCE:
+                        await finish_first()
+                while running:
+                    await finish_first()
+        finally:
+            for _, _, task in running:
+                task.cancel()
+            await asyncio.gather(*(task for _, _, task in running), return_exceptions=True)
+
+    async def _judge_batch(self, records: Sequence[Record]) -> list[JudgedRecord]:
+        return await retry_until("MongoDB", lambda: self._judge.judge(records), self.policy)
+
+    async def read(
+        self, ranges: Iterable[OffsetRange]
+    ) -> AsyncIterator[tuple[TopicPartition, Sequence[Record]]]:
+        """Yield the records of all ranges as ``RangeReader.read`` does, over any outage."""
+        left = {part.partition: part for part in ranges}
+        found = read_over_outages(
+            "Kafka", lambda: self.reader.read(list(left.values())), self.policy
+        )
+        async for partition, records in found:
+            yield partition, records
+            left[partition] = replace(left[partition], first=records[-1].offset + 1)
+
+
+def retry_for_ever(settings: Settings) -> RetryPolicy:
+    """Return how long a command waits for a server once it has begun."""
+    return RetryPolicy(Backoff(settings.engine.backoff_initial, settings.engine.backoff_max))
+
+
+async def read_over_outages(
+    server: str, read_on: Callable[[], AsyncIterator[T]], policy: RetryPolicy
+) -> AsyncIterator[T]:
+    """Yield all that ``read_on`` yields, calling it anew behind what came before each outage."""
+    items = read_on()
+
+    async def read_next() -> tuple[T, ...]:
+        nonlocal items
+        try:
+            return (await anext(items),)
+        except StopAsyncIteration:
+            return ()
+        except TransientError:
+            items = read_on()
+            raise
+
+    while item := await retry_until(server, read_next, policy):
+        yield item[0]
+
+
+@asynccontextmanager
+async def open_log_judge(
+    settings: Settings, retention: Retention | None
+) -> AsyncIterator[tuple[LogJudge, sqlite3.Connection]]:
+    """Open all that is looked at, and a scratch database.
+
+    Raises ``PreconditionError`` where a server does not answer in time.
+    """
+    async with AsyncExitStack() as stack:
+        database = stack.enter_context(scratch_database())
+        reader = await retry_until(
+            "Kafka",
+            lambda: stack.enter_async_context(open_range_reader(settings.kafka)),
+            startup_policy(settings),
+        )
+        store = await stack.enter_async_context(open_store(settings.mongo))
+        sessions = await stack.enter_async_context(open_session_reader(settings.mongo))
+        committed = await retry_until(
+            "Kafka", lambda: fetch_committed_offsets(settings.kafka), startup_policy(settings)
+        )
+        judge = LogJudge(
+            settings, database, reader, store.collections, sessions, retention, committed
+        )
+        yield judge, database

@@ -1,15 +1,29 @@
-"""What an audit has found, counted in memory and listed on disk."""
+"""What an audit finds, kept on disk: problems of records, and sessions that miscount events."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 
 from consumer.commands.audit.verdicts import PROBLEMS, AuditResult, Judgement
 from consumer.commands.common.record_list import ListedRecord, RecordProblem
-from consumer.contract.record import Position, TopicPartition
+from consumer.contract.decode import Decoded, decode
+from consumer.contract.messages import EventRecorded
+from consumer.contract.record import Position, Record, TopicPartition
+from consumer.contract.rejection import KeyPolicy
+from consumer.mongo.session_reader import EndedSession, SessionReader
+from consumer.state.retention import GRACE
+from consumer.wiring import RetryPolicy, retry_until
+
+SHOWN = 20
+"""Problems and sessions that the report names; the list that is emitted has them all."""
+
+SESSIONS_AT_ONCE = 500
 
 _OF_ALTERED = (
     "result = ? AND (document, written) IN "
@@ -95,3 +109,108 @@ class ProblemList:
                 document=tuple(json.loads(document)) if document else None,
                 detail=detail,
             )
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """A session that says it has ``declared`` events, of which ``stored`` are there."""
+
+    session_id: str
+    declared: int
+    stored: int
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreements:
+    """How many sessions disagree with themselves, and the first of them.
+
+    ``unread`` are not among them: sessions of which the group has not read all events. Nor are
+    ``expired``: those whose first events are as old as their documents are kept.
+    """
+
+    total: int
+    first: Sequence[Disagreement]
+    unread: int = 0
+    expired: int = 0
+
+
+class EventCounts:
+    """The sessions whose end an audit has met, on disk; compared when it has met all."""
+
+    def __init__(
+        self, database: sqlite3.Connection, sessions: SessionReader, policy: RetryPolicy
+    ) -> None:
+        """Keep the sessions in ``database``."""
+        self._database = database
+        self._sessions = sessions
+        self._policy = policy
+        self._expired = 0
+        database.execute("CREATE TABLE ended (session TEXT PRIMARY KEY) WITHOUT ROWID")
+        database.execute(
+            "CREATE TABLE differing (session TEXT PRIMARY KEY, declared INT, stored INT) "
+            "WITHOUT ROWID"
+        )
+
+    def add(self, session_ids: Iterable[str]) -> None:
+        """Remember sessions whose events are to be counted."""
+        self._database.executemany(
+            "INSERT OR IGNORE INTO ended VALUES (?)", ((one,) for one in session_ids)
+        )
+
+    async def compare(self, now: datetime) -> bool:
+        """Compare all; tell whether any session has fewer events than it says."""
+        ended = self._database.execute("SELECT session FROM ended ORDER BY session")
+        while rows := ended.fetchmany(SESSIONS_AT_ONCE):
+            session_ids = [row[0] for row in rows]
+            found = await retry_until(
+                "MongoDB", partial(self._sessions.ended, session_ids), self._policy
+            )
+            counted = await retry_until(
+                "MongoDB", partial(self._sessions.event_counts, list(found)), self._policy
+            )
+            differing = []
+            for session_id, session in found.items():
+                stored = counted.get(session_id, 0)
+                if stored < session.declared and _may_have_expired(session, now):
+                    self._expired += 1
+                elif stored != session.declared:
+                    differing.append((session_id, session.declared, stored))
+            self._database.executemany("INSERT INTO differing VALUES (?, ?, ?)", differing)
+        fewer = "SELECT 1 FROM differing WHERE stored < declared LIMIT 1"
+        return self._database.execute(fewer).fetchone() is not None
+
+    async def excuse_by(
+        self, unread: AsyncIterator[tuple[TopicPartition, Sequence[Record]]]
+    ) -> Disagreements:
+        """Return the sessions that disagree though none of the ``unread`` records explains it."""
+        excused = 0
+        async for _, records in unread:
+            ids = {one for one in map(_session_of_event, records) if one is not None}
+            for session_id in ids:
+                excused += self._database.execute(
+                    "DELETE FROM differing WHERE session = ? AND stored < declared", (session_id,)
+                ).rowcount
+        (total,) = self._database.execute("SELECT count(*) FROM differing").fetchone()
+        first = self._database.execute("SELECT * FROM differing ORDER BY session LIMIT ?", (SHOWN,))
+        return Disagreements(total, [Disagreement(*row) for row in first], excused, self._expired)
+
+
+def _may_have_expired(session: EndedSession, now: datetime) -> bool:
+    """Tell whether events of the session's beginning may have expired before its end.
+
+    How long they are kept is what lies between its end and its expiry: the settings may say
+    something else by now. A day more, since the records' times decide, which are not known.
+    """
+    if session.expire_at is None:
+        return False
+    if session.started_at is None or session.ended_at is None:
+        return True
+    keep = session.expire_at - session.ended_at
+    return session.started_at + keep <= now + GRACE
+
+
+def _session_of_event(record: Record) -> str | None:
+    decoded = decode(record, KeyPolicy.WARN)
+    if isinstance(decoded, Decoded) and isinstance(decoded.message, EventRecorded):
+        return decoded.message.session_id
+    return None

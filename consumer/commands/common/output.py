@@ -23,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from consumer.observability.logs import get_logger
+from consumer.printable import printable
 
 REFRESH = 0.5
 """Seconds between two looks at how far a command is."""
@@ -47,6 +48,11 @@ def _plain(value: object) -> object:
     # The driver takes an object with a name like $ref for a reference; to us it is an object.
     as_document = getattr(value, "as_doc", None)
     return as_document() if as_document is not None else str(value)
+
+
+def position_text(topic: str, partition: int, offset: int) -> str:
+    """Return where a record lies, safe to print."""
+    return f"{printable(topic)}-{partition} @ {offset}"
 
 
 def add_name_column(table: Table, title: str, names: Iterable[str]) -> None:

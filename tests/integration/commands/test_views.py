@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from pydantic import SecretStr
 
 from consumer.commands.check import check_everything
-from consumer.commands.explain import explain
+from consumer.commands.explain import explain_session
 from consumer.commands.replay.request import ReplayRequest
 from consumer.commands.show import show_session
 from consumer.commands.status import show_status
@@ -88,7 +88,7 @@ async def test_everything_about_a_session_is_on_one_screen(
     await publish_conversation(empty_log, "s", 2)
     request = ReplayRequest(sessions=("s",))
     capsys.readouterr()
-    assert await explain(empty_log.settings(), request, None, as_json=True) is ExitCode.DONE
+    assert await explain_session(empty_log.settings(), request, as_json=True) is ExitCode.DONE
     found = json.loads(capsys.readouterr().out)
     home = home_of("s")
     assert found["partitions"] == [f"{topic}-{home}" for topic in sorted(empty_log.topics)]
@@ -98,13 +98,13 @@ async def test_everything_about_a_session_is_on_one_screen(
     assert [one["reason"] for one in found["deadLetters"]] == ["undecodable"]
     assert found["session"]["status"] == "completed"
     assert found["storedEvents"] == 2
-    assert await explain(empty_log.settings(), request, None, as_json=False) is ExitCode.DONE
+    assert await explain_session(empty_log.settings(), request, as_json=False) is ExitCode.DONE
     assert "event e0001" in capsys.readouterr().out
 
 
 async def test_a_session_nobody_knows_is_exit_code_1(empty_log: Log) -> None:
     request = ReplayRequest(sessions=("nobody",))
-    assert await explain(empty_log.settings(), request, None, as_json=True) is ExitCode.FOUND
+    assert await explain_session(empty_log.settings(), request, as_json=True) is ExitCode.FOUND
 
 
 async def test_a_record_that_the_group_has_not_read_yet_is_unread_and_not_missing(
@@ -119,11 +119,11 @@ async def test_a_record_that_the_group_has_not_read_yet_is_unread_and_not_missin
     await commit(empty_log, TopicPartition(topic, home), 2)
     capsys.readouterr()
     request = ReplayRequest(sessions=("s",))
-    await explain(empty_log.settings(), request, None, as_json=True)
+    await explain_session(empty_log.settings(), request, as_json=True)
     records = json.loads(capsys.readouterr().out)["records"]
     outcomes = ["applied", "missing", "unread", "duplicate", "unread"]
     assert [one["outcome"] for one in records] == outcomes
-    await explain(empty_log.settings(), request, None, as_json=False)
+    await explain_session(empty_log.settings(), request, as_json=False)
     assert "the group has not read it yet" in capsys.readouterr().out
 
 

@@ -13,10 +13,11 @@ import pytest
 from rich.console import Console
 
 from consumer.aio import Backoff
+from consumer.commands.audit.judging import LogJudge
 from consumer.commands.audit.verdicts import AuditResult
 from consumer.commands.common.record_selection import RecordSelection
 from consumer.commands.common.selected_ranges import CommittedOffsets
-from consumer.commands.explain import Explained, Explainer, _events, _paged, _sent_back
+from consumer.commands.explain import Explanation, _events, _paged, _sent_back, find_session
 from consumer.contract.dead_letter import dead_letter
 from consumer.contract.record import Record, TopicPartition
 from consumer.contract.rejection import Reason, Rejected
@@ -24,6 +25,7 @@ from consumer.contract.times import REDRIVE_TIMESTAMP
 from consumer.errors import TransientError
 from consumer.mongo.store import MongoStore
 from consumer.settings import EngineSettings, Settings
+from consumer.wiring import RetryPolicy
 from tests.adapters.mongo.applying import apply
 from tests.builders import EVENTS, LETTERS, SESSIONS, created, encoded, event
 from tests.fakes.collections import Command, MemoryCollections, not_carried_out
@@ -65,13 +67,19 @@ class World:
         place = TopicPartition(LETTERS, letter.partition)
         self.logs.records[place][-1] = replace(letter, headers=said.headers)
 
-    async def explain(self, session_id: str, **selection: Any) -> Explained:
+    async def explain(self, session_id: str, **selection: Any) -> Explanation:
         with closing(sqlite3.connect(":memory:", isolation_level=None)) as database:
-            explainer = Explainer(
-                SETTINGS, database, self.logs.reader, self.collections, self.sessions.reader, None
+            log = LogJudge(
+                SETTINGS,
+                database,
+                self.logs.reader,
+                self.collections,
+                self.sessions.reader,
+                None,
+                CommittedOffsets({}),
             )
             request = RecordSelection(sessions=(session_id,), **selection)
-            return await explainer.explained(request, CommittedOffsets({}))
+            return await find_session(log, request)
 
 
 @pytest.fixture
@@ -182,7 +190,7 @@ async def test_trouble_between_two_events_costs_none_and_repeats_none(world: Wor
     said = [encoded(event(session_id, str(number))) for number in range(5)]
     await world.apply(*[world.logs.publish(EVENTS, key, one) for one in said])
     world.sessions.fails = 3
-    events = _events(world.sessions.reader, session_id, Backoff(0.001, 0.001))
+    events = _events(world.sessions.reader, session_id, RetryPolicy(Backoff(0.001, 0.001)))
     assert [one["eventId"] async for one in events] == ["0", "1", "2", "3", "4"]
 
 
@@ -193,6 +201,6 @@ def test_what_is_longer_than_the_terminal_goes_through_a_pager(
     shown: list[str] = []
     monkeypatch.setattr("rich.pager.SystemPager.show", lambda _, content: shown.append(content))
     out = Console(force_terminal=True, height=25, file=StringIO())
-    with _paged(out, Explained("s", [], [], [], None, events)) as one:
+    with _paged(out, Explanation("s", [], [], [], None, events)) as one:
         one.print("a transcript")
     assert bool(shown) is paged

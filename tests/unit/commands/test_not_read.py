@@ -7,7 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from consumer.commands.audit.audit_report import AuditReport, Disagreements, print_audit
+from consumer.commands.audit.audit_report import AuditReport, print_audit
+from consumer.commands.audit.problems import Disagreements
 from consumer.commands.dead_letters.dead_letter_context import DeadLetterContext
 from consumer.commands.dead_letters.status_index import open_status_index
 from consumer.commands.status import GroupStatus, _print

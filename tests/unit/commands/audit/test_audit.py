@@ -12,6 +12,7 @@ import pytest
 
 from consumer.commands.audit.audit import Auditor
 from consumer.commands.audit.audit_report import AuditReport
+from consumer.commands.audit.judging import LogJudge
 from consumer.commands.audit.verdicts import AuditResult
 from consumer.commands.common.record_selection import RecordSelection
 from consumer.commands.common.selected_ranges import CommittedOffsets
@@ -38,7 +39,7 @@ class World:
         self.logs = MemoryLogs(1, SESSIONS, EVENTS, LETTERS)
         self.collections = MemoryCollections()
         self.sessions = MemorySessions(self.collections)
-        self.consumed = CommittedOffsets({})
+        self.committed = CommittedOffsets({})
 
     async def say(self, *messages: dict[str, Any], retention: Retention | None = None) -> None:
         """Publish messages and apply them."""
@@ -63,10 +64,16 @@ class World:
 
     async def audit(self, **selection: Any) -> AuditReport:
         with closing(sqlite3.connect(":memory:", isolation_level=None)) as database:
-            auditor = Auditor(
-                SETTINGS, database, self.logs.reader, self.collections, self.sessions.reader, None
+            log = LogJudge(
+                SETTINGS,
+                database,
+                self.logs.reader,
+                self.collections,
+                self.sessions.reader,
+                None,
+                self.committed,
             )
-            return await auditor.run(RecordSelection(**selection), None, self.consumed)
+            return await Auditor(log, database).run(RecordSelection(**selection))
 
 
 @pytest.fixture
@@ -171,7 +178,7 @@ async def test_events_that_the_group_has_not_read_are_no_disagreement(world: Wor
     await world.say(created(), event("s", "1"), completed("s", eventCount=3))
     world.logs.publish(EVENTS, b"s", encoded(event("s", "2")))
     world.logs.publish(EVENTS, b"s", encoded(event("s", "3")))
-    world.consumed = CommittedOffsets(
+    world.committed = CommittedOffsets(
         {TopicPartition(SESSIONS, 0): 2, TopicPartition(EVENTS, 0): 1}
     )
     counts = (await world.audit(topics=(SESSIONS,))).disagreements
@@ -182,7 +189,7 @@ async def test_events_that_the_group_has_not_read_are_no_disagreement(world: Wor
 async def test_fewer_events_are_a_disagreement_though_others_are_unread(world: World) -> None:
     await world.say(created(), event("s", "1"), completed("s", eventCount=3))
     world.logs.publish(EVENTS, b"t", encoded(event("t", "2")))
-    world.consumed = CommittedOffsets(
+    world.committed = CommittedOffsets(
         {TopicPartition(SESSIONS, 0): 2, TopicPartition(EVENTS, 0): 1}
     )
     counts = (await world.audit()).disagreements

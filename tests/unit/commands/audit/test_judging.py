@@ -13,15 +13,13 @@ import bson
 import pytest
 from bson.raw_bson import RawBSONDocument
 
-from consumer.aio import Backoff
-from consumer.commands.audit.audit_report import AuditReport, Disagreements
-from consumer.commands.audit.judging import RecordJudge
-from consumer.commands.audit.letters import DeadLetterIndex
-from consumer.commands.audit.problems import ProblemList
-from consumer.commands.audit.verdicts import AuditResult
+from consumer.commands.audit.audit_report import AuditReport
+from consumer.commands.audit.judging import DeadLetterIndex, RecordJudge
+from consumer.commands.audit.problems import Disagreements, ProblemList
+from consumer.commands.audit.verdicts import PROBLEMS, AuditResult
 from consumer.contract.dead_letter import dead_letter
 from consumer.contract.decode import MAX_VALUE_BYTES
-from consumer.contract.record import Record, TopicPartition
+from consumer.contract.record import NO_TIMESTAMP, Record, TopicPartition
 from consumer.contract.rejection import Reason, Rejected
 from consumer.mongo.store import MongoStore
 from consumer.state.bson_compare import raw_document
@@ -72,15 +70,14 @@ class Case:
         await self.letters.load(logs.reader, LETTERS)
 
     async def audited(self, *records: Record, retention: Retention | None = None) -> AuditReport:
-        judge = RecordJudge(
-            self.collections, self.letters, retention, MAX_VALUE_BYTES, Backoff(0.0, 0.0)
-        )
-        found = await judge.judged(records)
+        judge = RecordJudge(self.collections, self.letters, retention, MAX_VALUE_BYTES)
+        found = await judge.judge(records)
         self.problems.add(
             TopicPartition(EVENTS, 0), ((each.record.position, each.judgement) for each in found)
         )
         self.problems.settle_suspects()
-        return AuditReport.of(self.problems, 0, 0, Disagreements(0, []), 1.0)
+        documents = {kind: self.problems.documents(kind) for kind in PROBLEMS}
+        return AuditReport(self.problems.counts, documents, [], 0, 0, Disagreements(0, []), 1.0)
 
     def emitted(self) -> list[tuple[int, str]]:
         return [(one.position.offset, one.problem) for one in self.problems.listed()]
@@ -305,3 +302,14 @@ async def test_an_audit_reads_of_sessions_what_it_judges_and_never_too_many_at_o
     weighed.commands.clear()
     assert (await case.audited(*said)).total == {AuditResult.APPLIED: 24}
     assert max(weighed.sizes(Command.FIND_SESSIONS)) <= 4
+
+
+# --- records without a letter -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("timestamp_ms", [NO_TIMESTAMP, 0, 1_772_618_400_000])
+def test_where_no_letter_has_expired_none_was_ever_there_whatever_the_records_time(
+    case: Case, timestamp_ms: int
+) -> None:
+    letter = case.letters.find(record(event(), timestamp_ms=timestamp_ms))
+    assert (letter.reason, letter.expired) == (None, False)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from consumer.commands.audit.audit import AuditRequest, audit
+from consumer.commands.audit.audit import AuditRequest, show_audit
 from consumer.commands.common.record_selection import RecordSelection, check_selection
-from consumer.commands.explain import explain
+from consumer.commands.explain import explain_session
 from consumer.commands.show import show_session
 from consumer.errors import ExitCode, SettingsError
 from consumer.settings import Settings
@@ -35,7 +35,7 @@ async def test_an_audit_refuses_what_a_replay_refuses(
     selection: RecordSelection, said: str
 ) -> None:
     with pytest.raises(SettingsError) as refused:
-        await audit(SETTINGS, AuditRequest(selection), None)
+        await show_audit(SETTINGS, AuditRequest(selection))
     assert str(refused.value) == said
     assert refused.value.exit_code is ExitCode.USAGE
 
@@ -51,7 +51,7 @@ def test_an_audit_of_everything_needs_no_selection(selection: RecordSelection) -
 async def test_what_cannot_be_the_id_of_a_session_is_not_looked_for(session_id: str) -> None:
     said = "SESSION_ID is not the id of a session: it must be text, and not empty"
     with pytest.raises(SettingsError) as refused:
-        await explain(SETTINGS, RecordSelection(sessions=(session_id,)), None, as_json=True)
+        await explain_session(SETTINGS, RecordSelection(sessions=(session_id,)), as_json=True)
     assert str(refused.value) == said
     with pytest.raises(SettingsError) as refused:
         await show_session(SETTINGS, session_id, as_json=True)
