@@ -307,10 +307,10 @@ class RangesInReading:
         moved = False
         for partition, reached in passed.reached.items():
             if partition in passed.began_anew:
-                self._go_on(partition, self._ends[partition])
+                self.advance(partition, self._ends[partition])
             elif reached > self.left[partition]:
                 self._failing.succeeded(partition)
-                self._go_on(partition, reached)
+                self.advance(partition, reached)
             elif (end := self._client.highwater(partition)) is not None and end <= self.left[
                 partition
             ]:
@@ -339,12 +339,13 @@ class RangesInReading:
                 continue
             unread.append(given_up)
             self._again_at.pop(partition, None)
-            self._go_on(partition, given_up.end)
+            self.advance(partition, given_up.end)
             if partition in self.left:
                 self._client.seek(partition, given_up.end)
         return unread
 
-    def _go_on(self, partition: TopicPartition, offset: int) -> None:
+    def advance(self, partition: TopicPartition, offset: int) -> None:
+        """Go on at ``offset``; at the end of the range, fetch no more of the partition."""
         self.left[partition] = offset
         if offset >= self._ends[partition]:
             del self.left[partition]

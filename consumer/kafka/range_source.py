@@ -8,27 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 
 from consumer.contract.record import Record, TopicPartition
 from consumer.errors import TransientError
 from consumer.kafka.client import PartitionsError
-from consumer.kafka.lanes import (
-    Cursor,
-    Portion,
-    lanes_of,
-    next_unfinished,
-)
-from consumer.kafka.range_reader import Passed, RangeClient, passed_over
-from consumer.kafka.ranges import (
-    BEGAN_ANEW,
-    DELETED,
-    END_PATIENCE,
-    ENDS_BEFORE,
-    FailingPartitions,
-    OffsetRange,
-    RecordFilter,
-    UnreadRange,
-)
+from consumer.kafka.range_reader import Passed, RangeClient, RangesInReading, passed_over
+from consumer.kafka.ranges import DELETED, PATIENCE, OffsetRange, RecordFilter, UnreadRange
 from consumer.kafka.rate_limit import RateLimiter
 from consumer.ports import NO_HOLDS, AssignmentListener, Holds, OffsetGap, Polled, StartOffset
 
@@ -36,15 +22,7 @@ WORTH_A_SEEK = 2_000
 """So many unwanted offsets ahead are skipped by a seek; fewer are read and thrown away, since
 a seek throws away what was fetched in advance."""
 
-LEAST_OFFSETS = 10_000
-OFFSETS_PER_RECORD = 4
-"""How many offsets of a partition are looked at for one portion, where little is wanted."""
-
-KEEP_INTERVAL = 1.0
-"""Seconds between two reports of progress that no commit brings."""
-
-
-Keep = Callable[[Mapping[TopicPartition, int]], None]
+OnProgress = Callable[[Mapping[TopicPartition, int]], None]
 """Not awaited: a cancelled write could go on behind a later one, and undo it."""
 
 
@@ -56,62 +34,39 @@ class RangeSource:
         client: RangeClient,
         ranges: Sequence[OffsetRange],
         *,
-        lanes: int,
         max_batch_bytes: int,
         record_filter: RecordFilter,
-        limiter: RateLimiter,
-        keep: Keep,
+        rate_limiter: RateLimiter,
+        on_progress: OnProgress,
     ) -> None:
-        """``lanes``: how many of them, at most; twice the batches in flight are plenty.
+        """``on_progress`` is told at every commit from where each range must be read again.
 
-        With as many lanes as batches, all would wait whenever the one whose turn it is takes
-        longer than the others. ``keep`` is told from where each range would have to be read again.
-        ``unread`` grows by what of the ranges cannot be read, ever.
+        ``ends``: where each range ends, which ``Runner.run`` is to go on until. ``unread`` grows
+        by what of the ranges cannot be read, ever.
         """
         self._client = client
-        self._cursors = {part.partition: Cursor(part) for part in ranges if part.offsets}
-        self._lanes = lanes_of(self._cursors.values(), lanes)
+        self._reading = RangesInReading(client, ranges, PATIENCE)
         self._max_batch_bytes = max_batch_bytes
         self._record_filter = record_filter
-        self._limiter = limiter
-        self._keep = keep
-        self._kept = dict(self.positions)
-        self._kept_at = 0.0
-        self._turn = 0
+        self._rate_limiter = rate_limiter
+        self._on_progress = on_progress
         self._listener: AssignmentListener | None = None
-        self._failing = FailingPartitions()
-        self.unread: list[UnreadRange] = []
-        self._gaps: list[OffsetGap] = []
         self._assigned = False
         self._started = False
+        self._gone: dict[str, str] = {}
+        self._committed = dict(self._reading.left)
+        self.ends = {part.partition: part.end for part in ranges if part.offsets}
+        self.unread: list[UnreadRange] = []
 
     @property
     def positions(self) -> Mapping[TopicPartition, int]:
         """From where each range would have to be read again."""
-        return {partition: cursor.position for partition, cursor in self._cursors.items()}
-
-    @property
-    def ends(self) -> Mapping[TopicPartition, int]:
-        """Where each range ends: what ``Runner.run`` is to go on until."""
-        return {partition: cursor.part.end for partition, cursor in self._cursors.items()}
-
-    def keep(self) -> None:
-        """Report the progress now; done at every commit, and now and then."""
-        self._kept_at = asyncio.get_running_loop().time()
-        positions = dict(self.positions)
-        if positions != self._kept:
-            self._keep(positions)
-            self._kept = positions
+        return self._committed
 
     def abandon(self, topic: str, cause: str) -> None:
         """Read no more of a topic that is not there any more, or is another one by now."""
-        for cursor in self._cursors.values():
-            if cursor.part.partition.topic == topic and not cursor.finished:
-                cursor.buffer.clear()
-                cursor.buffered_bytes = 0
-                self._leave(
-                    UnreadRange(cursor.part.partition, cursor.scanned, cursor.part.end, cause)
-                )
+        # A fetch may be under way; what it brings of the topic is the last.
+        self._gone[topic] = cause
 
     # --- what the engine calls ------------------------------------------------
 
@@ -124,52 +79,47 @@ class RangeSource:
     ) -> Polled:
         """See ``Source``."""
         if not self._assigned:
-            await self._assign()
+            self._assigned = True
+            if self._listener is not None:
+                await self._listener.on_assigned(self.ends.keys())
             return Polled()
         if not self._started:
             self._started = True
             # As if committed: nothing before it is to be reported again.
-            firsts = {p: cursor.part.first for p, cursor in self._cursors.items()}
-            return Polled(starts={p: StartOffset(first, first) for p, first in firsts.items()})
-        if asyncio.get_running_loop().time() - self._kept_at >= KEEP_INTERVAL:
-            self.keep()
-        if not partitions and timeout <= 0:
-            return Polled()
-        portion = self._portion(max_records)
+            starts = {p: StartOffset(first, first) for p, first in self._committed.items()}
+            return Polled(starts=starts)
+        self._leave_gone()
         clock = asyncio.get_running_loop().time
         deadline = clock() + timeout
         while True:
-            polled = await self._step(frozenset(partitions), portion, deadline)
+            polled = await self._step(set(partitions), max_records, max(deadline - clock(), 0))
             if polled.records or polled.gaps or polled.failed or clock() >= deadline:
                 return polled
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
         """See ``Source``."""
-        self._cursors[partition].restart(offset)
+        self._reading.left[partition] = offset
         self._client.seek(partition, offset)
 
     async def commit(self, offsets: Mapping[TopicPartition, int], holds: Holds = NO_HOLDS) -> None:
         """See ``Source``. Nothing is held here."""
         del holds
-        for partition, offset in offsets.items():
-            self._cursors[partition].committed = offset
-        self.keep()
+        self._committed.update(offsets)
+        self._on_progress(self._committed)
 
     async def committed(
         self, partitions: Collection[TopicPartition]
     ) -> Mapping[TopicPartition, int | None]:
-        """See ``Source``: how far everything is done, wanted or not."""
-        positions = self.positions
-        return {partition: positions.get(partition) for partition in partitions}
+        """See ``Source``."""
+        return {partition: self._committed.get(partition) for partition in partitions}
 
     def position(self, partition: TopicPartition) -> int | None:
-        """See ``Source``."""
-        return self._cursors[partition].scanned
+        """See ``Source``: it passes over what is not wanted, too."""
+        return self._reading.left.get(partition, self.ends[partition])
 
     def highwater(self, partition: TopicPartition) -> int | None:
         """See ``Source``: reading ends at the range's end, so that is where it lags behind."""
-        cursor = self._cursors.get(partition)
-        return None if cursor is None else cursor.part.end
+        return self.ends.get(partition)
 
     def last_stable(self, partition: TopicPartition) -> int | None:
         """See ``Source``: a range ends where it ends."""
@@ -185,163 +135,95 @@ class RangeSource:
 
     # --- how ------------------------------------------------------------------
 
-    async def _assign(self) -> None:
-        self._client.assign({p: cursor.fetched for p, cursor in self._cursors.items()})
-        self._assigned = True
-        if self._listener is not None:
-            await self._listener.on_assigned(self._cursors.keys())
-
-    def _portion(self, max_records: int) -> Portion:
-        widest = max((len(lane.cursors) for lane in self._lanes), default=1)
-        return Portion(
-            self._limiter.batch_size(max_records),
-            self._max_batch_bytes // widest,
-            max(LEAST_OFFSETS, OFFSETS_PER_RECORD * max_records),
-        )
-
     async def _step(
-        self, idle: frozenset[TopicPartition], portion: Portion, deadline: float
+        self, idle: Collection[TopicPartition], max_records: int, seconds: float
     ) -> Polled:
-        """Bring the lane whose turn it is one step further; wait where there is none."""
-        gaps = self._gaps_due()
-        if gaps:
-            return Polled(gaps=gaps)
+        """Fetch once; wait at most ``seconds`` where there is nothing to fetch."""
         now = asyncio.get_running_loop().time()
-        left = max(deadline - now, 0)
-        place = next_unfinished(self._lanes, self._turn, idle)
-        if place is None:
-            await asyncio.sleep(left)
+        ready = [partition for partition in self._reading.ready(now) if partition in idle]
+        delay = self._rate_limiter.delay(now)
+        if delay or not ready:
+            await asyncio.sleep(min(delay or seconds, seconds))
             return Polled()
-        lane = self._lanes[place]
-        wanting = lane.wanting(portion)
-        if wanting:
-            polled = await self._fetch(wanting, portion, left)
-            if polled.failed:
-                self._turn = place + 1
-            return polled
-        if not lane.partitions <= idle:
-            # Its last batch is in flight. Another lane must not overtake it: the order in
-            # which batches begin is part of what a dry run predicts.
-            await asyncio.sleep(left)
+        wanted = [partition for partition in ready if self._seek_next_match(partition)]
+        if not wanted:
             return Polled()
-        pause = self._limiter.delay(now)
-        if pause:
-            await asyncio.sleep(min(pause, left))
-            return Polled()
-        self._turn = place + 1
-        taken = lane.take(portion)
-        self._limiter.take(sum(map(len, taken.values())), now)
+        limit = self._rate_limiter.batch_size(max_records)
+        try:
+            expected = {partition: self._reading.left[partition] for partition in wanted}
+            fetched = await self._client.fetch(wanted, limit, seconds)
+            passed = await passed_over(self._client, expected, fetched)
+        except PartitionsError as error:
+            return self._failed(error.failed)
+        except TransientError:
+            # What a failed fetch had taken already is dropped by the client, or by us.
+            self._reading.seek_back()
+            raise
+        taken, passed = self._take(fetched, passed)
+        self._rate_limiter.take(sum(map(len, taken.values())), now)
         if not taken:
             # Where nothing is wanted for long, the event loop must have its turn all the same.
             # Never between taking and handing out: the end would seem to be reached too early.
             await asyncio.sleep(0)
-        return Polled(taken)
+        return Polled(taken, gaps=self._advance(passed))
 
-    async def _fetch(self, cursors: Sequence[Cursor], portion: Portion, timeout: float) -> Polled:
-        reading = [cursor for cursor in cursors if not self._skipped_to_end(cursor)]
-        if not reading:
-            return Polled()
-        expected = {cursor.part.partition: cursor.fetched for cursor in reading}
-        try:
-            fetched = await self._client.fetch(list(expected), portion.records, timeout)
-            passed = await passed_over(self._client, expected, fetched)
-        except PartitionsError as error:
-            return Polled(failed=self._failed(error.failed))
-        except TransientError:
-            # What a failed fetch had taken already is dropped by the client, or by us.
-            for partition, offset in expected.items():
-                self._client.seek(partition, offset)
-            raise
-        for cursor in reading:
-            self._advance(cursor, fetched.get(cursor.part.partition), passed)
-        self._gaps += [gap for gap in passed.deleted if self._lost(gap)]
-        return Polled()
+    def _take(
+        self, fetched: Mapping[TopicPartition, Sequence[Record]], passed: Passed
+    ) -> tuple[dict[TopicPartition, list[Record]], Passed]:
+        """Return what is wanted of a fetch, and how far it reaches.
 
-    def _advance(self, cursor: Cursor, records: Sequence[Record] | None, passed: Passed) -> None:
-        partition, due = cursor.part.partition, cursor.fetched
-        if partition in passed.began_anew:
-            self._leave(UnreadRange(partition, due, cursor.part.end, BEGAN_ANEW))
-            return
-        reached = passed.reached[partition]
-        if reached > due:
-            self._failing.succeeded(partition)
-            cursor.failing = False
-        else:
-            self._look_for_the_end(cursor)
-        if records:
-            cursor.accept(records, self._record_filter.matches)
-        cursor.fetched = max(cursor.fetched, reached)
-        if cursor.fetched >= cursor.part.end:
-            self._exhaust(cursor)
+        At most ``max_batch_bytes`` (one record at least); the rest is fetched again.
+        """
+        room = self._max_batch_bytes
+        taken: dict[TopicPartition, list[Record]] = {}
+        reached = dict(passed.reached)
+        for partition in fetched.keys() - set(passed.began_anew):
+            within = self._reading.within(partition, fetched[partition])
+            for record in filter(self._record_filter.matches, within):
+                if record.size > room and taken:
+                    reached[partition] = record.offset
+                    self._client.seek(partition, record.offset)
+                    break
+                room -= record.size
+                taken.setdefault(partition, []).append(record)
+        return taken, replace(passed, reached=reached)
 
-    def _look_for_the_end(self, cursor: Cursor) -> None:
-        """Wait no longer than a moment for records behind the end of a log."""
-        log_end = self._client.highwater(cursor.part.partition)
-        if log_end is not None and log_end < cursor.part.end and log_end <= cursor.fetched:
-            self._failed({cursor.part.partition: TransientError(ENDS_BEFORE)}, END_PATIENCE)
+    def _advance(self, passed: Passed) -> list[OffsetGap]:
+        """Follow a fetch; return what was deleted of the wanted before it could be read."""
+        _, unread = self._reading.moved(passed, asyncio.get_running_loop().time())
+        gaps: list[OffsetGap] = []
+        for part in unread:
+            if part.cause == DELETED:
+                wanted = self._record_filter.next_match(part.partition, part.first)
+                if wanted is None or wanted >= part.end:
+                    continue
+                gaps.append(OffsetGap(part.partition, part.first, part.end))
+            self.unread.append(part)
+        return gaps
 
-    def _failed(
-        self, failed: Mapping[TopicPartition, TransientError], patience: float | None = None
-    ) -> dict[TopicPartition, TransientError]:
-        """Give up what cannot be read; return the partitions that are to be tried again."""
-        now = asyncio.get_running_loop().time()
-        again: dict[TopicPartition, TransientError] = {}
-        for partition, error in failed.items():
-            cursor = self._cursors[partition]
-            left = OffsetRange(partition, cursor.fetched, cursor.part.end)
-            given_up = self._failing.failed(left, error, now, patience)
-            cursor.failing = given_up is None
-            if given_up is None:
-                again[partition] = error
-            else:
-                self._leave(given_up)
-        return again
+    def _failed(self, failed: Mapping[TopicPartition, TransientError]) -> Polled:
+        """Give up what cannot be read; tell which partitions are to be tried again."""
+        given_up = self._reading.failed(failed, asyncio.get_running_loop().time())
+        self.unread += given_up
+        over = {part.partition for part in given_up}
+        return Polled(failed={p: error for p, error in failed.items() if p not in over})
 
-    def _leave(self, unread: UnreadRange) -> None:
-        """Go on behind what cannot be read."""
-        if unread not in self.unread:
-            self.unread.append(unread)
-        cursor = self._cursors[unread.partition]
-        cursor.fetched = unread.end
-        if unread.end >= cursor.part.end:
-            self._exhaust(cursor)
-        else:
-            self._client.seek(unread.partition, unread.end)
+    def _leave_gone(self) -> None:
+        for partition, position in list(self._reading.left.items()):
+            cause = self._gone.get(partition.topic)
+            if cause is not None:
+                end = self.ends[partition]
+                self.unread.append(UnreadRange(partition, position, end, cause))
+                self._reading.advance(partition, end)
 
-    def _gaps_due(self) -> list[OffsetGap]:
-        """Return, once, the gaps before which nothing is left: the engine goes on behind them."""
-        due: list[OffsetGap] = []
-        for gap in list(self._gaps):
-            buffer = self._cursors[gap.partition].buffer
-            if not buffer or buffer[0].offset >= gap.end:
-                self._gaps.remove(gap)
-                due.append(gap)
-        return due
-
-    def _lost(self, gap: OffsetGap) -> bool:
-        """Note what was deleted before it could be read; tell whether any of it was wanted."""
-        cursor = self._cursors[gap.partition]
-        end = min(gap.end, cursor.part.end)
-        wanted = self._record_filter.next_match(gap.partition, gap.first)
+    def _seek_next_match(self, partition: TopicPartition) -> bool:
+        """Seek over what is certainly not wanted; tell whether anything else is left."""
+        position, end = self._reading.left[partition], self.ends[partition]
+        wanted = self._record_filter.next_match(partition, position)
         if wanted is None or wanted >= end:
+            self._reading.advance(partition, end)
             return False
-        unread = UnreadRange(gap.partition, gap.first, end, DELETED)
-        if unread not in self.unread:
-            self.unread.append(unread)
-        return True
-
-    def _skipped_to_end(self, cursor: Cursor) -> bool:
-        """Seek over what is certainly not wanted; tell whether that is all the rest."""
-        partition = cursor.part.partition
-        wanted = self._record_filter.next_match(partition, cursor.fetched)
-        if wanted is None or wanted >= cursor.part.end:
-            self._exhaust(cursor)
-            return True
-        if wanted - cursor.fetched >= WORTH_A_SEEK:
-            cursor.fetched = wanted
+        if wanted - position >= WORTH_A_SEEK:
+            self._reading.advance(partition, wanted)
             self._client.seek(partition, wanted)
-        return False
-
-    def _exhaust(self, cursor: Cursor) -> None:
-        cursor.exhausted = True
-        self._client.pause(cursor.part.partition)
+        return True

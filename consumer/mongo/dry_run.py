@@ -6,9 +6,11 @@ record would have written in their place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import asyncio
+import hashlib
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Protocol
 
 from bson.raw_bson import RawBSONDocument
 
@@ -16,132 +18,165 @@ from consumer.mongo.collections import Collections
 from consumer.mongo.duplicates import Asked, LookUp, judged_session_fields
 from consumer.state.batch import APPLIED
 from consumer.state.bson_compare import raw_document
-from consumer.state.duplicates import classify_duplicate
-from consumer.state.outcomes import Result
+from consumer.state.duplicates import came_from, classify_duplicate, origin_of
+from consumer.state.outcomes import Outcome, Result
 from consumer.state.writes import EventWrite, Write, guard_of
 
-Identity = tuple[str, ...]
-"""What may be there once: an event, a session's creation, a session's end."""
+DIGEST_BYTES = 16
+"""Of an identity: small keys make small indexes, and no two of a trillion are likely the same."""
 
 
-class Memory(Protocol):
-    """What would have been written so far. Grows with the records: keep it on a disk."""
+class DryRunState:
+    """What a dry run would have written so far, in a scratch database: it grows with the records.
 
-    async def recall(self, identities: Collection[Identity]) -> Mapping[Identity, bytes]:
-        """Return the encoded contents that are remembered of these."""
-        ...
+    ``contradictions``: how many records differ from what a record of another partition would have
+    written in their place. Which of the two comes first is not known beforehand, so that the
+    run may end otherwise. Within a partition the first by offset always comes first.
+    """
 
-    async def remember(self, contents: Mapping[Identity, bytes]) -> None:
-        """Remember encoded contents, in the place of older ones."""
-        ...
+    def __init__(self, database: sqlite3.Connection) -> None:
+        """Keep the contents in ``database``."""
+        self._database = database
+        self.contradictions = 0
+        database.execute("CREATE TABLE dry_run (identity BLOB PRIMARY KEY, content BLOB)")
+
+    def predict(self, writes: Sequence[Write], judged: Mapping[int, Result]) -> list[Result]:
+        """Return how each write would end. ``judged`` holds results by what is stored.
+
+        Of one identity the first is applied and the others are judged by it; writes of different
+        identities commute.
+        """
+        results: list[Result] = []
+        for index, write in enumerate(writes):
+            earlier = self.content_of(write)
+            if earlier is not None:
+                result = classify_duplicate(write, earlier)
+                if result.outcome is Outcome.CONFLICT and _of_another_partition(write, earlier):
+                    self.contradictions += 1
+            elif index in judged:
+                result = judged[index]
+            else:
+                self.put(write)
+                result = APPLIED
+            results.append(result)
+        return results
+
+    def content_of(self, write: Write) -> RawBSONDocument | None:
+        """Return what would have been written in the place of a write."""
+        row = self._database.execute(
+            "SELECT content FROM dry_run WHERE identity = ?", (_digest(write),)
+        ).fetchone()
+        return None if row is None else raw_document(row[0])
+
+    def put(self, write: Write) -> None:
+        """Count the write as written, in the place of an earlier one."""
+        self._database.execute(
+            "INSERT OR REPLACE INTO dry_run VALUES (?, ?)",
+            (_digest(write), bytes(write.content.raw)),
+        )
 
 
 class DryStore:
-    """Predicts the outcomes of batches; implements ``consumer.ports.Store``.
+    """Predicts the outcomes of batches; implements ``Store`` and ``Repairer``.
 
-    Batches that touch the same session must not be under way at once. What the database
-    itself refuses for good (a validator) cannot be foreseen; ``late`` is not marked.
+    What the database itself refuses for good (a validator) cannot be foreseen; ``late`` is not
+    marked.
     """
 
-    def __init__(self, collections: Collections, memory: Memory) -> None:
-        """Read from ``collections``, remember in ``memory``."""
+    def __init__(self, collections: Collections, state: DryRunState) -> None:
+        """Read from ``collections``, predict by ``state``."""
         self._collections = collections
-        self._memory = memory
+        self._state = state
+        self._one_at_a_time = asyncio.Lock()
 
     def prepare(self, writes: Sequence[Write]) -> DryWriteBatch:
         """Start judging ``writes``, in offset order within each partition. No I/O yet."""
-        return DryWriteBatch(writes, self._collections, self._memory)
+        return DryWriteBatch(self, writes)
 
     def forget(self) -> None:
         """Nothing is remembered of sessions that a rebalance could outdate."""
+
+    async def repair(self, write: Write) -> bool:
+        """See ``Repairer``: find out whether the document would be put back."""
+        found: list[RawBSONDocument] = []
+
+        def tell(stored: RawBSONDocument | None) -> None:
+            if stored is not None and _is_taken(write, stored):
+                found.append(stored)
+
+        async with self._one_at_a_time:
+            earlier = self._state.content_of(write)
+            if earlier is None:
+                await _look_up(self._collections, [_asking(write, tell)])
+            else:
+                found.append(earlier)
+            if not any(came_from(stored, write) for stored in found):
+                return False
+            self._state.put(write)
+            return True
+
+    async def judge(self, writes: Sequence[Write]) -> list[Result]:
+        """Return one result for each write. Raises ``TransientError``: nothing is remembered then.
+
+        A stored document is judged and let go, so that no batch holds them all.
+        """
+        judged: dict[int, Result] = {}
+        asked = [_asking(one, partial(_judge, judged, at, one)) for at, one in enumerate(writes)]
+        await _look_up(self._collections, asked)
+        # One batch after the other: each is judged by all that those before it would have written.
+        async with self._one_at_a_time:
+            return await asyncio.to_thread(self._state.predict, writes, judged)
 
 
 class DryWriteBatch:
     """A batch being judged; implements ``consumer.ports.WriteBatch``."""
 
-    def __init__(self, writes: Sequence[Write], collections: Collections, memory: Memory) -> None:
+    def __init__(self, store: DryStore, writes: Sequence[Write]) -> None:
         """See ``DryStore``."""
+        self._store = store
         self._writes = writes
-        self._collections = collections
-        self._memory = memory
         self._results: list[Result] | None = None
 
     async def execute(self) -> Sequence[Result]:
         """Judge the whole batch; one result for each write, in their order.
 
-        Raises ``TransientError``: nothing is remembered then, call again after a pause.
+        Raises ``TransientError``: call again after a pause.
         """
         if self._results is None:
-            remembered, judged = await remembered_or_judged(
-                self._writes, self._collections, self._memory
-            )
-            results, applied = predict(self._writes, remembered, judged)
-            await self._memory.remember(applied)
-            self._results = results
+            self._results = await self._store.judge(self._writes)
         return self._results
 
 
-def predict(
-    writes: Sequence[Write],
-    remembered: Mapping[Identity, RawBSONDocument],
-    judged: Mapping[int, Result],
-) -> tuple[list[Result], dict[Identity, bytes]]:
-    """Return how each write would end, and the contents that would be new. Pure.
-
-    ``remembered`` would have been written earlier; ``judged`` holds results by what is stored.
-    One after the other is the same as all at once: of one identity the first is applied and
-    the others are judged by it, and writes of different identities commute.
-    """
-    results: list[Result] = []
-    taken = dict(remembered)
-    applied: dict[Identity, bytes] = {}
-    for index, write in enumerate(writes):
-        stored = taken.get(write.identity)
-        if stored is not None:
-            results.append(classify_duplicate(write, stored))
-        elif index in judged:
-            results.append(judged[index])
-        else:
-            taken[write.identity] = write.content
-            applied[write.identity] = bytes(write.content.raw)
-            results.append(APPLIED)
-    return results, applied
+async def _look_up(collections: Collections, asked: Sequence[Asked]) -> None:
+    errors = await LookUp(collections).ask(asked)
+    if errors:
+        raise errors[0]
 
 
-async def remembered_or_judged(
-    writes: Sequence[Write], collections: Collections, memory: Memory
-) -> tuple[dict[Identity, RawBSONDocument], dict[int, Result]]:
-    """Return what is remembered of the writes' identities, and the results by what is stored.
-
-    A stored document is judged and let go, so that no batch holds them all.
-    Raises ``TransientError``.
-    """
-    remembered = await memory.recall({write.identity for write in writes})
-    judged: dict[int, Result] = {}
-    asked = [
-        asking(write, partial(_judged, judged, index, write))
-        for index, write in enumerate(writes)
-        if write.identity not in remembered
-    ]
-    troubles = await LookUp(collections).ask(asked)
-    if troubles:
-        raise troubles[0]
-    return {identity: raw_document(content) for identity, content in remembered.items()}, judged
-
-
-def asking(write: Write, tell: Callable[[RawBSONDocument | None], None]) -> Asked:
+def _asking(write: Write, tell: Callable[[RawBSONDocument | None], None]) -> Asked:
     """Ask for what a write is judged by."""
     fields = () if isinstance(write, EventWrite) else judged_session_fields(write)
     return Asked(write, tell, fields)
 
 
-def is_taken(write: Write, stored: RawBSONDocument) -> bool:
+def _is_taken(write: Write, stored: RawBSONDocument) -> bool:
     """A session may be there without its creation, or without its end: a stub, an open one."""
     return isinstance(write, EventWrite) or not guard_of(write).holds(stored)
 
 
-def _judged(
+def _judge(
     results: dict[int, Result], index: int, write: Write, stored: RawBSONDocument | None
 ) -> None:
-    if stored is not None and is_taken(write, stored):
+    if stored is not None and _is_taken(write, stored):
         results[index] = classify_duplicate(write, stored)
+
+
+def _of_another_partition(write: Write, earlier: RawBSONDocument) -> bool:
+    origin, position = origin_of(earlier, write), write.position
+    return origin is not None and origin[:2] != (position.topic, position.partition)
+
+
+def _digest(write: Write) -> bytes:
+    """Ids hold no NUL, so it separates the parts."""
+    identity = "\0".join(write.identity).encode()
+    return hashlib.blake2b(identity, digest_size=DIGEST_BYTES).digest()

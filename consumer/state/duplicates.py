@@ -7,6 +7,7 @@ from typing import assert_never
 
 from bson.raw_bson import RawBSONDocument
 
+from consumer.contract.record import Position
 from consumer.contract.rejection import Reason, Rejected
 from consumer.state.bson_compare import differing_fields, same_but_for_id
 from consumer.state.outcomes import Outcome, Result
@@ -66,12 +67,22 @@ def compared_fields(write: Write) -> tuple[str, ...]:
 
 
 def came_from(stored: RawBSONDocument, write: Write) -> bool:
-    """Tell whether this very record wrote the document; an older writer may have left no origin."""
+    """Tell whether this very record wrote the document."""
+    return origin_of(stored, write) == tuple(write.position)
+
+
+def origin_of(stored: RawBSONDocument, write: Write) -> tuple[object, ...] | None:
+    """Return topic, partition and offset of the record that wrote the document's part.
+
+    None where it names no record: an older writer may have left no origin.
+    """
     origin = _origin(stored, _content_of(write))
-    if origin is None:
-        return False
-    position = (origin.get("topic"), origin.get("partition"), origin.get("offset"))
-    return position == write.position
+    return None if origin is None else tuple(origin.get(name) for name in Position._fields)
+
+
+def origin_field(write: Write) -> str:
+    """Return the field in which a document names the record that wrote the write's part."""
+    return _content_of(write).origin
 
 
 def _content_of(write: Write) -> ComparedFields:

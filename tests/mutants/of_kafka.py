@@ -86,7 +86,7 @@ MUTANTS = (
             "tests/unit/kafka/test_fetch_results.py::"
             "test_headers_count_for_what_one_fetch_hands_out",
             "tests/unit/kafka/test_source.py::test_headers_count_for_what_a_batch_may_have",
-            "tests/unit/kafka/test_lanes.py::test_headers_count_for_a_portion_too",
+            "tests/unit/kafka/test_range_source.py::test_headers_count_for_what_is_read_at_once",
             "tests/unit/engine/test_pipeline.py::"
             "test_dead_letters_with_heavy_headers_go_in_smaller_portions",
         ),

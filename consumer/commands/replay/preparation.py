@@ -11,7 +11,6 @@ from pathlib import Path
 from consumer.commands.common.record_list import ListedRecords, open_record_list
 from consumer.commands.common.scratch import scratch_database
 from consumer.commands.common.selected_ranges import SelectedRanges, select_ranges
-from consumer.commands.replay.remembered import Remembered
 from consumer.commands.replay.request import ReplayRequest, selection_facts
 from consumer.commands.replay.state_file import Progress, StateFile
 from consumer.contract.dead_letter import DeadLetter
@@ -22,8 +21,8 @@ from consumer.kafka.range_reader import RangeReader, open_range_reader
 from consumer.kafka.ranges import OffsetRange
 from consumer.kafka.topic_ids import Operation, TopicIds
 from consumer.mongo.driver import MongoCollections
-from consumer.mongo.dry_run import DryStore
-from consumer.mongo.restoring import DryRestorer, MongoRestorer, RestoringStore
+from consumer.mongo.dry_run import DryRunState, DryStore
+from consumer.mongo.repair import MongoRepairer, Repairer, RepairingStore
 from consumer.mongo.session_reader import open_session_reader
 from consumer.mongo.store import open_store
 from consumer.ports import DeadLetters, Store
@@ -44,7 +43,8 @@ class Prepared:
     selected: SelectedRanges
     listed: ListedRecords | None
     store: Store
-    restoring: RestoringStore | None
+    repairing: RepairingStore | None
+    dry_run: DryRunState | None
     dead_letters: DeadLetters
     state: StateFile | None
 
@@ -87,8 +87,8 @@ async def prepared(settings: Settings, request: ReplayRequest, stack: AsyncExitS
         # At once: that it cannot be written must not turn out after the first hour.
         state.save(whole)
     letters = await _letters(settings, request, stack)
-    store, restoring = await _store(settings, request, listed, stack)
-    return Prepared(reader, ids, whole, selected, listed, store, restoring, letters, state)
+    store, repairing, dry_run = await _store(settings, request, listed, stack)
+    return Prepared(reader, ids, whole, selected, listed, store, repairing, dry_run, letters, state)
 
 
 def _load_list(request: ReplayRequest, stack: AsyncExitStack) -> ListedRecords:
@@ -178,24 +178,20 @@ async def _reached(collections: MongoCollections) -> None:
 
 async def _store(
     settings: Settings, request: ReplayRequest, listed: ListedRecords | None, stack: AsyncExitStack
-) -> tuple[Store, RestoringStore | None]:
+) -> tuple[Store, RepairingStore | None, DryRunState | None]:
     opened = await stack.enter_async_context(open_store(settings.mongo))
     store: Store = opened
+    repairer: Repairer = MongoRepairer(opened.client, settings.mongo)
+    state: DryRunState | None = None
     if request.dry_run:
         # No index is made or asked for: a database may be tried that is not there yet.
         collections = MongoCollections(opened.client, settings.mongo)
         await retry_until("MongoDB", lambda: _reached(collections), startup_policy(settings))
-        memory = Remembered(stack.enter_context(scratch_database()))
-        store = DryStore(collections, memory)
+        state = DryRunState(stack.enter_context(scratch_database()))
+        store = repairer = DryStore(collections, state)
     else:
         await retry_until("MongoDB", opened.run_preflight, startup_policy(settings))
     if listed is None or not request.repair:
-        return store, None
-    restoring = RestoringStore(
-        store,
-        DryRestorer(collections, memory)
-        if request.dry_run
-        else MongoRestorer(opened.client, settings.mongo),
-        listed.altered,
-    )
-    return restoring, restoring
+        return store, None, state
+    repairing = RepairingStore(store, repairer, listed.altered)
+    return repairing, repairing, state

@@ -13,7 +13,6 @@ from consumer.commands.common.output import show_progress
 from consumer.commands.common.record_list import ListedRecords
 from consumer.commands.common.record_selection import MessageFilter, filter_of
 from consumer.commands.replay.observer import ReplayObserver
-from consumer.commands.replay.ordering import OrderedPipeline, OrderedStore
 from consumer.commands.replay.preparation import Prepared, prepared
 from consumer.commands.replay.report import Report, print_report
 from consumer.commands.replay.request import ReplayRequest, check_request
@@ -21,7 +20,7 @@ from consumer.commands.replay.state_file import Progress
 from consumer.commands.replay.tally import Tally
 from consumer.contract.record import TopicPartition
 from consumer.engine.breaker import Breaker, BreakerLimits
-from consumer.engine.pipeline import Planner
+from consumer.engine.pipeline import Pipeline, Planner
 from consumer.engine.runner import EngineConfig, Runner, StopReason
 from consumer.errors import ExitCode, TransientError
 from consumer.kafka.codecs import check_codecs
@@ -42,9 +41,6 @@ from consumer.wiring import (
     build_planner,
     dead_letter_builder,
 )
-
-LANES_PER_WORKER = 2
-"""So that the lane whose turn it is has nearly always ended its last batch."""
 
 TOPICS_INTERVAL = 10.0
 """Seconds between two looks whether the topics are still the same."""
@@ -110,7 +106,6 @@ async def _run(
             lambda: _done(whole.ranges, dict(whole.positions) | dict(source.positions)),
         ):
             end = await supervise(runner.run(stop, source.ends), {"topics": topics.watch(source)})
-            source.keep()
         get_logger().info("replay_ended", end=end.value)
         drained = end is not StopReason.DEADLINE
     positions = dict(whole.positions) | dict(source.positions)
@@ -126,7 +121,7 @@ async def _run(
         tally=tally,
         seconds=asyncio.get_running_loop().time() - begun,
         dead_letters=letters,
-        restored=opened.restoring.restored if opened.restoring else 0,
+        restored=opened.repairing.repaired if opened.repairing else 0,
         left_out=opened.listed.left_out if opened.listed else 0,
         repeated=opened.listed.repeated if opened.listed else 0,
         not_found=_not_found(opened, left, tally, finished=finished),
@@ -141,6 +136,7 @@ async def _run(
         ],
         outside=record_filter.outside if isinstance(record_filter, MessageFilter) else 0,
         before=opened.selected.before,
+        contradictions=opened.dry_run.contradictions if opened.dry_run else 0,
     )
 
 
@@ -205,7 +201,7 @@ def _source(
 ) -> RangeSource:
     state, whole = opened.state, opened.whole
 
-    def keep(positions: Mapping[TopicPartition, int]) -> None:
+    def on_progress(positions: Mapping[TopicPartition, int]) -> None:
         if state is not None:
             unread = [*whole.unread, *source.unread]
             reached = dict(whole.positions) | dict(positions)
@@ -214,11 +210,10 @@ def _source(
     source = RangeSource(
         opened.reader.client,
         left,
-        lanes=LANES_PER_WORKER * _workers(settings, request),
         max_batch_bytes=settings.engine.max_batch_bytes,
         record_filter=record_filter,
-        limiter=RateLimiter(request.rate),
-        keep=keep,
+        rate_limiter=RateLimiter(request.rate),
+        on_progress=on_progress,
     )
     return source
 
@@ -240,10 +235,9 @@ def _runner(
     observer = ReplayObserver(tally)
     breaker = Breaker(NEVER_HOLDS)
     backoff = Backoff(engine.backoff_initial, engine.backoff_max)
-    store = OrderedStore(opened.store)
-    pipeline = OrderedPipeline(
+    pipeline = Pipeline(
         planner=planner,
-        store=store,
+        store=opened.store,
         dead_letters=opened.dead_letters,
         letter=dead_letter_builder(settings),
         breaker=breaker,
@@ -253,7 +247,7 @@ def _runner(
     )
     return Runner(
         source=source,
-        store=store,
+        store=opened.store,
         pipeline=pipeline,
         breaker=breaker,
         backoff=backoff,

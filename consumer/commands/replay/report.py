@@ -66,6 +66,9 @@ class Report:
     unread: Sequence[UnreadRange] = ()
     outside: int = 0
     """Records that were read, and whose time lies outside of what was asked for."""
+    contradictions: int = 0
+    """Of a dry run: records that contradict one of another partition, of which either may come
+    first when it is run."""
     before: int = 0
     """Offsets before the first record of that time, by the brokers' index."""
 
@@ -121,6 +124,7 @@ def _facts(report: Report) -> dict[str, object]:
             }
             for part in report.unread
         ],
+        "contradictions": report.contradictions,
         "outside_times": report.outside,
         "before_times": report.before,
         "seconds": round(report.seconds, 3),
@@ -177,18 +181,13 @@ def _cells(ends: Ends, columns: Mapping[str, Sequence[Outcome]]) -> list[str]:
 def _remarks(report: Report, total: Ends) -> Iterable[str]:
     if total.reasons:
         yield _of_letters(report, total)
-    put_back = "would be put back" if report.dry_run else "put back"
-    if report.restored:
-        yield f"{_of(report.restored, 'altered document')} {put_back}"
-    if report.left_out:
-        yield f"{_of(report.left_out, 'altered document')} left as found: --repair restores them"
-    if report.repeated:
+    if report.contradictions:
         yield (
-            f"{_of(report.repeated, 'listed record')} left out whose document is there more than "
-            "once: delete all but one of each by hand"
+            f"may differ: {_of(report.contradictions, 'record')} of other content than a record "
+            "of another partition about the same; which of them is applied depends on which "
+            "comes first"
         )
-    if report.not_found:
-        yield f"{_of(report.not_found, 'listed record')} not in the topics any more"
+    yield from _of_list(report)
     if report.deleted_unread:
         lost = _of(report.deleted_unread, "offset")
         yield f"{lost} deleted by the brokers before they could be read"
@@ -205,6 +204,21 @@ def _remarks(report: Report, total: Ends) -> Iterable[str]:
         yield f"interrupted: {_of(left, 'offset')} left"
     rate = total.records / report.seconds if report.seconds else 0
     yield f"{_of(total.records, 'record')} in {report.seconds:.1f} s, {rate:,.0f} a second"
+
+
+def _of_list(report: Report) -> Iterable[str]:
+    put_back = "would be put back" if report.dry_run else "put back"
+    if report.restored:
+        yield f"{_of(report.restored, 'altered document')} {put_back}"
+    if report.left_out:
+        yield f"{_of(report.left_out, 'altered document')} left as found: --repair restores them"
+    if report.repeated:
+        yield (
+            f"{_of(report.repeated, 'listed record')} left out whose document is there more than "
+            "once: delete all but one of each by hand"
+        )
+    if report.not_found:
+        yield f"{_of(report.not_found, 'listed record')} not in the topics any more"
 
 
 def said_of_times(outside: int, before: int) -> Iterable[str]:

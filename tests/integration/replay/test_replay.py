@@ -46,7 +46,8 @@ def ends(report: Report) -> dict[Any, Any]:
 # --- everything -------------------------------------------------------------------------
 
 
-async def test_a_rebuild_in_another_database_leaves_the_same_documents(log: Log) -> None:
+async def test_a_rebuild_in_another_database_leaves_the_same_documents(tidy_log: Log) -> None:
+    log = tidy_log
     first = await log.replay(EVERYTHING, "a")
     second = await log.replay(EVERYTHING, "b")
     assert first.complete
@@ -56,15 +57,26 @@ async def test_a_rebuild_in_another_database_leaves_the_same_documents(log: Log)
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-async def test_a_dry_run_predicts_exactly_what_the_next_run_does(log: Log, workers: int) -> None:
+async def test_a_dry_run_predicts_exactly_what_the_next_run_does(
+    tidy_log: Log, workers: int
+) -> None:
+    log = tidy_log
     # Some of the log is applied already, so that every answer is possible.
     await log.replay(ReplayRequest(to_offset=40))
     said = await log.replay(ReplayRequest(everything=True, dry_run=True, workers=workers))
     before = documents(log.uri, f"{log.name}-a")
     done = await log.replay(ReplayRequest(everything=True, workers=workers))
     assert ends(done) == ends(said)
+    assert said.contradictions == 0
     assert before != documents(log.uri, f"{log.name}-a")
     assert set(done.tally.total.outcomes) == set(Outcome)
+
+
+async def test_a_dry_run_says_that_partitions_contradict_each_other(log: Log) -> None:
+    said = await log.replay(ReplayRequest(everything=True, dry_run=True))
+    done = await log.replay(EVERYTHING)
+    assert said.contradictions > 0
+    assert said.tally.total.records == done.tally.total.records == len(log.records)
 
 
 async def test_a_dry_run_writes_nothing_anywhere(log: Log) -> None:

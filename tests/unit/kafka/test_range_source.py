@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from random import Random
 from typing import cast
 
@@ -13,7 +14,7 @@ import pytest
 from consumer.commands.common.record_selection import MessageFilter
 from consumer.contract.record import Record, TopicPartition
 from consumer.errors import TransientError, UndecodableError
-from consumer.kafka import range_source
+from consumer.kafka import range_reader
 from consumer.kafka.client import PartitionsError
 from consumer.kafka.range_reader import RangeClient
 from consumer.kafka.range_source import WORTH_A_SEEK, RangeSource
@@ -170,8 +171,8 @@ class Reading:
         client: FakeClient,
         *ranges: OffsetRange,
         record_filter: RecordFilter | None = None,
-        lanes: int = 1,
         rate: float | None = None,
+        max_batch_bytes: int = 1_000_000,
     ) -> None:
         self.kept: list[dict[TopicPartition, int]] = []
         self.gaps: list[OffsetGap] = []
@@ -179,11 +180,10 @@ class Reading:
         self.source = RangeSource(
             cast("RangeClient", client),
             ranges,
-            lanes=lanes,
-            max_batch_bytes=1_000_000,
+            max_batch_bytes=max_batch_bytes,
             record_filter=record_filter or MessageFilter(),
-            limiter=RateLimiter(rate),
-            keep=self._keep,
+            rate_limiter=RateLimiter(rate),
+            on_progress=self._keep,
         )
         self.listener = Listener()
         self.source.listen(self.listener)
@@ -286,7 +286,7 @@ async def test_records_are_kept_when_it_cannot_be_asked_what_made_a_hole() -> No
 
 async def test_a_topic_that_was_made_again_is_not_read_on() -> None:
     client = FakeClient({P0: range(40), P1: range(40)})
-    reading = Reading(client, OffsetRange(P0, 20, 40), OffsetRange(P1, 0, 40), lanes=2)
+    reading = Reading(client, OffsetRange(P0, 20, 40), OffsetRange(P1, 0, 40))
     await reading.begin()
     client.positions[P0] = 0
     assert await reading.rest() == {1: list(range(40))}
@@ -304,20 +304,6 @@ async def test_what_is_deleted_is_told_though_no_record_comes_to_tell_of_it(
     assert await reading.all() == ({0: list(range(40, 60))} if beginning == 40 else {})
     assert reading.gaps == [OffsetGap(P0, 5, beginning)]
     assert reading.source.unread == [UnreadRange(P0, 5, beginning, DELETED)]
-
-
-@pytest.mark.reliability("F48")
-async def test_a_gap_is_told_when_all_records_before_it_are_handed_out() -> None:
-    client = FakeClient({P0: range(7)})
-    reading = Reading(client, OffsetRange(P0, 0, 60))
-    await reading.begin()
-    assert await reading.poll(timeout=AT_ONCE) == {}
-    client.log[P0] = [Record(*P0, offset, 0, b"k", b"v") for offset in range(40, 60)]
-    client.ends[P0], client.beginning, client.moves_on_in_silence = 60, 40, True
-    assert await reading.poll() == {0: [*range(7), 40, 41, 42]}
-    assert reading.gaps == []
-    assert await reading.rest() == {0: list(range(43, 60))}
-    assert reading.gaps == [OffsetGap(P0, 7, 40)]
 
 
 @pytest.mark.reliability("F48")
@@ -342,7 +328,7 @@ async def test_what_nobody_wanted_is_not_missed() -> None:
 async def test_a_log_that_ends_before_its_range_ends_the_reading(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(range_source, "END_PATIENCE", 0.0)
+    monkeypatch.setattr(range_reader, "END_PATIENCE", 0.0)
     client = FakeClient({P0: range(30)})
     reading = Reading(client, OffsetRange(P0, 10, 50))
     assert await reading.all() == {0: list(range(10, 30))}
@@ -353,7 +339,7 @@ async def test_a_log_that_ends_before_its_range_ends_the_reading(
 async def test_a_batch_that_cannot_be_decoded_is_named_and_read_over() -> None:
     client = FakeClient({P0: range(40), P1: range(40)})
     client.undecodable[P0] = range(10, 17)
-    reading = Reading(client, OffsetRange(P0, 0, 40), OffsetRange(P1, 0, 40), lanes=2)
+    reading = Reading(client, OffsetRange(P0, 0, 40), OffsetRange(P1, 0, 40))
     good = [*range(10), *range(17, 40)]
     assert await reading.all() == {0: good, 1: list(range(40))}
     assert reading.source.unread == [UnreadRange(P0, 10, 17, "CorruptRecord")]
@@ -378,7 +364,7 @@ async def test_a_batch_that_was_spoilt_on_its_way_is_read_after_all() -> None:
 async def test_a_partition_that_is_refused_keeps_no_other_from_being_read() -> None:
     client = FakeClient({P0: range(40), P1: range(40)})
     client.refused[P0] = TransientError("KafkaStorageError")
-    reading = Reading(client, OffsetRange(P0, 0, 40), OffsetRange(P1, 0, 40), lanes=2)
+    reading = Reading(client, OffsetRange(P0, 0, 40), OffsetRange(P1, 0, 40))
     await reading.begin()
     found: list[int] = []
     while (reading.source.position(P1) or 0) < 40:
@@ -389,30 +375,57 @@ async def test_a_partition_that_is_refused_keeps_no_other_from_being_read() -> N
     assert reading.source.unread == []
 
 
-async def test_what_is_not_wanted_is_left_out_and_its_progress_kept() -> None:
+async def test_what_is_not_wanted_is_left_out_and_passed() -> None:
     client = FakeClient({P0: range(30_000)})
     reading = Reading(client, OffsetRange(P0, 0, 30_000), record_filter=Only([15_000]))
     await reading.begin()
     assert await reading.poll() == {0: [15_000]}
-    reading.source.keep()
-    assert reading.kept[-1] == {P0: 15_000}
-    await reading.source.commit({P0: 15_001})
-    assert reading.kept[-1] == {P0: 20_000}
+    assert reading.source.position(P0) == 15_010
     while not (reading.source.position(P0) or 0) >= 30_000:
         assert await reading.poll(timeout=AT_ONCE) == {}
-    reading.source.keep()
-    assert reading.kept[-1] == {P0: 30_000}
-    assert await reading.source.committed([P0]) == {P0: 30_000}
 
 
-async def test_records_in_flight_are_not_yet_progress() -> None:
+async def test_progress_is_what_is_committed() -> None:
     client = FakeClient({P0: range(20)})
     reading = Reading(client, OffsetRange(P0, 0, 20))
     await reading.begin()
     await reading.poll()
     assert reading.source.positions == {P0: 0}
     await reading.source.commit({P0: 10})
-    assert reading.source.positions == {P0: 10}
+    assert reading.source.positions == await reading.source.committed([P0]) == {P0: 10}
+    assert reading.kept == [{P0: 10}]
+
+
+async def test_what_is_in_flight_is_not_read_on() -> None:
+    client = FakeClient({P0: range(40), P1: range(40)})
+    reading = Reading(client, OffsetRange(P0, 0, 40), OffsetRange(P1, 0, 40))
+    await reading.begin()
+    assert await reading.poll(idle=[P1]) == {1: list(range(10))}
+    assert await reading.poll(idle=(), timeout=AT_ONCE) == {}
+    assert await reading.poll(idle=[P0]) == {0: list(range(10))}
+
+
+async def test_a_batch_is_bounded_in_bytes_and_has_one_record_at_least() -> None:
+    client = FakeClient({P0: range(20), P1: range(20)})
+    size = client.log[P0][0].size
+    for bound, count in ((1, 1), (3 * size, 3)):
+        reading = Reading(
+            client, OffsetRange(P0, 0, 20), OffsetRange(P1, 0, 20), max_batch_bytes=bound
+        )
+        await reading.begin()
+        first = await reading.poll()
+        assert sum(map(len, first.values())) == count
+        rest = await reading.rest()
+        assert [first.get(n, []) + rest[n] for n in (0, 1)] == [list(range(20))] * 2
+
+
+@pytest.mark.reliability("F70")
+async def test_headers_count_for_what_is_read_at_once() -> None:
+    client = FakeClient({P0: range(5)})
+    client.log[P0] = [replace(one, headers=(("h", b"x" * 4_000),)) for one in client.log[P0]]
+    reading = Reading(client, OffsetRange(P0, 0, 5), max_batch_bytes=10_000)
+    await reading.begin()
+    assert await reading.poll() == {0: [0, 1]}
 
 
 async def test_single_records_far_apart_are_sought() -> None:
@@ -430,25 +443,6 @@ async def test_behind_the_last_wanted_record_nothing_is_fetched() -> None:
     await reading.all()
     assert client.fetched <= 10
     assert reading.source.position(P0) == 100_000
-
-
-async def test_a_lane_waits_while_its_last_batch_is_in_flight() -> None:
-    client = FakeClient({P0: range(40)})
-    reading = Reading(client, OffsetRange(P0, 0, 40))
-    await reading.begin()
-    assert await reading.poll() == {0: list(range(10))}
-    assert await reading.poll(idle=(), timeout=AT_ONCE) == {}
-    assert await reading.poll() == {0: list(range(10, 20))}
-
-
-async def test_no_lane_overtakes_another() -> None:
-    client = FakeClient({P0: range(40), P1: range(40)})
-    reading = Reading(client, OffsetRange(P0, 0, 40), OffsetRange(P1, 0, 40), lanes=2)
-    await reading.begin()
-    assert list(await reading.poll()) == [0]
-    assert list(await reading.poll()) == [1]
-    assert await reading.poll(idle=[P1], timeout=AT_ONCE) == {}
-    assert list(await reading.poll(idle=[P0])) == [0]
 
 
 async def test_a_rate_makes_batches_small_and_spaces_them() -> None:
@@ -530,9 +524,9 @@ async def test_whatever_becomes_of_a_log_each_offset_is_read_or_named(
 async def test_of_a_topic_that_is_gone_nothing_more_is_waited_for() -> None:
     other = TopicPartition("u", 1)
     client = FakeClient({P0: range(40), other: range(40)})
-    reading = Reading(client, OffsetRange(P0, 0, 40), OffsetRange(other, 0, 40), lanes=2)
+    reading = Reading(client, OffsetRange(P0, 0, 40), OffsetRange(other, 0, 40))
     await reading.begin()
-    assert await reading.poll() == {0: list(range(10))}
+    assert await reading.poll([P0]) == {0: list(range(10))}
     reading.source.abandon("t", TOPIC_GONE)
     assert await reading.rest() == {1: list(range(40))}
     assert reading.source.unread == [UnreadRange(P0, 10, 40, TOPIC_GONE)]

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from random import Random
 
 import pytest
 
+from consumer.commands.common.scratch import scratch_database
 from consumer.contract.messages import Message
 from consumer.errors import TransientError
-from consumer.mongo.dry_run import DryStore
+from consumer.mongo.dry_run import DryRunState, DryStore
 from consumer.mongo.store import MongoStore
 from consumer.state.outcomes import Outcome, Result
 from consumer.state.writes import Write
 from tests.fakes.collections import Command, MemoryCollections, not_carried_out
-from tests.fakes.memory import MemoryOfDicts
 from tests.unit.state.builders import at, completed, created, event, failed, record, write
 
 
@@ -58,51 +60,121 @@ async def results(store: MongoStore | DryStore, parts: Sequence[Sequence[Write]]
     return [result for part in parts for result in await store.prepare(part).execute()]
 
 
+@pytest.fixture
+def state() -> Iterator[DryRunState]:
+    with scratch_database() as database:
+        yield DryRunState(database)
+
+
 @pytest.mark.parametrize("round_", range(60))
-async def test_the_prediction_is_what_happens(rng: Random, round_: int) -> None:
+async def test_the_prediction_is_what_happens_in_the_same_order(
+    rng: Random, round_: int, state: DryRunState
+) -> None:
     collections = MemoryCollections()
     store = MongoStore(collections)
     before = random_writes(rng, 40)
     await results(store, batches(rng, before))
     # Some of it is replayed, some is new.
     replayed = sorted(rng.sample(before, 20) + random_writes(rng, 60), key=lambda _: rng.random())
-    predicted = await results(DryStore(collections, MemoryOfDicts()), batches(rng, replayed))
+    predicted = await results(DryStore(collections, state), batches(rng, replayed))
     happened = await results(store, batches(rng, replayed))
     assert predicted == [Result(result.outcome, result.rejected) for result in happened]
     assert {result.outcome for result in happened} >= {Outcome.APPLIED, Outcome.CONFLICT}
 
 
-async def test_nothing_is_written() -> None:
+def any_order(rng: Random, writes: Sequence[Write]) -> list[Write]:
+    """The records in another order, in which each partition's are in theirs."""
+    waiting: dict[int, list[Write]] = {}
+    for one in writes:
+        waiting.setdefault(one.position.partition, []).append(one)
+    order = []
+    while waiting:
+        partition = rng.choice(list(waiting))
+        order.append(waiting[partition].pop(0))
+        if not waiting[partition]:
+            del waiting[partition]
+    return order
+
+
+@pytest.mark.parametrize("round_", range(60))
+async def test_where_partitions_do_not_contradict_each_other_no_order_changes_what_was_predicted(
+    rng: Random, round_: int, state: DryRunState
+) -> None:
+    # Most identities have their records in one partition; some have them in both.
+    strays = rng.choice([0, 0, 0.05])
+    writes = []
+    for offset in range(80):
+        message = random_message(rng)
+        partition = sum(message.session_id.encode()) % 2
+        partition = 1 - partition if rng.random() < strays else partition
+        writes.append(write(message, record(offset, partition=partition)))
+    predicted = await results(DryStore(MemoryCollections(), state), batches(rng, writes))
+    store, other_order = MongoStore(MemoryCollections()), any_order(rng, writes)
+    happened = await results(store, batches(rng, other_order))
+    if not state.contradictions:
+        assert Counter(one.outcome for one in predicted) == Counter(one.outcome for one in happened)
+    if not strays:
+        assert state.contradictions == 0
+        at = {one.position: result.outcome for one, result in zip(writes, predicted, strict=True)}
+        assert [at[one.position] for one in other_order] == [one.outcome for one in happened]
+
+
+async def test_batches_side_by_side_are_judged_by_each_other_and_their_contradiction_counted(
+    state: DryRunState,
+) -> None:
+    store = DryStore(MemoryCollections(), state)
+    said = [
+        write(event(payload={"text": text}), record(0, partition=partition))
+        for partition, text in enumerate(["one", "two", "one"])
+    ]
+    ended = await asyncio.gather(*(store.prepare([one]).execute() for one in said))
+    outcomes = Counter(result.outcome for (result,) in ended)
+    assert outcomes[Outcome.APPLIED] == 1
+    assert outcomes[Outcome.CONFLICT] == state.contradictions > 0
+
+
+async def test_what_one_partition_contradicts_itself_in_has_an_order(state: DryRunState) -> None:
+    store = DryStore(MemoryCollections(), state)
+    said = [write(event(payload={"text": text}), n) for n, text in enumerate(["one", "two"])]
+    assert [one.outcome for one in await results(store, [said])] == ["applied", "conflict"]
+    assert state.contradictions == 0
+
+
+async def test_nothing_is_written(state: DryRunState) -> None:
     collections = MemoryCollections()
-    store = DryStore(collections, MemoryOfDicts())
+    store = DryStore(collections, state)
     (result,) = await store.prepare([write(event())]).execute()
     assert result.outcome is Outcome.APPLIED
     assert collections.events == {}
     assert {command for command, _ in collections.commands} == {Command.FIND_EVENTS}
 
 
-async def test_a_stub_has_room_for_its_creation_and_its_end() -> None:
+async def test_a_stub_has_room_for_its_creation_and_its_end(state: DryRunState) -> None:
     collections = MemoryCollections()
     collections.put_session({"sessionId": "s", "status": "active"})
-    store = DryStore(collections, MemoryOfDicts())
+    store = DryStore(collections, state)
     found = await results(store, [[write(created()), write(completed(), 1), write(failed(), 2)]])
     assert [result.outcome for result in found] == ["applied", "applied", "conflict"]
 
 
-async def test_after_trouble_nothing_is_remembered_and_the_same_batch_is_judged_again() -> None:
+async def test_after_trouble_nothing_is_remembered_and_the_same_batch_is_judged_again(
+    state: DryRunState,
+) -> None:
     collections = MemoryCollections()
-    memory = MemoryOfDicts()
     collections.script(Command.FIND_SESSIONS, not_carried_out(TransientError("network")))
-    application = DryStore(collections, memory).prepare([write(event()), write(created(), 1)])
+    writes = [write(event()), write(created(), 1)]
+    batch = DryStore(collections, state).prepare(writes)
     with pytest.raises(TransientError):
-        await application.execute()
-    assert memory.contents == {}
-    assert [result.outcome for result in await application.execute()] == ["applied", "applied"]
-    assert [result.outcome for result in await application.execute()] == ["applied", "applied"]
+        await batch.execute()
+    assert [state.content_of(one) for one in writes] == [None, None]
+    assert [result.outcome for result in await batch.execute()] == ["applied", "applied"]
+    assert [result.outcome for result in await batch.execute()] == ["applied", "applied"]
 
 
-async def test_finds_are_bounded_however_many_records_a_session_has() -> None:
+async def test_finds_are_bounded_however_many_records_a_session_has(
+    state: DryRunState,
+) -> None:
     collections = MemoryCollections()
-    store = DryStore(collections, MemoryOfDicts())
+    store = DryStore(collections, state)
     await store.prepare([write(event("s", f"e{n}"), n) for n in range(1_200)]).execute()
     assert collections.sizes(Command.FIND_EVENTS) == [500, 500, 200]

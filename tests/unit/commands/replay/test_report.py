@@ -77,6 +77,16 @@ def test_a_dry_run_speaks_of_what_would_be(capsys: pytest.CaptureFixture[str]) -
     assert "nothing was written" in said
     assert "that would be sent, by reason: conflict 4" in said
     assert "7 altered documents would be put back" in said
+    assert "may differ" not in said
+
+
+def test_a_dry_run_says_where_the_run_may_end_otherwise(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    one = report(dry_run=True, contradictions=2)
+    assert "may differ: 2 records of other content" in printed(capsys, one)
+    print_report(one, as_json=True)
+    assert json.loads(capsys.readouterr().out)["contradictions"] == 2
 
 
 def test_an_interruption_says_how_much_is_left(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from consumer.mongo.dry_run import DryStore
-from consumer.mongo.restoring import DryRestorer, RestoringStore, own_place, restoring_update
+from consumer.commands.common.scratch import scratch_database
+from consumer.mongo.dry_run import DryRunState, DryStore
+from consumer.mongo.repair import RepairingStore, origin_filter, repairing_update
 from consumer.mongo.store import MongoStore
 from consumer.state.outcomes import Outcome
 from consumer.state.writes import Write
 from tests.fakes.collections import MemoryCollections
-from tests.fakes.memory import MemoryOfDicts
 from tests.unit.state.builders import (
     completed,
     create_write,
@@ -23,19 +23,19 @@ from tests.unit.state.builders import (
 )
 
 
-class ScriptedRestorer:
-    """Restores what it is told to."""
+class ScriptedRepairer:
+    """Puts back what it is told to."""
 
-    def __init__(self, *restorable: Write) -> None:
-        self.restorable = restorable
+    def __init__(self, *repairable: Write) -> None:
+        self.repairable = repairable
         self.asked: list[Write] = []
 
-    async def restore(self, write: Write) -> bool:
+    async def repair(self, write: Write) -> bool:
         self.asked.append(write)
-        return write in self.restorable
+        return write in self.repairable
 
 
-async def apply(store: RestoringStore, *writes: Write) -> list[Outcome]:
+async def apply(store: RepairingStore, *writes: Write) -> list[Outcome]:
     return [result.outcome for result in await store.prepare(writes).execute()]
 
 
@@ -45,49 +45,48 @@ async def stored(*writes: Write) -> MemoryCollections:
     return collections
 
 
-async def test_only_records_known_to_be_altered_are_restored() -> None:
+async def test_only_records_known_to_be_altered_are_put_back() -> None:
     collections = await stored(write(event("s", "a")), write(event("s", "b"), 1))
     altered = write(event("s", "a", {"text": "as it was"}))
     other = write(event("s", "b", {"text": "as it was"}), 1)
-    restorer = ScriptedRestorer(altered, other)
-    store = RestoringStore(
-        MongoStore(collections), restorer, lambda position: position == altered.position
+    repairer = ScriptedRepairer(altered, other)
+    store = RepairingStore(
+        MongoStore(collections), repairer, lambda position: position == altered.position
     )
     assert await apply(store, altered, other) == ["applied", "conflict"]
-    assert restorer.asked == [altered]
-    assert store.restored == 1
+    assert repairer.asked == [altered]
+    assert store.repaired == 1
 
 
-async def test_a_difference_beside_the_content_is_restored_too() -> None:
+async def test_a_difference_beside_the_content_is_put_back_too() -> None:
     end = write(completed(event_count=3))
     collections = await stored(end)
-    store = RestoringStore(MongoStore(collections), ScriptedRestorer(end), lambda _: True)
+    store = RepairingStore(MongoStore(collections), ScriptedRepairer(end), lambda _: True)
     assert await apply(store, end) == ["applied"]
 
 
-async def test_what_cannot_be_restored_ends_as_it_would_have() -> None:
+async def test_what_cannot_be_put_back_ends_as_it_would_have() -> None:
     collections = await stored(write(event()))
-    store = RestoringStore(MongoStore(collections), ScriptedRestorer(), lambda _: True)
+    store = RepairingStore(MongoStore(collections), ScriptedRepairer(), lambda _: True)
     assert await apply(store, write(event(payload={"text": "x"}), 7)) == ["conflict"]
-    assert store.restored == 0
+    assert store.repaired == 0
 
 
-async def test_a_missing_document_is_applied_and_not_counted_as_restored() -> None:
-    restorer = ScriptedRestorer()
-    store = RestoringStore(MongoStore(MemoryCollections()), restorer, lambda _: True)
+async def test_a_missing_document_is_applied_and_not_counted_as_put_back() -> None:
+    repairer = ScriptedRepairer()
+    store = RepairingStore(MongoStore(MemoryCollections()), repairer, lambda _: True)
     assert await apply(store, write(event())) == ["applied"]
-    assert restorer.asked == []
+    assert repairer.asked == []
 
 
 async def dry(collections: MemoryCollections, writes: Sequence[Write]) -> list[Outcome]:
-    memory = MemoryOfDicts()
-    store = RestoringStore(
-        DryStore(collections, memory), DryRestorer(collections, memory), lambda _: True
-    )
-    return [outcome for one in writes for outcome in await apply(store, one)]
+    with scratch_database() as database:
+        dry_store = DryStore(collections, DryRunState(database))
+        store = RepairingStore(dry_store, dry_store, lambda _: True)
+        return [outcome for one in writes for outcome in await apply(store, one)]
 
 
-async def test_a_dry_run_predicts_a_restoration_and_judges_by_it() -> None:
+async def test_a_dry_run_predicts_a_repair_and_judges_by_it() -> None:
     collections = await stored(write(event(payload={"text": "altered"})))
     mine, same, another = (
         write(event(payload={"text": text}), record(offset))
@@ -97,12 +96,12 @@ async def test_a_dry_run_predicts_a_restoration_and_judges_by_it() -> None:
     assert collections.events[("s", "e")]["payload"]["text"] == "altered"
 
 
-async def test_a_dry_run_predicts_no_restoration_by_another_record() -> None:
+async def test_a_dry_run_predicts_no_repair_by_another_record() -> None:
     collections = await stored(write(created(language="altered")))
     assert await dry(collections, [write(created(language="en"), 5)]) == ["conflict"]
 
 
-async def test_a_dry_run_predicts_no_restoration_of_a_document_without_an_origin() -> None:
+async def test_a_dry_run_predicts_no_repair_of_a_document_without_an_origin() -> None:
     collections = MemoryCollections()
     collections.put_session({"sessionId": "s", "status": "failed"})
     assert await dry(collections, [write(completed())]) == ["conflict"]
@@ -111,18 +110,18 @@ async def test_a_dry_run_predicts_no_restoration_of_a_document_without_an_origin
 def test_the_place_of_a_record_is_named_by_its_ids_and_its_origin() -> None:
     origin = {"topic": "conversation.events", "partition": 2, "offset": 7}
     source = record(7, partition=2)
-    assert own_place(write(event(), source)) == {"sessionId": "s", "eventId": "e"} | {
+    assert origin_filter(write(event(), source)) == {"sessionId": "s", "eventId": "e"} | {
         f"from.{name}": value for name, value in origin.items()
     }
-    assert own_place(write(created(), source)) == {"sessionId": "s"} | {
+    assert origin_filter(write(created(), source)) == {"sessionId": "s"} | {
         f"createdFrom.{name}": value for name, value in origin.items()
     }
-    assert own_place(write(failed(), source)) == {"sessionId": "s"} | {
+    assert origin_filter(write(failed(), source)) == {"sessionId": "s"} | {
         f"endedFrom.{name}": value for name, value in origin.items()
     }
 
 
-def test_an_end_is_restored_without_what_only_another_end_would_have() -> None:
-    update = restoring_update(end_write(completed(event_count=3)))
+def test_an_end_is_put_back_without_what_only_another_end_would_have() -> None:
+    update = repairing_update(end_write(completed(event_count=3)))
     assert update["$unset"] == {"reason": ""}
-    assert set(restoring_update(create_write(created()))) == {"$set"}
+    assert set(repairing_update(create_write(created()))) == {"$set"}

@@ -1,0 +1,126 @@
+"""Putting documents back that somebody altered: the one place where anything is overwritten.
+
+A document is put back only by the very record it says it came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from consumer.contract.record import Position
+from consumer.mongo.clients import Client, collection_of, database_of
+from consumer.mongo.errors import driver_errors
+from consumer.ports import Store, WriteBatch
+from consumer.settings.model import MongoSettings
+from consumer.state.batch import APPLIED
+from consumer.state.duplicates import origin_field
+from consumer.state.outcomes import Outcome, Result
+from consumer.state.writes import CreateWrite, EndWrite, EventWrite, Write
+
+FOUND_ITS_OWN = frozenset({Outcome.CONFLICT, Outcome.REDELIVERED})
+"""How a record ends whose document has been altered: in what counts as content, or beside it."""
+
+_OF_ENDS = ("eventCount", "reason")
+
+
+class Repairer(Protocol):
+    """Writes a record's content over what is stored in its place."""
+
+    async def repair(self, write: Write) -> bool:
+        """Put the document back, if it says it came from this record; tell whether it did.
+
+        Raises ``TransientError``.
+        """
+        ...
+
+
+class RepairingStore:
+    """``Store`` that puts the documents of some records back where they differ from them."""
+
+    def __init__(
+        self, store: Store, repairer: Repairer, altered: Callable[[Position], bool]
+    ) -> None:
+        """``altered`` tells of which records' documents it is known that they were altered."""
+        self._store = store
+        self._repairer = repairer
+        self._altered = altered
+        self.repaired = 0
+        """How many documents have been put back."""
+
+    def prepare(self, writes: Sequence[Write]) -> WriteBatch:
+        """See ``Store``."""
+        return _RepairingBatch(self, self._store.prepare(writes), writes)
+
+    def forget(self) -> None:
+        """See ``Store``."""
+        self._store.forget()
+
+    async def repair(self, writes: Sequence[Write], results: Sequence[Result]) -> list[Result]:
+        """Return the results after what can be put back has been. Raises ``TransientError``."""
+        ended = list(results)
+        repaired = 0
+        for index, (write, result) in enumerate(zip(writes, results, strict=True)):
+            if (
+                result.outcome in FOUND_ITS_OWN
+                and self._altered(write.position)
+                and await self._repairer.repair(write)
+            ):
+                ended[index] = APPLIED
+                repaired += 1
+        self.repaired += repaired
+        return ended
+
+
+@dataclass(frozen=True, slots=True)
+class _RepairingBatch:
+    store: RepairingStore
+    batch: WriteBatch
+    writes: Sequence[Write]
+
+    async def execute(self) -> Sequence[Result]:
+        return await self.store.repair(self.writes, await self.batch.execute())
+
+
+class MongoRepairer:
+    """``Repairer`` over MongoDB."""
+
+    def __init__(self, client: Client, settings: MongoSettings) -> None:
+        """Work on the two collections that the settings name. No I/O yet."""
+        database = database_of(client, settings)
+        self._events = collection_of(database, settings.events)
+        self._sessions = collection_of(database, settings.sessions)
+
+    async def repair(self, write: Write) -> bool:
+        """See ``Repairer``."""
+        condition = origin_filter(write)
+        with driver_errors():
+            if isinstance(write, EventWrite):
+                replaced = await self._events.replace_one(condition, write.content)
+                return bool(replaced.matched_count)
+            updated = await self._sessions.update_one(condition, repairing_update(write))
+            return bool(updated.matched_count)
+
+
+def origin_filter(write: Write) -> dict[str, Any]:
+    """Return the filter of the one document that says it came from the write's record."""
+    condition: dict[str, Any] = {"sessionId": write.session_id}
+    if isinstance(write, EventWrite):
+        condition["eventId"] = write.event_id
+    origin = origin_field(write)
+    return condition | {
+        f"{origin}.{name}": value for name, value in write.position._asdict().items()
+    }
+
+
+def repairing_update(write: CreateWrite | EndWrite) -> dict[str, Any]:
+    """Return what makes the fields that a session's write owns say what it says."""
+    update: dict[str, Any] = {"$set": write.content}
+    if isinstance(write, EndWrite):
+        foreign_fields = {name: "" for name in _OF_ENDS if name not in write.content}
+        if foreign_fields:
+            update["$unset"] = foreign_fields
+    if write.expire_at is not None:
+        update["$max"] = {"expireAt": write.expire_at}
+    return update
