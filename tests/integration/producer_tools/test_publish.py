@@ -163,7 +163,7 @@ def test_a_missing_topic_is_named_and_not_made(
     file.write_text(created("a"))
     ran = no_topics.run("publish", str(file))
     assert ran.code == 3
-    assert f"--create --partitions 6 --topic {no_topics.sessions}" in ran.err
+    assert f"--create --topic {no_topics.sessions} --partitions 6" in ran.err
     assert not topic_names() & {no_topics.sessions, no_topics.events}
 
 
