@@ -1,13 +1,15 @@
-"""The groups of settings with the defaults that fit together. The texts feed docs/settings.md."""
+"""All settings in their groups, with defaults that fit together, and the rules between them.
+
+The texts feed docs/settings.md.
+"""
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, SecretStr, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from consumer.contract.decode import MAX_VALUE_BYTES
 from consumer.contract.rejection import KeyPolicy
@@ -33,6 +35,7 @@ from consumer.settings.values import (
     TopicName,
     TopicNames,
     UpperCase,
+    shown,
 )
 
 
@@ -123,7 +126,7 @@ class DeadLetterSettings(SettingsGroup):
     breaker_window: Count = 1000
     """How many of the latest records that share is taken of."""
     breaker_minimum: Count = 100
-    """From how many rejected records on the share counts."""
+    """From how many records in the window on that share counts, rejected or not."""
 
 
 class MongoSettings(SettingsGroup):
@@ -192,13 +195,11 @@ class HttpSettings(SettingsGroup):
     """The port of /livez, /readyz and /metrics; off when not set."""
 
 
-class Settings(BaseSettings):
+class Settings(SettingsGroup):
     """Everything that can be set, with the defaults that fit together.
 
     Built directly it reads nothing from outside; ``load_settings`` does that.
     """
-
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     kafka: KafkaSettings = KafkaSettings()
     dead_letters: DeadLetterSettings = DeadLetterSettings()
@@ -209,54 +210,37 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _rules_across_fields(self) -> Self:
-        broken = violations(self.kafka, self.dead_letters, self.mongo, self.engine)
+        broken = [*_order(self), *_security(self.kafka.security), *_names(self)]
         if broken:
             raise ValueError("\n".join(broken))
         return self
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 -- the library's signature
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 -- likewise
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 -- likewise
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 -- likewise
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take what the caller gives and nothing else."""
-        return (init_settings,)
 
+# --- rules that no single setting can break alone: one line for each that is broken ------
 
-def violations(
-    kafka: KafkaSettings,
-    dead_letters: DeadLetterSettings,
-    mongo: MongoSettings,
-    engine: EngineSettings,
-) -> list[str]:
-    """One line for each rule that is broken, naming every setting it is about."""
-    return [
-        *_kafka_times(kafka),
-        *_fetch_sizes(kafka),
-        *_security(kafka.security),
-        *_topics(kafka, dead_letters),
-        *_breaker(dead_letters),
-        *_collections(mongo),
-        *_patience(engine),
-    ]
-
-
-def _kafka_times(kafka: KafkaSettings) -> Iterator[str]:
+BELOW = (
     # The client caps JoinGroup by the request timeout, which the broker may hold for the
     # rebalance timeout; and one silent broker can hold heartbeats up for a request timeout.
-    yield from _ascending(
-        ("kafka.rebalance_timeout", kafka.rebalance_timeout),
-        ("kafka.request_timeout", kafka.request_timeout),
-        ("kafka.session_timeout", kafka.session_timeout),
-    )
-    yield from _ascending(
-        ("kafka.rebalance_timeout", kafka.rebalance_timeout),
-        ("kafka.max_poll_interval", kafka.max_poll_interval),
-    )
+    ("kafka.rebalance_timeout", "kafka.request_timeout"),
+    ("kafka.request_timeout", "kafka.session_timeout"),
+    ("kafka.rebalance_timeout", "kafka.max_poll_interval"),
+    # Otherwise the process reports itself unhealthy while it only waits for its next try.
+    ("engine.backoff_max", "engine.stall_after"),
+)
+AT_MOST = (
+    ("kafka.max_partition_fetch_bytes", "kafka.fetch_max_bytes"),
+    ("dead_letters.breaker_minimum", "dead_letters.breaker_window"),
+    ("engine.backoff_initial", "engine.backoff_max"),
+)
+
+
+def _order(settings: Settings) -> Iterator[str]:
+    for pairs, words, refused in ((BELOW, "below", operator.ge), (AT_MOST, "at most", operator.gt)):
+        for low_name, high_name in pairs:
+            low, high = operator.attrgetter(low_name, high_name)(settings)
+            if refused(low, high):
+                yield (f"{low_name} ({shown(low)}) must be {words} {high_name} ({shown(high)})")
+    kafka = settings.kafka
     if kafka.heartbeat_interval > kafka.session_timeout / 3:
         yield (
             f"kafka.heartbeat_interval ({kafka.heartbeat_interval:g}) must be at most a third of "
@@ -264,89 +248,57 @@ def _kafka_times(kafka: KafkaSettings) -> Iterator[str]:
         )
 
 
-def _ascending(*named: tuple[str, float]) -> Iterator[str]:
-    for (low_name, low), (high_name, high) in pairwise(named):
-        if low >= high:
-            yield f"{low_name} ({low:g}) must be below {high_name} ({high:g})"
-
-
-def _fetch_sizes(kafka: KafkaSettings) -> Iterator[str]:
-    if kafka.max_partition_fetch_bytes > kafka.fetch_max_bytes:
-        yield (
-            f"kafka.max_partition_fetch_bytes ({kafka.max_partition_fetch_bytes}) must be at most "
-            f"kafka.fetch_max_bytes ({kafka.fetch_max_bytes})"
-        )
+_FILES = ("ca_file", "cert_file", "key_file")
 
 
 def _security(security: SecuritySettings) -> Iterator[str]:
     protocol = security.protocol
+    group = "kafka.security"
+    given = {name for name in type(security).model_fields if getattr(security, name) is not None}
     for name in ("username", "password"):
-        given = getattr(security, name) is not None
-        if protocol.authenticated and not given:
-            yield f"kafka.security.{name} is missing: kafka.security.protocol is {protocol}"
-        if given and not protocol.authenticated:
-            yield (
-                f"kafka.security.{name} is not used while kafka.security.protocol is {protocol}; "
-                "allowed with it: SASL_PLAINTEXT, SASL_SSL"
-            )
-    for name in ("ca_file", "cert_file", "key_file"):
+        if protocol.authenticated and name not in given:
+            yield f"{group}.{name} is missing: {group}.protocol is {protocol}"
+    for names, used, allowed in (
+        (("username", "password"), protocol.authenticated, "SASL_PLAINTEXT, SASL_SSL"),
+        ((*_FILES, "key_password"), protocol.encrypted, "SSL, SASL_SSL"),
+    ):
+        for name in names:
+            if name in given and not used:
+                yield (
+                    f"{group}.{name} is not used while {group}.protocol is {protocol}; "
+                    f"allowed with it: {allowed}"
+                )
+    for name in _FILES:
         # What stands there may be a private key: it is not quoted.
         if "-----BEGIN" in (getattr(security, name) or ""):
-            yield f"kafka.security.{name} must be the name of a file, not what the file holds"
-    for name in ("ca_file", "cert_file", "key_file", "key_password"):
-        if getattr(security, name) is not None and not protocol.encrypted:
-            yield (
-                f"kafka.security.{name} is not used while kafka.security.protocol is {protocol}; "
-                "allowed with it: SSL, SASL_SSL"
-            )
+            yield f"{group}.{name} must be the name of a file, not what the file holds"
     for name, needed in (
         ("cert_file", "key_file"),
         ("key_file", "cert_file"),
         ("key_password", "key_file"),
     ):
-        if getattr(security, name) is not None and getattr(security, needed) is None:
-            yield f"kafka.security.{name} needs kafka.security.{needed}"
+        if name in given and needed not in given:
+            yield f"{group}.{name} needs {group}.{needed}"
 
 
-def _topics(kafka: KafkaSettings, dead_letters: DeadLetterSettings) -> Iterator[str]:
+def _names(settings: Settings) -> Iterator[str]:
     """Refuse loops: a record that can never succeed would go round as fast as brokers allow.
 
     Names that differ in case only are other topics to Kafka, but no one means them so.
     """
-    read = {topic.casefold() for topic in kafka.topics}
+    letters = settings.dead_letters
+    read = {topic.casefold() for topic in settings.kafka.topics}
     for name, topic in (
-        ("dead_letters.topic", dead_letters.topic),
-        ("dead_letters.parking_topic", dead_letters.parking_topic),
+        ("dead_letters.topic", letters.topic),
+        ("dead_letters.parking_topic", letters.parking_topic),
     ):
         if topic.casefold() in read:
             yield f"{name} ({topic!r}) must not be one of kafka.topics: its records would go round"
-    if dead_letters.topic.casefold() == dead_letters.parking_topic.casefold():
+    if letters.topic.casefold() == letters.parking_topic.casefold():
         yield (
-            f"dead_letters.parking_topic ({dead_letters.parking_topic!r}) must differ from "
+            f"dead_letters.parking_topic ({letters.parking_topic!r}) must differ from "
             "dead_letters.topic: a redrive would meet the records that it parks"
         )
-
-
-def _breaker(dead_letters: DeadLetterSettings) -> Iterator[str]:
-    if dead_letters.breaker_minimum > dead_letters.breaker_window:
-        yield (
-            f"dead_letters.breaker_minimum ({dead_letters.breaker_minimum}) must be at most "
-            f"dead_letters.breaker_window ({dead_letters.breaker_window})"
-        )
-
-
-def _collections(mongo: MongoSettings) -> Iterator[str]:
-    if mongo.sessions == mongo.events:
-        yield f"mongo.sessions and mongo.events must differ; both are {mongo.events!r}"
-
-
-def _patience(engine: EngineSettings) -> Iterator[str]:
-    if engine.backoff_initial > engine.backoff_max:
-        yield (
-            f"engine.backoff_initial ({engine.backoff_initial:g}) must be at most "
-            f"engine.backoff_max ({engine.backoff_max:g})"
-        )
-    # Otherwise the process reports itself unhealthy while it only waits for its next try.
-    yield from _ascending(
-        ("engine.backoff_max", engine.backoff_max), ("engine.stall_after", engine.stall_after)
-    )
+    if settings.mongo.sessions == settings.mongo.events:
+        events = settings.mongo.events
+        yield f"mongo.sessions and mongo.events must differ; both are {events!r}"

@@ -1,7 +1,7 @@
-"""Where settings come from: the environment and a TOML file. Nothing else reads either.
+"""The catalogue of all settings, and where their values come from: nothing else reads either.
 
-Each source answers with values by dotted name, and adds one line to ``problems``
-for everything in it that means nothing.
+The sources are the environment and a TOML file. Each answers with values by dotted name, and adds
+one line to ``problems`` for everything in it that means nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -24,12 +24,87 @@ from pydantic_core import ErrorDetails
 
 from consumer.errors import SettingsError
 from consumer.settings.model import Settings
-from consumer.settings.values import Allowed
+from consumer.settings.values import Allowed, shown
 
+ENVIRONMENT_PREFIX = "CONSUMER_"
+GROUP_DELIMITER = "__"
 CONFIG_VARIABLE = "CONSUMER_CONFIG"
 FILE_SUFFIX = "_FILE"
 
 BYTE_ORDER_MARK = "\ufeff"
+
+
+@dataclass(frozen=True, slots=True)
+class SettingRow:
+    """One setting, as the documentation shows it.
+
+    ``secret`` marks what is never shown and may come from a file.
+    """
+
+    name: str
+    env: str
+    default: str
+    allowed: str
+    meaning: str
+    secret: bool
+
+
+def describe() -> tuple[SettingRow, ...]:
+    """All settings, in the order of the model."""
+    return tuple(CATALOGUE.values())
+
+
+def environment_name(name: str) -> str:
+    """``kafka.group_id`` as ``CONSUMER_KAFKA__GROUP_ID``."""
+    return ENVIRONMENT_PREFIX + name.upper().replace(".", GROUP_DELIMITER)
+
+
+def _walk(model: type[BaseModel], prefix: str) -> Iterator[SettingRow]:
+    for field_name, field in model.model_fields.items():
+        name = prefix + field_name
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _walk(field.annotation, name + ".")
+        else:
+            yield _row(name, field)
+
+
+def _row(name: str, field: FieldInfo) -> SettingRow:
+    parts = list(_parts(field.annotation))
+    return SettingRow(
+        name=name,
+        env=environment_name(name),
+        default=shown(field.default),
+        allowed=_allowed([*field.metadata, *parts]),
+        meaning=" ".join((field.description or "").split()),
+        secret=SecretStr in parts,
+    )
+
+
+def _parts(annotation: object) -> Iterator[object]:
+    """Everything an annotation is made of: types, union members, annotations' metadata."""
+    yield annotation
+    for part in get_args(annotation):
+        yield from _parts(part)
+
+
+def _allowed(parts: list[object]) -> str:
+    for part in parts:
+        if isinstance(part, Allowed):
+            return part.words
+    for part in parts:
+        if isinstance(part, type) and issubclass(part, StrEnum):
+            return ", ".join(part)
+        if part is bool:
+            return "true, false"
+    return "any text"
+
+
+CATALOGUE: Mapping[str, SettingRow] = MappingProxyType(
+    {row.name: row for row in _walk(Settings, "")}
+)
+
+
+# --- the environment and the file ----------------------------------------------------
 
 # Kubernetes puts these into every container of a namespace in which a Service is called
 # "consumer", or "consumer-" and anything.
@@ -117,13 +192,7 @@ def from_toml(path: str, problems: list[str]) -> dict[str, object]:
     except (OSError, ValueError) as error:
         problems.append(f"{CONFIG_VARIABLE}: {path!r} cannot be read: {_reason(error)}")
         return {}
-    values: dict[str, object] = {}
-    for name, value in _leaves(tables, ""):
-        if name in CATALOGUE:
-            values[name] = value
-        else:
-            problems.append(unknown(name, CATALOGUE))
-    return values
+    return _known(_leaves(tables, ""), problems)
 
 
 def _leaves(table: Mapping[str, object], prefix: str) -> Iterator[tuple[str, object]]:
@@ -135,6 +204,16 @@ def _leaves(table: Mapping[str, object], prefix: str) -> Iterator[tuple[str, obj
             yield name, value
 
 
+def _known(values: Iterable[tuple[str, object]], problems: list[str]) -> dict[str, object]:
+    known = {}
+    for name, value in values:
+        if name in CATALOGUE:
+            known[name] = value
+        else:
+            problems.append(unknown(name, CATALOGUE))
+    return known
+
+
 def unknown(name: str, known: Mapping[str, object] | list[str]) -> str:
     """Say that ``name`` is no setting, and which one was probably meant.
 
@@ -143,103 +222,15 @@ def unknown(name: str, known: Mapping[str, object] | list[str]) -> str:
     nearest = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {nearest[0]}?" if nearest else ""
     plain = name.startswith(ENVIRONMENT_PREFIX) or _PLAIN_NAME.fullmatch(name) is not None
-    shown = name if plain else "a name (not shown)"
-    return f"{shown}: there is no such setting{hint}"
+    said = name if plain else "a name (not shown)"
+    return f"{said}: there is no such setting{hint}"
 
 
 def _reason(error: OSError | ValueError) -> str:
     return error.strerror or type(error).__name__ if isinstance(error, OSError) else "not UTF-8"
 
 
-ENVIRONMENT_PREFIX = "CONSUMER_"
-GROUP_DELIMITER = "__"
-
-
-@dataclass(frozen=True, slots=True)
-class SettingRow:
-    """One setting, as the documentation shows it.
-
-    ``secret`` marks what is never shown and may come from a file.
-    """
-
-    name: str
-    env: str
-    default: str
-    allowed: str
-    meaning: str
-    secret: bool
-
-
-def describe() -> tuple[SettingRow, ...]:
-    """All settings, in the order of the model."""
-    return tuple(CATALOGUE.values())
-
-
-def environment_name(name: str) -> str:
-    """``kafka.group_id`` as ``CONSUMER_KAFKA__GROUP_ID``."""
-    return ENVIRONMENT_PREFIX + name.upper().replace(".", GROUP_DELIMITER)
-
-
-def _walk(model: type[BaseModel], prefix: str) -> Iterator[SettingRow]:
-    for field_name, field in model.model_fields.items():
-        name = prefix + field_name
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _walk(field.annotation, name + ".")
-        else:
-            yield _row(name, field)
-
-
-def _row(name: str, field: FieldInfo) -> SettingRow:
-    parts = list(_parts(field.annotation))
-    return SettingRow(
-        name=name,
-        env=environment_name(name),
-        default=_shown(field.default),
-        allowed=_allowed([*field.metadata, *parts]),
-        meaning=" ".join((field.description or "").split()),
-        secret=SecretStr in parts,
-    )
-
-
-def _parts(annotation: object) -> Iterator[object]:
-    """Everything an annotation is made of: types, union members, annotations' metadata."""
-    yield annotation
-    for part in get_args(annotation):
-        yield from _parts(part)
-
-
-def _allowed(parts: list[object]) -> str:
-    for part in parts:
-        if isinstance(part, Allowed):
-            return part.words
-    for part in parts:
-        if isinstance(part, type) and issubclass(part, StrEnum):
-            return ", ".join(part)
-        if part is bool:
-            return "true, false"
-    return "any text"
-
-
-def _shown(default: Any) -> str:  # noqa: ANN401 -- a default has any of the settings' types
-    match default:
-        case None:
-            return ""
-        case bool():
-            return str(default).lower()
-        case float():
-            return f"{default:g}"
-        case tuple():
-            return ",".join(default)
-        case SecretStr():
-            return default.get_secret_value()
-        case _:
-            return str(default)
-
-
-CATALOGUE: Mapping[str, SettingRow] = MappingProxyType(
-    {row.name: row for row in _walk(Settings, "")}
-)
-
+# --- all of it together --------------------------------------------------------------
 
 _LONGEST_QUOTE = 80
 _CREDENTIALS = re.compile(r"(?<=://)\S*@")
@@ -254,10 +245,11 @@ def load_settings(overrides: Mapping[str, object] | None = None) -> Settings:
     problems: list[str] = []
     variables = environment()
     path = variables.get(CONFIG_VARIABLE)
+    given = _known((overrides or {}).items(), problems)
     values = {
         **(from_toml(path, problems) if path else {}),
         **from_environment(variables, problems),
-        **_given(overrides or {}, problems),
+        **{name: value for name, value in given.items() if value is not None},
     }
     try:
         settings = Settings.model_validate(_nested(values))
@@ -269,46 +261,28 @@ def load_settings(overrides: Mapping[str, object] | None = None) -> Settings:
     return settings
 
 
-def _given(overrides: Mapping[str, object], problems: list[str]) -> dict[str, object]:
-    problems.extend(unknown(name, CATALOGUE) for name in overrides if name not in CATALOGUE)
-    return {
-        name: value for name, value in overrides.items() if value is not None and name in CATALOGUE
-    }
-
-
-def _nested(values: Mapping[str, object]) -> dict[str, dict[str, object]]:
-    tree: dict[str, dict[str, object]] = {}
+def _nested(values: Mapping[str, object]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
     for name, value in values.items():
         *groups, leaf = name.split(".")
-        node: dict[str, object] = tree.setdefault(groups[0], {})
-        for group in groups[1:]:
-            inner = node.setdefault(group, {})
-            if not isinstance(inner, dict):  # no setting has the name of a group
-                raise TypeError(name)
-            node = inner
+        node = tree
+        for group in groups:
+            node = node.setdefault(group, {})
         node[leaf] = value
     return tree
 
 
 def _lines(details: ErrorDetails, values: Mapping[str, object]) -> Iterator[str]:
-    name = _name(details["loc"])
-    if not name:  # a rule across fields; its lines name the fields themselves
+    # The place inside a list, which may follow, is of no use to the reader.
+    path = [str(part) for part in details["loc"]]
+    names = (".".join(path[:length]) for length in range(1, len(path) + 1))
+    row = next((CATALOGUE[name] for name in names if name in CATALOGUE), None)
+    if row is None:  # a rule across fields; its lines name the fields themselves
         yield from details["ctx"]["error"].args[0].split("\n")
         return
-    row = CATALOGUE[name]
-    said = "the value (not shown)" if row.secret else _quoted(values.get(name))
+    said = "the value (not shown)" if row.secret else _quoted(values.get(row.name))
     why = f" ({details['ctx']['error']})" if details["type"] == "value_error" else ""
-    yield f"{name}: {said} is not allowed{why}; allowed: {row.allowed}"
-
-
-def _name(location: tuple[int | str, ...]) -> str:
-    """The setting an error is about; the place inside a list is of no use to its reader."""
-    name = ""
-    for part in location:
-        name = f"{name}.{part}" if name else str(part)
-        if name in CATALOGUE:
-            return name
-    return ""
+    yield f"{row.name}: {said} is not allowed{why}; allowed: {row.allowed}"
 
 
 def _quoted(value: object) -> str:

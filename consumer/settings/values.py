@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_core import PydanticCustomError
@@ -91,6 +91,23 @@ def _upper(value: object) -> object:
     return value.strip().upper() if isinstance(value, str) else value
 
 
+def shown(value: Any) -> str:  # noqa: ANN401 -- it has any of the settings' types
+    """Return a value as it may be set; nothing for none."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(value).lower()
+        case float():
+            return f"{value:g}"
+        case tuple():
+            return ",".join(value)
+        case SecretStr():
+            return value.get_secret_value()
+        case _:
+            return str(value)
+
+
 def _split(value: object) -> object:
     """Turn a JSON list or text separated by commas into the list it stands for."""
     if not isinstance(value, str):
@@ -118,13 +135,12 @@ def _refused() -> PydanticCustomError:
 
 
 def _matching(pattern: str) -> AfterValidator:
-    """Accept text that matches ``pattern`` from its first to its last character."""
-    compiled = re.compile(pattern)
+    """Accept text that, without white space around it, matches ``pattern`` as a whole."""
 
     def check(value: str) -> str:
-        if compiled.fullmatch(value) is None:
+        if re.fullmatch(pattern, value.strip()) is None:
             raise _refused()
-        return value
+        return value.strip()
 
     return AfterValidator(check)
 
@@ -179,7 +195,6 @@ Port = Annotated[
 ]
 TopicName = Annotated[
     str,
-    BeforeValidator(_strip),
     _matching(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}"),
     Allowed("a topic name: 1 to 249 of the characters A-Z a-z 0-9 . _ -"),
 ]
@@ -192,7 +207,6 @@ TopicNames = Annotated[
 ]
 Server = Annotated[
     str,
-    BeforeValidator(_strip),
     _matching(r"(\[[0-9a-fA-F:.]+(%\w+)?\]|[^\s:,;/@'\"\[\]]+):[0-9]{1,5}"),
     AfterValidator(_reachable),
 ]
@@ -204,13 +218,11 @@ Servers = Annotated[
 ]
 DatabaseName = Annotated[
     str,
-    BeforeValidator(_strip),
     _matching(r'[^/\\. "$*<>:|?\x00]{1,63}'),
     Allowed('a database name: at most 63 characters, none of / \\ . " $ * < > : | ? or a space'),
 ]
 CollectionName = Annotated[
     str,
-    BeforeValidator(_strip),
     _matching(r"(?!system\.)[^$\x00.][^$\x00]{0,119}"),
     Allowed('a collection name: at most 120 characters, without $ and without "system." in front'),
 ]

@@ -169,9 +169,9 @@ sys.stderr.flush()""",
     Mutant(
         "a name that is no name is repeated",
         "F87",
-        "unknown.shown",
-        'shown = name if plain else "a name (not shown)"',
-        "shown = name",
+        "unknown.said",
+        'said = name if plain else "a name (not shown)"',
+        "said = name",
         (
             "tests/unit/settings/test_loading.py::test_a_secret_in_the_place_of_a_name_is_not_repeated[hunter2-canary]",
         ),

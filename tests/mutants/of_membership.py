@@ -58,10 +58,9 @@ MUTANTS = (
     Mutant(
         "a request may take longer than a session",
         "A7",
-        "_kafka_times",
-        """("kafka.request_timeout", kafka.request_timeout),
-("kafka.session_timeout", kafka.session_timeout),""",
-        '("kafka.request_timeout", kafka.request_timeout),',
+        "BELOW",
+        '("kafka.request_timeout", "kafka.session_timeout"),',
+        "",
         (
             _TRAPS + "test_times_under_which_a_silent_broker_costs_the_membership_are_refused"
             "[times0]",
@@ -83,10 +82,9 @@ MUTANTS = (
     Mutant(
         "a rebalance may take longer than a request",
         "A8",
-        "_kafka_times",
-        """("kafka.rebalance_timeout", kafka.rebalance_timeout),
-("kafka.request_timeout", kafka.request_timeout),""",
-        '("kafka.request_timeout", kafka.request_timeout),',
+        "BELOW",
+        '("kafka.rebalance_timeout", "kafka.request_timeout"),',
+        "",
         (_TRAPS + "test_times_under_which_a_member_could_never_join_are_refused",),
         "the client would give up every join before the broker may answer it",
     ),
