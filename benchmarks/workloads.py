@@ -12,9 +12,8 @@ from random import Random
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from producer_tools.end_state import Tally
-from producer_tools.generate import Plan, generate
-from producer_tools.outgoing import Outgoing, Stream, encode_json
+from producer_tools.generate import GenerationPlan, generate_messages
+from producer_tools.outgoing_message import EndState, Outgoing, Stream, encode_json
 
 PARTITIONS = 6
 IN_FLIGHT = 5_000
@@ -53,7 +52,7 @@ class Backlog:
 
 def messages(workload: Workload, records: int, seed: int) -> Iterator[Outgoing]:
     """Yield about ``records`` messages, the same for the same seed."""
-    plan = Plan(seed=seed, events_per_session=36, sessions=max(1, records // 38))
+    plan = GenerationPlan(seed=seed, events_per_session=36, sessions=max(1, records // 38))
     match workload:
         case Workload.ORDINARY:
             pass
@@ -68,14 +67,14 @@ def messages(workload: Workload, records: int, seed: int) -> Iterator[Outgoing]:
             plan = replace(plan, sessions=max(1, records // 4), events_per_session=2)
         case Workload.FEW_HUGE:
             plan = replace(plan, sessions=12, events_per_session=max(1, records // 12))
-    yield from generate(plan, Tally())
+    yield from generate_messages(plan, EndState())
 
 
-def _enlarged(plan: Plan) -> Iterator[Outgoing]:
+def _enlarged(plan: GenerationPlan) -> Iterator[Outgoing]:
     """Give every event a payload of ``LARGE_BYTES`` that does not compress to nothing."""
     random = Random(f"{plan.seed}/large")
     filler = encode_json({"filler": random.randbytes(LARGE_BYTES // 2).hex()})[1:-1]
-    for message in generate(plan, Tally()):
+    for message in generate_messages(plan, EndState()):
         if message.stream is Stream.EVENTS:
             value = message.value.replace(b'"payload":{', b'"payload":{' + filler + b",", 1)
             yield message._replace(value=value)

@@ -8,10 +8,10 @@ from consumer import signals
 def main() -> None:
     """Answer signals from here on, then load the command line and run it."""
     signals.handle_signals_early(serves=False)
-    from producer_tools import cli  # noqa: PLC0415 -- it takes a second, in which a signal may come
+    from producer_tools import producer_cli  # noqa: PLC0415 -- slow, and a signal may come
 
     signals.restore_keyboard_interrupt()
-    cli.main()
+    producer_cli.main()
 
 
 if __name__ == "__main__":

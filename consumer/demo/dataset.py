@@ -23,7 +23,7 @@ from consumer.mongo.errors import driver_errors
 from consumer.settings import MongoSettings
 from producer_tools.chitchat import DataSetMissingError, chitchat_messages
 from producer_tools.conversations import small_set
-from producer_tools.outgoing import Outgoing, encode_message
+from producer_tools.outgoing_message import Outgoing, encode_message
 
 Document = Mapping[str, Any]
 EventKey = tuple[str, str]

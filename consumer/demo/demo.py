@@ -33,7 +33,7 @@ from consumer.errors import ExitCode, PreconditionError, TransientError
 from consumer.kafka.admin import create_topic
 from consumer.kafka.range_reader import open_range_reader
 from consumer.mongo.session_reader import open_session_reader
-from producer_tools.outgoing import Topics
+from producer_tools.outgoing_message import Topics
 
 _PARTITIONS: Final = 6
 _MANY: Final = 100_000

@@ -13,9 +13,8 @@ from consumer.demo.consumers import ConsumerProcess, ConsumerState, DemoConfig, 
 from consumer.demo.dataset import Dataset, StoredDocuments
 from consumer.demo.screen import Screen, Step
 from consumer.errors import PreconditionError
-from producer_tools.outgoing import Outgoing
-from producer_tools.sender import Sender, open_sender
-from producer_tools.target import Target
+from producer_tools.outgoing_message import Outgoing, PublishTarget
+from producer_tools.publisher import Publisher
 
 STEPS: Final = (
     "start two consumers of one group",
@@ -76,24 +75,24 @@ class CrashScenario:
 
     async def _publish_all(self, messages: Sequence[Outgoing]) -> None:
         half = len(messages) // 2
-        target = Target(self._config.kafka, idempotent=False)
-        async with open_sender(target, _ignore) as sender:
+        target = PublishTarget(self._config.kafka, idempotent=False)
+        async with Publisher(target, _ignore) as publisher:
             with self._step(_FIRST):
-                await self._publish(sender, messages[:half])
+                await self._publish(publisher, messages[:half])
             with self._step(_JOIN) as step:
                 joined = await self._until(self._both_consume, _JOIN_SECONDS)
                 step.result = "both" if joined else "only one has partitions yet"
             with self._step(_REST):
-                await self._publish(sender, messages[half:])
+                await self._publish(publisher, messages[half:])
 
-    async def _publish(self, sender: Sender, messages: Iterable[Outgoing]) -> None:
+    async def _publish(self, publisher: Publisher, messages: Iterable[Outgoing]) -> None:
         for message in messages:
-            await sender.send(message)
+            await publisher.send(message)
             self._progress.published += 1
             if self._progress.published % _SHOW_EVERY == 0:
                 # The client waits only when it is full; here others get a turn.
                 await asyncio.sleep(0)
-        await sender.drain()
+        await publisher.drain()
 
     def _both_consume(self) -> bool:
         return all(

@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from consumer.contract.record import Position, TopicPartition
-from producer_tools.outgoing import Stream
+from producer_tools.outgoing_message import Stream
 from tests.chaos.workload import Said
 
 NUMBER = "chaos-number"

@@ -12,7 +12,7 @@ import pytest
 
 from consumer.contract.record import Position, Record, TopicPartition
 from consumer.contract.rejection import Reason
-from producer_tools.outgoing import encode_message
+from producer_tools.outgoing_message import encode_message
 from tests.builders import EVENTS, SESSIONS, created, event
 from tests.chaos.checker import (
     Verdict,

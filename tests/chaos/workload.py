@@ -10,8 +10,8 @@ from typing import Any
 
 from consumer.contract.rejection import Reason
 from producer_tools.conversations import conversation
-from producer_tools.malformed import spoil
-from producer_tools.outgoing import Outgoing, encode_message
+from producer_tools.generate import spoil
+from producer_tools.outgoing_message import Outgoing, encode_message
 
 TALKING = 40
 MOST_EVENTS = 60

@@ -12,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from consumer.contract.record import TopicPartition
-from producer_tools.outgoing import Stream
+from producer_tools.outgoing_message import Stream
 from tests.chaos.consumers import Consumers
 from tests.chaos.history import History
 from tests.chaos.producer import Producer

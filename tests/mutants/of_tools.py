@@ -17,7 +17,7 @@ MUTANTS = (
         "os.lseek(descriptor, start, os.SEEK_SET)",
         "os.lseek(descriptor, 0, os.SEEK_SET)",
         (
-            _TOOLS + "test_publishing.py::"
+            _TOOLS + "test_producer_runs.py::"
             "test_of_a_file_that_was_read_in_part_only_the_rest_is_published",
         ),
         "lines that another has dealt with would be published, and others in their place lost",
@@ -25,14 +25,11 @@ MUTANTS = (
     Mutant(
         "an interrupt counts what was acknowledged when it came",
         "F86",
-        "publishing.publish",
-        "finally:",
-        """except BaseException:
-    sender = None
-    raise
-finally:""",
+        "Publisher.__aexit__",
+        "await self._stop()",
+        "pass",
         (
-            _TOOLS + "test_publishing.py::"
+            _TOOLS + "test_producer_runs.py::"
             "test_an_interrupt_counts_what_is_acknowledged_while_the_sender_closes",
         ),
         "a user would not know how many messages the topics have",
@@ -44,7 +41,7 @@ finally:""",
         "loop.add_signal_handler(signal.SIGTERM, terminate)",
         "pass",
         (
-            _TOOLS + "test_cli.py::"
+            _TOOLS + "test_producer_cli.py::"
             "test_an_interrupted_generation_says_what_was_written_and_leaves_the_old_end_state",
         ),
         "where an orchestrator stops a job nobody would know what it had done",
@@ -58,7 +55,7 @@ finally:""",
         (
             "tests/unit/kafka/test_rate_limit.py::"
             "test_after_a_stall_the_records_go_no_faster_than_the_rate",
-            _TOOLS + "test_delivery.py::"
+            _TOOLS + "test_publisher.py::"
             "test_after_a_stall_of_the_brokers_the_messages_come_no_faster_than_the_rate",
         ),
         "whoever asked for a rate to spare others would hit them with a burst",
@@ -71,7 +68,7 @@ finally:""",
         """draft = target
 draft.unlink(missing_ok=True)""",
         (
-            _TOOLS + "test_cli.py::"
+            _TOOLS + "test_producer_cli.py::"
             "test_the_expected_end_state_stays_as_it_was_where_the_messages_were_not_all_written",
         ),
         "a check would compare with half a file, or with none",
@@ -82,7 +79,7 @@ draft.unlink(missing_ok=True)""",
         "terminal.written",
         "except OSError as error:",
         "except ZeroDivisionError as error:",
-        (_TOOLS + "test_cli.py::test_a_full_disk_is_one_line_and_a_code_of_its_own",),
+        (_TOOLS + "test_producer_cli.py::test_a_full_disk_is_one_line_and_a_code_of_its_own",),
         "a script would take a traceback and exit code 1 for wrong messages",
     ),
     Mutant(

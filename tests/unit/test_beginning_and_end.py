@@ -35,7 +35,7 @@ import sys, time
 
 class Slow:
     def find_spec(self, name, path=None, target=None):
-        if name in ("consumer.cli", "producer_tools.cli"):
+        if name in ("consumer.cli", "producer_tools.producer_cli"):
             print("loading", flush=True)
             time.sleep(600)
 

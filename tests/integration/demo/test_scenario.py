@@ -14,7 +14,7 @@ from consumer.demo.scenario import STEPS, ConsumerEndedError, CrashScenario
 from consumer.demo.screen import DemoProgress, Step, open_screen
 from consumer.demo.servers import embedded_servers
 from consumer.kafka.admin import create_topic
-from producer_tools.outgoing import Topics
+from producer_tools.outgoing_message import Topics
 
 
 async def test_a_consumer_that_ends_by_itself_ends_the_demo_with_its_last_words(

@@ -11,9 +11,8 @@ from consumer.demo.servers import embedded_kafka, embedded_mongodb, embedded_ser
 from consumer.kafka.admin import create_topic, open_admin
 from consumer.kafka.producer import NOT_IDEMPOTENT
 from consumer.mongo.session_reader import open_session_reader
-from producer_tools.outgoing import Outgoing, Stream, Topics
-from producer_tools.sender import open_sender
-from producer_tools.target import Target
+from producer_tools.outgoing_message import Outgoing, PublishTarget, Stream, Topics
+from producer_tools.publisher import Publisher
 
 
 async def listens(address: str) -> bool:
@@ -65,7 +64,7 @@ async def test_a_broker_without_idempotence_is_written_to_with_one_warning() -> 
             assert await create_topic(kafka, name, 2)
             assert not await create_topic(kafka, name, 2), "what is there already is left alone"
         warnings: list[str] = []
-        async with open_sender(Target(kafka), warnings.append) as sender:
-            await sender.send(Outgoing(Stream.EVENTS, b"key", b"value"))
+        async with Publisher(PublishTarget(kafka), warnings.append) as publisher:
+            await publisher.send(Outgoing(Stream.EVENTS, b"key", b"value"))
         assert warnings == [NOT_IDEMPOTENT]
-        assert sender.acknowledged == 1
+        assert publisher.acknowledged == 1

@@ -7,22 +7,21 @@ from importlib.util import find_spec
 
 import pytest
 
-from producer_tools.end_state import Tally
-from producer_tools.generate import Plan, generate
-from producer_tools.outgoing import Stream
+from producer_tools.generate import GenerationPlan, generate_messages
+from producer_tools.outgoing_message import EndState, Stream
 from tests.integration.producer_tools.conftest import Topics
 
 FAULTY = ["--sessions=30", "--duplicates=0.1", "--disorder=0.2", "--malformed=0.1", "--seed=5"]
 
 
 def test_generated_messages_arrive_whole_the_malformed_ones_too(topics: Topics) -> None:
-    tally = Tally()
-    plan = Plan(seed=5, sessions=30, duplicates=0.1, disorder=0.2, malformed=0.1)
-    expected = list(generate(plan, tally))
+    tally = EndState()
+    plan = GenerationPlan(seed=5, sessions=30, duplicates=0.1, disorder=0.2, malformed=0.1)
+    expected = list(generate_messages(plan, tally))
     ran = topics.run("generate", *FAULTY, "--to=kafka", "--json")
     assert ran.code == 0
     assert ran.result["published"] == len(expected)
-    assert json.loads(ran.err.splitlines()[-1]) == tally.end_state()
+    assert json.loads(ran.err.splitlines()[-1]) == tally.summary()
     for stream, topic in (
         (Stream.SESSIONS, topics.sessions),
         (Stream.EVENTS, topics.events),

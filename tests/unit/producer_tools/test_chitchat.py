@@ -15,8 +15,7 @@ from consumer.contract.rejection import KeyPolicy
 from producer_tools import chitchat
 from producer_tools.chitchat import DataSetMissingError, chitchat_messages
 from producer_tools.conversations import small_set
-from producer_tools.end_state import Tally
-from producer_tools.outgoing import encode_message
+from producer_tools.outgoing_message import EndState, encode_message
 
 installed = pytest.mark.skipif(
     find_spec("chitchat_dataset") is None, reason="chitchat-dataset is not installed"
@@ -134,11 +133,11 @@ def test_a_missing_data_set_is_told_with_its_fix(monkeypatch: pytest.MonkeyPatch
 
 @installed
 def test_the_whole_data_set_is_as_large_as_it_is_said_to_be() -> None:
-    tally, ratings = Tally(), 0
+    tally, ratings = EndState(), 0
     for message in chitchat_messages(ratings=True):
         tally.add(message)
         ratings += message.get("eventType") == "system"
-    end_state = tally.end_state()
+    end_state = tally.summary()
     assert (end_state["sessions"], end_state["events"]) == (7_168, 258_145 + 5_988)
     assert (end_state["completed"], end_state["open"]) == (5_988, 1_180)
     assert ratings == 5_988

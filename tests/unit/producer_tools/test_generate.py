@@ -13,17 +13,15 @@ import pytest
 from consumer.contract.decode import Decoded, decode
 from consumer.contract.record import Record
 from consumer.contract.rejection import KeyPolicy, Rejected
-from producer_tools.end_state import Tally
-from producer_tools.generate import Plan, generate
-from producer_tools.malformed import FLAWS, spoil
-from producer_tools.outgoing import Outgoing, Stream, encode_message
+from producer_tools.generate import FLAWS, GenerationPlan, generate_messages, spoil
+from producer_tools.outgoing_message import EndState, Outgoing, Stream, encode_message
 
-CLEAN = Plan(seed=7, sessions=120, events_per_session=8)
+CLEAN = GenerationPlan(seed=7, sessions=120, events_per_session=8)
 FAULTY = replace(CLEAN, duplicates=0.1, disorder=0.3, window=20, malformed=0.1)
 
 
-def generated(plan: Plan) -> list[Outgoing]:
-    return list(generate(plan, Tally()))
+def generated(plan: GenerationPlan) -> list[Outgoing]:
+    return list(generate_messages(plan, EndState()))
 
 
 def read(outgoing: Outgoing) -> Decoded | Rejected:
@@ -92,17 +90,19 @@ def test_a_duplicate_comes_after_the_message_it_repeats() -> None:
 
 
 @pytest.mark.parametrize(
-    "fault", [Plan(duplicates=0.2), Plan(malformed=0.2)], ids=["duplicates", "malformed"]
+    "fault",
+    [GenerationPlan(duplicates=0.2), GenerationPlan(malformed=0.2)],
+    ids=["duplicates", "malformed"],
 )
-def test_about_the_share_that_was_asked_for_is_faulty(fault: Plan) -> None:
+def test_about_the_share_that_was_asked_for_is_faulty(fault: GenerationPlan) -> None:
     clean = len(generated(replace(fault, sessions=1000, duplicates=0, malformed=0)))
     faulty = len(generated(replace(fault, sessions=1000)))
     assert 0.18 < (faulty - clean) / clean < 0.22
 
 
 def test_the_end_state_is_what_the_messages_say() -> None:
-    tally = Tally()
-    everything = list(generate(FAULTY, tally))
+    tally = EndState()
+    everything = list(generate_messages(FAULTY, tally))
     distinct = {outgoing.value: json.loads(outgoing.value) for outgoing in good(everything)}
     kinds = Counter(message["type"] for message in distinct.values())
     reasons = Counter(
@@ -111,7 +111,7 @@ def test_the_end_state_is_what_the_messages_say() -> None:
         if isinstance(rejected, Rejected)
     )
     ended = kinds["session.completed"] + kinds["session.failed"]
-    assert tally.end_state() == {
+    assert tally.summary() == {
         "records": len(everything),
         "sessions": 120,
         "events": kinds["event.recorded"],
@@ -147,10 +147,10 @@ def test_a_malformed_message_fits_into_one_line(rng: Random) -> None:
 
 def test_generating_needs_no_more_memory_for_more_sessions() -> None:
     endless = replace(FAULTY, sessions=10**12)
-    assert len(list(islice(generate(endless, Tally()), 1000))) == 1000
+    assert len(list(islice(generate_messages(endless, EndState()), 1000))) == 1000
 
 
 def test_sessions_without_events_can_be_asked_for() -> None:
-    tally = Tally()
-    list(generate(replace(CLEAN, events_per_session=0), tally))
-    assert tally.end_state()["events"] == 0
+    tally = EndState()
+    list(generate_messages(replace(CLEAN, events_per_session=0), tally))
+    assert tally.summary()["events"] == 0

@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from consumer.errors import SettingsError
-from producer_tools.cli import app
+from producer_tools.producer_cli import app
 
 RUNNER = CliRunner()
 GOOD = '{"type":"session.created","sessionId":"s","language":"en"}'

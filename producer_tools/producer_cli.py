@@ -1,33 +1,58 @@
-"""The command line: what can be asked for. What is done about it is in ``running``."""
+"""The command line: what can be asked for. What is done about it is in ``producer_runs``."""
 
 from __future__ import annotations
 
 import logging
 import os
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from consumer import signals
-from producer_tools.generate import Plan
-from producer_tools.options import (
-    DEFAULT_TOPICS,
-    MEBIBYTE,
-    AsJson,
-    BootstrapServers,
-    EventsTopic,
-    MaxMessageBytes,
-    SessionsTopic,
-)
-from producer_tools.running import (
-    Destination,
-    run_generate,
-    run_load_chitchat,
-    run_publish,
-    target,
-)
+from consumer.settings import load_settings
+from producer_tools.generate import GenerationPlan
+from producer_tools.outgoing_message import PublishTarget, Topics
+from producer_tools.producer_runs import run_generate, run_load_chitchat, run_publish
+
+DEFAULT_TOPICS = Topics()
+MEBIBYTE = 1024 * 1024
+
+BootstrapServers = Annotated[
+    str | None,
+    typer.Option(
+        "--bootstrap-servers",
+        metavar="HOST:PORT,…",
+        help="The brokers to ask first; else the consumer's setting kafka.bootstrap_servers.",
+        show_default=False,
+    ),
+]
+SessionsTopic = Annotated[
+    str, typer.Option("--sessions-topic", metavar="TOPIC", help="Where session messages go.")
+]
+EventsTopic = Annotated[
+    str, typer.Option("--events-topic", metavar="TOPIC", help="Where events go.")
+]
+MaxMessageBytes = Annotated[
+    int,
+    typer.Option(
+        "--max-message-bytes",
+        min=1024,
+        metavar="BYTES",
+        help="Refuse larger messages; at most what the topics accept.",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Write the result as one JSON object.")]
+
+
+class GenerateTo(StrEnum):
+    """Where generated messages go."""
+
+    STDOUT = "stdout"
+    KAFKA = "kafka"
+
 
 app = typer.Typer(
     name="producer-tools",
@@ -68,6 +93,14 @@ def _in_a_directory(file: Path | None) -> Path | None:
     return file
 
 
+def _target(
+    bootstrap_servers: str | None, sessions_topic: str, events_topic: str, max_message_bytes: int
+) -> PublishTarget:
+    """Return where to publish, by these options and the settings. Raises ``SettingsError``."""
+    settings = load_settings({"kafka.bootstrap_servers": bootstrap_servers})
+    return PublishTarget(settings.kafka, Topics(sessions_topic, events_topic), max_message_bytes)
+
+
 @app.command()
 def publish(
     *,
@@ -96,7 +129,7 @@ def publish(
     through beforehand: it is published up to its first wrong line. With --skip-invalid, all
     good lines of either are. The key is the sessionId; the kind of a message decides its topic.
     """
-    to = target(bootstrap_servers, sessions_topic, events_topic, max_message_bytes)
+    to = _target(bootstrap_servers, sessions_topic, events_topic, max_message_bytes)
     raise typer.Exit(run_publish(file, to, skip_invalid=skip_invalid, as_json=as_json))
 
 
@@ -125,8 +158,8 @@ def generate(
         float | None, typer.Option(min=0.001, help="Messages a second, at most.")
     ] = None,
     to: Annotated[
-        Destination, typer.Option("--to", help="Write lines, or publish.")
-    ] = Destination.STDOUT,
+        GenerateTo, typer.Option("--to", help="Write lines, or publish.")
+    ] = GenerateTo.STDOUT,
     expect: Annotated[
         Path | None,
         typer.Option(
@@ -149,11 +182,11 @@ def generate(
     over the same conversations: more of one changes nothing else. Wrong messages belong in
     the dead-letter topic; the expected end state counts them by reason.
     """
-    plan = Plan(
+    plan = GenerationPlan(
         seed, sessions, events_per_session, duplicates, disorder, disorder_window, malformed
     )
-    if to is Destination.KAFKA:
-        brokers = target(bootstrap_servers, sessions_topic, events_topic, MEBIBYTE)
+    if to is GenerateTo.KAFKA:
+        brokers = _target(bootstrap_servers, sessions_topic, events_topic, MEBIBYTE)
     else:
         brokers = None
     raise typer.Exit(run_generate(plan, brokers, rate=rate, expect=expect, as_json=as_json))
@@ -189,7 +222,7 @@ def chitchat(
     They come with the extra demo (the package chitchat-dataset). Both speakers are people:
     the first to speak is published as the user, the other as the bot.
     """
-    to = target(bootstrap_servers, sessions_topic, events_topic, MEBIBYTE)
+    to = _target(bootstrap_servers, sessions_topic, events_topic, MEBIBYTE)
     raise typer.Exit(run_load_chitchat(to, limit, shuffle, ratings=ratings, as_json=as_json))
 
 

@@ -9,7 +9,7 @@ import tempfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer_tools.lines import Line, LineSplitter, read_chunks
+from producer_tools.message_lines import Line, LineSplitter, read_chunks
 
 CHUNKS = st.lists(st.text("ab \t\r\n", max_size=8).map(str.encode), max_size=12)
 

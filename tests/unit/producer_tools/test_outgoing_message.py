@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from producer_tools.checking import Problem, check
-from producer_tools.outgoing import Outgoing, Stream
+from producer_tools.outgoing_message import Outgoing, Stream, UnsendableLine, check_line
 
 LIMIT = 1024 * 1024
 CREATED = b'{"type":"session.created","sessionId":"s\xc3\xa9","language":"en"}'
@@ -17,12 +16,12 @@ EVENT = (
 
 def test_a_good_line_is_sent_as_it_stands_under_its_session() -> None:
     spaced = b' { "sessionId" : "s", "type":"session.failed", "unknown": 1 } '.strip()
-    assert check(CREATED, LIMIT) == Outgoing(Stream.SESSIONS, "sé".encode(), CREATED)
-    assert check(spaced, LIMIT) == Outgoing(Stream.SESSIONS, b"s", spaced)
+    assert check_line(CREATED, LIMIT) == Outgoing(Stream.SESSIONS, "sé".encode(), CREATED)
+    assert check_line(spaced, LIMIT) == Outgoing(Stream.SESSIONS, b"s", spaced)
 
 
 def test_an_event_goes_to_the_events() -> None:
-    assert check(EVENT, LIMIT) == Outgoing(Stream.EVENTS, b"s", EVENT)
+    assert check_line(EVENT, LIMIT) == Outgoing(Stream.EVENTS, b"s", EVENT)
 
 
 @pytest.mark.parametrize(
@@ -37,22 +36,22 @@ def test_an_event_goes_to_the_events() -> None:
     ],
 )
 def test_a_wrong_line_is_told_with_reason_and_field(line: bytes, reason: str, detail: str) -> None:
-    problem = check(line, LIMIT)
-    assert isinstance(problem, Problem)
+    problem = check_line(line, LIMIT)
+    assert isinstance(problem, UnsendableLine)
     assert problem.reason == reason
     assert detail in problem.detail
 
 
 def test_a_problem_does_not_quote_what_was_said() -> None:
     line = EVENT.replace(b'"payload":{"n":1}', b'"payload":"my secret"')
-    problem = check(line, LIMIT)
-    assert isinstance(problem, Problem)
+    problem = check_line(line, LIMIT)
+    assert isinstance(problem, UnsendableLine)
     assert "secret" not in problem.detail
 
 
 def test_a_message_that_the_brokers_would_refuse_is_refused_here() -> None:
     large = EVENT.replace(b'{"n":1}', b'{"text":"' + b"x" * 2000 + b'"}')
-    assert isinstance(check(large, 4096), Outgoing)
-    problem = check(large, 2048)
-    assert isinstance(problem, Problem)
+    assert isinstance(check_line(large, 4096), Outgoing)
+    problem = check_line(large, 2048)
+    assert isinstance(problem, UnsendableLine)
     assert problem.reason == "too_large"

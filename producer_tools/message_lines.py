@@ -1,12 +1,20 @@
-"""Newline-delimited input, read in chunks: as fast from a file as from a pipe that trickles."""
+"""Newline-delimited messages, read in chunks: as fast from a file as from a pipe that trickles.
+
+Each line is read as the consumer will read the record, before it is sent.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from typing import Final, NamedTuple
+
+from consumer.errors import SettingsError
+from consumer.terminal import Advance
+from producer_tools.outgoing_message import Outgoing, UnsendableLine, check_line
 
 LONGEST_LINE: Final = 64 * 1024 * 1024
 """In bytes. No message is larger, and input without newlines must not fill the memory."""
@@ -96,3 +104,48 @@ async def _in_daemon_thread(descriptor: int) -> bytes:
 
     threading.Thread(target=read, name="reading input", daemon=True).start()
     return await future
+
+
+@dataclass(slots=True)
+class MessageLines:
+    """The lines of a file or pipe, as messages. The counts are those of the last reading."""
+
+    name: str
+    """What the input is called."""
+    descriptor: int
+    max_message_bytes: int
+    report: Callable[[Line, UnsendableLine], None]
+    """Told about every wrong line."""
+    read: int = 0
+    rejected: int = 0
+
+    async def messages(self, advance: Advance) -> AsyncIterator[tuple[int, Outgoing | None]]:
+        """Yield each line's number and message, None where it is wrong.
+
+        ``advance`` is told how many more bytes have been read. Raises ``SettingsError``.
+        """
+        self.read = self.rejected = 0
+        async for line in self._lines(advance):
+            self.read += 1
+            checked = self._check(line)
+            if isinstance(checked, UnsendableLine):
+                self.rejected += 1
+                self.report(line, checked)
+            yield line.number, checked if isinstance(checked, Outgoing) else None
+
+    def _check(self, line: Line) -> Outgoing | UnsendableLine:
+        if line.text is None:
+            return UnsendableLine("too_large", f"a line of more than {LONGEST_LINE:,} bytes")
+        return check_line(line.text, self.max_message_bytes)
+
+    async def _lines(self, advance: Advance) -> AsyncIterator[Line]:
+        splitter = LineSplitter()
+        try:
+            async for chunk in read_chunks(self.descriptor):
+                for line in splitter.feed(chunk):
+                    yield line
+                advance(len(chunk))
+        except OSError as error:
+            raise SettingsError(f"{self.name} cannot be read ({error.strerror})") from error
+        for line in splitter.finish():
+            yield line

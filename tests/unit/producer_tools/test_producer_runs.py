@@ -5,23 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 
 from consumer.errors import SettingsError
 from consumer.kafka.connection import BrokersError
 from consumer.settings import KafkaSettings
-from producer_tools import publishing, running, sender
-from producer_tools.end_state import Tally
-from producer_tools.outgoing import Outgoing, encode_message
-from producer_tools.target import Target
+from producer_tools import producer_runs, publisher
+from producer_tools.outgoing_message import EndState, Outgoing, PublishTarget, encode_message
+from producer_tools.publisher import Publisher
 
 GOOD = b'{"type":"session.created","sessionId":"s%d","language":"en"}\n'
-TARGET = Target(KafkaSettings())
+TARGET = PublishTarget(KafkaSettings())
 
 
 class Producer:
@@ -59,8 +56,8 @@ def producer(monkeypatch: pytest.MonkeyPatch) -> Producer:
     async def started(*_: object) -> Producer:
         return made
 
-    monkeypatch.setattr(sender, "describe_topics", all_topics)
-    monkeypatch.setattr(sender, "start_producer", started)
+    monkeypatch.setattr(publisher, "describe_topics", all_topics)
+    monkeypatch.setattr(publisher, "start_producer", started)
     return made
 
 
@@ -91,7 +88,7 @@ async def test_an_interrupt_counts_what_is_acknowledged_while_the_sender_closes(
     producer: Producer, stream: int, keeps: int, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     producer.keeps = keeps
-    publish = running._publish("<stdin>", stream, TARGET, skip_invalid=False, as_json=False)
+    publish = producer_runs._publish("<stdin>", stream, TARGET, skip_invalid=False, as_json=False)
     running_ = asyncio.ensure_future(publish)
     await producer.reached.wait()
     running_.cancel()
@@ -108,7 +105,7 @@ async def test_an_interrupted_loading_says_what_was_acknowledged(
         yield from (encode_message({"type": "x", "sessionId": "s"}) for _ in range(3))
         asyncio.get_running_loop().call_soon(loading.cancel)
 
-    deliver = running._deliver("loading", messages(), TARGET, tally=Tally(), as_json=False)
+    deliver = producer_runs._deliver("loading", messages(), TARGET, state=EndState(), as_json=False)
     loading = asyncio.ensure_future(deliver)
     with pytest.raises(asyncio.CancelledError):
         await loading
@@ -117,20 +114,21 @@ async def test_an_interrupted_loading_says_what_was_acknowledged(
 
 @pytest.mark.reliability("F86")
 async def test_what_the_brokers_stop_says_how_far_it_came(
-    monkeypatch: pytest.MonkeyPatch, stream: int, capsys: pytest.CaptureFixture[str]
+    producer: Producer,
+    monkeypatch: pytest.MonkeyPatch,
+    stream: int,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    class Stopped(sender.Sender):
-        async def send(self, outgoing: Outgoing) -> None:
-            await super().send(outgoing)
-            raise BrokersError("gone")
+    send = Publisher.send
 
-    @asynccontextmanager
-    async def open_sender(*_: object) -> AsyncIterator[Stopped]:
-        yield Stopped(cast("Any", Producer()), TARGET.topics)
+    async def stopped(publisher: Publisher, outgoing: Outgoing) -> None:
+        await send(publisher, outgoing)
+        raise BrokersError("gone")
 
-    monkeypatch.setattr(publishing, "open_sender", open_sender)
+    monkeypatch.setattr(Publisher, "send", stopped)
+    producer.keeps = 1
     with pytest.raises(BrokersError):
-        await running._publish("<stdin>", stream, TARGET, skip_invalid=False, as_json=False)
+        await producer_runs._publish("<stdin>", stream, TARGET, skip_invalid=False, as_json=False)
     said = capsys.readouterr().err
     assert "0 messages were acknowledged by the brokers; 1 more were sent and may be there" in said
 
@@ -154,14 +152,18 @@ async def test_of_a_file_that_was_read_in_part_only_the_rest_is_published(
     with file.open("rb", buffering=0) as opened:
         opened.readline()
         descriptor = opened.fileno()
-        await running._publish("-", descriptor, TARGET, skip_invalid=skip_invalid, as_json=True)
+        await producer_runs._publish(
+            "-", descriptor, TARGET, skip_invalid=skip_invalid, as_json=True
+        )
     assert producer.keys == [b"s1", b"s2"]
 
 
 @pytest.mark.reliability("F86")
 async def test_input_that_cannot_be_read_is_named(producer: Producer, tmp_path: Path) -> None:
     with (tmp_path / "written").open("wb") as opened, pytest.raises(SettingsError) as raised:
-        await running._publish("<stdin>", opened.fileno(), TARGET, skip_invalid=True, as_json=False)
+        await producer_runs._publish(
+            "<stdin>", opened.fileno(), TARGET, skip_invalid=True, as_json=False
+        )
     assert str(raised.value) == "<stdin> cannot be read (Bad file descriptor)"
     assert producer.keys == []
 
@@ -173,7 +175,7 @@ async def test_a_file_without_a_message_is_named(
     file = tmp_path / "empty.ndjson"
     file.write_text("\n\n")
     with file.open("rb") as opened:
-        await running._publish(
+        await producer_runs._publish(
             "empty.ndjson", opened.fileno(), TARGET, skip_invalid=False, as_json=False
         )
     assert "producer-tools: empty.ndjson holds no message\n" in capsys.readouterr().err

@@ -1,0 +1,241 @@
+"""What the commands do: open the brokers, show progress, write the result."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import shutil
+import stat
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from consumer.errors import ConsumerError, ExitCode, SettingsError
+from consumer.signals import run_interruptible
+from consumer.terminal import complain, progress, show, written
+from producer_tools.chitchat import chitchat_messages
+from producer_tools.conversations import Message
+from producer_tools.generate import GenerationPlan, generate_messages
+from producer_tools.message_lines import Line, MessageLines
+from producer_tools.outgoing_message import (
+    EndState,
+    Outgoing,
+    PublishTarget,
+    UnsendableLine,
+    encode_message,
+)
+from producer_tools.publisher import LineSink, Publisher, deliver
+
+
+def _warn(text: str) -> None:
+    complain(f"producer-tools: {text}")
+
+
+def run_publish(file: Path, to: PublishTarget, *, skip_invalid: bool, as_json: bool) -> ExitCode:
+    """Publish ``file`` (``-``: standard input). Raises ``BrokersError``."""
+    with ExitStack() as stack:
+        name, descriptor = "<stdin>", 0
+        if str(file) != "-":
+            name = str(file)
+            descriptor = stack.enter_context(file.open("rb", buffering=0)).fileno()
+        elif sys.stdin is None:
+            raise SettingsError("standard input is closed; give a file, or something to read")
+        return run_interruptible(
+            _publish(name, descriptor, to, skip_invalid=skip_invalid, as_json=as_json)
+        )
+
+
+async def _publish(
+    name: str, descriptor: int, to: PublishTarget, *, skip_invalid: bool, as_json: bool
+) -> ExitCode:
+    def report(line: Line, wrong: UnsendableLine) -> None:
+        complain(f"{name}:{line.number}: {wrong.reason}: {wrong.detail}")
+
+    lines = MessageLines(name, descriptor, to.max_message_bytes, report)
+    publisher, began = Publisher(to, _warn), time.monotonic()
+    with _says_how_far(publisher):
+        await _check_and_publish(lines, publisher, skip_invalid=skip_invalid)
+    result = {"published": publisher.acknowledged, "rejected": lines.rejected}
+    _show(result, began, as_json=as_json)
+    return ExitCode.FOUND if lines.rejected else ExitCode.DONE
+
+
+@contextmanager
+def _says_how_far(publisher: Publisher) -> Iterator[None]:
+    """Where the body is interrupted, or the brokers stop it, say what had been done by then."""
+    try:
+        yield
+    except (asyncio.CancelledError, ConsumerError) as error:
+        acknowledged, unconfirmed = publisher.acknowledged, publisher.unconfirmed
+        interrupted = isinstance(error, asyncio.CancelledError)
+        if interrupted or acknowledged or unconfirmed:
+            also = f"; {unconfirmed:,} more were sent and may be there" if unconfirmed else ""
+            before = "interrupted; " if interrupted else ""
+            _warn(f"{before}{acknowledged:,} messages were acknowledged by the brokers{also}")
+        raise
+
+
+async def _check_and_publish(
+    lines: MessageLines, publisher: Publisher, *, skip_invalid: bool
+) -> None:
+    """Publish every good line; of a file that can be read twice none where one is wrong.
+
+    Without ``skip_invalid`` a pipe is published up to its first wrong line.
+    """
+    descriptor = lines.descriptor
+    status = os.fstat(descriptor)
+    size: int | None = None
+    if stat.S_ISREG(status.st_mode):
+        # Standard input may be a file that another has read in part: its rest is the input.
+        start = os.lseek(descriptor, 0, os.SEEK_CUR)
+        size = status.st_size - start
+        if not skip_invalid:
+            with progress("checking", size) as advance:
+                async for _ in lines.messages(advance):
+                    pass
+            if lines.rejected:
+                _warn("nothing was published; --skip-invalid publishes the good lines")
+                return
+            os.lseek(descriptor, start, os.SEEK_SET)
+    stopped_at: int | None = None
+    with progress("publishing", size) as advance:
+        async with publisher:
+            async for number, message in lines.messages(advance):
+                if message is not None:
+                    await publisher.send(message)
+                elif not skip_invalid:
+                    stopped_at = number
+                    break
+    if not lines.read:
+        _warn(f"{lines.name} holds no message")
+    if stopped_at is not None:
+        _warn(f"stopped at line {stopped_at}; --skip-invalid goes on behind wrong lines")
+
+
+def run_generate(
+    plan: GenerationPlan,
+    to: PublishTarget | None,
+    *,
+    rate: float | None,
+    expect: Path | None,
+    as_json: bool,
+) -> ExitCode:
+    """Generate to the brokers, or to standard output where there is no ``to``.
+
+    Raises ``BrokersError``, and ``SettingsError`` where ``expect`` cannot be written.
+    """
+    state = EndState()
+    messages = generate_messages(plan, state)
+    with _expected(expect) as expected:
+        if to is None:
+            run_interruptible(_write_lines(messages, rate))
+        else:
+            run_interruptible(
+                _deliver("generating", messages, to, state=state, rate=rate, as_json=as_json)
+            )
+        expected.append(json.dumps(state.summary()))
+    return ExitCode.DONE
+
+
+@contextmanager
+def _expected(expect: Path | None) -> Iterator[list[str]]:
+    """Write the lines that the body appends, as a whole at its end, or nothing where it raises.
+
+    That the file can be written is found out before the body has sent anything.
+    """
+    lines: list[str] = []
+    if expect is None:
+        yield lines
+        for line in lines:
+            complain(line)
+        return
+    target = expect.resolve()  # what a link leads to is replaced, not the link
+    if target.exists() and not target.is_file():
+        yield lines  # a pipe or a device has no old content to keep
+        with _writing(expect):
+            target.write_text(_text(lines), encoding="utf-8")
+        return
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        with _writing(expect), draft.open("x"):
+            if target.exists():
+                shutil.copymode(target, draft)
+        yield lines
+        with _writing(expect):
+            draft.write_text(_text(lines), encoding="utf-8")
+            draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _text(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+@contextmanager
+def _writing(expect: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SettingsError(f"--expect {expect} cannot be written ({error.strerror})") from error
+
+
+def run_load_chitchat(
+    to: PublishTarget, limit: int | None, shuffle: int | None, *, ratings: bool, as_json: bool
+) -> ExitCode:
+    """Publish the real conversations. Raises ``BrokersError`` and ``DataSetMissingError``."""
+    state = EndState()
+    messages = _encoded(chitchat_messages(limit, ratings=ratings), state)
+    if shuffle is not None:
+        kept = list(messages)
+        random.Random(shuffle).shuffle(kept)  # noqa: S311 -- an order that can be repeated
+        messages = iter(kept)
+    run_interruptible(_deliver("loading", messages, to, state=state, as_json=as_json))
+    return ExitCode.DONE
+
+
+def _encoded(messages: Iterable[Message], state: EndState) -> Iterator[Outgoing]:
+    for message in messages:
+        state.add(message)
+        yield encode_message(message)
+
+
+async def _write_lines(messages: Iterable[Outgoing], rate: float | None) -> None:
+    """Write to standard output. Raises ``OutputError`` and ``OutputClosedError``."""
+    sink = LineSink(sys.stdout.buffer, flush_each=rate is not None)
+    try:
+        with written():
+            await deliver(messages, sink, rate=rate)
+            sys.stdout.buffer.flush()
+    except asyncio.CancelledError:
+        _warn(f"interrupted; {sink.written:,} lines were written")
+        raise
+
+
+async def _deliver(
+    what: str,
+    messages: Iterable[Outgoing],
+    to: PublishTarget,
+    *,
+    state: EndState,
+    rate: float | None = None,
+    as_json: bool,
+) -> None:
+    publisher, began = Publisher(to, _warn), time.monotonic()
+    with _says_how_far(publisher), progress(what) as advance:
+        async with publisher:
+            await deliver(messages, publisher, rate=rate, advance=advance)
+    _show({"published": publisher.acknowledged, **state.summary()}, began, as_json=as_json)
+
+
+def _show(result: Mapping[str, object], began: float, *, as_json: bool) -> None:
+    """Write the result with how long it took; ``published`` is a number of messages."""
+    seconds = time.monotonic() - began
+    published = result["published"]
+    rate = round(published / seconds) if isinstance(published, int) else 0
+    timing = {"seconds": round(seconds, 2), "messages_per_second": rate}
+    show("Published", {**result, **timing}, as_json=as_json)

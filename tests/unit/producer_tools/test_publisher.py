@@ -1,0 +1,189 @@
+"""What counts as sent is what the brokers acknowledged; messages go in order and at a rate."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from aiokafka.errors import KafkaTimeoutError
+from aiokafka.partitioner import DefaultPartitioner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumer.kafka.connection import BrokersError
+from consumer.settings import KafkaSettings
+from consumer.terminal import Advance
+from producer_tools.outgoing_message import Outgoing, PublishTarget, Stream, Topics
+from producer_tools.publisher import LineSink, Publisher, Sink, default_partitioner, deliver
+
+MESSAGE = Outgoing(Stream.EVENTS, b"key", b"value")
+
+
+class Producer:
+    """Takes everything and acknowledges nothing by itself."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, bytes, bytes]] = []
+        self.waiting: list[asyncio.Future[None]] = []
+
+    async def send(self, topic: str, value: bytes, key: bytes) -> asyncio.Future[None]:
+        self.sent.append((topic, value, key))
+        self.waiting.append(asyncio.get_running_loop().create_future())
+        return self.waiting[-1]
+
+    async def flush(self) -> None:
+        await asyncio.wait(self.waiting)
+
+
+def opened(producer: Any) -> Publisher:
+    publisher = Publisher(
+        PublishTarget(KafkaSettings(), Topics("sessions", "events")), lambda _: None
+    )
+    publisher._producer = producer
+    return publisher
+
+
+async def test_each_stream_goes_to_its_topic() -> None:
+    producer = Producer()
+    publisher = opened(producer)
+    await publisher.send(MESSAGE)
+    await publisher.send(MESSAGE._replace(stream=Stream.SESSIONS))
+    assert producer.sent == [("events", b"value", b"key"), ("sessions", b"value", b"key")]
+
+
+async def test_only_what_was_acknowledged_counts() -> None:
+    producer = Producer()
+    publisher = opened(producer)
+    await publisher.send(MESSAGE)
+    await publisher.send(MESSAGE)
+    producer.waiting[0].set_result(None)
+    await asyncio.sleep(0)
+    assert publisher.acknowledged == 1
+
+
+async def test_draining_waits_for_all_acknowledgements() -> None:
+    producer = Producer()
+    publisher = opened(producer)
+    await publisher.send(MESSAGE)
+    draining = asyncio.ensure_future(publisher.drain())
+    await asyncio.sleep(0)
+    assert not draining.done()
+    producer.waiting[0].set_result(None)
+    await draining
+    assert publisher.acknowledged == 1
+
+
+async def test_one_refusal_stops_the_sending_and_says_how_far_it_came() -> None:
+    producer = Producer()
+    publisher = opened(producer)
+    await publisher.send(MESSAGE)
+    await publisher.send(MESSAGE)
+    producer.waiting[0].set_result(None)
+    producer.waiting[1].set_exception(KafkaTimeoutError())
+    await asyncio.sleep(0)
+    with pytest.raises(BrokersError, match="not everything was delivered: KafkaTimeoutError"):
+        await publisher.send(MESSAGE)
+    with pytest.raises(BrokersError):
+        await publisher.drain()
+    assert (publisher.acknowledged, publisher.unconfirmed) == (1, 1)
+
+
+@given(st.binary(max_size=60), st.integers(min_value=1, max_value=200))
+def test_a_key_lies_where_the_default_partitioner_puts_it(key: bytes, partitions: int) -> None:
+    everyone = list(range(partitions))
+    assert default_partitioner(key, everyone, everyone) == DefaultPartitioner()(
+        key, everyone, everyone
+    )
+
+
+def messages(count: int) -> Iterator[Outgoing]:
+    return (Outgoing(Stream.EVENTS, b"k", b"%d" % number) for number in range(count))
+
+
+class Clock:
+    """Time that passes only while somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+async def delivered(
+    count: int,
+    sink: Sink,
+    rate: float | None,
+    clock: Clock,
+    advance: Advance = lambda _: None,
+) -> None:
+    await deliver(
+        messages(count),
+        sink,
+        rate=rate,
+        advance=advance,
+        clock=clock.monotonic,
+        sleep=clock.sleep,
+    )
+
+
+async def test_lines_are_written_in_order() -> None:
+    stream = io.BytesIO()
+    await deliver(messages(3), LineSink(stream, flush_each=False))
+    assert stream.getvalue() == b"0\n1\n2\n"
+
+
+async def test_a_rate_spreads_the_messages_evenly(clock: Clock) -> None:
+    stream = io.BytesIO()
+    await delivered(11, LineSink(stream, flush_each=True), 10, clock)
+    assert clock.slept == pytest.approx([0.1] * 10)
+
+
+@pytest.mark.reliability("F86")
+async def test_after_a_stall_of_the_brokers_the_messages_come_no_faster_than_the_rate(
+    clock: Clock,
+) -> None:
+    times: list[float] = []
+
+    class Stalling:
+        async def send(self, _: Outgoing) -> None:
+            times.append(clock.now)
+            if len(times) == 100:
+                clock.now += 5.0
+
+    await delivered(300, Stalling(), 100, clock)
+    stalled_until = times[100]
+    assert stalled_until - times[99] == pytest.approx(5.0)
+    assert sum(1 for time in times[100:] if time < stalled_until + 1) <= 111
+
+
+async def test_a_high_rate_is_kept_on_average_without_tiny_sleeps(clock: Clock) -> None:
+    await delivered(10_001, LineSink(io.BytesIO(), flush_each=False), 10_000, clock)
+    assert clock.now - 100.0 == pytest.approx(1.0, abs=0.006)
+    assert len(clock.slept) < 250
+
+
+async def test_without_a_rate_nothing_sleeps(clock: Clock) -> None:
+    await deliver(messages(2000), LineSink(io.BytesIO(), flush_each=False))
+    assert clock.slept == []
+
+
+@pytest.mark.parametrize("rate", [None, 10.0])
+async def test_progress_adds_up_to_everything(rate: float | None, clock: Clock) -> None:
+    told: list[int] = []
+    sink = LineSink(io.BytesIO(), flush_each=False)
+    await delivered(1234, sink, rate, clock, told.append)
+    assert sum(told) == 1234
