@@ -1,28 +1,38 @@
-"""Bulks of one collection: how much a command carries, what its answer says."""
+"""Sends writes in commands, cut to what fits, and sorts the answers by write."""
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from consumer.errors import ConsumerError, PreconditionError, TimedOutError, TransientError
 from consumer.mongo.collections import BulkReply, RefusedError, WriteFailure
 from consumer.mongo.errors import CodeClass, classify, code_name
-from consumer.state.writes import EventWrite, SessionWrite
 
 T = TypeVar("T")
 
+WriteKey = int | str
+"""Which write of a batch: its record's place in it; of an activity, which belongs to no record,
+the session's id."""
+
 MAX_STATEMENTS = 100_000
 """What MongoDB takes at most in one command; the engine's batches are smaller."""
+
+MAX_COMMAND_BYTES = 16 * 1024 * 1024
+"""What the documents of one command may weigh together; one of them may weigh as much alone. The
+drivers take little more in a plain command, the server 48 MB."""
 
 MAX_IN_ONE_FIND = 500
 """Ids in one find."""
 
 GROWTH = 16
 """A command that was full and fitted lets the next ones carry one part in so many more."""
+
+TRIES_BEFORE_ALONE = 3
+"""After so many errors of its own a write is sent in a command of its own, and named."""
 
 
 class BatchSizer:
@@ -37,13 +47,23 @@ class BatchSizer:
         self.limit = most
         self._most = most
 
-    def chunks(self, work: Sequence[T]) -> Iterator[Sequence[T]]:
-        """Yield the work in parts, by the limit as it is when each part is taken."""
+    def chunks(
+        self, work: Sequence[T], weight: Callable[[T], int], most_bytes: int
+    ) -> Iterator[Sequence[T]]:
+        """Yield the work in parts, by the limit as it is when each part is taken.
+
+        A part weighs at most ``most_bytes``, or is one piece alone.
+        """
         start = 0
         while start < len(work):
-            part = work[start : start + self.limit]
-            start += len(part)
-            yield part
+            end, total = start, 0
+            for piece in work[start : start + self.limit]:
+                total += weight(piece)
+                if total > most_bytes and end > start:
+                    break
+                end += 1
+            yield work[start:end]
+            start = end
 
     def timed_out(self, size: int) -> None:
         """Note that a command with ``size`` statements did not fit: half of it may.
@@ -70,25 +90,17 @@ class BatchSizers:
     sessions: BatchSizer = field(default_factory=lambda: BatchSizer(MAX_IN_ONE_FIND))
 
 
-W = TypeVar("W", bound=EventWrite | SessionWrite)
-
-TRIES_BEFORE_ALONE = 3
-"""After so many errors of its own a statement is sent in a command of its own, and named."""
-
-
 @dataclass(slots=True, eq=False)
-class PendingWrite(Generic[W]):
-    """One write on its way. ``index`` is its record's place in the batch, None for an activity.
+class PendingWrite:
+    """What a write has met that was not applied at once. Most writes never have one.
 
-    ``may_be_ours``: this delivery may have written it already, unheard. It stays false
-    where the first answer of all was a clean duplicate key: then somebody else was first.
-    ``errors``: how often it failed where others were answered well; ``unanswered``: how
-    often a command of it alone had no answer. ``raced_with``: hashes of the documents for
-    which its guard holds and that it was refused beside.
+    ``sent``: a command with it is behind us. ``found_existing``: the first answer of all was a
+    clean duplicate key, or its document was there before anything was sent: somebody else was
+    first. ``errors``: how often it failed where others were answered well; ``unanswered``: how
+    often a command of it alone had no answer. ``raced_with``: hashes of the documents for which
+    its guard holds and that it was refused beside.
     """
 
-    write: W
-    index: int | None = None
     sent: bool = False
     found_existing: bool = False
     errors: int = 0
@@ -97,7 +109,7 @@ class PendingWrite(Generic[W]):
 
     @property
     def may_be_ours(self) -> bool:
-        """Whether what is found in its place may be its own earlier attempt."""
+        """Whether what is found in its place may be this delivery's own write, unheard."""
         return not self.found_existing
 
     @property
@@ -105,177 +117,191 @@ class PendingWrite(Generic[W]):
         """Whether it travels in a command of its own, behind the others."""
         return self.unanswered > 0 or self.errors >= TRIES_BEFORE_ALONE
 
-    @property
-    def named(self) -> int | None:
-        """Its record's place in the batch, once it is the one that keeps failing."""
-        return self.index if self.errors >= TRIES_BEFORE_ALONE else None
-
 
 @dataclass(slots=True, eq=False)
-class SendResult(Generic[W]):
-    """What came of sending some statements; those that appear nowhere had no answer."""
+class SendResult:
+    """What came of sending some writes; those that appear nowhere had no answer."""
 
-    applied: list[PendingWrite[W]] = field(default_factory=list)
-    duplicates: list[PendingWrite[W]] = field(default_factory=list)
-    refused: list[tuple[PendingWrite[W], str]] = field(default_factory=list)
+    applied: list[WriteKey] = field(default_factory=list)
+    duplicates: list[WriteKey] = field(default_factory=list)
+    refused: list[tuple[WriteKey, str]] = field(default_factory=list)
     errors: list[ConsumerError] = field(default_factory=list)
     broken: bool = False
     """A command as a whole had no answer; the rest was not sent."""
 
 
-class Sender(Generic[W]):
-    """Bulks of one collection. ``key`` is the only unique index that may reject a statement."""
+class Sender:
+    """Commands for one collection. ``key`` is the only unique index that may reject a write."""
 
     def __init__(
         self,
-        command: Callable[[Sequence[W]], Awaitable[BulkReply]],
+        command: Callable[[Sequence[WriteKey]], Awaitable[BulkReply]],
+        weight: Callable[[WriteKey], int],
         key: tuple[str, ...],
         sizer: BatchSizer,
+        pending: defaultdict[WriteKey, PendingWrite],
     ) -> None:
         """Send by ``command``, which raises as the primitives of ``Collections`` do.
 
-        ``sizer``: how much one command carries.
+        ``weight``: the bytes of a write. ``sizer``: how much one command carries. ``pending``:
+        what each write has met; makes one where there is none.
         """
         self._command = command
+        self._weight = weight
         self._key = key
         self._sizer = sizer
+        self._pending = pending
 
-    async def send(self, statements: Sequence[PendingWrite[W]]) -> SendResult[W]:
-        """Send each statement once; what goes wrong is in the sent_result, never raised.
+    async def send(self, writes: Sequence[WriteKey]) -> SendResult:
+        """Send each write once; what goes wrong is in the result, never raised.
 
         So the answers that did come are not lost, and commands sent side by side are all
         awaited. What had no answer when it travelled alone goes behind the others, so that
         they show whether the trouble is its own.
         """
-        sent_result: SendResult[W] = SendResult()
-        together = [one for one in statements if not one.goes_alone]
-        single = [one for one in statements if one.goes_alone]
-        single.sort(key=lambda one: one.unanswered)
+        result = SendResult()
+        together, single = self._split(writes)
         # Cut when it is their turn: what has fitted lets the next command carry more.
-        parts = chain(self._sizer.chunks(together), ([one] for one in single))
-        halves: deque[Sequence[PendingWrite[W]]] = deque()
-        while not sent_result.broken:
+        chunks = self._sizer.chunks(together, self._weight, MAX_COMMAND_BYTES)
+        parts = chain(chunks, ([one] for one in single))
+        halves: deque[Sequence[WriteKey]] = deque()
+        while not result.broken:
             command = halves.popleft() if halves else next(parts, None)
             if command is None:
                 break
             try:
-                reply = await self._command([statement.write for statement in command])
+                reply = await self._command(command)
             except RefusedError as error:
-                self._taken_apart(command, error, sent_result, halves)
+                self._note_sent(command)
+                _take_apart(command, error, result, halves)
             except ConsumerError as error:
-                self._unanswered(command, error, sent_result)
+                self._note_sent(command)
+                self._unanswered(command, error, result)
             else:
-                self._sort(command, reply, sent_result)
-            for statement in command:
-                statement.sent = True
-        return sent_result
+                self._sort(command, reply, result)
+        return result
 
-    def _taken_apart(
-        self,
-        command: Sequence[PendingWrite[W]],
-        error: RefusedError,
-        sent_result: SendResult[W],
-        halves: deque[Sequence[PendingWrite[W]]],
-    ) -> None:
-        """Look for the one document that the whole command was refused for."""
-        if len(command) == 1:
-            sent_result.refused.append((command[0], error.cause))
-            return
-        middle = len(command) // 2
-        halves.appendleft(command[middle:])
-        halves.appendleft(command[:middle])
+    def _split(self, writes: Sequence[WriteKey]) -> tuple[Sequence[WriteKey], Sequence[WriteKey]]:
+        """Return what travels together, and what travels alone behind it."""
+        pending = self._pending
+        alone = {one for one in writes if one in pending and pending[one].goes_alone}
+        if not alone:
+            return writes, ()
+        single = sorted(
+            (one for one in writes if one in alone), key=lambda one: pending[one].unanswered
+        )
+        return [one for one in writes if one not in alone], single
+
+    def _note_sent(self, command: Sequence[WriteKey]) -> None:
+        for one in command:
+            self._pending[one].sent = True
 
     def _unanswered(
-        self, command: Sequence[PendingWrite[W]], error: ConsumerError, sent_result: SendResult[W]
+        self, command: Sequence[WriteKey], error: ConsumerError, result: SendResult
     ) -> None:
         if isinstance(error, TimedOutError):
             self._sizer.timed_out(len(command))
         if len(command) == 1:
-            command[0].unanswered += 1
-            _blame(command[0], command, sent_result)
+            self._pending[command[0]].unanswered += 1
+            index = self._blame(command[0], command, result)
             if isinstance(error, TransientError):
-                error = type(error)(error.cause, error.detail, index=command[0].named)
-        sent_result.errors.append(error)
-        sent_result.broken = True
+                error = type(error)(error.cause, error.detail, index=index)
+        result.errors.append(error)
+        result.broken = True
 
-    def _sort(
-        self, command: Sequence[PendingWrite[W]], reply: BulkReply, sent_result: SendResult[W]
-    ) -> None:
+    def _sort(self, command: Sequence[WriteKey], reply: BulkReply, result: SendResult) -> None:
         code = reply.write_concern_code
         if code is not None:
             # Written perhaps, perhaps to be rolled back: nothing in this reply holds, not
             # even its duplicate keys. A smaller command would wait as long for the majority.
-            sent_result.errors.append(TransientError("write_concern", code_name(code)))
-            sent_result.broken = True
+            self._note_sent(command)
+            result.errors.append(TransientError("write_concern", code_name(code)))
+            result.broken = True
             return
-        waiting: dict[int, list[PendingWrite[W]]] = {}
-        for place, statement in enumerate(command):
-            failed = reply.failures.get(place)
-            if failed is None:
-                sent_result.applied.append(statement)
-            elif not self._settled(statement, failed, sent_result):
-                waiting.setdefault(failed.code, []).append(statement)
-        for failed_code, statements in waiting.items():
-            self._failed(command, failed_code, statements, sent_result)
+        if not reply.failures:
+            result.applied += command
+            self._sizer.fitted(len(command))
+            return
+        result.applied += [one for i, one in enumerate(command) if i not in reply.failures]
+        waiting: dict[int, list[WriteKey]] = {}
+        for place, failure in reply.failures.items():
+            if not self._answered(command[place], failure, result):
+                waiting.setdefault(failure.code, []).append(command[place])
+            self._pending[command[place]].sent = True
+        for failed_code, writes in waiting.items():
+            self._failed(command, failed_code, writes, result)
         if not waiting:
             self._sizer.fitted(len(command))
 
-    def _settled(
-        self, statement: PendingWrite[W], failure: WriteFailure, sent_result: SendResult[W]
-    ) -> bool:
-        """Sort a statement's error; tell whether it says something for good."""
+    def _answered(self, write: WriteKey, failure: WriteFailure, result: SendResult) -> bool:
+        """Sort a write's error; tell whether it says something for good."""
         match classify(failure.code):
             case CodeClass.DUPLICATE:
-                self._duplicate(statement, failure, sent_result)
+                self._duplicate(write, failure, result)
             case CodeClass.PERMANENT:
-                sent_result.refused.append((statement, code_name(failure.code)))
+                result.refused.append((write, code_name(failure.code)))
             case CodeClass.TIMED_OUT | CodeClass.TRANSIENT:
                 return False
         return True
 
     def _failed(
         self,
-        command: Sequence[PendingWrite[W]],
+        command: Sequence[WriteKey],
         code: int,
-        statements: Sequence[PendingWrite[W]],
-        sent_result: SendResult[W],
+        writes: Sequence[WriteKey],
+        result: SendResult,
     ) -> None:
         """Note trouble that passes.
 
-        The same of several statements is trouble of the command: a router gives the failure
+        The same of several writes is trouble of the command: a router gives the failure
         of a shard to each statement that was for it.
         """
         failure: type[TransientError] = TransientError
         if classify(code) is CodeClass.TIMED_OUT:
             failure = TimedOutError
             self._sizer.timed_out(len(command))
-        index = None
-        if len(statements) == 1:
-            _blame(statements[0], command, sent_result)
-            index = statements[0].named
-        sent_result.errors.append(failure(code_name(code), index=index))
+        index = self._blame(writes[0], command, result) if len(writes) == 1 else None
+        result.errors.append(failure(code_name(code), index=index))
 
-    def _duplicate(
-        self, statement: PendingWrite[W], failure: WriteFailure, sent_result: SendResult[W]
-    ) -> None:
+    def _duplicate(self, write: WriteKey, failure: WriteFailure, result: SendResult) -> None:
         if failure.key is not None and failure.key != self._key:
             # Nothing about this message is known from another index's refusal.
-            sent_result.errors.append(
+            result.errors.append(
                 PreconditionError(
                     f"a unique index on {', '.join(failure.key)} rejected a document; "
                     f"only the one on {', '.join(self._key)} may: drop the other"
                 )
             )
             return
-        if not statement.sent:
-            statement.found_existing = True
-        sent_result.duplicates.append(statement)
+        pending = self._pending[write]
+        if not pending.sent:
+            pending.found_existing = True
+        result.duplicates.append(write)
+
+    def _blame(
+        self, write: WriteKey, command: Sequence[WriteKey], result: SendResult
+    ) -> int | None:
+        """Count the trouble as the write's own where others were answered well beside it.
+
+        Returns its record's place in the batch once it is the one that keeps failing.
+        """
+        pending = self._pending[write]
+        others_well = bool(result.applied or result.duplicates or result.refused)
+        if others_well or (len(command) == 1 and pending.errors):
+            pending.errors += 1
+        return write if isinstance(write, int) and pending.errors >= TRIES_BEFORE_ALONE else None
 
 
-def _blame(
-    statement: PendingWrite[W], command: Sequence[PendingWrite[W]], sent_result: SendResult[W]
+def _take_apart(
+    command: Sequence[WriteKey],
+    error: RefusedError,
+    result: SendResult,
+    halves: deque[Sequence[WriteKey]],
 ) -> None:
-    """Count the trouble as the statement's own where others were answered well beside it."""
-    others_well = bool(sent_result.applied or sent_result.duplicates or sent_result.refused)
-    if others_well or (len(command) == 1 and statement.errors):
-        statement.errors += 1
+    """Look for the one document that the whole command was refused for."""
+    if len(command) == 1:
+        result.refused.append((command[0], error.cause))
+        return
+    middle = len(command) // 2
+    halves.appendleft(command[middle:])
+    halves.appendleft(command[:middle])

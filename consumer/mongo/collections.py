@@ -5,11 +5,9 @@ Implemented over both drivers, and in memory for tests. None of them decides any
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
-
-from bson.raw_bson import RawBSONDocument
 
 from consumer.errors import TransientError
 from consumer.state.writes import SessionUpdate
@@ -31,9 +29,16 @@ class RefusedError(TransientError):
         self.code = code
 
 
+class ConnectionLostError(TransientError):
+    """A command's answer was cut off, or its server is no primary any more.
+
+    Another server may be well already: worth one more try before anybody waits.
+    """
+
+
 @dataclass(frozen=True, slots=True)
 class WriteFailure:
-    """The error of one statement of a bulk. ``key`` names a violated unique index's fields.
+    """The error of one statement of a command. ``key`` names a violated unique index's fields.
 
     The server's text is left out: it quotes values of the conversation.
     """
@@ -44,7 +49,7 @@ class WriteFailure:
 
 @dataclass(frozen=True, slots=True)
 class BulkReply:
-    """The answer to one bulk. Statements without a failure are applied and acknowledged.
+    """The answer to one write command. Statements without a failure are applied.
 
     ``write_concern_code``: written perhaps, but not by a majority and its journal; then
     nothing in the reply is acknowledged.
@@ -55,30 +60,30 @@ class BulkReply:
 
 
 class Collections(Protocol):
-    """The documents.
+    """The documents, as BSON.
 
     Every method raises ``TransientError`` (``TimedOutError`` where a deadline passed,
-    ``RefusedError`` where the content was refused) when a command as a whole had no
-    answer: it may or may not have been carried out, in part or in full. Finds hold no more
-    documents than one reply of the server's.
+    ``RefusedError`` where the content was refused, or ``ConnectionLostError``) when a command as a
+    whole had no answer: it may or may not have been carried out, in part or in full. Finds read
+    from the primary what a majority has, and hold no more than one reply of the server's.
     """
 
-    async def insert_events(self, documents: Sequence[RawBSONDocument]) -> BulkReply:
-        """Insert, unordered; failures by the position in ``documents``."""
+    async def insert_events(self, documents: Sequence[bytes]) -> BulkReply:
+        """Insert by one unordered command; failures by the position in ``documents``."""
         ...
 
     async def update_sessions(self, updates: Sequence[SessionUpdate]) -> BulkReply:
-        """Upsert, unordered; failures by the position in ``updates``."""
+        """Upsert by one unordered command; failures by the position in ``updates``."""
         ...
 
     def find_events(
-        self, session_id: str, event_ids: Sequence[str]
-    ) -> AsyncIterator[RawBSONDocument]:
-        """Yield these events of one session, from the primary, as a majority has them."""
+        self, session_ids: Sequence[str], event_ids: Sequence[str]
+    ) -> AsyncGenerator[Sequence[bytes], None]:
+        """Yield the events that have one of these and one of these ids, reply by reply."""
         ...
 
     def find_sessions(
         self, session_ids: Sequence[str], fields: Collection[str] | None = None
-    ) -> AsyncIterator[RawBSONDocument]:
-        """Yield these sessions, likewise; ``fields`` besides their id, None: whole documents."""
+    ) -> AsyncGenerator[Sequence[bytes], None]:
+        """Yield these sessions likewise; ``fields`` besides their id, None: whole documents."""
         ...

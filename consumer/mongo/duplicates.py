@@ -8,15 +8,26 @@ run at once. Each document is told as it comes and then let go: a find of 500 do
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import aclosing
 from dataclasses import dataclass
+from itertools import chain, islice, product
 
 from bson.raw_bson import RawBSONDocument
 
 from consumer.errors import ConsumerError, TimedOutError
-from consumer.mongo.bulk import BatchSizer, BatchSizers, PendingWrite, W
+from consumer.mongo.bulk import MAX_IN_ONE_FIND, BatchSizer, BatchSizers, WriteKey
 from consumer.mongo.collections import Collections
 from consumer.mongo.results import ResultRecorder
+from consumer.state.bson_compare import behind_id, behind_length, raw_document
 from consumer.state.duplicates import compared_fields
 from consumer.state.writes import ActivityWrite, CreateWrite, EventWrite, SessionWrite, guard_of
 
@@ -25,6 +36,9 @@ FINDS_AT_ONCE = 4
 EXPECTED_BYTES = 4 * 1024 * 1024
 """What the contents of the writes asked for by one find may weigh: what is stored in their
 places is mostly the same."""
+
+MAX_FIRST_FINDS = 16
+"""How many finds may ask for a batch's events before they are sent."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,8 +61,8 @@ Places = dict[str, list[Asked]]
 
 def judged_session_fields(write: SessionWrite) -> tuple[str, ...]:
     """Return the fields of a session by which a write is judged whose place is taken."""
-    judged = () if isinstance(write, ActivityWrite) else compared_fields(write)
-    return ("status", guard_of(write).field, *judged)
+    compared = () if isinstance(write, ActivityWrite) else compared_fields(write)
+    return ("status", guard_of(write).field, *compared)
 
 
 class LookUp:
@@ -56,7 +70,7 @@ class LookUp:
 
     def __init__(self, collections: Collections, sizers: BatchSizers | None = None) -> None:
         """``sizers``: how many ids a find carries; smaller where finds time out."""
-        self._collections = collections
+        self.collections = collections
         self._sizers = BatchSizers() if sizers is None else sizers
 
     async def ask(self, asked: Iterable[Asked]) -> list[ConsumerError]:
@@ -74,27 +88,26 @@ class LookUp:
                 of_session.setdefault(write.event_id, []).append(one)
             else:
                 sessions.setdefault(write.session_id, []).append(one)
-        return await _run_bounded(
-            [
-                *self._event_finds(events),
-                *self._session_finds({k: v for k, v in sessions.items() if not _created(v)}),
-                # Only these read metadata, which may be as large as a document.
-                *self._session_finds({k: v for k, v in sessions.items() if _created(v)}),
-            ]
-        )
+        finds = [
+            *self._event_finds(events),
+            *self._session_finds({k: v for k, v in sessions.items() if not _created(v)}),
+            # Only these read metadata, which may be as large as a document.
+            *self._session_finds({k: v for k, v in sessions.items() if _created(v)}),
+        ]
+        return await _run_bounded([find.run for find in finds])
 
     def _event_finds(self, by_session: Mapping[str, Places]) -> Iterator[_Find]:
         sizer = self._sizers.events
         for session_id, places in by_session.items():
             for part in _parts(places, sizer):
-                documents = self._collections.find_events(session_id, list(part))
+                documents = self.collections.find_events([session_id], list(part))
                 yield _Find(sizer, "eventId", part, documents)
 
     def _session_finds(self, places: Places) -> Iterator[_Find]:
         sizer = self._sizers.sessions
         for part in _parts(places, sizer):
             fields = {field for asked in part.values() for one in asked for field in one.fields}
-            documents = self._collections.find_sessions(list(part), sorted(fields))
+            documents = self.collections.find_sessions(list(part), sorted(fields))
             yield _Find(sizer, "sessionId", part, documents)
 
 
@@ -103,17 +116,18 @@ class _Find:
     sizer: BatchSizer
     key: str
     places: Places
-    documents: AsyncIterator[RawBSONDocument]
+    replies: AsyncIterator[Sequence[bytes]]
 
     async def run(self) -> None:
         """Tell everybody. Raises ``TransientError`` where the database could not be asked."""
         missing = dict.fromkeys(self.places)
         try:
-            async for document in self.documents:
-                for taken in ids_in(document.get(self.key)):
-                    missing.pop(taken, None)
-                    for one in self.places.get(taken, ()):
-                        one.tell(document)
+            async for reply in self.replies:
+                for document in map(raw_document, reply):
+                    for taken in ids_in(document.get(self.key)):
+                        missing.pop(taken, None)
+                        for one in self.places.get(taken, ()):
+                            one.tell(document)
         except TimedOutError:
             self.sizer.timed_out(len(self.places))
             raise
@@ -136,24 +150,25 @@ def _created(asked: Sequence[Asked]) -> bool:
 
 def _parts(places: Places, sizer: BatchSizer) -> Iterator[Places]:
     """Cut into finds, by the ids and by what is expected to be found."""
-    part: Places = {}
-    expected = 0
-    for name, asked in places.items():
-        weight = max((_weight(one.write) for one in asked), default=0)
-        if part and (len(part) >= sizer.limit or expected + weight > EXPECTED_BYTES):
-            yield part
-            part, expected = {}, 0
-        part[name] = asked
-        expected += weight
-    if part:
-        yield part
+
+    def weight(name: str) -> int:
+        return max((_weight(one.write) for one in places[name]), default=0)
+
+    for names in sizer.chunks(list(places), weight, EXPECTED_BYTES):
+        yield {name: places[name] for name in names}
 
 
 def _weight(write: EventWrite | SessionWrite) -> int:
-    return 0 if isinstance(write, ActivityWrite) else len(write.content.raw)
+    match write:
+        case EventWrite():
+            return len(write.document)
+        case ActivityWrite():
+            return 0
+        case _:
+            return len(write.content.raw)
 
 
-async def _run_bounded(finds: Sequence[_Find]) -> list[ConsumerError]:
+async def _run_bounded(finds: Iterable[Callable[[], Awaitable[None]]]) -> list[ConsumerError]:
     """Run the finds, a few at once; after one had no answer no further one is started."""
     errors: list[ConsumerError] = []
     waiting = iter(finds)
@@ -161,58 +176,143 @@ async def _run_bounded(finds: Sequence[_Find]) -> list[ConsumerError]:
     async def work_off() -> None:
         for find in waiting:
             try:
-                await find.run()
+                await find()
             except ConsumerError as error:
                 errors.append(error)
             if errors:
                 return
 
-    await asyncio.gather(*(work_off() for _ in range(min(FINDS_AT_ONCE, len(finds)))))
+    await asyncio.gather(*(work_off() for _ in range(FINDS_AT_ONCE)))
     return errors
 
 
-Judge = Callable[[PendingWrite[W], RawBSONDocument | None], Sequence[ConsumerError]]
-
-
 class DuplicateResolver:
-    """Asked again and again over the attempts of one batch."""
+    """Finds what is stored in the places of one batch's writes, and has it recorded."""
 
-    def __init__(self, lookup: LookUp, settlement: ResultRecorder) -> None:
-        """Read by ``lookup``, have ``settlement`` judge."""
+    def __init__(self, lookup: LookUp, recorder: ResultRecorder) -> None:
+        """Read by ``lookup``, record by ``recorder``."""
         self._lookup = lookup
-        self._settlement = settlement
+        self._recorder = recorder
 
-    async def ask(
-        self,
-        events: Sequence[PendingWrite[EventWrite]],
-        sessions: Sequence[PendingWrite[SessionWrite]],
-    ) -> list[ConsumerError]:
-        """Settle what can be judged; return what went wrong."""
+    async def resolve(self, writes: Iterable[WriteKey]) -> list[ConsumerError]:
+        """Settle what was refused for a duplicate key; return what went wrong."""
         errors: list[ConsumerError] = []
-        asked = [
-            Asked(one.write, _judging(one, self._settlement.event_found, errors)) for one in events
-        ]
-        asked += [
-            Asked(
-                one.write,
-                _judging(one, self._settlement.session_found, errors),
-                judged_session_fields(one.write),
-            )
-            for one in sessions
-        ]
-        return errors + await self._lookup.ask(asked)
+
+        def tell(key: WriteKey, document: RawBSONDocument | None) -> None:
+            errors.extend(self._recorder.found(key, document))
+
+        return errors + await self._lookup.ask(self._asked(writes, tell))
+
+    async def ask_first(self, events: Sequence[WriteKey], sessions: Sequence[WriteKey]) -> None:
+        """Settle what is there before anything is sent; an error only costs the saving.
+
+        What is not found says nothing: it is sent, and the unique index decides.
+        """
+        recorder = self._recorder
+
+        def tell(key: WriteKey, document: RawBSONDocument | None) -> None:
+            if document is not None and not recorder.applies(key, document):
+                recorder.found_before(key, document)
+
+        finds = list(islice(self._crossed(events), MAX_FIRST_FINDS + 1))
+        if len(finds) <= MAX_FIRST_FINDS:
+            await _run_bounded([find.run for find in finds])
+        await self._lookup.ask(self._asked(sessions, tell))
+
+    def _asked(
+        self,
+        keys: Iterable[WriteKey],
+        tell: Callable[[WriteKey, RawBSONDocument | None], None],
+    ) -> Iterator[Asked]:
+        for key in keys:
+            write = self._recorder.write(key)
+            fields = () if isinstance(write, EventWrite) else judged_session_fields(write)
+            yield Asked(write, _once(tell, key), fields)
+
+    def _crossed(self, events: Sequence[WriteKey]) -> Iterator[_FirstFind]:
+        """Yield finds for events of several sessions that have no event id in common.
+
+        By all their sessions and all their event ids at once: a condition of pairs is slow, and
+        a find for each session is many. An id of two sessions would bring what nobody asked for.
+        """
+        by_session: dict[str, list[WriteKey]] = {}
+        for key in events:
+            by_session.setdefault(self._recorder.event(key).session_id, []).append(key)
+        find = _FirstFind(self._lookup.collections, self._recorder)
+        for key in chain.from_iterable(by_session.values()):
+            if not find.takes(key):
+                yield find
+                find = _FirstFind(self._lookup.collections, self._recorder)
+                find.takes(key)
+        yield find
 
 
-def _judging(
-    statement: PendingWrite[W], judge: Judge[W], errors: list[ConsumerError]
+class _FirstFind:
+    """One find for the events of a batch that may be there already."""
+
+    def __init__(self, collections: Collections, recorder: ResultRecorder) -> None:
+        self._collections = collections
+        self._recorder = recorder
+        self._keys: dict[tuple[str, str], WriteKey] = {}
+        self._session_of: dict[str, str] = {}
+        self._bytes = 0
+
+    def takes(self, key: WriteKey) -> bool:
+        """Take one more event, if it fits."""
+        event = self._recorder.event(key)
+        size = len(event.document)
+        if self._keys and (
+            len(self._keys) == MAX_IN_ONE_FIND
+            or self._bytes + size > EXPECTED_BYTES
+            or self._session_of.get(event.event_id, event.session_id) != event.session_id
+        ):
+            return False
+        self._keys[event.session_id, event.event_id] = key
+        self._session_of[event.event_id] = event.session_id
+        self._bytes += size
+        return True
+
+    async def run(self) -> None:
+        """Settle what is found: by its bytes where they are ours, else by what it says."""
+        event = self._recorder.event
+        ours: dict[bytes | None, WriteKey] = {
+            behind_length(event(key).document): key for key in self._keys.values()
+        }
+        sessions = list(dict.fromkeys(self._session_of.values()))
+        read, most = 0, 2 * len(self._keys)
+        replies = self._collections.find_events(sessions, list(self._session_of))
+        async with aclosing(replies):
+            async for reply in replies:
+                for document in reply:
+                    key = ours.pop(behind_id(document), None)
+                    if key is None:
+                        self._settle(raw_document(document))
+                    else:
+                        write = event(key)
+                        del self._keys[write.session_id, write.event_id]
+                        self._recorder.is_there(key)
+                read += len(reply)
+                if read > most:
+                    # Their ids are those of other sessions too: what is left is sent.
+                    return
+
+    def _settle(self, document: RawBSONDocument) -> None:
+        for place in product(ids_in(document.get("sessionId")), ids_in(document.get("eventId"))):
+            key = self._keys.pop(place, None)
+            if key is not None:
+                self._recorder.found_before(key, document)
+
+
+def _once(
+    tell: Callable[[WriteKey, RawBSONDocument | None], None], key: WriteKey
 ) -> Callable[[RawBSONDocument | None], None]:
-    """Return what judges a statement by the first document that is found in its place."""
-    judged = False
+    """Return what tells of the first document alone that is found in a write's place."""
+    told = False
 
-    def tell(document: RawBSONDocument | None) -> None:
-        nonlocal judged
-        if not judged:
-            judged = True
-            errors.extend(judge(statement, document))
+    def tell_once(document: RawBSONDocument | None) -> None:
+        nonlocal told
+        if not told:
+            told = True
+            tell(key, document)
 
-    return tell
+    return tell_once

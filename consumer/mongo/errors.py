@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from bson.errors import BSONError, InvalidDocument, InvalidStringData
 from pymongo.errors import (
+    AutoReconnect,
     BulkWriteError,
     ClientBulkWriteException,
     CollectionInvalid,
@@ -27,7 +28,7 @@ from pymongo.errors import (
 )
 
 from consumer.errors import ConsumerError, PreconditionError, TimedOutError, TransientError
-from consumer.mongo.collections import RefusedError
+from consumer.mongo.collections import ConnectionLostError, RefusedError
 
 
 class CodeClass(StrEnum):
@@ -124,6 +125,8 @@ def translate(error: Exception) -> ConsumerError:
                 f"the MongoDB driver refuses to work as it is set up: {cause}; "
                 "check mongo.uri and the server's version"
             )
+        case AutoReconnect():
+            return ConnectionLostError(cause)
         case _:
             return TransientError(cause)
 

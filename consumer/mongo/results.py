@@ -1,17 +1,18 @@
-"""What the store's answers mean for the records of a batch and for the sessions known."""
+"""What the store's answers mean for the records of a batch and for the sessions it touches."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 from bson.raw_bson import RawBSONDocument
 
 from consumer.contract.rejection import Reason, Rejected
 from consumer.errors import ConsumerError, TransientError
-from consumer.mongo.bulk import PendingWrite, SendResult
+from consumer.mongo.bulk import PendingWrite, SendResult, WriteKey
 from consumer.state.batch import BatchResults
+from consumer.state.outcomes import Result
 from consumer.state.writes import (
     ENDED,
     PAST_INITIATED,
@@ -27,12 +28,16 @@ from consumer.state.writes import (
 
 DEFAULT_SESSIONS = 50_000
 
+MAX_LOST_RACES = 5
+"""How often a session write may lose to a concurrent one before it backs off."""
+
 
 class SessionStatusCache:
-    """A bounded memory, the least recently met session forgotten first.
+    """Which sessions are known to be past ``initiated``: saves repeating the activity write.
 
-    Holds only what the store has acknowledged or shown. An optimisation and nothing else: a
-    status never goes back, so what is remembered stays true while the documents stay.
+    Bounded, the least recently met session forgotten first. Holds only what the store has
+    acknowledged or shown. An optimisation and nothing else: a status never goes back, so what
+    is remembered stays true while the documents stay.
     """
 
     def __init__(self, capacity: int = DEFAULT_SESSIONS) -> None:
@@ -62,141 +67,148 @@ class SessionStatusCache:
         self._statuses.clear()
 
 
-class Activities:
-    """One for each session with events in the batch, until the session is known to be past it.
+class ResultRecorder:
+    """The records of one batch until each has its result, and the activity writes beside them.
 
-    Whatever becomes of the events themselves: a crash between the two bulks is healed by
-    the redelivery, whose events are duplicates.
+    An activity is due for each session with events in the batch until the session is known to
+    be past ``initiated``, whatever becomes of the events themselves: a crash between the two
+    commands is healed by the redelivery, whose events are duplicates.
     """
 
-    def __init__(self, writes: Iterable[Write], memory: SessionStatusCache) -> None:
-        """Collect the sessions of the batch's events."""
-        self._memory = memory
-        self.late: set[str] = set()
+    def __init__(
+        self,
+        writes: Sequence[Write],
+        cache: SessionStatusCache,
+        on_activity_refused: Callable[[str], None],
+    ) -> None:
+        """``on_activity_refused`` is told the cause; an activity belongs to no record.
+
+        ``events`` counts the records that are events, ``existing_events`` those of them that
+        were there already.
+        """
+        self._writes = writes
+        self.pending: defaultdict[WriteKey, PendingWrite] = defaultdict(PendingWrite)
+        """What the writes have met that were not applied at once."""
+        self._batch = BatchResults(writes)
+        self._cache = cache
+        self._on_activity_refused = on_activity_refused
+        self._activities: dict[str, ActivityWrite] = {}
+        self._late: set[str] = set()
         """Sessions that had ended before this batch's events came: best effort."""
-        self._open: dict[str, PendingWrite[SessionWrite]] = {}
-        for session_id, expire_at in _sessions_of_events(writes).items():
-            status = memory.status(session_id)
+        self.events, expiries = _events_and_sessions(writes)
+        for session_id, expire_at in expiries.items():
+            status = cache.status(session_id)
             if status is None:
-                self._open[session_id] = PendingWrite(ActivityWrite(session_id, expire_at))
+                self._activities[session_id] = ActivityWrite(session_id, expire_at)
             elif status in ENDED:
-                self.late.add(session_id)
+                self._late.add(session_id)
+        self.existing_events = 0
 
+    @property
     def left(self) -> bool:
-        """Tell whether any is still to be written."""
-        return bool(self._open)
+        """Whether anything is still to be written."""
+        return bool(self._batch.pending or self._activities)
 
-    def due(self, ending: Collection[str]) -> Sequence[PendingWrite[SessionWrite]]:
-        """Return those to send now.
+    def results(self) -> list[Result]:
+        """Return one result for each write, in their order, when nothing is left."""
+        return self._batch.results(self._late)
+
+    def due(self) -> tuple[list[WriteKey], list[WriteKey]]:
+        """Return what is to be sent now: events, and writes of sessions.
 
         The end of a session says more than its activity: where one is being sent in the same
         round, the activity waits, and is needed only if the end is refused.
         """
-        for session_id in [name for name in self._open if self._memory.status(name)]:
-            del self._open[session_id]
-        return [statement for name, statement in self._open.items() if name not in ending]
-
-    def settle(self, session_id: str) -> None:
-        """Nothing is left to write for this session: acknowledged, or refused for good."""
-        self._open.pop(session_id, None)
-
-    def met(self, session_id: str, status: SessionStatus | None) -> None:
-        """The store showed the session as somebody else left it."""
-        if status in ENDED and session_id in self._open:
-            self.late.add(session_id)
-
-
-def _sessions_of_events(writes: Iterable[Write]) -> dict[str, datetime | None]:
-    """Return the sessions with the latest expiry of their events."""
-    sessions: dict[str, datetime | None] = {}
-    for write in writes:
-        if isinstance(write, EventWrite):
-            known = sessions.get(write.session_id)
-            expire_at = write.expire_at
-            if known is not None and (expire_at is None or known > expire_at):
-                expire_at = known
-            sessions[write.session_id] = expire_at
-    return sessions
-
-
-MAX_LOST_RACES = 5
-"""How often a session write may lose to a concurrent one before it backs off."""
-
-
-class ResultRecorder:
-    """Knows what each answer means for the batch, its activities and the memory of sessions."""
-
-    def __init__(
-        self,
-        batch: BatchResults,
-        activities: Activities,
-        memory: SessionStatusCache,
-        on_activity_refused: Callable[[str], None],
-    ) -> None:
-        """``on_activity_refused`` is told the cause; an activity belongs to no record."""
-        self._batch = batch
-        self._activities = activities
-        self._memory = memory
-        self._on_activity_refused = on_activity_refused
-
-    def events_sent(self, sent_result: SendResult[EventWrite]) -> None:
-        """Settle the events that were acknowledged or refused for good."""
-        for statement in sent_result.applied:
-            self._batch.applied(_index(statement))
-        for statement, cause in sent_result.refused:
-            self._batch.refused(_index(statement), _refusal(cause))
-
-    def sessions_sent(self, sent_result: SendResult[SessionWrite]) -> None:
-        """Settle the session writes that were acknowledged or refused for good."""
-        for statement in sent_result.applied:
-            self._session_applied(statement)
-        for statement, cause in sent_result.refused:
-            if isinstance(statement.write, ActivityWrite):
-                self._activities.settle(statement.write.session_id)
-                self._on_activity_refused(cause)
+        events: list[WriteKey] = []
+        sessions: list[WriteKey] = []
+        ending: set[str] = set()
+        for index in self._batch.pending:
+            write = self._writes[index]
+            if isinstance(write, EventWrite):
+                events.append(index)
             else:
-                self._batch.refused(_index(statement), _refusal(cause))
+                sessions.append(index)
+                if isinstance(write, EndWrite):
+                    ending.add(write.session_id)
+        for session_id in [name for name in self._activities if self._cache.status(name)]:
+            del self._activities[session_id]
+        sessions += [name for name in self._activities if name not in ending]
+        return events, sessions
 
-    def _session_applied(self, statement: PendingWrite[SessionWrite]) -> None:
-        write = statement.write
-        if isinstance(write, ActivityWrite):
-            self._memory.remember(write.session_id, SessionStatus.ACTIVE)
-            self._activities.settle(write.session_id)
-            return
-        if isinstance(write, EndWrite):
-            self._memory.remember(write.session_id, write.status)
-        self._batch.applied(_index(statement))
+    def write(self, key: WriteKey) -> EventWrite | SessionWrite:
+        """Return a write of ``due``."""
+        return self._activities[key] if isinstance(key, str) else self._writes[key]
 
-    def event_found(
-        self, statement: PendingWrite[EventWrite], stored: RawBSONDocument | None
-    ) -> Sequence[ConsumerError]:
-        """Judge an event whose place was taken; return what kept it from being judged."""
+    def event(self, key: WriteKey) -> EventWrite:
+        """Return an event of ``due``."""
+        write = self.write(key)
+        if not isinstance(write, EventWrite):
+            raise AssertionError("a session's write among the events")  # noqa: TRY004 -- our fault
+        return write
+
+    def session(self, key: WriteKey) -> SessionWrite:
+        """Return a session's write of ``due``."""
+        write = self.write(key)
+        if isinstance(write, EventWrite):
+            raise AssertionError("an event among the sessions' writes")  # noqa: TRY004 -- our fault
+        return write
+
+    def sent(self, result: SendResult) -> None:
+        """Settle the writes that were acknowledged or refused for good."""
+        for key in result.applied:
+            if isinstance(key, str):
+                self._cache.remember(key, SessionStatus.ACTIVE)
+                del self._activities[key]
+                continue
+            self._batch.applied(key)
+            write = self._writes[key]
+            if isinstance(write, EndWrite):
+                self._cache.remember(write.session_id, write.status)
+        for key, cause in result.refused:
+            if isinstance(key, str):
+                self._give_up(key, cause)
+            else:
+                detail = f"the database refuses the document: {cause}"
+                self._batch.refused(key, Rejected(Reason.UNSTORABLE, detail))
+
+    def applies(self, key: WriteKey, stored: RawBSONDocument) -> bool:
+        """Tell whether a session's write would still change what is stored."""
+        return guard_of(self.session(key)).holds(stored)
+
+    def is_there(self, key: WriteKey) -> None:
+        """Settle an event whose very bytes were stored before anything was sent."""
+        self.existing_events += 1
+        self._batch.redelivered(_index(key))
+
+    def found_before(self, key: WriteKey, stored: RawBSONDocument) -> None:
+        """Settle a write by what was stored in its place before anything was sent."""
+        self.pending[key].found_existing = True
+        self.found(key, stored)
+
+    def found(self, key: WriteKey, stored: RawBSONDocument | None) -> Sequence[ConsumerError]:
+        """Settle a write whose place is taken; return what kept it from being settled."""
         if stored is None:
-            return [_vanished()]
-        self._batch.found(_index(statement), stored, may_be_ours=statement.may_be_ours)
-        return ()
-
-    def session_found(
-        self, statement: PendingWrite[SessionWrite], stored: RawBSONDocument | None
-    ) -> Sequence[ConsumerError]:
-        """Judge a session write that was rejected; return what kept it from being judged."""
-        if stored is None:
-            return [_vanished()]
-        write = statement.write
-        if guard_of(write).holds(stored):
-            return self._lost_race(statement, stored)
-        status = status_of(stored.get("status"))
-        if isinstance(write, ActivityWrite) or statement.found_existing:
-            self._activities.met(write.session_id, status)
-        self._memory.remember(write.session_id, status)
-        if isinstance(write, ActivityWrite):
-            self._activities.settle(write.session_id)
+            # It was deleted in between, or the read went to a primary that has been deposed.
+            return [TransientError("stored_document_not_found")]
+        write, pending = self.write(key), self.pending[key]
+        if isinstance(write, EventWrite):
+            self.existing_events += 1
+        elif guard_of(write).holds(stored):
+            return self._lost_race(key, write, stored)
         else:
-            self._batch.found(_index(statement), stored, may_be_ours=statement.may_be_ours)
+            status = status_of(stored.get("status"))
+            foreign = isinstance(write, ActivityWrite) or pending.found_existing
+            if foreign and status in ENDED and write.session_id in self._activities:
+                self._late.add(write.session_id)
+            self._cache.remember(write.session_id, status)
+        if isinstance(key, str):
+            del self._activities[key]
+        else:
+            self._batch.found(key, stored, may_be_ours=pending.may_be_ours)
         return ()
 
     def _lost_race(
-        self, statement: PendingWrite[SessionWrite], stored: RawBSONDocument
+        self, key: WriteKey, write: SessionWrite, stored: RawBSONDocument
     ) -> Sequence[ConsumerError]:
         """Let the same guarded upsert be sent again: a concurrent one was first to insert.
 
@@ -204,37 +216,43 @@ class ResultRecorder:
         no race: another writer stored what only the server's comparison takes for a status or
         a start (an array with one in it, BSON's undefined).
         """
+        pending = self.pending[key]
         # It was not this write that was met, so what is met later may well be.
-        statement.found_existing = False
-        statement.raced_with.append(hash(bytes(stored.raw)))
-        if len(statement.raced_with) <= MAX_LOST_RACES:
+        pending.found_existing = False
+        pending.raced_with.append(hash(bytes(stored.raw)))
+        if len(pending.raced_with) <= MAX_LOST_RACES:
             return ()
-        changed = len(set(statement.raced_with)) > 1
-        statement.raced_with.clear()
+        changed = len(set(pending.raced_with)) > 1
+        pending.raced_with.clear()
         if changed:
             return [TransientError("lost_race")]
-        write = statement.write
-        if isinstance(write, ActivityWrite):
-            self._activities.settle(write.session_id)
-            self._on_activity_refused("ForeignDocument")
+        if isinstance(key, str):
+            self._give_up(key, "ForeignDocument")
         else:
-            self._batch.foreign(_index(statement), guard_of(write).field)
+            self._batch.foreign(key, guard_of(write).field)
         return ()
 
-
-def _vanished() -> TransientError:
-    """Return the trouble of a duplicate key without a document.
-
-    It was deleted in between, or the read went to a primary that has been deposed.
-    """
-    return TransientError("stored_document_not_found")
+    def _give_up(self, session_id: str, cause: str) -> None:
+        del self._activities[session_id]
+        self._on_activity_refused(cause)
 
 
-def _refusal(cause: str) -> Rejected:
-    return Rejected(Reason.UNSTORABLE, f"the database refuses the document: {cause}")
+def _events_and_sessions(writes: Iterable[Write]) -> tuple[int, dict[str, datetime | None]]:
+    """Count the events; return their sessions, each with the latest expiry of its events."""
+    events = 0
+    sessions: dict[str, datetime | None] = {}
+    for write in writes:
+        if isinstance(write, EventWrite):
+            events += 1
+            known = sessions.get(write.session_id)
+            expire_at = write.expire_at
+            if known is not None and (expire_at is None or known > expire_at):
+                expire_at = known
+            sessions[write.session_id] = expire_at
+    return events, sessions
 
 
-def _index(statement: PendingWrite[EventWrite] | PendingWrite[SessionWrite]) -> int:
-    if statement.index is None:
-        raise AssertionError("an activity write belongs to no record")
-    return statement.index
+def _index(key: WriteKey) -> int:
+    if isinstance(key, str):
+        raise AssertionError("an activity write belongs to no record")  # noqa: TRY004 -- our fault
+    return key

@@ -7,27 +7,55 @@ import contextlib
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from consumer.checks import CheckResult
 from consumer.errors import ConsumerError, PreconditionError, TransientError
-from consumer.mongo.bulk import BatchSizers, PendingWrite, Sender, SendResult, W
+from consumer.mongo.bulk import BatchSizers, Sender, SendResult, WriteKey
 from consumer.mongo.clients import APP_NAME, Client, close_client, open_client, target_of
-from consumer.mongo.collections import EVENT_KEY, SESSION_KEY, BulkReply, Collections
+from consumer.mongo.collections import (
+    EVENT_KEY,
+    SESSION_KEY,
+    BulkReply,
+    Collections,
+    ConnectionLostError,
+)
 from consumer.mongo.driver import MongoCollections
 from consumer.mongo.duplicates import DuplicateResolver, LookUp
 from consumer.mongo.errors import AUTHENTICATION_FAILED, driver_errors
 from consumer.mongo.preflight import inspect_database, run_preflight, verify_unique_indexes
-from consumer.mongo.results import Activities, ResultRecorder, SessionStatusCache
+from consumer.mongo.results import ResultRecorder, SessionStatusCache
 from consumer.ports import Target
 from consumer.settings.model import MongoSettings
-from consumer.state.batch import BatchResults
 from consumer.state.outcomes import Result
-from consumer.state.writes import EndWrite, EventWrite, SessionWrite, Write, update_of
+from consumer.state.writes import ActivityWrite, Write, update_of
+
+UPSERT_BYTES = 2 * 1024
+"""The most that an upsert takes besides its content: an id of at most 1,024 bytes, the guard."""
+
+VERIFY_SECONDS = 120.0
+"""How long a unique index that was dropped may go unnoticed."""
+
+RETRY_SECONDS = 5.0
+"""When the database is asked again that had no answer."""
 
 
 def ignore_cause(_cause: str) -> None:
-    """Nobody wants to know."""
+    """Do nothing about a refused activity write."""
+
+
+@dataclass(slots=True)
+class StoreMemory:
+    """What a store learns from batch to batch. Nothing of it is needed to be right.
+
+    ``read_again``: the events to come are probably there already, so that they are asked for
+    before they are sent: a find brings them for less than the server needs to refuse them.
+    """
+
+    sessions: SessionStatusCache = field(default_factory=SessionStatusCache)
+    sizers: BatchSizers = field(default_factory=BatchSizers)
+    read_again: bool = False
 
 
 class MongoStore:
@@ -36,7 +64,7 @@ class MongoStore:
     def __init__(
         self,
         collections: Collections,
-        memory: SessionStatusCache | None = None,
+        sessions: SessionStatusCache | None = None,
         on_activity_refused: Callable[[str], None] = ignore_cause,
     ) -> None:
         """``on_activity_refused`` is told why an activity write was refused for good.
@@ -44,8 +72,7 @@ class MongoStore:
         It belongs to no record, so it has no outcome; count it and log it.
         """
         self._collections = collections
-        self._memory = SessionStatusCache() if memory is None else memory
-        self._sizers = BatchSizers()
+        self._memory = StoreMemory(SessionStatusCache() if sessions is None else sessions)
         self._on_activity_refused = on_activity_refused
 
     @property
@@ -55,21 +82,23 @@ class MongoStore:
 
     def prepare(self, writes: Sequence[Write]) -> MongoWriteBatch:
         """Start applying ``writes``, in offset order within each partition. No I/O yet."""
-        return MongoWriteBatch(
-            writes, self._collections, self._memory, self._sizers, self._on_activity_refused
-        )
+        return MongoWriteBatch(writes, self._collections, self._memory, self._on_activity_refused)
 
     def forget(self) -> None:
-        """Forget what is remembered of sessions: documents may have gone meanwhile."""
-        self._memory.forget()
+        """Forget what is remembered of sessions: documents may have gone meanwhile.
+
+        What is read after an assignment may have been applied before it: it is asked for first.
+        """
+        self._memory.sessions.forget()
+        self._memory.read_again = True
 
 
 class MongoWriteBatch:
     """A batch on its way; implements ``consumer.ports.WriteBatch``.
 
-    Works in rounds: send what is pending, settle what was acknowledged, ask about duplicate
-    keys. A further round follows where a session write lost a race, where the next record of
-    an identity takes the place of a refused one, or where an activity is due after all.
+    Works in rounds: send what is pending, settle what was acknowledged, look up what duplicate
+    keys have met. A further round follows where a session write lost a race, where the next
+    record of an identity takes the place of a refused one, or where an activity is due after all.
 
     What the store has acknowledged, or what has been judged, stays settled over attempts;
     everything else is sent again.
@@ -79,25 +108,21 @@ class MongoWriteBatch:
         self,
         writes: Sequence[Write],
         collections: Collections,
-        memory: SessionStatusCache,
-        sizers: BatchSizers,
+        memory: StoreMemory,
         on_activity_refused: Callable[[str], None],
     ) -> None:
-        """``sizers``: how much a command carries, learnt from the batches before.
-
-        ``on_activity_refused`` is told why an activity write was refused for good.
-        """
+        """``on_activity_refused`` is told why an activity write was refused for good."""
         self._collections = collections
-        self._batch = BatchResults(writes)
-        self._activities = Activities(writes, memory)
-        self._settlement = ResultRecorder(
-            self._batch, self._activities, memory, on_activity_refused
+        self._memory = memory
+        self._ask_first = memory.read_again
+        self._recorder = recorder = ResultRecorder(writes, memory.sessions, on_activity_refused)
+        self._resolver = DuplicateResolver(LookUp(collections, memory.sizers), recorder)
+        self._event_sender = Sender(
+            self._insert, self._event_bytes, EVENT_KEY, memory.sizers.inserts, recorder.pending
         )
-        self._question = DuplicateResolver(LookUp(collections, sizers), self._settlement)
-        self._events: dict[int, PendingWrite[EventWrite]] = {}
-        self._sessions: dict[int, PendingWrite[SessionWrite]] = {}
-        self._event_sender = Sender(self._insert, EVENT_KEY, sizers.inserts)
-        self._session_sender = Sender(self._upsert, SESSION_KEY, sizers.upserts)
+        self._session_sender = Sender(
+            self._upsert, self._session_bytes, SESSION_KEY, memory.sizers.upserts, recorder.pending
+        )
 
     async def execute(self) -> Sequence[Result]:
         """Apply the whole batch once; one result for each write, in their order.
@@ -105,43 +130,36 @@ class MongoWriteBatch:
         Raises ``TransientError``: nothing of the batch counts as done, call again after a pause.
         Raises ``PreconditionError``: a unique index is not the one the design relies on.
         """
-        while self._batch.pending or self._activities.left():
+        recorder = self._recorder
+        if self._ask_first:
+            self._ask_first = False
+            await self._resolver.ask_first(*recorder.due())
+        tried_again = False
+        while recorder.left:
             errors = await self._round()
-            if errors:
+            lost = all(isinstance(error, ConnectionLostError) for error in errors)
+            if errors and (tried_again or not lost):
                 raise most_severe(errors)
-        return self._batch.results(self._activities.late)
+            tried_again = tried_again or bool(errors)
+        if recorder.events:
+            self._memory.read_again = 2 * recorder.existing_events >= recorder.events
+        return recorder.results()
 
     async def _round(self) -> Sequence[ConsumerError]:
-        """Send, settle, ask; return what went wrong."""
-        events, sessions = self._due()
-        from_events, from_sessions = await self._send(events, sessions)
-        self._settlement.events_sent(from_events)
-        self._settlement.sessions_sent(from_sessions)
+        """Send, settle, resolve; return what went wrong."""
+        from_events, from_sessions = await self._send(*self._recorder.due())
+        self._recorder.sent(from_events)
+        self._recorder.sent(from_sessions)
         errors = from_events.errors + from_sessions.errors
         if not (from_events.broken or from_sessions.broken):
-            errors += await self._question.ask(from_events.duplicates, from_sessions.duplicates)
+            errors += await self._resolver.resolve(
+                from_events.duplicates + from_sessions.duplicates
+            )
         return errors
 
-    def _due(self) -> tuple[list[PendingWrite[EventWrite]], list[PendingWrite[SessionWrite]]]:
-        """Return what this round sends."""
-        events: list[PendingWrite[EventWrite]] = []
-        sessions: list[PendingWrite[SessionWrite]] = []
-        ending: set[str] = set()
-        for index in self._batch.pending:
-            write = self._batch.writes[index]
-            if isinstance(write, EventWrite):
-                events.append(_known(self._events, index, write))
-            else:
-                sessions.append(_known(self._sessions, index, write))
-                if isinstance(write, EndWrite):
-                    ending.add(write.session_id)
-        return events, [*sessions, *self._activities.due(ending)]
-
     async def _send(
-        self,
-        events: Sequence[PendingWrite[EventWrite]],
-        sessions: Sequence[PendingWrite[SessionWrite]],
-    ) -> tuple[SendResult[EventWrite], SendResult[SessionWrite]]:
+        self, events: Sequence[WriteKey], sessions: Sequence[WriteKey]
+    ) -> tuple[SendResult, SendResult]:
         """Send both kinds side by side; a lone one without the price of a task."""
         if not sessions:
             return await self._event_sender.send(events), SendResult()
@@ -151,37 +169,31 @@ class MongoWriteBatch:
             self._event_sender.send(events), self._session_sender.send(sessions)
         )
 
-    async def _insert(self, writes: Sequence[EventWrite]) -> BulkReply:
-        return await self._collections.insert_events([write.content for write in writes])
+    async def _insert(self, writes: Sequence[WriteKey]) -> BulkReply:
+        event = self._recorder.event
+        return await self._collections.insert_events([event(key).document for key in writes])
 
-    async def _upsert(self, writes: Sequence[SessionWrite]) -> BulkReply:
-        return await self._collections.update_sessions([update_of(write) for write in writes])
+    async def _upsert(self, writes: Sequence[WriteKey]) -> BulkReply:
+        session = self._recorder.session
+        return await self._collections.update_sessions([update_of(session(key)) for key in writes])
 
+    def _event_bytes(self, key: WriteKey) -> int:
+        return len(self._recorder.event(key).document)
 
-def _known(statements: dict[int, PendingWrite[W]], index: int, write: W) -> PendingWrite[W]:
-    """Return the record's statement with what it has met so far."""
-    statement = statements.get(index)
-    if statement is None:
-        statement = statements[index] = PendingWrite(write, index)
-    return statement
+    def _session_bytes(self, key: WriteKey) -> int:
+        write = self._recorder.session(key)
+        return UPSERT_BYTES + (0 if isinstance(write, ActivityWrite) else len(write.content.raw))
 
 
 def most_severe(errors: Sequence[ConsumerError]) -> ConsumerError:
-    """Return the trouble to raise: one to stop for, else one that names a record."""
-    for trouble in errors:
-        if isinstance(trouble, PreconditionError):
-            return trouble
-    for trouble in errors:
-        if isinstance(trouble, TransientError) and trouble.index is not None:
-            return trouble
+    """Return the error to raise: one to stop for, else one that names a record."""
+    for error in errors:
+        if isinstance(error, PreconditionError):
+            return error
+    for error in errors:
+        if isinstance(error, TransientError) and error.index is not None:
+            return error
     return errors[0]
-
-
-VERIFY_SECONDS = 120.0
-"""How long a unique index that was dropped may go unnoticed."""
-
-RETRY_SECONDS = 5.0
-"""When the database is asked again that had no answer."""
 
 
 class OpenStore(MongoStore):

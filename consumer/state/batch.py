@@ -47,6 +47,13 @@ class BatchResults:
         if index in self._waiting:
             self._classify_waiting(index, self.writes[index].content)
 
+    def redelivered(self, index: int) -> None:
+        """The store holds what this very record writes, byte for byte."""
+        self._others[index] = REDELIVERED
+        del self._pending[index]
+        if index in self._waiting:
+            self._classify_waiting(index, self.writes[index].content)
+
     def found(self, index: int, stored: RawBSONDocument, *, may_be_ours: bool) -> Result:
         """The store holds ``stored`` in this record's place; return what that makes of it.
 
@@ -92,9 +99,13 @@ class BatchResults:
         for index, result in self._others.items():
             results[index] = result
         if late_sessions:
+            late: dict[int, tuple[Result, Result]] = {}  # of the few that many records share
             for index, write in enumerate(self.writes):
                 if isinstance(write, EventWrite) and write.session_id in late_sessions:
-                    results[index] = replace(results[index], late=True)
+                    result = results[index]
+                    if id(result) not in late:
+                        late[id(result)] = result, replace(result, late=True)
+                    results[index] = late[id(result)][1]
         return results
 
     def _classify_waiting(self, index: int, stored: RawBSONDocument) -> None:

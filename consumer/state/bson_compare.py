@@ -77,6 +77,19 @@ def same_but_for_id(ours: RawBSONDocument, stored: RawBSONDocument) -> bool:
     )
 
 
+def behind_length(encoded: bytes) -> bytes:
+    """Return what a document says, to find it by among ``behind_id`` of stored ones."""
+    return encoded[_HEADER:]
+
+
+def behind_id(stored: bytes) -> bytes | None:
+    """Return what a stored document says behind an ``_id`` of the server's, None without one.
+
+    Decodes nothing. Equal to ``behind_length`` of a document exactly where ``same_but_for_id``.
+    """
+    return stored[_HEADER + SERVER_ID_BYTES :] if stored.startswith(_ID, _HEADER) else None
+
+
 def same_value(left: object, right: object) -> bool:
     """Compare two values of raw documents.
 

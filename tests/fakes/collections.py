@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import product
 from typing import Any
 
 import bson
@@ -15,10 +16,12 @@ from bson.raw_bson import RawBSONDocument
 from consumer.errors import ConsumerError
 from consumer.mongo.collections import EVENT_KEY, SESSION_KEY, BulkReply, WriteFailure
 from consumer.mongo.duplicates import ids_in
-from consumer.state.bson_compare import raw_document
+from consumer.state.bson_compare import SERVER_ID_BYTES, raw_document
 from consumer.state.writes import SessionUpdate
 
 DUPLICATE_KEY = 11000
+
+_SERVER_ID = b"\x07_id\0" + bytes(12)
 
 
 class Command(StrEnum):
@@ -62,10 +65,19 @@ def answer_lost(error: ConsumerError) -> Fault:
     return Fault(error=error)
 
 
-def projected(session: Mapping[str, Any], fields: Collection[str] | None) -> RawBSONDocument:
+def projected(session: Mapping[str, Any], fields: Collection[str] | None) -> bytes:
     """Return a session as a find yields it."""
     asked = session if fields is None else {"sessionId", *fields}
-    return raw_document(bson.encode({name: session[name] for name in session if name in asked}))
+    return bson.encode({name: session[name] for name in session if name in asked})
+
+
+def with_id(event: RawBSONDocument) -> bytes:
+    """Return an event as a find yields it: behind an ``_id`` of the server's, if it had none."""
+    encoded = bytes(event.raw)
+    if "_id" in event:
+        return encoded
+    length = (len(encoded) + SERVER_ID_BYTES).to_bytes(4, "little")
+    return length + _SERVER_ID + encoded[4:]
 
 
 class MemoryCollections:
@@ -90,30 +102,30 @@ class MemoryCollections:
         """Return how many statements, or ids, each command of a kind carried."""
         return [size for kind, size in self.commands if kind is command]
 
-    async def insert_events(self, documents: Sequence[RawBSONDocument]) -> BulkReply:
-        return await self._bulk(Command.INSERT_EVENTS, [self._insert(raw) for raw in documents])
+    async def insert_events(self, documents: Sequence[bytes]) -> BulkReply:
+        return await self._bulk(Command.INSERT_EVENTS, [self._insert(one) for one in documents])
 
     async def update_sessions(self, updates: Sequence[SessionUpdate]) -> BulkReply:
         return await self._bulk(Command.UPDATE_SESSIONS, [self._upsert(one) for one in updates])
 
     async def find_events(
-        self, session_id: str, event_ids: Sequence[str]
-    ) -> AsyncIterator[RawBSONDocument]:
+        self, session_ids: Sequence[str], event_ids: Sequence[str]
+    ) -> AsyncGenerator[Sequence[bytes], None]:
         fault = await self._begin(Command.FIND_EVENTS, len(event_ids))
-        keys = [] if fault.hidden else [(session_id, event_id) for event_id in event_ids]
+        keys = () if fault.hidden else product(session_ids, event_ids)
         # One document of another writer can stand in several places.
         found = {id(self.events[key]): self.events[key] for key in keys if key in self.events}
         for document in found.values():
-            yield document
+            yield [with_id(document)]
 
     async def find_sessions(
         self, session_ids: Sequence[str], fields: Collection[str] | None = None
-    ) -> AsyncIterator[RawBSONDocument]:
+    ) -> AsyncGenerator[Sequence[bytes], None]:
         fault = await self._begin(Command.FIND_SESSIONS, len(session_ids))
         keys = () if fault.hidden else session_ids
         found = {id(self.sessions[key]): self.sessions[key] for key in keys if key in self.sessions}
         for session in found.values():
-            yield projected(session, fields)
+            yield [projected(session, fields)]
 
     def put_event(self, document: Mapping[str, Any]) -> None:
         """Store an event as somebody else would have: an array as id takes several places."""
@@ -159,7 +171,9 @@ class MemoryCollections:
             raise fault.error
         return BulkReply(failures, fault.write_concern_code)
 
-    def _insert(self, document: RawBSONDocument) -> Callable[[], WriteFailure | None]:
+    def _insert(self, encoded: bytes) -> Callable[[], WriteFailure | None]:
+        document = raw_document(encoded)
+
         def insert() -> WriteFailure | None:
             key = (document["sessionId"], document["eventId"])
             if key in self.events:

@@ -12,6 +12,7 @@ _INDEXES = "tests/adapters/mongo/test_preflight.py::TestIndexes::"
 _VERDICT = "tests/unit/state/test_duplicates.py::"
 _REAL = "tests/adapters/mongo/test_real_answers.py::"
 _LOOKUP = "tests/unit/mongo/test_duplicates.py::"
+_FIRST = "tests/adapters/mongo/test_asking_first.py::"
 _ANY_ORDER = "tests/adapters/mongo/test_any_order.py::"
 
 MUTANTS = (
@@ -146,9 +147,9 @@ fields = content.fields""",
     Mutant(
         "a write-concern error is not read",
         "F30 F38",
-        "_reply",
-        'int(concerns[-1].get("code", 0)) if concerns else None,',
-        "None,",
+        "MongoCollections._write",
+        "if concern is not None:",
+        "if False:",
         (_ANSWERS + "test_a_write_concern_error_is_seen_beside_failures",),
         "as above, one step earlier",
     ),
@@ -208,18 +209,17 @@ fields = content.fields""",
     Mutant(
         "a lost race is taken for a duplicate",
         "F36",
-        "ResultRecorder.session_found",
-        """if guard_of(write).holds(stored):
-    return self._lost_race(statement, stored)""",
-        "",
+        "ResultRecorder.found",
+        "elif guard_of(write).holds(stored):",
+        "elif False:",
         (_SESSIONS + "TestLostRaces::test_the_same_write_is_sent_again_and_applied",),
         "a creation that lost to an event would never be stored",
     ),
     Mutant(
         "no activity is written",
         "B18",
-        "Activities.__init__",
-        "self._open[session_id] = PendingWrite(ActivityWrite(session_id, expire_at))",
+        "ResultRecorder.__init__",
+        "self._activities[session_id] = ActivityWrite(session_id, expire_at)",
         "continue",
         (
             _SESSIONS
@@ -230,11 +230,11 @@ fields = content.fields""",
     Mutant(
         "a session is known before the store has answered",
         "F34",
-        "Activities.due",
-        "return [statement for name, statement in self._open.items() if name not in ending]",
-        """for name in self._open:
-    self._memory.remember(name, SessionStatus.ACTIVE)
-return [statement for name, statement in self._open.items() if name not in ending]""",
+        "ResultRecorder.due",
+        "sessions += [name for name in self._activities if name not in ending]",
+        """sessions += [name for name in self._activities if name not in ending]
+for name in self._activities:
+    self._cache.remember(name, SessionStatus.ACTIVE)""",
         (_SESSIONS + "TestActivity::test_a_session_is_not_known_before_the_store_has_answered",),
         "a write that failed would never be repeated",
     ),
@@ -264,8 +264,9 @@ return [statement for name, statement in self._open.items() if name not in endin
         "every batch begins with commands of the full size",
         "F65",
         "MongoStore.prepare",
-        "writes, self._collections, self._memory, self._sizers, self._on_activity_refused",
-        "writes, self._collections, self._memory, BatchSizers(), self._on_activity_refused",
+        "return MongoWriteBatch(",
+        """self._memory.sizers = BatchSizers()
+return MongoWriteBatch(""",
         (_FAULTS + "TestTimeouts::test_the_next_batch_begins_with_what_has_fitted",),
         "a database that is slow would be asked for too much by every batch anew",
     ),
@@ -282,8 +283,8 @@ return [statement for name, statement in self._open.items() if name not in endin
         "sessions are read whole",
         "F69",
         "LookUp._session_finds",
-        "documents = self._collections.find_sessions(list(part), sorted(fields))",
-        "documents = self._collections.find_sessions(list(part), [*fields, 'metadata'])",
+        "documents = self.collections.find_sessions(list(part), sorted(fields))",
+        "documents = self.collections.find_sessions(list(part), [*fields, 'metadata'])",
         (_LOOKUP + "test_the_sessions_of_many_events_are_read_without_what_they_hold",),
         "a few hundred events would bring their sessions' metadata into memory",
     ),
@@ -291,8 +292,8 @@ return [statement for name, statement in self._open.items() if name not in endin
         "a find asks for five hundred whatever they weigh",
         "F69",
         "duplicates._parts",
-        "or expected + weight > EXPECTED_BYTES",
-        "",
+        "list(places), weight, EXPECTED_BYTES",
+        "list(places), weight, 1 << 40",
         (
             _LOOKUP + "test_what_one_find_is_expected_to_bring_is_bounded",
             _LOOKUP + "test_events_are_bounded_by_their_bytes_too",
@@ -303,12 +304,10 @@ return [statement for name, statement in self._open.items() if name not in endin
         "the failure of a shard is the record's own",
         "F75",
         "Sender._failed",
-        """if len(statements) == 1:
-    _blame(statements[0], command, sent_result)
-    index = statements[0].named""",
-        """for statement in statements:
-    statement.errors += 1
-    index = statement.named""",
+        "index = self._blame(writes[0], command, result) if len(writes) == 1 else None",
+        """for write in writes:
+    index = self._blame(write, [write], result)
+    self._pending[write].errors += 1""",
         (
             _FAULTS + "TestThrottling::"
             "test_trouble_of_the_whole_command_multiplies_no_commands_and_accuses_nobody",
@@ -334,9 +333,9 @@ return [statement for name, statement in self._open.items() if name not in endin
         "a majority that is away makes commands smaller",
         "F75",
         "Sender._sort",
-        'sent_result.errors.append(TransientError("write_concern", code_name(code)))',
+        'result.errors.append(TransientError("write_concern", code_name(code)))',
         """self._sizer.timed_out(len(command))
-sent_result.errors.append(TransientError("write_concern", code_name(code)))""",
+result.errors.append(TransientError("write_concern", code_name(code)))""",
         (_FAULTS + "TestTimeouts::test_a_majority_that_is_away_halves_nothing",),
         "a small command waits as long for the majority as a large one",
     ),
@@ -389,7 +388,7 @@ sent_result.errors.append(TransientError("write_concern", code_name(code)))""",
         "every race is run until it is won",
         "F77",
         "ResultRecorder._lost_race.changed",
-        "changed = len(set(statement.raced_with)) > 1",
+        "changed = len(set(pending.raced_with)) > 1",
         "changed = True",
         (
             _FAULTS + "TestForeignDocuments::"
@@ -457,5 +456,84 @@ sent_result.errors.append(TransientError("write_concern", code_name(code)))""",
         "raise PreconditionError(str(error)) from error",
         (_REAL + "TestWatching::test_a_database_that_cannot_be_asked_is_asked_again",),
         "every failover would end every instance",
+    ),
+    Mutant(
+        "what is found first is not compared",
+        "B17 F40",
+        "_FirstFind.run",
+        "key = ours.pop(behind_id(document), None)",
+        """found = raw_document(document)
+key = self._keys.get((found["sessionId"], found["eventId"]))""",
+        (_FIRST + "test_what_is_found_and_what_is_not_end_as_they_would_have",),
+        "another content under the same id would vanish without a trace",
+    ),
+    Mutant(
+        "what is asked for first counts as stored",
+        "F2 F34",
+        "_FirstFind.run",
+        "read, most = 0, 2 * len(self._keys)",
+        """read, most = 0, 2 * len(self._keys)
+while self._keys:
+    self._recorder.is_there(self._keys.popitem()[1])""",
+        (_FIRST + "test_what_is_found_and_what_is_not_end_as_they_would_have",),
+        "after an assignment new events would be lost",
+    ),
+    Mutant(
+        "the stored content behind an id is not looked at",
+        "B17 F40",
+        "behind_id",
+        "return stored[_HEADER + SERVER_ID_BYTES :] if stored.startswith(_ID, _HEADER) else None",
+        "return stored[_HEADER + SERVER_ID_BYTES :]",
+        ("tests/unit/state/test_bson_compare.py::test_what_has_another_id_is_opened",),
+        "a document with an id of another kind would be read from the middle of a field",
+    ),
+    Mutant(
+        "asking first must succeed",
+        "F31 F34",
+        "DuplicateResolver.ask_first",
+        "await _run_bounded([find.run for find in finds])",
+        """for error in await _run_bounded([find.run for find in finds]):
+    raise error""",
+        (_FIRST + "test_a_find_that_fails_costs_the_saving_only",),
+        "what only saves would hold a batch back",
+    ),
+    Mutant(
+        "what was found first may be the own write",
+        "F32",
+        "ResultRecorder.found_before",
+        "self.pending[key].found_existing = True",
+        "",
+        (_FIRST + "test_what_is_found_and_what_is_not_end_as_they_would_have",),
+        "what was stored before would be counted as applied",
+    ),
+    Mutant(
+        "each try asks first",
+        "F32",
+        "MongoWriteBatch.execute",
+        "self._ask_first = False",
+        "pass",
+        (_FIRST + "test_a_batch_is_asked_for_once_however_often_it_is_tried",),
+        "what an earlier try has written would be counted as somebody else's",
+    ),
+    Mutant(
+        "sessions with the same event ids are asked for together",
+        "F69",
+        "_FirstFind.takes",
+        "or self._session_of.get(event.event_id, event.session_id) != event.session_id",
+        "",
+        (_FIRST + "test_sessions_that_use_the_same_event_ids_are_not_asked_for_together",),
+        "a find would bring the events of many sessions that nobody asked for",
+    ),
+    Mutant(
+        "a cut connection is waited for at once",
+        "F31",
+        "MongoWriteBatch.execute",
+        "if errors and (tried_again or not lost):",
+        "if errors:",
+        (
+            "tests/adapters/mongo/test_failing_commands.py::"
+            "test_one_cut_connection_is_healed_at_once",
+        ),
+        "each failover would show as trouble, though another server is there",
     ),
 )

@@ -104,18 +104,18 @@ delay = self._backoff.delay(attempt, self._chance())""",
         "a command without an answer counts",
         "F32",
         "Sender._unanswered",
-        """sent_result.errors.append(error)
-sent_result.broken = True""",
-        "sent_result.applied.extend(command)",
+        """result.errors.append(error)
+result.broken = True""",
+        "result.applied.extend(command)",
         (),
         "a command that was cut off half way is taken for carried out",
     ),
     Mutant(
         "what cannot be found is taken for stored",
         "F29",
-        "ResultRecorder.event_found",
-        "return [_vanished()]",
-        """self._batch.applied(_index(statement))
+        "ResultRecorder.found",
+        'return [TransientError("stored_document_not_found")]',
+        """self.sent(SendResult(applied=[key]))
 return ()""",
         (),
         "a contradiction that a deposed primary does not show is lost",

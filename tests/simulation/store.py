@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from random import Random
 from typing import Any
 
-from bson.raw_bson import RawBSONDocument
-
 from consumer.errors import TimedOutError, TransientError
-from consumer.mongo.collections import SESSION_KEY, BulkReply, WriteFailure
+from consumer.mongo.collections import (
+    SESSION_KEY,
+    BulkReply,
+    ConnectionLostError,
+    WriteFailure,
+)
 from consumer.state.writes import SessionUpdate
-from tests.fakes.collections import DUPLICATE_KEY, MemoryCollections, projected
+from tests.fakes.collections import DUPLICATE_KEY, MemoryCollections, projected, with_id
 from tests.simulation.loop import SimulationLoop
 from tests.simulation.network import Link, LostError, Network
 
@@ -56,13 +60,13 @@ class Database:
 
     # --- statements ---------------------------------------------------------------
 
-    def insert(self, document: RawBSONDocument) -> Statement:
+    def insert(self, document: bytes) -> Statement:
         """Insert one event."""
         carry_out = self.memory._insert(document)
 
         def insert() -> WriteFailure | None:
             refused = self._refusal()
-            if refused is None and REFUSED_MARK.encode() in document.raw:
+            if refused is None and REFUSED_MARK.encode() in document:
                 refused = WriteFailure(VALIDATION_FAILED)
             return refused or carry_out()
 
@@ -93,7 +97,7 @@ class Database:
         """Carry statements out, in a random order, at once or one by one."""
         troubles, chance = self.troubles, self.chance
         if troubles.down:
-            raise TransientError("NotPrimaryError")
+            raise ConnectionLostError("NotPrimaryError")
         order = list(range(len(statements)))
         chance.shuffle(order)
         if troubles.interrupted and chance.random() < troubles.interrupted:
@@ -110,7 +114,7 @@ class Database:
     def _timeout_or_loss(self) -> TransientError:
         if self.chance.random() < 0.3:
             return TimedOutError("NetworkTimeout")
-        return TransientError("AutoReconnect")
+        return ConnectionLostError("AutoReconnect")
 
     def _unconcerned(self, statements: Sequence[Statement], order: Sequence[int]) -> BulkReply:
         """Write or do not write; say something about each index that means nothing."""
@@ -146,14 +150,14 @@ class Database:
         step()
         return done
 
-    def find_events(self, session_id: str, event_ids: Sequence[str]) -> Sequence[RawBSONDocument]:
+    def find_events(self, session_ids: Sequence[str], event_ids: Sequence[str]) -> Sequence[bytes]:
         """Answer with these events."""
-        keys = [(session_id, event_id) for event_id in event_ids if self._sees()]
-        return [self.memory.events[key] for key in keys if key in self.memory.events]
+        keys = [key for key in product(session_ids, event_ids) if self._sees()]
+        return [with_id(self.memory.events[key]) for key in keys if key in self.memory.events]
 
     def find_sessions(
         self, session_ids: Sequence[str], fields: Collection[str] | None
-    ) -> Sequence[RawBSONDocument]:
+    ) -> Sequence[bytes]:
         """Answer with these sessions."""
         return [
             projected(self.memory.sessions[session_id], fields)
@@ -164,7 +168,7 @@ class Database:
     def _sees(self) -> bool:
         """Tell whether a find sees what is there: a deposed primary need not."""
         if self.troubles.down:
-            raise TransientError("NotPrimaryError")
+            raise ConnectionLostError("NotPrimaryError")
         return not self.troubles.deposed or self.chance.random() >= self.troubles.deposed
 
 
@@ -176,7 +180,7 @@ class SimulatedCollections:
         self._network = network
         self._link = link
 
-    async def insert_events(self, documents: Sequence[RawBSONDocument]) -> BulkReply:
+    async def insert_events(self, documents: Sequence[bytes]) -> BulkReply:
         """See ``Collections``."""
         database = self._database
         reply: BulkReply = await self._ask(
@@ -196,21 +200,19 @@ class SimulatedCollections:
         return reply
 
     async def find_events(
-        self, session_id: str, event_ids: Sequence[str]
-    ) -> AsyncIterator[RawBSONDocument]:
+        self, session_ids: Sequence[str], event_ids: Sequence[str]
+    ) -> AsyncGenerator[Sequence[bytes], None]:
         """See ``Collections``."""
-        for found in await self._ask(lambda: self._database.find_events(session_id, event_ids)):
-            yield found
+        yield await self._ask(lambda: self._database.find_events(session_ids, event_ids))
 
     async def find_sessions(
         self, session_ids: Sequence[str], fields: Collection[str] | None = None
-    ) -> AsyncIterator[RawBSONDocument]:
+    ) -> AsyncGenerator[Sequence[bytes], None]:
         """See ``Collections``."""
-        for found in await self._ask(lambda: self._database.find_sessions(session_ids, fields)):
-            yield found
+        yield await self._ask(lambda: self._database.find_sessions(session_ids, fields))
 
     async def _ask(self, action: Callable[[], Any]) -> Any:
         try:
             return await self._network.call(self._link, action)
         except LostError:
-            raise TransientError("AutoReconnect") from None
+            raise ConnectionLostError("AutoReconnect") from None

@@ -11,15 +11,16 @@ from bson.raw_bson import RawBSONDocument
 from consumer.errors import TransientError
 from consumer.mongo.collections import Collections
 from consumer.mongo.store import MongoStore, MongoWriteBatch
+from consumer.state.bson_compare import raw_document
 from consumer.state.outcomes import Outcome, Result
 from consumer.state.writes import Write
 
 PROVENANCE = ("_id", "from", "createdFrom", "endedFrom")
 
 
-async def found_by(documents: AsyncIterator[RawBSONDocument]) -> list[RawBSONDocument]:
+async def found_by(replies: AsyncIterator[Sequence[bytes]]) -> list[RawBSONDocument]:
     """Return all that a find yields."""
-    return [document async for document in documents]
+    return [raw_document(document) async for reply in replies for document in reply]
 
 
 async def apply(store: MongoStore, writes: Sequence[Write]) -> Sequence[Result]:
@@ -56,7 +57,7 @@ async def state(
         for raw in await found_by(collections.find_sessions(session_ids[start : start + 500])):
             found_sessions[raw["sessionId"]] = _plain(bytes(raw.raw), without)
     for session_id in session_ids:
-        for raw in await found_by(collections.find_events(session_id, event_ids)):
+        for raw in await found_by(collections.find_events([session_id], event_ids)):
             found_events[(session_id, raw["eventId"])] = _plain(bytes(raw.raw), without)
     return found_sessions, found_events
 

@@ -6,53 +6,69 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from pymongo import InsertOne
-from pymongo.errors import AutoReconnect, BulkWriteError, NetworkTimeout
-from pymongo.results import BulkWriteResult
+from pymongo.errors import AutoReconnect, NetworkTimeout
 
 from consumer.errors import TimedOutError, TransientError
 from consumer.mongo.collections import BulkReply, WriteFailure
-from consumer.mongo.driver import _bulk
+from consumer.mongo.driver import EncodedDocument, MongoCollections
+from consumer.settings.model import MongoSettings
+from consumer.state.writes import ActivityWrite, update_of
 
 CANARY = "a caller's words"
 
 
 class Scripted:
-    """A collection whose only answer is known beforehand."""
+    """A database whose only answer is known beforehand; its collections have but a name."""
+
+    name = "scripted"
 
     def __init__(self, answer: Mapping[str, Any] | Exception) -> None:
         self._answer = answer
+        self.commands: list[dict[str, Any]] = []
 
-    async def bulk_write(self, statements: Any, *, ordered: bool) -> BulkWriteResult:
-        assert not ordered
+    def get_collection(self, *_: object, **__: object) -> Scripted:
+        return self
+
+    def get_database(self, *_: object, **__: object) -> Scripted:
+        return self
+
+    async def command(self, command: dict[str, Any]) -> Mapping[str, Any]:
+        self.commands.append(command)
         if isinstance(self._answer, Exception):
             raise self._answer
-        details = details_with(**self._answer)
-        if details["writeErrors"] or details["writeConcernErrors"]:
-            raise BulkWriteError(details)
-        return BulkWriteResult(details, acknowledged=True)
-
-
-def details_with(**known: Any) -> dict[str, Any]:
-    counts = {"nInserted": 0, "nUpserted": 0, "nMatched": 0, "nModified": 0, "nRemoved": 0}
-    return {**counts, "writeErrors": [], "writeConcernErrors": [], "upserted": [], **known}
+        return {"n": 0, "ok": 1, **self._answer}
 
 
 async def answer_to(statements: int, answer: Mapping[str, Any] | Exception) -> BulkReply:
-    collection: Any = Scripted(answer)
-    return await _bulk(collection, [InsertOne({})] * statements)
+    client: Any = Scripted(answer)
+    return await MongoCollections(client, MongoSettings()).insert_events([b""] * statements)
+
+
+async def test_commands_are_unordered_and_ask_for_a_majority_and_its_journal() -> None:
+    client: Any = Scripted({"n": 1})
+    collections = MongoCollections(client, MongoSettings())
+    await collections.insert_events([b"x"])
+    await collections.update_sessions([update_of(ActivityWrite("s"))])
+    for command in client.commands:
+        assert command["ordered"] is False
+        assert command["writeConcern"] == {"w": "majority", "j": True}
+
+
+def test_an_encoded_document_prints_nothing_of_what_it_holds() -> None:
+    assert CANARY not in repr(EncodedDocument(CANARY.encode()))
 
 
 async def test_an_answer_without_errors_acknowledges_everything() -> None:
-    assert await answer_to(3, {"nInserted": 3}) == BulkReply()
-    assert await answer_to(3, {"nMatched": 1, "nUpserted": 2}) == BulkReply()
+    assert await answer_to(3, {"n": 3}) == BulkReply()
+    upserted = [{"index": 0, "_id": 1}, {"index": 2, "_id": 2}]
+    assert await answer_to(3, {"n": 3, "nModified": 1, "upserted": upserted}) == BulkReply()
 
 
 async def test_failures_are_read_by_index_without_their_texts() -> None:
     reply = await answer_to(
         4,
         {
-            "nInserted": 1,
+            "n": 1,
             "writeErrors": [
                 {
                     "index": 0,
@@ -81,24 +97,24 @@ async def test_a_write_concern_error_is_seen_beside_failures() -> None:
         2,
         {
             "writeErrors": [{"index": 0, "code": 11000, "keyPattern": {"sessionId": 1}}],
-            "writeConcernErrors": [{"code": 64, "errmsg": CANARY, "errInfo": {"wtimeout": True}}],
+            "writeConcernError": {"code": 64, "errmsg": CANARY, "errInfo": {"wtimeout": True}},
         },
     )
     assert reply == BulkReply({0: WriteFailure(11000, ("sessionId",))}, write_concern_code=64)
 
 
 async def test_a_write_concern_error_without_a_code_is_one_all_the_same() -> None:
-    reply = await answer_to(1, {"nInserted": 1, "writeConcernErrors": [{"errmsg": CANARY}]})
+    reply = await answer_to(1, {"n": 1, "writeConcernError": {"errmsg": CANARY}})
     assert reply.write_concern_code == 0
 
 
 @pytest.mark.parametrize(
     ("statements", "answer"),
     [
-        (3, {"nInserted": 2}),
+        (3, {"n": 2}),
         (1, {}),
-        (2, {"nMatched": 1}),
-        (3, {"nInserted": 1, "writeErrors": [{"index": 0, "code": 121}]}),
+        (2, {"n": 1}),
+        (3, {"n": 1, "writeErrors": [{"index": 0, "code": 121}]}),
     ],
 )
 async def test_a_statement_that_the_answer_passes_over_is_not_taken_for_applied(

@@ -7,9 +7,22 @@ import pytest
 from consumer.mongo.bulk import BatchSizer
 
 
+def weightless(_: int) -> int:
+    return 0
+
+
+def test_work_is_cut_by_its_weight_too_and_what_is_heavier_goes_alone() -> None:
+    parts = BatchSizer(3).chunks([1, 2, 9, 1, 1, 1, 1], abs, 3)
+    assert [list(part) for part in parts] == [[1, 2], [9], [1, 1, 1], [1]]
+
+
 def test_work_is_cut_into_parts_of_at_most_the_limit() -> None:
-    assert [list(part) for part in BatchSizer(3).chunks(range(7))] == [[0, 1, 2], [3, 4, 5], [6]]
-    assert list(BatchSizer(3).chunks([])) == []
+    assert [list(part) for part in BatchSizer(3).chunks(range(7), weightless, 0)] == [
+        [0, 1, 2],
+        [3, 4, 5],
+        [6],
+    ]
+    assert list(BatchSizer(3).chunks([], weightless, 0)) == []
 
 
 def test_a_timeout_halves_what_did_not_fit() -> None:
@@ -53,7 +66,7 @@ def test_it_grows_again_slowly_by_full_commands_that_fit_and_never_beyond_its_fi
 
 def test_what_is_left_is_cut_by_the_limit_of_the_moment() -> None:
     lane = BatchSizer(4)
-    parts = lane.chunks(range(7))
+    parts = lane.chunks(range(7), weightless, 0)
     assert list(next(parts)) == [0, 1, 2, 3]
     lane.timed_out(4)
     assert [list(part) for part in parts] == [[4, 5], [6]]

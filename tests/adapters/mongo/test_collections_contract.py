@@ -10,7 +10,7 @@ import bson
 from bson.raw_bson import RawBSONDocument
 
 from consumer.mongo.collections import EVENT_KEY, SESSION_KEY, BulkReply, Collections
-from consumer.state.bson_compare import same_value
+from consumer.state.bson_compare import behind_id, behind_length, same_value
 from consumer.state.writes import ActivityWrite, CreateWrite, EndWrite, update_of
 from tests.unit.state.builders import (
     STAMPED,
@@ -48,9 +48,9 @@ def keys(reply: BulkReply) -> dict[int, tuple[int, tuple[str, ...] | None]]:
 
 async def test_an_event_is_stored_as_the_bytes_it_was_sent(collections: Collections) -> None:
     written = event_write(event("s", "e", {"z": 1, "a": {"$date": "x"}, "b": [1.0, -0.0]}))
-    reply = await collections.insert_events([written.content])
+    reply = await collections.insert_events([written.document])
     assert reply == BulkReply()
-    (stored,) = await found_by(collections.find_events("s", ["e"]))
+    (stored,) = await found_by(collections.find_events(["s"], ["e"]))
     assert stored["payload"].raw == written.content["payload"].raw
     assert content([stored]) == content([written.content])
 
@@ -64,9 +64,9 @@ async def test_names_that_mean_something_elsewhere_are_stored_inert(
         event_write(event("s", "e", payload)),
         create_write(created("s", metadata=payload)),
     )
-    assert await collections.insert_events([written.content]) == BulkReply()
+    assert await collections.insert_events([written.document]) == BulkReply()
     assert await upsert(collections, created_with) == BulkReply()
-    (found,) = await found_by(collections.find_events("s", ["e"]))
+    (found,) = await found_by(collections.find_events(["s"], ["e"]))
     (session,) = await found_by(collections.find_sessions(["s"]))
     assert same_value(found["payload"], written.content["payload"])
     assert same_value(session["metadata"], written.content["payload"])
@@ -75,28 +75,48 @@ async def test_names_that_mean_something_elsewhere_are_stored_inert(
 async def test_events_whose_place_is_taken_are_told_by_index_and_key(
     collections: Collections,
 ) -> None:
-    first, second, third = (event_write(event("s", name)).content for name in "abc")
+    first, second, third = (event_write(event("s", name)).document for name in "abc")
     await collections.insert_events([first, third])
     reply = await collections.insert_events([third, second, first, second])
     taken = (DUPLICATE_KEY, EVENT_KEY)
     assert keys(reply) == {0: taken, 2: taken, 3: taken}
     assert reply.write_concern_code is None
-    found = await found_by(collections.find_events("s", ["a", "b", "c", "missing"]))
+    found = await found_by(collections.find_events(["s"], ["a", "b", "c", "missing"]))
     assert sorted(document["eventId"] for document in found) == ["a", "b", "c"]
 
 
 async def test_events_are_found_in_their_own_session_only(collections: Collections) -> None:
-    await collections.insert_events([event_write(event(name, "e")).content for name in "st"])
-    (found,) = await found_by(collections.find_events("s", ["e"]))
+    await collections.insert_events([event_write(event(name, "e")).document for name in "st"])
+    (found,) = await found_by(collections.find_events(["s"], ["e"]))
     assert found["sessionId"] == "s"
-    assert list(await found_by(collections.find_events("u", ["e"]))) == []
+    assert list(await found_by(collections.find_events(["u"], ["e"]))) == []
+
+
+async def test_events_of_several_sessions_are_found_by_all_ids_at_once(
+    collections: Collections,
+) -> None:
+    pairs = [("s", "a"), ("s", "b"), ("t", "c"), ("t", "a"), ("u", "a")]
+    await collections.insert_events([event_write(event(*pair)).document for pair in pairs])
+    found = await found_by(collections.find_events(["s", "t"], ["a", "c"]))
+    assert sorted((document["sessionId"], document["eventId"]) for document in found) == [
+        ("s", "a"),
+        ("t", "a"),
+        ("t", "c"),
+    ]
+
+
+async def test_a_stored_event_is_its_bytes_behind_an_id(collections: Collections) -> None:
+    written = event_write(event("s", "e", {"z": 1, "a": [1.5, None]})).document
+    await collections.insert_events([written])
+    async for (found,) in collections.find_events(["s"], ["e"]):
+        assert behind_id(found) == behind_length(written)
 
 
 async def test_ids_are_compared_byte_by_byte(collections: Collections) -> None:
     names = ["e", "E", " e", "é", "e\u0301", "e\n", "$e", "e.e"]
-    reply = await collections.insert_events([event_write(event("s", n)).content for n in names])
+    reply = await collections.insert_events([event_write(event("s", n)).document for n in names])
     assert reply == BulkReply()
-    found = await found_by(collections.find_events("s", names))
+    found = await found_by(collections.find_events(["s"], names))
     assert sorted(document["eventId"] for document in found) == sorted(names)
 
 
@@ -177,7 +197,7 @@ async def test_a_document_with_a_hundred_levels_is_stored(collections: Collectio
     for _ in range(98):
         payload = {"a": payload}
     written = event_write(event("s", "e", payload))
-    assert await collections.insert_events([written.content]) == BulkReply()
+    assert await collections.insert_events([written.document]) == BulkReply()
     create = create_write(created("s", metadata=payload))
     assert await upsert(collections, create) == BulkReply()
     assert content(await found_by(collections.find_sessions(["s"])))[0]["metadata"] == payload
@@ -185,15 +205,15 @@ async def test_a_document_with_a_hundred_levels_is_stored(collections: Collectio
 
 async def test_more_documents_than_one_answer_holds_are_found(collections: Collections) -> None:
     names = [f"e{number}" for number in range(450)]
-    await collections.insert_events([event_write(event("s", name)).content for name in names])
-    found = await found_by(collections.find_events("s", names))
+    await collections.insert_events([event_write(event("s", name)).document for name in names])
+    found = await found_by(collections.find_events(["s"], names))
     assert sorted(document["eventId"] for document in found) == sorted(names)
 
 
 async def test_concurrent_commands_are_answered_each_on_its_own(collections: Collections) -> None:
     replies = await asyncio.gather(
         *(
-            collections.insert_events([event_write(event("s", "e"), offset).content])
+            collections.insert_events([event_write(event("s", "e"), offset).document])
             for offset in range(8)
         )
     )

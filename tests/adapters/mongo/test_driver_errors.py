@@ -9,7 +9,7 @@ import pymongo.errors
 import pytest
 
 from consumer.errors import ConsumerError, PreconditionError, TimedOutError, TransientError
-from consumer.mongo.collections import RefusedError
+from consumer.mongo.collections import ConnectionLostError, RefusedError
 from consumer.mongo.errors import (
     PERMANENT,
     CodeClass,
@@ -22,6 +22,7 @@ from consumer.mongo.errors import (
 CANARY = "a caller's words"
 
 PASSES, TOO_SLOW, REFUSED, STOPS = TransientError, TimedOutError, RefusedError, PreconditionError
+LOST = ConnectionLostError
 
 EXPECTED: dict[str, type[ConsumerError]] = {
     # pymongo
@@ -29,9 +30,9 @@ EXPECTED: dict[str, type[ConsumerError]] = {
     "ProtocolError": PASSES,
     "ConnectionFailure": PASSES,
     "WaitQueueTimeoutError": PASSES,
-    "AutoReconnect": PASSES,
+    "AutoReconnect": LOST,
     "NetworkTimeout": TOO_SLOW,
-    "NotPrimaryError": PASSES,
+    "NotPrimaryError": LOST,
     "ServerSelectionTimeoutError": PASSES,
     "ConfigurationError": STOPS,
     "OperationFailure": PASSES,
@@ -50,7 +51,7 @@ EXPECTED: dict[str, type[ConsumerError]] = {
     "DocumentTooLarge": REFUSED,
     "EncryptionError": PASSES,
     "EncryptedCollectionError": PASSES,
-    "_OperationCancelled": PASSES,
+    "_OperationCancelled": LOST,
     # bson
     "BSONError": PASSES,
     "InvalidBSON": PASSES,

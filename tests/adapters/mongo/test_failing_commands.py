@@ -96,7 +96,7 @@ async def test_trouble_that_passes_holds_the_batch_until_it_is_over(
     await assert_all_is_stored_once(prepared)
 
 
-async def test_one_cut_connection_is_healed_by_the_driver(prepared: Server) -> None:
+async def test_one_cut_connection_is_healed_at_once(prepared: Server) -> None:
     async with failing(prepared, "insert", {"times": 1}, closeConnection=True):
         assert await outcomes(MongoStore(prepared.collections()), *BATCH) == [Outcome.APPLIED] * 4
     await assert_all_is_stored_once(prepared)

@@ -196,7 +196,7 @@ class TestActivity:
         await apply(store, [write(event(name)) for name in "st"])
         collections.sessions.clear()
         store.forget()
-        collections.script(Command.INSERT_EVENTS, Fault(failures={2: WriteFailure(121)}))
+        collections.script(Command.INSERT_EVENTS, Fault(failures={0: WriteFailure(121)}))
         ended_as = await outcomes(
             store,
             write(event("s"), 1),

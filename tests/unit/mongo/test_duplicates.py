@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from functools import partial
 
 import bson
@@ -14,7 +14,6 @@ from consumer.errors import TimedOutError
 from consumer.mongo.bulk import BatchSizers
 from consumer.mongo.duplicates import EXPECTED_BYTES, FINDS_AT_ONCE, Asked, LookUp
 from consumer.mongo.store import MongoStore
-from consumer.state.bson_compare import raw_document
 from consumer.state.outcomes import Outcome
 from consumer.state.writes import ActivityWrite
 from tests.fakes.collections import Command, Fault, MemoryCollections
@@ -41,17 +40,17 @@ class Watched(MemoryCollections):
 
     async def find_sessions(
         self, session_ids: Sequence[str], fields: Collection[str] | None = None
-    ) -> AsyncIterator[RawBSONDocument]:
+    ) -> AsyncGenerator[Sequence[bytes], None]:
         assert fields is not None
         self.fields.append(set(fields))
         self.running += 1
         self.most_running = max(self.running, self.most_running)
         await asyncio.sleep(0)
-        async for document in super().find_sessions(session_ids, fields):
-            self.bytes_read += len(document.raw)
-            self.untold += 1
+        async for reply in super().find_sessions(session_ids, fields):
+            self.bytes_read += sum(map(len, reply))
+            self.untold += len(reply)
             self.most_untold = max(self.untold, self.most_untold)
-            yield document
+            yield reply
         self.running -= 1
 
 
@@ -136,12 +135,12 @@ class Foreign(MemoryCollections):
 
     def __init__(self, document: dict[str, object]) -> None:
         super().__init__()
-        self._foreign = raw_document(bson.encode(document))
+        self._foreign = bson.encode(document)
 
     async def find_events(
-        self, session_id: str, event_ids: Sequence[str]
-    ) -> AsyncIterator[RawBSONDocument]:
-        yield self._foreign
+        self, session_ids: Sequence[str], event_ids: Sequence[str]
+    ) -> AsyncGenerator[Sequence[bytes], None]:
+        yield [self._foreign]
 
 
 @pytest.mark.parametrize("ids", [["e0", "e1"], ["e1", 7, ["e0"]]])

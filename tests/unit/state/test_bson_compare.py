@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.state.bson_compare import (
+    behind_id,
+    behind_length,
     differing_fields,
     raw_document,
     same_but_for_id,
@@ -181,3 +183,15 @@ small_values = st.recursive(
 @given(small_values, small_values)
 def test_the_comparison_agrees_with_its_definition(left: Any, right: Any) -> None:
     assert same(left, right) == (canonical(left) == canonical(right))
+
+
+def test_what_is_stored_behind_an_id_of_the_servers_is_found_by_its_bytes() -> None:
+    encoded = bson.encode({"sessionId": "s", "payload": {"a": 1}})
+    stored = bson.encode({"_id": bson.ObjectId(), **bson.decode(encoded)})
+    assert behind_id(stored) == behind_length(encoded)
+
+
+@pytest.mark.parametrize("other", ["text", 7, b"twelve bytes", None])
+def test_what_has_another_id_is_opened(other: object) -> None:
+    assert behind_id(bson.encode({"_id": other, "sessionId": "s"})) is None
+    assert behind_id(bson.encode({"sessionId": "s", "_id": bson.ObjectId()})) is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,7 +11,6 @@ from typing import Any
 
 import bson
 import pytest
-from bson.raw_bson import RawBSONDocument
 
 from consumer.commands.audit.audit_report import AuditReport
 from consumer.commands.audit.judging import DeadLetterIndex, RecordJudge
@@ -209,18 +208,16 @@ class WithoutIndex(MemoryCollections):
     """Every document is there twice, as when the unique indexes had been dropped for a while."""
 
     async def find_events(
-        self, session_id: str, event_ids: Sequence[str]
-    ) -> AsyncIterator[RawBSONDocument]:
-        async for document in super().find_events(session_id, event_ids):
-            yield document
-            yield document
+        self, session_ids: Sequence[str], event_ids: Sequence[str]
+    ) -> AsyncGenerator[Sequence[bytes], None]:
+        async for reply in super().find_events(session_ids, event_ids):
+            yield [*reply, *reply]
 
     async def find_sessions(
         self, session_ids: Sequence[str], fields: Collection[str] | None = None
-    ) -> AsyncIterator[RawBSONDocument]:
-        async for document in super().find_sessions(session_ids, fields):
-            yield document
-            yield document
+    ) -> AsyncGenerator[Sequence[bytes], None]:
+        async for reply in super().find_sessions(session_ids, fields):
+            yield [*reply, *reply]
 
 
 @pytest.mark.reliability("F56")
@@ -280,10 +277,10 @@ class Weighed(MemoryCollections):
 
     async def find_sessions(
         self, session_ids: Sequence[str], fields: Collection[str] | None = None
-    ) -> AsyncIterator[RawBSONDocument]:
-        async for document in super().find_sessions(session_ids, fields):
-            self.weight += len(document.raw)
-            yield document
+    ) -> AsyncGenerator[Sequence[bytes], None]:
+        async for reply in super().find_sessions(session_ids, fields):
+            self.weight += sum(map(len, reply))
+            yield reply
 
 
 @pytest.mark.reliability("F69")
