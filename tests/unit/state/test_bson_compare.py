@@ -194,4 +194,7 @@ def test_what_is_stored_behind_an_id_of_the_servers_is_found_by_its_bytes() -> N
 @pytest.mark.parametrize("other", ["text", 7, b"twelve bytes", None])
 def test_what_has_another_id_is_opened(other: object) -> None:
     assert behind_id(bson.encode({"_id": other, "sessionId": "s"})) is None
-    assert behind_id(bson.encode({"sessionId": "s", "_id": bson.ObjectId()})) is None
+
+
+def test_what_has_no_id_is_opened() -> None:
+    assert behind_id(bson.encode({"sessionId": "s"})) is None
