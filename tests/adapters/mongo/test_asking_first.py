@@ -183,6 +183,7 @@ async def test_sessions_that_use_the_same_event_ids_are_not_asked_for_together()
     collections.commands.clear()
     assert await outcomes(reading_again(collections), *batch) == [REDELIVERED] * 40
     assert collections.sizes(Command.FIND_EVENTS) == [5] * 8
+    assert sent(collections) == []
 
 
 async def test_too_many_finds_are_none() -> None:
