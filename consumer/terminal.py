@@ -74,14 +74,14 @@ def complain(text: str) -> None:
 
 
 @contextmanager
-def progress(what: str, total: float | None = None) -> Iterator[Advance]:
-    """Show a bar on a terminal while the body runs; elsewhere nothing.
+def progress(what: str, total: float | None = None, *, quiet: bool = False) -> Iterator[Advance]:
+    """Show a bar on a terminal while the body runs; elsewhere, or where ``quiet``, nothing.
 
     The body is given a function that takes how much more has been done. With no ``total``
     the bar says only that something is going on.
     """
     console = Console(stderr=True)
-    if not console.is_terminal:
+    if quiet or not console.is_terminal:
         yield _ignore
         return
     columns = (

@@ -266,11 +266,11 @@ before, self._told = self._told, told""",
     Mutant(
         "a redrive without the first timestamp",
         "B22",
-        "redriven_headers",
-        "(REDRIVE_TIMESTAMP, str(letter.timestamp_ms).encode()),",
+        "DeadLetterRecord.redriven_headers",
+        "(REDRIVE_TIMESTAMP, str(self.timestamp_ms).encode()),",
         "",
         (
-            "tests/unit/commands/dead_letters/test_outgoing.py::"
+            "tests/unit/commands/dead_letters/test_redrive_policy.py::"
             "test_a_record_that_fails_again_counts_on_and_keeps_its_first_time",
         ),
         "an event without a time of its own would move to the moment of its redrive",

@@ -233,11 +233,11 @@ end = end if bounds.to_ms is None else min(end, first + 3)""",
     Mutant(
         "letters are looked for by the clock of the brokers",
         "F90",
-        "letter_ranges",
+        "dead_letter_ranges",
         "- CLOCKS_APART.total_seconds()",
         "",
         (
-            "tests/unit/commands/dead_letters/test_selection.py::"
+            "tests/unit/commands/dead_letters/test_dead_letter_selection.py::"
             "test_letters_are_looked_for_an_hour_earlier_since_clocks_differ",
         ),
         "letters of a consumer whose clock is fast would not be found",

@@ -85,11 +85,11 @@ draft.unlink(missing_ok=True)""",
     Mutant(
         "a retention that the brokers do not tell is thought to be seven days",
         "F79",
-        "Destination.from_configs",
-        '"retention.ms" in configs,',
-        "True,",
+        "keeps_timestamp",
+        "known = RETENTION in topic.configs",
+        "known = True",
         (
-            _LETTERS + "test_outgoing.py::"
+            _LETTERS + "test_redrive_policy.py::"
             "test_where_the_brokers_do_not_tell_their_retention_the_clocks_time_is_sent",
         ),
         "a topic that keeps less deletes the records before they are read, marked as sent",
@@ -97,11 +97,11 @@ draft.unlink(missing_ok=True)""",
     Mutant(
         "letters go back to a topic that is compacted",
         "F79",
-        "RedrivePolicy._unusable_topic",
-        "if self._policy.destinations[topic].compacted:",
-        "if not topic:",
+        "RedrivePolicy._usable_topic",
+        "if topic.compacted:",
+        "if not name:",
         (
-            _LETTERS + "test_redrive.py::"
+            _LETTERS + "test_redrive_and_discard.py::"
             "test_a_letter_does_not_go_back_to_a_topic_that_keeps_one_record_a_session",
         ),
         "of all letters of a session the brokers would keep one, and all count as sent",
@@ -113,7 +113,7 @@ draft.unlink(missing_ok=True)""",
         'return {"retention.ms": "-1", "max.message.bytes": str(largest)}',
         'return {"retention.ms": "-1"}',
         (
-            _LETTERS + "test_topics.py::"
+            _LETTERS + "test_context.py::"
             "test_the_parking_topic_takes_whatever_the_dead_letter_topic_holds",
         ),
         "a large letter could never be parked and would come back for ever",
@@ -121,11 +121,11 @@ draft.unlink(missing_ok=True)""",
     Mutant(
         "a letter is known by its place and time alone",
         "F85",
-        "DeadLetterRecord.state_key.digest",
-        "digest = digest_of(record.key, record.value, foreign)",
-        'digest = digest_of(None, None, ()) if foreign is None else ""',
+        "DeadLetterRecord.failure_key",
+        "digest = _digest(failed.key, failed.value, failed.headers)",
+        'digest = ""',
         (
-            _LETTERS + "test_letter.py::"
+            _LETTERS + "test_dead_letter_record.py::"
             "test_letters_without_a_timestamp_are_told_apart_by_what_they_hold",
         ),
         "of a topic made anew, a letter without a timestamp would count as sent unseen",
@@ -133,11 +133,11 @@ draft.unlink(missing_ok=True)""",
     Mutant(
         "an unreadable letter is known by its place alone",
         "F85",
-        "UnreadableDeadLetter.state_key",
-        "return letter_key(self.position, record.timestamp_ms, digest)",
-        "return letter_key(self.position, 0, digest[:0])",
+        "UnreadableDeadLetter.failure_key",
+        'return json_bytes(["letter", *record.position, record.timestamp_ms, digest])',
+        'return json_bytes(["letter", *record.position, 0, ""])',
         (
-            _LETTERS + "test_letter.py::"
+            _LETTERS + "test_dead_letter_record.py::"
             "test_unreadable_letters_at_one_place_of_a_topic_made_anew_are_two",
         ),
         "a letter that nobody has seen would count as discarded",
@@ -145,11 +145,11 @@ draft.unlink(missing_ok=True)""",
     Mutant(
         "a state that this version does not know is none",
         "F85",
-        "RedrivePolicy._settled",
-        "return None if policy.dealt_with else SkipReason.UNKNOWN",
-        "return None",
+        "RedrivePolicy.decide",
+        "if status is not None and not (again or self.options.all_statuses):",
+        "if status in _SENT and not (again or self.options.all_statuses):",
         (
-            _LETTERS + "test_redrive.py::"
+            _LETTERS + "test_redrive_and_discard.py::"
             "test_a_letter_whose_state_is_of_a_later_version_is_left_and_counted",
         ),
         "what a later version has dealt with would be sent again",
@@ -157,19 +157,25 @@ draft.unlink(missing_ok=True)""",
     Mutant(
         "what was sent and not remembered is not counted",
         "F85",
-        "RedriveRun._remember",
-        "self.tally.unremembered += len(entries)",
+        "DeadLetterRun._record",
+        "self.counts.unrecorded += len(records)",
         "",
-        (_LETTERS + "test_redrive.py::test_a_redrive_that_the_brokers_stop_counts_what_it_did",),
+        (
+            _LETTERS
+            + "test_redrive_and_discard.py::test_a_redrive_that_the_brokers_stop_counts_what_it_did",
+        ),
         "nobody would know what the next redrive sends a second time",
     ),
     Mutant(
         "a redrive goes to the partition of the key before the repair",
         "F90",
-        "redriven",
+        "redriven_record",
         "if content.key is None:",
-        "if letter.key is None:",
-        (_LETTERS + "test_outgoing.py::test_the_key_that_a_transform_gives_decides_the_partition",),
+        "if dead_letter.record.key is None:",
+        (
+            _LETTERS
+            + "test_redrive_policy.py::test_the_key_that_a_transform_gives_decides_the_partition",
+        ),
         "a session would lie in two partitions of one topic",
     ),
     Mutant(
@@ -178,7 +184,10 @@ draft.unlink(missing_ok=True)""",
         "TRUNCATION_NAMES",
         "frozenset({TRUNCATED, SIZE, SHA256})",
         "frozenset({TRUNCATED, SHA256})",
-        (_LETTERS + "test_letter.py::test_any_one_trace_of_a_cut_makes_a_letter_truncated",),
+        (
+            _LETTERS
+            + "test_dead_letter_record.py::test_any_one_trace_of_a_cut_makes_a_letter_truncated",
+        ),
         "half a message would be sent back as a whole one",
     ),
     Mutant(
@@ -187,7 +196,10 @@ draft.unlink(missing_ok=True)""",
         "TRUNCATION_NAMES",
         "frozenset({TRUNCATED, SIZE, SHA256})",
         "frozenset({TRUNCATED, SIZE})",
-        (_LETTERS + "test_letter.py::test_any_one_trace_of_a_cut_makes_a_letter_truncated",),
+        (
+            _LETTERS
+            + "test_dead_letter_record.py::test_any_one_trace_of_a_cut_makes_a_letter_truncated",
+        ),
         "half a message would be sent back as a whole one",
     ),
     Mutant(
@@ -265,7 +277,7 @@ draft.unlink(missing_ok=True)""",
     Mutant(
         "a redrive begins although some marks cannot be read",
         "F85",
-        "DeadLetterContext.require_all_marks",
+        "DeadLetterContext.require_all_statuses",
         "if missing:",
         """if not missing:
     return

@@ -19,11 +19,10 @@ from consumer.commands.audit.problems import Disagreement, Disagreements
 from consumer.commands.audit.verdicts import AuditResult, Judgement
 from consumer.commands.common.output import console
 from consumer.commands.common.record_list import ListedRecord, RecordProblem
-from consumer.commands.dead_letters import dead_letter_report as presenting
-from consumer.commands.dead_letters.dead_letter_groups import Groups
-from consumer.commands.dead_letters.dead_letter_record import DeadLetterRecord, read_letter
+from consumer.commands.dead_letters import list_and_show
+from consumer.commands.dead_letters.dead_letter_record import DeadLetterRecord, read_dead_letter
 from consumer.commands.dead_letters.dead_letter_status import DeadLetterStatus
-from consumer.commands.dead_letters.redrive_policy import Redrive
+from consumer.commands.dead_letters.redrive_policy import StatusChange
 from consumer.commands.replay import report as replay_report
 from consumer.commands.replay.tally import Ends, Tally
 from consumer.contract.dead_letter import origin_of
@@ -170,24 +169,25 @@ async def _replay() -> None:
 
 
 def _letter() -> DeadLetterRecord:
-    letter = read_letter(RECORD)
+    letter = read_dead_letter(RECORD)
     assert isinstance(letter, DeadLetterRecord)
     return letter
 
 
 async def _list() -> None:
-    groups = Groups()
+    groups = list_and_show.DeadLetterGroups()
     groups.add(_letter(), None, copy=False)
-    presenting.show_groups(groups, fates=True, as_json=False)
-    unreadable = read_letter(Record(*PLACE, 5, HOSTILE_BYTES, HOSTILE_BYTES))
+    list_and_show.print_groups(groups, with_status=True, as_json=False)
+    unreadable = read_dead_letter(Record(*PLACE, 5, HOSTILE_BYTES, HOSTILE_BYTES))
     for letter in (_letter(), unreadable):
-        presenting.list_letter(letter, None, keys=True, as_json=False)
-        presenting.show_letter(letter, None, full=True, as_json=False)
+        list_and_show.print_line(letter, None, keys=True, as_json=False)
+        list_and_show.print_dead_letter(letter, None, full=True, as_json=False)
 
 
-async def _rehearse() -> None:
+async def _dry_run() -> None:
     record = OutgoingRecord(HOSTILE, None, None, HOSTILE_BYTES, None, HEADERS)
-    presenting.rehearse(Redrive(_letter(), record, DeadLetterStatus.REDRIVEN), as_json=False)
+    change = StatusChange(_letter(), DeadLetterStatus.REDRIVEN, record)
+    list_and_show.print_change(change, as_json=False)
 
 
 async def _complain() -> None:
@@ -196,7 +196,7 @@ async def _complain() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [_explain, _show, _status, _check, _audit, _replay, _list, _rehearse, _complain],
+    [_explain, _show, _status, _check, _audit, _replay, _list, _dry_run, _complain],
 )
 @pytest.mark.reliability("F84")
 async def test_no_command_prints_raw_what_came_from_outside(

@@ -1,23 +1,22 @@
-"""A record of the dead-letter topic, read as what it says of the record that failed. Pure."""
+"""A record of the dead-letter topic: what it says of the record that failed. Pure."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from consumer.commands.dead_letters.dead_letter_status import digest_of, letter_key, origin_key
-from consumer.contract.dead_letter import (
-    NAMES,
-    TRUNCATION_NAMES,
-    DeadLetterInfo,
-    origin_of,
-)
+from consumer.contract.dead_letter import ATTEMPT, NAMES, TRUNCATION_NAMES, origin_of
 from consumer.contract.record import Headers, Position, Record
-from consumer.contract.times import usable_time
+from consumer.contract.times import REDRIVE_TIMESTAMP, usable_time
 
 UNKNOWN: Final = "unknown"
 """Stands for a reason that this version does not know."""
+
+UNREADABLE: Final = "unreadable"
+"""Stands where a reason would, for a dead letter whose headers do not tell one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,7 @@ class FailedRecord:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterRecord:
-    """A letter that says where its record comes from.
+    """A dead letter that says where its record comes from.
 
     ``timestamp_ms`` is the time of the first record, however often it was sent back since;
     ``attempt`` how often it has failed. Of a ``truncated`` one only the beginning is there.
@@ -55,32 +54,39 @@ class DeadLetterRecord:
     truncated: bool
 
     @property
-    def position(self) -> Position:
-        """Where the letter lies."""
-        return self.record.position
-
-    @property
-    def key(self) -> bytes | None:
-        """The failed record's key."""
-        return self.record.key
-
-    @property
     def failed(self) -> FailedRecord:
         """The record that failed."""
         record = self.record
+        # What is ours says where, when and why it failed.
         foreign = tuple(header for header in record.headers if header[0] not in NAMES)
         return FailedRecord(
             record.key, record.value, foreign, self.reason, self.detail, self.origin
         )
 
     @property
-    def state_key(self) -> bytes:
-        """What tells this failure from all others, and is the same for its copies."""
-        record = self.record
-        # What is ours says where, when and why it failed, and copies differ in it.
-        foreign = tuple(header for header in record.headers if header[0] not in NAMES)
-        digest = digest_of(record.key, record.value, foreign)
-        return origin_key(self.origin, self.timestamp_ms, self.attempt, digest)
+    def failure_key(self) -> bytes:
+        """What tells this failure from all others, and is the same for its copies.
+
+        Copies differ in our headers; a record of a topic that was deleted and made anew differs
+        in its content, also where it has no timestamp.
+        """
+        failed = self.failed
+        digest = _digest(failed.key, failed.value, failed.headers)
+        return json_bytes([*self.origin, self.timestamp_ms, self.attempt, digest])
+
+    def redriven_headers(self, came_with: Headers) -> Headers:
+        """Return the headers of the record that goes back.
+
+        Those it first came with, in their order, nulls and repetitions included; of the
+        consumer's own only ``dlq-attempt``, on which its next failure counts on; and its first
+        timestamp, once, whatever it carried already.
+        """
+        ours = NAMES | {REDRIVE_TIMESTAMP}
+        return (
+            *(header for header in came_with if header[0] not in ours),
+            (ATTEMPT, str(self.attempt).encode()),
+            (REDRIVE_TIMESTAMP, str(self.timestamp_ms).encode()),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,24 +97,25 @@ class UnreadableDeadLetter:
     problem: str
 
     @property
-    def position(self) -> Position:
-        """Where the letter lies."""
-        return self.record.position
-
-    @property
     def sent_at(self) -> datetime | None:
         """When it came to the dead-letter topic, None where its timestamp does not tell."""
         return usable_time(self.record.timestamp_ms)
 
     @property
-    def state_key(self) -> bytes:
-        """What tells this letter from all others."""
+    def failure_key(self) -> bytes:
+        """What tells this dead letter from all others.
+
+        Its position alone would be that of another one once the topic has been made anew.
+        """
         record = self.record
-        digest = digest_of(record.key, record.value, record.headers)
-        return letter_key(self.position, record.timestamp_ms, digest)
+        digest = _digest(record.key, record.value, record.headers)
+        return json_bytes(["letter", *record.position, record.timestamp_ms, digest])
 
 
-def read_letter(record: Record) -> DeadLetterRecord | UnreadableDeadLetter:
+AnyDeadLetter = DeadLetterRecord | UnreadableDeadLetter
+
+
+def read_dead_letter(record: Record) -> AnyDeadLetter:
     """Read a record of the dead-letter topic."""
     info = origin_of(record.headers)
     if info is None:
@@ -118,21 +125,33 @@ def read_letter(record: Record) -> DeadLetterRecord | UnreadableDeadLetter:
     failed_at = info.failed_at or usable_time(record.timestamp_ms)
     if failed_at is None:
         return UnreadableDeadLetter(record, "its header dlq-failed-at cannot be read")
-    return _letter(record, info, info.timestamp_ms, failed_at)
-
-
-def _letter(
-    record: Record, info: DeadLetterInfo, timestamp_ms: int, failed_at: datetime
-) -> DeadLetterRecord:
     return DeadLetterRecord(
         record=record,
         origin=info.origin,
         reason=UNKNOWN if info.reason is None else info.reason.value,
         detail=info.detail,
-        timestamp_ms=timestamp_ms,
+        timestamp_ms=info.timestamp_ms,
         failed_at=failed_at,
         # That it lies here proves one failure, whatever its header says.
         attempt=max(info.attempt, 1),
         # Any trace of a cut counts, even one that cannot be read: half a message is not sent.
         truncated=any(name in TRUNCATION_NAMES for name, _ in record.headers),
+    )
+
+
+def _digest(key: bytes | None, value: bytes | None, headers: Headers) -> str:
+    """Return a digest of a record's content: 32 hexadecimal digits."""
+    hashed = hashlib.blake2b(digest_size=16)
+    for name, content in (("", key), ("", value), *headers):
+        for part in (name.encode(errors="surrogatepass"), content):
+            # With lengths in front, no two contents are the same run of bytes.
+            hashed.update(b"-" if part is None else b"%d:" % len(part))
+            hashed.update(part or b"")
+    return hashed.hexdigest()
+
+
+def json_bytes(content: object) -> bytes:
+    """Return the JSON of the status topic's keys and values."""
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(
+        errors="surrogatepass"
     )

@@ -1,152 +1,144 @@
-"""Which letters a command is about: by reason, key, time of failure, origin, place. Pure."""
+"""Which dead letters a command is about: by reason, key, time of failure, origin, offset."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Final
 
-from consumer.commands.dead_letters.dead_letter_record import DeadLetterRecord, UnreadableDeadLetter
-from consumer.contract.times import parse_time
+from consumer.commands.dead_letters.dead_letter_record import (
+    UNKNOWN,
+    UNREADABLE,
+    AnyDeadLetter,
+    UnreadableDeadLetter,
+)
+from consumer.contract.record import Position
+from consumer.contract.rejection import Reason
+from consumer.settings import Settings
 
-UNREADABLE: Final = "unreadable"
-"""Stands where a reason would, for a letter whose headers do not tell one."""
+STATUS_TOPIC_SUFFIX: Final = ".redriven"
 
-_PLACE: Final = re.compile(r"([0-9]{1,9})(?::([0-9]{1,19})(?:-([0-9]{1,19}))?)?")
+REASONS: Final = (*(reason.value for reason in Reason), UNKNOWN, UNREADABLE)
+
+_OFFSETS: Final = re.compile(r"([0-9]{1,9})(?::([0-9]{1,19})(?:-([0-9]{1,19}))?)?")
 _TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
-_AGO: Final = re.compile(r"([0-9]{1,6})(s|m|h|d)")
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 @dataclass(frozen=True, slots=True)
-class PartitionOffsets:
-    """Offsets of one partition; both ends inclusive, None where that end is open."""
+class OffsetSelector:
+    """Offsets from ``first`` to ``last``, both inclusive. What is None does not matter."""
 
-    partition: int
-    first: int | None = None
+    topic: str | None = None
+    partition: int | None = None
+    first: int = 0
     last: int | None = None
 
-    def holds(self, partition: int, offset: int) -> bool:
-        """Return whether the offset of that partition lies in it."""
+    def selects(self, position: Position) -> bool:
+        """Return whether the position is among them."""
         return (
-            partition == self.partition
-            and (self.first is None or offset >= self.first)
-            and (self.last is None or offset <= self.last)
+            self.topic in {None, position.topic}
+            and self.partition in {None, position.partition}
+            and self.first <= position.offset
+            and (self.last is None or position.offset <= self.last)
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """A topic that records came from, or one place in it."""
-
-    topic: str
-    place: PartitionOffsets | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
+class DeadLetterSelection:
     """Each filter that is set must hold; of one with several values any will do.
 
     ``since`` is inclusive and ``until`` exclusive; both are about when the record failed.
-    A letter that cannot be read has no reason, key or origin: it is selected by its place,
-    by the word ``unreadable`` for a reason, or where nothing else is asked for.
+    ``offsets`` are those of the dead letters themselves. One that cannot be read has no reason,
+    key or origin: it is selected by its offset, by the word ``unreadable`` for a reason, or
+    where nothing else is asked for.
     """
 
-    reasons: frozenset[str] = frozenset()
-    keys: frozenset[bytes] = frozenset()
+    reasons: Sequence[str] = ()
+    keys: Sequence[bytes] = ()
     since: datetime | None = None
     until: datetime | None = None
-    origins: Sequence[Origin] = ()
-    places: Sequence[PartitionOffsets] = ()
-    """Where in the dead-letter topic the letters themselves lie."""
+    origins: Sequence[OffsetSelector] = ()
+    offsets: Sequence[OffsetSelector] = ()
 
     @property
     def everything(self) -> bool:
         """Whether no filter is set."""
-        return self == _EVERYTHING
+        return self == DeadLetterSelection()
 
-    def selects(self, letter: DeadLetterRecord | UnreadableDeadLetter) -> bool:
-        """Return whether the letter is meant."""
-        position = letter.position
-        if self.places and not any(
-            place.holds(position.partition, position.offset) for place in self.places
-        ):
+    def selects(self, dead_letter: AnyDeadLetter) -> bool:
+        """Return whether the dead letter is meant."""
+        if not _any_selects(self.offsets, dead_letter.record.position):
             return False
-        if isinstance(letter, UnreadableDeadLetter):
+        if isinstance(dead_letter, UnreadableDeadLetter):
             named = UNREADABLE in self.reasons if self.reasons else True
             return named and not (self.keys or self.origins or self.since or self.until)
-        return self._selects(letter)
-
-    def _selects(self, letter: DeadLetterRecord) -> bool:
         return (
-            (not self.reasons or letter.reason in self.reasons)
-            and (not self.keys or letter.key in self.keys)
-            and (self.since is None or letter.failed_at >= self.since)
-            and (self.until is None or letter.failed_at < self.until)
-            and (not self.origins or any(_from(letter, origin) for origin in self.origins))
+            (not self.reasons or dead_letter.reason in self.reasons)
+            and (not self.keys or dead_letter.record.key in self.keys)
+            and (self.since is None or dead_letter.failed_at >= self.since)
+            and (self.until is None or dead_letter.failed_at < self.until)
+            and _any_selects(self.origins, dead_letter.origin)
         )
 
 
-_EVERYTHING: Final = Selection()
+def _any_selects(selectors: Sequence[OffsetSelector], position: Position) -> bool:
+    return not selectors or any(one.selects(position) for one in selectors)
 
 
-def _from(letter: DeadLetterRecord, origin: Origin) -> bool:
-    topic, partition, offset = letter.origin
-    return topic == origin.topic and (origin.place is None or origin.place.holds(partition, offset))
+@dataclass(frozen=True, slots=True)
+class DeadLetterRequest:
+    """What every command is asked. ``parked``: about dead letters that were parked."""
+
+    settings: Settings
+    selection: DeadLetterSelection
+    parked: bool = False
+    as_json: bool = False
+
+    @property
+    def topic(self) -> str:
+        """The topic that the dead letters are read from."""
+        dead_letters = self.settings.dead_letters
+        return dead_letters.parking_topic if self.parked else dead_letters.topic
+
+    @property
+    def status_topic(self) -> str:
+        """The topic that says what became of them."""
+        return self.topic + STATUS_TOPIC_SUFFIX
 
 
-def parse_partition_offsets(text: str) -> PartitionOffsets:
+def parse_reason(text: str) -> str:
+    """Return a reason, as ``dlq-reason`` names it. Raises ``ValueError`` with a text for people."""
+    if text not in REASONS:
+        raise ValueError(f"{text!r} is no reason; allowed: {', '.join(REASONS)}")
+    return text
+
+
+def parse_offsets(text: str, topic: str | None = None) -> OffsetSelector:
     """Read ``PARTITION``, ``PARTITION:OFFSET`` or ``PARTITION:FIRST-LAST``.
 
     Raises ``ValueError`` with a text for people.
     """
-    found = _PLACE.fullmatch(text.strip())
+    found = _OFFSETS.fullmatch(text.strip())
     if found is None:
         raise ValueError(
             f"{text!r} is not PARTITION, PARTITION:OFFSET or PARTITION:FIRST-LAST, such as 3:17-40"
         )
     partition, first, last = found.groups()
     if first is None:
-        return PartitionOffsets(int(partition))
-    place = PartitionOffsets(int(partition), int(first), int(first if last is None else last))
+        return OffsetSelector(topic, int(partition))
     if int(first) > int(last or first):
         raise ValueError(f"{text!r}: the first offset is behind the last")
-    return place
+    return OffsetSelector(topic, int(partition), int(first), int(last or first))
 
 
-def parse_origin(text: str) -> Origin:
-    """Read ``TOPIC``, or ``TOPIC:`` and a place. Raises ``ValueError`` with a text for people."""
-    topic, colon, place = text.strip().partition(":")
+def parse_origin(text: str) -> OffsetSelector:
+    """Read ``TOPIC``, or ``TOPIC:`` and offsets. Raises ``ValueError`` with a text for people."""
+    topic, colon, offsets = text.strip().partition(":")
     if _TOPIC.fullmatch(topic) is None:
         raise ValueError(
             f"{text!r} is not TOPIC or TOPIC:PARTITION:FIRST-LAST, such as "
             "conversation.events:3:17-40"
         )
-    return Origin(topic, parse_partition_offsets(place) if colon else None)
-
-
-def parse_moment(text: str, now: datetime) -> datetime:
-    """Read a time of RFC 3339, a date (its first moment in UTC), or how long ago (``26h``).
-
-    Raises ``ValueError`` with a text for people.
-    """
-    written = text.strip()
-    if _DATE.fullmatch(written):
-        written += "T00:00:00Z"
-    ago = _AGO.fullmatch(written)
-    moment = _before(now, int(ago[1]), ago[2]) if ago else parse_time(written)
-    if moment is None:
-        raise ValueError(
-            f"{text!r} is not a time such as 2026-03-04T10:00:00Z, a date, or how long ago (26h)"
-        )
-    return moment.astimezone(UTC)
-
-
-def _before(now: datetime, count: int, unit: str) -> datetime | None:
-    try:
-        return now - timedelta(**{_UNITS[unit]: count})
-    except OverflowError:
-        return None
+    return parse_offsets(offsets, topic) if colon else OffsetSelector(topic)

@@ -1,33 +1,39 @@
-"""What has become of a dead letter, and how the state topic says so. Pure.
+"""What has become of dead letters: the records of the status topic, and an index of them on disk.
 
-The key of an entry is the failure: topic, partition and offset of the failed record, its
-timestamp, how often it has failed, and a digest of its content. Copies of one letter have the
-same key and so one fate. A record that was redriven and fails again has a fate of its own; so
-has a record of a topic that was deleted and made anew, also where it has no timestamp.
+The key of a status record is the failure: topic, partition and offset of the failed record, its
+timestamp, how often it has failed, and a digest of its content. Copies of one dead letter have
+the same key and so one status. A record that was redriven and fails again has a status of its own.
 
-The value says what was done, when, and where the record went. Entries are never deleted; the
-topic is compacted, so that it holds one for each letter dealt with. An entry that this version
-cannot read was written by someone who dealt with the letter: it does not wait any more.
+The value says what was done, when, and where the record went. Status records are never deleted;
+the topic is compacted, so that it holds one for each failure dealt with. One that this version
+cannot read was written by someone who dealt with the dead letter: it does not wait any more.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Mapping
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Final
+from typing import assert_never
 
-from consumer.contract.record import Headers, Position
+from consumer.commands.common.scratch import scratch_database
+from consumer.commands.dead_letters.dead_letter_record import json_bytes
+from consumer.contract.record import Position
 from consumer.contract.times import format_time
+from consumer.kafka.producer import OutgoingRecord, Producer, Refused, Unconfirmed
 
-STATE_TOPIC_SUFFIX: Final = ".redriven"
+
+def utc_now() -> datetime:
+    """Return the time."""
+    return datetime.now(UTC)
 
 
 class DeadLetterStatus(StrEnum):
-    """What was done with a letter. One without a fate waits."""
+    """What was done with a dead letter. One without a status waits."""
 
     REDRIVEN = "redriven"
     PARKED = "parked"
@@ -38,74 +44,100 @@ class DeadLetterStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StatusRecord:
-    """One entry of the state topic, as it is written. ``destination``: where the record went."""
+    """One record of the status topic, as it is written.
+
+    ``destination``: where the record went; ``reason``: why the dead letter was discarded.
+    """
 
     key: bytes
-    fate: DeadLetterStatus
-    letter: Position
+    status: DeadLetterStatus
+    dead_letter: Position
     at: datetime
     destination: Position | None = None
-    because: str | None = None
+    reason: str | None = None
 
     @property
     def value(self) -> bytes:
-        """The entry's value: one JSON object."""
+        """The value: one JSON object."""
         content: dict[str, object] = {
-            "state": self.fate,
+            "state": self.status,
             "at": format_time(self.at),
-            "letter": self.letter,
+            "letter": self.dead_letter,
         }
         if self.destination is not None:
             content["to"] = self.destination
-        if self.because is not None:
-            content["because"] = self.because
-        return _json(content)
-
-
-def state_topic(letters_topic: str) -> str:
-    """Return the topic that remembers what became of the letters of ``letters_topic``."""
-    return letters_topic + STATE_TOPIC_SUFFIX
-
-
-def origin_key(origin: Position, timestamp_ms: int, attempt: int, digest: str) -> bytes:
-    """Return the key of a failed record, the same for every copy of its letter."""
-    return _json([*origin, timestamp_ms, attempt, digest])
-
-
-def letter_key(letter: Position, timestamp_ms: int, digest: str) -> bytes:
-    """Return the key of a letter that does not say where it comes from.
-
-    ``timestamp_ms`` and ``digest`` are the letter's own: its place alone would be that of
-    another one once the dead-letter topic has been made anew.
-    """
-    return _json(["letter", *letter, timestamp_ms, digest])
-
-
-def digest_of(key: bytes | None, value: bytes | None, headers: Headers) -> str:
-    """Return a digest of a record's content: 32 hexadecimal digits."""
-    hashed = hashlib.blake2b(digest_size=16)
-    for name, content in (("", key), ("", value), *headers):
-        for part in (name.encode(errors="surrogatepass"), content):
-            # With lengths in front, no two contents are the same run of bytes.
-            hashed.update(b"-" if part is None else b"%d:" % len(part))
-            hashed.update(part or b"")
-    return hashed.hexdigest()
+        if self.reason is not None:
+            content["because"] = self.reason
+        return json_bytes(content)
 
 
 def parse_status(value: bytes) -> DeadLetterStatus:
-    """Read an entry's value; ``UNKNOWN`` where it is not one that this version writes."""
+    """Read a value; ``UNKNOWN`` where it is not one that this version writes."""
     try:
         content = json.loads(value)
-        return (
-            DeadLetterStatus(content["state"])
-            if isinstance(content, Mapping)
-            else DeadLetterStatus.UNKNOWN
-        )
+        if isinstance(content, Mapping):
+            return DeadLetterStatus(content["state"])
     except (ValueError, KeyError, RecursionError):
-        return DeadLetterStatus.UNKNOWN
+        pass
+    return DeadLetterStatus.UNKNOWN
 
 
-def _json(content: object) -> bytes:
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(
-        errors="surrogatepass"
+class NotSentError(Exception):
+    """The brokers stopped answering. What they had acknowledged is recorded, if they let us."""
+
+
+async def write_statuses(producer: Producer, topic: str, records: Sequence[StatusRecord]) -> None:
+    """Return when the status topic has the records. Raises ``NotSentError``."""
+    if not records:
+        return
+    deliveries = await producer.send(
+        [OutgoingRecord(topic, None, None, record.key, record.value, ()) for record in records]
     )
+    for delivery in deliveries:
+        match delivery:
+            case Position():
+                continue
+            case Refused(detail=detail):
+                raise NotSentError(f"topic {topic}: {detail}")
+            case Unconfirmed(error=error):
+                raise NotSentError(f"topic {topic}: {error}") from error
+            case _:
+                assert_never(delivery)
+
+
+class StatusIndex:
+    """What became of dead letters in earlier runs, and which of them this run has seen.
+
+    A billion of them need no more memory than a thousand. See ``open_status_index``.
+    """
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        """Use an empty database."""
+        self._database = database
+        database.execute("CREATE TABLE statuses (key BLOB PRIMARY KEY, status TEXT) WITHOUT ROWID")
+        database.execute("CREATE TABLE seen (key BLOB PRIMARY KEY) WITHOUT ROWID")
+
+    def add(self, statuses: Iterable[tuple[bytes, DeadLetterStatus | None]]) -> None:
+        """Add statuses; of one key the last counts. None: it has no status any more."""
+        for key, status in statuses:
+            if status is None:
+                self._database.execute("DELETE FROM statuses WHERE key = ?", (key,))
+            else:
+                self._database.execute("REPLACE INTO statuses VALUES (?, ?)", (key, status.value))
+
+    def status(self, key: bytes) -> DeadLetterStatus | None:
+        """Return what became of a dead letter, None where it waits."""
+        rows = self._database.execute("SELECT status FROM statuses WHERE key = ?", (key,))
+        row = rows.fetchone()
+        return None if row is None else DeadLetterStatus(row[0])
+
+    def first_seen(self, key: bytes) -> bool:
+        """Note that this run has seen the key; return whether it is the first time."""
+        return self._database.execute("INSERT OR IGNORE INTO seen VALUES (?)", (key,)).rowcount == 1
+
+
+@contextmanager
+def open_status_index() -> Iterator[StatusIndex]:
+    """Open an empty index in a temporary file, which is gone at the end."""
+    with scratch_database() as database:
+        yield StatusIndex(database)

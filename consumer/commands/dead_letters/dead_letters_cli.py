@@ -1,28 +1,34 @@
-"""The commands ``consumer dead-letters …``: what can be asked for."""
+"""The commands ``consumer dead-letters …`` and their options."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from inspect import Parameter, Signature, signature
+from typing import Annotated, Any
 
 import typer
 
-from consumer.commands.dead_letters.dead_letter_options import (
-    AsJson,
-    BootstrapServers,
-    DealtWith,
-    Keys,
-    Origins,
-    Parked,
-    Places,
-    Reasons,
-    Rehearsal,
-    Since,
-    Until,
-    selection_of,
+from consumer import cli_options as options
+from consumer.commands.common.time_parsing import FORMS, parse_moment
+from consumer.commands.dead_letters.dead_letter_selection import (
+    REASONS,
+    DeadLetterRequest,
+    DeadLetterSelection,
+    parse_offsets,
+    parse_origin,
+    parse_reason,
 )
-from consumer.settings import load_settings
+from consumer.signals import run_interruptible
 
-dead_letters_app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
+dead_letters_app = typer.Typer(no_args_is_help=True)
+
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Only say what would be done; nothing is written.")
+]
+AllStatuses = Annotated[
+    bool, typer.Option("--all", help="Also letters that were redriven, parked or discarded.")
+]
 
 
 @dead_letters_app.callback()
@@ -40,24 +46,101 @@ def _about() -> None:
     """
 
 
+def _with_request(command: Callable[..., Coroutine[Any, Any, int]]) -> Callable[..., None]:
+    """Give a command the options that all of them share; it gets the request that they make."""
+
+    def run(  # noqa: PLR0913 -- a command has as many arguments as it has options
+        *,
+        reasons: Annotated[
+            list[str] | None,
+            typer.Option(
+                "--reason",
+                metavar="REASON",
+                help="Only letters with this dlq-reason; repeatable. "
+                f"One of: {', '.join(REASONS)}.",
+            ),
+        ] = None,
+        keys: Annotated[
+            list[str] | None,
+            typer.Option(
+                "--key", metavar="SESSION_ID", help="Only records with this key; repeatable."
+            ),
+        ] = None,
+        since: Annotated[
+            str | None,
+            typer.Option(metavar="TIME", help=f"Only what failed then or later: {FORMS}."),
+        ] = None,
+        until: Annotated[
+            str | None, typer.Option(metavar="TIME", help="Only what failed before that.")
+        ] = None,
+        origins: Annotated[
+            list[str] | None,
+            typer.Option(
+                "--origin",
+                metavar="TOPIC[:OFFSETS]",
+                help="Only records that came from there; repeatable. OFFSETS: as in --letter.",
+            ),
+        ] = None,
+        offsets: Annotated[
+            list[str] | None,
+            typer.Option(
+                "--letter",
+                metavar="OFFSETS",
+                help="Only letters that lie there in the dead-letter topic; repeatable. OFFSETS: "
+                "PARTITION, PARTITION:OFFSET, or PARTITION:FIRST-LAST with both offsets included.",
+            ),
+        ] = None,
+        parked: Annotated[
+            bool,
+            typer.Option(
+                "--parked",
+                help="The letters in dead_letters.parking_topic instead of the dead letters.",
+            ),
+        ] = False,
+        servers: options.Servers = None,
+        as_json: Annotated[
+            bool, typer.Option("--json", help="Write JSON, one object a line.")
+        ] = False,
+        assignments: options.Set = None,
+        **own: Any,  # noqa: ANN401 -- the command's own options
+    ) -> None:
+        now = datetime.now(UTC)
+        try:
+            selection = DeadLetterSelection(
+                tuple(map(parse_reason, reasons or ())),
+                tuple(key.encode(errors="surrogateescape") for key in keys or ()),
+                None if since is None else parse_moment("--since", since, now),
+                None if until is None else parse_moment("--until", until, now),
+                tuple(map(parse_origin, origins or ())),
+                tuple(map(parse_offsets, offsets or ())),
+            )
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+        settings = options.settings_from(assignments, servers=servers)
+        request = DeadLetterRequest(settings, selection, parked, as_json)
+        raise typer.Exit(run_interruptible(command(request, **own)))
+
+    _, *own = signature(command, eval_str=True).parameters.values()
+    every = signature(run, eval_str=True).parameters.values()
+    shared = [parameter for parameter in every if parameter.kind is not Parameter.VAR_KEYWORD]
+    run.__doc__ = command.__doc__
+    # This is where the options are looked for.
+    run.__signature__ = Signature([*own, *shared])  # type: ignore[attr-defined]
+    run.__annotations__ = {one.name: one.annotation for one in (*own, *shared)}
+    return run
+
+
 @dead_letters_app.command("list")
-def list_letters(
+@_with_request
+async def _list(
+    request: DeadLetterRequest,
     *,
-    reasons: Reasons = None,
-    keys: Keys = None,
-    since: Since = None,
-    until: Until = None,
-    origins: Origins = None,
-    places: Places = None,
     each: Annotated[bool, typer.Option("--each", help="A line for each letter.")] = False,
-    show_keys: Annotated[
+    keys_too: Annotated[
         bool, typer.Option("--keys", help="A line for each letter, with its key.")
     ] = False,
-    dealt_with: DealtWith = False,
-    parked: Parked = False,
-    bootstrap_servers: BootstrapServers = None,
-    as_json: AsJson = False,
-) -> None:
+    all_statuses: AllStatuses = False,
+) -> int:
     """Count the letters that wait, by reason, topic and hour.
 
     Copies of one failure are counted as such. FIRST is where the first letter of a group
@@ -65,73 +148,45 @@ def list_letters(
 
     Example: `consumer dead-letters list --reason invalid --since 26h`
     """
-    from consumer.commands.dead_letters.dead_letter_runs import Work, run_list
+    from consumer.commands.dead_letters.list_and_show import list_dead_letters
 
-    work = Work(
-        load_settings({"kafka.bootstrap_servers": bootstrap_servers}),
-        selection_of(reasons, keys, since, until, origins, places),
-        parked=parked,
-        dealt_with=dealt_with,
-        as_json=as_json,
-    )
-    raise typer.Exit(run_list(work, each=each or show_keys, keys=show_keys))
+    each = each or keys_too
+    return await list_dead_letters(request, each=each, keys=keys_too, all_statuses=all_statuses)
 
 
 @dead_letters_app.command("show")
-def show_letters(
+@_with_request
+async def _show(
+    request: DeadLetterRequest,
     *,
-    reasons: Reasons = None,
-    keys: Keys = None,
-    since: Since = None,
-    until: Until = None,
-    origins: Origins = None,
-    places: Places = None,
     limit: Annotated[int, typer.Option(min=1, metavar="N", help="How many, at most.")] = 10,
     full: Annotated[
         bool, typer.Option("--full", help="All of a value, not only its first 4,096 bytes.")
     ] = False,
-    parked: Parked = False,
-    bootstrap_servers: BootstrapServers = None,
-    as_json: AsJson = False,
-) -> None:
+) -> int:
     """Show letters with key, headers and value, whatever became of them.
 
     This prints what people said. What is not plainly visible is escaped.
 
     Example: `consumer dead-letters show --letter 0:17`
     """
-    from consumer.commands.dead_letters.dead_letter_runs import Work, run_show
+    from consumer.commands.dead_letters.list_and_show import show_dead_letters
 
-    work = Work(
-        load_settings({"kafka.bootstrap_servers": bootstrap_servers}),
-        selection_of(reasons, keys, since, until, origins, places),
-        parked=parked,
-        as_json=as_json,
-    )
-    raise typer.Exit(run_show(work, limit=limit, full=full))
+    return await show_dead_letters(request, limit=limit, full=full)
 
 
-@dead_letters_app.command()
-def redrive(
+@dead_letters_app.command("redrive")
+@_with_request
+async def _redrive(  # noqa: PLR0913 -- as above
+    request: DeadLetterRequest,
     *,
-    reasons: Reasons = None,
-    keys: Keys = None,
-    since: Since = None,
-    until: Until = None,
-    origins: Origins = None,
-    places: Places = None,
-    rehearsal: Rehearsal = False,
+    dry_run: DryRun = False,
     limit: Annotated[
-        int | None,
-        typer.Option(
-            min=1, metavar="N", help="Send so many and stop: a canary.", show_default=False
-        ),
+        int | None, typer.Option(min=1, metavar="N", help="Send so many and stop: a canary.")
     ] = None,
     rate: Annotated[
         float | None,
-        typer.Option(
-            min=0.001, metavar="PER_SECOND", help="Records a second, at most.", show_default=False
-        ),
+        typer.Option(min=0.001, metavar="PER_SECOND", help="Records a second, at most."),
     ] = None,
     transform: Annotated[
         str | None,
@@ -145,17 +200,13 @@ def redrive(
             min=1,
             metavar="N",
             help="Park what has come back so often; else dead_letters.max_attempts.",
-            show_default=False,
         ),
     ] = None,
     again: Annotated[
         bool, typer.Option("--again", help="Also what was redriven or parked before.")
     ] = False,
-    dealt_with: DealtWith = False,
-    parked: Parked = False,
-    bootstrap_servers: BootstrapServers = None,
-    as_json: AsJson = False,
-) -> None:
+    all_statuses: AllStatuses = False,
+) -> int:
     """Send records back to the topics they came from, as they came.
 
     Key, value, headers and timestamp are the original's; `redrive-timestamp-ms` says that
@@ -170,69 +221,39 @@ def redrive(
 
     Example: `consumer dead-letters redrive --reason key_mismatch --limit 1`
     """
-    from consumer.commands.dead_letters.dead_letter_runs import RedriveOptions, Work, run_redrive
+    from consumer.commands.dead_letters.redrive_and_discard import redrive_dead_letters
+    from consumer.commands.dead_letters.redrive_policy import RedriveOptions
     from consumer.commands.dead_letters.transform import load_transform
 
-    settings = load_settings({"kafka.bootstrap_servers": bootstrap_servers})
-    work = Work(
-        settings,
-        selection_of(reasons, keys, since, until, origins, places),
-        parked=parked,
-        dealt_with=dealt_with,
-        as_json=as_json,
-    )
     try:
         function = None if transform is None else load_transform(transform)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--transform") from error
-    options = RedriveOptions(
-        rehearsal=rehearsal,
-        rate=rate,
-        limit=limit,
-        transform=function,
-        max_attempts=max_attempts or settings.dead_letters.max_attempts,
-        again=again,
-    )
-    raise typer.Exit(run_redrive(work, options))
+    max_attempts = max_attempts or request.settings.dead_letters.max_attempts
+    chosen = RedriveOptions(max_attempts, function, again=again, all_statuses=all_statuses)
+    return await redrive_dead_letters(request, chosen, limit=limit, rate=rate, dry_run=dry_run)
 
 
-@dead_letters_app.command()
-def discard(
+@dead_letters_app.command("discard")
+@_with_request
+async def _discard(
+    request: DeadLetterRequest,
     *,
-    because: Annotated[
-        str, typer.Option("--because", metavar="TEXT", help="Why; it is kept with the mark.")
-    ],
-    reasons: Reasons = None,
-    keys: Keys = None,
-    since: Since = None,
-    until: Until = None,
-    origins: Origins = None,
-    places: Places = None,
+    because: Annotated[str, typer.Option(metavar="TEXT", help="Why; it is kept with the mark.")],
     everything: Annotated[
         bool, typer.Option("--everything", help="All letters, where no filter is given.")
     ] = False,
-    rehearsal: Rehearsal = False,
-    dealt_with: DealtWith = False,
-    parked: Parked = False,
-    bootstrap_servers: BootstrapServers = None,
-    as_json: AsJson = False,
-) -> None:
+    dry_run: DryRun = False,
+    all_statuses: AllStatuses = False,
+) -> int:
     """Mark letters as dealt with: list and redrive leave them out from then on.
 
     The letters stay where they are; `list --all` shows them.
 
     Example: `consumer dead-letters discard --origin test-topic --because "load test"`
     """
-    from consumer.commands.dead_letters.dead_letter_runs import Work, run_discard
+    from consumer.commands.dead_letters.redrive_and_discard import discard_dead_letters
 
-    selection = selection_of(reasons, keys, since, until, origins, places)
-    if selection.everything and not everything:
+    if request.selection.everything and not everything:
         raise typer.BadParameter("say which letters, by a filter, or give --everything")
-    work = Work(
-        load_settings({"kafka.bootstrap_servers": bootstrap_servers}),
-        selection,
-        parked=parked,
-        dealt_with=dealt_with,
-        as_json=as_json,
-    )
-    raise typer.Exit(run_discard(work, because, rehearsal=rehearsal))
+    return await discard_dead_letters(request, because, dry_run=dry_run, all_statuses=all_statuses)

@@ -1,33 +1,55 @@
-"""What is to be done with a letter that a redrive meets."""
+"""What is done with each dead letter: send its record back, park it, discard it, or leave it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
-from consumer.commands.dead_letters.dead_letter_record import DeadLetterRecord, UnreadableDeadLetter
-from consumer.commands.dead_letters.dead_letter_status import DeadLetterStatus
-from consumer.commands.dead_letters.redriven_record import Destination, parked, redriven
-from consumer.commands.dead_letters.status_index import StatusIndex
-from consumer.commands.dead_letters.transform import RepairError, Transform, repair
+from consumer.commands.dead_letters.dead_letter_record import (
+    AnyDeadLetter,
+    DeadLetterRecord,
+    FailedRecord,
+    UnreadableDeadLetter,
+)
+from consumer.commands.dead_letters.dead_letter_status import DeadLetterStatus, StatusIndex
+from consumer.commands.dead_letters.transform import Transform, TransformError, transformed
 from consumer.contract.rejection import KeyPolicy
+from consumer.kafka.admin import TopicDescription
 from consumer.kafka.producer import OutgoingRecord
+
+WITHOUT_TIME: Final = -1
+"""The timestamp of a record that has none; the broker takes it as it is."""
+
+RETENTION: Final = "retention.ms"
+
+_HOUR_MS: Final = 3_600_000
+_ANY_AGE_MS: Final = 2**63 - 1
 
 
 class SkipReason(StrEnum):
-    """Why a letter stays where it is, and that is right so."""
+    """Why a dead letter stays where it is, and that is right so."""
 
     REDRIVEN = "redriven_before"
     PARKED = "parked_before"
     DISCARDED = "discarded_before"
     UNKNOWN = "unknown_state"
     COPY = "copies"
-    SKIPPED = "skipped_by_transform"
+    TRANSFORM = "skipped_by_transform"
+
+
+DONE_BEFORE: Final = {
+    DeadLetterStatus.REDRIVEN: SkipReason.REDRIVEN,
+    DeadLetterStatus.PARKED: SkipReason.PARKED,
+    DeadLetterStatus.DISCARDED: SkipReason.DISCARDED,
+    DeadLetterStatus.UNKNOWN: SkipReason.UNKNOWN,
+}
+_SENT: Final = frozenset({DeadLetterStatus.REDRIVEN, DeadLetterStatus.PARKED})
 
 
 class RefusalReason(StrEnum):
-    """Why a letter that should go back cannot."""
+    """Why the record of a dead letter should go back and cannot."""
 
     UNREADABLE = "unreadable"
     TRUNCATED = "truncated"
@@ -40,109 +62,167 @@ class RefusalReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A letter that should go back and cannot. ``detail`` quotes no values."""
+    """A record that should go back and cannot. ``detail`` quotes no values."""
 
-    cause: RefusalReason
+    reason: RefusalReason
     detail: str
 
 
 @dataclass(frozen=True, slots=True)
-class Redrive:
-    """A letter with the record to send for it, and what it is then."""
+class StatusChange:
+    """A dead letter, the status it gets, and the record that is sent first, if any.
 
-    letter: DeadLetterRecord
-    record: OutgoingRecord
-    fate: DeadLetterStatus
+    ``reason``: why it is discarded.
+    """
+
+    dead_letter: AnyDeadLetter
+    status: DeadLetterStatus
+    record: OutgoingRecord | None = None
+    reason: str | None = None
+
+
+Decision = StatusChange | SkipReason | Refusal
+
+
+def keeps_timestamp(topic: TopicDescription, timestamp_ms: int, now_ms: int) -> bool:
+    """Return whether the topic takes a record so stamped, and keeps it until it has been read.
+
+    Records are deleted by their timestamps. One that comes back a year later with its first
+    timestamp would be gone within minutes, perhaps before it was read, so it goes with the
+    clock's, and ``redrive-timestamp-ms`` keeps the first. Half the retention must be left: the
+    consumer may lag, or be down for the repair.
+
+    Where the brokers do not tell the retention, no timestamp is known to survive: they say
+    nothing when they delete. How far a timestamp may be off they say by refusing it, so that
+    Kafka's defaults do for that.
+    """
+    if timestamp_ms == WITHOUT_TIME:
+        return True
+    age_ms = now_ms - timestamp_ms
+    ahead_ms = int(topic.configs.get("message.timestamp.after.max.ms", _HOUR_MS))
+    behind_ms = int(topic.configs.get("message.timestamp.before.max.ms", _ANY_AGE_MS))
+    keeps_ms = _ANY_AGE_MS if topic.retention_ms is None else topic.retention_ms // 2
+    known = RETENTION in topic.configs
+    return known and timestamp_ms >= 0 and -ahead_ms <= age_ms <= min(behind_ms, keeps_ms)
+
+
+def redriven_record(
+    dead_letter: DeadLetterRecord, content: FailedRecord, topic: TopicDescription, now_ms: int
+) -> OutgoingRecord:
+    """Return the record that goes back to the topic it came from, with this content.
+
+    It goes to its key's partition, as its first producer's default would choose it, also when
+    partitions have been added since; without a key to the partition it came from.
+    """
+    partition = None
+    if content.key is None:
+        partition = dead_letter.origin.partition % topic.partitions
+    keeps = keeps_timestamp(topic, dead_letter.timestamp_ms, now_ms)
+    return OutgoingRecord(
+        topic.name,
+        partition,
+        dead_letter.timestamp_ms if keeps else None,
+        content.key,
+        content.value,
+        dead_letter.redriven_headers(content.headers),
+    )
+
+
+def parked_record(dead_letter: DeadLetterRecord, parking_topic: str) -> OutgoingRecord:
+    """Return the dead letter itself, unchanged, for the parking topic."""
+    record = dead_letter.record
+    return OutgoingRecord(parking_topic, None, None, record.key, record.value, record.headers)
 
 
 @dataclass(frozen=True, slots=True)
-class RedriveRules:
-    """What a redrive may do. ``destinations``: those of ``topics`` that exist, by name.
+class RedriveOptions:
+    """What a redrive may do: ``again`` what was redriven or parked before, or ``all_statuses``."""
 
-    ``topics`` are the ones the consumer reads. A letter from any other is not sent: nobody
-    would read it there, and whoever can write letters could write to any topic through us.
-    ``parking_topic`` is None where the letters are read from there.
-    """
-
-    topics: frozenset[str]
-    destinations: Mapping[str, Destination]
-    parking_topic: str | None
     max_attempts: int
-    key_policy: KeyPolicy = KeyPolicy.WARN
     transform: Transform | None = None
     again: bool = False
-    """Also what was redriven or parked before."""
-    dealt_with: bool = False
-    """Also whatever has any fate."""
+    all_statuses: bool = False
 
 
+@dataclass(frozen=True, slots=True)
 class RedrivePolicy:
-    """Decides about letters one by one, knowing what became of them and which it has met."""
+    """Decides about dead letters one by one, by what became of them and which it has seen.
 
-    def __init__(self, policy: RedriveRules, memory: StatusIndex) -> None:
-        """``memory`` holds the fates of earlier runs."""
-        self._policy = policy
-        self._memory = memory
+    ``topics`` are the ones the consumer reads; None for one that does not exist. A record of any
+    other is not sent: nobody would read it there, and whoever can write dead letters could write
+    to any topic through us. ``parking_topic`` is None where the dead letters are read from there.
+    """
 
-    def judge(
-        self, letter: DeadLetterRecord | UnreadableDeadLetter, now_ms: int
-    ) -> Redrive | SkipReason | Refusal:
+    options: RedriveOptions
+    statuses: StatusIndex
+    topics: Mapping[str, TopicDescription | None]
+    parking_topic: str | None
+    key_policy: KeyPolicy = KeyPolicy.WARN
+
+    def decide(self, dead_letter: AnyDeadLetter, now_ms: int) -> Decision:
         """Return what is to be done. ``now_ms``: the time, in milliseconds since the epoch."""
-        fate = self._memory.fate(letter.state_key)
-        if (left := self._settled(fate)) is not None:
-            return left
-        if isinstance(letter, UnreadableDeadLetter):
-            return Refusal(RefusalReason.UNREADABLE, letter.problem)
-        if letter.truncated:
+        key = dead_letter.failure_key
+        status = self.statuses.status(key)
+        again = self.options.again and status in _SENT
+        if status is not None and not (again or self.options.all_statuses):
+            return DONE_BEFORE[status]
+        if isinstance(dead_letter, UnreadableDeadLetter):
+            return Refusal(RefusalReason.UNREADABLE, dead_letter.problem)
+        if dead_letter.truncated:
             return Refusal(RefusalReason.TRUNCATED, "only the beginning of the record was kept")
-        refused = self._unusable_topic(letter.origin.topic)
-        if refused is not None:
-            return refused
-        # Only now: a whole letter must not be taken for the copy of a truncated one.
-        if not self._memory.first_seen(letter.state_key):
+        topic = self._usable_topic(dead_letter.origin.topic)
+        if isinstance(topic, Refusal):
+            return topic
+        # Only now: a whole dead letter must not be taken for the copy of a truncated one.
+        if not self.statuses.first_seen(key):
             return SkipReason.COPY
-        return self._sendable(letter, now_ms)
-
-    def _settled(self, fate: DeadLetterStatus | None) -> SkipReason | None:
-        policy = self._policy
-        match fate:
-            case None:
-                return None
-            case DeadLetterStatus.REDRIVEN:
-                return None if policy.again or policy.dealt_with else SkipReason.REDRIVEN
-            case DeadLetterStatus.PARKED:
-                return None if policy.again or policy.dealt_with else SkipReason.PARKED
-            case DeadLetterStatus.DISCARDED:
-                return None if policy.dealt_with else SkipReason.DISCARDED
-            case DeadLetterStatus.UNKNOWN:
-                return None if policy.dealt_with else SkipReason.UNKNOWN
-
-    def _unusable_topic(self, topic: str) -> Refusal | None:
-        if topic not in self._policy.topics:
-            return Refusal(RefusalReason.OTHER_TOPIC, "its topic is none of kafka.topics")
-        if topic not in self._policy.destinations:
-            return Refusal(RefusalReason.NO_TOPIC, "its topic does not exist any more")
-        if self._policy.destinations[topic].compacted:
-            return Refusal(
-                RefusalReason.COMPACTED, "its topic is compacted and would keep one a session"
-            )
-        return None
-
-    def _sendable(self, letter: DeadLetterRecord, now_ms: int) -> Redrive | SkipReason | Refusal:
-        policy = self._policy
         # Every attempt but the first was a coming back.
-        if policy.parking_topic is not None and letter.attempt > policy.max_attempts:
-            return Redrive(letter, parked(letter, policy.parking_topic), DeadLetterStatus.PARKED)
-        content = letter.failed
-        if policy.transform is not None:
+        if self.parking_topic is not None and dead_letter.attempt > self.options.max_attempts:
+            parked = parked_record(dead_letter, self.parking_topic)
+            return StatusChange(dead_letter, DeadLetterStatus.PARKED, parked)
+        return self._redrive(dead_letter, topic, now_ms)
+
+    def _usable_topic(self, name: str) -> TopicDescription | Refusal:
+        if name not in self.topics:
+            return Refusal(RefusalReason.OTHER_TOPIC, "its topic is none of kafka.topics")
+        topic = self.topics[name]
+        if topic is None:
+            return Refusal(RefusalReason.NO_TOPIC, "its topic does not exist any more")
+        if topic.compacted:
+            detail = "its topic is compacted and would keep one a session"
+            return Refusal(RefusalReason.COMPACTED, detail)
+        return topic
+
+    def _redrive(
+        self, dead_letter: DeadLetterRecord, topic: TopicDescription, now_ms: int
+    ) -> Decision:
+        content: FailedRecord | None = dead_letter.failed
+        if self.options.transform is not None:
             try:
-                repaired = repair(policy.transform, letter, policy.key_policy)
-            except RepairError as error:
+                content = transformed(self.options.transform, dead_letter, self.key_policy)
+            except TransformError as error:
                 return Refusal(RefusalReason.TRANSFORM, str(error))
-            if repaired is None:
-                return SkipReason.SKIPPED
-            content = repaired
-        destination = policy.destinations[letter.origin.topic]
-        return Redrive(
-            letter, redriven(letter, content, destination, now_ms), DeadLetterStatus.REDRIVEN
-        )
+        if content is None:
+            return SkipReason.TRANSFORM
+        record = redriven_record(dead_letter, content, topic, now_ms)
+        return StatusChange(dead_letter, DeadLetterStatus.REDRIVEN, record)
+
+
+@dataclass(frozen=True, slots=True)
+class DiscardPolicy:
+    """Marks every dead letter that waits; with ``all_statuses`` also what was done otherwise."""
+
+    statuses: StatusIndex
+    reason: str
+    all_statuses: bool = False
+
+    def decide(self, dead_letter: AnyDeadLetter, _: int) -> Decision:
+        """Return what is to be done."""
+        key = dead_letter.failure_key
+        status = self.statuses.status(key)
+        kept = status is not DeadLetterStatus.DISCARDED and self.all_statuses
+        if status is not None and not kept:
+            return DONE_BEFORE[status]
+        if not self.statuses.first_seen(key):
+            return SkipReason.COPY
+        return StatusChange(dead_letter, DeadLetterStatus.DISCARDED, reason=self.reason)

@@ -14,17 +14,16 @@ from pathlib import Path
 from typing import cast
 
 from consumer.commands.dead_letters.dead_letter_record import DeadLetterRecord, FailedRecord
-from consumer.commands.dead_letters.redriven_record import redriven_headers
 from consumer.contract.decode import Decoded, Tombstone, decode
 from consumer.contract.record import Record
 from consumer.contract.rejection import KeyPolicy, Rejected
 
 Transform = Callable[[FailedRecord], object]
 """Returns the new value (bytes, text or a JSON object), a whole ``FailedRecord`` made by
-``dataclasses.replace`` where key or headers change too, or None to leave the letter alone."""
+``dataclasses.replace`` where key or headers change too, or None to leave the dead letter alone."""
 
 
-class RepairError(Exception):
+class TransformError(Exception):
     """The function failed, or the consumer would refuse what it returned. Quotes no values."""
 
 
@@ -49,25 +48,39 @@ def load_transform(reference: str) -> Transform:
     return found
 
 
-def repair(
-    transform: Transform, letter: DeadLetterRecord, key_policy: KeyPolicy
+def transformed(
+    transform: Transform, dead_letter: DeadLetterRecord, key_policy: KeyPolicy
 ) -> FailedRecord | None:
-    """Return the repaired record, None where the function leaves the letter alone.
+    """Return the repaired record, None where the function leaves the dead letter alone.
 
     What is returned is read as the consumer will read it, under ``key_policy``. That it can
     be stored shows only when its document is encoded (the reason ``unstorable``).
-    Raises ``RepairError``.
+    Raises ``TransformError``.
     """
-    failed = letter.failed
+    failed = dead_letter.failed
     try:
         returned = transform(failed)
     except Exception as error:
-        raise RepairError(f"the transform raised {_where(error)}") from error
+        raise TransformError(f"the transform raised {_where(error)}") from error
     if returned is None:
         return None
     repaired = _as_record(failed, returned)
-    _check(repaired, letter, key_policy)
-    return repaired
+    record = Record(
+        *dead_letter.origin,
+        dead_letter.timestamp_ms,
+        repaired.key,
+        repaired.value,
+        dead_letter.redriven_headers(repaired.headers),
+    )
+    match decode(record, key_policy):
+        case Decoded():
+            return repaired
+        case Tombstone():
+            raise TransformError("what the transform returned has no value")
+        case Rejected(reason=reason, detail=detail):
+            raise TransformError(
+                f"what the transform returned would fail again: {reason.value}: {detail}"
+            )
 
 
 def _where(error: Exception) -> str:
@@ -88,7 +101,7 @@ def _as_record(failed: FailedRecord, returned: object) -> FailedRecord:
         case _:
             if inspect.iscoroutine(returned):
                 returned.close()
-            raise RepairError(
+            raise TransformError(
                 f"the transform returned a {type(returned).__name__}; allowed: bytes, text, a JSON "
                 "object, a FailedRecord, or None"
             )
@@ -102,7 +115,7 @@ def _encoded(content: str | Mapping[object, object]) -> bytes:
             dict(content), ensure_ascii=False, allow_nan=False, separators=(",", ":")
         ).encode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise RepairError(
+        raise TransformError(
             f"what the transform returned is not JSON ({type(error).__name__})"
         ) from error
 
@@ -111,10 +124,10 @@ def _well_typed(record: FailedRecord) -> FailedRecord:
     """Return the record with its headers as a tuple; the function may have put anything in."""
     content = (record.key, record.value)
     if not all(part is None or isinstance(part, bytes) for part in content):
-        raise RepairError("the transform returned a record whose key or value is not bytes")
+        raise TransformError("the transform returned a record whose key or value is not bytes")
     headers = cast("object", record.headers)
     if not isinstance(headers, tuple | list) or not all(map(_is_header, headers)):
-        raise RepairError("the transform returned headers that are not pairs of text and bytes")
+        raise TransformError("the transform returned headers that are not pairs of text and bytes")
     return replace(record, headers=tuple((name, value) for name, value in headers))
 
 
@@ -124,22 +137,3 @@ def _is_header(header: object) -> bool:
             return True
         case _:
             return False
-
-
-def _check(repaired: FailedRecord, letter: DeadLetterRecord, key_policy: KeyPolicy) -> None:
-    record = Record(
-        *letter.origin,
-        letter.timestamp_ms,
-        repaired.key,
-        repaired.value,
-        redriven_headers(letter, repaired.headers),
-    )
-    match decode(record, key_policy):
-        case Decoded():
-            return
-        case Tombstone():
-            raise RepairError("what the transform returned has no value")
-        case Rejected(reason=reason, detail=detail):
-            raise RepairError(
-                f"what the transform returned would fail again: {reason.value}: {detail}"
-            )

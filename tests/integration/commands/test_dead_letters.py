@@ -293,7 +293,7 @@ def test_a_transform_repairs_what_it_can_and_the_rest_stays(
 # --- looking --------------------------------------------------------------------------------
 
 
-def test_a_rehearsal_changes_nothing_and_shows_no_payload(desk: DeadLetterTopics) -> None:
+def test_a_dry_run_changes_nothing_and_shows_no_payload(desk: DeadLetterTopics) -> None:
     desk.reject(3)
     ran = desk.run("redrive", "--dry-run")
     assert (ran.code, ran.out.count("would be redriven\t")) == (0, 3)

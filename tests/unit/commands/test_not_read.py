@@ -9,8 +9,12 @@ import pytest
 
 from consumer.commands.audit.audit_report import AuditReport, print_audit
 from consumer.commands.audit.problems import Disagreements
-from consumer.commands.dead_letters.dead_letter_context import DeadLetterContext
-from consumer.commands.dead_letters.status_index import open_status_index
+from consumer.commands.dead_letters.context import DeadLetterContext
+from consumer.commands.dead_letters.dead_letter_selection import (
+    DeadLetterRequest,
+    DeadLetterSelection,
+)
+from consumer.commands.dead_letters.dead_letter_status import open_status_index
 from consumer.commands.status import GroupStatus, _print
 from consumer.contract.record import TopicPartition
 from consumer.errors import ExitCode
@@ -21,6 +25,8 @@ from consumer.settings import KafkaSettings, Settings
 
 SPOILT = UnreadRange(TopicPartition("t", 3), 5, 9, "CorruptRecordException")
 SAID = "t-3: offsets 5 to 8 not read (CorruptRecordException)"
+
+REQUEST = DeadLetterRequest(Settings(), DeadLetterSelection())
 
 
 def reader(*unread: UnreadRange) -> RangeReader:
@@ -60,19 +66,19 @@ def test_a_command_about_dead_letters_names_what_it_could_not_look_at(
     otherwise: ExitCode, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with open_status_index() as statuses:
-        context = DeadLetterContext(Settings(), "letters", {}, reader(SPOILT), statuses)
+        context = DeadLetterContext(REQUEST, {}, reader(SPOILT), statuses)
         assert context.exit_code(otherwise) is ExitCode.FOUND
         assert SAID in capsys.readouterr().err
-        context = DeadLetterContext(Settings(), "letters", {}, reader(), statuses)
+        context = DeadLetterContext(REQUEST, {}, reader(), statuses)
         assert context.exit_code(otherwise) is otherwise
 
 
 @pytest.mark.reliability("F85")
 def test_a_redrive_does_not_begin_where_some_marks_cannot_be_read() -> None:
-    marks = UnreadRange(TopicPartition("letters.redriven", 3), 5, 9, "CorruptRecordException")
+    marks = UnreadRange(TopicPartition(REQUEST.status_topic, 3), 5, 9, "CorruptRecordException")
     with open_status_index() as statuses:
-        context = DeadLetterContext(Settings(), "letters", {}, reader(SPOILT), statuses)
-        context.require_all_marks()
-        context = DeadLetterContext(Settings(), "letters", {}, reader(SPOILT, marks), statuses)
+        context = DeadLetterContext(REQUEST, {}, reader(SPOILT), statuses)
+        context.require_all_statuses()
+        context = DeadLetterContext(REQUEST, {}, reader(SPOILT, marks), statuses)
         with pytest.raises(BrokersError, match=r"redriven-3: offsets 5 to 8 not read .*--again"):
-            context.require_all_marks()
+            context.require_all_statuses()

@@ -3,37 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from consumer.commands.dead_letters.dead_letter_record import (
+    AnyDeadLetter,
     DeadLetterRecord,
-    UnreadableDeadLetter,
-    read_letter,
+    read_dead_letter,
 )
-from consumer.commands.dead_letters.outbox import Outbox
-from consumer.commands.dead_letters.redrive import RedriveRun
-from consumer.commands.dead_letters.redrive_policy import (
-    Redrive,
-    RedrivePolicy,
-    RedriveRules,
-    Refusal,
-)
-from consumer.commands.dead_letters.redriven_record import Destination
-from consumer.commands.dead_letters.status_index import StatusIndex
+from consumer.commands.dead_letters.dead_letter_status import StatusIndex
+from consumer.commands.dead_letters.redrive_and_discard import DeadLetterRun
+from consumer.commands.dead_letters.redrive_policy import RedriveOptions, RedrivePolicy
 from consumer.contract.dead_letter import dead_letter
 from consumer.contract.record import Headers, Position, Record
 from consumer.contract.rejection import Reason, Rejected
-from consumer.kafka.producer import Delivery, OutgoingRecord
-from consumer.kafka.rate_limit import RateLimiter
+from consumer.kafka.admin import TopicDescription
+from consumer.kafka.producer import Delivery, OutgoingRecord, Producer
 
 EVENTS = "conversation.events"
 LETTERS = "conversation.dead-letters"
 PARKING = "conversation.parking"
 ORIGIN = Position(EVENTS, 0, 0)
-STATE = "conversation.dead-letters.redriven"
+STATUS_TOPIC = "conversation.dead-letters.redriven"
 STAMPED_MS = 1772618400000
 """2026-03-04T10:00:00Z."""
 NOW = datetime(2026, 3, 5, 12, tzinfo=UTC)
@@ -98,7 +91,7 @@ class DeadLetterLog:
             consumer_version="1.0",
             max_bytes=max_bytes,
         )
-        read = read_letter(self.append(written.key, written.value, written.headers))
+        read = read_dead_letter(self.append(written.key, written.value, written.headers))
         assert isinstance(read, DeadLetterRecord)
         return read
 
@@ -112,43 +105,34 @@ class DeadLetterLog:
         original = self.records[index]
         self.append(original.key, original.value, original.headers)
 
-    async def batches(
-        self, size: int = 500
-    ) -> AsyncIterator[Sequence[DeadLetterRecord | UnreadableDeadLetter]]:
+    async def batches(self, size: int = 500) -> AsyncIterator[Sequence[AnyDeadLetter]]:
         for start in range(0, len(self.records), size):
-            yield [read_letter(record) for record in self.records[start : start + size]]
+            yield [read_dead_letter(record) for record in self.records[start : start + size]]
 
 
 def a_letter(**changes: Any) -> DeadLetterRecord:
     return DeadLetterLog().add(**changes)
 
 
-def destination(**changes: Any) -> Destination:
-    return Destination(**{"name": EVENTS, "partitions": 6, "retention_ms": None, **changes})
+def topic(**configs: object) -> TopicDescription:
+    """The topic of events; by default it keeps records for ever."""
+    told = {"retention_ms": -1} | configs
+    named = {name.replace("_", "."): str(value) for name, value in told.items()}
+    return TopicDescription(EVENTS, 6, 1, named)
 
 
-def policy(**changes: Any) -> RedriveRules:
-    return RedriveRules(
-        **{
-            "topics": frozenset({EVENTS}),
-            "destinations": {EVENTS: destination()},
-            "parking_topic": PARKING,
-            "max_attempts": 3,
-            **changes,
-        }
-    )
-
-
-@dataclass(slots=True)
-class FakeOutbox:
+class FakeProducer(Producer):
     """Topics in memory. ``answer`` may say something else than "acknowledged"."""
 
-    topics: dict[str, list[OutgoingRecord]] = field(default_factory=dict)
-    answer: Callable[[OutgoingRecord], Delivery | None] = lambda _: None
-    sends: list[int] = field(default_factory=list)
-    """How many records each call brought."""
+    def __init__(
+        self, answer: Callable[[OutgoingRecord], Delivery | None] = lambda _: None
+    ) -> None:
+        self.answer = answer
+        self.topics: dict[str, list[OutgoingRecord]] = {}
+        self.sends: list[int] = []
+        """How many records each call brought."""
 
-    async def send(self, records: Sequence[OutgoingRecord]) -> Sequence[Delivery]:
+    async def send(self, records: Sequence[OutgoingRecord]) -> list[Delivery]:
         self.sends.append(len(records))
         return [self.answer(record) or self._append(record) for record in records]
 
@@ -161,33 +145,16 @@ class FakeOutbox:
         return self.topics.get(topic, [])
 
 
-@dataclass(slots=True)
-class Told:
-    """A reporter that keeps what it is told."""
-
-    redrives: list[Redrive] = field(default_factory=list)
-    refusals: list[tuple[DeadLetterRecord | UnreadableDeadLetter, Refusal]] = field(
-        default_factory=list
-    )
-
-    def sending(self, redrive: Redrive) -> None:
-        self.redrives.append(redrive)
-
-    def refused(self, letter: DeadLetterRecord | UnreadableDeadLetter, refused: Refusal) -> None:
-        self.refusals.append((letter, refused))
-
-
 def a_redrive(
-    memory: StatusIndex, outbox: Outbox | None, told: Told | None = None, **options: Any
-) -> RedriveRun:
-    """A redrive of these; ``options`` are its own, or the policy's."""
-    names = {"limit", "window", "limiter", "clock", "sleep"} & options.keys()
-    own = {name: options.pop(name) for name in names}
-    return RedriveRun(
-        judge=RedrivePolicy(policy(**options), memory),
-        outbox=outbox,
-        state_topic=STATE,
-        reporter=told or Told(),
-        now=lambda: NOW,
-        **{"limiter": RateLimiter(None), **own},
-    )
+    statuses: StatusIndex,
+    producer: Producer | None,
+    *,
+    topics: Mapping[str, TopicDescription | None] | None = None,
+    parking_topic: str | None = PARKING,
+    **changes: Any,
+) -> DeadLetterRun:
+    """A redrive of these; ``changes`` are its options, or the run's own."""
+    names = {"max_attempts", "transform", "again", "all_statuses"} & changes.keys()
+    options = RedriveOptions(**{"max_attempts": 3} | {name: changes.pop(name) for name in names})
+    policy = RedrivePolicy(options, statuses, topics or {EVENTS: topic()}, parking_topic)
+    return DeadLetterRun(policy, producer, STATUS_TOPIC, now=lambda: NOW, **changes)

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from consumer.commands.dead_letters.status_index import StatusIndex, open_status_index
+from consumer.commands.dead_letters.dead_letter_status import StatusIndex, open_status_index
 
 
 @pytest.fixture
-def memory() -> Iterator[StatusIndex]:
+def statuses() -> Iterator[StatusIndex]:
     with open_status_index() as opened:
         yield opened

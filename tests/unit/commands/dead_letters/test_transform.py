@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from consumer.commands.dead_letters.dead_letter_record import FailedRecord
-from consumer.commands.dead_letters.transform import RepairError, load_transform, repair
+from consumer.commands.dead_letters.transform import TransformError, load_transform, transformed
 from consumer.contract.rejection import KeyPolicy, Reason
 from tests.unit.commands.dead_letters.builders import EVENT, a_letter, event
 
@@ -27,7 +27,7 @@ def repaired(
         reason=Reason.UNDECODABLE,
         detail="not JSON",
     )
-    return repair(transform, letter, policy)
+    return transformed(transform, letter, policy)
 
 
 def test_the_function_sees_the_record_as_it_came_and_why_it_failed() -> None:
@@ -85,7 +85,7 @@ def test_a_replaced_record_may_have_another_key_and_other_headers() -> None:
 def test_what_the_consumer_would_refuse_is_an_error_that_quotes_nothing(
     returned: object, why: str
 ) -> None:
-    with pytest.raises(RepairError, match=why) as raised:
+    with pytest.raises(TransformError, match=why) as raised:
         repaired(lambda _: returned, KeyPolicy.DEAD_LETTER)
     assert "hello" not in str(raised.value)
 
@@ -102,12 +102,12 @@ def test_what_the_consumer_would_refuse_is_an_error_that_quotes_nothing(
     ],
 )
 def test_a_replaced_record_with_wrong_types_is_an_error(changes: dict[str, object]) -> None:
-    with pytest.raises(RepairError, match=r"not bytes|not pairs"):
+    with pytest.raises(TransformError, match=r"not bytes|not pairs"):
         repaired(lambda failed: replace(failed, **{"value": event(), **changes}))  # type: ignore[arg-type]  # on purpose
 
 
 def test_a_replaced_record_without_a_value_is_an_error_since_the_consumer_would_skip_it() -> None:
-    with pytest.raises(RepairError, match="no value"):
+    with pytest.raises(TransformError, match="no value"):
         repaired(lambda failed: replace(failed, value=None))
 
 
@@ -115,7 +115,7 @@ def test_an_exception_is_named_with_its_line_and_without_its_text() -> None:
     def fail(failed: FailedRecord) -> object:
         raise ValueError(failed.value)
 
-    with pytest.raises(RepairError, match=r"ValueError at test_transform\.py:\d+") as raised:
+    with pytest.raises(TransformError, match=r"ValueError at test_transform\.py:\d+") as raised:
         repaired(fail)
     assert SECRET not in str(raised.value)
 
@@ -124,7 +124,7 @@ def test_an_asynchronous_function_is_an_error_and_leaves_no_coroutine_behind() -
     async def fix(failed: FailedRecord) -> object:
         return failed
 
-    with pytest.raises(RepairError, match="coroutine"):
+    with pytest.raises(TransformError, match="coroutine"):
         repaired(fix)
 
 

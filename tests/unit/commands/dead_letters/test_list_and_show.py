@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from consumer.commands.dead_letters.dead_letter_groups import GroupKey, Groups
 from consumer.commands.dead_letters.dead_letter_record import UnreadableDeadLetter
 from consumer.commands.dead_letters.dead_letter_status import DeadLetterStatus
+from consumer.commands.dead_letters.list_and_show import DeadLetterGroups
 from consumer.contract.record import Position
 from consumer.contract.rejection import Reason
 from tests.unit.commands.dead_letters.builders import EVENTS, LETTERS, DeadLetterLog
@@ -17,7 +17,7 @@ def at(hour: int, minute: int) -> datetime:
 
 
 def test_letters_are_grouped_by_reason_topic_and_hour() -> None:
-    log, groups = DeadLetterLog(), Groups()
+    log, groups = DeadLetterLog(), DeadLetterGroups()
     for letter in (
         log.add(failed_at=at(10, 0), attempt=2),
         log.add(failed_at=at(10, 59)),
@@ -26,30 +26,30 @@ def test_letters_are_grouped_by_reason_topic_and_hour() -> None:
         log.add(failed_at=at(10, 0), origin=Position("conversation.sessions", 0, 0)),
     ):
         groups.add(letter, None, copy=False)
-    assert [(key, group.letters) for key, group in groups] == [
-        (GroupKey(None, "conflict", EVENTS, at(10, 0)), 1),
-        (GroupKey(None, "invalid", EVENTS, at(10, 0)), 2),
-        (GroupKey(None, "invalid", EVENTS, at(11, 0)), 1),
-        (GroupKey(None, "invalid", "conversation.sessions", at(10, 0)), 1),
+    assert [(one.reason, one.topic, one.hour, one.letters) for one in groups] == [
+        ("conflict", EVENTS, at(10, 0), 1),
+        ("invalid", EVENTS, at(10, 0), 2),
+        ("invalid", EVENTS, at(11, 0), 1),
+        ("invalid", "conversation.sessions", at(10, 0), 1),
     ]
     assert groups.letters == 5
 
 
 def test_a_group_knows_its_first_letter_its_copies_what_was_cut_and_how_often_it_failed() -> None:
-    log, groups = DeadLetterLog(), Groups()
+    log, groups = DeadLetterLog(), DeadLetterGroups()
     groups.add(log.add(attempt=2), None, copy=False)
     groups.add(log.add(), None, copy=True)
     groups.add(log.add(value=b"x" * 5000, max_bytes=2000), None, copy=False)
-    ((_, group),) = groups
+    (group,) = groups
     assert group.first == Position(LETTERS, 0, 0)
     assert (group.letters, group.copies, group.truncated, group.attempts) == (3, 1, 1, 2)
 
 
 def test_what_was_dealt_with_is_a_group_of_its_own_behind_what_waits() -> None:
-    groups, letter = Groups(), DeadLetterLog().add()
-    for fate in (DeadLetterStatus.REDRIVEN, None, DeadLetterStatus.DISCARDED):
-        groups.add(letter, fate, copy=False)
-    assert [key.fate for key, _ in groups] == [
+    groups, letter = DeadLetterGroups(), DeadLetterLog().add()
+    for status in (DeadLetterStatus.REDRIVEN, None, DeadLetterStatus.DISCARDED):
+        groups.add(letter, status, copy=False)
+    assert [group.status for group in groups] == [
         None,
         DeadLetterStatus.DISCARDED,
         DeadLetterStatus.REDRIVEN,
@@ -57,10 +57,10 @@ def test_what_was_dealt_with_is_a_group_of_its_own_behind_what_waits() -> None:
 
 
 def test_unreadable_letters_are_grouped_by_when_they_came() -> None:
-    groups = Groups()
+    groups = DeadLetterGroups()
     groups.add(
         UnreadableDeadLetter(DeadLetterLog().append(None, b"junk", ()), ""), None, copy=False
     )
-    ((key, group),) = groups
-    assert key == GroupKey(None, "unreadable", "", datetime(2026, 3, 5, 12, tzinfo=UTC))
-    assert group.attempts == 0
+    (group,) = groups
+    assert (group.reason, group.topic, group.attempts) == ("unreadable", "", 0)
+    assert group.hour == datetime(2026, 3, 5, 12, tzinfo=UTC)

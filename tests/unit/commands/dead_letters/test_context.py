@@ -5,19 +5,34 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from consumer.commands.dead_letters import dead_letter_topics as topics
+from consumer.commands.dead_letters.context import (
+    STATUS_TOPIC_CONFIGS,
+    DeadLetterContext,
+    require_compacted,
+)
+from consumer.commands.dead_letters.dead_letter_selection import (
+    DeadLetterRequest,
+    DeadLetterSelection,
+)
+from consumer.commands.dead_letters.redrive_and_discard import parking_configs
 from consumer.kafka import admin
 from consumer.kafka.admin import TopicDescription
 from consumer.kafka.connection import BrokersError
-from consumer.settings import KafkaSettings
-from tests.unit.commands.dead_letters.builders import STATE
+from consumer.settings import KafkaSettings, Settings
+from tests.unit.commands.dead_letters.builders import LETTERS, STATUS_TOPIC
 
 KAFKA = KafkaSettings(bootstrap_servers=("kafka:9092",))
 EXISTS, NOT_AUTHORIZED = 36, 29
+
+
+def context() -> DeadLetterContext:
+    request = DeadLetterRequest(Settings(kafka=KAFKA), DeadLetterSelection())
+    topics = {LETTERS: TopicDescription(LETTERS, 6, 1)}
+    return DeadLetterContext(request, topics, cast("Any", None), cast("Any", None))
 
 
 @pytest.fixture
@@ -38,12 +53,20 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return note
 
 
-async def test_a_created_topic_is_said_with_its_settings(asked: SimpleNamespace) -> None:
-    said: list[str] = []
-    await topics.ensure(KAFKA, STATE, 6, topics.STATE_CONFIGS, said.append)
+async def test_a_created_topic_is_said_with_its_settings(
+    asked: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await context().create_topic(STATUS_TOPIC, STATUS_TOPIC_CONFIGS)
     (new,) = asked.topics
-    assert (new.name, new.num_partitions, new.topic_configs) == (STATE, 6, topics.STATE_CONFIGS)
-    assert said == [f"created the topic {STATE} (6 partitions, cleanup.policy=compact)"]
+    assert (new.name, new.num_partitions, new.topic_configs) == (
+        STATUS_TOPIC,
+        6,
+        STATUS_TOPIC_CONFIGS,
+    )
+    said = capsys.readouterr().err
+    assert said == (
+        f"consumer: created the topic {STATUS_TOPIC} (6 partitions, cleanup.policy=compact)\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -53,35 +76,37 @@ async def test_a_created_topic_is_said_with_its_settings(asked: SimpleNamespace)
 def test_the_parking_topic_takes_whatever_the_dead_letter_topic_holds(
     told: dict[str, str], largest: str
 ) -> None:
-    configs = topics.parking_configs(TopicDescription("letters", 3, 1, told), 1_000_000)
+    configs = parking_configs(TopicDescription("letters", 3, 1, told), 1_000_000)
     assert configs == {"retention.ms": "-1", "max.message.bytes": largest}
 
 
-async def test_a_topic_that_another_has_just_created_will_do(asked: SimpleNamespace) -> None:
-    asked.code, said = EXISTS, list[str]()
-    await topics.ensure(KAFKA, STATE, 6, topics.STATE_CONFIGS, said.append)
-    assert said == []
+async def test_a_topic_that_another_has_just_created_will_do(
+    asked: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked.code = EXISTS
+    await context().create_topic(STATUS_TOPIC, STATUS_TOPIC_CONFIGS)
+    assert capsys.readouterr().err == ""
 
 
 async def test_who_may_not_create_a_topic_is_told_the_command(asked: SimpleNamespace) -> None:
     asked.code = NOT_AUTHORIZED
     with pytest.raises(BrokersError, match="TopicAuthorizationFailedError") as raised:
-        await topics.ensure(KAFKA, STATE, 6, topics.STATE_CONFIGS, lambda _: None)
+        await context().create_topic(STATUS_TOPIC, STATUS_TOPIC_CONFIGS)
     assert str(raised.value).endswith(
-        f"kafka-topics.sh --bootstrap-server kafka:9092 --create --topic {STATE} --partitions 6 "
-        "--config cleanup.policy=compact"
+        f"kafka-topics.sh --bootstrap-server kafka:9092 --create --topic {STATUS_TOPIC} "
+        "--partitions 6 --config cleanup.policy=compact"
     )
 
 
 @pytest.mark.parametrize("policy", ["delete", "compact,delete"])
 def test_a_state_topic_that_deletes_is_refused_with_the_fix(policy: str) -> None:
-    topic = TopicDescription(STATE, 6, 1, {"cleanup.policy": policy})
+    topic = TopicDescription(STATUS_TOPIC, 6, 1, {"cleanup.policy": policy})
     with pytest.raises(BrokersError, match=r"--add-config cleanup\.policy=compact"):
-        topics.check_state_topic(KAFKA, topic)
+        require_compacted(KAFKA, topic)
 
 
 @pytest.mark.parametrize("configs", [{}, {"cleanup.policy": "compact"}])
 def test_a_compacted_state_topic_will_do_and_so_will_one_of_a_silent_broker(
     configs: dict[str, str],
 ) -> None:
-    topics.check_state_topic(KAFKA, TopicDescription(STATE, 6, 1, configs))
+    require_compacted(KAFKA, TopicDescription(STATUS_TOPIC, 6, 1, configs))

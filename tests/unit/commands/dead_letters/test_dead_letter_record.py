@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from consumer.commands.dead_letters.dead_letter_record import (
+    AnyDeadLetter,
     DeadLetterRecord,
     UnreadableDeadLetter,
-    read_letter,
+    read_dead_letter,
 )
 from consumer.contract.record import Headers, Position
 from consumer.contract.rejection import Reason
@@ -26,9 +28,7 @@ from tests.unit.commands.dead_letters.builders import (
 )
 
 
-def reread(
-    letter: DeadLetterRecord, **changes: bytes | None
-) -> DeadLetterRecord | UnreadableDeadLetter:
+def reread(letter: DeadLetterRecord, **changes: bytes | None) -> AnyDeadLetter:
     """Read the letter again with some of its headers replaced; None: left out."""
     names = {name.replace("_", "-"): value for name, value in changes.items()}
     headers: Headers = tuple(
@@ -36,7 +36,7 @@ def reread(
         for name, value in letter.record.headers
         if names.get(name, value) is not None
     )
-    return read_letter(DeadLetterLog().append(letter.key, letter.record.value, headers))
+    return read_dead_letter(DeadLetterLog().append(letter.record.key, letter.record.value, headers))
 
 
 def test_a_letter_says_what_failed_where_when_and_how_often() -> None:
@@ -46,7 +46,7 @@ def test_a_letter_says_what_failed_where_when_and_how_often() -> None:
     assert letter.origin == Position(EVENTS, 3, 17)
     assert (letter.reason, letter.detail, letter.attempt) == ("conflict", "payload", 2)
     assert (letter.timestamp_ms, letter.failed_at) == (STAMPED_MS, FAILED_AT)
-    assert letter.position == Position(LETTERS, 0, 0)
+    assert letter.record.position == Position(LETTERS, 0, 0)
     assert not letter.truncated
 
 
@@ -90,14 +90,15 @@ def test_a_letter_that_was_cut_is_truncated_also_where_that_header_is_damaged() 
 
 
 def test_copies_of_one_failure_share_a_key_and_other_failures_have_others() -> None:
-    first = a_letter(origin=Position(EVENTS, 0, 1)).state_key
-    assert a_letter(origin=Position(EVENTS, 0, 1), attempt=1).state_key == first
+    first = a_letter(origin=Position(EVENTS, 0, 1)).failure_key
+    assert json.loads(first)[:-1] == [EVENTS, 0, 1, STAMPED_MS, 1]
+    assert a_letter(origin=Position(EVENTS, 0, 1), attempt=1).failure_key == first
     others = {
-        a_letter(origin=Position(EVENTS, 0, 2)).state_key,
-        a_letter(origin=Position(EVENTS, 1, 1)).state_key,
-        a_letter(origin=Position("conversation.sessions", 0, 1)).state_key,
+        a_letter(origin=Position(EVENTS, 0, 2)).failure_key,
+        a_letter(origin=Position(EVENTS, 1, 1)).failure_key,
+        a_letter(origin=Position("conversation.sessions", 0, 1)).failure_key,
         # The topic was made anew: the same offset, another record.
-        a_letter(origin=Position(EVENTS, 0, 1), timestamp_ms=STAMPED_MS + 1).state_key,
+        a_letter(origin=Position(EVENTS, 0, 1), timestamp_ms=STAMPED_MS + 1).failure_key,
     }
     assert first not in others
     assert len(others) == 4
@@ -123,8 +124,8 @@ def test_letters_without_a_timestamp_are_told_apart_by_what_they_hold(
     record: dict[str, Any] = {"timestamp_ms": -1, "headers": (("ce_id", b"1"),)}
     first = log.add(**record)
     copy = log.add(**record, failed_at=NOW, detail="said otherwise by another version")
-    assert copy.state_key == first.state_key
-    assert log.add(**record | other).state_key != first.state_key
+    assert copy.failure_key == first.failure_key
+    assert log.add(**record | other).failure_key != first.failure_key
 
 
 @pytest.mark.reliability("F85")
@@ -132,10 +133,10 @@ def test_unreadable_letters_at_one_place_of_a_topic_made_anew_are_two() -> None:
     old, new = (
         DeadLetterLog().append(b"k", value, ()) for value in (b"rubbish", b"new and unread")
     )
-    assert read_letter(old).state_key != read_letter(new).state_key
-    assert read_letter(old).state_key == read_letter(old).state_key
+    assert read_dead_letter(old).failure_key != read_dead_letter(new).failure_key
+    assert read_dead_letter(old).failure_key == read_dead_letter(old).failure_key
     stamped = replace(old, timestamp_ms=NOW_MS + 1)
-    assert read_letter(stamped).state_key != read_letter(old).state_key
+    assert read_dead_letter(stamped).failure_key != read_dead_letter(old).failure_key
 
 
 @pytest.mark.parametrize("header", ["dlq-truncated", "dlq-size", "dlq-sha256"])
@@ -144,6 +145,6 @@ def test_unreadable_letters_at_one_place_of_a_topic_made_anew_are_two() -> None:
 def test_any_one_trace_of_a_cut_makes_a_letter_truncated(header: str, value: bytes | None) -> None:
     whole = a_letter()
     headers = (*whole.record.headers, (header, value))
-    letter = read_letter(DeadLetterLog().append(whole.key, whole.record.value, headers))
+    letter = read_dead_letter(DeadLetterLog().append(whole.record.key, whole.record.value, headers))
     assert isinstance(letter, DeadLetterRecord)
     assert letter.truncated

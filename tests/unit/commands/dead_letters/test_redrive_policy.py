@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from consumer.commands.dead_letters.dead_letter_record import DeadLetterRecord
-from consumer.commands.dead_letters.redriven_record import (
-    Destination,
-    parked,
-    redriven,
-    redriven_headers,
+from consumer.commands.dead_letters.redrive_policy import (
+    keeps_timestamp,
+    parked_record,
+    redriven_record,
 )
 from consumer.contract.record import Position, Record
+from consumer.kafka.admin import TopicDescription
 from consumer.kafka.producer import OutgoingRecord
 from tests.unit.commands.dead_letters.builders import (
     EVENTS,
@@ -23,7 +23,7 @@ from tests.unit.commands.dead_letters.builders import (
     STAMPED_MS,
     DeadLetterLog,
     a_letter,
-    destination,
+    topic,
 )
 
 DAY_MS = 24 * 3_600_000
@@ -38,7 +38,7 @@ NULLS_AND_REPEATS = (
 
 
 def back(letter: DeadLetterRecord) -> OutgoingRecord:
-    return redriven(letter, letter.failed, destination(), NOW_MS)
+    return redriven_record(letter, letter.failed, topic(), NOW_MS)
 
 
 def sent(**changes: Any) -> OutgoingRecord:
@@ -95,7 +95,7 @@ def test_a_record_without_a_key_fits_into_a_topic_that_was_made_anew_with_fewer_
     None
 ):
     letter = a_letter(key=None, origin=Position(EVENTS, 7, 7))
-    assert redriven(letter, letter.failed, destination(partitions=6), NOW_MS).partition == 1
+    assert redriven_record(letter, letter.failed, topic(), NOW_MS).partition == 1
 
 
 @pytest.mark.parametrize("timestamp_ms", [-1, STAMPED_MS, NOW_MS + 60_000])
@@ -108,7 +108,9 @@ def test_the_record_timestamp_is_the_first_one_where_the_topic_keeps_it(timestam
     [
         pytest.param(NOW_MS - 4 * DAY_MS, {"retention_ms": 7 * DAY_MS}, id="soon deleted"),
         pytest.param(NOW_MS - 400 * DAY_MS, {"retention_ms": 7 * DAY_MS}, id="deleted at once"),
-        pytest.param(NOW_MS - 2, {"behind_ms": 1}, id="too old for the broker"),
+        pytest.param(
+            NOW_MS - 2, {"message_timestamp_before_max_ms": 1}, id="too old for the broker"
+        ),
         pytest.param(NOW_MS + 2 * 3_600_000, {}, id="too far ahead"),
         pytest.param(1772618400000000, {}, id="microseconds"),
         pytest.param(-7, {}, id="no timestamp at all"),
@@ -118,7 +120,7 @@ def test_a_timestamp_that_would_not_survive_is_left_to_its_header(
     timestamp_ms: int, limits: dict[str, int]
 ) -> None:
     letter = a_letter(timestamp_ms=timestamp_ms)
-    record = redriven(letter, letter.failed, destination(**limits), NOW_MS)
+    record = redriven_record(letter, letter.failed, topic(**limits), NOW_MS)
     assert record.timestamp_ms is None
     assert record.headers[-1] == ("redrive-timestamp-ms", str(timestamp_ms).encode())
 
@@ -128,37 +130,37 @@ def test_a_timestamp_that_would_not_survive_is_left_to_its_header(
 def test_where_the_brokers_do_not_tell_their_retention_the_clocks_time_is_sent(
     timestamp_ms: int,
 ) -> None:
-    told_nothing = Destination.from_configs(EVENTS, 6, {"cleanup.policy": "delete"})
+    told_nothing = TopicDescription(EVENTS, 6, 1, {"cleanup.policy": "delete"})
     letter = a_letter(timestamp_ms=timestamp_ms)
-    record = redriven(letter, letter.failed, told_nothing, NOW_MS)
+    record = redriven_record(letter, letter.failed, told_nothing, NOW_MS)
     assert record.timestamp_ms is None
     assert record.headers[-1] == ("redrive-timestamp-ms", str(timestamp_ms).encode())
 
 
 def test_kafkas_defaults_stand_for_limits_that_a_broker_does_not_tell_and_would_enforce() -> None:
-    told_retention = Destination.from_configs(EVENTS, 6, {"retention.ms": str(7 * DAY_MS)})
-    assert told_retention.takes(NOW_MS - 3 * DAY_MS, NOW_MS)
-    assert not told_retention.takes(NOW_MS - 4 * DAY_MS, NOW_MS)
-    assert not told_retention.takes(NOW_MS + 2 * 3_600_000, NOW_MS)
+    told_retention = topic(retention_ms=7 * DAY_MS)
+    assert keeps_timestamp(told_retention, NOW_MS - 3 * DAY_MS, NOW_MS)
+    assert not keeps_timestamp(told_retention, NOW_MS - 4 * DAY_MS, NOW_MS)
+    assert not keeps_timestamp(told_retention, NOW_MS + 2 * 3_600_000, NOW_MS)
 
 
 def test_a_topic_that_keeps_records_for_ever_keeps_any_past_time() -> None:
-    for_ever = Destination.from_configs(EVENTS, 6, {"retention.ms": "-1"})
-    assert for_ever.takes(0, NOW_MS)
+    for_ever = topic(retention_ms=-1)
+    assert keeps_timestamp(for_ever, 0, NOW_MS)
 
 
 def test_a_parked_letter_stays_as_it_is() -> None:
     letter = a_letter(headers=NULLS_AND_REPEATS, attempt=4)
-    record = parked(letter, PARKING)
+    record = parked_record(letter, PARKING)
     assert record == OutgoingRecord(
-        PARKING, None, None, letter.key, letter.record.value, letter.record.headers
+        PARKING, None, None, letter.record.key, letter.record.value, letter.record.headers
     )
 
 
 def test_headers_that_a_transform_puts_in_cannot_forge_ours() -> None:
     letter = a_letter()
     forged = (("dlq-attempt", b"0"), ("redrive-timestamp-ms", b"0"), ("a", b"1"))
-    assert redriven_headers(letter, forged) == (
+    assert letter.redriven_headers(forged) == (
         ("a", b"1"),
         ("dlq-attempt", b"1"),
         ("redrive-timestamp-ms", str(STAMPED_MS).encode()),
@@ -170,9 +172,9 @@ def test_headers_that_a_transform_puts_in_cannot_forge_ours() -> None:
 def test_the_key_that_a_transform_gives_decides_the_partition(old_key: bytes | None) -> None:
     letter = a_letter(key=old_key, origin=Position(EVENTS, 4, 7))
     rekeyed = replace(letter.failed, key=b"new")
-    record = redriven(letter, rekeyed, destination(), NOW_MS)
+    record = redriven_record(letter, rekeyed, topic(), NOW_MS)
     assert (record.key, record.partition) == (b"new", None)
-    unkeyed = redriven(letter, replace(letter.failed, key=None), destination(), NOW_MS)
+    unkeyed = redriven_record(letter, replace(letter.failed, key=None), topic(), NOW_MS)
     assert (unkeyed.key, unkeyed.partition) == (None, 4)
 
 

@@ -1,0 +1,370 @@
+"""The commands redrive and discard: records go back, and what became of them is recorded.
+
+The order of steps is what the promise rests on. A window of records is sent; when the
+brokers have acknowledged it, its statuses are written; when those are acknowledged the next
+window begins. A crash at any point leaves at most one window to be sent again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import Final, assert_never
+
+from consumer.commands.dead_letters.context import DeadLetterContext, open_context, warn
+from consumer.commands.dead_letters.dead_letter_record import AnyDeadLetter, DeadLetterRecord
+from consumer.commands.dead_letters.dead_letter_selection import DeadLetterRequest
+from consumer.commands.dead_letters.dead_letter_status import (
+    DeadLetterStatus,
+    NotSentError,
+    StatusRecord,
+    utc_now,
+    write_statuses,
+)
+from consumer.commands.dead_letters.list_and_show import position_argument, print_change
+from consumer.commands.dead_letters.redrive_policy import (
+    RETENTION,
+    DiscardPolicy,
+    RedriveOptions,
+    RedrivePolicy,
+    Refusal,
+    RefusalReason,
+    SkipReason,
+    StatusChange,
+)
+from consumer.contract.record import Position
+from consumer.errors import ExitCode
+from consumer.kafka.admin import TopicDescription
+from consumer.kafka.connection import BrokersError
+from consumer.kafka.dead_letter_topic import max_dead_letter_bytes
+from consumer.kafka.producer import (
+    RECORD_OVERHEAD,
+    Delivery,
+    Producer,
+    Refused,
+    Unconfirmed,
+)
+from consumer.kafka.rate_limit import RateLimiter
+from consumer.terminal import complain, show
+
+WINDOW: Final = 200
+"""The most records in flight: so many a crash may send again."""
+
+WINDOW_BYTES: Final = 8 * 1024 * 1024
+"""From so many bytes on a window is full, however few records it has."""
+
+
+@dataclass(slots=True)
+class RunCounts:
+    """What became of the dead letters that were selected.
+
+    ``clock``: sent with the clock's time. ``unconfirmed``: sent, and whether the brokers have
+    them is not known. ``unrecorded``: sent and acknowledged, without a status that the status
+    topic has acknowledged.
+    """
+
+    selected: int = 0
+    statuses: Counter[DeadLetterStatus] = field(default_factory=Counter)
+    skipped: Counter[SkipReason] = field(default_factory=Counter)
+    refused: Counter[RefusalReason] = field(default_factory=Counter)
+    clock: int = 0
+    unconfirmed: int = 0
+    unrecorded: int = 0
+    limit_reached: bool = False
+
+
+@dataclass(slots=True)
+class DeadLetterRun:
+    """One run. ``producer`` None: a dry run, in which nothing is sent or recorded.
+
+    ``limit``: after so many records no more are sent. ``before_parking`` is awaited before the
+    first dead letter is parked.
+    """
+
+    policy: RedrivePolicy | DiscardPolicy
+    producer: Producer | None
+    status_topic: str
+    limiter: RateLimiter = field(default_factory=RateLimiter)
+    limit: int | None = None
+    before_parking: Callable[[], Awaitable[None]] | None = None
+    window: int = WINDOW
+    now: Callable[[], datetime] = utc_now
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    counts: RunCounts = field(default_factory=RunCounts)
+    as_json: bool = False
+    _window: list[StatusChange] = field(default_factory=list)
+    _window_bytes: int = 0
+    _taken: int = 0
+
+    async def run(self, batches: AsyncIterator[Sequence[AnyDeadLetter]]) -> None:
+        """Redrive every selected dead letter of the batches, up to the limit.
+
+        Raises ``NotSentError``. Interrupted, it still records what is in flight.
+        """
+        try:
+            async for batch in batches:
+                for dead_letter in batch:
+                    await self._handle(dead_letter)
+                    if self.counts.limit_reached:
+                        return
+                await self._flush()
+        finally:
+            await self._flush()
+
+    async def _handle(self, dead_letter: AnyDeadLetter) -> None:
+        self.counts.selected += 1
+        decision = self.policy.decide(dead_letter, int(self.now().timestamp() * 1000))
+        match decision:
+            case StatusChange():
+                await self._add(decision)
+            case SkipReason():
+                self.counts.skipped[decision] += 1
+            case Refusal():
+                self._refuse(dead_letter, decision)
+            case _:
+                assert_never(decision)
+
+    def _refuse(self, dead_letter: AnyDeadLetter, refusal: Refusal) -> None:
+        self.counts.refused[refusal.reason] += 1
+        _print_refusal(dead_letter, refusal)
+
+    async def _add(self, change: StatusChange) -> None:
+        if self.limiter.delay(self.clock()) > 0:
+            # Nothing may stay in flight, unrecorded, for as long as the rate is low.
+            await self._flush()
+            await self.sleep(self.limiter.delay(self.clock()))
+        self.limiter.take(1, self.clock())
+        self._taken += 1
+        self.counts.limit_reached = self._taken == self.limit
+        if self.producer is None:
+            print_change(change, as_json=self.as_json)
+        self._window.append(change)
+        self._window_bytes += 0 if change.record is None else change.record.bytes
+        if len(self._window) >= self.window or self._window_bytes >= WINDOW_BYTES:
+            await self._flush()
+
+    async def _flush(self) -> None:
+        """Send the window and record its statuses, also where an interrupt comes meanwhile."""
+        flushing = asyncio.ensure_future(self._send_window())
+        try:
+            await asyncio.shield(flushing)
+        except asyncio.CancelledError:
+            # The interrupt counts for more than how the sending ended.
+            await asyncio.gather(flushing, return_exceptions=True)
+            raise
+
+    async def _send_window(self) -> None:
+        window, self._window, self._window_bytes = self._window, [], 0
+        if self.producer is None:
+            for change in window:
+                self._count(change)
+            return
+        parks = any(change.status is DeadLetterStatus.PARKED for change in window)
+        if self.before_parking is not None and parks:
+            await self.before_parking()
+            self.before_parking = None
+        outgoing = [change.record for change in window if change.record is not None]
+        deliveries = await self.producer.send(outgoing) if outgoing else [None] * len(window)
+        await self._record(self.producer, window, deliveries)
+
+    async def _record(
+        self,
+        producer: Producer,
+        window: Sequence[StatusChange],
+        deliveries: Sequence[Delivery | None],
+    ) -> None:
+        records: list[StatusRecord] = []
+        unconfirmed: Unconfirmed | None = None
+        for change, delivery in zip(window, deliveries, strict=True):
+            match delivery:
+                case Position() | None:
+                    self._count(change)
+                    records.append(self._status_record(change, delivery))
+                case Refused(detail=detail):
+                    self._refuse(change.dead_letter, Refusal(RefusalReason.BROKER, detail))
+                case Unconfirmed():
+                    self.counts.unconfirmed += 1
+                    unconfirmed = unconfirmed or delivery
+                case _:
+                    assert_never(delivery)
+        self.counts.unrecorded += len(records)
+        await write_statuses(producer, self.status_topic, records)
+        self.counts.unrecorded -= len(records)
+        if unconfirmed is not None:
+            raise NotSentError(str(unconfirmed.error)) from unconfirmed.error
+
+    def _status_record(self, change: StatusChange, destination: Position | None) -> StatusRecord:
+        dead_letter = change.dead_letter
+        return StatusRecord(
+            dead_letter.failure_key,
+            change.status,
+            dead_letter.record.position,
+            self.now(),
+            destination,
+            change.reason,
+        )
+
+    def _count(self, change: StatusChange) -> None:
+        self.counts.statuses[change.status] += 1
+        by_clock = change.record is not None and change.record.timestamp_ms is None
+        self.counts.clock += by_clock and change.status is DeadLetterStatus.REDRIVEN
+
+
+def _print_refusal(dead_letter: AnyDeadLetter, refusal: Refusal) -> None:
+    """Say that a record should go back and cannot."""
+    where = position_argument(dead_letter.record.position)
+    if isinstance(dead_letter, DeadLetterRecord):
+        where += f" (from {position_argument(dead_letter.origin)})"
+    complain(f"{where}: {refusal.reason.value}: {refusal.detail}")
+
+
+async def redrive_dead_letters(
+    request: DeadLetterRequest,
+    options: RedriveOptions,
+    *,
+    limit: int | None,
+    rate: float | None,
+    dry_run: bool,
+) -> ExitCode:
+    """Send records back, at most ``rate`` a second. Raises ``BrokersError``."""
+    counts, real = RunCounts(), not dry_run
+    with _printing(counts, partial(_print_redriven, request, options, limit, dry_run=dry_run)):
+        async with (
+            open_context(request, marks=real, sends=real) as context,
+            context.open_producer(dry_run=dry_run) as producer,
+            aclosing(context.batches("redriving", quiet=dry_run)) as batches,
+        ):
+            if not (options.again or options.all_statuses):
+                context.require_all_statuses()
+            await DeadLetterRun(
+                _redrive_policy(context, options),
+                producer,
+                request.status_topic,
+                RateLimiter(rate),
+                limit,
+                partial(_create_parking_topic, context),
+                counts=counts,
+                as_json=request.as_json,
+            ).run(batches)
+    return context.exit_code(ExitCode.FOUND if counts.refused else ExitCode.DONE)
+
+
+async def discard_dead_letters(
+    request: DeadLetterRequest, reason: str, *, dry_run: bool, all_statuses: bool
+) -> ExitCode:
+    """Mark dead letters as dealt with. Raises ``BrokersError``."""
+    counts = RunCounts()
+    with _printing(counts, partial(_print_discarded, request, dry_run=dry_run)):
+        async with (
+            open_context(request, marks=not dry_run) as context,
+            context.open_producer(dry_run=dry_run) as producer,
+            aclosing(context.batches("discarding")) as batches,
+        ):
+            policy = DiscardPolicy(context.statuses, reason, all_statuses)
+            run = DeadLetterRun(policy, producer, request.status_topic, counts=counts)
+            await run.run(batches)
+    return context.exit_code()
+
+
+@contextmanager
+def _printing(counts: RunCounts, print_counts: Callable[[RunCounts], None]) -> Iterator[None]:
+    """Print the counts at the end, also of a run that was interrupted or that brokers stopped."""
+    try:
+        yield
+    except (asyncio.CancelledError, BrokersError):
+        if counts.selected:
+            print_counts(counts)
+        raise
+    print_counts(counts)
+
+
+def _redrive_policy(context: DeadLetterContext, options: RedriveOptions) -> RedrivePolicy:
+    request, kafka = context.request, context.request.settings.kafka
+    topics = {name: context.topics.get(name) for name in kafka.topics}
+    unknown = [n for n, topic in sorted(topics.items()) if topic and RETENTION not in topic.configs]
+    if unknown:
+        warn(
+            f"the brokers do not tell how long they keep records of {', '.join(unknown)} (no grant "
+            "for DESCRIBE_CONFIGS?): records go there with the time of now, since an old timestamp "
+            "might have them deleted before they are read; the header redrive-timestamp-ms keeps it"
+        )
+    parking_topic = None if request.parked else request.settings.dead_letters.parking_topic
+    return RedrivePolicy(options, context.statuses, topics, parking_topic, kafka.key_policy)
+
+
+async def _create_parking_topic(context: DeadLetterContext) -> None:
+    dead_letters = context.request.settings.dead_letters
+    largest = max_dead_letter_bytes(dead_letters, None)
+    configs = parking_configs(context.topics[context.request.topic], largest)
+    await context.create_topic(dead_letters.parking_topic, configs)
+
+
+def parking_configs(topic: TopicDescription, max_request_bytes: int) -> Mapping[str, str]:
+    """Return the settings of a topic that takes every dead letter of ``topic``, and keeps it.
+
+    Parked ones wait for people, however long that takes. Where the brokers do not tell how
+    large one may be, it is ``max_request_bytes``, the most that the consumer sends.
+    """
+    largest = topic.max_message_bytes or max_request_bytes + RECORD_OVERHEAD
+    return {"retention.ms": "-1", "max.message.bytes": str(largest)}
+
+
+def _print_redriven(
+    request: DeadLetterRequest,
+    options: RedriveOptions,
+    limit: int | None,
+    counts: RunCounts,
+    *,
+    dry_run: bool,
+) -> None:
+    done = "would_be_" if dry_run else ""
+    results = {f"{done}redriven": 0}
+    results |= {f"{done}{status.value}": count for status, count in counts.statuses.items()}
+    results |= {reason.value: count for reason, count in counts.skipped.items()}
+    results |= {f"refused_{reason.value}": count for reason, count in counts.refused.items()}
+    show("Dead letters", results, as_json=request.as_json)
+    if counts.clock:
+        warn(
+            f"sent with the time of now: {counts.clock:,}, whose own timestamp their topic might "
+            "refuse or soon delete; the header redrive-timestamp-ms keeps it"
+        )
+    if counts.unconfirmed:
+        warn(
+            f"sent without an answer: {counts.unconfirmed:,}, which may have arrived; the same "
+            "command sends them again"
+        )
+    if counts.unrecorded:
+        warn(
+            f"sent and not remembered: {counts.unrecorded:,}, because {request.status_topic} did "
+            "not acknowledge their marks; the same command sends them again"
+        )
+    if unknown := counts.skipped[SkipReason.UNKNOWN]:
+        warn(
+            f"left alone: {unknown:,}, whose mark in {request.status_topic} this version does not "
+            "know; --all takes them too"
+        )
+    if counts.limit_reached:
+        rest = "" if options.again else "; the same command without it sends the rest"
+        warn(f"stopped at --limit {limit}{rest}")
+
+
+def _print_discarded(request: DeadLetterRequest, counts: RunCounts, *, dry_run: bool) -> None:
+    copies = counts.skipped[SkipReason.COPY]
+    results = {
+        f"{'would_be_' if dry_run else ''}discarded": counts.statuses.total() - counts.unrecorded,
+        "copies": copies,
+        "dealt_with_before": counts.skipped.total() - copies,
+    }
+    show("Dead letters", results, as_json=request.as_json)
+    if counts.unrecorded:
+        warn(
+            f"marked without an answer: {counts.unrecorded:,}, which may count as discarded; the "
+            "same command marks the rest"
+        )

@@ -1,0 +1,456 @@
+"""Sending letters back, and marking them as dealt with, over topics in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from consumer.commands.dead_letters.dead_letter_record import FailedRecord
+from consumer.commands.dead_letters.dead_letter_status import (
+    DeadLetterStatus,
+    NotSentError,
+    StatusIndex,
+    open_status_index,
+    parse_status,
+)
+from consumer.commands.dead_letters.redrive_and_discard import DeadLetterRun
+from consumer.commands.dead_letters.redrive_policy import (
+    DiscardPolicy,
+    RefusalReason,
+    SkipReason,
+)
+from consumer.contract.record import Position
+from consumer.kafka.producer import Delivery, OutgoingRecord, Refused, Unconfirmed
+from consumer.kafka.rate_limit import RateLimiter
+from tests.unit.commands.dead_letters.builders import (
+    EVENTS,
+    LETTERS,
+    NOW,
+    PARKING,
+    STATUS_TOPIC,
+    DeadLetterLog,
+    FakeProducer,
+    a_redrive,
+    event,
+    topic,
+)
+
+
+def five() -> DeadLetterLog:
+    log = DeadLetterLog()
+    for offset in range(5):
+        log.add(origin=Position(EVENTS, 0, offset), value=event(eventId=f"e-{offset}"))
+    return log
+
+
+def recall(statuses: StatusIndex, producer: FakeProducer) -> None:
+    """Start over as the next process does: with what the status topic says."""
+    statuses.add(
+        (record.key or b"", parse_status(record.value or b""))
+        for record in producer.sent(STATUS_TOPIC)
+    )
+
+
+async def test_every_letter_is_sent_once_in_order_and_remembered(statuses: StatusIndex) -> None:
+    producer, log = FakeProducer(), five()
+    redrive = a_redrive(statuses, producer)
+    await redrive.run(log.batches())
+    assert [record.value for record in producer.sent()] == [r.value for r in log.records]
+    assert len(producer.sent(STATUS_TOPIC)) == 5
+    assert redrive.counts.statuses == {DeadLetterStatus.REDRIVEN: 5}
+
+
+async def test_a_second_redrive_sends_nothing() -> None:
+    producer, log = FakeProducer(), five()
+    for _ in range(2):
+        with open_status_index() as statuses:
+            recall(statuses, producer)
+            redrive = a_redrive(statuses, producer)
+            await redrive.run(log.batches())
+    assert len(producer.sent()) == 5
+    assert redrive.counts.skipped == {SkipReason.REDRIVEN: 5}
+
+
+async def test_a_second_redrive_sends_all_again_where_that_is_asked_for(
+    statuses: StatusIndex,
+) -> None:
+    producer, log = FakeProducer(), five()
+    await a_redrive(statuses, producer).run(log.batches())
+    with open_status_index() as next_memory:
+        recall(next_memory, producer)
+        await a_redrive(next_memory, producer, again=True).run(log.batches())
+    assert len(producer.sent()) == 10
+
+
+@pytest.mark.parametrize("again", [False, True])
+async def test_copies_of_one_failure_are_sent_once(statuses: StatusIndex, again: bool) -> None:
+    producer, log = FakeProducer(), five()
+    log.copy(0)
+    log.copy(0)
+    redrive = a_redrive(statuses, producer, again=again)
+    await redrive.run(log.batches(size=2))
+    assert len(producer.sent()) == 5
+    assert redrive.counts.skipped == {SkipReason.COPY: 2}
+
+
+async def test_a_whole_letter_is_sent_although_a_truncated_copy_lies_before_it(
+    statuses: StatusIndex,
+) -> None:
+    producer, log = FakeProducer(), DeadLetterLog()
+    large = event(payload={"text": "x" * 5000})
+    log.add(value=large, max_bytes=2000)
+    log.add(value=large)
+    redrive = a_redrive(statuses, producer)
+    await redrive.run(log.batches())
+    assert [record.value for record in producer.sent()] == [large]
+    assert redrive.counts.refused == {RefusalReason.TRUNCATED: 1}
+
+
+async def test_a_redriven_record_that_fails_again_is_a_letter_of_its_own(
+    statuses: StatusIndex,
+) -> None:
+    producer, log = FakeProducer(), DeadLetterLog()
+    log.add(origin=Position(EVENTS, 0, 0))
+    log.add(origin=Position(EVENTS, 0, 9), attempt=2)
+    await a_redrive(statuses, producer).run(log.batches())
+    assert [dict(record.headers)["dlq-attempt"] for record in producer.sent()] == [b"1", b"2"]
+
+
+async def test_what_has_come_back_more_often_than_allowed_is_parked_as_it_is(
+    statuses: StatusIndex,
+) -> None:
+    producer, log, parks = FakeProducer(), DeadLetterLog(), Counter[str]()
+    for attempt in (1, 3, 4, 9):
+        log.add(origin=Position(EVENTS, 0, attempt), attempt=attempt)
+
+    async def ready() -> None:
+        parks["ready"] += 1
+
+    redrive = a_redrive(statuses, producer, max_attempts=3, window=1)
+    redrive.before_parking = ready
+    await redrive.run(log.batches())
+    assert [dict(r.headers)["dlq-attempt"] for r in producer.sent()] == [b"1", b"3"]
+    assert [r.headers for r in producer.sent(PARKING)] == [r.headers for r in log.records[2:]]
+    assert redrive.counts.statuses == {DeadLetterStatus.REDRIVEN: 2, DeadLetterStatus.PARKED: 2}
+    assert parks == {"ready": 1}
+
+
+async def test_what_was_parked_is_not_parked_again() -> None:
+    producer, log = FakeProducer(), DeadLetterLog()
+    log.add(attempt=9)
+    for _ in range(2):
+        with open_status_index() as statuses:
+            recall(statuses, producer)
+            redrive = a_redrive(statuses, producer)
+            await redrive.run(log.batches())
+    assert len(producer.sent(PARKING)) == 1
+    assert redrive.counts.skipped == {SkipReason.PARKED: 1}
+
+
+async def test_parked_letters_can_be_sent_back_from_where_they_are_parked(
+    statuses: StatusIndex,
+) -> None:
+    producer, log = FakeProducer(), DeadLetterLog()
+    log.add(attempt=9)
+    await a_redrive(statuses, producer, parking_topic=None).run(log.batches())
+    assert len(producer.sent(EVENTS)) == 1
+
+
+async def test_discarded_letters_stay_unless_all_are_asked_for(statuses: StatusIndex) -> None:
+    log = five()
+    keys = [letter.failure_key async for letters in log.batches() for letter in letters]
+    statuses.add((key, DeadLetterStatus.DISCARDED) for key in keys)
+    again, everything = FakeProducer(), FakeProducer()
+    await a_redrive(statuses, again, again=True).run(log.batches())
+    await a_redrive(statuses, everything, all_statuses=True).run(log.batches())
+    assert (len(again.sent()), len(everything.sent())) == (0, 5)
+
+
+async def test_a_canary_goes_first_and_the_next_run_sends_the_rest() -> None:
+    producer, log = FakeProducer(), five()
+    for limit, sent in ((2, 2), (None, 5)):
+        with open_status_index() as statuses:
+            recall(statuses, producer)
+            redrive = a_redrive(statuses, producer, limit=limit)
+            await redrive.run(log.batches())
+        assert len(producer.sent()) == sent
+        assert redrive.counts.limit_reached is (limit is not None)
+    assert len(set(producer.sent())) == 5
+
+
+async def test_a_dry_run_tells_what_would_be_sent_and_sends_nothing(
+    statuses: StatusIndex, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = five()
+    log.copy(0)
+    redrive = a_redrive(statuses, None)
+    await redrive.run(log.batches())
+    assert capsys.readouterr().out.count("would be redriven") == 5
+    assert redrive.counts.statuses == {DeadLetterStatus.REDRIVEN: 5}
+
+
+async def test_letters_that_cannot_go_back_are_told_of_and_left(statuses: StatusIndex) -> None:
+    producer, log = FakeProducer(), DeadLetterLog()
+    log.append(b"k", b"junk", ())
+    log.add(value=event(payload={"text": "x" * 5000}), max_bytes=2000)
+    log.add(origin=Position("payments", 0, 0))
+    log.add(origin=Position("conversation.sessions", 0, 0))
+    redrive = a_redrive(statuses, producer, topics={EVENTS: topic(), "conversation.sessions": None})
+    await redrive.run(log.batches())
+    assert producer.topics == {}
+    assert list(redrive.counts.refused) == [
+        RefusalReason.UNREADABLE,
+        RefusalReason.TRUNCATED,
+        RefusalReason.OTHER_TOPIC,
+        RefusalReason.NO_TOPIC,
+    ]
+
+
+@pytest.mark.parametrize("policy", ["compact", "compact,delete"])
+@pytest.mark.reliability("F79")
+async def test_a_letter_does_not_go_back_to_a_topic_that_keeps_one_record_a_session(
+    statuses: StatusIndex, policy: str
+) -> None:
+    producer = FakeProducer()
+    redrive = a_redrive(statuses, producer, topics={EVENTS: topic(cleanup_policy=policy)})
+    await redrive.run(five().batches())
+    assert producer.topics == {}
+    assert redrive.counts.refused == {RefusalReason.COMPACTED: 5}
+
+
+async def test_a_transform_repairs_skips_and_fails_each_letter_by_itself(
+    statuses: StatusIndex, capsys: pytest.CaptureFixture[str]
+) -> None:
+    producer, log = FakeProducer(), DeadLetterLog()
+    for offset, value in enumerate((b"repair", b"skip", b"raise", b"spoil", b"repair")):
+        log.add(origin=Position(EVENTS, 0, offset), value=value)
+
+    def transform(failed: FailedRecord) -> object:
+        match failed.value:
+            case b"repair":
+                return event(eventId=f"e-{failed.origin.offset}")
+            case b"skip":
+                return None
+            case b"spoil":
+                return b"{}"
+            case _:
+                raise KeyError
+
+    redrive = a_redrive(statuses, producer, transform=transform)
+    await redrive.run(log.batches())
+    assert [record.value for record in producer.sent()] == [
+        event(eventId="e-0"),
+        event(eventId="e-4"),
+    ]
+    assert redrive.counts.skipped == {SkipReason.TRANSFORM: 1}
+    told = capsys.readouterr().err.splitlines()
+    assert [line.split(" ")[0] for line in told] == [f"{LETTERS}:0:2", f"{LETTERS}:0:3"]
+    assert redrive.counts.refused == {RefusalReason.TRANSFORM: 2}
+    assert len(producer.sent(STATUS_TOPIC)) == 2
+
+
+async def test_a_record_that_the_brokers_turn_down_is_told_of_and_not_remembered(
+    statuses: StatusIndex,
+) -> None:
+    def turn_down(record: OutgoingRecord) -> Delivery | None:
+        return Refused("too large") if record.value == event(eventId="e-1") else None
+
+    producer = FakeProducer(answer=turn_down)
+    redrive = a_redrive(statuses, producer)
+    await redrive.run(five().batches())
+    assert (len(producer.sent()), len(producer.sent(STATUS_TOPIC))) == (4, 4)
+    assert redrive.counts.refused == {RefusalReason.BROKER: 1}
+
+
+async def test_what_was_acknowledged_before_the_brokers_fell_silent_is_remembered(
+    statuses: StatusIndex,
+) -> None:
+    def fall_silent(record: OutgoingRecord) -> Delivery | None:
+        return Unconfirmed(OSError("gone")) if record.value == event(eventId="e-3") else None
+
+    producer = FakeProducer(answer=fall_silent)
+    with pytest.raises(NotSentError, match="gone"):
+        await a_redrive(statuses, producer).run(five().batches())
+    assert len(producer.sent(STATUS_TOPIC)) == len(producer.sent()) == 4
+
+
+@pytest.mark.reliability("F85")
+async def test_a_redrive_that_the_brokers_stop_counts_what_it_did(statuses: StatusIndex) -> None:
+    def fall_silent(record: OutgoingRecord) -> Delivery | None:
+        if record.topic == STATUS_TOPIC and producer.sent(STATUS_TOPIC):
+            return Unconfirmed(OSError("gone"))
+        return Unconfirmed(OSError("late")) if record.value == event(eventId="e-3") else None
+
+    producer = FakeProducer(answer=fall_silent)
+    redrive = a_redrive(statuses, producer, window=1)
+    redrive.window = 2
+    with pytest.raises(NotSentError):
+        await redrive.run(five().batches())
+    counts = redrive.counts
+    assert (counts.statuses, counts.unconfirmed, counts.unrecorded) == (
+        {DeadLetterStatus.REDRIVEN: 2},
+        0,
+        2,
+    )
+
+
+@pytest.mark.reliability("F85")
+async def test_a_letter_whose_state_is_of_a_later_version_is_left_and_counted(
+    statuses: StatusIndex,
+) -> None:
+    producer, log = FakeProducer(), DeadLetterLog()
+    letter = log.add()
+    statuses.add(
+        [
+            (letter.failure_key, DeadLetterStatus.REDRIVEN),
+            (letter.failure_key, DeadLetterStatus.UNKNOWN),
+        ]
+    )
+    redrive = a_redrive(statuses, producer, again=True)
+    await redrive.run(log.batches())
+    assert (producer.sent(), redrive.counts.skipped) == ([], {SkipReason.UNKNOWN: 1})
+    everything = a_redrive(statuses, producer, all_statuses=True)
+    await everything.run(log.batches())
+    assert len(producer.sent()) == 1
+
+
+@pytest.mark.parametrize("crash_at", range(4))
+async def test_a_crash_between_sending_and_remembering_repeats_one_window_at_most(
+    crash_at: int,
+) -> None:
+    """Ten letters in windows of three; the state topic dies with its ``crash_at``-th entry on."""
+    producer, log = FakeProducer(), DeadLetterLog()
+    for offset in range(10):
+        log.add(origin=Position(EVENTS, 0, offset), value=event(eventId=f"e-{offset}"))
+
+    def crash(record: OutgoingRecord) -> Delivery | None:
+        remembered = len(producer.sent(STATUS_TOPIC))
+        if record.topic == STATUS_TOPIC and remembered >= crash_at:
+            return Unconfirmed(OSError("crashed"))
+        return None
+
+    producer.answer = crash
+    with open_status_index() as statuses, pytest.raises(NotSentError):
+        await a_redrive(statuses, producer, window=3).run(log.batches())
+    producer.answer = lambda _: None
+    with open_status_index() as statuses:
+        recall(statuses, producer)
+        await a_redrive(statuses, producer, window=3).run(log.batches())
+    times = Counter(record.value for record in producer.sent())
+    assert len(times) == 10
+    assert sum(times.values()) - 10 <= 3
+
+
+async def test_an_interrupt_waits_until_what_is_in_flight_is_remembered(
+    statuses: StatusIndex,
+) -> None:
+    reached, go_on = asyncio.Event(), asyncio.Event()
+
+    class Slow(FakeProducer):
+        async def send(self, records: Sequence[OutgoingRecord]) -> list[Delivery]:
+            answers = await super().send(records)
+            reached.set()
+            await go_on.wait()
+            return answers
+
+    producer = Slow()
+    running = asyncio.ensure_future(a_redrive(statuses, producer, window=2).run(five().batches()))
+    await reached.wait()
+    running.cancel()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert len(producer.sent(STATUS_TOPIC)) == len(producer.sent()) == 2
+
+
+async def test_while_the_rate_makes_it_wait_all_before_has_been_sent_and_remembered(
+    statuses: StatusIndex,
+) -> None:
+    now, producer = 0.0, FakeProducer()
+    remembered: list[int] = []
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        remembered.append(len(producer.sent(STATUS_TOPIC)))
+
+    limited: dict[str, Any] = {"limiter": RateLimiter(2.0), "clock": lambda: now, "sleep": sleep}
+    await a_redrive(statuses, producer, **limited).run(five().batches())
+    assert now == pytest.approx(2.0)
+    assert remembered == [1, 2, 3, 4]
+
+
+async def test_a_window_is_full_of_bytes_before_it_is_full_of_records(
+    statuses: StatusIndex,
+) -> None:
+    producer, log = FakeProducer(), DeadLetterLog()
+    for offset in range(5):
+        log.add(
+            origin=Position(EVENTS, 0, offset),
+            value=event(payload={"text": "x" * 3_000_000}),
+            max_bytes=10_000_000,
+        )
+    await a_redrive(statuses, producer).run(log.batches())
+    assert max(producer.sends) == 3
+
+
+def a_discard(
+    statuses: StatusIndex, producer: FakeProducer | None, *, all_statuses: bool = False
+) -> DeadLetterRun:
+    policy = DiscardPolicy(statuses, "load test", all_statuses)
+    return DeadLetterRun(policy, producer, STATUS_TOPIC, now=lambda: NOW)
+
+
+async def test_letters_are_marked_with_the_reason_and_copies_once(statuses: StatusIndex) -> None:
+    producer, log = FakeProducer(), DeadLetterLog()
+    letter = log.add()
+    log.copy(0)
+    log.append(None, b"junk", ())
+    discard = a_discard(statuses, producer)
+    await discard.run(log.batches())
+    assert discard.counts.statuses == {DeadLetterStatus.DISCARDED: 2}
+    assert discard.counts.skipped == {SkipReason.COPY: 1}
+    marks = producer.sent(STATUS_TOPIC)
+    assert marks[0].key == letter.failure_key
+    assert [json.loads(mark.value or b"")["because"] for mark in marks] == ["load test"] * 2
+
+
+async def test_what_was_redriven_is_no_more_discarded_unless_all_is_asked_for(
+    statuses: StatusIndex,
+) -> None:
+    log = DeadLetterLog()
+    statuses.add([(log.add().failure_key, DeadLetterStatus.REDRIVEN)])
+    left = a_discard(statuses, FakeProducer())
+    await left.run(log.batches())
+    marked = a_discard(statuses, FakeProducer(), all_statuses=True)
+    await marked.run(log.batches())
+    assert left.counts.skipped == {SkipReason.REDRIVEN: 1}
+    assert marked.counts.statuses == {DeadLetterStatus.DISCARDED: 1}
+
+
+@pytest.mark.reliability("F85")
+async def test_a_discard_that_the_brokers_stop_says_what_it_did(statuses: StatusIndex) -> None:
+    producer, log = FakeProducer(), DeadLetterLog()
+    for offset in range(3):
+        log.add(origin=Position(EVENTS, 0, offset))
+    producer.answer = lambda _: (
+        Unconfirmed(OSError("gone")) if producer.sent(STATUS_TOPIC) else None
+    )
+    discard = a_discard(statuses, producer)
+    with pytest.raises(NotSentError):
+        await discard.run(log.batches(size=1))
+    counts = discard.counts
+    assert (counts.selected, counts.statuses.total(), counts.unrecorded) == (2, 2, 1)
+
+
+async def test_a_dry_run_of_a_discard_marks_nothing(statuses: StatusIndex) -> None:
+    log = DeadLetterLog()
+    log.add()
+    discard = a_discard(statuses, None)
+    await discard.run(log.batches())
+    assert discard.counts.statuses == {DeadLetterStatus.DISCARDED: 1}
