@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import groupby
+from operator import attrgetter
 from typing import TypeVar
 
 from consumer.aio import Backoff
@@ -114,22 +116,30 @@ class DeadLetterIndex:
         self.count += len(rows)
         self._database.executemany("INSERT OR REPLACE INTO letters VALUES (?, ?, ?, ?)", rows)
 
-    def find(self, record: Record) -> DeadLetterEntry:
-        """Return what is known of a record's dead letter.
+    def find(self, records: Sequence[Record]) -> list[DeadLetterEntry]:
+        """Return what is known of the dead letter of each record.
 
         A letter is younger than its record, so that letters of a record that is younger than
         the oldest letter left cannot have expired. Where none has expired, no record's has,
         whatever its time; a record without one may be of any time.
         """
-        found = self._database.execute(
-            "SELECT reason FROM letters WHERE topic = ? AND part = ? AND place = ?",
-            record.position,
-        ).fetchone()
-        if found is None:
-            some_are_gone = self._complete_from_ms > 0
-            expired = some_are_gone and record.timestamp_ms < self._complete_from_ms
-            return DeadLetterEntry(None, expired)
-        return DeadLetterEntry(Reason(found[0]), expired=False)
+        entries: list[DeadLetterEntry] = []
+        for partition, group in groupby(records, attrgetter("topic_partition")):
+            of_partition = list(group)
+            offsets = [record.offset for record in of_partition]
+            rows = self._database.execute(
+                "SELECT place, reason FROM letters "
+                "WHERE topic = ? AND part = ? AND place BETWEEN ? AND ?",
+                (*partition, min(offsets), max(offsets)),
+            )
+            reasons = {place: Reason(reason) for place, reason in rows}
+            entries += [self._entry(record, reasons.get(record.offset)) for record in of_partition]
+        return entries
+
+    def _entry(self, record: Record, reason: Reason | None) -> DeadLetterEntry:
+        some_are_gone = self._complete_from_ms > 0
+        too_old = some_are_gone and record.timestamp_ms < self._complete_from_ms
+        return DeadLetterEntry(reason, expired=reason is None and too_old)
 
 
 class RecordJudge:
@@ -150,7 +160,7 @@ class RecordJudge:
 
     async def judge(self, records: Sequence[Record]) -> list[JudgedRecord]:
         """Judge a batch, in its order. Raises ``TransientError`` where the store cannot answer."""
-        planned = [self._plan(record) for record in records]
+        planned = list(map(self._plan, records, self._letters.find(records)))
         expected = [one for one in planned if isinstance(one, _ExpectedDocument)]
         sessions = await self._find_sessions(one.write for one in expected)
         for one in expected:
@@ -158,8 +168,7 @@ class RecordJudge:
         await self._ask(Asked(one.write, one.tell, _fields(one.write)) for one in expected)
         return [one.judge() if isinstance(one, _ExpectedDocument) else one for one in planned]
 
-    def _plan(self, record: Record) -> JudgedRecord | _ExpectedDocument:
-        letter = self._letters.find(record)
+    def _plan(self, record: Record, letter: DeadLetterEntry) -> JudgedRecord | _ExpectedDocument:
         # A key that differs was dead-lettered or not, as the policy was then: both are fine.
         decoded = decode(record, KeyPolicy.WARN, self._max_value_bytes)
         match decoded:

@@ -308,5 +308,5 @@ async def test_an_audit_reads_of_sessions_what_it_judges_and_never_too_many_at_o
 def test_where_no_letter_has_expired_none_was_ever_there_whatever_the_records_time(
     case: Case, timestamp_ms: int
 ) -> None:
-    letter = case.letters.find(record(event(), timestamp_ms=timestamp_ms))
+    (letter,) = case.letters.find([record(event(), timestamp_ms=timestamp_ms)])
     assert (letter.reason, letter.expired) == (None, False)
