@@ -215,9 +215,9 @@ def audit(
         sessions=tuple(sessions or ()),
         all_partitions=all_partitions,
     )
-    from consumer.commands.audit.audit import AuditRequest, show_audit
+    from consumer.commands.audit.audit import show_audit
 
-    finish(lambda: show_audit(settings, AuditRequest(selection, emit, as_json)))
+    finish(lambda: show_audit(settings, selection, emit=emit, as_json=as_json))
 
 
 @app.command()

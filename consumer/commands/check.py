@@ -16,10 +16,10 @@ from consumer.errors import ConsumerError, ExitCode, PreconditionError
 from consumer.kafka.admin import describe_group, open_admin
 from consumer.kafka.codecs import check_codecs
 from consumer.kafka.committed import AcceptedTarget
-from consumer.kafka.kafka_preflight import check_kafka
 from consumer.mongo.store import open_store
 from consumer.printable import printable_line
 from consumer.settings import Settings, exposed_files
+from consumer.wiring import preflight_kafka
 
 STYLES = {CheckStatus.OK: "green", CheckStatus.WARNING: "yellow", CheckStatus.FAILED: "bold red"}
 
@@ -62,14 +62,8 @@ def _codecs() -> CheckResult:
 
 
 async def _kafka(settings: Settings) -> Sequence[CheckResult]:
-    async with open_admin(settings.kafka) as admin:
-        names = [*settings.kafka.topics, settings.dead_letters.topic]
-        topics = await admin.describe(names, None)
-        reached = CheckResult.ok("Kafka", f"reached by {settings.kafka.bootstrap_servers[0]}")
-        return [
-            reached,
-            *await check_kafka(settings, admin, topics),
-        ]
+    _, results = await preflight_kafka(settings)
+    return [CheckResult.ok("Kafka", f"reached by {settings.kafka.bootstrap_servers[0]}"), *results]
 
 
 async def _mongo(settings: Settings) -> Sequence[CheckResult]:
@@ -96,8 +90,7 @@ async def _belonging(settings: Settings) -> Sequence[CheckResult]:
             {p: k for p, k in group.committed.items() if p.topic in settings.kafka.topics}
         )
     except PreconditionError as error:
-        said, _, fix = str(error).partition("; fix: ")
-        return [CheckResult.failed(name, said, fix)]
+        return [_refused(name, error)]
     return [CheckResult.ok(name, f"go to {accepted.target}")]
 
 
@@ -112,12 +105,16 @@ async def _answers(
     except TimeoutError:
         said = f"no answer within {limit:g} s"
     except PreconditionError as error:
-        said, _, fix = str(error).partition("; fix: ")
-        return [CheckResult.failed(server, said, fix)]
+        return [_refused(server, error)]
     except ConsumerError as error:
         said = str(error)
     address = "kafka.bootstrap_servers" if server == "Kafka" else "mongo.uri"
     return [CheckResult.failed(server, said, f"is it running, and is {address} right?")]
+
+
+def _refused(name: str, error: PreconditionError) -> CheckResult:
+    said, _, fix = str(error).partition("; fix: ")
+    return CheckResult.failed(name, said, fix)
 
 
 def _print(results: Sequence[CheckResult]) -> None:

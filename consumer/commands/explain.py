@@ -69,7 +69,7 @@ async def explain_session(
     for session_id in selection.sessions:
         check_session_id(session_id)
     try:
-        async with open_log_judge(settings, await ask_retention(settings)) as (log, _):
+        async with open_log_judge(settings, await ask_retention(settings)) as log:
             found = await find_session(log, selection)
     except TransientError as error:
         raise PreconditionError(f"a server does not answer ({error})") from error

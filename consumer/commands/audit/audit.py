@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from contextlib import nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from consumer.commands.audit.audit_report import AuditReport, print_audit
 from consumer.commands.audit.judging import JudgedRecord, LogJudge, open_log_judge
 from consumer.commands.audit.problems import SHOWN, Disagreements, EventCounts, ProblemList
 from consumer.commands.audit.verdicts import PROBLEMS
-from consumer.commands.common.record_list import RecordListWriter, open_record_list_writer
+from consumer.commands.common.record_list import open_record_list_writer
 from consumer.commands.common.record_selection import (
     MessageFilter,
     RecordSelection,
@@ -21,85 +20,53 @@ from consumer.commands.common.record_selection import (
     filter_of,
 )
 from consumer.contract.record import TopicPartition
-from consumer.errors import ExitCode, PreconditionError, SettingsError, TransientError
+from consumer.errors import ExitCode, PreconditionError, TransientError
 from consumer.kafka.ranges import OffsetRange, offsets_of
 from consumer.observability.logs import configure_logging
 from consumer.settings import Settings
-from consumer.state.retention import Retention
 from consumer.state.writes import EndWrite
 from consumer.wiring import ask_retention, retry_until
 
 
-@dataclass(frozen=True, slots=True)
-class AuditRequest:
-    """What is audited, and where the list of problems goes."""
+async def show_audit(
+    settings: Settings, selection: RecordSelection, *, emit: str | None, as_json: bool
+) -> ExitCode:
+    """Audit, print the report, list the problems in the file ``emit``.
 
-    selection: RecordSelection
-    emit: str | None = None
-    as_json: bool = False
-
-
-class ReportNotWrittenError(SettingsError):
-    """The list of problems could not be written; ``report`` is what was found all the same."""
-
-    def __init__(self, error: SettingsError, report: AuditReport) -> None:
-        """Say what the failed write said."""
-        super().__init__(str(error))
-        self.report = report
-
-
-async def show_audit(settings: Settings, request: AuditRequest) -> ExitCode:
-    """Audit, print the report; ``FOUND`` as exit code where there are problems.
-
-    Raises ``PreconditionError`` where a server does not answer, ``SettingsError`` where the
-    selection contradicts itself or the list of problems cannot be written.
+    ``FOUND`` as exit code where there are problems. Raises ``PreconditionError`` where a server
+    does not answer, ``SettingsError`` where the selection contradicts itself or the list cannot
+    be written: at once where that can be known, else when the report is printed.
     """
-    check_selection(request.selection)
-    configure_logging(settings)
-    try:
-        report = await run_audit(settings, request, await ask_retention(settings))
-    except TransientError as error:
-        raise PreconditionError(f"a server does not answer ({error})") from error
-    except ReportNotWrittenError as error:
-        print_audit(error.report, as_json=request.as_json)
-        raise
-    print_audit(report, as_json=request.as_json)
+    check_selection(selection)
+    with nullcontext() if emit is None else open_record_list_writer(emit) as writer:
+        configure_logging(settings)
+        try:
+            async with open_log_judge(settings, await ask_retention(settings)) as log:
+                auditor = Auditor(log)
+                report = await auditor.run(selection)
+                print_audit(report, as_json=as_json)
+                if writer is not None:
+                    writer.write(auditor.problems.listed())
+        except TransientError as error:
+            raise PreconditionError(f"a server does not answer ({error})") from error
     return ExitCode.FOUND if report.found else ExitCode.DONE
-
-
-async def run_audit(
-    settings: Settings, request: AuditRequest, retention: Retention | None = None
-) -> AuditReport:
-    """Audit and return what was found.
-
-    Raises ``PreconditionError`` where a server is away, ``SettingsError`` where the list of
-    problems cannot be opened, ``ReportNotWrittenError`` where it cannot be written in the end.
-    """
-    with ExitStack() as stack:
-        writer: RecordListWriter | None = None
-        if request.emit is not None:
-            writer = stack.enter_context(open_record_list_writer(request.emit))
-        async with open_log_judge(settings, retention) as (log, database):
-            return await Auditor(log, database).run(request.selection, writer)
 
 
 class Auditor:
     """One audit; keeps nothing of what it reads but the problems, and those on disk."""
 
-    def __init__(self, log: LogJudge, database: sqlite3.Connection) -> None:
-        """Keep the problems in ``database``."""
+    def __init__(self, log: LogJudge) -> None:
+        """Keep the problems in the database of ``log``."""
         self._log = log
-        self._problems = ProblemList(database)
-        self._counts = EventCounts(database, log.sessions, log.policy)
+        self.problems = ProblemList(log.database)
+        self._counts = EventCounts(log.database, log.sessions, log.policy)
         self._unseen: set[str] = set()
 
-    async def run(
-        self, selection: RecordSelection, writer: RecordListWriter | None = None
-    ) -> AuditReport:
-        """Audit what is selected of what the group has committed; list the problems.
+    async def run(self, selection: RecordSelection) -> AuditReport:
+        """Audit what is selected of what the group has committed.
 
         Raises ``PreconditionError`` where a server does not answer at the start; later it is
-        waited for. Raises ``ReportNotWrittenError`` where the list cannot be written in the end.
+        waited for.
         """
         begun = asyncio.get_running_loop().time()
         now = datetime.now(UTC)
@@ -116,12 +83,12 @@ class Auditor:
             not_committed += await self._judge(left_out, record_filter)
             left_out = ()
         not_read += self._log.reader.unread
-        self._problems.settle_suspects()
+        self.problems.settle_suspects()
         disagreements = await self._compare_counts(now)
-        report = AuditReport(
-            counts=self._problems.counts,
-            documents={kind: self._problems.documents(kind) for kind in PROBLEMS},
-            problems=list(self._problems.listed(SHOWN)),
+        return AuditReport(
+            counts=self.problems.counts,
+            documents={kind: self.problems.documents(kind) for kind in PROBLEMS},
+            problems=list(self.problems.listed(SHOWN)),
             letters=self._log.letters.count,
             unread=not_committed,
             disagreements=disagreements,
@@ -132,12 +99,6 @@ class Auditor:
             outside=record_filter.outside,
             before=selected.before,
         )
-        if writer is not None:
-            try:
-                writer.write(self._problems.listed())
-            except SettingsError as error:
-                raise ReportNotWrittenError(error, report) from error
-        return report
 
     async def _judge(self, ranges: Sequence[OffsetRange], record_filter: MessageFilter) -> int:
         """Judge what the group has committed of the ranges; return how many offsets it has not.
@@ -152,7 +113,7 @@ class Auditor:
         return offsets_of(ranges) - offsets_of(committed)
 
     def _add(self, partition: TopicPartition, judged: Sequence[JudgedRecord]) -> None:
-        self._problems.add(partition, ((each.record.position, each.judgement) for each in judged))
+        self.problems.add(partition, ((each.record.position, each.judgement) for each in judged))
         self._counts.add(
             each.write.session_id for each in judged if isinstance(each.write, EndWrite)
         )

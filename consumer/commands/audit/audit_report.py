@@ -83,19 +83,11 @@ def _facts(report: AuditReport) -> dict[str, object]:
         "total": {result.value: report.total[result] for result in COLUMNS},
         "documents": {kind.value: count for kind, count in report.documents.items()},
         "partitions": [
-            {
-                **partition._asdict(),
-                **{result.value: counts[result] for result in COLUMNS},
-            }
+            partition._asdict() | {result.value: counts[result] for result in COLUMNS}
             for partition, counts in sorted(report.counts.items())
         ],
         "notRead": [
-            {
-                **part.partition._asdict(),
-                "first": part.first,
-                "end": part.end,
-                "cause": part.cause,
-            }
+            part.partition._asdict() | {"first": part.first, "end": part.end, "cause": part.cause}
             for part in report.not_read
         ],
         "problems": [problem.model_dump() for problem in report.problems],
@@ -126,8 +118,7 @@ def _print_tables(report: AuditReport) -> None:
     table.add_row("total", *_cells(report.total))
     out.print(table)
     for problem in report.problems:
-        at = problem.position
-        place = position_text(*at)
+        place = position_text(*problem.position)
         about = " ".join(map(printable, problem.document or ()))
         out.print(Text(f"{problem.problem}: {place}: {about}: {printable(problem.detail)}"))
     out.print(Text("\n".join(_remarks(report))))

@@ -261,8 +261,9 @@ class LogJudge:
         retention: Retention | None,
         committed: CommittedOffsets,
     ) -> None:
-        """Keep the index of dead letters in ``database``."""
+        """Keep the index of dead letters in ``database``, a scratch database."""
         self.settings = settings
+        self.database = database
         self.reader = reader
         self.sessions = sessions
         self.committed = committed
@@ -373,11 +374,8 @@ async def read_over_outages(
 @asynccontextmanager
 async def open_log_judge(
     settings: Settings, retention: Retention | None
-) -> AsyncIterator[tuple[LogJudge, sqlite3.Connection]]:
-    """Open all that is looked at, and a scratch database.
-
-    Raises ``PreconditionError`` where a server does not answer in time.
-    """
+) -> AsyncIterator[LogJudge]:
+    """Open all that is looked at. Raises ``PreconditionError`` where a server does not answer."""
     async with AsyncExitStack() as stack:
         database = stack.enter_context(scratch_database())
         reader = await retry_until(
@@ -390,7 +388,6 @@ async def open_log_judge(
         committed = await retry_until(
             "Kafka", lambda: fetch_committed_offsets(settings.kafka), startup_policy(settings)
         )
-        judge = LogJudge(
+        yield LogJudge(
             settings, database, reader, store.collections, sessions, retention, committed
         )
-        yield judge, database

@@ -13,9 +13,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
 from pymongo import MongoClient
 
-from consumer.commands.audit.audit import AuditRequest, run_audit, show_audit
+from consumer.commands.audit.audit import show_audit
 from consumer.commands.audit.audit_report import AuditReport
 from consumer.commands.audit.verdicts import AuditResult
+from consumer.commands.common.record_selection import RecordSelection
 from consumer.commands.replay.request import ReplayRequest
 from consumer.errors import SettingsError
 from consumer.state.outcomes import Outcome
@@ -29,8 +30,7 @@ EVERYTHING = ReplayRequest(everything=True)
 
 
 async def audit(log: Log, *, emit: Path | None = None, **selection: Any) -> AuditReport:
-    request = AuditRequest(ReplayRequest(**selection), None if emit is None else str(emit))
-    return await run_audit(log.settings(), request)
+    return await log.audit(RecordSelection(**selection), emit)
 
 
 def found_of(report: AuditReport) -> dict[AuditResult, int]:
@@ -183,9 +183,8 @@ async def test_a_list_that_cannot_be_written_in_the_end_does_not_take_the_report
     empty_log: Log, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await empty_log.publish((empty_log.topics[0], home_of("s"), b"s", encoded(created("s"))))
-    request = AuditRequest(ReplayRequest(), "/dev/full", as_json=True)
     with pytest.raises(SettingsError, match="--emit /dev/full cannot be written"):
-        await show_audit(empty_log.settings(), request)
+        await show_audit(empty_log.settings(), RecordSelection(), emit="/dev/full", as_json=True)
     assert json.loads(capsys.readouterr().out)["total"]["missing"] == 1
 
 

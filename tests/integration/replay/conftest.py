@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -12,6 +13,11 @@ import pytest
 from pydantic import SecretStr
 from pymongo import MongoClient
 
+from consumer.commands.audit.audit import Auditor
+from consumer.commands.audit.audit_report import AuditReport
+from consumer.commands.audit.judging import open_log_judge
+from consumer.commands.common.record_list import open_record_list_writer
+from consumer.commands.common.record_selection import RecordSelection
 from consumer.commands.replay.replay import carried_out
 from consumer.commands.replay.report import Report
 from consumer.commands.replay.request import ReplayRequest
@@ -49,6 +55,16 @@ class Log:
     @property
     def letters(self) -> str:
         return f"{self.name}.letters"
+
+    async def audit(self, selection: RecordSelection, emit: Path | None = None) -> AuditReport:
+        """What an audit reports of the first database; its list goes to ``emit``."""
+        async with open_log_judge(self.settings(), None) as judge:
+            auditor = Auditor(judge)
+            report = await auditor.run(selection)
+            if emit is not None:
+                with open_record_list_writer(str(emit)) as writer:
+                    writer.write(auditor.problems.listed())
+        return report
 
     def settings(self, database: str = "a", **groups: Any) -> Settings:
         usual: dict[str, Any] = {

@@ -15,7 +15,6 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from pymongo import MongoClient
 
-from consumer.commands.audit.audit import AuditRequest, run_audit
 from consumer.commands.audit.verdicts import AuditResult
 from consumer.commands.replay import replay
 from consumer.commands.replay.replay import carried_out
@@ -270,7 +269,7 @@ async def test_a_fast_clock_hides_no_record_from_an_audit(empty_log: Log) -> Non
     await log.replay(EVERYTHING)
     with MongoClient[dict[str, Any]](log.uri) as client:
         client[f"{log.name}-a"].conversation_events.delete_one({"eventId": "e22"})
-    found = await run_audit(log.settings(), AuditRequest(inside))
+    found = await log.audit(inside)
     assert found.total[AuditResult.MISSING] == 1
     assert found.total.total() == 20
     assert (found.outside, found.before) == (2, 1)

@@ -73,7 +73,7 @@ class World:
                 None,
                 self.committed,
             )
-            return await Auditor(log, database).run(RecordSelection(**selection))
+            return await Auditor(log).run(RecordSelection(**selection))
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from consumer.commands.audit.audit import AuditRequest, run_audit
+from consumer.commands.audit.audit import show_audit
 from consumer.commands.common.record_selection import RecordSelection
 from consumer.errors import ExitCode, PreconditionError, SettingsError
 from consumer.settings import EngineSettings, KafkaSettings, Settings
@@ -28,7 +28,7 @@ async def test_a_list_that_cannot_be_written_is_refused_before_a_server_is_asked
 ) -> None:
     name = str(tmp_path / "nowhere" / "problems.ndjson")
     with pytest.raises(SettingsError) as refused:
-        await run_audit(AWAY, AuditRequest(RecordSelection(), name))
+        await show_audit(AWAY, RecordSelection(), emit=name, as_json=False)
     assert str(refused.value) == f"--emit {name} cannot be written (No such file or directory)"
     assert refused.value.exit_code is ExitCode.USAGE
 
@@ -37,5 +37,5 @@ async def test_the_last_list_stays_until_there_is_a_new_one(tmp_path: Path) -> N
     last = tmp_path / "problems.ndjson"
     last.write_text("the last list")
     with pytest.raises(PreconditionError):
-        await run_audit(AWAY, AuditRequest(RecordSelection(), str(last)))
+        await show_audit(AWAY, RecordSelection(), emit=str(last), as_json=False)
     assert last.read_text() == "the last list"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from consumer.commands.audit.audit import AuditRequest, show_audit
+from consumer.commands.audit.audit import show_audit
 from consumer.commands.common.record_selection import RecordSelection, check_selection
 from consumer.commands.explain import explain_session
 from consumer.commands.show import show_session
@@ -35,7 +35,7 @@ async def test_an_audit_refuses_what_a_replay_refuses(
     selection: RecordSelection, said: str
 ) -> None:
     with pytest.raises(SettingsError) as refused:
-        await show_audit(SETTINGS, AuditRequest(selection))
+        await show_audit(SETTINGS, selection, emit=None, as_json=True)
     assert str(refused.value) == said
     assert refused.value.exit_code is ExitCode.USAGE
 
