@@ -18,7 +18,6 @@ from consumer.errors import PreconditionError
 from producer_tools.conversations import Message
 
 _SOURCE: Final = "chitchat-dataset/0.9.0"
-_WHITE_SPACE: Final = " \t\r\n"
 
 
 class DataSetMissingError(PreconditionError):
@@ -31,47 +30,20 @@ def chitchat_messages(limit: int | None = None, *, ratings: bool = False) -> Ite
     ``ratings`` adds, before the end of each rated conversation, an event with its ratings.
     Raises ``DataSetMissingError``.
     """
-    for session_id, conversation in islice(_conversations(_read()), limit):
+    for session_id, conversation in islice(_read().items(), limit):
         yield from _messages(session_id, conversation, ratings=ratings)
 
 
-def _read() -> str:
-    """Return the data set's text. The package is not imported: its constructors leak a file."""
+def _read() -> dict[str, dict[str, Any]]:
+    """Return the data set. The package is not imported: its constructors leak a file."""
     try:
-        return (files("chitchat_dataset") / "dataset.json").read_text(encoding="utf-8")
+        text = (files("chitchat_dataset") / "dataset.json").read_text(encoding="utf-8")
     except (ModuleNotFoundError, FileNotFoundError):
         raise DataSetMissingError(
             "the conversations are not installed: pip install 'conversation-consumer[demo]'"
         ) from None
-
-
-def _conversations(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the fields of the one object that ``text`` holds, parsing each when it is asked for.
-
-    Parsing all at once would take five times the memory, and a second before the first message.
-    """
-    decoder = json.JSONDecoder()
-    at = _skip(text, 0, "{")
-    while True:
-        key, at = decoder.raw_decode(text, _skip(text, at, ""))
-        value, at = decoder.raw_decode(text, _skip(text, at, ":"))
-        yield key, value
-        at = _skip(text, at, "")
-        if text[at] == "}":
-            return
-        at = _skip(text, at, ",")
-
-
-def _skip(text: str, at: int, mark: str) -> int:
-    """Return the place behind white space, ``mark`` and white space again."""
-    while text[at] in _WHITE_SPACE:
-        at += 1
-    if not text.startswith(mark, at):
-        raise ValueError(f"expected {mark!r} at character {at} of the data set")
-    at += len(mark)
-    while text[at] in _WHITE_SPACE:
-        at += 1
-    return at
+    conversations: dict[str, dict[str, Any]] = json.loads(text)
+    return conversations
 
 
 def _messages(session_id: str, conversation: dict[str, Any], *, ratings: bool) -> Iterator[Message]:

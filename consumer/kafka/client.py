@@ -8,7 +8,7 @@ it fixes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from aiokafka import AIOKafkaConsumer, OffsetAndMetadata
@@ -318,18 +318,21 @@ class AiokafkaClient:
         self, partitions: Collection[TopicPartition]
     ) -> Mapping[TopicPartition, int]:
         """See ``GroupClient``."""
-        with transient_errors("list_offsets"):
-            found = await self._consumer.beginning_offsets(
-                [ClientPartition(*partition) for partition in partitions]
-            )
-        return {TopicPartition(*partition): int(offset) for partition, offset in found.items()}
+        return await self._offsets(self._consumer.beginning_offsets, partitions)
 
     async def ends(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
         """See ``GroupClient``."""
+        return await self._offsets(self._consumer.end_offsets, partitions)
+
+    async def _offsets(
+        self,
+        ask: Callable[[list[ClientPartition]], Awaitable[Mapping[ClientPartition, int]]],
+        partitions: Collection[TopicPartition],
+    ) -> Mapping[TopicPartition, int]:
+        if not partitions:  # the client waits for ever for the offsets of none
+            return {}
         with transient_errors("list_offsets"):
-            found = await self._consumer.end_offsets(
-                [ClientPartition(*partition) for partition in partitions]
-            )
+            found = await ask([ClientPartition(*partition) for partition in partitions])
         return {TopicPartition(*partition): int(offset) for partition, offset in found.items()}
 
     async def commit(self, offsets: Mapping[TopicPartition, Committed]) -> None:

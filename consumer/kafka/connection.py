@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import ssl
@@ -123,35 +122,17 @@ class BrokersError(PreconditionError):
     """The brokers cannot be reached, or refuse or lack what a command needs."""
 
 
-class _LastWarning(logging.Handler):
-    """Keeps the client's last warning: a refused password is told there and in no exception."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.text = ""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Remember the line instead of writing it."""
-        self.text = record.getMessage()
-
-
 @contextmanager
 def broker_errors(kafka: KafkaSettings) -> Iterator[None]:
     """Turn what the client raises into one line that says which brokers, what and why.
 
     For a command that does not try again. Raises ``BrokersError``.
     """
-    warning = _LastWarning()
-    logger = logging.getLogger("aiokafka")
-    logger.addHandler(warning)
     try:
         yield
     except (KafkaError, OSError, TransientError) as error:
         servers = ", ".join(kafka.bootstrap_servers)
-        why = f" ({warning.text})" if warning.text else ""
-        raise BrokersError(f"Kafka at {servers}: {describe_error(error)}{why}") from error
-    finally:
-        logger.removeHandler(warning)
+        raise BrokersError(f"Kafka at {servers}: {describe_error(error)}") from error
 
 
 def describe_error(error: BaseException) -> str:

@@ -15,11 +15,12 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as ClientPartition
 from aiokafka.errors import KafkaError
 
+from consumer.aio import stop_quietly
 from consumer.contract.record import Record, TopicPartition
 from consumer.errors import PreconditionError, TransientError
 from consumer.kafka.admin import CLOSE_TIMEOUT, open_admin
 from consumer.kafka.client import AiokafkaClient, PartitionsError
-from consumer.kafka.connection import connection_options, unreachable
+from consumer.kafka.connection import connection_options, transient_errors, unreachable
 from consumer.kafka.decompression import limit_decompression
 from consumer.kafka.fetch_results import bound_buffers, use_bounded_results
 from consumer.kafka.producer import partition_for
@@ -67,11 +68,67 @@ def _client_options(kafka: KafkaSettings) -> dict[str, Any]:
     }
 
 
-class RangeClient(AiokafkaClient):
-    """The client of no group: its partitions are assigned by hand.
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """Where a fetch has left off, and what lies before that without having been handed out.
 
-    Everything that is about a group (``commit``, ``committed``) must not be called.
+    ``reached``: the next offset of each partition that was asked for. Transaction markers and
+    what was aborted have offsets, too, so that it may be further than any record.
+    ``began_anew``: the partitions whose logs are not the ones any more that were read so far.
     """
+
+    reached: Mapping[TopicPartition, int]
+    deleted: Sequence[OffsetGap]
+    began_anew: Collection[TopicPartition]
+
+
+async def passed_over(
+    reader: RangeReader,
+    expected: Mapping[TopicPartition, int],
+    fetched: Mapping[TopicPartition, Sequence[Record]],
+) -> Passed:
+    """Tell a hole that retention made from one that transactions leave.
+
+    The client goes on by itself at the beginning of a log that was deleted up to there: often
+    in a fetch that brings no record yet, so that its position alone tells of it. ``expected``
+    is where each partition was to be read from. Raises ``TransientError`` where the brokers
+    cannot be asked.
+    """
+    # Taken before anything is awaited: the client moves its positions in the background.
+    positions = {partition: reader.position(partition) for partition in expected}
+    begun: dict[TopicPartition, int] = {}
+    reached: dict[TopicPartition, int] = {}
+    for partition, due in expected.items():
+        records, position = fetched.get(partition), positions[partition]
+        at = due if position is None else position
+        begun[partition] = records[0].offset if records else at
+        reached[partition] = max(at, records[-1].offset + 1) if records else at
+    jumped = [partition for partition, due in expected.items() if begun[partition] > due]
+    beginnings = await reader.beginnings(jumped) if jumped else {}
+    gaps = [
+        OffsetGap(partition, expected[partition], min(beginnings[partition], begun[partition]))
+        for partition in jumped
+    ]
+    return Passed(
+        reached,
+        [gap for gap in gaps if gap.records > 0],
+        [partition for partition, due in expected.items() if begun[partition] < due],
+    )
+
+
+class RangeReader(AiokafkaClient):
+    """What the tools ask of topics, as a client of no group: partitions are assigned by hand.
+
+    One ``read`` at a time; use ``open_range_reader``. Everything that is about a group
+    (``commit``, ``committed``) must not be called.
+    """
+
+    def __init__(self, consumer: AIOKafkaConsumer, kafka: KafkaSettings) -> None:
+        """Wrap a started client. ``unread``: what every ``read`` so far had to leave out."""
+        super().__init__(consumer)
+        self.unread: list[UnreadRange] = []
+        self._kafka = kafka
+        self._counts: dict[str, int] = {}
 
     def _check_membership(self) -> None:
         """There is no membership that could be lost."""
@@ -95,78 +152,17 @@ class RangeClient(AiokafkaClient):
 
     async def offsets_at(
         self, partitions: Collection[TopicPartition], timestamp_ms: int
-    ) -> dict[TopicPartition, int | None]:
+    ) -> Mapping[TopicPartition, int | None]:
         """Return the first offset stamped then or later, None where there is none."""
         moment = min(max(timestamp_ms, 0), NO_TIME_LATER)
         # The client writes its answer into the mapping it was given: it gets one of its own.
         asked = {ClientPartition(*partition): moment for partition in partitions}
-        try:
-            found = await self._consumer.offsets_for_times(asked)
-        except (KafkaError, OSError, TimeoutError) as error:
-            raise TransientError(type(error).__name__, "list_offsets failed") from error
+        with transient_errors("list_offsets"):
+            found = await self._consumer.offsets_for_times(asked) if partitions else {}
         return {
             TopicPartition(*partition): None if answer is None else int(answer.offset)
             for partition, answer in found.items()
         }
-
-
-@dataclass(frozen=True, slots=True)
-class Passed:
-    """Where a fetch has left off, and what lies before that without having been handed out.
-
-    ``reached``: the next offset of each partition that was asked for. Transaction markers and
-    what was aborted have offsets, too, so that it may be further than any record.
-    ``began_anew``: the partitions whose logs are not the ones any more that were read so far.
-    """
-
-    reached: Mapping[TopicPartition, int]
-    deleted: Sequence[OffsetGap]
-    began_anew: Collection[TopicPartition]
-
-
-async def passed_over(
-    client: RangeClient,
-    expected: Mapping[TopicPartition, int],
-    fetched: Mapping[TopicPartition, Sequence[Record]],
-) -> Passed:
-    """Tell a hole that retention made from one that transactions leave.
-
-    The client goes on by itself at the beginning of a log that was deleted up to there: often
-    in a fetch that brings no record yet, so that its position alone tells of it. ``expected``
-    is where each partition was to be read from. Raises ``TransientError`` where the brokers
-    cannot be asked.
-    """
-    # Taken before anything is awaited: the client moves its positions in the background.
-    positions = {partition: client.position(partition) for partition in expected}
-    begun: dict[TopicPartition, int] = {}
-    reached: dict[TopicPartition, int] = {}
-    for partition, due in expected.items():
-        records, position = fetched.get(partition), positions[partition]
-        at = due if position is None else position
-        begun[partition] = records[0].offset if records else at
-        reached[partition] = max(at, records[-1].offset + 1) if records else at
-    jumped = [partition for partition, due in expected.items() if begun[partition] > due]
-    beginnings = await client.beginnings(jumped) if jumped else {}
-    gaps = [
-        OffsetGap(partition, expected[partition], min(beginnings[partition], begun[partition]))
-        for partition in jumped
-    ]
-    return Passed(
-        reached,
-        [gap for gap in gaps if gap.records > 0],
-        [partition for partition, due in expected.items() if begun[partition] < due],
-    )
-
-
-class RangeReader:
-    """What the tools ask of topics. One ``read`` at a time; use ``open_range_reader``."""
-
-    def __init__(self, client: RangeClient, kafka: KafkaSettings) -> None:
-        """Wrap a started client. ``unread``: what every ``read`` so far had to leave out."""
-        self.client = client
-        self.unread: list[UnreadRange] = []
-        self._kafka = kafka
-        self._counts: dict[str, int] = {}
 
     @property
     def spoilt(self) -> list[UnreadRange]:
@@ -197,22 +193,6 @@ class RangeReader:
         """Return where Kafka's default partitioner puts a key."""
         return TopicPartition(topic, partition_for(key, len(await self.partitions_of([topic]))))
 
-    async def beginnings(
-        self, partitions: Collection[TopicPartition]
-    ) -> Mapping[TopicPartition, int]:
-        """Return the offset of the oldest record the broker still has, for each partition."""
-        return await self.client.beginnings(partitions) if partitions else {}
-
-    async def ends(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
-        """Return the offsets behind the last stable record of each partition."""
-        return await self.client.ends(partitions) if partitions else {}
-
-    async def offsets_at(
-        self, partitions: Collection[TopicPartition], timestamp_ms: int
-    ) -> Mapping[TopicPartition, int | None]:
-        """Return the first offset stamped then or later, None where there is none."""
-        return await self.client.offsets_at(partitions, timestamp_ms) if partitions else {}
-
     async def ranges(
         self, partitions: Collection[TopicPartition], bounds: Bounds = EVERYTHING
     ) -> list[OffsetRange]:
@@ -235,7 +215,7 @@ class RangeReader:
         meanwhile, is left out and named in ``unread``; the other partitions go on. Raises
         ``TransientError`` where nothing comes of any for ``patience`` seconds.
         """
-        reading = RangesInReading(self.client, ranges, patience)
+        reading = RangesInReading(self, ranges, patience)
         clock = asyncio.get_running_loop().time
         deadline, pause = clock() + patience, FIRST_PAUSE
         while reading.left:
@@ -244,9 +224,9 @@ class RangeReader:
                 await asyncio.sleep(FIRST_PAUSE)
                 continue
             try:
-                fetched = await self.client.fetch(ready, max_records, POLL)
+                fetched = await self.fetch(ready, max_records, POLL)
                 expected = {partition: reading.left[partition] for partition in ready}
-                passed = await passed_over(self.client, expected, fetched)
+                passed = await passed_over(self, expected, fetched)
             except PartitionsError as error:
                 self.unread += reading.failed(error.failed, clock())
                 continue
@@ -272,16 +252,16 @@ class RangeReader:
 class RangesInReading:
     """Where reading stands in each range. ``left``: how far, for each that is not at its end."""
 
-    def __init__(self, client: RangeClient, ranges: Iterable[OffsetRange], patience: float) -> None:
+    def __init__(self, reader: RangeReader, ranges: Iterable[OffsetRange], patience: float) -> None:
         """Assign the client every range that is not empty."""
         parts = [part for part in ranges if part.offsets]
-        self._client = client
+        self._reader = reader
         self._failing = FailingPartitions(patience)
         self._again_at: dict[TopicPartition, float] = {}
         self._ends = {part.partition: part.end for part in parts}
         self.left = {part.partition: part.first for part in parts}
         if parts:
-            client.assign(self.left)
+            reader.assign(self.left)
 
     def ready(self, now: float) -> list[TopicPartition]:
         """Return the partitions to fetch: those that failed a moment ago are left alone."""
@@ -311,7 +291,7 @@ class RangesInReading:
             elif reached > self.left[partition]:
                 self._failing.succeeded(partition)
                 self.advance(partition, reached)
-            elif (end := self._client.highwater(partition)) is not None and end <= self.left[
+            elif (end := self._reader.highwater(partition)) is not None and end <= self.left[
                 partition
             ]:
                 error = {partition: TransientError(ENDS_BEFORE)}
@@ -341,7 +321,7 @@ class RangesInReading:
             self._again_at.pop(partition, None)
             self.advance(partition, given_up.end)
             if partition in self.left:
-                self._client.seek(partition, given_up.end)
+                self._reader.seek(partition, given_up.end)
         return unread
 
     def advance(self, partition: TopicPartition, offset: int) -> None:
@@ -349,37 +329,29 @@ class RangesInReading:
         self.left[partition] = offset
         if offset >= self._ends[partition]:
             del self.left[partition]
-            self._client.pause(partition)
+            self._reader.pause(partition)
 
     def seek_back(self) -> None:
         """Read again what a failed fetch had taken already: the client has dropped it."""
         for partition, offset in self.left.items():
-            self._client.seek(partition, offset)
+            self._reader.seek(partition, offset)
 
 
 @asynccontextmanager
-async def open_range_client(kafka: KafkaSettings) -> AsyncIterator[RangeClient]:
+async def open_range_reader(kafka: KafkaSettings) -> AsyncIterator[RangeReader]:
     """Connect without a group. Raises ``TransientError`` while no broker answers."""
     limit_decompression(kafka.max_decompressed_bytes)
     use_bounded_results(kafka.max_decompressed_bytes)
     consumer = AIOKafkaConsumer(**_client_options(kafka))
-    client = RangeClient(consumer)
     try:
         try:
             await consumer.start()
         except (KafkaError, OSError) as error:
             raise unreachable(kafka, error) from error
         bound_buffers(consumer, kafka.fetch_max_bytes)
-        yield client
+        yield RangeReader(consumer, kafka)
     finally:
-        await asyncio.wait([asyncio.ensure_future(consumer.stop())], timeout=CLOSE_TIMEOUT)
-
-
-@asynccontextmanager
-async def open_range_reader(kafka: KafkaSettings) -> AsyncIterator[RangeReader]:
-    """Connect for reading parts of topics. Raises ``TransientError`` while no broker answers."""
-    async with open_range_client(kafka) as client:
-        yield RangeReader(client, kafka)
+        await stop_quietly(consumer.stop(), CLOSE_TIMEOUT)
 
 
 async def keep_ends_told(

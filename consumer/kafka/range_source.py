@@ -13,7 +13,7 @@ from dataclasses import replace
 from consumer.contract.record import Record, TopicPartition
 from consumer.errors import TransientError
 from consumer.kafka.client import PartitionsError
-from consumer.kafka.range_reader import Passed, RangeClient, RangesInReading, passed_over
+from consumer.kafka.range_reader import Passed, RangeReader, RangesInReading, passed_over
 from consumer.kafka.ranges import DELETED, PATIENCE, OffsetRange, RecordFilter, UnreadRange
 from consumer.kafka.rate_limit import RateLimiter
 from consumer.ports import NO_HOLDS, AssignmentListener, Holds, OffsetGap, Polled, StartOffset
@@ -31,7 +31,7 @@ class RangeSource:
 
     def __init__(
         self,
-        client: RangeClient,
+        client: RangeReader,
         ranges: Sequence[OffsetRange],
         *,
         max_batch_bytes: int,

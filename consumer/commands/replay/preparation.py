@@ -76,9 +76,7 @@ async def prepared(settings: Settings, request: ReplayRequest, stack: AsyncExitS
         bounds=selected.bounds,
     )
     topics = sorted({part.partition.topic for part in selected.ranges})
-    ids = await retry_until(
-        "Kafka", lambda: reader.client.topic_ids(topics), startup_policy(settings)
-    )
+    ids = await retry_until("Kafka", lambda: reader.topic_ids(topics), startup_policy(settings))
     state = None
     if request.state is not None:
         facts = selection_facts(request, settings, listed.digest if listed else None, ids)

@@ -144,7 +144,7 @@ class _Topics:
     """Whether the topics are still those that they were when the replay began."""
 
     def __init__(self, opened: Prepared) -> None:
-        self._client = opened.reader.client
+        self._client = opened.reader
         self._ids = {topic: known for topic, known in opened.topic_ids.items() if known}
         self._gone: set[str] = set()
 
@@ -208,7 +208,7 @@ def _source(
             state.save(Progress(whole.ranges, reached, unread, whole.bounds))
 
     source = RangeSource(
-        opened.reader.client,
+        opened.reader,
         left,
         max_batch_bytes=settings.engine.max_batch_bytes,
         record_filter=record_filter,

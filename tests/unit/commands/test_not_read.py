@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any, cast
-
 import pytest
 
 from consumer.commands.audit.audit_report import AuditReport, print_audit
@@ -21,7 +18,7 @@ from consumer.errors import ExitCode
 from consumer.kafka.connection import BrokersError
 from consumer.kafka.range_reader import RangeReader
 from consumer.kafka.ranges import DELETED, UnreadRange
-from consumer.settings import KafkaSettings, Settings
+from consumer.settings import Settings
 
 SPOILT = UnreadRange(TopicPartition("t", 3), 5, 9, "CorruptRecordException")
 SAID = "t-3: offsets 5 to 8 not read (CorruptRecordException)"
@@ -30,8 +27,8 @@ REQUEST = DeadLetterRequest(Settings(), DeadLetterSelection())
 
 
 def reader(*unread: UnreadRange) -> RangeReader:
-    one = RangeReader(cast("Any", SimpleNamespace()), KafkaSettings())
-    one.unread += unread
+    one = RangeReader.__new__(RangeReader)  # one that has read, and is not connected any more
+    one.unread = list(unread)
     return one
 
 

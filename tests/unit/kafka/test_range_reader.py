@@ -11,14 +11,13 @@ from consumer.contract.record import Record, TopicPartition
 from consumer.errors import TransientError, UndecodableError
 from consumer.kafka import range_reader
 from consumer.kafka.client import PartitionsError
-from consumer.kafka.range_reader import RangeClient, RangeReader
+from consumer.kafka.range_reader import RangeReader
 from consumer.kafka.ranges import DELETED, ENDS_BEFORE, OffsetRange, UnreadRange
-from consumer.settings import KafkaSettings
 
 P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
 
 
-class FakeClient(RangeClient):
+class FakeClient(RangeReader):
     """Two partitions of a hundred records; fetches fail as often as they are told to."""
 
     def __init__(
@@ -30,6 +29,7 @@ class FakeClient(RangeClient):
         end_is_told: bool = True,
         beginning: int = 0,
     ) -> None:
+        self.unread = []
         self.failures = failures
         self.silent = silent
         self.undecodable = undecodable
@@ -88,9 +88,8 @@ class FakeClient(RangeClient):
 
 
 async def read(client: FakeClient, *ranges: OffsetRange) -> dict[TopicPartition, list[int]]:
-    reader = RangeReader(client, KafkaSettings())
     found: dict[TopicPartition, list[int]] = {}
-    async for partition, records in reader.read(ranges, max_records=7, patience=0.05):
+    async for partition, records in client.read(ranges, max_records=7, patience=0.05):
         assert 0 < len(records) <= 7
         found.setdefault(partition, []).extend(record.offset for record in records)
     return found
@@ -130,10 +129,9 @@ async def test_nothing_is_read_of_empty_ranges() -> None:
 
 
 async def unread_of(client: FakeClient, *ranges: OffsetRange) -> list[UnreadRange]:
-    reader = RangeReader(client, KafkaSettings())
-    async for _ in reader.read(ranges, max_records=7, patience=2.0):
+    async for _ in client.read(ranges, max_records=7, patience=2.0):
         pass
-    return reader.unread
+    return client.unread
 
 
 @pytest.mark.reliability("F59")

@@ -16,7 +16,7 @@ from consumer.contract.record import Record, TopicPartition
 from consumer.errors import TransientError, UndecodableError
 from consumer.kafka import range_reader
 from consumer.kafka.client import PartitionsError
-from consumer.kafka.range_reader import RangeClient
+from consumer.kafka.range_reader import RangeReader
 from consumer.kafka.range_source import WORTH_A_SEEK, RangeSource
 from consumer.kafka.ranges import (
     BEGAN_ANEW,
@@ -178,7 +178,7 @@ class Reading:
         self.gaps: list[OffsetGap] = []
         self.failed: list[TransientError] = []
         self.source = RangeSource(
-            cast("RangeClient", client),
+            cast("RangeReader", client),
             ranges,
             max_batch_bytes=max_batch_bytes,
             record_filter=record_filter or MessageFilter(),
