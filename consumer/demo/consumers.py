@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import signal
 import sys
 from asyncio.subprocess import Process
@@ -13,7 +12,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from consumer.demo.servers import (
     HOST,
@@ -24,11 +23,8 @@ from consumer.demo.servers import (
     stop,
     with_settings,
 )
-from consumer.settings import (
-    DeadLetterSettings,
-    KafkaSettings,
-    MongoSettings,
-)
+from consumer.observability.metrics import parse_exposition
+from consumer.settings import Settings, load_settings
 
 EMBEDDED_BROKER: Final[Mapping[str, object]] = {
     "kafka.session_timeout": 6.0,
@@ -41,10 +37,33 @@ EMBEDDED_BROKER: Final[Mapping[str, object]] = {
 which it does not have."""
 
 _SCRAPE_SECONDS: Final = 2.0
-_SAMPLE: Final = re.compile(
-    r"^(?P<name>[a-z_]+)(?:\{(?P<labels>.*)\})? (?P<value>\S+)$", re.MULTILINE
-)
-_OUTCOME: Final = re.compile(r'outcome="(\w+)"')
+
+
+@dataclass(frozen=True, slots=True)
+class DemoConfig:
+    """What suits the embedded servers, and nothing from outside.
+
+    ``settings`` are for this process, ``overrides`` of the defaults for the consumers.
+    """
+
+    overrides: Mapping[str, object]
+    settings: Settings
+
+    @classmethod
+    def of(cls, servers: EmbeddedServers) -> DemoConfig:
+        """Return the settings for these servers."""
+        overrides = {
+            **EMBEDDED_BROKER,
+            "kafka.bootstrap_servers": servers.bootstrap_servers,
+            "kafka.group_id": "demo",
+            "mongo.uri": servers.mongodb_uri,
+            # The embedded database has one core's worth of Python: on a busy machine a large
+            # batch would miss its deadline, and be applied again, over and over.
+            "mongo.timeout": 60.0,
+            "engine.max_poll_records": 500,
+            "log.format": "json",
+        }
+        return cls(overrides, load_settings(overrides, variables={}))
 
 
 class ConsumerState(StrEnum):
@@ -86,16 +105,14 @@ class ConsumerProcess:
         """Take the metrics from their text format."""
         self.partitions = self.lag = 0
         self.outcomes.clear()
-        for sample in _SAMPLE.finditer(exposition):
-            value = int(float(sample["value"]))
-            match sample["name"]:
+        for name, labels, value in parse_exposition(exposition):
+            match name:
                 case "consumer_partitions_assigned":
-                    self.partitions = value
+                    self.partitions = int(value)
                 case "consumer_lag_records":
-                    self.lag += value
+                    self.lag += int(value)
                 case "consumer_records_total":
-                    outcome = _OUTCOME.search(sample["labels"] or "")
-                    self.outcomes[outcome[1] if outcome else "?"] += value
+                    self.outcomes[labels["outcome"]] += int(value)
 
     async def kill(self) -> None:
         """End it as a crash does: nothing is drained and nothing committed."""
@@ -131,45 +148,6 @@ async def _scrape(port: int) -> str:
         reader, writer = await asyncio.open_connection(HOST, port)
         try:
             writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
-            return (await reader.read()).decode()
+            return (await reader.read()).partition(b"\r\n\r\n")[2].decode()
         finally:
             writer.close()
-
-
-@dataclass(frozen=True, slots=True)
-class DemoConfig:
-    """The settings as groups, for this process, and by dotted name, for the consumers."""
-
-    overrides: Mapping[str, object]
-    kafka: KafkaSettings
-    mongo: MongoSettings
-    dead_letters: DeadLetterSettings
-
-    @classmethod
-    def of(cls, servers: EmbeddedServers) -> DemoConfig:
-        """Return the settings for these servers."""
-        overrides = {
-            **EMBEDDED_BROKER,
-            "kafka.bootstrap_servers": servers.bootstrap_servers,
-            "kafka.group_id": "demo",
-            "mongo.uri": servers.mongodb_uri,
-            # The embedded database has one core's worth of Python: on a busy machine a large
-            # batch would miss its deadline, and be applied again, over and over.
-            "mongo.timeout": 60.0,
-            "engine.max_poll_records": 500,
-            "log.format": "json",
-        }
-        return cls(
-            overrides,
-            KafkaSettings(**_group(overrides, "kafka.")),
-            MongoSettings(**_group(overrides, "mongo.")),
-            DeadLetterSettings(**_group(overrides, "dead_letters.")),
-        )
-
-
-def _group(overrides: Mapping[str, object], prefix: str) -> dict[str, Any]:
-    return {
-        name.removeprefix(prefix): value
-        for name, value in overrides.items()
-        if name.startswith(prefix)
-    }

@@ -1,4 +1,8 @@
-"""The conversations of the demo, ready to be published, and what must come of them."""
+"""The conversations of the demo, what must be stored of them, and whether it is.
+
+What must be stored is worked out from the messages alone: none of the consumer's own code takes
+part, since a fault of it would be expected here as well.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +29,11 @@ from producer_tools.chitchat import DataSetMissingError, chitchat_messages
 from producer_tools.conversations import small_set
 from producer_tools.outgoing_message import Outgoing, encode_message
 
+_SEED: Final = 1
+_GOOD_LENGTHS: Final = range(6, 13)
+_READ_SECONDS: Final = 600.0
+
 Document = Mapping[str, Any]
-EventKey = tuple[str, str]
 
 _OF_THE_STORE = frozenset({"_id", "from", "createdFrom", "endedFrom"})
 """Fields that say where a document came from, and nothing about what was said."""
@@ -53,7 +60,7 @@ class Expectation:
 
     def __init__(self) -> None:
         """Expect nothing yet."""
-        self.events: dict[EventKey, bytes] = {}
+        self.events: dict[tuple[str, str], bytes] = {}
         self._sessions: dict[str, dict[str, Any]] = {}
         self.completed = 0
 
@@ -99,9 +106,6 @@ def _event(message: Document) -> Document:
         "payload": message["payload"],
         "timestamp": datetime.fromisoformat(message["timestamp"]),
     }
-
-
-_READ_SECONDS: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,10 +188,6 @@ async def open_stored(settings: MongoSettings) -> AsyncIterator[StoredDocuments]
         await close_client(client)
 
 
-_SEED = 1
-_GOOD_LENGTHS = range(6, 13)
-
-
 @dataclass(slots=True)
 class Dataset:
     """Messages in the order they are published. ``shown``: the session to print at the end."""
@@ -212,17 +212,12 @@ def load_dataset(sessions: int | None) -> Dataset:
     return dataset
 
 
-def _conversations(sessions: int | None) -> tuple[str, Iterator[dict[str, Any]]]:
+def _conversations(sessions: int | None) -> tuple[str, Iterator[Any]]:
     real: Iterator[Any] = chitchat_messages(sessions)
     try:
-        first = next(real)
+        return "real conversations", chain((next(real),), real)
     except DataSetMissingError:
-        return "invented conversations", _invented(sessions)
-    return "real conversations", chain((first,), real)
-
-
-def _invented(sessions: int | None) -> Iterator[Any]:
-    return small_set(_SEED, 1000 if sessions is None else sessions)
+        return "invented conversations", small_set(_SEED, 1000 if sessions is None else sessions)
 
 
 def _reads_well(messages: Iterable[Document]) -> bool:

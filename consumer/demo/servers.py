@@ -32,6 +32,9 @@ from consumer.settings.sources import environment, environment_name
 _READY_SECONDS: Final = 30.0
 _PROBE_EVERY: Final = 0.05
 _PORT_ATTEMPTS: Final = 3
+_DIE_WITH_PARENT: Final = Path(__file__).with_name("die_with_parent.py")
+_STOP_SECONDS: Final = 5.0
+_LONGEST_WORDS: Final = 400
 HOST: Final = "127.0.0.1"
 
 
@@ -45,10 +48,6 @@ class EmbeddedServers:
 
 class EmbeddedServerError(PreconditionError):
     """A server is not installed here or does not start; the message says what to do instead."""
-
-
-class _EndedError(Exception):
-    """The server ended before it was ready, perhaps because someone else took its port."""
 
 
 @asynccontextmanager
@@ -129,36 +128,34 @@ async def _server(
     probe: Callable[[int], Awaitable[None]],
 ) -> AsyncIterator[int]:
     """Run a server on a free port in a directory of its own, and yield the port when it answers."""
-    for attempt in range(1, _PORT_ATTEMPTS + 1):
+    for _ in range(_PORT_ATTEMPTS):
         with tempfile.TemporaryDirectory(prefix="consumer-", ignore_cleanup_errors=True) as made:
             directory, port = Path(made), free_port()
             log = directory / "server.log"
             async with child_process(command(port, directory), log=log, cwd=directory) as process:
-                try:
-                    await _until_ready(name, process, port, probe)
-                except _EndedError:
-                    if attempt < _PORT_ATTEMPTS:
-                        continue
-                    said = last_line(log)
-                    raise EmbeddedServerError(f"{name} does not start: {said}") from None
-                yield port
-            return
+                if await _is_ready(name, process, port, probe):
+                    yield port
+                    return
+            said = last_line(log)
+    raise EmbeddedServerError(f"{name} does not start: {said}")
 
 
-async def _until_ready(
+async def _is_ready(
     name: str, process: Process, port: int, probe: Callable[[int], Awaitable[None]]
-) -> None:
+) -> bool:
+    """Wait until it answers; False where it ends before, perhaps since another took its port."""
     try:
         async with asyncio.timeout(_READY_SECONDS):
             while not await _listens(port):
                 if process.returncode is not None:
-                    raise _EndedError
+                    return False
                 await asyncio.sleep(_PROBE_EVERY)
             await probe(port)
     except (TimeoutError, TransientError) as error:
         raise EmbeddedServerError(
             f"{name} does not answer within {_READY_SECONDS:.0f} s; instead: docker compose up"
         ) from error
+    return True
 
 
 async def _listens(port: int) -> bool:
@@ -196,17 +193,9 @@ def _mongodb_uri(port: int) -> str:
     return f"mongodb://{HOST}:{port}/?directConnection=true"
 
 
-_DIE_WITH_PARENT: Final = Path(__file__).with_name("die_with_parent.py")
-_STOP_SECONDS: Final = 5.0
-_LONGEST_WORDS: Final = 400
-
-
 @asynccontextmanager
 async def child_process(
-    command: Sequence[str | Path],
-    *,
-    log: Path,
-    cwd: Path | None = None,
+    command: Sequence[str | Path], *, log: Path, cwd: Path | None = None
 ) -> AsyncIterator[Process]:
     """Run ``command`` for as long as the body does, with its output appended to ``log``.
 
@@ -233,15 +222,14 @@ async def stop(process: Process, patience: float = _STOP_SECONDS) -> int:
     with suppress(ProcessLookupError):
         process.terminate()
     try:
-        async with asyncio.timeout(patience):
-            return await process.wait()
-    except (TimeoutError, asyncio.CancelledError) as error:
-        with suppress(ProcessLookupError):
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                await process.wait()
+    finally:
+        with suppress(ProcessLookupError):  # it has ended
             process.kill()
         code = await process.wait()
-        if isinstance(error, asyncio.CancelledError):
-            raise
-        return code
+    return code
 
 
 def with_settings(overrides: Mapping[str, object], command: Sequence[str]) -> list[str]:

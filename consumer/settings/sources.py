@@ -236,14 +236,17 @@ _LONGEST_QUOTE = 80
 _CREDENTIALS = re.compile(r"(?<=://)\S*@")
 
 
-def load_settings(overrides: Mapping[str, object] | None = None) -> Settings:
+def load_settings(
+    overrides: Mapping[str, object] | None = None, variables: Mapping[str, str] | None = None
+) -> Settings:
     """Read the settings: ``overrides`` win over the environment, which wins over the TOML file.
 
     ``overrides`` holds a command's options by dotted name (``kafka.group_id``); one that is
-    None was not given. Raises ``SettingsError`` with one line for each problem.
+    None was not given. ``variables``: these instead of the process's own.
+    Raises ``SettingsError`` with one line for each problem.
     """
     problems: list[str] = []
-    variables = environment()
+    variables = environment() if variables is None else variables
     path = variables.get(CONFIG_VARIABLE)
     given = _known((overrides or {}).items(), problems)
     values = {

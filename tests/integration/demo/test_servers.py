@@ -28,9 +28,9 @@ async def listens(address: str) -> bool:
 async def test_both_servers_answer_at_once_and_are_gone_afterwards() -> None:
     async with embedded_servers() as servers:
         config = DemoConfig.of(servers)
-        async with open_admin(config.kafka) as admin:
+        async with open_admin(config.settings.kafka) as admin:
             assert await admin.raw.list_topics() == []
-        async with open_session_reader(config.mongo) as reader:
+        async with open_session_reader(config.settings.mongo) as reader:
             assert await reader.session("nobody") is None
     assert not await listens(servers.bootstrap_servers)
     assert not await listens(servers.mongodb_uri)
@@ -59,7 +59,7 @@ async def test_a_server_ends_when_its_user_is_cancelled() -> None:
 
 async def test_a_broker_without_idempotence_is_written_to_with_one_warning() -> None:
     async with embedded_servers() as servers:
-        kafka = DemoConfig.of(servers).kafka
+        kafka = DemoConfig.of(servers).settings.kafka
         for name in Topics().names:
             assert await create_topic(kafka, name, 2)
             assert not await create_topic(kafka, name, 2), "what is there already is left alone"

@@ -9,14 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from consumer.demo.dataset import Comparison
-from consumer.demo.screen import (
-    DemoProgress,
-    DemoResult,
-    LiveScreen,
-    Step,
-    open_screen,
-    print_result,
-)
+from consumer.demo.screen import DemoResult, Screen, Step, open_screen, print_result
 
 GOOD = [Comparison("sessions", 1000, 1000), Comparison("dead letters", 0, 0)]
 BAD = [*GOOD, Comparison("events", 1000, 999)]
@@ -31,23 +24,18 @@ def written(out: Console) -> str:
     return out.file.getvalue()
 
 
-def progress() -> DemoProgress:
-    return DemoProgress([Step("first thing"), Step("second thing")])
-
-
 def test_piped_steps_are_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    with open_screen(progress(), console(terminal=False)) as screen, screen.step(0) as step:
+    with open_screen(console(terminal=False)) as screen, screen.step(Step.TOPICS) as step:
         step.result = "went well"
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "first thing …"
+    assert lines[0] == "create the topics …"
     assert lines[1].startswith("  went well (")
 
 
 def test_piped_progress_is_told_once_a_quarter(capsys: pytest.CaptureFixture[str]) -> None:
-    seen = progress()
-    with open_screen(seen, console(terminal=False)) as screen:
-        seen.events = 1000
-        for seen.stored in range(0, 1001, 10):
+    with open_screen(console(terminal=False)) as screen:
+        screen.events = 1000
+        for screen.stored in range(0, 1001, 10):
             screen.changed()
     assert capsys.readouterr().out.splitlines() == [
         f"  {count} of 1,000 events are stored" for count in ("250", "500", "750", "1,000")
@@ -56,16 +44,16 @@ def test_piped_progress_is_told_once_a_quarter(capsys: pytest.CaptureFixture[str
 
 def test_on_a_terminal_all_steps_are_there_from_the_beginning() -> None:
     out = console(terminal=True)
-    with open_screen(progress(), out) as screen, screen.step(0):
+    with open_screen(out) as screen, screen.step(Step.READ):
         pass
-    assert "first thing" in written(out)
-    assert "second thing" in written(out)
+    assert all(step in written(out) for step in Step)
 
 
 def test_a_drawing_shows_how_far_it_is() -> None:
-    seen, out = progress(), console(terminal=False)
-    seen.total, seen.published, seen.events, seen.stored = 2000, 1500, 1000, 250
-    out.print(LiveScreen(seen))
+    out = console(terminal=False)
+    screen = Screen(out)
+    screen.total, screen.published, screen.events, screen.stored = 2000, 1500, 1000, 250
+    out.print(screen)
     assert "1500/2000" in written(out)
     assert "250/1000" in written(out)
 
