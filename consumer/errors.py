@@ -1,13 +1,32 @@
-"""What can go wrong, each with its policy.
+"""Every error of the product, and the exit code of a process that ends by it.
 
-ConsumerError
-├── TransientError       retried for ever with backoff: nothing counts as done
-│   ├── TimedOutError    ... and commands are halved, and grow again slowly
-│   └── UndecodableError ... one batch of a partition; a reader of ranges goes on behind it
-├── SettingsError        exit 2: a wrong setting, one line says what to change
-├── PreconditionError    exit 3: servers, topics, indexes or grants are not as needed
-├── IncidentError        exit 4: an incident that the settings say to stop for
-└── TaskDiedError        exit 6: a defect: what should have run as long as the process has ended
+ConsumerError                     6  what has no code of its own is a defect
+├── TransientError                -  passes: retried for ever with backoff, nothing counts as done
+│   ├── TimedOutError             -  ... and commands are halved, and grow again slowly
+│   ├── UndecodableError          -  one batch of a partition; readers of ranges go on behind it
+│   ├── RefusedError              -  a command, for one of its documents; it is taken apart
+│   ├── ConnectionLostError       -  a command's answer was cut off: another server may be well
+│   ├── GoneError                 -  a commit of partitions whose log is no more
+│   ├── PartitionsError           -  some partitions cannot be read, and which ones is known
+│   ├── MembershipError           -  the group refuses or fails this member
+│   └── ClientLostError           -  the client is closed, and another one opened
+├── SettingsError                 2  a wrong setting or option: one line says what to change
+├── PreconditionError             3  servers, topics, indexes or grants are not as needed
+│   ├── BrokersError              3  the brokers do not answer a command, or refuse it
+│   ├── OutputError               3  standard output cannot be written
+│   ├── DataSetMissingError       3  the conversations to load are not installed
+│   ├── EmbeddedServerError       3  a server of the demo is not installed, or does not start
+│   └── ConsumerEndedError        3  a consumer of the demo ended by itself
+├── IncidentError                 4  an incident that the settings say to stop for
+├── TaskDiedError                 6  what should have run as long as the process has ended
+└── OutputClosedError             0  whoever read standard output has seen enough
+
+No error belongs to the other codes: 1 where a command found what it looks for, 5 where the deadline
+of a drain passed with work undone, 130 at the second signal.
+
+Raised and caught within one room, so that no process ends by them: NotAnObjectError,
+TooManyPartsError, DecompressionLimitError, MalformedSnappyError, UnreadableBatchError,
+NotSentError, TransformError, _RefusedError. LedgerError is a failed assertion: a defect.
 """
 
 from __future__ import annotations
@@ -30,24 +49,21 @@ class ExitCode(IntEnum):
 
 
 class ConsumerError(Exception):
-    """The root. Every class carries whether a retry can help."""
+    """The root. Every class carries the exit code of a process that ends by it."""
 
-    retriable: ClassVar[bool] = False
     exit_code: ClassVar[ExitCode] = ExitCode.TASK_DIED
 
 
 class TransientError(ConsumerError):
-    """Trouble that passes: the same work is done again, however long it takes.
+    """An error that passes: the same work is done again, however long it takes.
 
     ``cause`` is a short stable word for logs and metrics (a driver's class
     name, a server's code name); it never holds payload or credentials.
     ``index`` is the place of the record in the batch, where one record alone is meant.
     """
 
-    retriable = True
-
     def __init__(self, cause: str, detail: str = "", *, index: int | None = None) -> None:
-        """Name the trouble."""
+        """Name the cause."""
         super().__init__(f"{cause}: {detail}" if detail else cause)
         self.cause = cause
         self.detail = detail
@@ -61,7 +77,7 @@ class TimedOutError(TransientError):
 class UndecodableError(TransientError):
     """A batch of a partition cannot be decoded: not now, and hardly ever.
 
-    It has the offsets ``first`` to ``end`` (exclusive); None where its end cannot be told.
+    It has the offsets ``first`` to ``end`` (exclusive); None where its end is not known.
     """
 
     def __init__(self, cause: str, first: int, end: int | None) -> None:

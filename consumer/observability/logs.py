@@ -86,7 +86,7 @@ def get_logger() -> structlog.typing.FilteringBoundLogger:
 def log_exit(error: ConsumerError, settings: LogSettings) -> ExitCode:
     """Log why the process ends, and return the exit code, where the log is for machines.
 
-    Raises ``error`` again where people read it: the command line tells it in plain words.
+    Raises ``error`` again where people read it: the command line prints it in plain words.
     """
     if _readable(settings, terminal=sys.stderr is not None and sys.stderr.isatty()):
         raise error
@@ -189,7 +189,7 @@ class LibraryHandler(logging.Handler):
         self._guard = threading.Lock()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Log the record unless its like was logged a moment ago."""
+        """Log the record, unless the same message was logged within the interval."""
         kind = (record.name, record.levelno, _NUMBER.sub("#", str(record.msg)))
         with self._guard:
             held_back = self._repeats.admit(kind, record, self._clock())
@@ -256,7 +256,7 @@ class _Seen(Generic[V]):
 
 
 class Repeats(Generic[K, V]):
-    """Lets the first of each key through, then holds back its like for ``interval`` seconds.
+    """Lets the first of each key through, then holds back the same key for ``interval`` seconds.
 
     Every one held back is counted: in the next that passes, or in what ``due`` yields
     when none comes any more.

@@ -109,7 +109,7 @@ class EngineObserver:
                 offset=record.offset,
                 reason=rejected.reason,
                 detail=rejected.detail,
-                **({"repeated": held_back} if held_back else {}),
+                **_repeated(held_back),
             )
 
     def abandoned(self, partition: TopicPartition, records: int) -> None:
@@ -117,17 +117,16 @@ class EngineObserver:
         self._log.warning("batch_abandoned", partition=_name(partition), records=records)
 
     def activity_refused(self, cause: str) -> None:
-        """Tell that a session could not be marked active; its events are stored all the same.
+        """Count that a session could not be marked active; its events are stored all the same.
 
-        The store tells it: such a write belongs to no record, so no report of a batch has it.
+        The store calls this: such a write belongs to no record, so no report of a batch has it.
         """
         self._metrics.activities_refused.labels(cause).inc()
         held_back = self._activities.admit(cause, None, self._clock())
         if held_back is not None:
-            repeated = {"repeated": held_back} if held_back else {}
-            self._log.error("activity_refused", cause=cause, **repeated)
+            self._log.error("activity_refused", cause=cause, **_repeated(held_back))
 
-    # --- trouble that passes --------------------------------------------------
+    # --- errors that pass ----------------------------------------------------
 
     def retrying(
         self,
@@ -141,7 +140,7 @@ class EngineObserver:
         if stage is Stage.COMMIT:
             self._metrics.commits.labels("failed").inc()
         self._failing[stage][frozenset(partitions)] = f"{error.cause}, attempt {attempt}"
-        self._tell_health(stage)
+        self._update_health(stage)
         self._log.warning(
             "retrying",
             stage=stage,
@@ -155,10 +154,10 @@ class EngineObserver:
         self, stage: Stage, attempts: int, partitions: Collection[TopicPartition] = ()
     ) -> None:
         self._failing[stage].pop(frozenset(partitions), None)
-        self._tell_health(stage)
+        self._update_health(stage)
         self._log.info("recovered", stage=stage, attempts=attempts)
 
-    def _tell_health(self, stage: Stage) -> None:
+    def _update_health(self, stage: Stage) -> None:
         """Keep a stage among the reasons for as long as any batch fails in it."""
         failing = self._failing[stage]
         if not failing:
@@ -171,7 +170,7 @@ class EngineObserver:
         self._metrics.commits.labels("ok").inc()
         self._metrics.batch_seconds.labels(Stage.COMMIT).observe(seconds)
         self._failing[Stage.COMMIT].clear()
-        self._tell_health(Stage.COMMIT)
+        self._update_health(Stage.COMMIT)
         self._log.debug(
             "committed",
             offsets={_name(partition): offset for partition, offset in offsets.items()},
@@ -183,7 +182,7 @@ class EngineObserver:
     def assigned(self, partitions: Collection[TopicPartition], epoch: int) -> None:
         self._forget_partitions()
         self._metrics.assigned(partitions)
-        # Batches of the assignment before took their troubles with them, unrecovered.
+        # Batches of the assignment before ended without reporting that they recovered.
         self._failing.clear()
         for name in (STARTING, ASSIGNMENT, *Stage):
             self._health.ready(name)
@@ -326,7 +325,7 @@ class EngineObserver:
     def retention_margin(
         self, partition: TopicPartition, seconds: float | None, kept: float
     ) -> None:
-        """See ``Observer``. Short of a tenth of what is kept it is said aloud."""
+        """See ``Observer``. Below a tenth of the time that records are kept it is a warning."""
         self._metrics.oldest_unread_expires(partition, seconds)
         if seconds is not None and seconds < kept * SHORT_MARGIN:
             self._log.warning(
@@ -362,3 +361,7 @@ class EngineObserver:
 
 def _name(partition: TopicPartition) -> str:
     return f"{partition.topic}-{partition.partition}"
+
+
+def _repeated(held_back: int) -> dict[str, int]:
+    return {"repeated": held_back} if held_back else {}

@@ -22,7 +22,7 @@ MOST_FRAMES = 30
 MOST_LINKS = 5
 
 _SHORTEST_SECRET = 4
-"""A shorter one would blacken half of every line, and tells nobody more than its length."""
+"""A shorter one would stand in half of all lines, and hiding it there would show what it is."""
 
 _SECRET_NAME = re.compile(
     r"password|passwd|(^|_)pass$|secret|token|credential|(^|_)uri$", re.IGNORECASE
@@ -61,7 +61,7 @@ class Redactor:
     """Cleans texts, and values of any depth."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        """``secrets`` are blackened wherever they stand."""
+        """``secrets`` are hidden wherever they stand."""
         longest_first = sorted(secrets, key=len, reverse=True)
         self._secrets = (
             re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
