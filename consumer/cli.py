@@ -138,14 +138,14 @@ def replay(
     record of the sessions asked for was found, or if
     listed records are not in the topics any more.
     """
-    from consumer.commands.replay.request import NO_LETTERS, ReplayRequest
+    from consumer.commands.replay.replay_request import NO_DEAD_LETTERS, ReplayRequest
 
     settings = settings_from(
         assignments,
         servers=servers,
         uri=uri,
         database=database,
-        dead_letters=None if dead_letters == NO_LETTERS else dead_letters,
+        dead_letters=None if dead_letters == NO_DEAD_LETTERS else dead_letters,
     )
     request = ReplayRequest(
         topics=tuple(topics or ()),
@@ -164,10 +164,10 @@ def replay(
         rate=rate,
         state=state,
         workers=workers,
-        letters=dead_letters != NO_LETTERS,
+        letters=dead_letters != NO_DEAD_LETTERS,
         as_json=as_json,
     )
-    from consumer.commands.replay.replay import replay as replay_part
+    from consumer.commands.replay.run_replay import replay as replay_part
 
     finish(lambda: replay_part(settings, request))
 

@@ -22,9 +22,6 @@ WORTH_A_SEEK = 2_000
 """So many unwanted offsets ahead are skipped by a seek; fewer are read and thrown away, since
 a seek throws away what was fetched in advance."""
 
-OnProgress = Callable[[Mapping[TopicPartition, int]], None]
-"""Not awaited: a cancelled write could go on behind a later one, and undo it."""
-
 
 class RangeSource:
     """``Source`` over ranges, read once, from their first offsets to their ends."""
@@ -37,10 +34,11 @@ class RangeSource:
         max_batch_bytes: int,
         record_filter: RecordFilter,
         rate_limiter: RateLimiter,
-        on_progress: OnProgress,
+        on_progress: Callable[[], None],
     ) -> None:
-        """``on_progress`` is told at every commit from where each range must be read again.
+        """``on_progress`` is called at every commit, when ``positions`` have moved.
 
+        It is not awaited: a cancelled write could go on behind a later one, and undo it.
         ``ends``: where each range ends, which ``Runner.run`` is to go on until. ``unread`` grows
         by what of the ranges cannot be read, ever.
         """
@@ -105,7 +103,7 @@ class RangeSource:
         """See ``Source``. Nothing is held here."""
         del holds
         self._committed.update(offsets)
-        self._on_progress(self._committed)
+        self._on_progress()
 
     async def committed(
         self, partitions: Collection[TopicPartition]

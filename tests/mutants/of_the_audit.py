@@ -113,11 +113,13 @@ return _about(write, lost, detail)""",
     Mutant(
         "a replay of a session without a record is done",
         "F54",
-        "Report.exit_code",
+        "ReplayReport.exit_code",
         """if self.nothing_found:
     return ExitCode.FOUND""",
         "",
-        ("tests/unit/commands/replay/test_report.py::test_no_record_of_a_session_is_a_finding",),
+        (
+            "tests/unit/commands/replay/test_replay_report.py::test_no_record_of_a_session_is_a_finding",
+        ),
         "a session would be thought repaired of which nothing was read",
     ),
     Mutant(

@@ -9,14 +9,14 @@ _READER = "tests/unit/kafka/test_range_reader.py::"
 _INPUT = "tests/faults/kafka/test_odd_batches.py::"
 _CLUSTER = "tests/faults/kafka/test_client_cluster.py::"
 _REQUEST = (
-    "tests/unit/commands/replay/test_request.py::"
+    "tests/unit/commands/replay/test_replay_request.py::"
     "test_a_state_file_belongs_to_the_servers_and_the_collections_it_was_written_for"
 )
 _STATE = "tests/unit/commands/replay/test_state_file.py::"
 _RANGES = "tests/unit/kafka/test_ranges.py::"
 _FILTERS = "tests/unit/commands/common/test_record_filter.py::"
 _REPLAY = "tests/integration/replay/test_replay.py::"
-_REPORT = "tests/unit/commands/replay/test_report.py::"
+_REPORT = "tests/unit/commands/replay/test_replay_report.py::"
 
 MUTANTS = (
     Mutant(
@@ -55,7 +55,7 @@ MUTANTS = (
     Mutant(
         "a replay with holes ends well",
         "F48",
-        "Report.exit_code",
+        "ReplayReport.exit_code",
         "return ExitCode.FOUND if self.unread or self.not_found else",
         "return ExitCode.FOUND if self.not_found else",
         (_REPORT + "test_a_replay_that_has_not_got_all_of_it_does_not_end_well[facts2-1]",),
@@ -64,7 +64,7 @@ MUTANTS = (
     Mutant(
         "a replay ends well though listed records are gone",
         "F90",
-        "Report.exit_code",
+        "ReplayReport.exit_code",
         "return ExitCode.FOUND if self.unread or self.not_found else",
         "return ExitCode.FOUND if self.unread else",
         (_REPORT + "test_a_replay_that_has_not_got_all_of_it_does_not_end_well[facts1-1]",),
@@ -133,8 +133,8 @@ MUTANTS = (
     Mutant(
         "nobody looks whether a topic is still the same",
         "F80",
-        "replay._run",
-        '{"topics": topics.watch(source)}',
+        "_Replay.run",
+        '{"topics": self._topics.watch(self._source)}',
         "{}",
         (
             _REPLAY + "test_a_topic_that_goes_while_it_is_read_ends_the_replay_with_a_finding"
@@ -209,8 +209,8 @@ end = end if bounds.to_ms is None else min(end, first + 3)""",
     Mutant(
         "the state is not saved at once",
         "F90",
-        "prepared",
-        "state.save(whole)",
+        "_Opening.open",
+        "state.save(progress)",
         "",
         (
             _REPLAY + "test_a_state_that_cannot_be_written_ends_the_command_before_anything"

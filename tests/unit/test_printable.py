@@ -23,8 +23,8 @@ from consumer.commands.dead_letters import list_and_show
 from consumer.commands.dead_letters.dead_letter_record import DeadLetterRecord, read_dead_letter
 from consumer.commands.dead_letters.dead_letter_status import DeadLetterStatus
 from consumer.commands.dead_letters.redrive_policy import StatusChange
-from consumer.commands.replay import report as replay_report
-from consumer.commands.replay.tally import Ends, Tally
+from consumer.commands.replay import replay_report
+from consumer.commands.replay.replay_report import OutcomeCounts
 from consumer.contract.dead_letter import origin_of
 from consumer.contract.record import Headers, Position, Record, TopicPartition
 from consumer.contract.rejection import Reason
@@ -161,10 +161,10 @@ async def _audit() -> None:
 
 
 async def _replay() -> None:
-    tally = Tally({PARTITION: Ends(reasons=Counter({Reason.INVALID: 1}))})
+    counts = {PARTITION: OutcomeCounts(reasons=Counter({Reason.INVALID: 1}))}
     ranges = [OffsetRange(PARTITION, 0, 2)]
-    replay_report.print_report(
-        replay_report.Report(False, True, ranges, {}, tally, 1.0, HOSTILE), as_json=False
+    replay_report.print_replay(
+        replay_report.ReplayReport(False, True, ranges, {}, counts, 1.0, HOSTILE), as_json=False
     )
 
 

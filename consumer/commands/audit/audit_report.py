@@ -12,9 +12,8 @@ from rich.text import Text
 
 from consumer.commands.audit.problems import Disagreements
 from consumer.commands.audit.verdicts import PROBLEMS, AuditResult
-from consumer.commands.common.output import add_name_column, console, position_text
+from consumer.commands.common.output import add_name_column, console, position_text, said_of_times
 from consumer.commands.common.record_list import ListedRecord
-from consumer.commands.replay.report import said_of_times
 from consumer.contract.record import TopicPartition
 from consumer.kafka.ranges import UnreadRange
 from consumer.printable import printable

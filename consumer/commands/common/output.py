@@ -64,6 +64,22 @@ def add_name_column(table: Table, title: str, names: Iterable[str]) -> None:
     table.add_column(title, no_wrap=True, overflow="ignore", min_width=longest)
 
 
+def plural(count: int, noun: str) -> str:
+    """Return so many of them."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def said_of_times(outside: int, before: int) -> Iterable[str]:
+    """Say what a range of times has passed over."""
+    if before:
+        yield (
+            f"{plural(before, 'offset')} before the first record of that time, by the brokers' "
+            "index of times"
+        )
+    if outside:
+        yield (f"{plural(outside, 'record')} read and passed over, whose own time lies outside")
+
+
 def console() -> Console:
     """Return a console on standard output that breaks no lines when piped."""
     found = Console(highlight=False, soft_wrap=True)

@@ -7,9 +7,8 @@ import json
 import sqlite3
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from enum import StrEnum
-from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, TextIO
 
@@ -23,8 +22,6 @@ STANDARD_INPUT = "-"
 
 LONGEST_LINE = 1024 * 1024
 """Bytes of a line; a longer one is none of an audit's."""
-
-ROWS_AT_ONCE = 10_000
 
 Int64 = Annotated[int, Field(ge=0, lt=2**63, strict=True)]
 
@@ -131,13 +128,11 @@ class ListedRecords:
     def load(self, file: BinaryIO, name: str) -> None:
         """Read the whole file. Raises ``SettingsError`` with the number of a line that is wrong."""
         digest = hashlib.sha256()
-        rows = self._wanted(_records(_lines(file, digest, name), name))
-        while chunk := list(islice(rows, ROWS_AT_ONCE)):
-            self._database.executemany(
-                "INSERT INTO listed VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE "
-                "SET altered = max(altered, excluded.altered)",
-                chunk,
-            )
+        self._database.executemany(
+            "INSERT INTO listed VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE "
+            "SET altered = max(altered, excluded.altered)",
+            self._wanted(_records(_lines(file, digest, name), name)),
+        )
         if not self._repair:
             self.left_out = self._database.execute("DELETE FROM listed WHERE altered").rowcount
         self.digest = digest.hexdigest()
@@ -148,11 +143,6 @@ class ListedRecords:
                 self.repeated += 1
             else:
                 yield one.topic, one.partition, one.offset, one.problem is RecordProblem.ALTERED
-
-    @property
-    def topics(self) -> list[str]:
-        """The topics of the wanted records."""
-        return [row[0] for row in self._database.execute("SELECT DISTINCT topic FROM listed")]
 
     def ranges(self) -> list[OffsetRange]:
         """Return what the wanted records of each partition span."""
@@ -182,11 +172,11 @@ class ListedRecords:
 
     def matches(self, record: Record) -> bool:
         """See ``RecordFilter``."""
-        found = self._database.execute(
-            "SELECT 1 FROM listed WHERE topic = ? AND part = ? AND place = ?",
-            (record.topic, record.partition, record.offset),
+        return bool(
+            self._first_column(
+                "SELECT 1 FROM listed WHERE topic = ? AND part = ? AND place = ?", *record.position
+            )
         )
-        return found.fetchone() is not None
 
     def next_match(self, partition: TopicPartition, offset: int) -> int | None:
         """See ``RecordFilter``."""
@@ -229,9 +219,9 @@ def open_record_list(name: str) -> Iterator[BinaryIO]:
     if name == STANDARD_INPUT:
         yield sys.stdin.buffer
         return
-    with ExitStack() as stack:
-        try:
-            file = stack.enter_context(Path(name).open("rb"))
-        except OSError as error:
-            raise SettingsError(f"--file {name} cannot be read ({type(error).__name__})") from error
+    try:
+        file = Path(name).open("rb")  # noqa: SIM115 -- closed below
+    except OSError as error:
+        raise SettingsError(f"--file {name} cannot be read ({type(error).__name__})") from error
+    with file:
         yield file

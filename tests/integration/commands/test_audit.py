@@ -17,7 +17,7 @@ from consumer.commands.audit.audit import show_audit
 from consumer.commands.audit.audit_report import AuditReport
 from consumer.commands.audit.verdicts import AuditResult
 from consumer.commands.common.record_selection import RecordSelection
-from consumer.commands.replay.request import ReplayRequest
+from consumer.commands.replay.replay_request import ReplayRequest
 from consumer.errors import SettingsError
 from consumer.state.outcomes import Outcome
 from tests.builders import completed, created, encoded, event, failed
@@ -40,7 +40,7 @@ def found_of(report: AuditReport) -> dict[AuditResult, int]:
 async def test_after_everything_was_applied_every_record_is_accounted_for(log: Log) -> None:
     applied = await log.replay(EVERYTHING)
     report = await audit(log)
-    ended, found = applied.tally.total.outcomes, report.total
+    ended, found = applied.total.outcomes, report.total
     assert not report.found
     assert found.total() == len(log.records)
     assert found[AuditResult.APPLIED] == ended[Outcome.APPLIED]
@@ -103,7 +103,7 @@ def damage(log: Log, rng: Random, *, deleted: int, altered: int) -> None:
 async def test_a_rejected_record_without_its_dead_letter_is_missing(log: Log) -> None:
     applied = await log.replay(ReplayRequest(everything=True, letters=False))
     report = await audit(log)
-    ended = applied.tally.total.outcomes
+    ended = applied.total.outcomes
     assert (
         report.total[AuditResult.MISSING] == ended[Outcome.DEAD_LETTERED] + ended[Outcome.CONFLICT]
     )
@@ -222,7 +222,7 @@ async def test_once_letters_have_expired_only_theirs_are_unknown_and_a_replay_se
     log: Log, tmp_path: Path
 ) -> None:
     applied = await log.replay(EVERYTHING)
-    ended = applied.tally.total.outcomes
+    ended = applied.total.outcomes
     rejected = ended[Outcome.DEAD_LETTERED] + ended[Outcome.CONFLICT]
     with MongoClient[dict[str, Any]](log.uri) as client:
         client[f"{log.name}-a"].conversation_events.delete_one({})
@@ -301,7 +301,7 @@ async def test_after_partitions_were_added_sessions_are_found_where_they_lie(
     report = await audit(log, sessions=(moved[0],))
     assert report.total == {AuditResult.MISSING: 1}
     replayed = await log.replay(ReplayRequest(sessions=(moved[0],)))
-    assert replayed.tally.total.outcomes == {Outcome.APPLIED: 1}
+    assert replayed.total.outcomes == {Outcome.APPLIED: 1}
     report = await audit(log, sessions=(moved[0],))
     assert report.total == {AuditResult.APPLIED: 1}
     assert not report.found

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from consumer.commands.check import check_everything
 from consumer.commands.explain import explain_session
-from consumer.commands.replay.request import ReplayRequest
+from consumer.commands.replay.replay_request import ReplayRequest
 from consumer.commands.show import show_session
 from consumer.commands.status import show_status
 from consumer.errors import ExitCode, PreconditionError

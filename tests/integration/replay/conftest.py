@@ -18,9 +18,9 @@ from consumer.commands.audit.audit_report import AuditReport
 from consumer.commands.audit.judging import open_log_judge
 from consumer.commands.common.record_list import open_record_list_writer
 from consumer.commands.common.record_selection import RecordSelection
-from consumer.commands.replay.replay import carried_out
-from consumer.commands.replay.report import Report
-from consumer.commands.replay.request import ReplayRequest
+from consumer.commands.replay.replay_report import ReplayReport
+from consumer.commands.replay.replay_request import ReplayRequest
+from consumer.commands.replay.run_replay import run_replay
 from consumer.kafka.range_reader import open_range_reader
 from consumer.settings import (
     DeadLetterSettings,
@@ -79,8 +79,10 @@ class Log:
         }
         return Settings(**(usual | groups))
 
-    async def replay(self, request: ReplayRequest, database: str = "a", **groups: Any) -> Report:
-        report = await carried_out(self.settings(database, **groups), request, asyncio.Event())
+    async def replay(
+        self, request: ReplayRequest, database: str = "a", **groups: Any
+    ) -> ReplayReport:
+        report = await run_replay(self.settings(database, **groups), request, asyncio.Event())
         assert report is not None
         return report
 

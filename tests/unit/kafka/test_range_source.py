@@ -188,8 +188,8 @@ class Reading:
         self.listener = Listener()
         self.source.listen(self.listener)
 
-    def _keep(self, positions: Mapping[TopicPartition, int]) -> None:
-        self.kept.append(dict(positions))
+    def _keep(self) -> None:
+        self.kept.append(dict(self.source.positions))
 
     async def begin(self) -> Mapping[TopicPartition, StartOffset]:
         assert (await self.source.poll((), 10, 0.0)).records == {}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from consumer import cli, signals
-from consumer.commands.replay import replay as module
-from consumer.commands.replay.request import ReplayRequest
+from consumer.commands.replay import run_replay as module
+from consumer.commands.replay.replay_request import ReplayRequest
 from consumer.contract.messages import MessageKind
 from consumer.errors import ExitCode
 from consumer.settings import Settings

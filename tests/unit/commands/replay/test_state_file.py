@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from consumer.commands.replay.state_file import Progress, StateFile
+from consumer.commands.replay.replay_request import ReplayProgress, StateFile
 from consumer.contract.record import TopicPartition
 from consumer.errors import SettingsError
 from consumer.kafka.ranges import Bounds, OffsetRange, UnreadRange
 
 P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
 UNREAD = [UnreadRange(P0, 7, 9, "deleted")]
-PROGRESS = Progress(
+PROGRESS = ReplayProgress(
     [OffsetRange(P0, 5, 50), OffsetRange(P1, 0, 9)],
     {P0: 20, P1: 0},
     UNREAD,
@@ -31,7 +31,7 @@ def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
 
 def test_a_range_without_a_position_begins_at_its_first_offset(tmp_path: Path) -> None:
     file = StateFile(tmp_path / "state", SELECTION)
-    file.save(Progress(PROGRESS.ranges, {}))
+    file.save(ReplayProgress(PROGRESS.ranges, {}))
     loaded = file.load()
     assert loaded is not None
     assert loaded.positions == {P0: 5, P1: 0}
@@ -87,7 +87,7 @@ def test_a_crash_while_writing_leaves_the_older_progress(
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", crash)
         with pytest.raises(SettingsError):
-            file.save(Progress(PROGRESS.ranges, {P0: 50, P1: 9}))
+            file.save(ReplayProgress(PROGRESS.ranges, {P0: 50, P1: 9}))
     assert file.load() == PROGRESS
 
 
@@ -97,7 +97,7 @@ def test_the_file_is_replaced_and_never_written_over(tmp_path: Path) -> None:
     file.save(PROGRESS)
     older = tmp_path / "older"
     older.hardlink_to(path)
-    file.save(Progress(PROGRESS.ranges, {P0: 50, P1: 9}))
+    file.save(ReplayProgress(PROGRESS.ranges, {P0: 50, P1: 9}))
     assert StateFile(older, SELECTION).load() == PROGRESS
     assert sorted(tmp_path.iterdir()) == [older, path]
 
@@ -120,7 +120,7 @@ def test_a_link_stays_and_what_it_points_to_is_replaced(tmp_path: Path, there: b
     elsewhere.mkdir()
     target, link = elsewhere / "state", tmp_path / "link"
     if there:
-        StateFile(target, SELECTION).save(Progress(PROGRESS.ranges, {}))
+        StateFile(target, SELECTION).save(ReplayProgress(PROGRESS.ranges, {}))
     link.symlink_to(target)
     StateFile(link, SELECTION).save(PROGRESS)
     assert link.is_symlink()

@@ -8,20 +8,18 @@ from typing import Any
 
 import pytest
 
-from consumer.commands.replay.report import Report, print_report
-from consumer.commands.replay.tally import Tally
+from consumer.commands.replay.replay_report import OutcomeCounts, ReplayReport, print_replay
 from consumer.contract.record import TopicPartition
 from consumer.contract.rejection import Reason
 from consumer.errors import ExitCode
 from consumer.kafka.ranges import DELETED, OffsetRange, UnreadRange
-from consumer.ports import BatchReport, PartitionReport
+from consumer.ports import PartitionReport
 from consumer.state.outcomes import Mark, Outcome
 
 P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
 
 
-def tally() -> Tally:
-    counted = Tally()
+def counts() -> dict[TopicPartition, OutcomeCounts]:
     outcomes = {
         Outcome.APPLIED: 1_000,
         Outcome.REDELIVERED: 2,
@@ -33,27 +31,28 @@ def tally() -> Tally:
     reasons = {Reason.CONFLICT: 4, Reason.INVALID: 5}
     marks = Counter({Mark.KEY_MISMATCH: 1, Mark.EXPIRED: 5, Mark.DOUBTFUL_TIMESTAMP: 3})
     part = PartitionReport(0, 10, Counter(outcomes), Counter(reasons), marks=marks)
-    counted.add(BatchReport({P0: part}))
-    counted.add(BatchReport({P1: PartitionReport(0, 1, Counter({Outcome.APPLIED: 1}))}))
+    counted = {P0: OutcomeCounts(), P1: OutcomeCounts()}
+    counted[P0].add(part)
+    counted[P1].add(PartitionReport(0, 1, Counter({Outcome.APPLIED: 1})))
     return counted
 
 
-def report(**changed: Any) -> Report:
+def report(**changed: Any) -> ReplayReport:
     facts: dict[str, Any] = {
         "dry_run": False,
         "finished": True,
         "ranges": [OffsetRange(P0, 0, 2_000), OffsetRange(P1, 5, 9)],
         "positions": {P0: 2_000, P1: 9},
-        "tally": tally(),
+        "counts": counts(),
         "seconds": 2.0,
         "dead_letters": "letters",
         "unread": [UnreadRange(P1, 5, 8, DELETED)],
     }
-    return Report(**(facts | changed))
+    return ReplayReport(**(facts | changed))
 
 
-def printed(capsys: pytest.CaptureFixture[str], one: Report) -> str:
-    print_report(one, as_json=False)
+def printed(capsys: pytest.CaptureFixture[str], one: ReplayReport) -> str:
+    print_replay(one, as_json=False)
     return capsys.readouterr().out
 
 
@@ -72,7 +71,7 @@ def test_the_table_has_a_line_for_each_partition_and_their_sum(
 
 
 def test_a_dry_run_speaks_of_what_would_be(capsys: pytest.CaptureFixture[str]) -> None:
-    said = printed(capsys, report(dry_run=True, dead_letters=None, restored=7))
+    said = printed(capsys, report(dry_run=True, dead_letters=None, repaired=7))
     assert "would insert" in said
     assert "nothing was written" in said
     assert "that would be sent, by reason: conflict 4" in said
@@ -85,7 +84,7 @@ def test_a_dry_run_says_where_the_run_may_end_otherwise(
 ) -> None:
     one = report(dry_run=True, contradictions=2)
     assert "may differ: 2 records of other content" in printed(capsys, one)
-    print_report(one, as_json=True)
+    print_replay(one, as_json=True)
     assert json.loads(capsys.readouterr().out)["contradictions"] == 2
 
 
@@ -138,7 +137,7 @@ def test_what_a_time_passes_over_is_said(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_json_has_every_outcome_by_name_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    print_report(report(), as_json=True)
+    print_replay(report(), as_json=True)
     (line,) = capsys.readouterr().out.splitlines()
     found = json.loads(line)
     assert found["outcomes"] == {
@@ -176,6 +175,6 @@ def test_what_was_skipped_for_its_age_is_told_from_tombstones(
     said = " ".join(printed(capsys, report()).split())
     assert "5 records skipped, since older than mongo.retention_days" in said
     assert "3 records with a timestamp that cannot be right" in said
-    print_report(report(), as_json=True)
+    print_replay(report(), as_json=True)
     found = json.loads(capsys.readouterr().out)
     assert (found["expired"], found["doubtful_timestamps"]) == (5, 3)

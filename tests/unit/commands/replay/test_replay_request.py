@@ -7,8 +7,13 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from consumer.commands.replay.request import ReplayRequest, check_request, selection_facts
-from consumer.commands.replay.state_file import Progress, StateFile
+from consumer.commands.replay.replay_request import (
+    ReplayProgress,
+    ReplayRequest,
+    StateFile,
+    check_request,
+    selection_facts,
+)
 from consumer.contract.messages import MessageKind
 from consumer.errors import ExitCode, SettingsError
 from consumer.settings import DeadLetterSettings, KafkaSettings, MongoSettings, Settings
@@ -110,7 +115,7 @@ def test_a_state_file_belongs_to_the_servers_and_the_collections_it_was_written_
 ) -> None:
     request = ReplayRequest(everything=True)
     path = tmp_path / "state"
-    StateFile(path, selection_facts(request, WHERE, None)).save(Progress([], {}))
+    StateFile(path, selection_facts(request, WHERE, None)).save(ReplayProgress([], {}))
     with pytest.raises(SettingsError, match=rf"\({named} differ"):
         StateFile(path, selection_facts(request, elsewhere, None)).load()
     assert "p@" not in path.read_text()

@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rich.table import Table
 from rich.text import Text
 
-from consumer.commands.common.output import add_name_column, console
-from consumer.commands.replay.tally import Ends, Tally
+from consumer.commands.common.output import add_name_column, console, plural, said_of_times
 from consumer.contract.record import TopicPartition
+from consumer.contract.rejection import Reason
 from consumer.errors import ExitCode
 from consumer.kafka.ranges import DELETED, OffsetRange, UnreadRange
+from consumer.ports import PartitionReport
 from consumer.printable import printable
 from consumer.state.outcomes import MARK_NAMES, Mark, Outcome
 
-DONE = {
-    "applied": (Outcome.APPLIED,),
+_OTHERS = {
     "already there": (Outcome.REDELIVERED, Outcome.DUPLICATE),
     "conflict": (Outcome.CONFLICT,),
     "dead letter": (Outcome.DEAD_LETTERED,),
     "skipped": (Outcome.SKIPPED,),
 }
-WOULD_BE = {"would insert": DONE["applied"]} | {
-    name: outcomes for name, outcomes in DONE.items() if name != "applied"
-}
-
+DONE = {"applied": (Outcome.APPLIED,)} | _OTHERS
+WOULD_BE = {"would insert": (Outcome.APPLIED,)} | _OTHERS
 
 MARKS = {
     Mark.KEY_MISMATCH: "with another key than the sessionId",
@@ -36,8 +35,28 @@ MARKS = {
 }
 
 
+@dataclass(slots=True)
+class OutcomeCounts:
+    """How records ended; ``reasons`` of those that were rejected."""
+
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    reasons: Counter[Reason] = field(default_factory=Counter)
+    marks: Counter[Mark] = field(default_factory=Counter)
+
+    @property
+    def records(self) -> int:
+        """How many records have ended."""
+        return self.outcomes.total()
+
+    def add(self, others: OutcomeCounts | PartitionReport) -> None:
+        """Count others, too."""
+        self.outcomes.update(others.outcomes)
+        self.reasons.update(others.reasons)
+        self.marks.update(others.marks)
+
+
 @dataclass(frozen=True, slots=True)
-class Report:
+class ReplayReport:
     """The result of a replay. ``positions``: up to where each range is done.
 
     ``finished``: nothing is left to do; ``unread``: what could not be read of the ranges.
@@ -47,11 +66,11 @@ class Report:
     finished: bool
     ranges: Sequence[OffsetRange]
     positions: Mapping[TopicPartition, int]
-    tally: Tally
+    counts: Mapping[TopicPartition, OutcomeCounts]
     seconds: float
     dead_letters: str | None
     """The topic they were sent to, None where they were only counted."""
-    restored: int = 0
+    repaired: int = 0
     """Altered documents that were put back; they count as applied."""
     left_out: int = 0
     """Altered documents that were listed, and not asked to be put back."""
@@ -64,13 +83,21 @@ class Report:
     nothing_found: bool = False
     """Sessions were asked for, and there was no record of any."""
     unread: Sequence[UnreadRange] = ()
-    outside: int = 0
-    """Records that were read, and whose time lies outside of what was asked for."""
     contradictions: int = 0
     """Of a dry run: records that contradict one of another partition, of which either may come
     first when it is run."""
+    outside: int = 0
+    """Records that were read, and whose time lies outside of what was asked for."""
     before: int = 0
     """Offsets before the first record of that time, by the brokers' index."""
+
+    @property
+    def total(self) -> OutcomeCounts:
+        """The sum over all partitions."""
+        total = OutcomeCounts()
+        for counts in self.counts.values():
+            total.add(counts)
+        return total
 
     @property
     def complete(self) -> bool:
@@ -91,8 +118,12 @@ class Report:
             return ExitCode.FOUND
         return ExitCode.FOUND if self.unread or self.not_found else ExitCode.DONE
 
+    def position(self, part: OffsetRange) -> int:
+        """Return up to where a range is done."""
+        return self.positions.get(part.partition, part.first)
 
-def print_report(report: Report, *, as_json: bool) -> None:
+
+def print_replay(report: ReplayReport, *, as_json: bool) -> None:
     """Print to standard output."""
     if as_json:
         console().out(json.dumps(_facts(report)))
@@ -100,14 +131,13 @@ def print_report(report: Report, *, as_json: bool) -> None:
         _print_tables(report)
 
 
-def _facts(report: Report) -> dict[str, object]:
-    total = report.tally.total
+def _facts(report: ReplayReport) -> dict[str, object]:
     return {
         "dry_run": report.dry_run,
         "complete": report.complete,
-        **_counts(total),
+        **_counts(report.total),
         "dead_letter_topic": report.dead_letters,
-        "restored": report.restored,
+        "restored": report.repaired,
         "altered_left_out": report.left_out,
         "repeated_left_out": report.repeated,
         "listed_not_found": report.not_found,
@@ -115,13 +145,7 @@ def _facts(report: Report) -> dict[str, object]:
         "nothing_found": report.nothing_found,
         "deleted_unread": report.deleted_unread,
         "unread": [
-            {
-                "topic": part.partition.topic,
-                "partition": part.partition.partition,
-                "first": part.first,
-                "end": part.end,
-                "cause": part.cause,
-            }
+            part.partition._asdict() | {"first": part.first, "end": part.end, "cause": part.cause}
             for part in report.unread
         ],
         "contradictions": report.contradictions,
@@ -129,29 +153,24 @@ def _facts(report: Report) -> dict[str, object]:
         "before_times": report.before,
         "seconds": round(report.seconds, 3),
         "partitions": [
-            {
-                "topic": part.partition.topic,
-                "partition": part.partition.partition,
-                "first": part.first,
-                "end": part.end,
-                "next": report.positions.get(part.partition, part.first),
-                **_counts(report.tally.partitions.get(part.partition, Ends())),
-            }
+            part.partition._asdict()
+            | {"first": part.first, "end": part.end, "next": report.position(part)}
+            | _counts(report.counts.get(part.partition, OutcomeCounts()))
             for part in report.ranges
         ],
     }
 
 
-def _counts(ends: Ends) -> dict[str, object]:
+def _counts(counts: OutcomeCounts) -> dict[str, object]:
     return {
-        "records": ends.records,
-        "outcomes": {outcome.value: ends.outcomes[outcome] for outcome in Outcome},
-        "reasons": {reason.value: count for reason, count in sorted(ends.reasons.items())},
-        **{name: ends.marks[mark] for mark, name in MARK_NAMES.items()},
+        "records": counts.records,
+        "outcomes": {outcome.value: counts.outcomes[outcome] for outcome in Outcome},
+        "reasons": {reason.value: count for reason, count in sorted(counts.reasons.items())},
+        **{name: counts.marks[mark] for mark, name in MARK_NAMES.items()},
     }
 
 
-def _print_tables(report: Report) -> None:
+def _print_tables(report: ReplayReport) -> None:
     columns = WOULD_BE if report.dry_run else DONE
     table = Table(
         title="Dry run: nothing was written" if report.dry_run else None, title_justify="left"
@@ -162,94 +181,75 @@ def _print_tables(report: Report) -> None:
     for column in ("offsets", "records", *columns):
         table.add_column(column, justify="right")
     for part, name in zip(read, names, strict=True):
-        ends = report.tally.partitions.get(part.partition, Ends())
-        table.add_row(Text(name), f"{part.first}-{part.end - 1}", *_cells(ends, columns))
+        counts = report.counts.get(part.partition, OutcomeCounts())
+        table.add_row(Text(name), f"{part.first}-{part.end - 1}", *_cells(counts, columns))
     table.add_section()
-    total = report.tally.total
-    table.add_row("total", "", *_cells(total, columns), style="bold")
+    table.add_row("total", "", *_cells(report.total, columns), style="bold")
     out = console()
     out.print(table)
-    for line in _remarks(report, total):
+    for line in _remarks(report, report.total):
         out.print(line, markup=False)
 
 
-def _cells(ends: Ends, columns: Mapping[str, Sequence[Outcome]]) -> list[str]:
-    counts = [ends.records, *(sum(ends.outcomes[o] for o in names) for names in columns.values())]
-    return [f"{count:,}" for count in counts]
+def _cells(counts: OutcomeCounts, columns: Mapping[str, Sequence[Outcome]]) -> list[str]:
+    cells = [sum(counts.outcomes[outcome] for outcome in ones) for ones in columns.values()]
+    return [f"{count:,}" for count in (counts.records, *cells)]
 
 
-def _remarks(report: Report, total: Ends) -> Iterable[str]:
+def _remarks(report: ReplayReport, total: OutcomeCounts) -> Iterable[str]:
     if total.reasons:
-        yield _of_letters(report, total)
+        yield _of_dead_letters(report, total)
     if report.contradictions:
         yield (
-            f"may differ: {_of(report.contradictions, 'record')} of other content than a record "
-            "of another partition about the same; which of them is applied depends on which "
-            "comes first"
+            f"may differ: {plural(report.contradictions, 'record')} of other content than a "
+            "record of another partition about the same; the first that comes is applied"
         )
     yield from _of_list(report)
     if report.deleted_unread:
-        lost = _of(report.deleted_unread, "offset")
+        lost = plural(report.deleted_unread, "offset")
         yield f"{lost} deleted by the brokers before they could be read"
     yield from (printable(str(part)) for part in report.unread)
     yield from said_of_times(report.outside, report.before)
     for mark, said in MARKS.items():
         if total.marks[mark]:
-            yield f"{_of(total.marks[mark], 'record')} {said}"
+            yield f"{plural(total.marks[mark], 'record')} {said}"
     yield from _of_sessions(report)
     if not report.finished:
-        left = sum(
-            part.end - report.positions.get(part.partition, part.first) for part in report.ranges
-        )
-        yield f"interrupted: {_of(left, 'offset')} left"
+        left = sum(part.end - report.position(part) for part in report.ranges)
+        yield f"interrupted: {plural(left, 'offset')} left"
     rate = total.records / report.seconds if report.seconds else 0
-    yield f"{_of(total.records, 'record')} in {report.seconds:.1f} s, {rate:,.0f} a second"
+    yield f"{plural(total.records, 'record')} in {report.seconds:.1f} s, {rate:,.0f} a second"
 
 
-def _of_list(report: Report) -> Iterable[str]:
-    put_back = "would be put back" if report.dry_run else "put back"
-    if report.restored:
-        yield f"{_of(report.restored, 'altered document')} {put_back}"
-    if report.left_out:
-        yield f"{_of(report.left_out, 'altered document')} left as found: --repair restores them"
-    if report.repeated:
-        yield (
-            f"{_of(report.repeated, 'listed record')} left out whose document is there more than "
-            "once: delete all but one of each by hand"
-        )
-    if report.not_found:
-        yield f"{_of(report.not_found, 'listed record')} not in the topics any more"
-
-
-def said_of_times(outside: int, before: int) -> Iterable[str]:
-    """Say what a range of times has passed over."""
-    if before:
-        yield (
-            f"{_of(before, 'offset')} before the first record of that time, by the brokers' index "
-            "of times"
-        )
-    if outside:
-        yield f"{_of(outside, 'record')} read and passed over, whose own time lies outside"
-
-
-def _of_sessions(report: Report) -> Iterable[str]:
-    if report.nothing_found:
-        yield "no record of these sessions was found"
-    if report.elsewhere:
-        yield (
-            f"{_of(report.elsewhere, 'partition')} not read: no key of these sessions leads there, "
-            "and no document came from there; --all-partitions reads them too"
-        )
-
-
-def _of(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
-def _of_letters(report: Report, total: Ends) -> str:
+def _of_dead_letters(report: ReplayReport, total: OutcomeCounts) -> str:
     said = ", ".join(f"{reason} {count:,}" for reason, count in sorted(total.reasons.items()))
     if report.dry_run:
         return f"dead letters that would be sent, by reason: {said}"
     if report.dead_letters is None:
         return f"dead letters, by reason (not sent): {said}"
     return f"dead letters sent to {printable(report.dead_letters)}, by reason: {said}"
+
+
+def _of_list(report: ReplayReport) -> Iterable[str]:
+    if report.repaired:
+        put_back = "would be put back" if report.dry_run else "put back"
+        yield f"{plural(report.repaired, 'altered document')} {put_back}"
+    if report.left_out:
+        yield f"{plural(report.left_out, 'altered document')} left as found: --repair restores them"
+    if report.repeated:
+        yield (
+            f"{plural(report.repeated, 'listed record')} left out whose document is there more "
+            "than once: delete all but one of each by hand"
+        )
+    if report.not_found:
+        yield f"{plural(report.not_found, 'listed record')} not in the topics any more"
+
+
+def _of_sessions(report: ReplayReport) -> Iterable[str]:
+    if report.nothing_found:
+        yield "no record of these sessions was found"
+    if report.elsewhere:
+        yield (
+            f"{plural(report.elsewhere, 'partition')} not read: no key of these sessions leads "
+            "there, and no document came from there; --all-partitions reads them too"
+        )

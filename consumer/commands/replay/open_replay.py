@@ -1,0 +1,211 @@
+"""What a replay needs before its first record: open, checked, and selected."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from consumer.commands.common.record_list import ListedRecords, open_record_list
+from consumer.commands.common.scratch import scratch_database
+from consumer.commands.common.selected_ranges import SelectedRanges, select_ranges
+from consumer.commands.replay.replay_request import (
+    ReplayProgress,
+    ReplayRequest,
+    StateFile,
+    selection_facts,
+)
+from consumer.contract.dead_letter import DeadLetter
+from consumer.errors import PreconditionError
+from consumer.kafka.admin import TopicDescription, open_admin
+from consumer.kafka.range_reader import RangeReader, open_range_reader
+from consumer.kafka.ranges import OffsetRange
+from consumer.kafka.topic_ids import Operation, TopicIds
+from consumer.mongo.driver import MongoCollections
+from consumer.mongo.dry_run import DryRunState, DryStore
+from consumer.mongo.repair import MongoRepairer, Repairer, RepairingStore
+from consumer.mongo.session_reader import open_session_reader
+from consumer.mongo.store import open_store
+from consumer.ports import DeadLetters, Store
+from consumer.settings import Settings
+from consumer.wiring import build_dead_letters, retry_until, startup_policy
+
+LISTED_FETCH_BYTES = 256 * 1024
+"""What one fetch brings of a partition when single records are looked for."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayResources:
+    """Everything open, and what is to be read.
+
+    ``listed``, ``repairing``, ``dry_run`` and ``state`` are None where nothing asks for them.
+    """
+
+    reader: RangeReader
+    topic_ids: TopicIds
+    selected: SelectedRanges
+    progress: ReplayProgress
+    store: Store
+    dead_letters: DeadLetters
+    listed: ListedRecords | None
+    repairing: RepairingStore | None
+    dry_run: DryRunState | None
+    state: StateFile | None
+
+
+async def open_replay(
+    settings: Settings, request: ReplayRequest, stack: AsyncExitStack
+) -> ReplayResources:
+    """Open everything on ``stack``, after its preconditions, and find out what is to be read.
+
+    Raises ``SettingsError`` or ``PreconditionError``.
+    """
+    return await _Opening(settings, request, stack).open()
+
+
+class _Opening:
+    def __init__(self, settings: Settings, request: ReplayRequest, stack: AsyncExitStack) -> None:
+        self._settings = settings
+        self._request = request
+        self._stack = stack
+
+    async def open(self) -> ReplayResources:
+        listed = self._load_list()
+        kafka = self._settings.kafka
+        if listed is not None:
+            kafka = kafka.model_copy(update={"max_partition_fetch_bytes": LISTED_FETCH_BYTES})
+        reader = await self._retry(
+            "Kafka", lambda: self._stack.enter_async_context(open_range_reader(kafka))
+        )
+        selected = await self._select(reader, listed)
+        topics = sorted({part.partition.topic for part in selected.ranges})
+        ids = await self._retry("Kafka", lambda: reader.topic_ids(topics))
+        positions = {part.partition: part.first for part in selected.ranges}
+        progress = ReplayProgress(selected.ranges, positions, bounds=selected.bounds)
+        state = self._state_file(listed, ids)
+        if state is not None:
+            progress = state.load() or progress
+            # At once: that it cannot be written must not turn out after the first hour.
+            state.save(progress)
+        dead_letters = await self._dead_letters()
+        store, repairing, dry_run = await self._store(listed)
+        return ReplayResources(
+            reader,
+            ids,
+            selected,
+            progress,
+            store,
+            dead_letters,
+            listed=listed,
+            repairing=repairing,
+            dry_run=dry_run,
+            state=state,
+        )
+
+    async def _retry(self, server: str, ask: Callable[[], Awaitable[T]]) -> T:
+        return await retry_until(server, ask, startup_policy(self._settings))
+
+    def _load_list(self) -> ListedRecords | None:
+        name = self._request.file
+        if name is None:
+            return None
+        database = self._stack.enter_context(scratch_database())
+        listed = ListedRecords(database, repair=self._request.repair)
+        with open_record_list(name) as file:
+            listed.load(file, name)
+        return listed
+
+    async def _select(self, reader: RangeReader, listed: ListedRecords | None) -> SelectedRanges:
+        if listed is not None:
+            return await self._retry("Kafka", lambda: _select_listed(reader, listed))
+        request = self._request
+        topics, now = request.topics or self._settings.kafka.topics, datetime.now(UTC)
+        came_from = set()
+        if request.sessions:
+            async with open_session_reader(self._settings.mongo) as sessions:
+                came_from = await self._retry(
+                    "MongoDB", lambda: sessions.came_from(request.sessions)
+                )
+        return await self._retry(
+            "Kafka", lambda: select_ranges(reader, request, topics, now, came_from)
+        )
+
+    def _state_file(self, listed: ListedRecords | None, ids: TopicIds) -> StateFile | None:
+        if self._request.state is None:
+            return None
+        digest = None if listed is None else listed.digest
+        facts = selection_facts(self._request, self._settings, digest, ids)
+        return StateFile(Path(self._request.state), facts, ids)
+
+    async def _dead_letters(self) -> DeadLetters:
+        if self._request.dry_run or not self._request.letters:
+            return _NoDeadLetters()
+        topic = self._settings.dead_letters.topic
+        described = await self._retry("Kafka", lambda: _describe(self._settings, topic))
+        if topic not in described:
+            raise PreconditionError(f"no such topic: {topic}")
+        letters = build_dead_letters(self._settings, described)
+        self._stack.push_async_callback(letters.close)
+        return letters
+
+    async def _store(
+        self, listed: ListedRecords | None
+    ) -> tuple[Store, RepairingStore | None, DryRunState | None]:
+        opened = await self._stack.enter_async_context(open_store(self._settings.mongo))
+        store: Store = opened
+        repairer: Repairer = MongoRepairer(opened.client, self._settings.mongo)
+        state: DryRunState | None = None
+        if self._request.dry_run:
+            # No index is made or asked for: a database may be tried that is not there yet.
+            collections = MongoCollections(opened.client, self._settings.mongo)
+            await self._retry("MongoDB", lambda: _reach(collections))
+            state = DryRunState(self._stack.enter_context(scratch_database()))
+            store = repairer = DryStore(collections, state)
+        else:
+            await self._retry("MongoDB", opened.run_preflight)
+        if listed is None or not self._request.repair:
+            return store, None, state
+        repairing = RepairingStore(store, repairer, listed.altered)
+        return repairing, repairing, state
+
+
+class _NoDeadLetters:
+    """``DeadLetters`` that go nowhere: the report counts them."""
+
+    async def send(self, pending: list[DeadLetter]) -> None:
+        """See ``DeadLetters``."""
+
+
+async def _describe(settings: Settings, topic: str) -> dict[str, TopicDescription]:
+    async with open_admin(settings.kafka) as admin:
+        return await admin.describe([topic], Operation.WRITE)
+
+
+async def _reach(collections: MongoCollections) -> None:
+    """Return once the database answers. Raises ``TransientError``."""
+    async for _ in collections.find_sessions(()):
+        pass
+
+
+async def _select_listed(reader: RangeReader, listed: ListedRecords) -> SelectedRanges:
+    """Return what listed records span, as far as the logs reach.
+
+    Raises as ``select_ranges`` does.
+    """
+    spans = {part.partition: part for part in listed.ranges()}
+    existing = set(await reader.partitions_of({partition.topic for partition in spans}))
+    logs = await reader.ranges([partition for partition in spans if partition in existing])
+    ranges = [
+        OffsetRange(
+            log.partition,
+            max(log.first, spans[log.partition].first),
+            min(log.end, spans[log.partition].end),
+        )
+        for log in logs
+    ]
+    return SelectedRanges(ranges)
