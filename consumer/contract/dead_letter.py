@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import sha256
@@ -225,7 +225,7 @@ def min_dead_letter_bytes(topics: Iterable[str], group: str, consumer_version: s
     whole = Truncation(frozenset(Part), 2**63 - 1, "0" * 64)
     headers = ((ATTEMPT, str(MAX_ATTEMPT).encode()), *truncation_headers(whole))
     letter = dead_letter(
-        replace(longest, headers=headers),
+        longest._replace(headers=headers),
         Rejected(max(Reason, key=len), "x" * MAX_DETAIL_BYTES),
         group=group,
         failed_at=datetime.max.replace(tzinfo=UTC),

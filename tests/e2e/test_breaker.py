@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 from unittest.mock import ANY
 
@@ -43,11 +42,11 @@ async def held_by_status(
 async def test_a_flooded_partition_is_held_while_the_others_go_on_until_sigusr1_lets_it_pass(
     environment: Environment, fleet: Fleet, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    good = [replace(environment.record_of(event("s", f"e-{n}")), partition=1) for n in range(GOOD)]
+    good = [environment.record_of(event("s", f"e-{n}"))._replace(partition=1) for n in range(GOOD)]
     flood = [
-        replace(environment.record_of(event("s", f"f-{n}")), partition=0) for n in range(FLOOD)
+        environment.record_of(event("s", f"f-{n}"))._replace(partition=0) for n in range(FLOOD)
     ]
-    places = await environment.send(replace(one, value=b"[object Object]") for one in flood)
+    places = await environment.send(one._replace(value=b"[object Object]") for one in flood)
     service = await fleet.start(serves=True)
     held = await fleet.said(service, "partition_held", partition=f"{environment.events}-0")
     assert held["share"] == 1.0

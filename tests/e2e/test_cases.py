@@ -9,7 +9,7 @@ import asyncio
 import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -83,7 +83,7 @@ async def _send(environment: Environment, case: str, partition: int) -> list[Rec
         "conversation.events": environment.events,
     }
     records = [
-        replace(record, topic=topics[record.topic])
+        record._replace(topic=topics[record.topic])
         for record in load_case(case, partition=partition)
     ]
     places = [position for position, _ in await environment.send(records, apart=True)]

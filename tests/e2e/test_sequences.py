@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -33,7 +32,7 @@ pytestmark = pytest.mark.real_kafka
 
 
 def case(environment: Environment, name: str) -> list[Record]:
-    return [replace(record, topic=environment.events) for record in load_case(name)]
+    return [record._replace(topic=environment.events) for record in load_case(name)]
 
 
 async def caught_up(fleet: Fleet, settings: Mapping[str, object] = NONE) -> Service:
@@ -79,7 +78,7 @@ async def test_c26_a_topic_that_begins_anew_proves_nothing_by_its_positions(
 
     for record, outcome in ((other, Outcome.CONFLICT), (first, Outcome.REDELIVERED)):
         await _begin_anew(environment, environment.events)
-        ((position, _),) = await environment.send([replace(record, partition=first.partition)])
+        ((position, _),) = await environment.send([record._replace(partition=first.partition)])
         assert position == first.position
         # Groups of names not used before stand for the one whose offsets were deleted.
         service = await caught_up(
@@ -236,9 +235,9 @@ async def test_c54_a_record_that_is_too_old_to_be_kept_is_told_from_a_tombstone(
     now = time.time_ns() // 1_000_000
     old = environment.record_of(event("s-c54", "old"))
     days = (40, 20)
-    records = [replace(old, timestamp_ms=now - n * DAY_MS, partition=0) for n in days]
-    records[1] = replace(records[1], value=encoded(event("s-c54", "new")))
-    await environment.send([*records, replace(old, value=None, partition=0)])
+    records = [old._replace(timestamp_ms=now - n * DAY_MS, partition=0) for n in days]
+    records[1] = records[1]._replace(value=encoded(event("s-c54", "new")))
+    await environment.send([*records, old._replace(value=None, partition=0)])
     service = await caught_up(fleet, settings={"mongo.retention_days": 30})
     assert service.outcomes() == {Outcome.SKIPPED: 2, Outcome.APPLIED: 1}
     assert sum(line.get("expired", 0) for line in service.said("batch_settled")) == 1
@@ -444,7 +443,7 @@ async def test_c36_a_letter_that_is_copied_back_by_hand_fails_once_more_for_each
     await environment.send(case(environment, "C36"))
     await caught_up(fleet)
     (letter,) = await environment.dead_letters()
-    await environment.send([replace(letter, topic=environment.events)] * 3)
+    await environment.send([letter._replace(topic=environment.events)] * 3)
     assert (await caught_up(fleet)).outcomes() == {Outcome.DEAD_LETTERED: 3}
     infos = [origin_of(one.headers) for one in await environment.dead_letters()]
     assert sorted(info.attempt for info in infos if info is not None) == [1, 2, 2, 2]
@@ -455,8 +454,8 @@ async def test_c47_what_a_mirror_brings_again_is_a_duplicate_whichever_is_read_f
     environment: Environment, fleet: Fleet, *, mirror_first: bool
 ) -> None:
     lines = load_case("C47")
-    original = [replace(one, topic=environment.events) for one in lines[:4]]
-    mirror = [replace(one, topic=environment.sessions) for one in lines[4:]]
+    original = [one._replace(topic=environment.events) for one in lines[:4]]
+    mirror = [one._replace(topic=environment.sessions) for one in lines[4:]]
     first, second = (mirror, original) if mirror_first else (original, mirror)
     again = len(first) - 4  # the mirror holds one event twice, with another stamp
 

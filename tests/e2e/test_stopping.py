@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Mapping
-from dataclasses import replace
 
 import pytest
 from aiokafka import TopicPartition
@@ -109,7 +108,7 @@ async def test_sigterm_while_a_dead_letter_is_not_acknowledged_ends_at_the_deadl
     environment: Environment, kafka: Frames, distant_fleet: Fleet
 ) -> None:
     produce = kafka.hold(Api.PRODUCE)
-    await environment.send([replace(environment.record_of(event("s", "e")), value=b"{")])
+    await environment.send([environment.record_of(event("s", "e"))._replace(value=b"{")])
     patience = {"kafka.request_timeout": 25.0, "kafka.session_timeout": 30.0}
     service = await distant_fleet.start(settings={**patience, "engine.drain_deadline": 3.0})
     async with asyncio.timeout(60):

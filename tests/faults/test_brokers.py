@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from random import Random
 
@@ -136,7 +135,7 @@ async def test_while_the_dead_letter_topic_is_gone_its_partition_holds_and_nothi
     await admin.start()
     await admin.delete_topics([environment.letters])
     await admin.close()
-    poison = replace(environment.record_of(event("s", "poison")), value=b"{")
+    poison = environment.record_of(event("s", "poison"))._replace(value=b"{")
     ((place, _),) = await environment.send([poison])
     await fleet.said(service, "retrying", stage="dead_letters")
     await create_topics(environment.kafka, environment.letters, partitions=environment.partitions)

@@ -53,7 +53,7 @@ class Input:
     def encoded(self) -> str:
         """Return it as one word, from which ``Input.of`` makes it again."""
         plain = asdict(self)
-        record = plain["record"]
+        plain["record"] = record = self.record._asdict()
         record["key"], record["value"] = _text(self.record.key), _text(self.record.value)
         record["headers"] = [(name, _text(value)) for name, value in self.record.headers]
         return base64.b64encode(json.dumps(plain).encode()).decode()

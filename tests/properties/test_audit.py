@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import bson
 from hypothesis import event, given, settings
@@ -56,7 +56,7 @@ class Life:
         """Send a letter, after all others."""
         stamp = about.timestamp_ms + 1 + 1000 * self._readings
         sent = letter(about, reason, group)
-        self.letters.append(replace(sent, timestamp_ms=stamp, offset=len(self.letters)))
+        self.letters.append(sent._replace(timestamp_ms=stamp, offset=len(self.letters)))
 
     @property
     def without_letter(self) -> set[Position]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime
 from io import StringIO
 from typing import Any
@@ -56,7 +55,7 @@ class World:
     def letter(self, about: Record, reason: Reason, **fields: Any) -> None:
         """Put the dead letter of a record into the topic; ``fields`` of it are something else."""
         said = dead_letter(
-            replace(about, **fields),
+            about._replace(**fields),
             Rejected(reason, "as the test says"),
             group=SETTINGS.kafka.group_id,
             failed_at=datetime(2026, 3, 4, 11, tzinfo=UTC),
@@ -65,7 +64,7 @@ class World:
         )
         letter = self.logs.publish(LETTERS, said.key, said.value)
         place = TopicPartition(LETTERS, letter.partition)
-        self.logs.records[place][-1] = replace(letter, headers=said.headers)
+        self.logs.records[place][-1] = letter._replace(headers=said.headers)
 
     async def explain(self, session_id: str, **selection: Any) -> Explanation:
         with closing(sqlite3.connect(":memory:", isolation_level=None)) as database:
@@ -174,7 +173,7 @@ async def test_letters_that_were_sent_back_are_told_with_the_record_they_became(
         world.letter(one, Reason.UNSUPPORTED_TYPE)
     back = world.logs.publish(EVENTS, key, failed[1].value)
     came = (("dlq-attempt", b"1"), (REDRIVE_TIMESTAMP, str(failed[1].timestamp_ms).encode()))
-    world.logs.records[TopicPartition(EVENTS, 1)][-1] = replace(back, headers=came)
+    world.logs.records[TopicPartition(EVENTS, 1)][-1] = back._replace(headers=came)
     found = await world.explain(session_id)
     told = {info.origin: _sent_back(found, letter, info) for letter, info in found.letters}
     assert told[failed[0].position] is None

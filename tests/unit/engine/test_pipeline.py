@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -206,7 +205,7 @@ async def test_large_dead_letters_go_in_smaller_portions() -> None:
 async def test_dead_letters_with_heavy_headers_go_in_smaller_portions() -> None:
     engine = Engine()
     heavy = (("h", bytes(DEAD_LETTER_CHUNK_BYTES // 2)),)
-    one = batch([replace(bad, headers=heavy) for bad in records(P0, 0, 3, value=BAD)])
+    one = batch([bad._replace(headers=heavy) for bad in records(P0, 0, 3, value=BAD)])
     await engine.pipeline.process(one)
     assert len(engine.letters.sent) == 3
     assert engine.letters.attempts == 3

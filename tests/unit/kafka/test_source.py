@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 
@@ -458,7 +457,7 @@ async def test_one_record_is_handed_out_however_large_it_is() -> None:
 async def test_headers_count_for_what_a_batch_may_have() -> None:
     setting = Setting(max_batch_bytes=1000)
     client = await setting.reading(P0)
-    heavy = [replace(one, headers=(("h", b"x" * 400),)) for one in records(P0, 10, 11, 12)]
+    heavy = [one._replace(headers=(("h", b"x" * 400),)) for one in records(P0, 10, 11, 12)]
     client.fetches.append({P0: heavy})
     assert (await setting.source.poll([P0], 100, 0.1)).records == {P0: heavy[:1]}
     assert client.sought == [(P0, 11)]

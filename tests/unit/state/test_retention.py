@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -26,7 +25,7 @@ def stamped(instant: datetime) -> Record:
 
 def redriven(instant: datetime) -> Record:
     first = str(stamped(instant).timestamp_ms).encode()
-    return replace(record(timestamp_ms=STAMPED_MS), headers=((REDRIVE_TIMESTAMP, first),))
+    return record(timestamp_ms=STAMPED_MS)._replace(headers=((REDRIVE_TIMESTAMP, first),))
 
 
 def test_what_a_record_writes_expires_by_its_timestamp() -> None:
@@ -80,7 +79,7 @@ def test_a_record_is_not_as_old_as_its_topic_would_have_deleted_it() -> None:
     older = stamped(now - TOPIC_KEEPS - MS)
     assert not BOUNDED.lifetime(oldest, now).doubtful
     assert BOUNDED.lifetime(older, now) == DOUBTFUL
-    assert BOUNDED.lifetime(replace(older, topic="another"), now).expire_at is not None
+    assert BOUNDED.lifetime(older._replace(topic="another"), now).expire_at is not None
 
 
 @pytest.mark.reliability("F50")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import AsyncGenerator, Collection, Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -64,7 +63,7 @@ class Case:
         logs.begins[place] = expired
         logs.records[place] = [
             *[record(None, offset) for offset in range(expired)],
-            *[replace(one, offset=expired + number) for number, one in enumerate(letters)],
+            *[one._replace(offset=expired + number) for number, one in enumerate(letters)],
         ]
         await self.letters.load(logs.reader, LETTERS)
 

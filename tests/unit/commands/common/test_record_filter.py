@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import replace
 
 import pytest
 
@@ -95,7 +94,7 @@ def test_session_and_type_must_both_fit() -> None:
 def test_a_time_s_records_are_found_wherever_they_stand_and_the_others_counted() -> None:
     stamps = [1, 5, 900, 6, 2, 7, -1, 10]
     filtered = MessageFilter(["sitzung-ü"], bounds=Bounds(from_ms=5, to_ms=10))
-    records = [replace(record(event("sitzung-ü")), timestamp_ms=stamp) for stamp in stamps]
+    records = [record(event("sitzung-ü"))._replace(timestamp_ms=stamp) for stamp in stamps]
     assert [one.timestamp_ms for one in records if filtered.matches(one)] == [5, 6, 7]
     assert filtered.outside == 5
-    assert not filtered.matches(replace(record(event("other")), timestamp_ms=6))
+    assert not filtered.matches(record(event("other"))._replace(timestamp_ms=6))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -135,7 +134,7 @@ def test_unreadable_letters_at_one_place_of_a_topic_made_anew_are_two() -> None:
     )
     assert read_dead_letter(old).failure_key != read_dead_letter(new).failure_key
     assert read_dead_letter(old).failure_key == read_dead_letter(old).failure_key
-    stamped = replace(old, timestamp_ms=NOW_MS + 1)
+    stamped = old._replace(timestamp_ms=NOW_MS + 1)
     assert read_dead_letter(stamped).failure_key != read_dead_letter(old).failure_key
 
 
