@@ -79,7 +79,7 @@ def mode_of(headers: Headers) -> Mode:
         elif name == _CONTENT_TYPE and value is not None:
             # Compared without case and parameters. A content-type may well stand twice.
             media_types.add(value.partition(b";")[0].strip().lower())
-    if any(media_type.startswith(_CLOUD_EVENTS) for media_type in media_types):
+    if media_types and any(one.startswith(_CLOUD_EVENTS) for one in media_types):
         return Mode.STRUCTURED if media_types == {_STRUCTURED_JSON} else Mode.UNREADABLE
     return Mode.BINARY if attributes else Mode.BARE
 

@@ -5,11 +5,10 @@ Nothing here raises on any input: what a record holds decides over this record a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final, assert_never
-
-from pydantic import ValidationError
+from datetime import datetime
+from typing import Any, Final, NamedTuple, assert_never
 
 from consumer.contract.cloudevents import (
     SPECVERSION,
@@ -31,6 +30,12 @@ from consumer.contract.messages import (
     SessionCompleted,
     SessionCreated,
     SessionFailed,
+    count_problem,
+    event_type_problem,
+    identifier_problem,
+    language_problem,
+    object_problem,
+    reason_problem,
 )
 from consumer.contract.record import Record
 from consumer.contract.rejection import KeyPolicy, Reason, Rejected
@@ -41,8 +46,7 @@ MAX_VALUE_BYTES: Final = 32 * 1024 * 1024
 take, since a text takes up to that in JSON where its letters are escaped or Base64."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
+class Decoded(NamedTuple):
     """A message that is right in itself. ``key_mismatch``: the key is not its sessionId."""
 
     message: Message
@@ -88,26 +92,11 @@ class _RefusedError(Exception):
         self.detail = detail
 
 
-@dataclass(frozen=True, slots=True)
-class _Shape:
-    """How a kind is read: its model, and which of its fields falls back on the record's time."""
-
-    model: type[Message]
-    time_field: str
-
-
-_SHAPES: Final = {
-    MessageKind.SESSION_CREATED: _Shape(SessionCreated, "startedAt"),
-    MessageKind.SESSION_COMPLETED: _Shape(SessionCompleted, "endedAt"),
-    MessageKind.SESSION_FAILED: _Shape(SessionFailed, "endedAt"),
-    MessageKind.EVENT_RECORDED: _Shape(EventRecorded, "timestamp"),
-}
 _KINDS: Final = {kind.value: kind for kind in MessageKind}
 _EVENT_TYPES: Final = {event_type.value: event_type for event_type in EventType}
 
 
-@dataclass(frozen=True, slots=True)
-class _Opened:
+class _Opened(NamedTuple):
     """A message out of its wrapping. ``fields`` is its own: what is read may be put back."""
 
     type: object
@@ -159,10 +148,10 @@ def _message(opened: _Opened, record: Record) -> Message:
         problems.extend(_problems_of_event(opened.event))
     if kind is None or opened.fields is None:
         raise _RefusedError(Reason.INVALID, "; ".join(problems))
-    shape = _SHAPES[kind]
-    _complete(fields, kind, opened.event)
-    _read_time(fields, shape.time_field, opened.event, record, problems)
-    return _validated(shape.model, fields, opened.event, problems)
+    message = _Fields(opened, record, problems).message(kind)
+    if problems:
+        raise _RefusedError(Reason.INVALID, "; ".join(problems))
+    return message
 
 
 def _kind(opened: _Opened) -> tuple[MessageKind | None, int | None]:
@@ -203,71 +192,80 @@ def _problems_of_event(event: CloudEvent) -> Iterable[str]:
         yield "data: missing" if event.data is None else "data: must be an object"
 
 
-def _complete(fields: dict[str, Any], kind: MessageKind, event: CloudEvent | None) -> None:
-    """Put in what has a substitute where it is absent; null is absent."""
-    if kind is MessageKind.SESSION_CREATED and fields.get("metadata") is None:
-        fields["metadata"] = {}
-    if kind is MessageKind.EVENT_RECORDED and event is not None and fields.get("eventId") is None:
-        fields["eventId"] = event.id
+class _Fields:
+    """The fields of one message. What is wrong with them is added to ``problems``."""
 
+    def __init__(self, opened: _Opened, record: Record, problems: list[str]) -> None:
+        self._fields = opened.fields or {}
+        self._event = opened.event
+        self._record = record
+        self._problems = problems
 
-def _read_time(
-    fields: dict[str, Any],
-    name: str,
-    event: CloudEvent | None,
-    record: Record,
-    problems: list[str],
-) -> None:
-    """Put an instant in the place of the message's time, or of the one it does not have."""
-    source, written = name, fields.get(name)
-    if written is None and event is not None and event.time is not None:
-        source, written = "time", event.time
-    if written is None:
-        instant = record_time(record)
-        problem = "missing, and the record has no usable timestamp"
-    else:
-        instant = parse_time(written) if isinstance(written, str) else None
-        problem = "must be a time of RFC 3339 with seconds and zone, in years 1 to 9999"
-    if instant is None:
-        problems.append(f"{source}: {problem}")
-    # A stand-in, so that the other fields are looked at too.
-    fields[name] = instant or EPOCH
-    fields["time_defaulted"] = written is None
+    def message(self, kind: MessageKind) -> Message:
+        """Return the message, which holds anything where there are problems."""
+        match kind:
+            case MessageKind.SESSION_CREATED:
+                started_at, defaulted = self._time("startedAt")
+                session_id = self._session_id()
+                language = self._checked("language", language_problem)
+                if self._fields.get("metadata") is None:
+                    self._fields["metadata"] = {}
+                metadata = self._checked("metadata", object_problem)
+                return SessionCreated(session_id, language, metadata, started_at, defaulted)
+            case MessageKind.SESSION_COMPLETED:
+                ended_at, defaulted = self._time("endedAt")
+                session_id = self._session_id()
+                count = self._checked("eventCount", count_problem, optional=True)
+                return SessionCompleted(session_id, count, ended_at, defaulted)
+            case MessageKind.SESSION_FAILED:
+                ended_at, defaulted = self._time("endedAt")
+                session_id = self._session_id()
+                reason = self._checked("reason", reason_problem, optional=True)
+                return SessionFailed(session_id, reason, ended_at, defaulted)
+            case MessageKind.EVENT_RECORDED:
+                return self._recorded()
+            case _:
+                assert_never(kind)
 
+    def _recorded(self) -> EventRecorded:
+        timestamp, defaulted = self._time("timestamp")
+        session_id = self._session_id()
+        if self._event is not None and self._fields.get("eventId") is None:
+            self._fields["eventId"] = self._event.id
+        event_id = self._checked("eventId", identifier_problem)
+        event_type = self._checked("eventType", event_type_problem)
+        payload = self._checked("payload", object_problem)
+        return EventRecorded(session_id, event_id, event_type, payload, timestamp, defaulted)
 
-def _validated(
-    model: type[Message], fields: dict[str, Any], event: CloudEvent | None, problems: list[str]
-) -> Message:
-    try:
-        message = model.model_validate(fields, by_alias=True, by_name=False)
-    except ValidationError as error:
-        problems.extend(_problems_of_fields(error))
-    else:
-        if event is not None and event.subject is not None and event.subject != message.session_id:
-            problems.append("subject: must equal sessionId")
-        if not problems:
-            return message
-    raise _RefusedError(Reason.INVALID, "; ".join(problems))
+    def _session_id(self) -> str:
+        session_id: str = self._checked("sessionId", identifier_problem)
+        subject = None if self._event is None else self._event.subject
+        if subject is not None and subject != session_id:
+            self._problems.append("subject: must equal sessionId")
+        return session_id
 
+    def _checked(
+        self, name: str, problem_of: Callable[[object], str | None], *, optional: bool = False
+    ) -> Any:  # noqa: ANN401 -- of the type that ``problem_of`` lets pass
+        value = self._fields.get(name)
+        present = optional or name in self._fields
+        problem = problem_of(value) if present else "missing"
+        if problem is not None:
+            self._problems.append(f"{name}: {problem}")
+        return value
 
-_IN_OUR_WORDS: Final = {
-    "enum": "must be text",
-    "greater_than_equal": "must not be negative",
-    "int_type": "must be an integer",
-    "is_instance_of": "must be an object",
-    "missing": "missing",
-    "string_pattern_mismatch": "must not contain NUL",
-    "string_too_long": "too long",
-    "string_too_short": "must not be empty",
-    "string_type": "must be text",
-    "string_unicode": "must not contain an unpaired surrogate",
-}
-
-
-def _problems_of_fields(error: ValidationError) -> Iterable[str]:
-    """Name each wrong field; what stood in it is never part of an error's text."""
-    for found in error.errors(include_url=False, include_context=False, include_input=False):
-        if found["loc"][0] == "eventType" and found["type"] != "missing":
-            yield "eventType: must be text"
-            continue
-        yield f"{found['loc'][0]}: {_IN_OUR_WORDS.get(found['type'], found['msg'])}"
+    def _time(self, name: str) -> tuple[datetime, bool]:
+        """Return the message's time, or the one of its record, and whether it is that."""
+        source, written = name, self._fields.get(name)
+        if written is None and self._event is not None and self._event.time is not None:
+            source, written = "time", self._event.time
+        if written is None:
+            instant = record_time(self._record)
+            problem = "missing, and the record has no usable timestamp"
+        else:
+            instant = parse_time(written) if isinstance(written, str) else None
+            problem = "must be a time of RFC 3339 with seconds and zone, in years 1 to 9999"
+        if instant is None:
+            self._problems.append(f"{source}: {problem}")
+        # A stand-in, so that the other fields are looked at too.
+        return instant or EPOCH, written is None

@@ -55,6 +55,9 @@ _A_STRING: Final = b"s"
 
 _AT_ONCE: Final = 1024 * 1024
 
+MAX_QUICK_BYTES: Final = MAX_DOCUMENT_BYTES // _FRAME_BYTES
+"""What is no larger cannot have more parts than a document can hold."""
+
 _AS_DIGITS: Final = bytes.maketrans(b"123456789+-.eE", b"0" * 14)
 _LONG_NUMBER: Final = b"0" * (MAX_FRACTION_CHARACTERS + 1)
 _SAMPLE: Final = 100
@@ -83,7 +86,8 @@ def parse_object(data: bytes) -> dict[str, Any]:
 def parse_quickly(data: bytes) -> object:
     """Return the JSON value that ``data`` is, as ``parse_object`` would, by the fastest parser.
 
-    Raises ``ValueError``, which says nothing: it refuses unpaired surrogates and long numbers.
+    For up to ``MAX_QUICK_BYTES``. Raises ``ValueError``, which says nothing: it refuses unpaired
+    surrogates and long numbers, too.
     """
     if len(data) > MAX_FRACTION_CHARACTERS and _may_hold_long_number(data):
         raise ValueError("a number too long to be read without looking")
@@ -135,10 +139,7 @@ _LENIENT: Final = JSONDecoder(
 
 def _has_too_many_parts(data: bytes) -> bool:
     """Tell, at memory speed, whether the parts alone would take more than a document may."""
-    return (
-        len(data) * _FRAME_BYTES > MAX_DOCUMENT_BYTES
-        and least_bson_bytes(data) > MAX_DOCUMENT_BYTES
-    )
+    return len(data) > MAX_QUICK_BYTES and least_bson_bytes(data) > MAX_DOCUMENT_BYTES
 
 
 def least_bson_bytes(data: bytes) -> int:

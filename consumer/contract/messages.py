@@ -1,13 +1,11 @@
-"""The kinds of message, schema version 1, as strict immutable values."""
+"""The kinds of message, schema version 1, and what their fields may hold."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any
-
-from pydantic import BaseModel, ConfigDict, Field, InstanceOf, PlainValidator
-from pydantic_core import PydanticCustomError
+from typing import Any
 
 SCHEMA_VERSION = 1
 MAX_ID_CODE_POINTS = 256
@@ -31,81 +29,99 @@ class EventType(StrEnum):
     SYSTEM = "system"
 
 
-Identifier = Annotated[
-    str, Field(min_length=1, max_length=MAX_ID_CODE_POINTS, pattern=r"^[^\x00]*$")
-]
-"""Stored verbatim. Pydantic's text has no unpaired surrogates; index keys can hold no NUL."""
+@dataclass(frozen=True, slots=True)
+class SessionCreated:
+    """A session begins. ``time_defaulted``, as in all kinds: the message had no time of its own."""
 
-
-def _free_text(value: object) -> str:
-    if not isinstance(value, str):
-        raise PydanticCustomError("free_text", "must be text")
-    return value
-
-
-def _language(value: object) -> str:
-    text = _free_text(value)
-    if not 1 <= len(text) <= MAX_LANGUAGE_CODE_POINTS:
-        raise PydanticCustomError(
-            "language", f"must have 1 to {MAX_LANGUAGE_CODE_POINTS} characters"
-        )
-    return text
-
-
-# In these, what text cannot be in BSON makes the message unstorable rather than invalid,
-# so it has to get past pydantic's own notion of text.
-FreeText = Annotated[str, PlainValidator(_free_text)]
-Language = Annotated[str, PlainValidator(_language)]
-
-JsonObject = InstanceOf[dict[str, Any]]
-"""Any JSON object, not looked into: neither its names nor its values are the contract's."""
-
-
-class _Kind(BaseModel):
-    """What all kinds share. ``time_defaulted``: the time is the record's, the message had none."""
-
-    model_config = ConfigDict(
-        strict=True,
-        frozen=True,
-        extra="ignore",
-        hide_input_in_errors=True,
-        validate_by_alias=True,
-        validate_by_name=True,
-    )
-
-    session_id: Identifier = Field(alias="sessionId")
+    session_id: str
+    language: str
+    metadata: dict[str, Any]
+    started_at: datetime
     time_defaulted: bool
 
 
-class SessionCreated(_Kind):
-    """A session begins."""
-
-    language: Language
-    started_at: datetime = Field(alias="startedAt")
-    metadata: JsonObject
-
-
-class SessionCompleted(_Kind):
+@dataclass(frozen=True, slots=True)
+class SessionCompleted:
     """A session ends well. ``event_count``: how many events its producer says it has."""
 
-    ended_at: datetime = Field(alias="endedAt")
-    event_count: Annotated[int, Field(ge=0)] | None = Field(default=None, alias="eventCount")
+    session_id: str
+    event_count: int | None
+    ended_at: datetime
+    time_defaulted: bool
 
 
-class SessionFailed(_Kind):
+@dataclass(frozen=True, slots=True)
+class SessionFailed:
     """A session ends badly."""
 
-    ended_at: datetime = Field(alias="endedAt")
-    reason: FreeText | None = None
+    session_id: str
+    reason: str | None
+    ended_at: datetime
+    time_defaulted: bool
 
 
-class EventRecorded(_Kind):
-    """Something was said, or happened, in a session."""
+@dataclass(frozen=True, slots=True)
+class EventRecorded:
+    """Something was said, or happened, in a session. Its payload is not looked into."""
 
-    event_id: Identifier = Field(alias="eventId")
-    event_type: EventType = Field(alias="eventType")
-    payload: JsonObject
+    session_id: str
+    event_id: str
+    event_type: EventType
+    payload: dict[str, Any]
     timestamp: datetime
+    time_defaulted: bool
 
 
 Message = SessionCreated | SessionCompleted | SessionFailed | EventRecorded
+
+
+# Each of these says what is wrong with a value that JSON can hold, None where nothing is.
+# Text that BSON cannot hold makes a message unstorable rather than invalid, but for ids.
+
+
+def identifier_problem(value: object) -> str | None:
+    """Look at an id, which is stored verbatim. Index keys can hold no NUL."""
+    if not isinstance(value, str):
+        return "must be text"
+    if not 1 <= len(value) <= MAX_ID_CODE_POINTS:
+        return "too long" if value else "must not be empty"
+    if "\0" in value:
+        return "must not contain NUL"
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return "must not contain an unpaired surrogate"
+    return None
+
+
+def language_problem(value: object) -> str | None:
+    """Look at a language: short free text."""
+    if not isinstance(value, str):
+        return "must be text"
+    if not 1 <= len(value) <= MAX_LANGUAGE_CODE_POINTS:
+        return f"must have 1 to {MAX_LANGUAGE_CODE_POINTS} characters"
+    return None
+
+
+def object_problem(value: object) -> str | None:
+    """Look at a payload or metadata: neither its names nor its values are the contract's."""
+    return None if isinstance(value, dict) else "must be an object"
+
+
+def count_problem(value: object) -> str | None:
+    """Look at a number of events, which may be absent."""
+    if value is None:
+        return None
+    if type(value) is not int:
+        return "must be an integer"
+    return "must not be negative" if value < 0 else None
+
+
+def reason_problem(value: object) -> str | None:
+    """Look at the reason of a failure, which may be absent."""
+    return None if value is None or isinstance(value, str) else "must be text"
+
+
+def event_type_problem(value: object) -> str | None:
+    """Look at what has been recognised as an event's type, or could not be."""
+    return None if isinstance(value, EventType) else "must be text"

@@ -22,6 +22,10 @@ _FORM: Final = re.compile(
     rf"(?:[Zz]|[+-]{_TIME_OF_DAY})"
 )
 
+_USUAL_FORM: Final = re.compile(
+    rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T{_TIME_OF_DAY}:[0-5][0-9](?:\.[0-9]{{3}})?Z"
+)
+
 _LAST_DAY_OF_YEAR_0: Final = "0000-12-31"
 _FIRST_DAY_OF_YEAR_1: Final = "0001-01-01"
 
@@ -32,6 +36,11 @@ def parse_time(text: str) -> datetime | None:
     Digits beyond milliseconds are dropped, not rounded. Seconds and zone are required;
     digits are ASCII; there is no leap second and no hour 24.
     """
+    if _USUAL_FORM.fullmatch(text):
+        try:
+            return datetime.fromisoformat(text)
+        except ValueError:
+            return None
     if _FORM.fullmatch(text) is None:
         return None
     if text.endswith("z"):

@@ -27,8 +27,9 @@ from consumer.ports import (
     Store,
     WriteBatch,
 )
+from consumer.state.fast_path import plan_event_quickly
 from consumer.state.outcomes import NO_MARK, Mark, Outcome, Result
-from consumer.state.retention import FOR_EVER, Retention
+from consumer.state.retention import FOR_EVER, Lifetime, Retention
 from consumer.state.writes import Write, plan
 
 T = TypeVar("T")
@@ -74,6 +75,13 @@ class RecordPlanner:
 
     def __call__(self, record: Record) -> tuple[Write | Result, Mark]:
         """See ``Planner``."""
+        lifetime = FOR_EVER
+        if self.retention is not None:
+            lifetime = self.retention.lifetime(record, self.now())
+        if not (lifetime.over or lifetime.doubtful):
+            write = plan_event_quickly(record, lifetime.expire_at, self.max_value_bytes)
+            if write is not None:
+                return write, NO_MARK
         decoded = decode(record, self.key_policy, self.max_value_bytes)
         match decoded:
             case Rejected():
@@ -81,23 +89,21 @@ class RecordPlanner:
             case Tombstone():
                 return Result(Outcome.SKIPPED), NO_MARK
             case Decoded():
-                return self._planned(decoded, record)
+                return _planned(decoded, record, lifetime)
             case _:
                 assert_never(decoded)
 
-    def _planned(self, decoded: Decoded, record: Record) -> tuple[Write | Result, Mark]:
-        marks = Mark.KEY_MISMATCH if decoded.key_mismatch else NO_MARK
-        lifetime = FOR_EVER
-        if self.retention is not None:
-            lifetime = self.retention.lifetime(record, self.now())
-        if lifetime.over:
-            return Result(Outcome.SKIPPED), marks | Mark.EXPIRED
-        if lifetime.doubtful:
-            marks |= Mark.DOUBTFUL_TIMESTAMP
-        planned = plan(decoded.message, record, lifetime.expire_at)
-        if isinstance(planned, Rejected):
-            return Result(Outcome.DEAD_LETTERED, planned), marks
-        return planned, marks
+
+def _planned(decoded: Decoded, record: Record, lifetime: Lifetime) -> tuple[Write | Result, Mark]:
+    marks = Mark.KEY_MISMATCH if decoded.key_mismatch else NO_MARK
+    if lifetime.over:
+        return Result(Outcome.SKIPPED), marks | Mark.EXPIRED
+    if lifetime.doubtful:
+        marks |= Mark.DOUBTFUL_TIMESTAMP
+    planned = plan(decoded.message, record, lifetime.expire_at)
+    if isinstance(planned, Rejected):
+        return Result(Outcome.DEAD_LETTERED, planned), marks
+    return planned, marks
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ _SHALLOW_BYTES = MAX_LEVELS * _LEVEL_BYTES
 
 _OBJECT, _ARRAY = b"\x03", b"\x04"
 
-_POSITIVE, _NEGATIVE = b"\x7f", b"\xff"
+_POSITIVE, _NEGATIVE = 0x7F, 0xFF
 
 _NOT_FINITE = (b"\xf0\x7f", b"\xf8\x7f", b"\xf0\xff", b"\xf8\xff")
 """How the encodings of the infinities and of NaN end. No UTF-8 text holds these pairs."""

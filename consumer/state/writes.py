@@ -143,54 +143,60 @@ def plan(message: Message, record: Record, expire_at: datetime | None = None) ->
     The same record always writes the same bytes, but for ``expire_at`` where its timestamp was in
     doubt at first.
     """
+    origin = origin_fields(record, defaulted=message.time_defaulted)
     match message:
         case EventRecorded():
-            return _event(message, record, expire_at)
-        case SessionCreated():
-            return _create(message, record, expire_at)
-        case SessionCompleted():
-            return _end(
-                message,
-                SessionStatus.COMPLETED,
-                ("eventCount", message.event_count),
-                record,
+            return event_write(
+                message.session_id,
+                message.event_id,
+                message.event_type.value,
+                message.payload,
+                message.timestamp,
+                origin,
                 expire_at,
             )
-        case SessionFailed():
-            return _end(
-                message, SessionStatus.FAILED, ("reason", message.reason), record, expire_at
-            )
+        case SessionCreated():
+            return _create(message, record, origin, expire_at)
+        case SessionCompleted() | SessionFailed():
+            return _end(message, record, origin, expire_at)
         case _:
             assert_never(message)
 
 
-def _event(
-    message: EventRecorded, record: Record, expire_at: datetime | None
+def event_write(
+    session_id: str,
+    event_id: str,
+    event_type: str,
+    payload: dict[str, Any],
+    timestamp: datetime,
+    origin: dict[str, Any],
+    expire_at: datetime | None,
 ) -> EventWrite | Rejected:
+    """Return the write of an event, or why it cannot be stored."""
     document = {
-        "sessionId": message.session_id,
-        "eventId": message.event_id,
-        "type": message.event_type.value,
-        "payload": message.payload,
-        "timestamp": message.timestamp,
-        "from": _origin(record, defaulted=message.time_defaulted),
+        "sessionId": session_id,
+        "eventId": event_id,
+        "type": event_type,
+        "payload": payload,
+        "timestamp": timestamp,
+        "from": origin,
     }
     if expire_at is not None:
         document["expireAt"] = expire_at
     encoded = encode(document, ("payload",), MAX_EVENT_BYTES)
     if isinstance(encoded, Rejected):
         return encoded
-    return EventWrite(message.session_id, message.event_id, encoded, expire_at)
+    return EventWrite(session_id, event_id, encoded, expire_at)
 
 
 def _create(
-    message: SessionCreated, record: Record, expire_at: datetime | None
+    message: SessionCreated, record: Record, origin: dict[str, Any], expire_at: datetime | None
 ) -> CreateWrite | Rejected:
     fields = {
         "language": message.language,
         "metadata": message.metadata,
         "startedAt": message.started_at,
-        "createdFrom": _origin(record, defaulted=message.time_defaulted),
+        "createdFrom": origin,
     }
     encoded = encode(fields, ("language", "metadata"), MAX_CREATE_BYTES)
     if isinstance(encoded, Rejected):
@@ -200,17 +206,21 @@ def _create(
 
 def _end(
     message: SessionCompleted | SessionFailed,
-    status: SessionStatus,
-    lesser: tuple[str, int | str | None],
     record: Record,
+    origin: dict[str, Any],
     expire_at: datetime | None,
 ) -> EndWrite | Rejected:
+    name: str
+    value: int | str | None
+    if isinstance(message, SessionCompleted):
+        status, name, value = SessionStatus.COMPLETED, "eventCount", message.event_count
+    else:
+        status, name, value = SessionStatus.FAILED, "reason", message.reason
     fields: dict[str, Any] = {
         "status": status.value,
         "endedAt": message.ended_at,
-        "endedFrom": _origin(record, defaulted=message.time_defaulted),
+        "endedFrom": origin,
     }
-    name, value = lesser
     if value is not None:
         fields[name] = value
     encoded = encode(fields, (name,), MAX_END_BYTES)
@@ -219,7 +229,7 @@ def _end(
     return EndWrite(message.session_id, record.position, raw_document(encoded), status, expire_at)
 
 
-def _origin(record: Record, *, defaulted: bool) -> dict[str, Any]:
+def origin_fields(record: Record, *, defaulted: bool) -> dict[str, Any]:
     """Return where a content came from; ``defaulted``: its time is the record's."""
     origin: dict[str, Any] = {
         "topic": record.topic,

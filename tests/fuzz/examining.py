@@ -21,12 +21,13 @@ from consumer.contract.dead_letter import (
     origin_of,
     serialized_size,
 )
-from consumer.contract.decode import Tombstone, decode
+from consumer.contract.decode import MAX_VALUE_BYTES, Decoded, Tombstone, decode
 from consumer.contract.record import Headers, Record
 from consumer.contract.rejection import KeyPolicy, Reason, Rejected
 from consumer.contract.times import parse_time
 from consumer.state.bson_compare import RAW
 from consumer.state.duplicates import REDELIVERED, classify_duplicate
+from consumer.state.fast_path import plan_event_quickly
 from consumer.state.retention import FOR_EVER, Retention
 from consumer.state.writes import Write, plan
 
@@ -112,6 +113,7 @@ def examine(one: Input) -> str:
         assert again[1] is not None
         assert again[1].content.raw == write.content.raw, "the same record writes other bytes"
         _check_write(write)
+    _check_fast_path(one)
     if rejected is not None:
         assert CANARY not in rejected.detail, "a detail quotes a value"
     _check_letter(one, letter, rejected)
@@ -123,6 +125,17 @@ def _check_write(write: Write) -> None:
     assert classify_duplicate(write, write.content) is REDELIVERED, (
         "what is stored is not known again"
     )
+
+
+def _check_fast_path(one: Input) -> None:
+    """Hold the fast way to the slow one; where the planner would not take it, too."""
+    expire_at = FAILED_AT if one.expires else None
+    planned = plan_event_quickly(one.record, expire_at, MAX_VALUE_BYTES)
+    if planned is not None:
+        found = decode(one.record, KeyPolicy.DEAD_LETTER)
+        assert isinstance(found, Decoded), "the fast way takes what the slow way refuses"
+        slow = plan(found.message, one.record, expire_at)
+        assert planned == slow, "the fast way and the slow way make different writes"
 
 
 def _check_letter(one: Input, letter: DeadLetter, rejected: Rejected | None) -> None:

@@ -7,6 +7,7 @@ from tests.mutants.mutant import Mutant
 _CONTRACT = "tests/unit/contract/"
 _STORABLE = "tests/unit/state/test_bson_limits.py::"
 _INPUT = "tests/faults/input/test_bad_input.py::"
+_FAST_PATH = ("tests/unit/state/test_fast_path.py::test_what_is_not_in_order_goes_the_slow_way",)
 
 MUTANTS = (
     Mutant(
@@ -51,7 +52,7 @@ MUTANTS = (
     Mutant(
         "what is skipped for its age looks like a tombstone",
         "F50",
-        "RecordPlanner._planned",
+        "pipeline._planned",
         "return Result(Outcome.SKIPPED), marks | Mark.EXPIRED",
         "return Result(Outcome.SKIPPED), marks",
         ("tests/unit/engine/test_pipeline.py::test_a_record_older_than_what_is_kept_is_skipped",),
@@ -108,8 +109,8 @@ MUTANTS = (
     Mutant(
         "the time is taken from the clock",
         "B15 B22 F2",
-        "_read_time",
-        "instant = record_time(record)",
+        "_Fields._time",
+        "instant = record_time(self._record)",
         """instant = __import__("consumer.contract.times").contract.times.time_from_ms(
     __import__("time").time_ns() // 1_000_000
 )""",
@@ -123,7 +124,7 @@ MUTANTS = (
     Mutant(
         "a time that cannot be read is replaced",
         "B15",
-        "_read_time",
+        "_Fields._time",
         "instant = parse_time(written) if isinstance(written, str) else None",
         "instant = (parse_time(written) if isinstance(written, str) else None) or EPOCH",
         (
@@ -145,9 +146,9 @@ MUTANTS = (
     Mutant(
         "types are coerced",
         "B11 B14",
-        "_Kind.model_config",
-        "strict=True,",
-        "strict=False,",
+        "count_problem",
+        "if type(value) is not int:",
+        "if not isinstance(value, int):",
         (_CONTRACT + "test_decode_fields.py::test_a_count_is_nothing_else",),
         "a value would be stored that nobody sent",
     ),
@@ -271,5 +272,78 @@ MUTANTS = (
             _INPUT + "test_a_key_that_differs_is_applied_or_dead_lettered_as_the_policy_says",
         ),
         "who keys wrongly loses the order within a session, and would never hear of it",
+    ),
+    Mutant(
+        "the fast way takes a payload of any type",
+        "B14",
+        "plan_event_quickly",
+        "or not isinstance(payload, dict)",
+        "or payload is None",
+        _FAST_PATH,
+        "a value would be stored that the contract refuses",
+    ),
+    Mutant(
+        "the fast way takes true for a version",
+        "B14",
+        "plan_event_quickly",
+        "(type(version) is int and version == SCHEMA_VERSION)",
+        "version == SCHEMA_VERSION",
+        _FAST_PATH,
+        "to Python true is 1",
+    ),
+    Mutant(
+        "the fast way asks for no key",
+        "B2",
+        "plan_event_quickly",
+        "or key != session_id.encode()",
+        "or False",
+        (
+            *_FAST_PATH,
+            "tests/unit/engine/test_pipeline.py::test_another_key_is_counted_or_refused",
+        ),
+        "records that the policy refuses would be applied, and none of them counted",
+    ),
+    Mutant(
+        "the fast way keeps every event for ever",
+        "F50",
+        "plan_event_quickly",
+        "payload, timestamp, origin, expire_at)",
+        "payload, timestamp, origin, None)",
+        (
+            "tests/unit/state/test_fast_path.py::test_an_ordinary_event_is_planned_fast_and_as_slowly",
+        ),
+        "documents would outlive what the settings promise",
+    ),
+    Mutant(
+        "the fast way does not say that a time is the record's",
+        "B15 B22",
+        "plan_event_quickly",
+        "defaulted=written is None",
+        "defaulted=False",
+        (
+            "tests/unit/state/test_fast_path.py::test_an_ordinary_event_is_planned_fast_and_as_slowly",
+        ),
+        "a relayed copy without a time of its own would be a conflict",
+    ),
+    Mutant(
+        "the fast way reads a value of any size",
+        "F71",
+        "plan_event_quickly",
+        "or len(value) > max_value_bytes",
+        "or False",
+        (
+            "tests/unit/state/test_fast_path.py::"
+            "test_a_value_larger_than_may_be_read_goes_the_slow_way",
+        ),
+        "the setting would bound nothing",
+    ),
+    Mutant(
+        "the fast way takes a CloudEvent of a later version",
+        "B14",
+        "_cloud_event_fields",
+        "or version not in (None, SCHEMA_VERSION)",
+        "or False",
+        _FAST_PATH,
+        "a message of another schema would be guessed at",
     ),
 )

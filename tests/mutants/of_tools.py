@@ -232,9 +232,9 @@ draft.unlink(missing_ok=True)""",
     Mutant(
         "an id of CloudEvents counts for more than the data's own eventId",
         "F89",
-        "decode._complete",
-        'event is not None and fields.get("eventId") is None:',
-        "event is not None:",
+        "_Fields._recorded",
+        'self._event is not None and self._fields.get("eventId") is None:',
+        "self._event is not None:",
         (
             "tests/unit/state/test_duplicates.py::"
             "test_an_event_id_in_the_data_tells_two_sources_with_one_id_apart",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 from random import Random
 from typing import cast
 
@@ -422,7 +421,7 @@ async def test_a_batch_is_bounded_in_bytes_and_has_one_record_at_least() -> None
 @pytest.mark.reliability("F70")
 async def test_headers_count_for_what_is_read_at_once() -> None:
     client = FakeClient({P0: range(5)})
-    client.log[P0] = [replace(one, headers=(("h", b"x" * 4_000),)) for one in client.log[P0]]
+    client.log[P0] = [one._replace(headers=(("h", b"x" * 4_000),)) for one in client.log[P0]]
     reading = Reading(client, OffsetRange(P0, 0, 5), max_batch_bytes=10_000)
     await reading.begin()
     assert await reading.poll() == {0: [0, 1]}

@@ -1,0 +1,148 @@
+"""The fast way of an event: which records it takes, and that the slow way would say the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from consumer.contract.decode import MAX_VALUE_BYTES, Decoded, decode
+from consumer.contract.record import Headers, Record
+from consumer.contract.rejection import KeyPolicy
+from consumer.contract.times import REDRIVE_TIMESTAMP
+from consumer.state.fast_path import plan_event_quickly
+from consumer.state.writes import EventWrite, plan
+from tests.unit.contract.builders import (
+    DATA,
+    EVENT,
+    binary,
+    record,
+    structured,
+    without,
+)
+from tests.unit.contract.test_decode_properties import headers, records, values
+
+EXPIRY = datetime(2027, 1, 2, 3, 4, 5, 678_000, UTC)
+TRACED = (("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),)
+
+
+def planned_slowly(source: Record, expire_at: datetime | None) -> EventWrite | None:
+    """What the slow way makes of an event that is in order and has its key."""
+    decoded = decode(source, KeyPolicy.DEAD_LETTER)
+    if not isinstance(decoded, Decoded):
+        return None
+    planned = plan(decoded.message, source, expire_at)
+    return planned if isinstance(planned, EventWrite) else None
+
+
+@pytest.mark.parametrize(
+    "ordinary",
+    [
+        record(EVENT),
+        record(EVENT | {"schemaVersion": 1, "more": [1, {"a": None}]}),
+        record(EVENT | {"timestamp": "2026-03-05T00:00:05.123456+14:00"}),
+        record(EVENT, headers=TRACED),
+        record(EVENT, headers=(*TRACED, ("content-type", b"application/json"))),
+        record(without(EVENT, "timestamp"), headers=TRACED),
+        record(EVENT | {"timestamp": None}, headers=((REDRIVE_TIMESTAMP, b"5"),)),
+        record(EVENT | {"payload": {"text": "x" * 50_000}}),
+        binary(DATA),
+        binary(DATA, *TRACED, subject=b"s-1", time=None),
+        structured(),
+        structured(subject="s-1", data=EVENT),
+    ],
+)
+@pytest.mark.parametrize("expire_at", [None, EXPIRY])
+def test_an_ordinary_event_is_planned_fast_and_as_slowly(
+    ordinary: Record, expire_at: datetime | None
+) -> None:
+    planned = plan_event_quickly(ordinary, expire_at, MAX_VALUE_BYTES)
+    assert planned is not None
+    assert planned == planned_slowly(ordinary, expire_at)
+    assert planned.expire_at == expire_at
+    assert ("expireAt" in planned.content) == (expire_at is not None)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        record(None),
+        record(b""),
+        record(b"[]"),
+        record(EVENT, key=None),
+        record(EVENT, key=b"other"),
+        record(EVENT | {"type": ["event.recorded"]}),
+        record(EVENT | {"type": "session.created"}),
+        record(EVENT | {"schemaVersion": True}),
+        record(EVENT | {"schemaVersion": 1.0}),
+        record(EVENT | {"schemaVersion": 2}),
+        record(EVENT | {"sessionId": 1}, key=b"1"),
+        record(EVENT | {"sessionId": ""}, key=b""),
+        record(EVENT | {"sessionId": "s" * 257}, key=b"s" * 257),
+        record(EVENT | {"eventId": "a\0"}),
+        record(EVENT | {"eventId": "\ud800"}),
+        record(EVENT | {"eventId": None}),
+        record(EVENT | {"eventType": "shout"}),
+        record(EVENT | {"eventType": ["system"]}),
+        record(EVENT | {"payload": [{}]}),
+        record(EVENT | {"payload": {"a": 2**63}}),
+        record(EVENT | {"payload": {"a": float("inf")}}),
+        record(EVENT | {"payload": {"a\0": 1}}),
+        record(EVENT | {"payload": {"a": "\ud800"}}),
+        record(EVENT | {"timestamp": 5}),
+        record(EVENT | {"timestamp": "2026-03-04T10:00:05"}),
+        record(EVENT | {"timestamp": "2026-03-04T10:00:60Z"}),
+        record(EVENT | {"timestamp": "2026-03-04T24:00:00Z"}),
+        record(without(EVENT, "timestamp"), timestamp_ms=-1),
+        binary(EVENT, type=b"session.created"),
+        binary(EVENT, specversion=b"0.3"),
+        binary(EVENT, subject=b"other"),
+        binary(EVENT, ("ce_id", b"ce-2")),
+        binary(EVENT, type=b"event.recorded.v2"),
+        structured(data_base64="e30="),
+        structured(data=[EVENT]),
+        record(EVENT, headers=(("content-type", b"application/cloudevents+avro"),)),
+    ],
+)
+def test_what_is_not_in_order_goes_the_slow_way(odd: Record) -> None:
+    assert plan_event_quickly(odd, None, MAX_VALUE_BYTES) is None
+
+
+def test_a_value_larger_than_may_be_read_goes_the_slow_way() -> None:
+    source = record(EVENT)
+    size = len(source.value or b"")
+    assert plan_event_quickly(source, None, size) is not None
+    assert plan_event_quickly(source, None, size - 1) is None
+
+
+def enveloped(data: dict[str, Any]) -> Record:
+    return structured(data=data)
+
+
+@st.composite
+def nearly_events(draw: st.DrawFn) -> Record:
+    """Events in each wrapping of which at most two fields are anything."""
+    odd = st.dictionaries(
+        st.sampled_from([*EVENT, "schemaVersion", "data", "id"]), values, max_size=2
+    )
+    wraps: list[Callable[[dict[str, Any]], Record]] = [record, binary, enveloped]
+    wrap = draw(st.sampled_from(wraps))
+    dropped = draw(st.sets(st.sampled_from(["type", "eventId", "timestamp"])))
+    made: Record = wrap(without(EVENT, *dropped) | draw(odd))
+    key: bytes | None = draw(st.sampled_from((b"s-1", b"s-2", None)))
+    more: Headers = draw(st.just(()) | headers)
+    stamped: int = draw(st.sampled_from((1_772_618_400_000, -1, 0)))
+    return Record("t", 3, 42, stamped, key, made.value, made.headers + more)
+
+
+@given(nearly_events() | records, st.none() | st.just(EXPIRY))
+@example(record(json.dumps(EVENT).replace("hello", "a\\u0000").encode()), None)
+def test_both_ways_make_the_same_write(source: Record, expire_at: datetime | None) -> None:
+    planned: Any = plan_event_quickly(source, expire_at, MAX_VALUE_BYTES)
+    if planned is not None:
+        assert planned == planned_slowly(source, expire_at)
