@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -76,8 +76,9 @@ async def explain_session(
     if as_json:
         console().out(json.dumps(_facts(found)))
     else:
+        out = console()
         async with open_session_reader(settings.mongo) as reader:
-            with _paged(console(), found) as out:
+            with _paged(out, found):
                 events = _events(reader, found.session_id, retry_for_ever(settings))
                 await _print(out, found, events)
     known = found.records or found.letters or found.events or found.session is not None
@@ -226,15 +227,10 @@ async def _events(
         yield event
 
 
-@contextmanager
-def _paged(out: Console, found: Explanation) -> Iterator[Console]:
-    """Print through the user's pager on a terminal that is too short for it."""
+def _paged(out: Console, found: Explanation) -> AbstractContextManager[object]:
+    """Return the user's pager on a terminal that is too short for it."""
     lines = len(found.records) + len(found.letters) + found.events
-    if out.is_terminal and lines > out.height:
-        with out.pager():
-            yield out
-    else:
-        yield out
+    return out.pager() if out.is_terminal and lines > out.height else nullcontext()
 
 
 async def _print(

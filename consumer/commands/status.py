@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from rich.console import Group as Rows
 from rich.console import RenderableType
@@ -19,7 +19,7 @@ from rich.text import Text
 from consumer.commands.common.output import add_name_column, console
 from consumer.contract.record import TopicPartition
 from consumer.errors import ExitCode, PreconditionError, TransientError
-from consumer.kafka.admin import Admin, Group, Member, describe_group, open_admin
+from consumer.kafka.admin import Admin, Member, describe_group, open_admin
 from consumer.kafka.committed import Committed, CommittedHold
 from consumer.kafka.range_reader import RangeReader, open_range_reader
 from consumer.kafka.ranges import OffsetRange
@@ -85,8 +85,7 @@ class GroupStatus:
         return bool(self.unread) or not self.known or troubled
 
 
-@dataclass(frozen=True, slots=True)
-class _Sample:
+class _Sample(NamedTuple):
     """What was committed in sum, and when by the monotonic clock."""
 
     committed: int
@@ -142,18 +141,15 @@ async def _watch(settings: Settings) -> NoReturn:
 
 
 async def _look(
-    settings: Settings,
-    admin: Admin,
-    reader: RangeReader,
-    before: _Sample | None,
+    settings: Settings, admin: Admin, reader: RangeReader, before: _Sample | None
 ) -> tuple[GroupStatus, _Sample]:
+    """Return the group as it is now, and the sample that the next look's rate is measured from."""
     topics = await admin.describe(settings.kafka.topics)
     partitions = await reader.partitions_of(settings.kafka.topics)
     group = await describe_group(admin, settings.kafka.group_id)
-    offsets = group.offsets
     beginnings, ends = await reader.beginnings(partitions), await reader.ends(partitions)
     reader.unread.clear()
-    stamps = await _oldest_unread(reader, offsets, beginnings, ends)
+    stamps = await _oldest_unread(reader, group.offsets, beginnings, ends)
     owners = {owned: member for member in group.members for owned in member.partitions}
     found = [
         _partition(
@@ -162,39 +158,26 @@ async def _look(
         )
         for p in partitions
     ]  # fmt: skip
-    sample = _Sample(sum(offsets.get(p, 0) for p in partitions), time.monotonic())
+    now = _Sample(sum(group.offsets.get(p, 0) for p in partitions), time.monotonic())
+    rate = None
+    if before is not None and now.at > before.at:
+        rate = max(now.committed - before.committed, 0) / (now.at - before.at)
     lag = sum(p.lag for p in found)
-    rate = _rate(before, sample)
-    left = lag / rate if rate else None
-    name, members = settings.kafka.group_id, len(group.members)
-    return (
-        GroupStatus(
-            name,
-            group.known,
-            group.state,
-            members,
-            lag,
-            rate,
-            left,
-            found,
-            [str(part) for part in reader.spoilt],
-            _targets(group, partitions),
-        ),
-        sample if before is None or sample.at - before.at >= INTERVAL else before,
+    # Several where they were not moved well.
+    targets = {group.committed[p].details.target for p in partitions if p in group.committed}
+    status = GroupStatus(
+        settings.kafka.group_id,
+        group.known,
+        group.state,
+        len(group.members),
+        lag,
+        rate,
+        lag / rate if rate else None,
+        found,
+        [str(part) for part in reader.spoilt],
+        sorted(str(target) for target in targets if target is not None),
     )
-
-
-def _targets(group: Group, partitions: Collection[TopicPartition]) -> list[str]:
-    """Return where the records of these partitions went, several where they were not moved well."""
-    kept = [group.committed[partition] for partition in partitions if partition in group.committed]
-    targets = {one.details.target for one in kept}
-    return sorted(str(target) for target in targets if target is not None)
-
-
-def _rate(before: _Sample | None, now: _Sample) -> float | None:
-    if before is None or now.at <= before.at:
-        return None
-    return max(now.committed - before.committed, 0) / (now.at - before.at)
+    return status, now if before is None or now.at - before.at >= INTERVAL else before
 
 
 async def _oldest_unread(

@@ -86,7 +86,7 @@ class Auditor:
         self.problems.settle_suspects()
         disagreements = await self._compare_counts(now)
         return AuditReport(
-            counts=self.problems.counts,
+            counts=self.problems.counts(),
             documents={kind: self.problems.documents(kind) for kind in PROBLEMS},
             problems=list(self.problems.listed(SHOWN)),
             letters=self._log.letters.count,

@@ -25,11 +25,6 @@ SHOWN = 20
 
 SESSIONS_AT_ONCE = 500
 
-_OF_ALTERED = (
-    "result = ? AND (document, written) IN "
-    "(SELECT document, written FROM problems WHERE result = 'altered')"
-)
-
 LISTED = (*PROBLEMS, AuditResult.SUSPECT)
 
 
@@ -39,7 +34,7 @@ class ProblemList:
     def __init__(self, database: sqlite3.Connection) -> None:
         """Keep the lists in ``database``."""
         self._database = database
-        self._counts: dict[TopicPartition, Counter[AuditResult]] = {}
+        self._accounted: dict[TopicPartition, Counter[AuditResult]] = {}
         database.execute(
             "CREATE TABLE problems (topic TEXT, part INT, place INT, result TEXT, "
             "document TEXT, detail TEXT, written TEXT, "
@@ -47,44 +42,41 @@ class ProblemList:
         )
 
     def add(self, partition: TopicPartition, found: Iterable[tuple[Position, Judgement]]) -> None:
-        """Count the records of a batch and list those with a problem."""
-        counts = self._counts.setdefault(partition, Counter())
+        """List the records of a batch that have a problem, and count the others."""
+        accounted = self._accounted.setdefault(partition, Counter())
         rows = []
         for position, judged in found:
-            counts[judged.result] += 1
             if judged.result in LISTED:
                 document = json.dumps(judged.document) if judged.document else None
-                place = (*position, judged.result.value)
-                rows.append((*place, document, judged.detail, judged.part))
-        if rows:
-            self._database.executemany("INSERT INTO problems VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+                row = (*position, judged.result.value, document, judged.detail, judged.part)
+                rows.append(row)
+            else:
+                accounted[judged.result] += 1
+        self._database.executemany("INSERT INTO problems VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
     def settle_suspects(self) -> None:
         """Decide the conflicts without a letter, whether or not it may have expired.
 
         Where the same part of the document is altered, it is the altered content that the
-        copy differs from: the one problem is counted once. Elsewhere the dead letter is missing.
+        copy differs from: both records count as altered, and the one problem is listed once.
+        Elsewhere the dead letter is missing.
         """
-        for result in (AuditResult.SUSPECT, AuditResult.UNKNOWN):
-            self._recount(_OF_ALTERED, result, AuditResult.ALTERED)
-            self._database.execute(f"DELETE FROM problems WHERE {_OF_ALTERED}", (result.value,))  # noqa: S608 -- a constant
-        self._recount("result = ?", AuditResult.SUSPECT, AuditResult.MISSING)
+        self._database.execute(
+            "UPDATE problems SET result = 'altered', document = NULL, detail = NULL "
+            "WHERE result IN ('suspect', 'unknown') AND (document, written) IN "
+            "(SELECT document, written FROM problems WHERE result = 'altered')"
+        )
         self._database.execute("UPDATE problems SET result = 'missing' WHERE result = 'suspect'")
 
-    def _recount(self, condition: str, was: AuditResult, result: AuditResult) -> None:
-        found = self._database.execute(
-            f"SELECT topic, part, count(*) FROM problems WHERE {condition} GROUP BY topic, part",  # noqa: S608 -- a constant
-            (was.value,),
-        )
-        for topic, part, count in found.fetchall():
-            counts = self._counts[TopicPartition(topic, part)]
-            counts[was] -= count
-            counts[result] += count
-
-    @property
     def counts(self) -> Mapping[TopicPartition, Counter[AuditResult]]:
-        """How many records of each partition have which result."""
-        return self._counts
+        """Return how many records of each partition have which result."""
+        counts = {partition: Counter(accounted) for partition, accounted in self._accounted.items()}
+        rows = self._database.execute(
+            "SELECT topic, part, result, count(*) FROM problems GROUP BY topic, part, result"
+        )
+        for topic, part, result, count in rows:
+            counts[TopicPartition(topic, part)][AuditResult(result)] = count
+        return counts
 
     def documents(self, result: AuditResult) -> int:
         """Return how many documents the problems of a kind are about."""
@@ -97,15 +89,15 @@ class ProblemList:
         """Yield what was found by position, at most ``limit`` records."""
         rows = self._database.execute(
             "SELECT topic, part, place, result, document, detail FROM problems "
-            "WHERE result <> 'suspect' ORDER BY topic, part, place LIMIT ?",
+            "WHERE detail IS NOT NULL ORDER BY topic, part, place LIMIT ?",
             (limit,),
         )
-        for topic, part, place, account, document, detail in rows:
+        for topic, part, place, result, document, detail in rows:
             yield ListedRecord(
                 topic=topic,
                 partition=part,
                 offset=place,
-                problem=RecordProblem(account),
+                problem=RecordProblem(result),
                 document=tuple(json.loads(document)) if document else None,
                 detail=detail,
             )

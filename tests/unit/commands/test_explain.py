@@ -200,6 +200,6 @@ def test_what_is_longer_than_the_terminal_goes_through_a_pager(
     shown: list[str] = []
     monkeypatch.setattr("rich.pager.SystemPager.show", lambda _, content: shown.append(content))
     out = Console(force_terminal=True, height=25, file=StringIO())
-    with _paged(out, Explanation("s", [], [], [], None, events)) as one:
-        one.print("a transcript")
+    with _paged(out, Explanation("s", [], [], [], None, events)):
+        out.print("a transcript")
     assert bool(shown) is paged

@@ -75,7 +75,7 @@ class Case:
         )
         self.problems.settle_suspects()
         documents = {kind: self.problems.documents(kind) for kind in PROBLEMS}
-        return AuditReport(self.problems.counts, documents, [], 0, 0, Disagreements(0, []), 1.0)
+        return AuditReport(self.problems.counts(), documents, [], 0, 0, Disagreements(0, []), 1.0)
 
     def emitted(self) -> list[tuple[int, str]]:
         return [(one.position.offset, one.problem) for one in self.problems.listed()]
