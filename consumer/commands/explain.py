@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -18,7 +18,6 @@ from consumer.commands.audit.judging import (
     LogJudge,
     open_log_judge,
     read_over_outages,
-    retry_for_ever,
 )
 from consumer.commands.audit.verdicts import judge_unread
 from consumer.commands.common.output import add_name_column, console, position_text, to_json
@@ -34,7 +33,7 @@ from consumer.contract.rejection import Rejected
 from consumer.contract.times import REDRIVE_TIMESTAMP, format_time, usable_time
 from consumer.errors import ExitCode, PreconditionError, TransientError
 from consumer.kafka.ranges import OffsetRange
-from consumer.mongo.session_reader import SessionReader, open_session_reader
+from consumer.mongo.session_reader import SessionReader
 from consumer.printable import printable
 from consumer.settings import Settings
 from consumer.state.writes import CreateWrite, EndWrite, EventWrite
@@ -68,19 +67,20 @@ async def explain_session(
     """
     for session_id in selection.sessions:
         check_session_id(session_id)
-    try:
-        async with open_log_judge(settings, await ask_retention(settings)) as log:
-            found = await find_session(log, selection)
-    except TransientError as error:
-        raise PreconditionError(f"a server does not answer ({error})") from error
-    if as_json:
-        console().out(json.dumps(_facts(found)))
-    else:
-        out = console()
-        async with open_session_reader(settings.mongo) as reader:
-            with _paged(out, found):
-                events = _events(reader, found.session_id, retry_for_ever(settings))
-                await _print(out, found, events)
+    out = console()
+    with ExitStack() as stack:
+        try:
+            async with open_log_judge(settings, await ask_retention(settings)) as log:
+                found = await find_session(log, selection)
+                if as_json:
+                    out.out(json.dumps(_facts(found)))
+                else:
+                    # A pager shows what it was given at its end, when all is closed.
+                    stack.enter_context(_paged(out, found))
+                    events = _events(log.sessions, found.session_id, log.policy)
+                    await _print(out, found, events)
+        except TransientError as error:
+            raise PreconditionError(f"a server does not answer ({error})") from error
     known = found.records or found.letters or found.events or found.session is not None
     return ExitCode.DONE if known and not found.not_read else ExitCode.FOUND
 

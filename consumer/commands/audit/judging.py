@@ -267,7 +267,8 @@ class LogJudge:
         self.reader = reader
         self.sessions = sessions
         self.committed = committed
-        self.policy = retry_for_ever(settings)
+        engine = settings.engine
+        self.policy = RetryPolicy(Backoff(engine.backoff_initial, engine.backoff_max))
         self.letters = DeadLetterIndex(database, settings.kafka.group_id)
         self._judge = RecordJudge(
             collections, self.letters, retention, settings.kafka.max_value_bytes
@@ -344,11 +345,6 @@ class LogJudge:
         async for partition, records in found:
             yield partition, records
             left[partition] = replace(left[partition], first=records[-1].offset + 1)
-
-
-def retry_for_ever(settings: Settings) -> RetryPolicy:
-    """Return how long a command waits for a server once it has begun."""
-    return RetryPolicy(Backoff(settings.engine.backoff_initial, settings.engine.backoff_max))
 
 
 async def read_over_outages(
