@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from consumer.errors import ConsumerError, PreconditionError, TimedOutError, TransientError
 from consumer.mongo.collections import BulkReply, RefusedError, WriteFailure
 from consumer.mongo.errors import CodeClass, classify, code_name
 
 T = TypeVar("T")
+W = TypeVar("W")
 
 WriteKey = int | str
 """Which write of a batch: its record's place in it; of an activity, which belongs to no record,
@@ -130,13 +131,13 @@ class SendResult:
     """A command as a whole had no answer; the rest was not sent."""
 
 
-class Sender:
+class Sender(Generic[W]):
     """Commands for one collection. ``key`` is the only unique index that may reject a write."""
 
     def __init__(
         self,
-        command: Callable[[Sequence[WriteKey]], Awaitable[BulkReply]],
-        weight: Callable[[WriteKey], int],
+        command: Callable[[Sequence[W]], Awaitable[BulkReply]],
+        weight: Callable[[W], int],
         key: tuple[str, ...],
         sizer: BatchSizer,
         pending: defaultdict[WriteKey, PendingWrite],
@@ -152,7 +153,7 @@ class Sender:
         self._sizer = sizer
         self._pending = pending
 
-    async def send(self, writes: Sequence[WriteKey]) -> SendResult:
+    async def send(self, writes: Mapping[WriteKey, W]) -> SendResult:
         """Send each write once; what goes wrong is in the result, never raised.
 
         So the answers that did come are not lost, and commands sent side by side are all
@@ -162,7 +163,9 @@ class Sender:
         result = SendResult()
         together, single = self._split(writes)
         # Cut when it is their turn: what has fitted lets the next command carry more.
-        chunks = self._sizer.chunks(together, self._weight, MAX_COMMAND_BYTES)
+        chunks = self._sizer.chunks(
+            together, lambda key: self._weight(writes[key]), MAX_COMMAND_BYTES
+        )
         parts = chain(chunks, ([one] for one in single))
         halves: deque[Sequence[WriteKey]] = deque()
         while not result.broken:
@@ -170,7 +173,7 @@ class Sender:
             if command is None:
                 break
             try:
-                reply = await self._command(command)
+                reply = await self._command([writes[key] for key in command])
             except RefusedError as error:
                 self._note_sent(command)
                 _take_apart(command, error, result, halves)
@@ -181,16 +184,15 @@ class Sender:
                 self._sort(command, reply, result)
         return result
 
-    def _split(self, writes: Sequence[WriteKey]) -> tuple[Sequence[WriteKey], Sequence[WriteKey]]:
+    def _split(self, writes: Iterable[WriteKey]) -> tuple[Sequence[WriteKey], Sequence[WriteKey]]:
         """Return what travels together, and what travels alone behind it."""
         pending = self._pending
-        alone = {one for one in writes if one in pending and pending[one].goes_alone}
-        if not alone:
-            return writes, ()
-        single = sorted(
-            (one for one in writes if one in alone), key=lambda one: pending[one].unanswered
-        )
-        return [one for one in writes if one not in alone], single
+        together: list[WriteKey] = []
+        alone: list[WriteKey] = []
+        for key in writes:
+            goes_alone = key in pending and pending[key].goes_alone
+            (alone if goes_alone else together).append(key)
+        return together, sorted(alone, key=lambda key: pending[key].unanswered)
 
     def _note_sent(self, command: Sequence[WriteKey]) -> None:
         for one in command:

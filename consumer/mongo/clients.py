@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any, assert_never
 
@@ -26,6 +26,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import PyMongoError
 from pymongo.read_concern import ReadConcern
 
+from consumer.aio import ignore_result
 from consumer.errors import SettingsError
 from consumer.mongo.errors import driver_errors
 from consumer.ports import Target
@@ -45,6 +46,9 @@ JUDGED = ReadConcern("majority")
 
 CLOSE_SECONDS = 2.0
 """What ending the sessions on the server may take; it drops them by itself later."""
+
+CLOSE_LOOK_SECONDS = 0.01
+"""How often it is looked whether Motor's client has closed."""
 
 DEFAULT_PORT = 27017
 _PORT = re.compile(r":[0-9]+$")
@@ -104,47 +108,25 @@ async def close_client(client: Client) -> None:
     """Close all connections, or leave them to the end of the process.
 
     Both drivers end their sessions on the server first, and wait half a minute for one that is
-    away: longer than whoever stops the process may wait. Motor does so on the caller's thread.
+    away: longer than whoever stops the process may wait. Motor does so on the caller's thread;
+    here on one that the end of the process does not wait for.
     """
     if isinstance(client, AsyncMongoClient):
-        closing: asyncio.Future[None] = asyncio.ensure_future(client.close())
-    else:
-        closing = _on_a_thread(client.close)
-    closing.add_done_callback(_consume)
-    await asyncio.wait([closing], timeout=CLOSE_SECONDS)
+        closing = asyncio.ensure_future(client.close())
+        closing.add_done_callback(ignore_result)
+        await asyncio.wait([closing], timeout=CLOSE_SECONDS)
+        return
 
+    def close() -> None:
+        with contextlib.suppress(Exception):  # nothing depends on it
+            client.close()
 
-def _on_a_thread(call: Callable[[], object]) -> asyncio.Future[None]:
-    """Call it on a thread that the end of the process does not wait for."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
-
-    def tell(error: BaseException | None) -> None:
-        if done.done():
-            return
-        if error is None:
-            done.set_result(None)
-        else:
-            done.set_exception(error)
-
-    def run() -> None:
-        error: BaseException | None = None
-        try:
-            call()
-        except Exception as raised:  # noqa: BLE001 -- handed to whoever waits
-            error = raised
-        # The loop may be closed by then: nobody waits any more.
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(tell, error)
-
-    threading.Thread(target=run, name="mongo-close", daemon=True).start()
-    return done
-
-
-def _consume(closing: asyncio.Future[None]) -> None:
-    """Take the exception of a client that fails while it closes; nothing depends on it."""
-    if not closing.cancelled():
-        closing.exception()
+    thread = threading.Thread(target=close, name="mongo-close", daemon=True)
+    thread.start()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(CLOSE_SECONDS):
+            while thread.is_alive():
+                await asyncio.sleep(CLOSE_LOOK_SECONDS)
 
 
 def database_of(client: Client, settings: MongoSettings) -> Database:

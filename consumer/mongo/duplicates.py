@@ -47,7 +47,7 @@ class Asked:
 
     ``tell`` gets each document that is found there: one, as long as the unique indexes hold.
     Where there is none it gets None, once. ``fields``: what is read of a session's document
-    besides its id; an event's is read whole.
+    besides its id and what the write is judged by; an event's is read whole.
     """
 
     write: EventWrite | SessionWrite
@@ -106,7 +106,7 @@ class LookUp:
     def _session_finds(self, places: Places) -> Iterator[_Find]:
         sizer = self._sizers.sessions
         for part in _parts(places, sizer):
-            fields = {field for asked in part.values() for one in asked for field in one.fields}
+            fields = {field for asked in part.values() for one in asked for field in _fields(one)}
             documents = self.collections.find_sessions(list(part), sorted(fields))
             yield _Find(sizer, "sessionId", part, documents)
 
@@ -142,6 +142,12 @@ def ids_in(value: object) -> Iterator[str]:
     for one in value if isinstance(value, list) else (value,):
         if isinstance(one, str):
             yield one
+
+
+def _fields(asked: Asked) -> Iterable[str]:
+    write = asked.write
+    judged = () if isinstance(write, EventWrite) else judged_session_fields(write)
+    return (*judged, *asked.fields)
 
 
 def _created(asked: Sequence[Asked]) -> bool:
@@ -201,49 +207,41 @@ class DuplicateResolver:
         def tell(key: WriteKey, document: RawBSONDocument | None) -> None:
             errors.extend(self._recorder.found(key, document))
 
-        return errors + await self._lookup.ask(self._asked(writes, tell))
+        asked = [Asked(self._recorder.write(key), _once(tell, key)) for key in writes]
+        return errors + await self._lookup.ask(asked)
 
-    async def ask_first(self, events: Sequence[WriteKey], sessions: Sequence[WriteKey]) -> None:
+    async def ask_first(
+        self, events: Mapping[WriteKey, EventWrite], sessions: Mapping[WriteKey, SessionWrite]
+    ) -> None:
         """Settle what is there before anything is sent; an error only costs the saving.
 
         What is not found says nothing: it is sent, and the unique index decides.
         """
-        recorder = self._recorder
 
         def tell(key: WriteKey, document: RawBSONDocument | None) -> None:
-            if document is not None and not recorder.applies(key, document):
-                recorder.found_before(key, document)
+            if document is not None:
+                self._recorder.found_before(key, document)
 
         finds = list(islice(self._crossed(events), MAX_FIRST_FINDS + 1))
         if len(finds) <= MAX_FIRST_FINDS:
             await _run_bounded([find.run for find in finds])
-        await self._lookup.ask(self._asked(sessions, tell))
+        await self._lookup.ask(Asked(one, _once(tell, key)) for key, one in sessions.items())
 
-    def _asked(
-        self,
-        keys: Iterable[WriteKey],
-        tell: Callable[[WriteKey, RawBSONDocument | None], None],
-    ) -> Iterator[Asked]:
-        for key in keys:
-            write = self._recorder.write(key)
-            fields = () if isinstance(write, EventWrite) else judged_session_fields(write)
-            yield Asked(write, _once(tell, key), fields)
-
-    def _crossed(self, events: Sequence[WriteKey]) -> Iterator[_FirstFind]:
+    def _crossed(self, events: Mapping[WriteKey, EventWrite]) -> Iterator[_FirstFind]:
         """Yield finds for events of several sessions that have no event id in common.
 
         By all their sessions and all their event ids at once: a condition of pairs is slow, and
         a find for each session is many. An id of two sessions would bring what nobody asked for.
         """
-        by_session: dict[str, list[WriteKey]] = {}
-        for key in events:
-            by_session.setdefault(self._recorder.event(key).session_id, []).append(key)
+        by_session: dict[str, dict[WriteKey, EventWrite]] = {}
+        for key, event in events.items():
+            by_session.setdefault(event.session_id, {})[key] = event
         find = _FirstFind(self._lookup.collections, self._recorder)
-        for key in chain.from_iterable(by_session.values()):
-            if not find.takes(key):
+        for key, event in chain.from_iterable(some.items() for some in by_session.values()):
+            if not find.takes(key, event):
                 yield find
                 find = _FirstFind(self._lookup.collections, self._recorder)
-                find.takes(key)
+                find.takes(key, event)
         yield find
 
 
@@ -254,12 +252,12 @@ class _FirstFind:
         self._collections = collections
         self._recorder = recorder
         self._keys: dict[tuple[str, str], WriteKey] = {}
+        self._ours: dict[bytes | None, tuple[str, str]] = {}
         self._session_of: dict[str, str] = {}
         self._bytes = 0
 
-    def takes(self, key: WriteKey) -> bool:
+    def takes(self, key: WriteKey, event: EventWrite) -> bool:
         """Take one more event, if it fits."""
-        event = self._recorder.event(key)
         size = len(event.document)
         if self._keys and (
             len(self._keys) == MAX_IN_ONE_FIND
@@ -267,30 +265,26 @@ class _FirstFind:
             or self._session_of.get(event.event_id, event.session_id) != event.session_id
         ):
             return False
-        self._keys[event.session_id, event.event_id] = key
+        place = event.session_id, event.event_id
+        self._keys[place] = key
+        self._ours[behind_length(event.document)] = place
         self._session_of[event.event_id] = event.session_id
         self._bytes += size
         return True
 
     async def run(self) -> None:
         """Settle what is found: by its bytes where they are ours, else by what it says."""
-        event = self._recorder.event
-        ours: dict[bytes | None, WriteKey] = {
-            behind_length(event(key).document): key for key in self._keys.values()
-        }
-        sessions = list(dict.fromkeys(self._session_of.values()))
         read, most = 0, 2 * len(self._keys)
+        sessions = list(dict.fromkeys(self._session_of.values()))
         replies = self._collections.find_events(sessions, list(self._session_of))
         async with aclosing(replies):
             async for reply in replies:
                 for document in reply:
-                    key = ours.pop(behind_id(document), None)
-                    if key is None:
+                    place = self._ours.get(behind_id(document))
+                    if place is None:
                         self._settle(raw_document(document))
-                    else:
-                        write = event(key)
-                        del self._keys[write.session_id, write.event_id]
-                        self._recorder.is_there(key)
+                    elif place in self._keys:
+                        self._recorder.is_there(self._keys.pop(place))
                 read += len(reply)
                 if read > most:
                     # Their ids are those of other sessions too: what is left is sent.
@@ -298,9 +292,8 @@ class _FirstFind:
 
     def _settle(self, document: RawBSONDocument) -> None:
         for place in product(ids_in(document.get("sessionId")), ids_in(document.get("eventId"))):
-            key = self._keys.pop(place, None)
-            if key is not None:
-                self._recorder.found_before(key, document)
+            if place in self._keys:
+                self._recorder.found_before(self._keys.pop(place), document)
 
 
 def _once(

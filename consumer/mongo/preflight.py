@@ -27,6 +27,26 @@ MINIMUM_VERSION = (7, 0, 6)
 """Older routers can hide a write-concern error behind a duplicate key, which would lose data."""
 
 
+INDEX_BUILD_SECONDS = 3600.0
+"""How long an index over documents that are already there may take to build."""
+
+MAX_INDEXES = 64
+"""What MongoDB allows in one collection, so that one answer has them all."""
+
+_NAMESPACE_NOT_FOUND = 26
+
+_KNOWS_NO_BUILD_INFO = frozenset({2, 9, 14, 59, 72, 115, 238, 303, 40415})
+"""How servers refuse an option they do not know; those that only speak the protocol, too."""
+
+_LEFT_TO_THE_CHECK = {
+    13: "Unauthorized",
+    67: "CannotCreateIndex",
+    85: "IndexOptionsConflict",
+    86: "IndexKeySpecsConflict",
+}
+"""Why an index could not be made; the check says what is wrong with what is there."""
+
+
 def check_version(build: Mapping[str, Any]) -> CheckResult:
     """Compare the version that buildInfo tells with the oldest that is safe."""
     name = "MongoDB version"
@@ -46,8 +66,7 @@ def check_deployment(hello: Mapping[str, Any]) -> CheckResult:
     if "setName" not in hello:
         return CheckResult.warning(
             name,
-            "a single server without replica set: what it acknowledged is lost with its disk, "
-            "and the driver retries no write",
+            "a single server without replica set: what it acknowledged is lost with its disk",
             "run a replica set",
         )
     members = len(hello.get("hosts", ()))
@@ -91,26 +110,6 @@ def check_collection(name: str, info: Mapping[str, Any] | None) -> Sequence[Chec
             )
         )
     return results or [CheckResult.ok(subject, "is there")]
-
-
-INDEX_BUILD_SECONDS = 3600.0
-"""How long an index over documents that are already there may take to build."""
-
-MAX_INDEXES = 64
-"""What MongoDB allows in one collection, so that one answer has them all."""
-
-_NAMESPACE_NOT_FOUND = 26
-
-_KNOWS_NO_BUILD_INFO = frozenset({2, 9, 14, 59, 72, 115, 238, 303, 40415})
-"""How servers refuse an option they do not know; those that only speak the protocol, too."""
-
-_LEFT_TO_THE_CHECK = {
-    13: "Unauthorized",
-    67: "CannotCreateIndex",
-    85: "IndexOptionsConflict",
-    86: "IndexKeySpecsConflict",
-}
-"""Why an index could not be made; the check says what is wrong with what is there."""
 
 
 async def run_preflight(client: Client, settings: MongoSettings) -> Sequence[CheckResult]:

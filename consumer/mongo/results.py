@@ -113,45 +113,31 @@ class ResultRecorder:
         """Return one result for each write, in their order, when nothing is left."""
         return self._batch.results(self._late)
 
-    def due(self) -> tuple[list[WriteKey], list[WriteKey]]:
-        """Return what is to be sent now: events, and writes of sessions.
+    def due(self) -> tuple[dict[WriteKey, EventWrite], dict[WriteKey, SessionWrite]]:
+        """Return what is to be sent now.
 
         The end of a session says more than its activity: where one is being sent in the same
         round, the activity waits, and is needed only if the end is refused.
         """
-        events: list[WriteKey] = []
-        sessions: list[WriteKey] = []
+        events: dict[WriteKey, EventWrite] = {}
+        sessions: dict[WriteKey, SessionWrite] = {}
         ending: set[str] = set()
         for index in self._batch.pending:
             write = self._writes[index]
             if isinstance(write, EventWrite):
-                events.append(index)
+                events[index] = write
             else:
-                sessions.append(index)
+                sessions[index] = write
                 if isinstance(write, EndWrite):
                     ending.add(write.session_id)
         for session_id in [name for name in self._activities if self._cache.status(name)]:
             del self._activities[session_id]
-        sessions += [name for name in self._activities if name not in ending]
+        sessions.update({k: v for k, v in self._activities.items() if k not in ending})
         return events, sessions
 
     def write(self, key: WriteKey) -> EventWrite | SessionWrite:
         """Return a write of ``due``."""
         return self._activities[key] if isinstance(key, str) else self._writes[key]
-
-    def event(self, key: WriteKey) -> EventWrite:
-        """Return an event of ``due``."""
-        write = self.write(key)
-        if not isinstance(write, EventWrite):
-            raise AssertionError("a session's write among the events")  # noqa: TRY004 -- our fault
-        return write
-
-    def session(self, key: WriteKey) -> SessionWrite:
-        """Return a session's write of ``due``."""
-        write = self.write(key)
-        if isinstance(write, EventWrite):
-            raise AssertionError("an event among the sessions' writes")  # noqa: TRY004 -- our fault
-        return write
 
     def sent(self, result: SendResult) -> None:
         """Settle the writes that were acknowledged or refused for good."""
@@ -171,19 +157,20 @@ class ResultRecorder:
                 detail = f"the database refuses the document: {cause}"
                 self._batch.refused(key, Rejected(Reason.UNSTORABLE, detail))
 
-    def applies(self, key: WriteKey, stored: RawBSONDocument) -> bool:
-        """Tell whether a session's write would still change what is stored."""
-        return guard_of(self.session(key)).holds(stored)
-
     def is_there(self, key: WriteKey) -> None:
         """Settle an event whose very bytes were stored before anything was sent."""
         self.existing_events += 1
-        self._batch.redelivered(_index(key))
+        self._batch.redelivered(int(key))
 
     def found_before(self, key: WriteKey, stored: RawBSONDocument) -> None:
-        """Settle a write by what was stored in its place before anything was sent."""
-        self.pending[key].found_existing = True
-        self.found(key, stored)
+        """Settle a write by what was stored in its place before anything was sent.
+
+        A session may be there without its creation, or without its end: then nothing is settled.
+        """
+        write = self.write(key)
+        if isinstance(write, EventWrite) or not guard_of(write).holds(stored):
+            self.pending[key].found_existing = True
+            self.found(key, stored)
 
     def found(self, key: WriteKey, stored: RawBSONDocument | None) -> Sequence[ConsumerError]:
         """Settle a write whose place is taken; return what kept it from being settled."""
@@ -250,9 +237,3 @@ def _events_and_sessions(writes: Iterable[Write]) -> tuple[int, dict[str, dateti
                 expire_at = known
             sessions[write.session_id] = expire_at
     return events, sessions
-
-
-def _index(key: WriteKey) -> int:
-    if isinstance(key, str):
-        raise AssertionError("an activity write belongs to no record")  # noqa: TRY004 -- our fault
-    return key

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,7 +29,7 @@ from consumer.mongo.results import ResultRecorder, SessionStatusCache
 from consumer.ports import Target
 from consumer.settings.model import MongoSettings
 from consumer.state.outcomes import Result
-from consumer.state.writes import ActivityWrite, Write, update_of
+from consumer.state.writes import ActivityWrite, EventWrite, SessionWrite, Write, update_of
 
 UPSERT_BYTES = 2 * 1024
 """The most that an upsert takes besides its content: an id of at most 1,024 bytes, the guard."""
@@ -118,10 +118,10 @@ class MongoWriteBatch:
         self._recorder = recorder = ResultRecorder(writes, memory.sessions, on_activity_refused)
         self._resolver = DuplicateResolver(LookUp(collections, memory.sizers), recorder)
         self._event_sender = Sender(
-            self._insert, self._event_bytes, EVENT_KEY, memory.sizers.inserts, recorder.pending
+            self._insert, event_bytes, EVENT_KEY, memory.sizers.inserts, recorder.pending
         )
         self._session_sender = Sender(
-            self._upsert, self._session_bytes, SESSION_KEY, memory.sizers.upserts, recorder.pending
+            self._upsert, session_bytes, SESSION_KEY, memory.sizers.upserts, recorder.pending
         )
 
     async def execute(self) -> Sequence[Result]:
@@ -158,7 +158,7 @@ class MongoWriteBatch:
         return errors
 
     async def _send(
-        self, events: Sequence[WriteKey], sessions: Sequence[WriteKey]
+        self, events: Mapping[WriteKey, EventWrite], sessions: Mapping[WriteKey, SessionWrite]
     ) -> tuple[SendResult, SendResult]:
         """Send both kinds side by side; a lone one without the price of a task."""
         if not sessions:
@@ -169,20 +169,21 @@ class MongoWriteBatch:
             self._event_sender.send(events), self._session_sender.send(sessions)
         )
 
-    async def _insert(self, writes: Sequence[WriteKey]) -> BulkReply:
-        event = self._recorder.event
-        return await self._collections.insert_events([event(key).document for key in writes])
+    async def _insert(self, events: Sequence[EventWrite]) -> BulkReply:
+        return await self._collections.insert_events([event.document for event in events])
 
-    async def _upsert(self, writes: Sequence[WriteKey]) -> BulkReply:
-        session = self._recorder.session
-        return await self._collections.update_sessions([update_of(session(key)) for key in writes])
+    async def _upsert(self, writes: Sequence[SessionWrite]) -> BulkReply:
+        return await self._collections.update_sessions([update_of(write) for write in writes])
 
-    def _event_bytes(self, key: WriteKey) -> int:
-        return len(self._recorder.event(key).document)
 
-    def _session_bytes(self, key: WriteKey) -> int:
-        write = self._recorder.session(key)
-        return UPSERT_BYTES + (0 if isinstance(write, ActivityWrite) else len(write.content.raw))
+def event_bytes(event: EventWrite) -> int:
+    """Return what an event weighs in a command."""
+    return len(event.document)
+
+
+def session_bytes(write: SessionWrite) -> int:
+    """Return what an upsert weighs in a command, at most."""
+    return UPSERT_BYTES + (0 if isinstance(write, ActivityWrite) else len(write.content.raw))
 
 
 def most_severe(errors: Sequence[ConsumerError]) -> ConsumerError:

@@ -231,8 +231,8 @@ fields = content.fields""",
         "a session is known before the store has answered",
         "F34",
         "ResultRecorder.due",
-        "sessions += [name for name in self._activities if name not in ending]",
-        """sessions += [name for name in self._activities if name not in ending]
+        "sessions.update({k: v for k, v in self._activities.items() if k not in ending})",
+        """sessions.update({k: v for k, v in self._activities.items() if k not in ending})
 for name in self._activities:
     self._cache.remember(name, SessionStatus.ACTIVE)""",
         (_SESSIONS + "TestActivity::test_a_session_is_not_known_before_the_store_has_answered",),
@@ -461,9 +461,9 @@ result.errors.append(TransientError("write_concern", code_name(code)))""",
         "what is found first is not compared",
         "B17 F40",
         "_FirstFind.run",
-        "key = ours.pop(behind_id(document), None)",
+        "place = self._ours.get(behind_id(document))",
         """found = raw_document(document)
-key = self._keys.get((found["sessionId"], found["eventId"]))""",
+place = found["sessionId"], found["eventId"]""",
         (_FIRST + "test_what_is_found_and_what_is_not_end_as_they_would_have",),
         "another content under the same id would vanish without a trace",
     ),

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 
-from tests.simulation.nemesis import plan
+from tests.simulation.nemesis import READ_AGAIN, plan
 from tests.simulation.schedules import build, live, run_schedule
 from tests.simulation.world import Violation
 
@@ -38,7 +38,8 @@ def main() -> int:
 def _seeds(options: argparse.Namespace) -> Iterable[int]:
     if options.seed is not None:
         return [options.seed]
-    return range(options.first, options.first + options.seeds)
+    seeds = range(options.first, options.first + options.seeds)
+    return [*seeds, *(READ_AGAIN + seed for seed in seeds[: options.seeds // 10])]
 
 
 def _options() -> argparse.Namespace:

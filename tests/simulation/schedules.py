@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from random import Random
 
 from consumer.engine.breaker import BreakerLimits
 from consumer.engine.runner import StopReason
 from tests.simulation.faults import Fault
-from tests.simulation.nemesis import ACTIVE, plan, strike
+from tests.simulation.nemesis import ACTIVE, plan, reads_again, strike
 from tests.simulation.process import Shape
 from tests.simulation.world import BOUND, Violation, World
 
@@ -35,6 +36,9 @@ def build(seed: int | str, *, tracing: bool = False) -> World:
         commit_interval=chance.choice((0.2, 1.0)),
         breaker=BreakerLimits(chance.choice((1.0, 0.3)), window=10, minimum=4),
     )
+    if reads_again(seed):
+        # Few commits and large batches: what is read again comes beside what is new.
+        shape = replace(shape, commit_interval=8.0, max_poll_records=50, max_batch_bytes=1_000_000)
     world = World(
         seed,
         shape,

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from tests.simulation.faults import KINDS
-from tests.simulation.nemesis import THEMES, plan
+from tests.simulation.nemesis import READ_AGAIN, READ_AGAIN_KINDS, THEMES, plan
 from tests.simulation.schedules import build, live, run_schedule
 
 SECONDS = 15.0
@@ -22,6 +22,8 @@ def test_a_slice_of_all_schedules_breaks_no_rule() -> None:
     begun, seed = time.process_time(), 0
     while seed < AT_LEAST or time.process_time() - begun < SECONDS:
         run_schedule(seed)
+        if seed < AT_LEAST // 2:
+            run_schedule(READ_AGAIN + seed)
         seed += 1
 
 
@@ -44,7 +46,7 @@ def test_a_seed_tells_everything_that_happens_whatever_the_interpreters_own_seed
 def test_the_schedules_know_every_kind_of_fault() -> None:
     drawn = {fault.kind for seed in range(500) for fault in plan(seed)}
     assert drawn == KINDS.keys()
-    assert {kind for theme in THEMES for kind in theme} <= KINDS.keys()
+    assert {kind for theme in (*THEMES, READ_AGAIN_KINDS) for kind in theme} <= KINDS.keys()
 
 
 def test_a_schedule_leaves_nothing_running() -> None:
