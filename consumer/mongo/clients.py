@@ -47,9 +47,6 @@ JUDGED = ReadConcern("majority")
 CLOSE_SECONDS = 2.0
 """What ending the sessions on the server may take; it drops them by itself later."""
 
-CLOSE_LOOK_SECONDS = 0.01
-"""How often it is looked whether Motor's client has closed."""
-
 DEFAULT_PORT = 27017
 _PORT = re.compile(r":[0-9]+$")
 
@@ -117,16 +114,18 @@ async def close_client(client: Client) -> None:
         await asyncio.wait([closing], timeout=CLOSE_SECONDS)
         return
 
+    closed, loop = asyncio.Event(), asyncio.get_running_loop()
+
     def close() -> None:
         with contextlib.suppress(Exception):  # nothing depends on it
             client.close()
+        with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits any more
+            loop.call_soon_threadsafe(closed.set)
 
-    thread = threading.Thread(target=close, name="mongo-close", daemon=True)
-    thread.start()
+    threading.Thread(target=close, name="mongo-close", daemon=True).start()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(CLOSE_SECONDS):
-            while thread.is_alive():
-                await asyncio.sleep(CLOSE_LOOK_SECONDS)
+            await closed.wait()
 
 
 def database_of(client: Client, settings: MongoSettings) -> Database:
