@@ -110,8 +110,8 @@ draft.unlink(missing_ok=True)""",
         "the parking topic takes what any topic takes",
         "F85",
         "parking_configs",
-        'return {"retention.ms": "-1", "max.message.bytes": str(largest)}',
-        'return {"retention.ms": "-1"}',
+        '"max.message.bytes": str(topic.max_message_bytes or most)',
+        "",
         (
             _LETTERS + "test_context.py::"
             "test_the_parking_topic_takes_whatever_the_dead_letter_topic_holds",

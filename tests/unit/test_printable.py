@@ -177,7 +177,7 @@ def _letter() -> DeadLetterRecord:
 async def _list() -> None:
     groups = list_and_show.DeadLetterGroups()
     groups.add(_letter(), None, copy=False)
-    list_and_show.print_groups(groups, with_status=True, as_json=False)
+    list_and_show.print_groups(groups, with_state=True, as_json=False)
     unreadable = read_dead_letter(Record(*PLACE, 5, HOSTILE_BYTES, HOSTILE_BYTES))
     for letter in (_letter(), unreadable):
         list_and_show.print_line(letter, None, keys=True, as_json=False)

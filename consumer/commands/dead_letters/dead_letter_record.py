@@ -45,34 +45,22 @@ class DeadLetterRecord:
     """
 
     record: Record
-    origin: Position
-    reason: str
-    detail: str
+    failed: FailedRecord
     timestamp_ms: int
     failed_at: datetime
     attempt: int
     truncated: bool
 
     @property
-    def failed(self) -> FailedRecord:
-        """The record that failed."""
-        record = self.record
-        # What is ours says where, when and why it failed.
-        foreign = tuple(header for header in record.headers if header[0] not in NAMES)
-        return FailedRecord(
-            record.key, record.value, foreign, self.reason, self.detail, self.origin
-        )
-
-    @property
     def failure_key(self) -> bytes:
         """What tells this failure from all others, and is the same for its copies.
 
-        Copies differ in our headers; a record of a topic that was deleted and made anew differs
-        in its content, also where it has no timestamp.
+        Copies differ in our headers, which say where, when and why it failed; a record of a
+        topic that was deleted and made anew differs in its content, also without a timestamp.
         """
         failed = self.failed
         digest = _digest(failed.key, failed.value, failed.headers)
-        return json_bytes([*self.origin, self.timestamp_ms, self.attempt, digest])
+        return json_bytes([*failed.origin, self.timestamp_ms, self.attempt, digest])
 
     def redriven_headers(self, came_with: Headers) -> Headers:
         """Return the headers of the record that goes back.
@@ -95,11 +83,6 @@ class UnreadableDeadLetter:
 
     record: Record
     problem: str
-
-    @property
-    def sent_at(self) -> datetime | None:
-        """When it came to the dead-letter topic, None where its timestamp does not tell."""
-        return usable_time(self.record.timestamp_ms)
 
     @property
     def failure_key(self) -> bytes:
@@ -125,13 +108,13 @@ def read_dead_letter(record: Record) -> AnyDeadLetter:
     failed_at = info.failed_at or usable_time(record.timestamp_ms)
     if failed_at is None:
         return UnreadableDeadLetter(record, "its header dlq-failed-at cannot be read")
+    foreign = tuple(header for header in record.headers if header[0] not in NAMES)
+    reason = UNKNOWN if info.reason is None else info.reason.value
     return DeadLetterRecord(
-        record=record,
-        origin=info.origin,
-        reason=UNKNOWN if info.reason is None else info.reason.value,
-        detail=info.detail,
-        timestamp_ms=info.timestamp_ms,
-        failed_at=failed_at,
+        record,
+        FailedRecord(record.key, record.value, foreign, reason, info.detail, info.origin),
+        info.timestamp_ms,
+        failed_at,
         # That it lies here proves one failure, whatever its header says.
         attempt=max(info.attempt, 1),
         # Any trace of a cut counts, even one that cannot be read: half a message is not sent.

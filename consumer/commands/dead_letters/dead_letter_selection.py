@@ -75,11 +75,11 @@ class DeadLetterSelection:
             named = UNREADABLE in self.reasons if self.reasons else True
             return named and not (self.keys or self.origins or self.since or self.until)
         return (
-            (not self.reasons or dead_letter.reason in self.reasons)
+            (not self.reasons or dead_letter.failed.reason in self.reasons)
             and (not self.keys or dead_letter.record.key in self.keys)
             and (self.since is None or dead_letter.failed_at >= self.since)
             and (self.until is None or dead_letter.failed_at < self.until)
-            and _any_selects(self.origins, dead_letter.origin)
+            and _any_selects(self.origins, dead_letter.failed.origin)
         )
 
 

@@ -16,7 +16,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import assert_never
 
@@ -25,11 +25,6 @@ from consumer.commands.dead_letters.dead_letter_record import json_bytes
 from consumer.contract.record import Position
 from consumer.contract.times import format_time
 from consumer.kafka.producer import OutgoingRecord, Producer, Refused, Unconfirmed
-
-
-def utc_now() -> datetime:
-    """Return the time."""
-    return datetime.now(UTC)
 
 
 class DeadLetterStatus(StrEnum):

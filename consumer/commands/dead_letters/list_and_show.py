@@ -6,7 +6,7 @@ import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import Final
 
@@ -35,46 +35,36 @@ SHOWN_BYTES: Final = 4096
 """So much of a value is shown, unless all of it is asked for."""
 
 _WAITING: Final = "waiting"
-_COLUMNS: Final = (
-    "state",
-    "reason",
-    "topic",
-    "hour",
-    "letters",
-    "copies",
-    "truncated",
-    "attempts",
-    "first",
-)
+_LINE: Final = ("letter", "state", "origin", "failed_at", "attempt", "reason", "detail")
 _NUMBERS: Final = frozenset({"letters", "copies", "truncated", "attempts"})
 _SELDOM: Final = frozenset({"copies", "truncated"})
 
 
 @dataclass(slots=True)
 class DeadLetterGroup:
-    """Dead letters of one status, reason, topic and hour, and how many they are.
+    """Dead letters of one state, reason, topic and hour, and how many they are.
 
-    ``status`` is None where they wait. ``hour`` is that of the failure, in UTC. An unreadable
-    one's topic is empty and its hour that of the dead letter itself; None where that has no time
-    either. ``copies`` of one failure beyond its first are among the ``letters``. ``first`` is
-    where the first one lies; ``attempts`` the highest number of failures.
+    ``hour`` is that of the failure, in UTC. An unreadable one's topic is empty and its hour that
+    of the dead letter itself; None where that has no time either. ``copies`` of one failure
+    beyond its first are among the ``letters``. ``attempts`` is the highest number of failures,
+    and ``first`` where the first one lies.
     """
 
-    status: DeadLetterStatus | None
+    state: str
     reason: str
     topic: str
-    hour: datetime | None
-    first: Position
+    hour: str | None
     letters: int = 0
     copies: int = 0
     truncated: int = 0
     attempts: int = 0
+    first: Position | None = None
 
     @property
-    def key(self) -> tuple[str, str, str, float]:
+    def key(self) -> tuple[str, ...]:
         """What its dead letters share; the groups are in its order, those that wait first."""
-        hour = 0.0 if self.hour is None else self.hour.timestamp()
-        return self.status or "", self.reason, self.topic, hour
+        state = "" if self.state == _WAITING else self.state
+        return state, self.reason, self.topic, self.hour or ""
 
 
 class DeadLetterGroups:
@@ -82,51 +72,46 @@ class DeadLetterGroups:
 
     def __init__(self) -> None:
         """Begin without any."""
-        self._groups: dict[tuple[str, str, str, float], DeadLetterGroup] = {}
+        self._groups: dict[tuple[str, ...], DeadLetterGroup] = {}
+
+    def __iter__(self) -> Iterator[DeadLetterGroup]:
+        """Yield the groups in the order of their keys."""
+        return (group for _, group in sorted(self._groups.items()))
 
     def add(
         self, dead_letter: AnyDeadLetter, status: DeadLetterStatus | None, *, copy: bool
     ) -> None:
         """Count a dead letter."""
-        position = dead_letter.record.position
         if isinstance(dead_letter, UnreadableDeadLetter):
-            group = DeadLetterGroup(status, UNREADABLE, "", _hour(dead_letter.sent_at), position)
+            hour = _hour(usable_time(dead_letter.record.timestamp_ms))
+            group = DeadLetterGroup(_state(status), UNREADABLE, "", hour)
         else:
-            topic, hour = dead_letter.origin.topic, _hour(dead_letter.failed_at)
-            group = DeadLetterGroup(status, dead_letter.reason, topic, hour, position)
+            failed, hour = dead_letter.failed, _hour(dead_letter.failed_at)
+            group = DeadLetterGroup(_state(status), failed.reason, failed.origin.topic, hour)
         group = self._groups.setdefault(group.key, group)
+        group.first = group.first or dead_letter.record.position
         group.letters += 1
         group.copies += copy
         if isinstance(dead_letter, DeadLetterRecord):
             group.truncated += dead_letter.truncated
             group.attempts = max(group.attempts, dead_letter.attempt)
 
-    def __iter__(self) -> Iterator[DeadLetterGroup]:
-        """Yield the groups in the order of their keys."""
-        return (group for _, group in sorted(self._groups.items()))
 
-    @property
-    def letters(self) -> int:
-        """All dead letters."""
-        return sum(group.letters for group in self)
-
-    @property
-    def copies(self) -> int:
-        """All that repeat another one's failure."""
-        return sum(group.copies for group in self)
-
-
-def _hour(moment: datetime | None) -> datetime | None:
+def _hour(moment: datetime | None) -> str | None:
     if moment is None:
         return None
-    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    return format_time(moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0))
+
+
+def _state(status: DeadLetterStatus | None) -> str:
+    return _WAITING if status is None else status.value
 
 
 async def list_dead_letters(
     request: DeadLetterRequest, *, each: bool, keys: bool, all_statuses: bool
 ) -> ExitCode:
     """List dead letters, in groups or ``each`` on a line. Raises ``BrokersError``."""
-    groups, hidden = DeadLetterGroups(), 0
+    groups, listed, hidden = DeadLetterGroups(), 0, 0
     async with (
         open_context(request) as context,
         aclosing(context.batches("reading dead letters", quiet=each)) as batches,
@@ -138,14 +123,16 @@ async def list_dead_letters(
                 if status is not None and not all_statuses:
                     hidden += 1
                     continue
-                groups.add(dead_letter, status, copy=not context.statuses.first_seen(key))
+                listed += 1
                 if each:
                     print_line(dead_letter, status, keys=keys, as_json=request.as_json)
+                else:
+                    groups.add(dead_letter, status, copy=not context.statuses.first_seen(key))
     if not each:
-        print_groups(groups, with_status=all_statuses, as_json=request.as_json)
+        print_groups(groups, with_state=all_statuses, as_json=request.as_json)
     if hidden:
         warn(f"{hidden:,} letters more have been dealt with; --all lists them too")
-    elif not groups.letters:
+    elif not listed:
         warn("no such dead letters")
     return context.exit_code()
 
@@ -182,27 +169,28 @@ def print_columns(*columns: str) -> None:
 
 def position_argument(position: Position) -> str:
     """Return ``TOPIC:PARTITION:OFFSET``, as the options take it."""
-    return f"{printable(position.topic)}:{position.partition}:{position.offset}"
+    return f"{printable(position.topic)}:{offset_argument(position)}"
 
 
-def _status_text(status: DeadLetterStatus | None) -> str:
-    return _WAITING if status is None else status.value
+def offset_argument(position: Position) -> str:
+    """Return ``PARTITION:OFFSET``, as ``--letter`` takes it."""
+    return f"{position.partition}:{position.offset}"
 
 
-def print_groups(groups: DeadLetterGroups, *, with_status: bool, as_json: bool) -> None:
-    """Write the groups; ``with_status``: with a column for what became of them."""
+def print_groups(groups: DeadLetterGroups, *, with_state: bool, as_json: bool) -> None:
+    """Write the groups; ``with_state``: with a column for what became of them."""
+    contents = [asdict(group) for group in groups]
+    letters = sum(group.letters for group in groups)
+    copies = sum(group.copies for group in groups)
     if as_json:
-        contents = [_content_of(group) for group in groups]
-        totals = {"letters": groups.letters, "copies": groups.copies}
-        print_json(totals | {"groups": contents})
+        print_json({"letters": letters, "copies": copies, "groups": contents})
         return
-    columns = _COLUMNS if with_status else _COLUMNS[1:]
-    rows = [_cells(group) for group in groups]
+    columns = [one.name for one in fields(DeadLetterGroup) if with_state or one.name != "state"]
+    rows = [_cells(content) for content in contents]
     console = Console()
     if console.is_terminal:
-        caption = f"{groups.letters:,} letters, {groups.copies:,} of them copies"
         with written():
-            console.print(_table(columns, rows, caption))
+            console.print(_table(columns, rows, f"{letters:,} letters, {copies:,} of them copies"))
     elif rows:
         print_columns(*columns)
         for row in rows:
@@ -229,126 +217,72 @@ def _table(columns: Sequence[str], rows: Sequence[Mapping[str, str]], caption: s
     return table
 
 
-def _content_of(group: DeadLetterGroup) -> dict[str, object]:
-    return {
-        "state": _status_text(group.status),
-        "reason": group.reason,
-        "topic": group.topic,
-        "hour": None if group.hour is None else format_time(group.hour),
-        "letters": group.letters,
-        "copies": group.copies,
-        "truncated": group.truncated,
-        "attempts": group.attempts,
-        "first": group.first,
-    }
+def _cells(content: Mapping[str, object]) -> dict[str, str]:
+    """Return the text for each value that is printed as JSON otherwise."""
+    return {name: _cell(name, value) for name, value in content.items()}
 
 
-def _cells(group: DeadLetterGroup) -> dict[str, str]:
-    texts = {
-        "topic": printable(group.topic),
-        "hour": "" if group.hour is None else f"{group.hour:%Y-%m-%dT%H}Z",
-        "first": f"{group.first.partition}:{group.first.offset}",
-    }
-    return {name: str(value) for name, value in (_content_of(group) | texts).items()}
+def _cell(name: str, value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case Position():
+            return position_argument(value) if name == "origin" else offset_argument(value)
+        case str() if name == "hour":
+            return f"{value[:13]}Z"
+        case int() if name == "timestamp_ms" and (time := usable_time(value)) is not None:
+            return f"{value} ({format_time(time)})"
+        case str():
+            return printable(value)
+        case _:
+            return str(value)
 
 
 def print_line(
     dead_letter: AnyDeadLetter, status: DeadLetterStatus | None, *, keys: bool, as_json: bool
 ) -> None:
     """Write one line about a dead letter, with its key where that is asked for."""
-    key = dead_letter.record.key
+    about, key = _about(dead_letter, status), dead_letter.record.key
     if as_json:
-        about = _about(dead_letter, status)
         print_json(about | ({"key": _bytes_content(key)} if keys else {}))
         return
-    columns = [
-        f"{dead_letter.record.partition}:{dead_letter.record.offset}",
-        _status_text(status),
-    ]
-    if isinstance(dead_letter, DeadLetterRecord):
-        columns += [
-            position_argument(dead_letter.origin),
-            format_time(dead_letter.failed_at),
-            str(dead_letter.attempt),
-            dead_letter.reason,
-            printable(dead_letter.detail),
-        ]
-    else:
-        columns += ["", "", "", UNREADABLE, printable(dead_letter.problem)]
-    print_columns(*columns, *([printable(key)] if keys else []))
+    cells = _cells(about)
+    print_columns(*(cells.get(name, "") for name in _LINE), *([printable(key)] if keys else []))
 
 
 def print_dead_letter(
     dead_letter: AnyDeadLetter, status: DeadLetterStatus | None, *, full: bool, as_json: bool
 ) -> None:
     """Write everything about a dead letter, its payload included."""
-    record = dead_letter.record
+    about, record = _about(dead_letter, status), dead_letter.record
     if as_json:
         content = {
             "key": _bytes_content(record.key),
             "value": _bytes_content(record.value),
             "headers": [[name, _bytes_content(value)] for name, value in record.headers],
         }
-        print_json(_about(dead_letter, status) | content)
+        print_json(about | content)
         return
     size = "" if record.value is None else f" ({len(record.value):,} bytes)"
-    rows = [
-        ("state", _status_text(status)),
-        *_facts(dead_letter),
-        ("key", printable(record.key)),
-        (f"value{size}", printable(record.value, None if full else SHOWN_BYTES)),
-    ]
-    headers = [(printable(name), printable(value)) for name, value in record.headers]
-    title = position_argument(record.position)
-    console = Console()
-    if console.is_terminal:
-        table = Table(title=title, title_justify="left", show_header=False)
-        table.add_column(style="bold", no_wrap=True)
-        table.add_column(overflow="fold")
-        headers_table = Table("header", "value")
-        for name, text in rows:
-            table.add_row(Text(name), Text(text))
-        for name, text in headers:
-            headers_table.add_row(Text(name), Text(text))
-        with written():
-            console.print(table, headers_table)
-        return
-    print_columns(title)
-    for name, text in rows:
+    print_columns(position_argument(record.position))
+    for name, text in _cells(about).items():
         print_columns(f"  {name}: {text}")
-    for name, text in headers:
-        print_columns(f"  header {name}: {text}")
+    print_columns(f"  key: {printable(record.key)}")
+    print_columns(f"  value{size}: {printable(record.value, None if full else SHOWN_BYTES)}")
+    for name, value in record.headers:
+        print_columns(f"  header {printable(name)}: {printable(value)}")
     print_columns()
 
 
-def _facts(dead_letter: AnyDeadLetter) -> list[tuple[str, str]]:
-    if isinstance(dead_letter, UnreadableDeadLetter):
-        return [("unreadable", printable(dead_letter.problem))]
-    milliseconds = dead_letter.timestamp_ms
-    time = usable_time(milliseconds)
-    failed_at = format_time(dead_letter.failed_at)
-    facts = [
-        ("reason", f"{dead_letter.reason}: {printable(dead_letter.detail)}"),
-        ("origin", position_argument(dead_letter.origin)),
-        ("failed", f"{failed_at}, attempt {dead_letter.attempt}"),
-        ("first record's time", str(milliseconds) if time is None else format_time(time)),
-    ]
-    if dead_letter.truncated:
-        facts.append(("truncated", "only the beginning was kept"))
-    return facts
-
-
 def _about(dead_letter: AnyDeadLetter, status: DeadLetterStatus | None) -> dict[str, object]:
-    about: dict[str, object] = {
-        "letter": dead_letter.record.position,
-        "state": _status_text(status),
-    }
+    about: dict[str, object] = {"letter": dead_letter.record.position, "state": _state(status)}
     if isinstance(dead_letter, UnreadableDeadLetter):
         return about | {"reason": UNREADABLE, "detail": dead_letter.problem}
+    failed = dead_letter.failed
     return about | {
-        "reason": dead_letter.reason,
-        "detail": dead_letter.detail,
-        "origin": dead_letter.origin,
+        "reason": failed.reason,
+        "detail": failed.detail,
+        "origin": failed.origin,
         "failed_at": format_time(dead_letter.failed_at),
         "timestamp_ms": dead_letter.timestamp_ms,
         "attempt": dead_letter.attempt,
@@ -371,28 +305,29 @@ def print_change(change: StatusChange, *, as_json: bool) -> None:
     dead_letter, record = change.dead_letter, change.record
     if record is None or not isinstance(dead_letter, DeadLetterRecord):
         return
+    failed = dead_letter.failed
     if as_json:
         print_json(
             {
                 "would_be": change.status.value,
                 "letter": dead_letter.record.position,
-                "origin": dead_letter.origin,
+                "origin": failed.origin,
                 "to": record.topic,
                 "partition": record.partition,
                 "timestamp_ms": record.timestamp_ms,
                 "attempt": dead_letter.attempt,
-                "reason": dead_letter.reason,
+                "reason": failed.reason,
                 "bytes": record.bytes,
                 "headers": [name for name, _ in record.headers],
             }
         )
         return
     print_columns(
-        f"{dead_letter.record.partition}:{dead_letter.record.offset}",
+        offset_argument(dead_letter.record.position),
         f"would be {change.status.value}",
-        position_argument(dead_letter.origin),
+        position_argument(failed.origin),
         f"to {printable(record.topic)}",
         f"attempt {dead_letter.attempt}",
-        dead_letter.reason,
+        failed.reason,
         f"{record.bytes} bytes",
     )

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Final, assert_never
 
@@ -24,7 +24,6 @@ from consumer.commands.dead_letters.dead_letter_status import (
     DeadLetterStatus,
     NotSentError,
     StatusRecord,
-    utc_now,
     write_statuses,
 )
 from consumer.commands.dead_letters.list_and_show import position_argument, print_change
@@ -51,6 +50,7 @@ from consumer.kafka.producer import (
     Unconfirmed,
 )
 from consumer.kafka.rate_limit import RateLimiter
+from consumer.settings import DeadLetterSettings
 from consumer.terminal import complain, show
 
 WINDOW: Final = 200
@@ -94,7 +94,7 @@ class DeadLetterRun:
     limit: int | None = None
     before_parking: Callable[[], Awaitable[None]] | None = None
     window: int = WINDOW
-    now: Callable[[], datetime] = utc_now
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     counts: RunCounts = field(default_factory=RunCounts)
@@ -145,6 +145,8 @@ class DeadLetterRun:
         self.counts.limit_reached = self._taken == self.limit
         if self.producer is None:
             print_change(change, as_json=self.as_json)
+            self._count(change)
+            return
         self._window.append(change)
         self._window_bytes += 0 if change.record is None else change.record.bytes
         if len(self._window) >= self.window or self._window_bytes >= WINDOW_BYTES:
@@ -162,9 +164,7 @@ class DeadLetterRun:
 
     async def _send_window(self) -> None:
         window, self._window, self._window_bytes = self._window, [], 0
-        if self.producer is None:
-            for change in window:
-                self._count(change)
+        if self.producer is None or not window:
             return
         parks = any(change.status is DeadLetterStatus.PARKED for change in window)
         if self.before_parking is not None and parks:
@@ -221,7 +221,7 @@ def _print_refusal(dead_letter: AnyDeadLetter, refusal: Refusal) -> None:
     """Say that a record should go back and cannot."""
     where = position_argument(dead_letter.record.position)
     if isinstance(dead_letter, DeadLetterRecord):
-        where += f" (from {position_argument(dead_letter.origin)})"
+        where += f" (from {position_argument(dead_letter.failed.origin)})"
     complain(f"{where}: {refusal.reason.value}: {refusal.detail}")
 
 
@@ -301,19 +301,18 @@ def _redrive_policy(context: DeadLetterContext, options: RedriveOptions) -> Redr
 
 async def _create_parking_topic(context: DeadLetterContext) -> None:
     dead_letters = context.request.settings.dead_letters
-    largest = max_dead_letter_bytes(dead_letters, None)
-    configs = parking_configs(context.topics[context.request.topic], largest)
+    configs = parking_configs(context.topics[context.request.topic], dead_letters)
     await context.create_topic(dead_letters.parking_topic, configs)
 
 
-def parking_configs(topic: TopicDescription, max_request_bytes: int) -> Mapping[str, str]:
+def parking_configs(topic: TopicDescription, settings: DeadLetterSettings) -> Mapping[str, str]:
     """Return the settings of a topic that takes every dead letter of ``topic``, and keeps it.
 
     Parked ones wait for people, however long that takes. Where the brokers do not tell how
-    large one may be, it is ``max_request_bytes``, the most that the consumer sends.
+    large one may be, it is the most that the consumer sends.
     """
-    largest = topic.max_message_bytes or max_request_bytes + RECORD_OVERHEAD
-    return {"retention.ms": "-1", "max.message.bytes": str(largest)}
+    most = max_dead_letter_bytes(settings, None) + RECORD_OVERHEAD
+    return {"retention.ms": "-1", "max.message.bytes": str(topic.max_message_bytes or most)}
 
 
 def _print_redriven(

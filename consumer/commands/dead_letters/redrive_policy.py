@@ -34,17 +34,11 @@ class SkipReason(StrEnum):
     REDRIVEN = "redriven_before"
     PARKED = "parked_before"
     DISCARDED = "discarded_before"
-    UNKNOWN = "unknown_state"
+    UNKNOWN = "unknown_before"
     COPY = "copies"
     TRANSFORM = "skipped_by_transform"
 
 
-DONE_BEFORE: Final = {
-    DeadLetterStatus.REDRIVEN: SkipReason.REDRIVEN,
-    DeadLetterStatus.PARKED: SkipReason.PARKED,
-    DeadLetterStatus.DISCARDED: SkipReason.DISCARDED,
-    DeadLetterStatus.UNKNOWN: SkipReason.UNKNOWN,
-}
 _SENT: Final = frozenset({DeadLetterStatus.REDRIVEN, DeadLetterStatus.PARKED})
 
 
@@ -116,7 +110,7 @@ def redriven_record(
     """
     partition = None
     if content.key is None:
-        partition = dead_letter.origin.partition % topic.partitions
+        partition = dead_letter.failed.origin.partition % topic.partitions
     keeps = keeps_timestamp(topic, dead_letter.timestamp_ms, now_ms)
     return OutgoingRecord(
         topic.name,
@@ -165,12 +159,12 @@ class RedrivePolicy:
         status = self.statuses.status(key)
         again = self.options.again and status in _SENT
         if status is not None and not (again or self.options.all_statuses):
-            return DONE_BEFORE[status]
+            return SkipReason(f"{status.value}_before")
         if isinstance(dead_letter, UnreadableDeadLetter):
             return Refusal(RefusalReason.UNREADABLE, dead_letter.problem)
         if dead_letter.truncated:
             return Refusal(RefusalReason.TRUNCATED, "only the beginning of the record was kept")
-        topic = self._usable_topic(dead_letter.origin.topic)
+        topic = self._usable_topic(dead_letter.failed.origin.topic)
         if isinstance(topic, Refusal):
             return topic
         # Only now: a whole dead letter must not be taken for the copy of a truncated one.
@@ -222,7 +216,7 @@ class DiscardPolicy:
         status = self.statuses.status(key)
         kept = status is not DeadLetterStatus.DISCARDED and self.all_statuses
         if status is not None and not kept:
-            return DONE_BEFORE[status]
+            return SkipReason(f"{status.value}_before")
         if not self.statuses.first_seen(key):
             return SkipReason.COPY
         return StatusChange(dead_letter, DeadLetterStatus.DISCARDED, reason=self.reason)

@@ -66,7 +66,7 @@ def transformed(
         return None
     repaired = _as_record(failed, returned)
     record = Record(
-        *dead_letter.origin,
+        *dead_letter.failed.origin,
         dead_letter.timestamp_ms,
         repaired.key,
         repaired.value,

@@ -22,7 +22,7 @@ from consumer.commands.dead_letters.redrive_and_discard import parking_configs
 from consumer.kafka import admin
 from consumer.kafka.admin import TopicDescription
 from consumer.kafka.connection import BrokersError
-from consumer.settings import KafkaSettings, Settings
+from consumer.settings import DeadLetterSettings, KafkaSettings, Settings
 from tests.unit.commands.dead_letters.builders import LETTERS, STATUS_TOPIC
 
 KAFKA = KafkaSettings(bootstrap_servers=("kafka:9092",))
@@ -76,7 +76,8 @@ async def test_a_created_topic_is_said_with_its_settings(
 def test_the_parking_topic_takes_whatever_the_dead_letter_topic_holds(
     told: dict[str, str], largest: str
 ) -> None:
-    configs = parking_configs(TopicDescription("letters", 3, 1, told), 1_000_000)
+    settings = DeadLetterSettings(max_request_bytes=1_000_000)
+    configs = parking_configs(TopicDescription("letters", 3, 1, told), settings)
     assert configs == {"retention.ms": "-1", "max.message.bytes": largest}
 
 

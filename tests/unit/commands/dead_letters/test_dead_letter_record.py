@@ -42,8 +42,12 @@ def test_a_letter_says_what_failed_where_when_and_how_often() -> None:
     letter = a_letter(
         origin=Position(EVENTS, 3, 17), reason=Reason.CONFLICT, detail="payload", attempt=2
     )
-    assert letter.origin == Position(EVENTS, 3, 17)
-    assert (letter.reason, letter.detail, letter.attempt) == ("conflict", "payload", 2)
+    assert letter.failed.origin == Position(EVENTS, 3, 17)
+    assert (letter.failed.reason, letter.failed.detail, letter.attempt) == (
+        "conflict",
+        "payload",
+        2,
+    )
     assert (letter.timestamp_ms, letter.failed_at) == (STAMPED_MS, FAILED_AT)
     assert letter.record.position == Position(LETTERS, 0, 0)
     assert not letter.truncated
@@ -71,7 +75,7 @@ def test_a_time_of_failure_that_cannot_be_read_is_that_of_the_letter() -> None:
 def test_a_reason_of_a_later_version_is_unknown() -> None:
     letter = reread(a_letter(), dlq_reason=b"haunted")
     assert isinstance(letter, DeadLetterRecord)
-    assert letter.reason == "unknown"
+    assert letter.failed.reason == "unknown"
 
 
 def test_a_letter_without_a_readable_counter_has_failed_once() -> None:

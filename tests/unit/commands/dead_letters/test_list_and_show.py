@@ -27,12 +27,12 @@ def test_letters_are_grouped_by_reason_topic_and_hour() -> None:
     ):
         groups.add(letter, None, copy=False)
     assert [(one.reason, one.topic, one.hour, one.letters) for one in groups] == [
-        ("conflict", EVENTS, at(10, 0), 1),
-        ("invalid", EVENTS, at(10, 0), 2),
-        ("invalid", EVENTS, at(11, 0), 1),
-        ("invalid", "conversation.sessions", at(10, 0), 1),
+        ("conflict", EVENTS, "2026-03-04T10:00:00.000Z", 1),
+        ("invalid", EVENTS, "2026-03-04T10:00:00.000Z", 2),
+        ("invalid", EVENTS, "2026-03-04T11:00:00.000Z", 1),
+        ("invalid", "conversation.sessions", "2026-03-04T10:00:00.000Z", 1),
     ]
-    assert groups.letters == 5
+    assert sum(group.letters for group in groups) == 5
 
 
 def test_a_group_knows_its_first_letter_its_copies_what_was_cut_and_how_often_it_failed() -> None:
@@ -49,10 +49,10 @@ def test_what_was_dealt_with_is_a_group_of_its_own_behind_what_waits() -> None:
     groups, letter = DeadLetterGroups(), DeadLetterLog().add()
     for status in (DeadLetterStatus.REDRIVEN, None, DeadLetterStatus.DISCARDED):
         groups.add(letter, status, copy=False)
-    assert [group.status for group in groups] == [
-        None,
-        DeadLetterStatus.DISCARDED,
-        DeadLetterStatus.REDRIVEN,
+    assert [group.state for group in groups] == [
+        "waiting",
+        "discarded",
+        "redriven",
     ]
 
 
@@ -63,4 +63,4 @@ def test_unreadable_letters_are_grouped_by_when_they_came() -> None:
     )
     (group,) = groups
     assert (group.reason, group.topic, group.attempts) == ("unreadable", "", 0)
-    assert group.hour == datetime(2026, 3, 5, 12, tzinfo=UTC)
+    assert group.hour == "2026-03-05T12:00:00.000Z"
