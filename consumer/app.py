@@ -190,7 +190,9 @@ async def run_consumer(settings: Settings, *, until_caught_up: bool) -> ExitCode
 
 async def _run(settings: Settings, writer: LogWriter, *, until_caught_up: bool) -> ExitCode:
     health, metrics = Health(), Metrics()
-    metrics.watch(ready=lambda: health.readiness().good, log_lines_dropped=lambda: writer.dropped)
+    metrics.watch(
+        ready=lambda: not health.unready_reasons(), log_lines_dropped=lambda: writer.dropped
+    )
     observer = EngineObserver(metrics, health)
     stop = asyncio.Event()
     signals.stop_on_signal(stop, lambda number: get_logger().info("stopping", signal=number.name))

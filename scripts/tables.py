@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 
-from consumer.settings import SettingRow, describe
+from consumer.settings import CATALOGUE, SettingRow
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -41,15 +41,14 @@ ESSENTIAL = (
 def full() -> str:
     """Every setting, a table for each group."""
     lines: list[str] = []
-    for group, rows in groupby(describe(), key=lambda row: row.name.rpartition(".")[0]):
+    for group, rows in groupby(CATALOGUE.values(), key=lambda row: row.name.rpartition(".")[0]):
         lines += [f"## {group}", "", *_table(rows), ""]
     return "\n".join(lines)
 
 
 def essential() -> str:
     """The few that most deployments set."""
-    rows = {row.name: row for row in describe()}
-    return "\n".join([*_table(rows[name] for name in ESSENTIAL), ""])
+    return "\n".join([*_table(CATALOGUE[name] for name in ESSENTIAL), ""])
 
 
 def modules() -> str:

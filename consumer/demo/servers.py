@@ -14,19 +14,13 @@ import sys
 import sysconfig
 import tempfile
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pydantic import SecretStr
-
-from consumer.errors import PreconditionError, TransientError
-from consumer.kafka.admin import open_admin
-from consumer.mongo.clients import close_client, database_of, open_client
-from consumer.mongo.errors import driver_errors
-from consumer.settings import Driver, KafkaSettings, MongoSettings
+from consumer.errors import PreconditionError
 from consumer.settings.sources import environment, environment_name
 
 _READY_SECONDS: Final = 30.0
@@ -70,7 +64,7 @@ async def embedded_kafka() -> AsyncIterator[str]:
         listen = ("--listener-url", url, "--advertised-listener-url", url)
         return (program, "broker", *listen, "--storage-engine", "memory://tansu/")
 
-    async with _server("Tansu, the Kafka-compatible broker,", command, _list_topics) as port:
+    async with _server("Tansu, the Kafka-compatible broker,", command) as port:
         yield f"{HOST}:{port}"
 
 
@@ -87,8 +81,8 @@ async def embedded_mongodb() -> AsyncIterator[str]:
         listen = ("--host", HOST, "--port", str(port))
         return (program, "--config", str(config), *listen, "--storage-path", str(data))
 
-    async with _server("SecantusDB, the MongoDB-compatible server,", command, _ping) as port:
-        yield _mongodb_uri(port)
+    async with _server("SecantusDB, the MongoDB-compatible server,", command) as port:
+        yield f"mongodb://{HOST}:{port}/?directConnection=true"
 
 
 def _tansu() -> str:
@@ -122,36 +116,29 @@ def _missing(server: str) -> EmbeddedServerError:
 
 
 @asynccontextmanager
-async def _server(
-    name: str,
-    command: Callable[[int, Path], Sequence[str]],
-    probe: Callable[[int], Awaitable[None]],
-) -> AsyncIterator[int]:
-    """Run a server on a free port in a directory of its own, and yield the port when it answers."""
+async def _server(name: str, command: Callable[[int, Path], Sequence[str]]) -> AsyncIterator[int]:
+    """Run a server on a free port in a directory of its own, and yield the port when it listens."""
     for _ in range(_PORT_ATTEMPTS):
         with tempfile.TemporaryDirectory(prefix="consumer-", ignore_cleanup_errors=True) as made:
             directory, port = Path(made), free_port()
             log = directory / "server.log"
             async with child_process(command(port, directory), log=log, cwd=directory) as process:
-                if await _is_ready(name, process, port, probe):
+                if await _is_ready(name, process, port):
                     yield port
                     return
             said = last_line(log)
     raise EmbeddedServerError(f"{name} does not start: {said}")
 
 
-async def _is_ready(
-    name: str, process: Process, port: int, probe: Callable[[int], Awaitable[None]]
-) -> bool:
-    """Wait until it answers; False where it ends before, perhaps since another took its port."""
+async def _is_ready(name: str, process: Process, port: int) -> bool:
+    """Wait until it listens; False where it ends before, perhaps since another took its port."""
     try:
         async with asyncio.timeout(_READY_SECONDS):
             while not await _listens(port):
                 if process.returncode is not None:
                     return False
                 await asyncio.sleep(_PROBE_EVERY)
-            await probe(port)
-    except (TimeoutError, TransientError) as error:
+    except TimeoutError as error:
         raise EmbeddedServerError(
             f"{name} does not answer within {_READY_SECONDS:.0f} s; instead: docker compose up"
         ) from error
@@ -172,25 +159,6 @@ def free_port() -> int:
     with socket.socket() as listener:
         listener.bind((HOST, 0))
         return int(listener.getsockname()[1])
-
-
-async def _list_topics(port: int) -> None:
-    async with open_admin(KafkaSettings(bootstrap_servers=(f"{HOST}:{port}",))) as admin:
-        await admin.raw.list_topics()
-
-
-async def _ping(port: int) -> None:
-    settings = MongoSettings(uri=SecretStr(_mongodb_uri(port)), driver=Driver.PYMONGO)
-    client = open_client(settings)
-    try:
-        with driver_errors():
-            await database_of(client, settings).command("ping")
-    finally:
-        await close_client(client)
-
-
-def _mongodb_uri(port: int) -> str:
-    return f"mongodb://{HOST}:{port}/?directConnection=true"
 
 
 @asynccontextmanager

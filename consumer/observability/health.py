@@ -7,9 +7,8 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
@@ -33,18 +32,6 @@ MOST_CLIENTS = 16
 
 SLOT_TIMEOUT = 1.0
 """Seconds that a client is kept waiting for the thread of another one that was cut off."""
-
-
-@dataclass(frozen=True, slots=True)
-class HealthStatus:
-    """An answer with its reasons by name; no reasons: all is well."""
-
-    reasons: Mapping[str, str]
-
-    @property
-    def good(self) -> bool:
-        """Whether nothing speaks against it."""
-        return not self.reasons
 
 
 class Health:
@@ -93,21 +80,21 @@ class Health:
         with self._guard:
             self._last_beat = self._clock()
 
-    def liveness(self) -> HealthStatus:
-        """Why a restart would help."""
+    def unhealthy_reasons(self) -> dict[str, str]:
+        """Return why a restart would help, by name; nothing where the process is well."""
         with self._guard:
             reasons = dict(self._unhealthy)
             if self._last_beat is not None:
                 silent = self._clock() - self._last_beat
                 if silent >= BEAT_OVERDUE:
                     reasons[EVENT_LOOP] = f"no beat for {silent:.0f} s"
-        return HealthStatus(reasons)
+        return reasons
 
-    def readiness(self) -> HealthStatus:
-        """Why the process is not ready; what is not healthy is not ready either."""
-        unhealthy = self.liveness().reasons
+    def unready_reasons(self) -> dict[str, str]:
+        """Return why the process is not ready; what is not healthy is not ready either."""
+        unhealthy = self.unhealthy_reasons()
         with self._guard:
-            return HealthStatus({**self._not_ready, **unhealthy})
+            return {**self._not_ready, **unhealthy}
 
 
 class HttpServer(ThreadingHTTPServer):
@@ -215,9 +202,9 @@ class _Handler(BaseHTTPRequestHandler):
         server = cast("HttpServer", self.server)
         match self.path.partition("?")[0]:
             case "/livez":
-                return _as_json(server.health.liveness())
+                return _as_json(server.health.unhealthy_reasons())
             case "/readyz":
-                return _as_json(server.health.readiness())
+                return _as_json(server.health.unready_reasons())
             case "/metrics":
                 return HTTPStatus.OK, CONTENT_TYPE, server.metrics.exposition()
             case _:
@@ -228,9 +215,9 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing: probes come every few seconds."""
 
 
-def _as_json(health: HealthStatus) -> tuple[HTTPStatus, str, bytes]:
-    status = HTTPStatus.OK if health.good else HTTPStatus.SERVICE_UNAVAILABLE
-    body = {"ok": health.good, "reasons": dict(health.reasons)}
+def _as_json(reasons: dict[str, str]) -> tuple[HTTPStatus, str, bytes]:
+    status = HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK
+    body = {"ok": not reasons, "reasons": reasons}
     return status, "application/json", json.dumps(body).encode() + b"\n"
 
 

@@ -337,7 +337,7 @@ class EngineObserver:
     def stalled(self, seconds: float) -> None:
         """See ``Observer``. Where its cause is known a restart would not help, and only harm."""
         self._health.healthy(STALLED)
-        causes = sorted(self._health.readiness().reasons)
+        causes = sorted(self._health.unready_reasons())
         if not self._stalled:
             self._log.error("stalled", seconds=round(seconds, 1), causes=causes)
         self._stalled = True

@@ -15,7 +15,7 @@ from consumer.settings.model import (
     SecuritySettings,
     Settings,
 )
-from consumer.settings.sources import SettingRow, describe, exposed_files, load_settings
+from consumer.settings.sources import CATALOGUE, SettingRow, exposed_files, load_settings
 from consumer.settings.values import (
     Driver,
     LogFormat,
@@ -26,6 +26,7 @@ from consumer.settings.values import (
 )
 
 __all__ = [
+    "CATALOGUE",
     "DeadLetterSettings",
     "Driver",
     "EngineSettings",
@@ -42,7 +43,6 @@ __all__ = [
     "SecuritySettings",
     "SettingRow",
     "Settings",
-    "describe",
     "exposed_files",
     "load_settings",
 ]

@@ -49,11 +49,6 @@ class SettingRow:
     secret: bool
 
 
-def describe() -> tuple[SettingRow, ...]:
-    """All settings, in the order of the model."""
-    return tuple(CATALOGUE.values())
-
-
 def environment_name(name: str) -> str:
     """``kafka.group_id`` as ``CONSUMER_KAFKA__GROUP_ID``."""
     return ENVIRONMENT_PREFIX + name.upper().replace(".", GROUP_DELIMITER)
@@ -102,6 +97,7 @@ def _allowed(parts: list[object]) -> str:
 CATALOGUE: Mapping[str, SettingRow] = MappingProxyType(
     {row.name: row for row in _walk(Settings, "")}
 )
+"""All settings by name, in the order of the model."""
 
 
 # --- the environment and the file ----------------------------------------------------

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, StringConstraints
 from pydantic_core import PydanticCustomError
 
 
@@ -78,10 +78,6 @@ class Allowed:
     words: str
 
 
-def _strip(value: object) -> object:
-    return value.strip() if isinstance(value, str) else value
-
-
 def _none_when_empty(value: object) -> object:
     """Read an empty text as "not set": compose files pass unset variables on like that."""
     return None if isinstance(value, str) and not value.strip() else value
@@ -147,9 +143,10 @@ def _matching(pattern: str) -> AfterValidator:
 
 def _mongodb_scheme(uri: SecretStr) -> SecretStr:
     """Refuse what is no MongoDB URI without quoting it, since it may hold a password."""
-    if not re.match(r"mongodb(\+srv)?://[^/\s]", uri.get_secret_value()):
+    text = uri.get_secret_value().strip()
+    if not re.match(r"mongodb(\+srv)?://[^/\s]", text):
         raise _refused()
-    return uri
+    return SecretStr(text)
 
 
 def _no_truth_value(value: object) -> object:
@@ -173,7 +170,9 @@ Optionally = BeforeValidator(_none_when_empty)
 UpperCase = BeforeValidator(_upper)
 
 Text = Annotated[
-    str, BeforeValidator(_strip), Field(min_length=1), Allowed("text that is not empty")
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1),
+    Allowed("text that is not empty"),
 ]
 Seconds = Annotated[float, Number, Field(gt=0, allow_inf_nan=False), Allowed("seconds, above 0")]
 Bytes = Annotated[int, Number, Field(gt=0), Allowed("a whole number of bytes, above 0")]
@@ -228,7 +227,6 @@ CollectionName = Annotated[
 ]
 MongoUri = Annotated[
     SecretStr,
-    BeforeValidator(_strip),
     AfterValidator(_mongodb_scheme),
     Allowed("a URI that begins with mongodb:// or mongodb+srv://"),
 ]

@@ -128,7 +128,7 @@ class World:
 
     def _stalled(self, process: Process, seconds: float) -> None:
         """Reading that goes on is no stall, unless something is said to be the matter."""
-        causes = process.witness.health.readiness().reasons.keys() - {STALLED}
+        causes = process.witness.health.unready_reasons().keys() - {STALLED}
         moves = [] if process.source is None else process.source.moves
         since = self.loop.time() - seconds + 1  # the watchdog looks every second
         if not causes and sum(since < moment for moment in moves) >= SURELY_MOVES:
@@ -323,7 +323,7 @@ class World:
         while unready := {
             process.host.name: reasons
             for process in self.running
-            if (reasons := process.witness.health.readiness().reasons)
+            if (reasons := process.witness.health.unready_reasons())
         } | {
             f"committed of {partition}": text
             for partition, text in self.group.metadata.items()

@@ -206,7 +206,7 @@ class Member:
 
     def is_ready(self) -> bool:
         """What a readiness probe would be told."""
-        return self.health.readiness().good
+        return not self.health.unready_reasons()
 
     @property
     def committed(self) -> dict[TopicPartition, int]:
@@ -237,7 +237,7 @@ class Member:
 
     def __str__(self) -> str:
         lines = "\n  ".join(str(line) for line in self.log.entries[-15:])
-        return f"readiness {self.health.readiness()}, last lines:\n  {lines}"
+        return f"unready: {self.health.unready_reasons()}, last lines:\n  {lines}"
 
 
 def _letter(record: Record, rejected: Rejected) -> DeadLetter:

@@ -85,8 +85,8 @@ async def test_what_brokers_refuse_for_a_while_is_said_and_survived(
             await member.until(lambda: member.committed == {ONE: EVENTS})
             refused = frames.edit(api, refusal)
             await member.until(lambda: not member.is_ready())
-            assert cause in str(member.health.readiness().reasons)
-            assert member.health.liveness().good
+            assert cause in str(member.health.unready_reasons())
+            assert not member.health.unhealthy_reasons()
             refused.end()
             await member.until(member.is_ready)
             await publish_events(frames.bootstrap_servers, {ONE: EVENTS}, first=EVENTS)
@@ -104,9 +104,9 @@ async def test_a_grant_on_the_group_that_is_revoked_is_said_and_survived(
         await member.until(lambda: member.committed == {user.partition: EVENTS})
         await user.access.forbid(ResourceType.GROUP, user.name)
         await member.until(lambda: not member.is_ready())
-        reasons = str(member.health.readiness().reasons)
+        reasons = str(member.health.unready_reasons())
         assert "GroupAuthorizationFailedError" in reasons
-        assert member.health.liveness().good
+        assert not member.health.unhealthy_reasons()
         await publish_events(kafka_bootstrap_servers, {user.partition: EVENTS}, first=EVENTS)
         await user.access.allow(ResourceType.GROUP, user.name, AclOperation.READ)
         await member.until(lambda: member.committed == {user.partition: 2 * EVENTS})
@@ -124,9 +124,9 @@ async def test_a_grant_on_the_topic_that_is_revoked_is_said_and_survived(
         await member.until(lambda: member.committed == {user.partition: EVENTS})
         await user.access.forbid(ResourceType.TOPIC, user.name)
         await member.until(lambda: not member.is_ready())
-        reasons = str(member.health.readiness().reasons)
+        reasons = str(member.health.unready_reasons())
         assert "TopicAuthorizationFailedError" in reasons
-        assert member.health.liveness().good
+        assert not member.health.unhealthy_reasons()
         await user.access.allow(
             ResourceType.TOPIC, user.name, AclOperation.READ, AclOperation.DESCRIBE
         )
@@ -153,7 +153,7 @@ async def test_a_password_that_is_changed_is_said_without_a_hot_loop_and_survive
         for connection in list(member.consumer._client._conns.values()):
             connection._writer.transport.abort()  # it asks for the password when it connects
         await member.until(lambda: not member.is_ready())
-        assert member.health.liveness().good
+        assert not member.health.unhealthy_reasons()
         caplog.clear()
         await member.last(1.0)
         tries = [one for one in caplog.messages if one.startswith("Unable connect to node")]

@@ -94,7 +94,7 @@ async def test_a_commit_that_is_refused_for_an_odd_reason_is_said_and_tried_agai
                 (Stage.COMMIT, cause)
             }
             assert not member.is_ready()
-            assert member.health.liveness().good
+            assert not member.health.unhealthy_reasons()
             assert member.metrics.sample("consumer_commits_total", result="failed") == refusal.count
             refusal.end()
             await member.until(lambda: member.committed == {ONE: EVENTS})
@@ -131,4 +131,4 @@ async def test_a_heartbeat_that_fails_oddly_costs_a_new_membership_and_no_record
             assert odd.count == 1
             assert len(member.clients) == 2
             assert member.store.events == event_keys({ONE: EVENTS + 5})
-            assert member.health.liveness().good
+            assert not member.health.unhealthy_reasons()

@@ -14,8 +14,8 @@ class Clock:
 
 def test_a_process_begins_alive_and_not_ready() -> None:
     health = Health()
-    assert health.liveness().good
-    assert set(health.readiness().reasons) == {"starting"}
+    assert not health.unhealthy_reasons()
+    assert set(health.unready_reasons()) == {"starting"}
 
 
 def test_it_is_ready_when_every_reason_has_been_taken_back() -> None:
@@ -23,26 +23,26 @@ def test_it_is_ready_when_every_reason_has_been_taken_back() -> None:
     health.not_ready("apply", "NetworkTimeout, attempt 1")
     health.not_ready("apply", "NetworkTimeout, attempt 2")
     health.ready("starting")
-    assert health.readiness().reasons == {"apply": "NetworkTimeout, attempt 2"}
+    assert health.unready_reasons() == {"apply": "NetworkTimeout, attempt 2"}
     health.ready("apply")
     health.ready("apply")
-    assert health.readiness().good
+    assert not health.unready_reasons()
 
 
 def test_an_outage_makes_it_unready_and_not_unhealthy() -> None:
     health = Health()
     health.not_ready("apply", "ServerSelectionTimeout")
-    assert health.liveness().good
+    assert not health.unhealthy_reasons()
 
 
 def test_what_is_unhealthy_is_not_ready_either() -> None:
     health = Health()
     health.ready("starting")
     health.unhealthy("stalled", "no progress for 120 s")
-    assert not health.liveness().good
-    assert set(health.readiness().reasons) == {"stalled"}
+    assert health.unhealthy_reasons()
+    assert set(health.unready_reasons()) == {"stalled"}
     health.healthy("stalled")
-    assert health.readiness().good
+    assert not health.unready_reasons()
 
 
 def test_reasons_of_one_kind_can_be_taken_back_together() -> None:
@@ -50,25 +50,25 @@ def test_reasons_of_one_kind_can_be_taken_back_together() -> None:
     health.not_ready("held:t-0", "")
     health.not_ready("held:t-1", "")
     health.ready_where("held:")
-    assert set(health.readiness().reasons) == {"starting"}
+    assert set(health.unready_reasons()) == {"starting"}
 
 
 def test_an_event_loop_that_stops_turning_is_noticed_and_so_is_its_return() -> None:
     clock = Clock()
     health = Health(clock)
     clock.now = 1000.0
-    assert health.liveness().good  # nothing is expected before the first beat
+    assert not health.unhealthy_reasons()  # nothing is expected before the first beat
     health.beat()
     clock.now += BEAT_OVERDUE - 1
-    assert health.liveness().good
+    assert not health.unhealthy_reasons()
     clock.now += 1
-    assert health.liveness().reasons == {"event_loop": "no beat for 60 s"}
+    assert health.unhealthy_reasons() == {"event_loop": "no beat for 60 s"}
     health.beat()
-    assert health.liveness().good
+    assert not health.unhealthy_reasons()
 
 
-def test_a_verdict_does_not_change_after_it_was_given() -> None:
+def test_reasons_that_were_given_do_not_change_afterwards() -> None:
     health = Health()
-    verdict = health.readiness()
+    reasons = health.unready_reasons()
     health.ready("starting")
-    assert not verdict.good
+    assert set(reasons) == {"starting"}

@@ -50,7 +50,7 @@ class Watched:
 
     @property
     def reasons(self) -> set[str]:
-        return set(self.health.readiness().reasons)
+        return set(self.health.unready_reasons())
 
 
 @pytest.fixture
@@ -197,11 +197,11 @@ def test_one_batch_that_recovers_does_not_hide_another_that_still_fails(
     watched.observer.assigned([one, other], epoch=1)
     watched.observer.retrying(Stage.APPLY, LOST, 7, 30.0, [one])
     watched.observer.retrying(Stage.APPLY, LOST, 1, 0.1, [other])
-    assert watched.health.readiness().reasons[Stage.APPLY].endswith("(and 1 more)")
+    assert watched.health.unready_reasons()[Stage.APPLY].endswith("(and 1 more)")
     watched.observer.recovered(Stage.APPLY, 1, [other])
-    assert watched.health.readiness().reasons == {Stage.APPLY: f"{LOST.cause}, attempt 7"}
+    assert watched.health.unready_reasons() == {Stage.APPLY: f"{LOST.cause}, attempt 7"}
     watched.observer.recovered(Stage.APPLY, 7, [one])
-    assert watched.health.readiness().good
+    assert not watched.health.unready_reasons()
 
 
 @pytest.mark.reliability("F83")
@@ -212,7 +212,7 @@ def test_an_assignment_forgets_what_failed_in_the_one_before(watched: Watched) -
     watched.observer.assigned([partition], epoch=2)
     watched.observer.retrying(Stage.APPLY, LOST, 1, 0.1, [TopicPartition("t", 1)])
     watched.observer.recovered(Stage.APPLY, 1, [TopicPartition("t", 1)])
-    assert watched.health.readiness().good
+    assert not watched.health.unready_reasons()
 
 
 def test_a_commit_that_succeeds_takes_back_that_one_failed(watched: Watched) -> None:
@@ -258,7 +258,7 @@ def test_a_held_partition_says_since_when_where_and_why_until_it_is_resumed(
         "share": 0.875,
         "reasons": {"undecodable": 600, "invalid": 100},
     }
-    assert watched.health.readiness().reasons == {
+    assert watched.health.unready_reasons() == {
         "held:conversation.events-3": "since 2026-03-04T10:00:00.000Z at offset 120: 88% of its "
         "latest records would be dead-lettered (undecodable 600, invalid 100)"
     }
@@ -296,9 +296,9 @@ def test_a_stall_is_one_line_and_makes_unhealthy_until_work_moves(watched: Watch
     with capture_logs() as entries:
         watched.observer.stalled(120.0)
         watched.observer.stalled(121.0)
-        assert watched.health.liveness().reasons == {"stalled": "lag and no progress for 121 s"}
+        assert watched.health.unhealthy_reasons() == {"stalled": "lag and no progress for 121 s"}
         watched.observer.progressing()
-    assert watched.health.liveness().good
+    assert not watched.health.unhealthy_reasons()
     assert [entry["event"] for entry in entries] == ["stalled", "progressing"]
 
 
@@ -309,15 +309,15 @@ def test_a_stall_with_a_known_cause_is_told_and_is_no_reason_to_restart(watched:
         watched.observer.stalled(120.0)
         watched.observer.stalled(121.0)
     assert [entry["event"] for entry in entries] == ["retrying", "stalled"]
-    assert watched.health.liveness().good
+    assert not watched.health.unhealthy_reasons()
     assert watched.reasons == {"apply"}
     with capture_logs():
         watched.observer.recovered(Stage.APPLY, 1)
         watched.observer.stalled(122.0)
-        assert not watched.health.liveness().good
+        assert watched.health.unhealthy_reasons()
         watched.observer.retrying(Stage.APPLY, outage, 1, 1.0)
         watched.observer.stalled(123.0)
-    assert watched.health.liveness().good
+    assert not watched.health.unhealthy_reasons()
 
 
 def test_an_abandoned_batch_counts_its_records(watched: Watched) -> None:
