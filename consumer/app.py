@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import random
-import time
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import assert_never
 
 from consumer import __version__, signals
-from consumer.aio import Backoff, run_unless_stopped, supervise
+from consumer.aio import run_unless_stopped, supervise
 from consumer.checks import CheckResult, CheckStatus, raise_if_failed
 from consumer.contract.record import TopicPartition
-from consumer.engine.breaker import Breaker, BreakerLimits
-from consumer.engine.pipeline import Pipeline
-from consumer.engine.retention_watch import RetentionWatch
-from consumer.engine.runner import EngineConfig, Runner, StopReason
-from consumer.engine.watchdog import Watchdog
+from consumer.engine.runner import StopReason
 from consumer.errors import (
     ConsumerError,
     ExitCode,
@@ -41,12 +35,15 @@ from consumer.observability.log_writer import LogWriter
 from consumer.observability.logs import configure_logging, get_logger, log_exit
 from consumer.observability.metrics import Metrics
 from consumer.observability.observer import EngineObserver
-from consumer.settings import OnGap, Settings, exposed_files
+from consumer.settings import Settings, exposed_files
 from consumer.wiring import (
+    Engine,
     build_dead_letters,
+    build_engine,
     build_planner,
     build_retention,
     dead_letter_builder,
+    engine_config,
     preflight_kafka,
     retry_until,
     startup_policy,
@@ -124,47 +121,10 @@ async def open_resources(settings: Settings, observer: EngineObserver) -> AsyncI
         yield Resources(topics, store, source, letters)
 
 
-def build_runner(settings: Settings, resources: Resources, observer: EngineObserver) -> Runner:
-    """Wire the engine by hand, from the settings."""
-    engine, letters = settings.engine, settings.dead_letters
-    breaker = Breaker(
-        BreakerLimits(letters.breaker_share, letters.breaker_window, letters.breaker_minimum)
-    )
-    backoff = Backoff(engine.backoff_initial, engine.backoff_max)
-    chance = random.random
-    pipeline = Pipeline(
-        planner=build_planner(settings, build_retention(settings, resources.topics)),
-        store=resources.store,
-        dead_letters=resources.dead_letters,
-        letter=dead_letter_builder(settings),
-        breaker=breaker,
-        backoff=backoff,
-        chance=chance,
-        observer=observer,
-    )
-    return Runner(
-        source=resources.source,
-        store=resources.store,
-        pipeline=pipeline,
-        breaker=breaker,
-        backoff=backoff,
-        chance=chance,
-        observer=observer,
-        limits=EngineConfig(
-            max_poll_records=engine.max_poll_records,
-            batches_in_flight=engine.batches_in_flight,
-            commit_interval=engine.commit_interval,
-            drain_deadline=engine.drain_deadline,
-            rebalance_timeout=settings.kafka.rebalance_timeout,
-            stop_on_gap=settings.kafka.on_gap is OnGap.STOP,
-        ),
-    )
-
-
-async def ends_of(settings: Settings) -> Mapping[TopicPartition, int]:
+async def fetch_ends(settings: Settings) -> Mapping[TopicPartition, int]:
     """Return where every subscribed partition ends now."""
     async with open_range_reader(settings.kafka) as reader:
-        return await reader.ends(await reader.partitions_of(settings.kafka.topics))
+        return await reader.end_offsets(await reader.partitions_of(settings.kafka.topics))
 
 
 async def run_consumer(settings: Settings, *, until_caught_up: bool) -> ExitCode:
@@ -196,13 +156,13 @@ async def _run(settings: Settings, writer: LogWriter, *, until_caught_up: bool) 
     observer = EngineObserver(metrics, health)
     stop = asyncio.Event()
     signals.stop_on_signal(stop, lambda number: get_logger().info("stopping", signal=number.name))
-    runner: Runner | None = None
+    engine: Engine | None = None
 
     def resume() -> None:
-        if runner is None:
+        if engine is None:
             get_logger().warning("nothing_to_resume")
         else:
-            runner.resume()
+            engine.runner.resume()
 
     signals.resume_on_signal(resume)
     get_logger().info("starting", version=__version__, group=settings.kafka.group_id)
@@ -210,59 +170,52 @@ async def _run(settings: Settings, writer: LogWriter, *, until_caught_up: bool) 
         get_logger().warning("secret_readable_by_all", variable=variable)
     async with AsyncExitStack() as stack:
         stack.enter_context(serve(settings.http, health, metrics))
-        resources = await run_unless_stopped(
-            stop, stack.enter_async_context(open_resources(settings, observer))
-        )
+        opening = stack.enter_async_context(open_resources(settings, observer))
+        resources = await run_unless_stopped(stop, opening)
         if resources is None:
             return ExitCode.DONE
         ends = None
         if until_caught_up:
-            asked = retry_until("Kafka", lambda: ends_of(settings), startup_policy(settings))
-            ends = await run_unless_stopped(stop, asked)
+            asking = retry_until("Kafka", lambda: fetch_ends(settings), startup_policy(settings))
+            ends = await run_unless_stopped(stop, asking)
             if ends is None:
                 return ExitCode.DONE
-        runner = build_runner(settings, resources, observer)
-        watchdog = Watchdog(
+        engine = build_engine(
             source=resources.source,
-            ledger=runner.ledger,
+            store=resources.store,
+            dead_letters=resources.dead_letters,
+            planner=build_planner(settings, build_retention(settings, resources.topics)),
+            build_dead_letter=dead_letter_builder(settings),
             observer=observer,
-            stall_after=settings.engine.stall_after,
+            config=engine_config(settings, resources.topics),
         )
-        retention = RetentionWatch(
-            logs=resources.source,
-            unread=runner.unread,
-            observer=observer,
-            retention_ms={
-                name: topic.retention_ms
-                for name, topic in resources.topics.items()
-                if topic.retention_ms is not None
-            },
-            now=time.time,
-        )
-        end = await supervise(
-            runner.run(stop, ends),
-            {
-                "watchdog": watchdog.run(),
-                "retention": retention.run(),
-                "ends": keep_ends_told(
-                    settings.kafka, lambda: list(runner.ledger), watchdog.learn_ends
-                ),
-                "indexes": resources.store.watch_indexes(
-                    lambda error: get_logger().warning("indexes_not_verified", cause=error.cause)
-                ),
-            },
-        )
+        reason = await _supervise(settings, resources, engine, engine.runner.run(stop, ends))
         observer.log_totals(final=True)
-        get_logger().info("ended", end=end.value)
-    return exit_code_of(end)
+        get_logger().info("ended", end=reason.value)
+    return exit_code_of(reason)
 
 
-def exit_code_of(end: StopReason) -> ExitCode:
+async def _supervise(
+    settings: Settings, resources: Resources, engine: Engine, running: Awaitable[StopReason]
+) -> StopReason:
+    """Await the run with everything beside it that must not end before it."""
+
+    def assigned() -> list[TopicPartition]:
+        return [state.partition for state in engine.runner.ledger]
+
+    ends = keep_ends_told(settings.kafka, assigned, engine.watchdog.learn_ends)
+    indexes = resources.store.watch_indexes(
+        lambda error: get_logger().warning("indexes_not_verified", cause=error.cause)
+    )
+    return await supervise(running, {**engine.watches(), "ends": ends, "indexes": indexes})
+
+
+def exit_code_of(reason: StopReason) -> ExitCode:
     """Return the exit code of a run that ended by itself."""
-    match end:
+    match reason:
         case StopReason.STOPPED | StopReason.CAUGHT_UP:
             return ExitCode.DONE
         case StopReason.DEADLINE:
             return ExitCode.DEADLINE
         case _:
-            assert_never(end)
+            assert_never(reason)

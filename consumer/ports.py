@@ -55,7 +55,11 @@ class DeadLetters(Protocol):
 
 
 class AssignmentListener(Protocol):
-    """Told about every rebalance, before the group goes on."""
+    """Told about every rebalance, before the group goes on; the one who knows the positions."""
+
+    def position(self, partition: TopicPartition) -> int | None:
+        """The offset behind what was handed out; None where there is no start yet."""
+        ...
 
     async def on_revoked(self) -> None:
         """The group takes every partition back: drain, commit, forget."""
@@ -115,6 +119,8 @@ class Polled:
 
     records: Mapping[TopicPartition, Sequence[Record]] = field(default_factory=dict)
     starts: Mapping[TopicPartition, StartOffset] = field(default_factory=dict)
+    passed: Mapping[TopicPartition, int] = field(default_factory=dict)
+    """Where reading goes on without a record: over markers and aborted records."""
     gaps: Sequence[OffsetGap] = ()
     resets: Sequence[LogReset] = ()
     failed: Mapping[TopicPartition, TransientError] = field(default_factory=dict)
@@ -177,7 +183,7 @@ class Source(Protocol):
         ...
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
-        """Let the next poll of the partition begin at ``offset``."""
+        """Let the next poll of the partition begin at ``offset``, its position by now."""
         ...
 
     async def commit(self, offsets: Mapping[TopicPartition, int], holds: Holds = NO_HOLDS) -> None:
@@ -194,18 +200,23 @@ class Source(Protocol):
         """What the group has committed, whoever did it. Raises ``TransientError``."""
         ...
 
-    def position(self, partition: TopicPartition) -> int | None:
-        """Return the offset that is read next: all records before it have been handed out.
+    async def beginning_offsets(
+        self, partitions: Collection[TopicPartition]
+    ) -> Mapping[TopicPartition, int]:
+        """Return the offsets of the oldest records there are. Raises ``TransientError``."""
+        ...
 
-        It passes over markers and aborted records, too. None before there is a start.
-        """
+    async def end_offsets(
+        self, partitions: Collection[TopicPartition]
+    ) -> Mapping[TopicPartition, int]:
+        """Return the offsets behind the last stable records. Raises ``TransientError``."""
         ...
 
     def highwater(self, partition: TopicPartition) -> int | None:
         """Return the end of an assigned partition as of its last fetch, None before it."""
         ...
 
-    def last_stable(self, partition: TopicPartition) -> int | None:
+    def last_stable_offset(self, partition: TopicPartition) -> int | None:
         """Return where its oldest open transaction begins, else its end; None before a fetch."""
         ...
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from consumer import __version__
 from consumer.aio import Backoff
@@ -17,7 +17,11 @@ from consumer.checks import CheckResult
 from consumer.contract.dead_letter import DeadLetter, dead_letter, min_dead_letter_bytes
 from consumer.contract.record import Record
 from consumer.contract.rejection import Rejected
-from consumer.engine.pipeline import RecordPlanner
+from consumer.engine.breaker import Breaker, BreakerLimits
+from consumer.engine.pipeline import Pipeline, Planner, RecordPlanner
+from consumer.engine.retention_watch import RetentionWatch
+from consumer.engine.runner import EngineConfig, Runner
+from consumer.engine.watchdog import Watchdog
 from consumer.errors import PreconditionError, TransientError
 from consumer.kafka.admin import TopicDescription, open_admin
 from consumer.kafka.dead_letter_topic import (
@@ -28,13 +32,19 @@ from consumer.kafka.dead_letter_topic import (
 )
 from consumer.kafka.kafka_preflight import check_kafka
 from consumer.observability.logs import get_logger
-from consumer.settings import Settings
+from consumer.ports import DeadLetters, Observer, Source, Store
+from consumer.settings import OnGap, Settings
 from consumer.state.retention import Retention
 
 T = TypeVar("T")
 
 STARTUP_PAUSE = 2.0
 """Seconds between two attempts of a start at most: somebody waits for it."""
+
+
+def utc_now() -> datetime:
+    """Return the wall clock's time, as brokers and people know it."""
+    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +124,7 @@ def dead_letter_builder(settings: Settings) -> Callable[[Record, Rejected], Dead
             record,
             rejected,
             group=settings.kafka.group_id,
-            failed_at=datetime.now(UTC),
+            failed_at=utc_now(),
             consumer_version=__version__,
         )
 
@@ -166,6 +176,83 @@ def build_planner(settings: Settings, retention: Retention | None) -> RecordPlan
     return RecordPlanner(
         settings.kafka.key_policy,
         retention,
-        lambda: datetime.now(UTC),
+        utc_now,
         settings.kafka.max_value_bytes,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """The drive over a source and a store, with those who watch it."""
+
+    runner: Runner
+    watchdog: Watchdog
+    retention_watch: RetentionWatch
+
+    def watches(self) -> dict[str, Coroutine[Any, Any, None]]:
+        """Return what is to run beside the runner, as long as it does, by name."""
+        return {"watchdog": self.watchdog.run(), "retention": self.retention_watch.run()}
+
+
+def engine_config(settings: Settings, topics: Mapping[str, TopicDescription]) -> EngineConfig:
+    """Return what the settings say of the engine."""
+    engine, letters = settings.engine, settings.dead_letters
+    kept = {name: topic.retention_ms for name, topic in topics.items()}
+    return EngineConfig(
+        max_poll_records=engine.max_poll_records,
+        batches_in_flight=engine.batches_in_flight,
+        commit_interval=engine.commit_interval,
+        drain_deadline=engine.drain_deadline,
+        rebalance_timeout=settings.kafka.rebalance_timeout,
+        stop_on_gap=settings.kafka.on_gap is OnGap.STOP,
+        backoff=Backoff(engine.backoff_initial, engine.backoff_max),
+        breaker=BreakerLimits(
+            letters.breaker_share, letters.breaker_window, letters.breaker_minimum
+        ),
+        stall_after=engine.stall_after,
+        retention_ms={name: ms for name, ms in kept.items() if ms is not None},
+    )
+
+
+def build_engine(  # noqa: PLR0913 -- each part is named once, here
+    *,
+    source: Source,
+    store: Store,
+    dead_letters: DeadLetters,
+    planner: Planner,
+    build_dead_letter: Callable[[Record, Rejected], DeadLetter],
+    observer: Observer,
+    config: EngineConfig,
+    jitter: Callable[[], float] = random.random,
+    now: Callable[[], datetime] = utc_now,
+) -> Engine:
+    """Put the engine together; needs a running event loop.
+
+    ``jitter`` returns a number in [0, 1) for waits; ``now`` is the wall clock.
+    """
+    breaker = Breaker(config.breaker)
+    pipeline = Pipeline(
+        planner=planner,
+        store=store,
+        dead_letters=dead_letters,
+        build_dead_letter=build_dead_letter,
+        breaker=breaker,
+        backoff=config.backoff,
+        observer=observer,
+        jitter=jitter,
+        now=now,
+    )
+    runner = Runner(
+        source=source,
+        store=store,
+        pipeline=pipeline,
+        breaker=breaker,
+        observer=observer,
+        config=config,
+        jitter=jitter,
+    )
+    watchdog = Watchdog(source, runner.ledger, observer, config.stall_after)
+    retention_watch = RetentionWatch(
+        source, runner.backlog, observer, config.retention_ms, lambda: now().timestamp()
+    )
+    return Engine(runner, watchdog, retention_watch)

@@ -147,7 +147,10 @@ async def _look(
     topics = await admin.describe(settings.kafka.topics)
     partitions = await reader.partitions_of(settings.kafka.topics)
     group = await describe_group(admin, settings.kafka.group_id)
-    beginnings, ends = await reader.beginnings(partitions), await reader.ends(partitions)
+    beginnings, ends = (
+        await reader.beginning_offsets(partitions),
+        await reader.end_offsets(partitions),
+    )
     reader.unread.clear()
     stamps = await _oldest_unread(reader, group.offsets, beginnings, ends)
     owners = {owned: member for member in group.members for owned in member.partitions}

@@ -107,4 +107,4 @@ async def _count_batches(kafka: KafkaSettings, topic: str) -> int:
     """Return how many batches of records the topic has: that is what this broker counts."""
     async with open_range_reader(kafka) as reader:
         partitions = await reader.partitions_of([topic])
-        return sum((await reader.ends(partitions)).values())
+        return sum((await reader.end_offsets(partitions)).values())

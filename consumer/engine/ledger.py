@@ -1,10 +1,10 @@
-"""Which offsets may be committed. Pure: no client, no clock.
+"""What is known of the assigned partitions, and which offsets may be committed. Pure.
 
 Three words, per partition:
 
-taken      handed to the engine; the next poll begins behind it
-settled    ended in exactly one counted outcome, dead letters acknowledged
-committable the offset below which everything taken is settled
+position    the next offset to hand to the engine; the next poll begins there
+settled     ended in exactly one counted outcome, dead letters acknowledged
+committable the offset below which everything handed out is settled
 
 Only committable offsets are ever committed. A client's own position counts what
 was handed out, so committing it would lose whatever is unwritten at a crash.
@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from consumer.contract.record import TopicPartition
-from consumer.ports import NO_HOLDS, Hold, Holds
+from consumer.ports import NO_HOLDS, Hold, Holds, StartOffset
 
 
 class LedgerError(AssertionError):
@@ -28,26 +28,48 @@ class LedgerError(AssertionError):
 class Span:
     """A contiguous range of one partition, taken together. ``end`` is exclusive."""
 
-    partition: TopicPartition
-    epoch: int
+    state: PartitionState
     first: int
     end: int
     settled: bool = False
 
 
-@dataclass(slots=True)
-class _Entry:
-    taken: int
-    committable: int
-    committed: int | None
-    told: bool = True
-    """Whether what is committed beside the offset says of ``hold`` what is so."""
+@dataclass(slots=True, eq=False)
+class PartitionState:
+    """All that this process knows of a partition, from its assignment to its end.
+
+    ``position``: None until it is known where reading begins, or since the log is no more.
+    ``committed``: what this member knows to be committed, None where nothing is.
+    ``hold``: why the breaker holds it. ``hold_told``: what is committed says of that what is so.
+    ``spans``: what is in flight, by offset.
+    ``failures``: how often in a row it could not be read; it is left alone until ``retry_at``.
+    ``oldest_unread_ms``: a timestamp that no unread record is older than.
+    ``stable_end``: where its stable records end, as brokers have told beside the fetches.
+    ``open_transaction``: where the oldest one begins and since when; ``hanging``: the last told.
+    """
+
+    partition: TopicPartition
+    position: int | None = None
+    committable: int = 0
+    committed: int | None = None
     hold: Hold | None = None
+    hold_told: bool = True
     spans: deque[Span] = field(default_factory=deque)
+    failures: int = 0
+    retry_at: float = 0.0
+    oldest_unread_ms: int | None = None
+    stable_end: int | None = None
+    open_transaction: tuple[int, float] | None = None
+    hanging: int | None = None
+
+    @property
+    def progressed(self) -> bool:
+        """Whether more is settled than is committed."""
+        return self.committable > (self.committed or 0)
 
 
 class Ledger:
-    """The offsets of the current assignment.
+    """The partitions of the current assignment and their offsets.
 
     Every assignment has an epoch; a span of an older one changes nothing any
     more, since its partition may have another owner or another history now.
@@ -55,102 +77,112 @@ class Ledger:
 
     def __init__(self) -> None:
         """Begin with no partition."""
-        self._epoch = 0
-        self._revision = 0
-        self._entries: dict[TopicPartition, _Entry] = {}
-        self._held_before: set[TopicPartition] = set()  # dropped; its commit may land late
-
-    @property
-    def epoch(self) -> int:
+        self._states: dict[TopicPartition, PartitionState] = {}
+        self._busy: set[TopicPartition] = set()
+        self.epoch = 0
         """The number of the current assignment."""
-        return self._epoch
+        self.revision = 0
+        """Changes with every epoch and every starting point: what was offered for commit before
+        may speak of another history of a partition."""
 
-    @property
-    def revision(self) -> int:
-        """Changes with every epoch and every starting point.
+    def assign(self, partitions: Collection[TopicPartition]) -> None:
+        """Forget every partition and outdate every span; these are ours from now on."""
+        self._states = {partition: PartitionState(partition) for partition in sorted(partitions)}
+        self.epoch += 1
+        self.revision += 1
 
-        What had been offered for commit before may speak of another history of the partition.
-        """
-        return self._revision
-
-    def new_epoch(self) -> int:
-        """Forget every partition and outdate every span: revoked, lost or newly assigned."""
-        self._entries.clear()
-        self._held_before.clear()
-        self._epoch += 1
-        self._revision += 1
-        return self._epoch
-
-    def seed(
-        self,
-        partition: TopicPartition,
-        offset: int,
-        committed: int | None = None,
-        *,
-        held: bool = False,
-    ) -> None:
-        """Begin (or, after the log began anew, begin again) a partition at ``offset``.
-
-        ``held``: what is committed still tells of a hold, which is over.
-        """
-        told = not held and partition not in self._held_before
-        self._held_before.discard(partition)
-        self._entries[partition] = _Entry(offset, offset, committed, told)
-        self._revision += 1
+    def begin(self, partition: TopicPartition, start: StartOffset) -> None:
+        """Begin a partition; or begin it again, after its log began anew."""
+        before = self._states[partition]
+        # What is committed may still tell of a hold that is over.
+        told = not start.held and before.hold is None and before.hold_told
+        self._states[partition] = PartitionState(
+            partition, start.offset, start.offset, start.committed, hold_told=told
+        )
+        self.revision += 1
 
     def drop(self, partition: TopicPartition) -> None:
         """Forget a partition whose log is no more, and outdate its spans, until it begins again."""
-        entry = self._entries.pop(partition, None)
-        if entry is not None and entry.hold is not None:
-            self._held_before.add(partition)
-        self._revision += 1
+        before = self._states.get(partition)
+        if before is not None:
+            self._states[partition] = PartitionState(
+                partition,
+                hold=before.hold,
+                # What tells of its hold may be committed late.
+                hold_told=before.hold is None and before.hold_told,
+                failures=before.failures,
+                retry_at=before.retry_at,
+            )
+        self.revision += 1
 
-    def __contains__(self, partition: object) -> bool:
-        """Whether the partition has a starting point in this epoch."""
-        return partition in self._entries
+    def __getitem__(self, partition: TopicPartition) -> PartitionState:
+        """The state of an assigned partition."""
+        return self._states[partition]
 
-    def __iter__(self) -> Iterator[TopicPartition]:
-        """The partitions with a starting point."""
-        return iter(self._entries)
+    def __iter__(self) -> Iterator[PartitionState]:
+        """The states of the partitions whose starting point is known."""
+        return (state for state in self._states.values() if state.position is not None)
 
-    def taken(self, partition: TopicPartition) -> int:
-        """The offset at which the next poll must begin."""
-        return self._entries[partition].taken
+    def position(self, partition: TopicPartition) -> int | None:
+        """The offset at which the next poll must begin; None where it is not known, or not ours."""
+        state = self._states.get(partition)
+        return None if state is None else state.position
 
-    def committable(self, partition: TopicPartition) -> int:
-        """The offset below which everything taken is settled."""
-        return self._entries[partition].committable
+    # --- what may be polled ---------------------------------------------------
 
-    def committed(self, partition: TopicPartition) -> int | None:
-        """What this member knows to be committed, None where nothing is."""
-        return self._entries[partition].committed
+    def idle(self, now: float) -> list[TopicPartition]:
+        """Return the partitions with nothing in flight, not held, and due to be read again."""
+        return [
+            state.partition
+            for state in self._states.values()
+            if state.partition not in self._busy and state.hold is None and state.retry_at <= now
+        ]
 
-    def clean(self, partition: TopicPartition) -> bool:
-        """Whether nothing of the partition is taken and unsettled."""
-        return not self._entries[partition].spans
+    def mark_busy(self, partitions: Collection[TopicPartition]) -> None:
+        """A batch of these partitions is in flight.
+
+        That outlives an epoch: two batches of one partition side by side, be they of two
+        epochs, would let the second by offset come first.
+        """
+        self._busy.update(partitions)
+
+    def release(self, partitions: Collection[TopicPartition]) -> None:
+        """Their batch has ended, in whichever epoch."""
+        self._busy.difference_update(partitions)
+
+    def waiting(self) -> dict[TopicPartition, int]:
+        """Return the positions of the partitions of which nothing is in flight."""
+        return {
+            state.partition: state.position
+            for state in self
+            if state.position is not None
+            if not state.spans and state.partition not in self._busy
+        }
+
+    # --- what is handed out and settled ---------------------------------------
 
     def take(self, partition: TopicPartition, first: int, end: int) -> Span:
         """Hand out the records ``first`` to ``end`` (exclusive).
 
-        Offsets between the last taken and ``first`` do not exist for readers
+        Offsets between the position and ``first`` do not exist for readers
         (transaction markers, aborted records), so they count as settled.
         """
-        entry = self._entries[partition]
-        if first < entry.taken or end <= first:
-            raise LedgerError(f"{partition}: took {first}..{end}, expected {entry.taken} or later")
-        span = Span(partition, self._epoch, first, end)
-        entry.spans.append(span)
-        entry.taken = end
+        state = self._states[partition]
+        if state.position is None or first < state.position or end <= first:
+            raise LedgerError(f"{partition}: took {first}..{end}, expected {state.position}")
+        span = Span(state, first, end)
+        state.spans.append(span)
+        state.position = end
         return span
 
     def settle(self, span: Span) -> bool:
         """Count a span as done. False, and no effect, where it is outdated or was given back."""
-        entry = self._entries.get(span.partition)
-        if span.epoch != self._epoch or entry is None or span not in entry.spans:
+        if not self._current(span):
             return False
+        state = span.state
         span.settled = True
-        while entry.spans and entry.spans[0].settled:
-            entry.committable = entry.spans.popleft().end
+        while state.spans and state.spans[0].settled:
+            state.committable = state.spans.popleft().end
         return True
 
     def give_back(self, span: Span, hold: Hold | None = None) -> bool:
@@ -158,36 +190,43 @@ class Ledger:
 
         ``hold``: why it will not come soon, which is worth committing.
         """
-        entry = self._entries.get(span.partition)
-        if span.epoch != self._epoch or entry is None or span not in entry.spans:
+        if not self._current(span):
             return False
-        while entry.spans[-1] is not span:
-            entry.spans.pop()
-        entry.spans.pop()
-        entry.taken = span.first
+        state = span.state
+        while state.spans.pop() is not span:
+            pass
+        state.position = span.first
         if hold is not None:
-            entry.hold, entry.told = hold, False
+            state.hold, state.hold_told = hold, False
         return True
 
-    def resume(self, partitions: Iterable[TopicPartition]) -> None:
-        """Take their holds back. A commit that tells of one may be on its way already."""
-        for partition in partitions:
-            entry = self._entries.get(partition)
-            if entry is not None and entry.hold is not None:
-                entry.hold, entry.told = None, False
+    def _current(self, span: Span) -> bool:
+        state = span.state
+        return self._states.get(state.partition) is state and span in state.spans
 
-    def pass_to(self, partition: TopicPartition, offset: int | None) -> None:
+    def resume(self, *, gone: bool = False) -> frozenset[TopicPartition]:
+        """Let held partitions go on, or those only whose log is ``gone``; return which those are.
+
+        A commit that tells of a hold may be on its way already.
+        """
+        held = [
+            state
+            for state in self._states.values()
+            if state.hold is not None and (state.position is None or not gone)
+        ]
+        for state in held:
+            state.hold, state.hold_told = None, False
+        return frozenset(state.partition for state in held)
+
+    def pass_to(self, partition: TopicPartition, offset: int) -> None:
         """Follow the reader over offsets without records, where nothing before is unsettled."""
-        entry = self._entries.get(partition)
-        if entry is not None and offset is not None and not entry.spans and offset > entry.taken:
-            entry.taken = entry.committable = offset
+        state = self._states.get(partition)
+        if state is None or state.position is None or state.spans:
+            return
+        if offset > state.position:
+            state.position = state.committable = offset
 
-    def skip_to(self, partition: TopicPartition, offset: int) -> None:
-        """Move a clean partition over offsets whose records are gone."""
-        entry = self._entries[partition]
-        if entry.spans or offset < entry.taken:
-            raise LedgerError(f"{partition}: cannot skip to {offset} from {entry.taken}")
-        entry.taken = entry.committable = offset
+    # --- what is committed ----------------------------------------------------
 
     def uncommitted(self) -> dict[TopicPartition, int]:
         """What is worth committing now: partition to the offset of the next record to read.
@@ -195,16 +234,16 @@ class Ledger:
         A hold is worth it where nothing else is, but no commit goes below an earlier one.
         """
         return {
-            partition: entry.committable
-            for partition, entry in self._entries.items()
-            if _progressed(entry)
-            or (not entry.told and entry.committable >= (entry.committed or 0))
+            state.partition: state.committable
+            for state in self
+            if state.progressed
+            or (not state.hold_told and state.committable >= (state.committed or 0))
         }
 
     def holds(self, partitions: Collection[TopicPartition]) -> Holds:
         """Why those of the partitions that are held are."""
-        entries = ((partition, self._entries[partition]) for partition in partitions)
-        return {partition: entry.hold for partition, entry in entries if entry.hold is not None}
+        states = (self._states[partition] for partition in partitions)
+        return {state.partition: state.hold for state in states if state.hold is not None}
 
     def mark_committed(
         self,
@@ -213,16 +252,12 @@ class Ledger:
         holds: Holds = NO_HOLDS,
     ) -> None:
         """Remember what the broker has acknowledged, if the revision is still the same."""
-        if revision != self._revision:
+        if revision != self.revision:
             return
         for partition, offset in offsets:
-            entry = self._entries[partition]
-            if offset > entry.committable:
-                raise LedgerError(f"{partition}: committed {offset} past {entry.committable}")
-            entry.committed = offset
+            state = self._states[partition]
+            if offset > state.committable:
+                raise LedgerError(f"{partition}: committed {offset} past {state.committable}")
+            state.committed = offset
             # Held or resumed meanwhile, it is to be told by the next one.
-            entry.told = holds.get(partition) is entry.hold
-
-
-def _progressed(entry: _Entry) -> bool:
-    return entry.committable > (entry.committed or 0)
+            state.hold_told = holds.get(partition) is state.hold

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Protocol, TypeVar, assert_never
 
@@ -106,48 +106,22 @@ def _planned(decoded: Decoded, record: Record, lifetime: Lifetime) -> tuple[Writ
     return planned, marks
 
 
-@dataclass(frozen=True, slots=True)
-class LetterWriter:
-    """Turns a rejected record into its dead letter."""
-
-    build: Callable[[Record, Rejected, datetime], DeadLetter]
-    now: Callable[[], datetime]
-
-    def __call__(self, record: Record, rejected: Rejected) -> DeadLetter:
-        """Return the letter, stamped with the time of the failure."""
-        return self.build(record, rejected, self.now())
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
+@dataclass(slots=True)
 class Pipeline:
-    """Takes one batch to its end, through every outage on the way."""
+    """Takes one batch to its end, through every outage on the way.
 
-    def __init__(  # noqa: PLR0913 -- the composition root names each part once
-        self,
-        *,
-        planner: Planner,
-        store: Store,
-        dead_letters: DeadLetters,
-        letter: Callable[[Record, Rejected], DeadLetter],
-        breaker: Breaker,
-        backoff: Backoff,
-        chance: Callable[[], float],
-        observer: Observer,
-        now: Callable[[], datetime] = _utc_now,
-    ) -> None:
-        """``chance`` returns a number in [0, 1) for the jitter of waits; ``now`` is for holds."""
-        self._planner = planner
-        self._store = store
-        self._dead_letters = dead_letters
-        self._letter = letter
-        self._breaker = breaker
-        self._backoff = backoff
-        self._chance = chance
-        self._observer = observer
-        self._now = now
+    ``jitter`` returns a number in [0, 1) for waits; ``now`` is the wall clock, for holds.
+    """
+
+    planner: Planner
+    store: Store
+    dead_letters: DeadLetters
+    build_dead_letter: Callable[[Record, Rejected], DeadLetter]
+    breaker: Breaker
+    backoff: Backoff
+    observer: Observer
+    jitter: Callable[[], float]
+    now: Callable[[], datetime]
 
     async def process(self, batch: Batch) -> BatchReport:
         """Take the batch to its end.
@@ -171,11 +145,11 @@ class Pipeline:
         report.seconds[Stage.APPLY] = clock() - begun
         if batch.ended.is_set():
             raise Abandoned
-        letters = self._judge(batch, results, marks, report)
+        letters = self._report_and_reject(batch, results, marks, report)
         begun = clock()
-        for portion in portions(letters):
-            await self._persist(
-                batch, Stage.DEAD_LETTERS, partial(self._dead_letters.send, portion)
+        for chunk in chunks(letters):
+            await self._retry_until_done(
+                batch, Stage.DEAD_LETTERS, partial(self.dead_letters.send, chunk)
             )
         report.seconds[Stage.DEAD_LETTERS] = clock() - begun
         return report
@@ -195,7 +169,7 @@ class Pipeline:
                 records_since += 1
                 bytes_since += len(record.value or b"")
                 index = len(results)
-                planned, mark = self._planner(record)
+                planned, mark = self.planner(record)
                 if mark:
                     marks[index] = mark
                 if isinstance(planned, Result):
@@ -210,12 +184,14 @@ class Pipeline:
     ) -> None:
         if not writes:
             return
-        write_batch: WriteBatch = self._store.prepare([write for _, write in writes])
-        applied = await self._persist(batch, Stage.APPLY, write_batch.execute)
+        write_batch: WriteBatch = self.store.prepare([write for _, write in writes])
+        applied = await self._retry_until_done(batch, Stage.APPLY, write_batch.execute)
         for (index, _), result in zip(writes, applied, strict=True):
             results[index] = result
 
-    async def _persist(self, batch: Batch, stage: Stage, step: Callable[[], Awaitable[T]]) -> T:
+    async def _retry_until_done(
+        self, batch: Batch, stage: Stage, step: Callable[[], Awaitable[T]]
+    ) -> T:
         """Do ``step`` until it succeeds or the assignment ends, however long that takes."""
         attempt = 0
         while True:
@@ -229,15 +205,15 @@ class Pipeline:
                     # whose batches may never meet any and so never take it back.
                     raise Abandoned from error
                 attempt += 1
-                delay = self._backoff.delay(attempt, self._chance())
-                self._observer.retrying(stage, error, attempt, delay, batch.records.keys())
+                delay = self.backoff.delay(attempt, self.jitter())
+                self.observer.retrying(stage, error, attempt, delay, batch.records.keys())
                 await _wait(batch.ended, delay)
             else:
                 if attempt:
-                    self._observer.recovered(stage, attempt, batch.records.keys())
+                    self.observer.recovered(stage, attempt, batch.records.keys())
                 return done
 
-    def _judge(
+    def _report_and_reject(
         self,
         batch: Batch,
         results: Sequence[Result | None],
@@ -249,7 +225,7 @@ class Pipeline:
         for partition, records in batch.records.items():
             ended = [_known(result) for result in results[start : start + len(records)]]
             flags = [result.rejected is not None for result in ended]
-            share = self._breaker.tripped_by(partition, flags)
+            share = self.breaker.tripped_by(partition, flags)
             if share is not None:
                 report.held[partition] = self._hold(records, ended, share)
             else:
@@ -257,7 +233,7 @@ class Pipeline:
                 for index in range(start, start + len(records)) if marks else ():
                     part.marks.update(marks.get(index, NO_MARK))
                 letters += [
-                    self._letter(record, result.rejected)
+                    self.build_dead_letter(record, result.rejected)
                     for record, result in zip(records, ended, strict=True)
                     if result.rejected is not None
                 ]
@@ -270,9 +246,9 @@ class Pipeline:
         for record, result in zip(records, ended, strict=True):
             if result.rejected is not None:
                 if result.rejected.reason not in reasons:
-                    self._observer.rejected(record, result.rejected)
+                    self.observer.rejected(record, result.rejected)
                 reasons[result.rejected.reason] += 1
-        return Hold(records[0].offset, share, reasons, self._now())
+        return Hold(records[0].offset, share, reasons, self.now())
 
     def _report(self, records: Sequence[Record], ended: Sequence[Result]) -> PartitionReport:
         report = PartitionReport(records[0].offset, records[-1].offset + 1)
@@ -281,25 +257,25 @@ class Pipeline:
             report.late += result.late
             if result.rejected is not None:
                 report.reasons[result.rejected.reason] += 1
-                self._observer.rejected(record, result.rejected)
+                self.observer.rejected(record, result.rejected)
         return report
 
 
-def portions(letters: Sequence[DeadLetter]) -> Iterator[list[DeadLetter]]:
+def chunks(letters: Sequence[DeadLetter]) -> Iterator[list[DeadLetter]]:
     """Cut letters, in their order, into what is sent at once; one letter at least."""
-    portion: list[DeadLetter] = []
+    chunk: list[DeadLetter] = []
     size = 0
     for letter in letters:
         bytes_of_it = size_of(letter.key, letter.value, letter.headers)
-        if portion and (
-            len(portion) == DEAD_LETTER_CHUNK or size + bytes_of_it > DEAD_LETTER_CHUNK_BYTES
+        if chunk and (
+            len(chunk) == DEAD_LETTER_CHUNK or size + bytes_of_it > DEAD_LETTER_CHUNK_BYTES
         ):
-            yield portion
-            portion, size = [], 0
-        portion.append(letter)
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(letter)
         size += bytes_of_it
-    if portion:
-        yield portion
+    if chunk:
+        yield chunk
 
 
 def _known(result: Result | None) -> Result:

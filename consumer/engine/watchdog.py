@@ -4,33 +4,33 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from consumer.contract.record import TopicPartition
-from consumer.engine.ledger import Ledger
-from consumer.engine.transaction_watch import TransactionWatch
+from consumer.engine.ledger import Ledger, PartitionState
 from consumer.ports import Observer, Source
 
 INTERVAL = 1.0
 """Seconds between two looks."""
 
 
+@dataclass(frozen=True, slots=True)
 class Watchdog:
-    """Reports lag, how late the event loop is, and a stall: lag of which nothing moves."""
+    """Reports lag, how late the event loop is, and a stall: lag of which nothing moves.
 
-    def __init__(
-        self, *, source: Source, ledger: Ledger, observer: Observer, stall_after: float
-    ) -> None:
-        """``stall_after``: so many seconds without movement, while there is lag, are a stall."""
-        self._source = source
-        self._ledger = ledger
-        self._observer = observer
-        self._stall_after = stall_after
-        self._transactions = TransactionWatch(observer, stall_after)
-        self._told: dict[TopicPartition, int] = {}
+    ``stall_after``: so many seconds without movement, while there is lag, are a stall; so many
+    seconds open, a transaction counts as hanging: behind it a partition looks idle for ever.
+    """
+
+    source: Source
+    ledger: Ledger
+    observer: Observer
+    stall_after: float
 
     def learn_ends(self, stable_ends: Mapping[TopicPartition, int]) -> None:
         """Take the offsets behind the last stable records, as brokers have told them just now."""
-        self._told = dict(stable_ends)
+        for state in self.ledger:
+            state.stable_end = stable_ends.get(state.partition)
 
     async def run(self) -> None:
         """Look every second, for ever. The clock is the loop's, which no clock change moves."""
@@ -39,35 +39,45 @@ class Watchdog:
         while True:
             due = clock() + INTERVAL
             await asyncio.sleep(INTERVAL)
-            self._observer.loop_lag(clock() - due)
-            self._observer.unreachable(self._source.unreachable())
-            self._observer.missing_topics(self._source.missing_topics())
-            now = {p: self._ledger.committable(p) for p in self._ledger}
-            behind = self._report_lag(now, clock())
-            if now != seen or not behind:
+            self.observer.loop_lag(clock() - due)
+            self.observer.unreachable(self.source.unreachable())
+            self.observer.missing_topics(self.source.missing_topics())
+            now = {state.partition: state.committable for state in self.ledger}
+            readable = [self._report_lag(state, clock()) for state in self.ledger]
+            # What an open transaction holds back, no restart would bring.
+            if now != seen or not any(readable):
                 moved_at, seen = clock(), now
                 if stalled:
-                    self._observer.progressing()
+                    self.observer.progressing()
                 stalled = False
-            elif clock() - moved_at >= self._stall_after:
+            elif clock() - moved_at >= self.stall_after:
                 stalled = True
-                self._observer.stalled(clock() - moved_at)
+                self.observer.stalled(clock() - moved_at)
 
-    def _report_lag(self, committable: dict[TopicPartition, int], now: float) -> bool:
-        """Report what is not settled; tell whether there is anything that could be."""
-        behind = False
-        for partition, offset in committable.items():
-            end, told = self._source.highwater(partition), self._told.get(partition)
-            if end is None and told is None:
-                continue
-            stable = self._source.last_stable(partition)
-            stable = end if stable is None or end is None else min(stable, end)
-            # What is not fetched, as behind a batch that fails, is known only where it was asked.
-            stable = max(stable or 0, told or 0)
-            end = max(end or 0, stable)
-            self._transactions.look(partition, stable, end, now)
-            readable = max(stable - offset, 0)
-            self._observer.lag(partition, readable + end - stable)
-            # What an open transaction holds back, no restart would bring.
-            behind = behind or readable > 0
-        return behind
+    def _report_lag(self, state: PartitionState, now: float) -> int:
+        """Report how many records are not settled; return how many of them could be."""
+        end = self.source.highwater(state.partition)
+        if end is None and state.stable_end is None:
+            return 0
+        stable = self.source.last_stable_offset(state.partition)
+        stable = end if stable is None or end is None else min(stable, end)
+        # What is not fetched, as behind a batch that fails, is known only where it was asked.
+        stable = max(stable or 0, state.stable_end or 0)
+        end = max(end or 0, stable)
+        self._report_transaction(state, stable, end, now)
+        readable = max(stable - state.committable, 0)
+        self.observer.lag(state.partition, readable + end - stable)
+        return readable
+
+    def _report_transaction(self, state: PartitionState, stable: int, end: int, now: float) -> None:
+        """Tell once of a transaction that does not end: the last stable offset does not move."""
+        self.observer.behind_transaction(state.partition, end - stable)
+        if stable >= end:
+            state.open_transaction = None
+            return
+        offset, since = state.open_transaction or (-1, now)
+        if offset != stable:
+            state.open_transaction = (stable, now)
+        elif now - since >= self.stall_after and state.hanging != stable:
+            state.hanging = stable
+            self.observer.transaction_hangs(state.partition, stable, now - since)

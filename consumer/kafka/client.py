@@ -96,7 +96,7 @@ class GroupClient(Protocol):
         """The end of the partition as of the last fetch, None before it."""
         ...
 
-    def last_stable(self, partition: TopicPartition) -> int | None:
+    def last_stable_offset(self, partition: TopicPartition) -> int | None:
         """Where the oldest open transaction begins as of the last fetch; else the end."""
         ...
 
@@ -128,13 +128,15 @@ class GroupClient(Protocol):
         """
         ...
 
-    async def beginnings(
+    async def beginning_offsets(
         self, partitions: Collection[TopicPartition]
     ) -> Mapping[TopicPartition, int]:
         """The offsets at which the logs begin now."""
         ...
 
-    async def ends(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+    async def end_offsets(
+        self, partitions: Collection[TopicPartition]
+    ) -> Mapping[TopicPartition, int]:
         """The offsets behind the last stable records."""
         ...
 
@@ -206,7 +208,7 @@ class AiokafkaClient:
         value = self._consumer.highwater(target)
         return None if value is None else int(value)
 
-    def last_stable(self, partition: TopicPartition) -> int | None:
+    def last_stable_offset(self, partition: TopicPartition) -> int | None:
         """See ``GroupClient``."""
         target = ClientPartition(*partition)
         if target not in self._consumer.assignment():
@@ -239,6 +241,7 @@ class AiokafkaClient:
             # Nobody cancelled us: the client's coordination task was, and it stays dead.
             raise ClientLostError("coordination_cancelled") from None
         except Exception as error:
+            self._raise_failures(targets)  # it may be known by now whose it is
             # Any class may come out of a fetch: an assertion, a refusal.
             raise TransientError(type(error).__name__, "fetch failed") from error
         finally:
@@ -265,7 +268,8 @@ class AiokafkaClient:
     def _raise_failures(self, targets: Collection[ClientPartition]) -> None:
         failed: dict[TopicPartition, TransientError] = {}
         for target in targets:
-            cause = self._fetch_errors.refusals.get(target)
+            kept = self._fetch_errors.kept.pop(target, None)
+            cause = self._fetch_errors.refusals.get(target, kept)
             if cause is not None:
                 failed[TopicPartition(*target)] = TransientError(cause, "fetch refused")
             bad = self._undecodable.pop(target, None)
@@ -314,13 +318,15 @@ class AiokafkaClient:
         found = {topic: cluster.partitions_for_topic(topic) for topic in cluster.topics()}
         return {topic: len(numbers) for topic, numbers in found.items() if numbers}
 
-    async def beginnings(
+    async def beginning_offsets(
         self, partitions: Collection[TopicPartition]
     ) -> Mapping[TopicPartition, int]:
         """See ``GroupClient``."""
         return await self._offsets(self._consumer.beginning_offsets, partitions)
 
-    async def ends(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+    async def end_offsets(
+        self, partitions: Collection[TopicPartition]
+    ) -> Mapping[TopicPartition, int]:
         """See ``GroupClient``."""
         return await self._offsets(self._consumer.end_offsets, partitions)
 

@@ -20,7 +20,6 @@ from aiokafka.errors import (
     NoError,
     NotLeaderForPartitionError,
     OffsetOutOfRangeError,
-    TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
     for_code,
 )
@@ -43,8 +42,8 @@ LONGEST_CONNECT_PAUSE = 1.0
 METADATA_PAUSE = 0.1
 """Seconds between two questions for metadata."""
 
-_UNREMARKABLE = (NoError, OffsetOutOfRangeError, TopicAuthorizationFailedError)
-"""What the client itself acts on or raises."""
+_UNREMARKABLE = (NoError, OffsetOutOfRangeError)
+"""What the client itself acts on."""
 
 _ROUTING = (NotLeaderForPartitionError, UnknownTopicOrPartitionError)
 """What passes when the client has learnt who leads the partition."""
@@ -163,11 +162,14 @@ class FetchErrors:
 
     After an error of a partition it asks again at once, thousands of times a second, and hands
     out silence. ``refusals``: the error's name for each partition whose last reply had one.
+    ``kept``: the error's name for each of which it would raise one, without the partition's name,
+    before it hands out anything of the others.
     """
 
     def __init__(self, consumer: AIOKafkaConsumer) -> None:
         """Watch the replies to a consumer, and hold back its next fetch after an error."""
         self.refusals: dict[ClientPartition, str] = {}
+        self.kept: dict[ClientPartition, str] = {}
         self._recovered: set[ClientPartition] = set()
         self._unanswered: dict[ClientPartition, tuple[float, str]] = {}
         client = consumer._client  # noqa: SLF001 -- see the module's docstring
@@ -187,6 +189,14 @@ class FetchErrors:
             return response
 
         client.send = send_watched
+        fetcher = consumer._fetcher  # noqa: SLF001 -- as above
+        keep_error: Callable[[ClientPartition, Exception], None] = fetcher._set_error  # noqa: SLF001
+
+        def keep_named(target: ClientPartition, error: Exception) -> None:
+            self.kept[target] = type(error).__name__
+            keep_error(target, error)
+
+        fetcher._set_error = keep_named  # noqa: SLF001 -- as above
 
     def recovered(self, targets: Collection[ClientPartition]) -> set[ClientPartition]:
         """Return, once, those of the partitions that were refused and are not any more."""
@@ -201,7 +211,7 @@ class FetchErrors:
 
     def keep(self, targets: Collection[ClientPartition]) -> None:
         """Forget all other partitions: they are not ours any more."""
-        for known in (self.refusals, self._unanswered):
+        for known in (self.refusals, self.kept, self._unanswered):
             for target in known.keys() - set(targets):
                 del known[target]
         self._recovered.intersection_update(targets)

@@ -104,7 +104,7 @@ async def passed_over(
         begun[partition] = records[0].offset if records else at
         reached[partition] = max(at, records[-1].offset + 1) if records else at
     jumped = [partition for partition, due in expected.items() if begun[partition] > due]
-    beginnings = await reader.beginnings(jumped) if jumped else {}
+    beginnings = await reader.beginning_offsets(jumped) if jumped else {}
     gaps = [
         OffsetGap(partition, expected[partition], min(beginnings[partition], begun[partition]))
         for partition in jumped
@@ -197,7 +197,10 @@ class RangeReader(AiokafkaClient):
         self, partitions: Collection[TopicPartition], bounds: Bounds = EVERYTHING
     ) -> list[OffsetRange]:
         """Return what ``bounds`` select of each partition, up to the ends of this moment."""
-        beginnings, ends = await self.beginnings(partitions), await self.ends(partitions)
+        beginnings, ends = (
+            await self.beginning_offsets(partitions),
+            await self.end_offsets(partitions),
+        )
         at_from: Mapping[TopicPartition, int | None] = {}
         if bounds.from_ms is not None:
             at_from = await self.offsets_at(partitions, bounds.from_ms)
@@ -369,5 +372,5 @@ async def keep_ends_told(
                 while True:
                     await asyncio.sleep(ENDS_INTERVAL)
                     async with asyncio.timeout(kafka.request_timeout):
-                        learn(await reader.ends(assigned()))
+                        learn(await reader.end_offsets(assigned()))
         await asyncio.sleep(ENDS_INTERVAL)

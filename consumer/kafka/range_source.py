@@ -92,7 +92,8 @@ class RangeSource:
         while True:
             polled = await self._step(set(partitions), max_records, max(deadline - clock(), 0))
             if polled.records or polled.gaps or polled.failed or clock() >= deadline:
-                return polled
+                passed = {partition: self.position(partition) for partition in partitions}
+                return replace(polled, passed=passed)
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
         """See ``Source``."""
@@ -111,15 +112,28 @@ class RangeSource:
         """See ``Source``."""
         return {partition: self._committed.get(partition) for partition in partitions}
 
-    def position(self, partition: TopicPartition) -> int | None:
-        """See ``Source``: it passes over what is not wanted, too."""
+    def position(self, partition: TopicPartition) -> int:
+        """Return where reading goes on: it passes over what is not wanted, too."""
         return self._reading.left.get(partition, self.ends[partition])
+
+    async def beginning_offsets(
+        self, partitions: Collection[TopicPartition]
+    ) -> Mapping[TopicPartition, int]:
+        """See ``Source``: what was deleted is told by the fetches."""
+        del partitions
+        return {}
+
+    async def end_offsets(
+        self, partitions: Collection[TopicPartition]
+    ) -> Mapping[TopicPartition, int]:
+        """See ``Source``: a range ends where it ends."""
+        return {partition: self.ends[partition] for partition in partitions}
 
     def highwater(self, partition: TopicPartition) -> int | None:
         """See ``Source``: reading ends at the range's end, so that is where it lags behind."""
         return self.ends.get(partition)
 
-    def last_stable(self, partition: TopicPartition) -> int | None:
+    def last_stable_offset(self, partition: TopicPartition) -> int | None:
         """See ``Source``: a range ends where it ends."""
         return self.highwater(partition)
 

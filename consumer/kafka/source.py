@@ -1,14 +1,16 @@
 """Reading the topics without losing a record, whatever the client does.
 
 The one rule: a partition is fetched only after this class has itself sought it to where reading
-must begin, and after every error it is sought back to the record behind the last one handed out.
-The client's own idea of its position is never trusted: it counts what an exception threw away.
+must begin, and after every error it is sought back to the engine's position: behind the last
+record handed out. The client's own position is never trusted: it counts what an exception threw
+away.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from consumer.aio import stop_quietly, with_timeout
 from consumer.contract.record import Record, TopicPartition
@@ -21,8 +23,7 @@ from consumer.kafka.client import (
     RebalanceCallbacks,
 )
 from consumer.kafka.committed import AcceptedTarget, OffsetCommitter
-from consumer.kafka.faulty_partition import Isolation
-from consumer.kafka.start_offsets import Found, Reading, StartOffsetResolver
+from consumer.kafka.start_offsets import Reading, Resolved, StartOffsetResolver
 from consumer.kafka.topic_ids import TopicWatch, changed_logs
 from consumer.ports import NO_HOLDS, AssignmentListener, GoneError, Holds, OffsetGap, Polled
 
@@ -32,14 +33,13 @@ FAILURES_UNTIL_REPLACED = 5
 UNKNOWN_TOPIC = "UnknownTopicOrPartitionError"
 """What a commit is refused with whose topic is no more."""
 
-ISOLATION_WAIT = 1.0
-"""Seconds a suspected partition has, alone, to prove that it can be read."""
+T = TypeVar("T")
 
 OpenClient = Callable[[RebalanceCallbacks], Awaitable[GroupClient]]
 
 
 class _Membership:
-    """The callbacks of one client, deaf once that client has been given up."""
+    """The callbacks of one client; they do nothing once that client has been given up."""
 
     def __init__(self, source: KafkaSource) -> None:
         self._source = source
@@ -80,12 +80,11 @@ class KafkaSource:
         self._client: GroupClient | None = None
         self._membership = _Membership(self)
         self._opening = asyncio.Lock()
-        self._next: dict[TopicPartition, int] = {}
-        self._topic_ids: dict[TopicPartition, str | None] = {}  # of which ``_next`` speaks
+        self._topic_ids: dict[TopicPartition, str | None] = {}
+        """Of which logs the engine's positions speak: of the partitions that are being read."""
         self._assigned: frozenset[TopicPartition] = frozenset()
         self._generation = 0
         self._starts = StartOffsetResolver(request_timeout, self._accepted)
-        self._isolation = Isolation()
         self._group_failures = 0
         self._commits = OffsetCommitter(self._accepted.target, request_timeout)
 
@@ -94,6 +93,7 @@ class KafkaSource:
     async def revoked(self, membership: _Membership) -> None:
         """Hand the revocation on, then forget every position."""
         self._starts.forget()  # nobody takes what it would tell, and a reset is told only once
+        self._remember(self._topic_ids)
         if self._listener is not None:
             await self._listener.on_revoked()
         if not membership.over:
@@ -108,24 +108,34 @@ class KafkaSource:
             await self._listener.on_assigned(partitions)
 
     def _forget(self) -> None:
-        self._commits.drop()
+        """Forget the assignment: while the engine still knows how far it has read, if it does."""
         self._generation += 1
-        self._give_up(list(self._next))
+        self._give_up(list(self._topic_ids))
+        self._commits.drop()
         self._assigned = frozenset()
         self._starts.forget()
         self._topics.forget()
-        self._isolation.forget()
 
     def _give_up(
         self, partitions: Collection[TopicPartition], *, in_doubt: bool = False
     ) -> Collection[TopicPartition]:
-        """Hold on to no position of theirs: where reading goes on is looked up anew."""
+        """Read the partitions no further: where reading goes on is looked up anew."""
+        self._remember(partitions, in_doubt=in_doubt)
         for partition in partitions:
             self._commits.drop()
-            offset, topic_id = self._next.pop(partition), self._topic_ids.pop(partition)
-            reading = Reading(offset, topic_id, self.highwater(partition) or offset, in_doubt)
-            self._starts.remember(partition, reading)
+            del self._topic_ids[partition]
         return partitions
+
+    def _remember(self, partitions: Iterable[TopicPartition], *, in_doubt: bool = False) -> None:
+        for partition in partitions:
+            offset = self._position(partition)
+            if offset is not None:
+                end = self.highwater(partition) or offset
+                reading = Reading(offset, self._topic_ids[partition], end, in_doubt)
+                self._starts.remember(partition, reading)
+
+    def _position(self, partition: TopicPartition) -> int | None:
+        return None if self._listener is None else self._listener.position(partition)
 
     # --- what the engine calls ------------------------------------------------
 
@@ -141,25 +151,28 @@ class KafkaSource:
         generation = self._generation
         tried: Sequence[TopicPartition] = ()
         try:
-            found = await self._starts.find(client, self._not_sought(partitions))
+            unknown = [p for p in partitions if p not in self._topic_ids and p in self._assigned]
+            resolved = await self._starts.resolve(client, unknown)
             if generation != self._generation:
                 return Polled()
-            if found:
+            if resolved:
                 # Told at once: a failure of the fetch must not swallow where reading began.
-                return self._begin(client, found)
+                return self._begin(client, resolved)
             gone = changed_logs(self._topic_ids, self._topics.answer(client))
             if gone:
                 return Polled(gone=self._give_up(gone))
-            tried, on_trial = self._isolation.choose([p for p in partitions if p in self._next])
-            wait = max(timeout, ISOLATION_WAIT) if on_trial else timeout
-            fetched = await client.fetch(tried, max_records, wait)
+            tried = [partition for partition in partitions if partition in self._topic_ids]
+            fetched = await client.fetch(tried, max_records, timeout)
         except (ClientLostError, MembershipError) as error:
-            await self._after_group_failure(client, error)
+            await self._after_group_failure(client, tried, error)
             raise
-        except PartitionsError as error:
-            return Polled(failed=error.failed) if generation == self._generation else Polled()
         except TransientError as error:
-            return self._after_failure(client, generation, tried, error)
+            failed = error.failed if isinstance(error, PartitionsError) else {}
+            if generation == self._generation:
+                self._seek_back(client, failed or tried)
+            if not failed:
+                raise
+            return Polled(failed=failed) if generation == self._generation else Polled()
         self._group_failures = 0
         if generation != self._generation:
             # It may belong to the new assignment, whose first poll seeks: it is read again.
@@ -168,8 +181,7 @@ class KafkaSource:
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
         """See ``Source``."""
-        if partition in self._next and self._client is not None:
-            self._next[partition] = offset
+        if partition in self._topic_ids and self._client is not None:
             self._client.seek(partition, offset)
 
     async def commit(self, offsets: Mapping[TopicPartition, int], holds: Holds = NO_HOLDS) -> None:
@@ -186,7 +198,7 @@ class KafkaSource:
             if error.cause != UNKNOWN_TOPIC:
                 raise
             asking = client.topic_ids({partition.topic for partition in offsets})
-            ids = await with_timeout(asking, "topic_ids", self._request_timeout)
+            ids = await self._ask(asking, "topic_ids")
             gone = [p for p in changed_logs(self._topic_ids, ids) if p in offsets]
             if not gone or generation != self._generation:
                 raise
@@ -197,7 +209,7 @@ class KafkaSource:
     ) -> Mapping[TopicPartition, int | None]:
         """See ``Source``."""
         client = await self._opened()
-        found = await with_timeout(client.committed(partitions), "committed", self._request_timeout)
+        found = await self._ask(client.committed(partitions), "committed")
         return {
             p: None
             if kept is None or self._accepted.moved(kept) or self._topics.log_changed(p, kept)
@@ -205,22 +217,30 @@ class KafkaSource:
             for p, kept in found.items()
         }
 
-    async def beginnings(
+    async def beginning_offsets(
         self, partitions: Collection[TopicPartition]
     ) -> Mapping[TopicPartition, int]:
-        """Return the offset of the oldest record there is. Raises ``TransientError``."""
+        """See ``Source``."""
         client = await self._opened()
-        return await with_timeout(
-            client.beginnings(partitions), "beginnings", self._request_timeout
-        )
+        return await self._ask(client.beginning_offsets(partitions), "beginning_offsets")
+
+    async def end_offsets(
+        self, partitions: Collection[TopicPartition]
+    ) -> Mapping[TopicPartition, int]:
+        """See ``Source``."""
+        client = await self._opened()
+        return await self._ask(client.end_offsets(partitions), "end_offsets")
+
+    async def _ask(self, request: Awaitable[T], action: str) -> T:
+        return await with_timeout(request, action, self._request_timeout)
 
     def highwater(self, partition: TopicPartition) -> int | None:
         """See ``Source``."""
         return self._client.highwater(partition) if self._client is not None else None
 
-    def last_stable(self, partition: TopicPartition) -> int | None:
+    def last_stable_offset(self, partition: TopicPartition) -> int | None:
         """See ``Source``."""
-        return self._client.last_stable(partition) if self._client is not None else None
+        return self._client.last_stable_offset(partition) if self._client is not None else None
 
     def unreachable(self) -> Mapping[TopicPartition, str]:
         """See ``Source``."""
@@ -231,10 +251,6 @@ class KafkaSource:
         if self._client is None:
             return ()
         return self._topics.missing(self._client.partition_counts(), self._assigned)
-
-    def position(self, partition: TopicPartition) -> int | None:
-        """See ``Source``."""
-        return self._next.get(partition)
 
     async def close(self, timeout: float) -> None:
         """Leave the group within ``timeout`` seconds, or drop the connection."""
@@ -252,16 +268,20 @@ class KafkaSource:
             return self._client
 
     async def _after_group_failure(
-        self, client: GroupClient, error: ClientLostError | MembershipError
+        self,
+        client: GroupClient,
+        tried: Sequence[TopicPartition],
+        error: ClientLostError | MembershipError,
     ) -> None:
         self._group_failures += 1
         if isinstance(error, ClientLostError) or self._group_failures >= FAILURES_UNTIL_REPLACED:
             self._group_failures = 0
+            self._forget()
             if self._listener is not None:
                 self._listener.on_lost()
             await self._give_up_client(self._request_timeout)
         else:
-            self._seek_back(client)
+            self._seek_back(client, tried)
 
     async def _give_up_client(self, timeout: float) -> None:
         self._membership.over = True
@@ -271,39 +291,24 @@ class KafkaSource:
             # Where it fails the membership ends by the session timeout instead.
             await stop_quietly(client.close(), timeout)
 
-    # --- before a fetch -------------------------------------------------------
+    # --- before and after a fetch ---------------------------------------------
 
-    def _not_sought(self, partitions: Collection[TopicPartition]) -> list[TopicPartition]:
-        return [p for p in partitions if p not in self._next and p in self._assigned]
-
-    def _begin(self, client: GroupClient, found: Found) -> Polled:
-        for partition, start in found.starts.items():
-            self._next[partition] = start.offset
-            self._topic_ids[partition] = found.topic_ids[partition]
+    def _begin(self, client: GroupClient, resolved: Resolved) -> Polled:
+        for partition, start in resolved.starts.items():
+            self._topic_ids[partition] = resolved.topic_ids[partition]
             client.seek(partition, start.offset)
         return Polled(
-            starts=found.starts, gaps=found.gaps, resets=found.resets, failed=found.failed
+            starts=resolved.starts,
+            gaps=resolved.gaps,
+            resets=resolved.resets,
+            failed=resolved.failed,
         )
 
-    # --- after a fetch --------------------------------------------------------
-
-    def _after_failure(
-        self,
-        client: GroupClient,
-        generation: int,
-        tried: Sequence[TopicPartition],
-        error: TransientError,
-    ) -> Polled:
-        """Seek everything back, and find the one to blame by reading one at a time."""
-        if generation != self._generation or not tried:
-            raise error
-        self._seek_back(client)
-        blamed = self._isolation.failed(tried)
-        return Polled() if blamed is None else Polled(failed={blamed: error})
-
-    def _seek_back(self, client: GroupClient) -> None:
-        for partition, offset in self._next.items():
-            client.seek(partition, offset)
+    def _seek_back(self, client: GroupClient, partitions: Iterable[TopicPartition]) -> None:
+        for partition in partitions:
+            position = self._position(partition)
+            if position is not None:
+                client.seek(partition, position)
 
     async def _accept(
         self,
@@ -312,43 +317,43 @@ class KafkaSource:
         tried: Sequence[TopicPartition],
         fetched: Mapping[TopicPartition, Sequence[Record]],
     ) -> Polled:
-        proven, moved = self._isolation.succeeded(tried), self._moved(client, tried, fetched)
+        """Hand out what was fetched where it follows what was handed out before."""
+        expected = {p: at for p in tried if (at := self._position(p)) is not None}
+        moved = self._moved(client, expected, fetched)
         # A client goes back by itself from beyond a log's end: made again, truncated, or told so by
-        # mistake; the look-up tells which. What a commit has found gone meanwhile is given up, too.
-        back = [partition for partition, found in moved.items() if found < self._next[partition]]
+        # mistake; the look-up tells which.
+        back = [partition for partition, found in moved.items() if found < expected[partition]]
         self._give_up(back, in_doubt=True)
-        fetched = {p: records for p, records in fetched.items() if p in self._next}
-        moved = {p: found for p, found in moved.items() if p in self._next}
         beginnings: Mapping[TopicPartition, int] = {}
-        if moved:
-            expected_before = dict(self._next)
-            beginnings = await self._beginnings_or_none(client, list(moved))
+        if len(moved) > len(back):
+            forward = [partition for partition in moved if partition not in back]
+            beginnings = await self._beginnings_or_none(client, forward)
             if generation != self._generation:
                 return Polled()
-            # What was sought meanwhile is read from there; what had come of it is outdated.
-            stays = {p for p, before in expected_before.items() if self._next.get(p) == before}
-            fetched = {p: records for p, records in fetched.items() if p in stays}
-            moved = {p: found for p, found in moved.items() if p in stays}
+        # What was sought meanwhile is read from there, and what a commit has found gone is given
+        # up; what had come of them is outdated.
+        valid = {p for p, at in expected.items() if p in self._topic_ids if at == self._position(p)}
         gaps: list[OffsetGap] = []
+        passed: dict[TopicPartition, int] = {}
         for partition, found in moved.items():
-            expected = self._next[partition]
+            position = expected[partition]
+            if partition not in valid:
+                continue
             if partition not in beginnings:
                 # A gap must not pass unseen: read it again when somebody can tell what it is.
-                client.seek(partition, expected)
-                fetched = {p: records for p, records in fetched.items() if p != partition}
+                client.seek(partition, position)
+                valid.discard(partition)
                 continue
-            if min(beginnings[partition], found) > expected:
-                gaps.append(OffsetGap(partition, expected, min(beginnings[partition], found)))
-            self._next[partition] = found
-        taken = self._bounded(client, fetched)
-        if proven is not None:
-            taken.setdefault(proven, ())
-        return Polled(taken, gaps=gaps, gone=back)
+            if min(beginnings[partition], found) > position:
+                gaps.append(OffsetGap(partition, position, min(beginnings[partition], found)))
+            passed[partition] = found
+        taken = self._bounded(client, {p: r for p, r in fetched.items() if p in valid})
+        return Polled(taken, gaps=gaps, gone=back, passed=passed)
 
     def _moved(
         self,
         client: GroupClient,
-        tried: Sequence[TopicPartition],
+        expected: Mapping[TopicPartition, int],
         fetched: Mapping[TopicPartition, Sequence[Record]],
     ) -> dict[TopicPartition, int]:
         """Return where reading goes on elsewhere than expected.
@@ -357,10 +362,10 @@ class KafkaSource:
         a log made anew would, after an error, be sought back to where the old log had been.
         """
         moved: dict[TopicPartition, int] = {}
-        for partition in tried:
+        for partition, position in expected.items():
             records = fetched.get(partition)
             found = records[0].offset if records else client.position(partition)
-            if found is not None and found != self._next.get(partition, found):
+            if found is not None and found != position:
                 moved[partition] = found
         return moved
 
@@ -369,8 +374,7 @@ class KafkaSource:
     ) -> Mapping[TopicPartition, int]:
         """Tell a hole that retention made from one that transactions leave."""
         try:
-            asking = client.beginnings(partitions)
-            return await with_timeout(asking, "beginnings", self._request_timeout)
+            return await self._ask(client.beginning_offsets(partitions), "beginning_offsets")
         except TransientError:
             return {}
 
@@ -393,8 +397,6 @@ class KafkaSource:
                 taken[partition] = ()  # it can be read again
             if count:
                 taken[partition] = records[:count]
-                self._next[partition] = records[count - 1].offset + 1
             if count < len(records):
-                self._next[partition] = records[count].offset
                 client.seek(partition, records[count].offset)
         return taken

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Collection, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from consumer.aio import with_timeout
 from consumer.contract.record import TopicPartition
@@ -12,6 +13,8 @@ from consumer.errors import TransientError
 from consumer.kafka.client import GroupClient
 from consumer.kafka.committed import AcceptedTarget, Committed, ids_differ
 from consumer.ports import LogReset, OffsetGap, StartOffset
+
+T = TypeVar("T")
 
 PATIENCE = 1.0
 """Seconds that a poll waits for the beginnings it has just asked for."""
@@ -31,7 +34,7 @@ class Reading:
 
 
 @dataclass(slots=True)
-class Found:
+class Resolved:
     """What is known of some partitions now; the others have no answer yet."""
 
     starts: dict[TopicPartition, StartOffset] = field(default_factory=dict)
@@ -46,7 +49,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class _Question:
+class _LookUp:
     committed: Committed | None
     topic_id: str | None
     extent: asyncio.Task[tuple[int, int | None]]
@@ -60,104 +63,104 @@ class StartOffsetResolver:
         """``request_timeout`` in seconds."""
         self._request_timeout = request_timeout
         self._accepted = accepted
-        self._asked: dict[TopicPartition, _Question] = {}
+        self._asked: dict[TopicPartition, _LookUp] = {}
         self._before: dict[TopicPartition, Reading] = {}
         self._generation = 0
 
     def forget(self) -> None:
         """Give up what was asked: the assignment is another one."""
         self._generation += 1
-        for question in self._asked.values():
-            question.extent.cancel()
+        for look_up in self._asked.values():
+            look_up.extent.cancel()
         self._asked.clear()
 
     def remember(self, partition: TopicPartition, reading: Reading) -> None:
         """Note how far a log had been read: when it is begun again, it may be another."""
         self._before[partition] = reading
 
-    async def find(self, client: GroupClient, partitions: Sequence[TopicPartition]) -> Found:
+    async def resolve(self, client: GroupClient, partitions: Sequence[TopicPartition]) -> Resolved:
         """Return what is known of the partitions, asking for those not asked for yet.
 
         Raises ``TransientError`` where the group's committed offsets are not to be had,
         ``PreconditionError`` where they say that their records were stored elsewhere.
         """
         if not partitions:
-            return Found()
-        found = Found()
+            return Resolved()
+        resolved = Resolved()
         fresh = [partition for partition in partitions if partition not in self._asked]
         if fresh:
             generation = self._generation
             # The ids first. What is known of a log then is never of an older one than its id;
             # and where it is of a newer one, its id is found to be another soon.
             asking = client.topic_ids({partition.topic for partition in fresh})
-            ids = await with_timeout(asking, "topic_ids", self._request_timeout)
+            ids = await self._ask(asking, "topic_ids")
             there = [partition for partition in fresh if partition.topic in ids]
-            committed = await with_timeout(
-                client.committed(there), "committed", self._request_timeout
-            )
+            committed = await self._ask(client.committed(there), "committed")
             if generation != self._generation:
-                return Found()
+                return Resolved()
             self._accepted.check({p: kept for p, kept in committed.items() if kept is not None})
             for partition in there:
                 extent = asyncio.ensure_future(self._extent(client, partition))
-                self._asked[partition] = _Question(
-                    committed[partition], ids[partition.topic], extent
-                )
+                self._asked[partition] = _LookUp(committed[partition], ids[partition.topic], extent)
             if there:
                 await asyncio.wait([self._asked[p].extent for p in there], timeout=PATIENCE)
             away = TransientError("UnknownTopicOrPartitionError", "the topic is not there")
-            found.failed = dict.fromkeys(set(fresh).difference(there), away)
-        self._take_answers(partitions, found)
-        return found
+            resolved.failed = dict.fromkeys(set(fresh).difference(there), away)
+        self._take_answers(partitions, resolved)
+        return resolved
 
     async def _extent(
         self, client: GroupClient, partition: TopicPartition
     ) -> tuple[int, int | None]:
-        beginnings = client.beginnings([partition])
-        beginning = (await with_timeout(beginnings, "beginnings", self._request_timeout))[partition]
+        asking = client.beginning_offsets([partition])
+        beginning = (await self._ask(asking, "beginning_offsets"))[partition]
         before = self._before.get(partition)
         if before is None or not before.in_doubt:
             return beginning, None
-        ends = await with_timeout(client.ends([partition]), "ends", self._request_timeout)
-        return beginning, ends[partition]
+        return beginning, (await self._ask(client.end_offsets([partition]), "end_offsets"))[
+            partition
+        ]
 
-    def _take_answers(self, partitions: Collection[TopicPartition], found: Found) -> None:
+    async def _ask(self, request: Awaitable[T], action: str) -> T:
+        return await with_timeout(request, action, self._request_timeout)
+
+    def _take_answers(self, partitions: Collection[TopicPartition], resolved: Resolved) -> None:
         for partition in partitions:
-            question = self._asked.get(partition)
-            if question is None or not question.extent.done():
+            look_up = self._asked.get(partition)
+            if look_up is None or not look_up.extent.done():
                 continue
             del self._asked[partition]
             try:
-                beginning, end = question.extent.result()
+                beginning, end = look_up.extent.result()
             except TransientError as error:
-                found.failed[partition] = error
+                resolved.failed[partition] = error
                 continue
-            self._judge(partition, question, beginning, end, found)
+            self._compare(partition, look_up, beginning, end, resolved)
 
-    def _judge(
+    def _compare(
         self,
         partition: TopicPartition,
-        question: _Question,
+        look_up: _LookUp,
         beginning: int,
         end: int | None,
-        found: Found,
+        resolved: Resolved,
     ) -> None:
         """Tell whether what was committed, or read before, belongs to this very log."""
-        kept, topic_id = question.committed, question.topic_id
+        kept, topic_id = look_up.committed, look_up.topic_id
         offset = None if kept is None else kept.offset
         held = kept is not None and kept.details.held is not None
         before = self._before.pop(partition, None)
-        found.topic_ids[partition] = topic_id
+        resolved.topic_ids[partition] = topic_id
         surely = topic_id is not None and kept is not None and kept.details.topic_id == topic_id
         was_read = before is not None and not surely and ids_differ(before.topic_id, topic_id)
         if was_read or (kept is not None and ids_differ(kept.details.topic_id, topic_id)):
             old = before if before is not None and was_read else Reading(offset or 0, None)
             unread = max(old.end - old.next, 0)
             if before is None or was_read:  # else it has been said already
-                found.resets.append(LogReset(partition, old.next, beginning, unread))
+                resolved.resets.append(LogReset(partition, old.next, beginning, unread))
             if beginning > 0:
-                found.gaps.append(OffsetGap(partition, 0, beginning))
-            found.starts[partition] = StartOffset(beginning, None, held)
+                resolved.gaps.append(OffsetGap(partition, 0, beginning))
+            resolved.starts[partition] = StartOffset(beginning, None, held)
         elif (
             before is not None
             and before.in_doubt
@@ -167,11 +170,11 @@ class StartOffsetResolver:
             # again. No commit goes below one that the log still reaches; one behind its end
             # would, when the log has grown again, let a next reader begin behind new records.
             stands = topic_id is not None and end is not None and end >= (offset or 0)
-            found.resets.append(LogReset(partition, before.next, beginning))
-            found.starts[partition] = StartOffset(beginning, offset if stands else None, held)
+            resolved.resets.append(LogReset(partition, before.next, beginning))
+            resolved.starts[partition] = StartOffset(beginning, offset if stands else None, held)
         else:
             if offset is not None and offset < beginning:
-                found.gaps.append(OffsetGap(partition, offset, beginning))
+                resolved.gaps.append(OffsetGap(partition, offset, beginning))
             start = beginning if offset is None else max(offset, beginning)
             moved = kept is not None and self._accepted.moved(kept)
-            found.starts[partition] = StartOffset(start, None if moved else offset, held)
+            resolved.starts[partition] = StartOffset(start, None if moved else offset, held)

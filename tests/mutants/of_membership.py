@@ -46,9 +46,10 @@ MUTANTS = (
     Mutant(
         "a stop waits for the poll",
         "A6",
-        "Runner._until_asked",
-        "for task in (polling, *waiting):",
-        "for task in waiting:",
+        "Runner._poll_until_asked",
+        "await cancel_and_wait(*own)",
+        """await cancel_and_wait(*own[1:])
+await own[0]""",
         (
             _TRAPS + "test_a_stop_does_not_wait_for_a_group_that_never_forms",
             _TRAPS + "test_a_stop_does_not_wait_for_a_rebalance_that_never_ends",
@@ -112,7 +113,7 @@ await asyncio.sleep(0)""",
         "a stop does not wait for what is in flight",
         "A17",
         "Runner.run",
-        "drained = await self._drain(self._limits.drain_deadline, insist=True)",
+        "drained = await self._drain(self._config.drain_deadline, retry=True)",
         "drained = True",
         (_TRAPS + "test_what_is_in_flight_is_finished_and_committed_before_the_group_is_left",),
         "every restart would have its last batches delivered again",
@@ -132,9 +133,9 @@ await asyncio.sleep(0)""",
         "InFlightBatches._run",
         """self._settle(batch, spans, report)
 finally:
-self._assignment.release(batch.records)""",
+self.ledger.release(batch.records)""",
         """self._settle(batch, spans, report)
-self._assignment.release(batch.records)""",
+self.ledger.release(batch.records)""",
         (
             _MEMBERS
             + "test_a_member_whose_loop_was_stuck_past_its_session_joins_again_without_loss",
@@ -145,8 +146,8 @@ self._assignment.release(batch.records)""",
         "a loop that is stuck is not measured",
         "F8",
         "Watchdog.run",
-        "self._observer.loop_lag(clock() - due)",
-        "self._observer.loop_lag(0.0)",
+        "self.observer.loop_lag(clock() - due)",
+        "self.observer.loop_lag(0.0)",
         (
             _MEMBERS
             + "test_a_member_whose_loop_was_stuck_past_its_session_joins_again_without_loss",
@@ -156,7 +157,7 @@ self._assignment.release(batch.records)""",
     Mutant(
         "a revocation waits for a batch without a limit",
         "F11",
-        "InFlightBatches.present_done",
+        "InFlightBatches.drain",
         "await asyncio.wait(present, timeout=timeout)",
         "await asyncio.wait(present)",
         (_MEMBERS + "test_a_batch_that_outlasts_a_rebalance_is_given_up_and_commits_nothing",),
@@ -166,9 +167,9 @@ self._assignment.release(batch.records)""",
     Mutant(
         "a full house waits without a sign of life",
         "F12",
-        "Runner._room",
-        "await self._batches.any_done(timeout=IDLE_POLL)",
-        "await self._batches.any_done(timeout=600.0)",
+        "Runner._wait_for_slot",
+        "await self._batches.wait_for_one(timeout=IDLE_POLL)",
+        "await self._batches.wait_for_one(timeout=600.0)",
         (_MEMBERS + "test_a_batch_that_takes_longer_than_a_poll_may_does_not_cost_the_membership",),
         "a batch longer than the poll interval would cost the membership",
     ),

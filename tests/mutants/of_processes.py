@@ -25,9 +25,10 @@ MUTANTS = (
     Mutant(
         "a stop lets the poll go on",
         "F6",
-        "Runner._until_asked",
-        "for task in (polling, *waiting):",
-        "for task in waiting:",
+        "Runner._poll_until_asked",
+        "await cancel_and_wait(*own)",
+        """await cancel_and_wait(*own[1:])
+await own[0]""",
         (
             "tests/faults/test_brokers.py::"
             "test_a_stop_in_the_middle_of_a_rebalance_with_a_dead_broker_keeps_its_deadline",
@@ -52,12 +53,12 @@ case PyMongoError(timeout=True) | TimeoutError():
         "offsets move with what is read",
         "F5 F32",
         "Ledger.uncommitted",
-        """partition: entry.committable
-for partition, entry in self._entries.items()
-if _progressed(entry)""",
-        """partition: entry.taken
-for partition, entry in self._entries.items()
-if entry.taken > (entry.committed or 0)""",
+        """state.partition: state.committable
+for state in self
+if state.progressed""",
+        """state.partition: state.position or 0
+for state in self
+if (state.position or 0) > (state.committed or 0)""",
         (
             _STOPPING
             + "test_sigterm_without_a_database_ends_at_the_deadline_and_commits_only_what_is_stored",
@@ -99,9 +100,9 @@ self._pending = asyncio.ensure_future(client.commit(behind))""",
         "F4",
         "Runner._drain",
         """committed = await self._committer.commit()
-while insist""",
+while retry""",
         """committed = True
-while insist""",
+while retry""",
         (
             _STOPPING
             + "test_sigterm_in_the_middle_of_batches_commits_all_that_is_applied_and_nothing_else",
@@ -149,10 +150,8 @@ while insist""",
     Mutant(
         "nobody watches the indexes of a run",
         "F56",
-        "app._run",
-        """"indexes": resources.store.watch_indexes(
-    lambda error: get_logger().warning("indexes_not_verified", cause=error.cause)
-),""",
+        "app._supervise",
+        ', "indexes": indexes',
         "",
         (
             "tests/e2e/test_sequences.py::"

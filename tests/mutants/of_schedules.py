@@ -20,11 +20,11 @@ MUTANTS = (
     Mutant(
         "a batch is given up at the first trouble of the database",
         "F31",
-        "Pipeline._persist",
-        "delay = self._backoff.delay(attempt, self._chance())",
+        "Pipeline._retry_until_done",
+        "delay = self.backoff.delay(attempt, self.jitter())",
         """if stage is Stage.APPLY:
     raise Abandoned from error
-delay = self._backoff.delay(attempt, self._chance())""",
+delay = self.backoff.delay(attempt, self.jitter())""",
         (),
         "its records stay taken and are never written: the partition stands still",
     ),
@@ -40,8 +40,8 @@ delay = self._backoff.delay(attempt, self._chance())""",
     Mutant(
         "a gap below the start is not told",
         "F23",
-        "StartOffsetResolver._judge",
-        "found.gaps.append(OffsetGap(partition, offset, beginning))",
+        "StartOffsetResolver._compare",
+        "resolved.gaps.append(OffsetGap(partition, offset, beginning))",
         "pass",
         (),
         "records that were deleted unread are missed by nobody",

@@ -25,7 +25,7 @@ MUTANTS = (
     Mutant(
         "a batch of an older assignment tells of its trouble",
         "F7 F11",
-        "Pipeline._persist",
+        "Pipeline._retry_until_done",
         """if batch.ended.is_set():
     raise Abandoned from error""",
         """if False:
@@ -46,8 +46,8 @@ MUTANTS = (
         "all dead letters of a batch must arrive at once",
         "F39",
         "Pipeline.process",
-        "for portion in portions(letters):",
-        "for portion in [letters] if letters else []:",
+        "for chunk in chunks(letters):",
+        "for chunk in [letters] if letters else []:",
         (
             _PIPELINE + "test_large_dead_letters_go_in_smaller_portions",
             _PIPELINE
@@ -58,10 +58,9 @@ MUTANTS = (
     Mutant(
         "a gap that is told is found once more",
         "F23",
-        "Runner._accept",
-        """for gap in polled.gaps:
-    self.unread.skip(gap)""",
-        "",
+        "Backlog.skip_gaps",
+        "self.ledger.pass_to(gap.partition, gap.end)",
+        "pass",
         (_RUNNER + "test_a_gap_without_a_record_behind_it_is_told_once_and_passed_over",),
         "lost records would be counted twice",
     ),
@@ -80,12 +79,12 @@ try:""",
         "commit what was handed out",
         "A13 F5",
         "Ledger.uncommitted",
-        """partition: entry.committable
-for partition, entry in self._entries.items()
-if _progressed(entry)""",
-        """partition: entry.taken
-for partition, entry in self._entries.items()
-if entry.taken > (entry.committed or 0)""",
+        """state.partition: state.committable
+for state in self
+if state.progressed""",
+        """state.partition: state.position or 0
+for state in self
+if (state.position or 0) > (state.committed or 0)""",
         (
             _LEDGER + "test_what_is_taken_behind_a_settled_span_is_not_committed_with_it",
             _RUNNER + "test_what_is_applied_is_committed_and_nothing_before",
@@ -96,8 +95,8 @@ if entry.taken > (entry.committed or 0)""",
         "commit past a gap",
         "F1 A13",
         "Ledger.settle",
-        "while entry.spans and entry.spans[0].settled:",
-        "while entry.spans and any(one.settled for one in entry.spans):",
+        "while state.spans and state.spans[0].settled:",
+        "while state.spans and any(one.settled for one in state.spans):",
         (
             _LEDGER + "test_a_span_settled_early_waits_for_the_one_before_it",
             _LEDGER
@@ -108,9 +107,9 @@ if entry.taken > (entry.committed or 0)""",
     Mutant(
         "an old assignment is not forgotten",
         "A10 F7",
-        "Ledger.new_epoch",
-        "self._entries.clear()",
-        "",
+        "Ledger.assign",
+        "self._states = {partition: PartitionState(partition) for partition in sorted(partitions)}",
+        "self._states |= {partition: PartitionState(partition) for partition in sorted(partitions)}",
         (_RUNNER + "test_what_is_lost_is_forgotten_and_not_committed",),
         "offsets of partitions that another member owns by now would be committed",
     ),
@@ -128,7 +127,7 @@ if entry.taken > (entry.committed or 0)""",
         "an acknowledged commit of an older assignment is remembered",
         "A11 F14",
         "Ledger.mark_committed",
-        """if revision != self._revision:
+        """if revision != self.revision:
     return""",
         "",
         (
@@ -141,8 +140,8 @@ if entry.taken > (entry.committed or 0)""",
         "drain without commit on revocation",
         "F9 F10",
         "Runner._revoke.drained",
-        "drained = await self._drain(self._limits.rebalance_timeout * REVOKE_SHARE, insist=False)",
-        "drained = await self._batches.present_done(self._limits.rebalance_timeout)",
+        "drained = await self._drain(self._config.rebalance_timeout * REVOKE_SHARE, retry=False)",
+        "drained = await self._batches.drain(self._config.rebalance_timeout)",
         (_RUNNER + "test_a_revocation_lets_what_is_in_flight_end_and_commits_it",),
         "every rebalance would deliver again what had just been written",
     ),
@@ -151,7 +150,7 @@ if entry.taken > (entry.committed or 0)""",
         "F9 A14",
         "Runner._poll_for_ever",
         """if self._revoking:
-    self._decline(polled)
+    self._discard(idle)
 else:""",
         "if True:",
         (_RUNNER + "test_what_a_poll_brings_during_a_revocation_does_not_count_as_taken",),
@@ -160,10 +159,9 @@ else:""",
     Mutant(
         "two batches of one partition at once",
         "A14 B17",
-        "Assignment.idle",
-        """if partition not in self._busy
-and partition not in self._held""",
-        "if partition not in self._held",
+        "Ledger.idle",
+        "if state.partition not in self._busy and state.hold is None",
+        "if state.hold is None",
         (
             _RUNNER
             + "test_a_partition_is_not_polled_while_its_batch_is_in_flight_and_the_others_are",
@@ -175,7 +173,7 @@ and partition not in self._held""",
     Mutant(
         "no sign of life during an outage",
         "F31",
-        "Runner._room",
+        "Runner._wait_for_slot",
         "polled = await self._source.poll((), 1, 0.0)",
         "polled = Polled()",
         (_RUNNER + "test_no_more_batches_are_in_flight_than_may_be_and_membership_is_kept",),
@@ -184,8 +182,8 @@ and partition not in self._held""",
     Mutant(
         "the breaker is ignored",
         "B14",
-        "Pipeline._judge",
-        "share = self._breaker.tripped_by(partition, flags)",
+        "Pipeline._report_and_reject",
+        "share = self.breaker.tripped_by(partition, flags)",
         "share = None",
         (_PIPELINE + "test_a_partition_over_the_breakers_share_is_held_and_the_others_go_on",),
         "one wrong setting would empty a topic into the dead-letter topic",
@@ -214,7 +212,7 @@ elif not after.bypassed:""",
         "F57",
         "Pipeline._hold",
         """if result.rejected.reason not in reasons:
-    self._observer.rejected(record, result.rejected)""",
+    self.observer.rejected(record, result.rejected)""",
         "",
         (_PIPELINE + "test_a_partition_over_the_breakers_share_is_held_and_the_others_go_on",),
         "whoever is to let the records pass could not know what is wrong with them",
@@ -223,8 +221,8 @@ elif not after.bypassed:""",
         "a hold is not worth a commit",
         "F57",
         "Ledger.give_back",
-        "entry.hold, entry.told = hold, False",
-        "entry.hold = hold",
+        "state.hold, state.hold_told = hold, False",
+        "state.hold = hold",
         (
             _LEDGER + "test_a_hold_is_committed_once_beside_an_offset_that_stands_still[0-None]",
             _RUNNER + "test_a_hold_is_taken_back_though_nothing_progresses",
@@ -235,8 +233,8 @@ elif not after.bypassed:""",
         "a hold that ended while its commit was under way stays committed",
         "F57",
         "Ledger.mark_committed",
-        "entry.told = holds.get(partition) is entry.hold",
-        "entry.told = True",
+        "state.hold_told = holds.get(partition) is state.hold",
+        "state.hold_told = True",
         (
             _LEDGER + "test_what_begins_or_ends_while_a_commit_is_under_way_is_told_by_the_next",
             _RUNNER + "test_a_hold_that_is_taken_back_while_its_commit_is_under_way_is"
@@ -247,7 +245,7 @@ elif not after.bypassed:""",
     Mutant(
         "a hold outlives its assignment",
         "F57",
-        "StartOffsetResolver._judge",
+        "StartOffsetResolver._compare",
         "StartOffset(start, None if moved else offset, held)",
         "StartOffset(start, None if moved else offset)",
         (
@@ -294,10 +292,10 @@ elif not after.bypassed:""",
         "dead letters are not awaited",
         "F39",
         "Pipeline.process",
-        """await self._persist(
-    batch, Stage.DEAD_LETTERS, partial(self._dead_letters.send, portion)
+        """await self._retry_until_done(
+    batch, Stage.DEAD_LETTERS, partial(self.dead_letters.send, chunk)
 )""",
-        "asyncio.ensure_future(self._dead_letters.send(portion))  # noqa: RUF006",
+        "asyncio.ensure_future(self.dead_letters.send(chunk))  # noqa: RUF006",
         (
             _PIPELINE + "test_dead_letters_that_cannot_be_sent_are_tried_until_they_are",
             "tests/faults/kafka/test_environment.py::"
@@ -309,7 +307,7 @@ elif not after.bypassed:""",
         "a refused commit at the end is given up",
         "F4 F13",
         "Runner._drain",
-        "while insist and not committed:",
+        "while retry and not committed:",
         "while False:",
         (_RUNNER + "test_a_commit_refused_at_the_end_is_tried_again",),
         "a clean stop would end with work done and not committed",

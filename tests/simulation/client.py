@@ -95,7 +95,7 @@ class SimulatedClient:
         seen = self._fetcher.seen(partition)
         return None if seen is None else seen.end
 
-    def last_stable(self, partition: TopicPartition) -> int | None:
+    def last_stable_offset(self, partition: TopicPartition) -> int | None:
         """See ``GroupClient``."""
         seen = self._fetcher.seen(partition)
         return None if seen is None else seen.stable
@@ -161,13 +161,15 @@ class SimulatedClient:
         """See ``GroupClient``. The client itself looks at it with each heartbeat."""
         return Counter(partition.topic for partition in self._cluster.broker.partitions)
 
-    async def beginnings(
+    async def beginning_offsets(
         self, partitions: Collection[TopicPartition]
     ) -> Mapping[TopicPartition, int]:
         """See ``GroupClient``."""
         return await self._list_offsets(self._cluster.broker.beginnings, partitions)
 
-    async def ends(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+    async def end_offsets(
+        self, partitions: Collection[TopicPartition]
+    ) -> Mapping[TopicPartition, int]:
         """See ``GroupClient``."""
         return await self._list_offsets(self._cluster.broker.ends, partitions)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -21,11 +21,9 @@ from consumer.contract.dead_letter import (
 )
 from consumer.contract.record import Record, TopicPartition
 from consumer.contract.rejection import KeyPolicy, Rejected
-from consumer.engine.breaker import Breaker, BreakerLimits
-from consumer.engine.pipeline import Pipeline, RecordPlanner
-from consumer.engine.retention_watch import RetentionWatch
-from consumer.engine.runner import EngineConfig, Runner, StopReason
-from consumer.engine.watchdog import Watchdog
+from consumer.engine.breaker import BreakerLimits
+from consumer.engine.pipeline import RecordPlanner
+from consumer.engine.runner import EngineConfig, StopReason
 from consumer.errors import TransientError
 from consumer.kafka.client import GroupClient, RebalanceCallbacks
 from consumer.kafka.dead_letter_topic import KafkaDeadLetters
@@ -35,6 +33,7 @@ from consumer.mongo.store import MongoStore
 from consumer.ports import Observer, OffsetGap, Polled
 from consumer.state.outcomes import Mark, Result
 from consumer.state.writes import Write
+from consumer.wiring import Engine, build_engine
 from tests import builders
 from tests.fakes.producer import ACKNOWLEDGED, MemoryProducer, SentRecord
 from tests.simulation.client import ClientTimes, Links, SimulatedClient
@@ -166,7 +165,7 @@ class WitnessedSource(KafkaSource):
         if len(weights) > 1 and sum(weights) > self._bound:
             self._report(f"{len(weights)} records of {sum(weights)} bytes in one poll")
         self._gaps = polled.gaps
-        seen = {partition: self.position(partition) for partition in self._partitions}
+        seen = {partition: self._position(partition) for partition in self._partitions}
         if any((at or 0) > (self._seen.get(partition) or 0) for partition, at in seen.items()):
             now = asyncio.get_running_loop().time()
             if not self.moves or now - self.moves[-1] > 0.5:
@@ -176,7 +175,7 @@ class WitnessedSource(KafkaSource):
 
     def passed(self, gap: OffsetGap) -> bool:
         """Tell whether everything in a gap had been read, or passed over, before it was told."""
-        return gap not in self._gaps and (self.position(gap.partition) or 0) >= gap.end
+        return gap not in self._gaps and (self._position(gap.partition) or 0) >= gap.end
 
 
 class Process:
@@ -212,11 +211,13 @@ class Process:
         """The number of its assignment."""
         return self.runner.ledger.epoch
 
+    def position(self, partition: TopicPartition) -> int | None:
+        """How far it has read the partition, None where it does not."""
+        return self.runner.ledger.position(partition)
+
     def holds(self, partition: TopicPartition) -> bool:
         """Tell whether it reads the partition now."""
-        return (
-            self.running and self.source is not None and self.source.position(partition) is not None
-        )
+        return self.running and self.source is not None and self.position(partition) is not None
 
     async def _main(self, until: Mapping[TopicPartition, int] | None) -> None:
         around, times = self._around, self._around.times
@@ -229,63 +230,38 @@ class Process:
             ask_limit=self._letter_limit,
             timeout=times.request_timeout,
         )
-        self.runner = self._wire(source, letters)
+        engine = self._engine(source, letters)
+        self.runner = engine.runner
         try:
-            self.end = await supervise(self.runner.run(self.stop, until), self._background(source))
+            self.end = await supervise(self.runner.run(self.stop, until), engine.watches())
         finally:
             await source.close(times.close_timeout)
             await letters.close()
 
-    def _background(self, source: KafkaSource) -> dict[str, Coroutine[Any, Any, None]]:
-        watchdog = Watchdog(
-            source=source,
-            ledger=self.runner.ledger,
-            observer=self.observer,
-            stall_after=self._around.times.stall_after,
-        )
-        retention = RetentionWatch(
-            logs=source,
-            unread=self.runner.unread,
-            observer=self.observer,
-            retention_ms={},
-            now=FAILED_AT.timestamp,
-        )
-        return {"watchdog": watchdog.run(), "retention watch": retention.run()}
-
-    def _wire(self, source: KafkaSource, letters: KafkaDeadLetters) -> Runner:
+    def _engine(self, source: KafkaSource, letters: KafkaDeadLetters) -> Engine:
         around, times, shape = self._around, self._around.times, self._around.shape
-        store = MongoStore(
-            SimulatedCollections(around.database, around.cluster.network, self.ways.store)
-        )
-        breaker = Breaker(shape.breaker)
-        backoff = Backoff(times.backoff_initial, times.backoff_max)
-        pipeline = Pipeline(
-            planner=self.planner,
-            store=store,
-            dead_letters=letters,
-            letter=_letter,
-            breaker=breaker,
-            backoff=backoff,
-            chance=around.chance.random,
-            observer=self.observer,
-            now=lambda: FAILED_AT,
-        )
-        return Runner(
+        return build_engine(
             source=source,
-            store=store,
-            pipeline=pipeline,
-            breaker=breaker,
-            backoff=backoff,
-            chance=around.chance.random,
+            store=MongoStore(
+                SimulatedCollections(around.database, around.cluster.network, self.ways.store)
+            ),
+            dead_letters=letters,
+            planner=self.planner,
+            build_dead_letter=_letter,
             observer=self.observer,
-            limits=EngineConfig(
+            config=EngineConfig(
                 max_poll_records=shape.max_poll_records,
                 batches_in_flight=shape.batches_in_flight,
                 commit_interval=shape.commit_interval,
                 drain_deadline=times.drain_deadline,
                 rebalance_timeout=times.rebalance_timeout,
                 stop_on_gap=False,
+                backoff=Backoff(times.backoff_initial, times.backoff_max),
+                breaker=shape.breaker,
+                stall_after=times.stall_after,
             ),
+            jitter=around.chance.random,
+            now=lambda: FAILED_AT,
         )
 
     async def _open_client(self, callbacks: RebalanceCallbacks) -> GroupClient:

@@ -137,7 +137,7 @@ class World:
     def _held(self, process: Process, partition: TopicPartition) -> None:
         """Let an operator release the partition in a while; nothing else ever would."""
         ledger = process.runner.ledger
-        here = (ledger.epoch, ledger.committable(partition))
+        here = (ledger.epoch, ledger[partition].committable)
         if process.released.pop(partition, None) == here:
             self.checker.found.append(f"{process.host.name} {partition}: held right after release")
         self.loop.in_world(self._chance.uniform(0.5, 5.0), self._release, process)
@@ -148,8 +148,9 @@ class World:
 
     def _resumed(self, process: Process, partitions: Collection[TopicPartition]) -> None:
         ledger = process.runner.ledger
-        for partition in filter(ledger.__contains__, partitions):
-            process.released[partition] = (ledger.epoch, ledger.committable(partition))
+        for state in ledger:
+            if state.partition in partitions:
+                process.released[state.partition] = (ledger.epoch, state.committable)
 
     def log(self, who: str, what: str) -> None:
         """Note what happened, where the schedule is asked for."""
@@ -198,9 +199,9 @@ class World:
             self.workload.produce(records)
 
     def _reads_beyond(self, process: Process) -> bool:
-        source = process.source
-        return source is not None and any(
-            offset > self.broker.logs[partition].end for partition, offset in source._next.items()
+        return process.source is not None and any(
+            (state.position or 0) > self.broker.logs[state.partition].end
+            for state in process.runner.ledger
         )
 
     def delete_topic(self, topic: str) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 from consumer import signals
-from consumer.aio import Backoff, run_unless_stopped, supervise
+from consumer.aio import run_unless_stopped, supervise
 from consumer.commands.common.output import show_progress
 from consumer.commands.common.record_selection import MessageFilter, filter_of
 from consumer.commands.replay.open_replay import ReplayResources, open_replay
@@ -16,9 +16,8 @@ from consumer.commands.replay.replay_report import OutcomeCounts, ReplayReport, 
 from consumer.commands.replay.replay_request import ReplayProgress, ReplayRequest, check_request
 from consumer.contract.record import Record, TopicPartition
 from consumer.contract.rejection import Rejected
-from consumer.engine.breaker import Breaker, BreakerLimits
-from consumer.engine.pipeline import Pipeline
-from consumer.engine.runner import EngineConfig, Runner, StopReason
+from consumer.engine.breaker import BreakerLimits
+from consumer.engine.runner import Runner, StopReason
 from consumer.errors import ExitCode, TransientError
 from consumer.kafka.codecs import check_codecs
 from consumer.kafka.range_source import RangeSource
@@ -29,8 +28,14 @@ from consumer.observability.logs import configure_logging, get_logger
 from consumer.observability.metrics import Metrics
 from consumer.observability.observer import EngineObserver
 from consumer.ports import BatchReport
-from consumer.settings import OnGap, Settings
-from consumer.wiring import ask_retention, build_planner, dead_letter_builder
+from consumer.settings import Settings
+from consumer.wiring import (
+    ask_retention,
+    build_engine,
+    build_planner,
+    dead_letter_builder,
+    engine_config,
+)
 
 TOPICS_INTERVAL = 10.0
 """Seconds between two looks whether the topics are still the same."""
@@ -123,37 +128,20 @@ class _Replay:
         )
 
     async def _runner(self) -> Runner:
-        settings, engine = self._settings, self._settings.engine
-        observer = _ReplayObserver(self._counts)
-        breaker = Breaker(NEVER_HOLDS)
-        backoff = Backoff(engine.backoff_initial, engine.backoff_max)
-        pipeline = Pipeline(
-            planner=build_planner(settings, await ask_retention(settings)),
-            store=self._opened.store,
-            dead_letters=self._opened.dead_letters,
-            letter=dead_letter_builder(settings),
-            breaker=breaker,
-            backoff=backoff,
-            chance=random.random,
-            observer=observer,
+        settings = self._settings
+        workers = self._request.workers or settings.engine.batches_in_flight
+        config = replace(
+            engine_config(settings, {}), batches_in_flight=workers, breaker=NEVER_HOLDS
         )
-        return Runner(
+        return build_engine(
             source=self._source,
             store=self._opened.store,
-            pipeline=pipeline,
-            breaker=breaker,
-            backoff=backoff,
-            chance=random.random,
-            observer=observer,
-            limits=EngineConfig(
-                max_poll_records=engine.max_poll_records,
-                batches_in_flight=self._request.workers or engine.batches_in_flight,
-                commit_interval=engine.commit_interval,
-                drain_deadline=engine.drain_deadline,
-                rebalance_timeout=settings.kafka.rebalance_timeout,
-                stop_on_gap=settings.kafka.on_gap is OnGap.STOP,
-            ),
-        )
+            dead_letters=self._opened.dead_letters,
+            planner=build_planner(settings, await ask_retention(settings)),
+            build_dead_letter=dead_letter_builder(settings),
+            observer=_ReplayObserver(self._counts),
+            config=config,
+        ).runner
 
     def _progress(self) -> ReplayProgress:
         whole = self._begun_with

@@ -18,10 +18,9 @@ from consumer.contract.dead_letter import DeadLetter, dead_letter
 from consumer.contract.record import Record, TopicPartition
 from consumer.contract.rejection import KeyPolicy, Rejected
 from consumer.engine import runner, watchdog
-from consumer.engine.breaker import Breaker, BreakerLimits
-from consumer.engine.pipeline import Pipeline, RecordPlanner
-from consumer.engine.runner import EngineConfig, Runner, StopReason
-from consumer.engine.watchdog import Watchdog
+from consumer.engine.breaker import BreakerLimits
+from consumer.engine.pipeline import RecordPlanner
+from consumer.engine.runner import EngineConfig, StopReason
 from consumer.kafka.client import AiokafkaClient, RebalanceCallbacks, open_client
 from consumer.kafka.source import KafkaSource
 from consumer.mongo.store import MongoStore
@@ -32,6 +31,7 @@ from consumer.ports import DeadLetters, Observer, WriteBatch
 from consumer.settings import KafkaSettings
 from consumer.state.outcomes import Result
 from consumer.state.writes import Write
+from consumer.wiring import build_engine, utc_now
 from tests import builders
 from tests.fakes.collections import MemoryCollections
 from tests.fakes.observer import RecordingObserver
@@ -157,39 +157,27 @@ class Member:
             metadata_max_age=kafka.metadata_max_age,
         )
         self.clients: list[AiokafkaClient] = []
-        breaker, backoff = Breaker(BreakerLimits(1.0, 100, 100)), Backoff(0.05, 0.3)
-        self.runner = Runner(
+        engine = build_engine(
             source=self.source,
             store=store,
-            pipeline=Pipeline(
-                planner=RecordPlanner(KeyPolicy.WARN, None, lambda: datetime.now(UTC)),
-                store=store,
-                dead_letters=letters,
-                letter=_letter,
-                breaker=breaker,
-                backoff=backoff,
-                chance=lambda: 0.5,
-                observer=observer,
-            ),
-            breaker=breaker,
-            backoff=backoff,
-            chance=lambda: 0.5,
+            dead_letters=letters,
+            planner=RecordPlanner(KeyPolicy.WARN, None, utc_now),
+            build_dead_letter=_letter,
             observer=observer,
-            limits=EngineConfig(
+            config=EngineConfig(
                 max_poll_records=500,
                 batches_in_flight=batches_in_flight,
                 commit_interval=0.1,
                 drain_deadline=drain_deadline,
                 rebalance_timeout=kafka.rebalance_timeout,
                 stop_on_gap=False,
+                backoff=Backoff(0.05, 0.3),
+                breaker=BreakerLimits(1.0, 100, 100),
+                stall_after=stall_after,
             ),
+            jitter=lambda: 0.5,
         )
-        self.watchdog = Watchdog(
-            source=self.source,
-            ledger=self.runner.ledger,
-            observer=observer,
-            stall_after=stall_after,
-        )
+        self.runner, self.watchdog = engine.runner, engine.watchdog
         self.stop = asyncio.Event()
         self.ended: asyncio.Future[StopReason] | None = None
 

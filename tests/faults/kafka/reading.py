@@ -17,6 +17,7 @@ from consumer.kafka.client import AiokafkaClient, RebalanceCallbacks, open_clien
 from consumer.kafka.source import KafkaSource
 from consumer.ports import LogReset, OffsetGap, StartOffset
 from consumer.settings import KafkaSettings
+from tests.fakes.positions import Positions
 
 TOPIC = "events"
 GROUP = "readers"
@@ -99,10 +100,11 @@ async def eventually(holds: Callable[[], bool], *, seconds: float = 10.0) -> Non
             await asyncio.sleep(0.02)
 
 
-class Reader:
+class Reader(Positions):
     """Polls when it is told to, and keeps what it meets. Use ``reading``."""
 
     def __init__(self, kafka: KafkaSettings, max_batch_bytes: int = 2**24) -> None:
+        super().__init__()
         self._kafka = kafka
         self.source = KafkaSource(
             self._open,
@@ -141,13 +143,16 @@ class Reader:
         return self.client._consumer
 
     async def on_revoked(self) -> None:
+        await super().on_revoked()
         self.assigned = frozenset()
 
     async def on_assigned(self, partitions: Collection[TopicPartition]) -> None:
+        await super().on_assigned(partitions)
         self.assigned = frozenset(partitions)
         self.assignments += 1
 
     def on_lost(self) -> None:
+        super().on_lost()
         self.assigned = frozenset()
         self.losses += 1
 
@@ -162,6 +167,7 @@ class Reader:
             self.errors.append(error)
             await asyncio.sleep(0.01)  # what an engine's backoff does, or the loop would spin
             return
+        self.take(polled)
         self.starts.update(polled.starts)
         self.gaps += polled.gaps
         self.resets += polled.resets

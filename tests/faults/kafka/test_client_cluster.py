@@ -13,7 +13,8 @@ from confluent_kafka import Producer
 
 from consumer.contract.dead_letter import DeadLetter
 from consumer.contract.record import Position, TopicPartition
-from consumer.engine.transaction_watch import TransactionWatch
+from consumer.engine.ledger import Ledger, PartitionState
+from consumer.engine.watchdog import Watchdog
 from consumer.kafka.admin import TopicDescription, open_admin
 from consumer.kafka.client import _consumer_options
 from consumer.kafka.dead_letter_topic import (
@@ -33,6 +34,7 @@ from tests.faults.kafka.frames import Api
 from tests.faults.kafka.mock_cluster import mock_cluster
 from tests.faults.kafka.reading import ONE, TOPIC, publish, quick, reading
 from tests.servers.topics import create_topics
+from tests.unit.engine.scripted import ScriptedSource
 
 LETTERS = "letters"
 
@@ -77,7 +79,7 @@ async def test_no_client_lets_the_brokers_create_what_it_asks_for() -> None:
         async with reading(kafka) as reader:
             await reader.until_read({ONE: 1})
         async with open_range_reader(kafka) as ranges:
-            await ranges.ends([ONE])
+            await ranges.end_offsets([ONE])
         settings = DeadLetterSettings()
         producer = await start_dead_letter_producer(kafka, settings, BROKER_MESSAGE_BYTES)
         await (await producer.send(TOPIC, b"value"))
@@ -108,27 +110,31 @@ def test_only_committed_records_are_asked_for() -> None:
     assert _consumer_options(KafkaSettings())["isolation_level"] == "read_committed"
 
 
+def _watchdog(observer: RecordingObserver) -> Watchdog:
+    return Watchdog(ScriptedSource(), Ledger(), observer, stall_after=60.0)
+
+
 @pytest.mark.reliability("A25")
 def test_a_transaction_that_stays_open_is_told_once() -> None:
     observer = RecordingObserver()
-    watch = TransactionWatch(observer, hangs_after=60.0)
+    watchdog, state = _watchdog(observer), PartitionState(ONE)
     for now in (0.0, 30.0, 59.0):
-        watch.look(ONE, stable=10, end=25, now=now)
+        watchdog._report_transaction(state, stable=10, end=25, now=now)
     assert observer.behind_transactions == {ONE: 15}
     assert observer.hanging_transactions == []
     for now in (60.0, 61.0):
-        watch.look(ONE, stable=10, end=30, now=now)
+        watchdog._report_transaction(state, stable=10, end=30, now=now)
     assert observer.hanging_transactions == [(ONE, 10)]
-    watch.look(ONE, stable=31, end=31, now=62.0)
+    watchdog._report_transaction(state, stable=31, end=31, now=62.0)
     assert observer.behind_transactions == {ONE: 0}
 
 
 @pytest.mark.reliability("A25")
 def test_transactions_that_come_and_go_are_no_reason_to_speak() -> None:
     observer = RecordingObserver()
-    watch = TransactionWatch(observer, hangs_after=60.0)
+    watchdog, state = _watchdog(observer), PartitionState(ONE)
     for second in range(0, 600, 30):
-        watch.look(ONE, stable=second, end=second + 10, now=float(second))
+        watchdog._report_transaction(state, stable=second, end=second + 10, now=float(second))
     assert observer.hanging_transactions == []
 
 

@@ -12,8 +12,8 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from consumer.aio import Backoff
 from consumer.contract.record import Record, TopicPartition
 from consumer.demo.consumers import EMBEDDED_BROKER
-from consumer.engine.assignment import Assignment
 from consumer.engine.breaker import Breaker, BreakerLimits
+from consumer.engine.ledger import Ledger
 from consumer.engine.pipeline import DECODED_AT_ONCE, Batch, Pipeline
 from consumer.engine.runner import StopReason
 from consumer.errors import SettingsError
@@ -22,6 +22,7 @@ from consumer.kafka.client import _consumer_options
 from consumer.kafka.kafka_preflight import check_topics
 from consumer.settings import DeadLetterSettings, KafkaSettings, load_settings
 from consumer.state.outcomes import NO_MARK, Mark, Outcome, Result
+from consumer.wiring import utc_now
 from tests.fakes.observer import RecordingObserver
 from tests.faults.kafka.clusters import mocked
 from tests.faults.kafka.engine import (
@@ -229,23 +230,24 @@ def _pipeline(planner: Any) -> Pipeline:
         planner=planner,
         store=WatchedStore(),
         dead_letters=Letters(),
-        letter=lambda record, rejected: pytest.fail("nothing is rejected here"),
+        build_dead_letter=lambda record, rejected: pytest.fail("nothing is rejected here"),
         breaker=Breaker(BreakerLimits(1.0, 100, 100)),
         backoff=Backoff(0.05, 0.3),
-        chance=lambda: 0.5,
         observer=RecordingObserver(),
+        jitter=lambda: 0.5,
+        now=utc_now,
     )
 
 
 @pytest.mark.reliability("A14")
 def test_a_batch_in_flight_keeps_its_partition_from_being_polled_in_a_new_assignment() -> None:
-    assignment = Assignment()
-    assignment.begin([ONE, TWO])
-    assignment.occupy([ONE])
-    assignment.begin([ONE, TWO])
-    assert assignment.idle(0.0) == [TWO]
-    assignment.release([ONE])
-    assert assignment.idle(0.0) == [ONE, TWO]
+    ledger = Ledger()
+    ledger.assign([ONE, TWO])
+    ledger.mark_busy([ONE])
+    ledger.assign([ONE, TWO])
+    assert ledger.idle(0.0) == [TWO]
+    ledger.release([ONE])
+    assert ledger.idle(0.0) == [ONE, TWO]
 
 
 @pytest.mark.reliability("A14")

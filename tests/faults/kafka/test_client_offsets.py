@@ -70,11 +70,11 @@ async def test_a_member_that_was_made_to_leave_commits_nothing() -> None:
 @pytest.mark.reliability("A11")
 def test_a_batch_of_an_older_assignment_moves_no_offset_of_the_new_one() -> None:
     ledger = Ledger()
-    ledger.new_epoch()
-    ledger.seed(ONE, 0)
+    ledger.assign([ONE])
+    ledger.begin(ONE, StartOffset(0, None))
     stale = ledger.take(ONE, 0, 10)
-    ledger.new_epoch()
-    ledger.seed(ONE, 0)
+    ledger.assign([ONE])
+    ledger.begin(ONE, StartOffset(0, None))
     again = ledger.take(ONE, 0, 10)
     assert not ledger.settle(stale)
     assert ledger.uncommitted() == {}
@@ -96,7 +96,7 @@ async def test_a_refused_commit_of_an_older_assignment_is_never_sent_again() -> 
         reader.consumer._coordinator.request_rejoin()
         await reader.until(lambda: reader.assignments == rejoined)
         loading.end()
-        await reader.until(lambda: reader.source.position(ONE) is not None)
+        await reader.until(lambda: reader.position(ONE) is not None)
         await reader.source.commit({ONE: 10})
         assert await reader.source.committed([ONE]) == {ONE: 10}
         assert loading.count == 1
@@ -155,8 +155,8 @@ async def test_a_commit_for_a_partition_of_somebody_else_is_trouble_that_passes(
 @pytest.mark.reliability("A12")
 def test_no_offset_below_zero_and_no_empty_commit_comes_out_of_the_ledger() -> None:
     ledger = Ledger()
-    ledger.new_epoch()
-    ledger.seed(ONE, 0)
+    ledger.assign([ONE])
+    ledger.begin(ONE, StartOffset(0, None))
     assert ledger.uncommitted() == {}
     with pytest.raises(LedgerError):
         ledger.take(ONE, -1, 1)

@@ -36,10 +36,12 @@ class Brokers:
     async def partitions_of(self, _: Collection[str]) -> list[TopicPartition]:
         return [TopicPartition(TOPIC, number) for number in BEGINNINGS]
 
-    async def beginnings(self, _: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+    async def beginning_offsets(
+        self, _: Collection[TopicPartition]
+    ) -> Mapping[TopicPartition, int]:
         return {TopicPartition(TOPIC, number): offset for number, offset in BEGINNINGS.items()}
 
-    ends = beginnings
+    end_offsets = beginning_offsets
 
     async def read(self, *_: object, **__: object) -> AsyncIterator[tuple[Any, Sequence[Record]]]:
         nothing: tuple[tuple[Any, Sequence[Record]], ...] = ()

@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from consumer.aio import Backoff
 from consumer.contract.dead_letter import DeadLetter
 from consumer.contract.record import Record, TopicPartition
 from consumer.contract.rejection import Reason, Rejected
-from consumer.engine.breaker import Breaker, BreakerLimits
-from consumer.engine.pipeline import Pipeline
-from consumer.engine.runner import EngineConfig, Runner, StopReason
+from consumer.engine.breaker import BreakerLimits
+from consumer.engine.runner import EngineConfig, StopReason
 from consumer.errors import ConsumerError, TransientError
 from consumer.ports import NO_HOLDS, AssignmentListener, Holds, Polled, StartOffset
 from consumer.state.outcomes import NO_MARK, Mark, Outcome, Result
 from consumer.state.writes import Write
+from consumer.wiring import build_engine
 from tests import builders
 from tests.fakes.observer import RecordingObserver
 from tests.unit.state.builders import event, event_write
@@ -77,6 +78,10 @@ class ScriptedSource:
         self.group_offsets: dict[TopicPartition, int | None] = {}
         self.committed_errors: deque[TransientError] = deque()
         self.reached: dict[TopicPartition, int] = {}
+        """Where reading goes on without a record."""
+        self.log_starts: dict[TopicPartition, int] = {}
+        self.beginnings_error: TransientError | None = None
+        self.log_ends: dict[TopicPartition, int] = {}
         self.highwaters: dict[TopicPartition, int] = {}
         self.stables: dict[TopicPartition, int] = {}
         self.gone: Collection[TopicPartition] = ()
@@ -97,10 +102,13 @@ class ScriptedSource:
             script = self.scripts.popleft()
             if isinstance(script, Exception):
                 raise script
-            return script() if callable(script) else script
+            return self._passing(script() if callable(script) else script, partitions)
         await asyncio.sleep(timeout)
         gone, self.gone = self.gone, ()
-        return Polled(gone=gone)
+        return self._passing(Polled(gone=gone), partitions)
+
+    def _passing(self, polled: Polled, partitions: Collection[TopicPartition]) -> Polled:
+        return replace(polled, passed={p: self.reached[p] for p in partitions if p in self.reached})
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
         self.sought.append((partition, offset))
@@ -120,8 +128,17 @@ class ScriptedSource:
             raise self.committed_errors.popleft()
         return {partition: self.group_offsets.get(partition) for partition in partitions}
 
-    def position(self, partition: TopicPartition) -> int | None:
-        return self.reached.get(partition)
+    async def beginning_offsets(
+        self, partitions: Collection[TopicPartition]
+    ) -> Mapping[TopicPartition, int]:
+        if self.beginnings_error is not None:
+            raise self.beginnings_error
+        return {p: self.log_starts[p] for p in partitions if p in self.log_starts}
+
+    async def end_offsets(
+        self, partitions: Collection[TopicPartition]
+    ) -> Mapping[TopicPartition, int]:
+        return {partition: self.log_ends.get(partition, 10**9) for partition in partitions}
 
     def missing_topics(self) -> Collection[str]:
         return ()
@@ -129,7 +146,7 @@ class ScriptedSource:
     def highwater(self, partition: TopicPartition) -> int | None:
         return self.highwaters.get(partition)
 
-    def last_stable(self, partition: TopicPartition) -> int | None:
+    def last_stable_offset(self, partition: TopicPartition) -> int | None:
         return self.stables.get(partition, self.highwaters.get(partition))
 
     def unreachable(self) -> Mapping[TopicPartition, str]:
@@ -213,36 +230,28 @@ class Engine:
         self.letters = ScriptedLetters()
         self.observer = RecordingObserver()
         self.stop = asyncio.Event()
-        self.breaker = Breaker(BreakerLimits(breaker_share, window=10, minimum=2))
-        backoff = Backoff(initial=1.0, maximum=8.0)
-        self.pipeline = Pipeline(
-            planner=planned,
-            store=self.store,
-            dead_letters=self.letters,
-            letter=letter,
-            breaker=self.breaker,
-            backoff=backoff,
-            chance=lambda: 0.5,
-            observer=self.observer,
-            now=lambda: HELD_AT,
-        )
-        self.runner = Runner(
+        engine = build_engine(
             source=self.source,
             store=self.store,
-            pipeline=self.pipeline,
-            breaker=self.breaker,
-            backoff=backoff,
-            chance=lambda: 0.5,
+            dead_letters=self.letters,
+            planner=planned,
+            build_dead_letter=letter,
             observer=self.observer,
-            limits=EngineConfig(
+            config=EngineConfig(
                 max_poll_records=100,
                 batches_in_flight=batches_in_flight,
                 commit_interval=1.0,
                 drain_deadline=20.0,
                 rebalance_timeout=20.0,
                 stop_on_gap=stop_on_gap,
+                backoff=Backoff(initial=1.0, maximum=8.0),
+                breaker=BreakerLimits(breaker_share, window=10, minimum=2),
             ),
+            jitter=lambda: 0.5,
+            now=lambda: HELD_AT,
         )
+        self.runner, self.watchdog = engine.runner, engine.watchdog
+        self.pipeline = engine.runner._batches.pipeline
         self.running: asyncio.Task[StopReason] | None = None
 
     async def start(

@@ -10,7 +10,7 @@ from consumer.contract.record import TopicPartition
 from consumer.engine.commits import Committer
 from consumer.engine.ledger import Ledger
 from consumer.errors import TransientError
-from consumer.ports import GoneError, Stage
+from consumer.ports import GoneError, Stage, StartOffset
 from tests.fakes.observer import RecordingObserver
 from tests.simulation.loop import in_virtual_time
 from tests.unit.engine.scripted import P0, P1, ScriptedSource
@@ -24,16 +24,17 @@ class Offsets:
     def __init__(self) -> None:
         self.source, self.observer = ScriptedSource(), RecordingObserver()
         self.ledger = Ledger()
-        self.ledger.new_epoch()
+        self.ledger.assign([P0, P1])
         self.committer = Committer(
             source=self.source, ledger=self.ledger, observer=self.observer, interval=1.0
         )
 
     def settled(self, partition: TopicPartition, end: int) -> None:
         """Let everything up to ``end`` be settled."""
-        if partition not in self.ledger:
-            self.ledger.seed(partition, 0, 0)
-        self.ledger.settle(self.ledger.take(partition, self.ledger.taken(partition), end))
+        if self.ledger.position(partition) is None:
+            self.ledger.begin(partition, StartOffset(0, 0))
+        first = self.ledger.position(partition) or 0
+        self.ledger.settle(self.ledger.take(partition, first, end))
 
 
 @in_virtual_time
@@ -65,7 +66,7 @@ async def test_a_refusal_is_over_when_nothing_is_left_to_commit() -> None:
     offsets.source.commit_errors.append(REFUSED)
     offsets.settled(P0, 5)
     await offsets.committer.commit()
-    offsets.ledger.new_epoch()
+    offsets.ledger.assign([P0])
     assert await offsets.committer.commit()
     assert offsets.observer.recoveries == [(Stage.COMMIT, 1)]
 
@@ -93,11 +94,11 @@ async def test_a_commit_of_an_assignment_that_ended_meanwhile_is_not_remembered(
     offsets.settled(P0, 5)
     committing = asyncio.ensure_future(offsets.committer.commit())
     await asyncio.sleep(0.1)
-    offsets.ledger.new_epoch()
-    offsets.ledger.seed(P0, 3, 3)
+    offsets.ledger.assign([P0])
+    offsets.ledger.begin(P0, StartOffset(3, 3))
     offsets.source.commit_gate.set()
     await committing
-    assert offsets.ledger.committed(P0) == 3
+    assert offsets.ledger[P0].committed == 3
 
 
 @in_virtual_time
@@ -116,7 +117,7 @@ async def test_commits_go_on_about_every_interval() -> None:
 async def test_the_end_is_reached_when_the_group_has_committed_it_whoever_did() -> None:
     offsets = Offsets()
     offsets.settled(P0, 4)
-    waiting = asyncio.ensure_future(offsets.committer.caught_up({P0: 4, P1: 2}))
+    waiting = asyncio.ensure_future(offsets.committer.wait_until_caught_up({P0: 4, P1: 2}))
     await asyncio.sleep(1.0)
     offsets.source.group_offsets = {P0: 4, P1: None}
     await asyncio.sleep(1.0)
@@ -132,13 +133,25 @@ async def test_commits_that_are_refused_stay_so_though_it_is_told_what_is_commit
     offsets = Offsets()
     offsets.source.commit_errors.extend([REFUSED] * 3)
     offsets.settled(P0, 5)
-    looking = asyncio.ensure_future(offsets.committer.caught_up({P0: 9}))
+    looking = asyncio.ensure_future(offsets.committer.wait_until_caught_up({P0: 9}))
     for _ in range(3):
         await offsets.committer.commit()
         await asyncio.sleep(1.0)
     looking.cancel()
     assert [attempt for _, _, attempt, _ in offsets.observer.retries] == [1, 2, 3]
     assert offsets.observer.recoveries == []
+
+
+@in_virtual_time
+async def test_the_end_of_a_topic_that_was_made_again_shorter_is_reached() -> None:
+    offsets = Offsets()
+    offsets.source.group_offsets, offsets.source.log_ends = {P0: 3, P1: 2}, {P0: 4}
+    waiting = asyncio.ensure_future(offsets.committer.wait_until_caught_up({P0: 9, P1: 2}))
+    await asyncio.sleep(1.0)
+    assert not waiting.done(), "the new log is not read to its end"
+    offsets.source.group_offsets[P0] = 4
+    await asyncio.sleep(1.0)
+    assert waiting.done()
 
 
 @in_virtual_time
@@ -150,7 +163,7 @@ async def test_a_topic_that_is_gone_keeps_no_other_from_being_committed() -> Non
     offsets.source.commit_errors.append(GoneError([P0]))
     assert await offsets.committer.commit()
     assert offsets.source.commits == [{P1: 7}]
-    assert P0 not in offsets.ledger
+    assert offsets.ledger.position(P0) is None
     assert offsets.observer.retries == []
 
 
@@ -159,5 +172,5 @@ async def test_committed_offsets_that_cannot_be_had_are_asked_for_again() -> Non
     offsets = Offsets()
     offsets.source.committed_errors.extend([REFUSED, REFUSED])
     offsets.source.group_offsets = {P0: 4}
-    await asyncio.wait_for(offsets.committer.caught_up({P0: 4}), timeout=5.0)
+    await asyncio.wait_for(offsets.committer.wait_until_caught_up({P0: 4}), timeout=5.0)
     assert offsets.observer.recoveries == [(Stage.COMMIT, 2)]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from consumer.contract.record import TopicPartition
 from consumer.contract.rejection import Reason
 from consumer.engine.ledger import Ledger, LedgerError, Span
-from consumer.ports import Hold
+from consumer.ports import Hold, StartOffset
 
 P0 = TopicPartition("events", 0)
 P1 = TopicPartition("events", 1)
@@ -18,8 +18,8 @@ HOLD = Hold(5, 1.0, {Reason.INVALID: 3}, datetime(2026, 3, 4, 10, tzinfo=UTC))
 
 def ledger_at(offset: int, committed: int | None = None) -> Ledger:
     ledger = Ledger()
-    ledger.new_epoch()
-    ledger.seed(P0, offset, committed)
+    ledger.assign([P0, P1])
+    ledger.begin(P0, StartOffset(offset, committed))
     return ledger
 
 
@@ -46,15 +46,15 @@ def test_a_span_settled_early_waits_for_the_one_before_it() -> None:
     ledger = ledger_at(0)
     first, second = ledger.take(P0, 0, 5), ledger.take(P0, 5, 9)
     ledger.settle(second)
-    assert ledger.committable(P0) == 0
+    assert ledger[P0].committable == 0
     ledger.settle(first)
-    assert ledger.committable(P0) == 9
+    assert ledger[P0].committable == 9
 
 
 def test_offsets_without_records_are_passed_over() -> None:
     ledger = ledger_at(0)
     ledger.settle(ledger.take(P0, 3, 5))
-    assert ledger.committable(P0) == 5
+    assert ledger[P0].committable == 5
 
 
 def test_a_record_is_never_taken_twice() -> None:
@@ -67,29 +67,29 @@ def test_a_record_is_never_taken_twice() -> None:
 def test_a_span_of_an_older_epoch_settles_nothing() -> None:
     ledger = ledger_at(0)
     span = ledger.take(P0, 0, 5)
-    ledger.new_epoch()
-    ledger.seed(P0, 0, None)
+    ledger.assign([P0, P1])
+    ledger.begin(P0, StartOffset(0, None))
     assert ledger.settle(span) is False
-    assert ledger.committable(P0) == 0
+    assert ledger[P0].committable == 0
 
 
 def test_a_commit_of_an_older_epoch_is_not_remembered() -> None:
     ledger = ledger_at(0)
     ledger.settle(ledger.take(P0, 0, 5))
     revision = ledger.revision
-    ledger.new_epoch()
-    ledger.seed(P0, 0, None)
+    ledger.assign([P0, P1])
+    ledger.begin(P0, StartOffset(0, None))
     ledger.mark_committed([(P0, 5)], revision)
-    assert ledger.committed(P0) is None
+    assert ledger[P0].committed is None
 
 
 def test_a_commit_for_a_log_that_began_anew_meanwhile_is_not_remembered() -> None:
     ledger = ledger_at(0)
     ledger.settle(ledger.take(P0, 0, 5))
     revision = ledger.revision
-    ledger.seed(P0, 0)
+    ledger.begin(P0, StartOffset(0, None))
     ledger.mark_committed([(P0, 5)], revision)
-    assert ledger.committed(P0) is None
+    assert ledger[P0].committed is None
 
 
 def test_a_commit_past_what_is_settled_is_a_defect() -> None:
@@ -103,7 +103,7 @@ def test_what_is_given_back_is_taken_again_from_its_first_record() -> None:
     ledger = ledger_at(0)
     span = ledger.take(P0, 0, 5)
     assert ledger.give_back(span) is True
-    assert ledger.taken(P0) == 0
+    assert ledger.position(P0) == 0
     assert ledger.settle(span) is False
     assert ledger.uncommitted() == {}
 
@@ -116,11 +116,11 @@ def test_a_commit_never_rewinds_what_the_group_had_committed() -> None:
     assert ledger.uncommitted() == {P0: 20}
 
 
-def test_a_partition_with_unsettled_records_cannot_be_skipped_forward() -> None:
+def test_no_offset_is_passed_over_while_records_before_it_are_unsettled() -> None:
     ledger = ledger_at(0)
     ledger.take(P0, 0, 5)
-    with pytest.raises(LedgerError):
-        ledger.skip_to(P0, 9)
+    ledger.pass_to(P0, 9)
+    assert ledger.position(P0) == 5
 
 
 def held_at(offset: int, committed: int | None) -> Ledger:
@@ -145,7 +145,7 @@ def test_a_hold_is_committed_once_beside_an_offset_that_stands_still(
     assert ledger.holds([P0]) == {P0: HOLD}
     committed_once(ledger)
     assert ledger.uncommitted() == {}
-    ledger.resume([P0, P1])
+    assert ledger.resume() == {P0}
     assert ledger.uncommitted() == {P0: offset}
     assert ledger.holds([P0]) == {}
     committed_once(ledger)
@@ -161,7 +161,7 @@ def test_what_begins_or_ends_while_a_commit_is_under_way_is_told_by_the_next() -
     ledger.mark_committed(offsets.items(), ledger.revision, holds)
     assert ledger.uncommitted() == {P0: 7}
     offsets, holds = ledger.uncommitted(), ledger.holds([P0])
-    ledger.resume([P0])
+    ledger.resume()
     ledger.mark_committed(offsets.items(), ledger.revision, holds)
     assert (ledger.uncommitted(), ledger.holds([P0])) == ({P0: 7}, {})
 
@@ -170,8 +170,8 @@ def test_what_begins_or_ends_while_a_commit_is_under_way_is_told_by_the_next() -
 @pytest.mark.reliability("F57")
 def test_a_hold_of_an_earlier_assignment_is_committed_over(offset: int) -> None:
     ledger = Ledger()
-    ledger.new_epoch()
-    ledger.seed(P0, offset, offset, held=True)
+    ledger.assign([P0])
+    ledger.begin(P0, StartOffset(offset, offset, held=True))
     assert (ledger.uncommitted(), ledger.holds([P0])) == ({P0: offset}, {})
     committed_once(ledger)
     assert ledger.uncommitted() == {}
@@ -182,12 +182,12 @@ def test_a_hold_of_a_log_that_is_no_more_is_committed_over_though_its_commit_lan
     ledger = held_at(5, 5)
     offsets, revision, holds = ledger.uncommitted(), ledger.revision, ledger.holds([P0])
     ledger.drop(P0)
-    ledger.seed(P0, 0, None)
+    ledger.begin(P0, StartOffset(0, None))
     ledger.mark_committed(offsets.items(), revision, holds)
     assert (ledger.uncommitted(), ledger.holds([P0])) == ({P0: 0}, {})
     committed_once(ledger)
     ledger.drop(P0)
-    ledger.seed(P0, 0, None)
+    ledger.begin(P0, StartOffset(0, None))
     assert ledger.uncommitted() == {}
 
 
@@ -200,7 +200,7 @@ def test_no_hold_is_worth_a_commit_below_an_earlier_one() -> None:
 def test_a_partition_that_goes_on_takes_its_hold_back_with_its_next_offset() -> None:
     ledger = held_at(5, 5)
     committed_once(ledger)
-    ledger.resume([P0])
+    ledger.resume()
     ledger.settle(ledger.take(P0, 5, 8))
     assert (ledger.uncommitted(), ledger.holds([P0])) == ({P0: 8}, {})
 
@@ -210,11 +210,11 @@ def test_under_any_completion_order_the_committable_offset_never_passes_an_unset
     data: st.DataObject,
 ) -> None:
     ledger = Ledger()
-    ledger.new_epoch()
+    ledger.assign([P0, P1])
     spans: dict[TopicPartition, list[Span]] = {}
     for partition in (P0, P1):
         offset = data.draw(st.integers(0, 5))
-        ledger.seed(partition, offset, None)
+        ledger.begin(partition, StartOffset(offset, None))
         spans[partition] = []
         for hole, size in data.draw(
             st.lists(st.tuples(st.integers(0, 2), st.integers(1, 4)), max_size=6)
@@ -227,7 +227,7 @@ def test_under_any_completion_order_the_committable_offset_never_passes_an_unset
         ledger.settle(span)
         unsettled.remove(span)
         for partition in spans:
-            waiting = [other.first for other in unsettled if other.partition == partition]
-            assert not waiting or ledger.committable(partition) <= min(waiting)
+            waiting = [other.first for other in unsettled if other.state.partition == partition]
+            assert not waiting or ledger[partition].committable <= min(waiting)
     for partition, taken in spans.items():
-        assert not taken or ledger.committable(partition) == taken[-1].end
+        assert not taken or ledger[partition].committable == taken[-1].end

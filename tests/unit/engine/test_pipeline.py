@@ -17,7 +17,6 @@ from consumer.engine.pipeline import (
     DECODED_BYTES_AT_ONCE,
     Abandoned,
     Batch,
-    LetterWriter,
     RecordPlanner,
 )
 from consumer.errors import PreconditionError, TransientError
@@ -35,7 +34,6 @@ from tests.unit.engine.scripted import (
     P0,
     P1,
     Engine,
-    letter,
     planned,
     records,
 )
@@ -232,13 +230,13 @@ async def test_decoding_large_records_leaves_the_event_loop_a_turn_between_them(
             await asyncio.sleep(0)
 
     seen: list[int] = []
-    plan = engine.pipeline._planner
+    plan = engine.pipeline.planner
 
     def noting(record: Record) -> tuple[Write | Result, Mark]:
         seen.append(turns)
         return plan(record)
 
-    engine.pipeline._planner = noting
+    engine.pipeline.planner = noting
     beating = asyncio.ensure_future(beat())
     large = bytes(DECODED_BYTES_AT_ONCE + 1)
     await engine.pipeline.process(batch(records(P0, 0, 5, value=large)))
@@ -291,7 +289,7 @@ async def test_a_batch_that_was_applied_too_late_leaves_no_trace_but_the_writes(
         await processing
     assert engine.letters.attempts == 0
     assert engine.observer.rejections == []
-    assert engine.breaker.tripped_by(P0, [False]) is None
+    assert engine.pipeline.breaker.tripped_by(P0, [False]) is None
 
 
 @in_virtual_time
@@ -387,16 +385,3 @@ def test_a_record_whose_timestamp_cannot_be_right_is_stored_and_counted() -> Non
     assert marks == Mark.DOUBTFUL_TIMESTAMP | Mark.KEY_MISMATCH
     write, marks = planner()(builders.record(builders.event(), timestamp_ms=seconds))
     assert marks == NO_MARK, "where nothing expires it decides nothing anyway"
-
-
-def test_a_letter_is_stamped_with_the_time_of_the_failure() -> None:
-    stamped: list[datetime] = []
-
-    def build(record: Record, rejected: Rejected, failed_at: datetime) -> object:
-        stamped.append(failed_at)
-        return letter(record, rejected)
-
-    writer = LetterWriter(build, lambda: NOW)  # type: ignore[arg-type]  # returns what it is given
-    record = builders.record(b"")
-    assert writer(record, Rejected(Reason.INVALID, "bad")).origin == record.position
-    assert stamped == [NOW]

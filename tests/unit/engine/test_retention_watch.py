@@ -7,12 +7,10 @@ from collections.abc import Collection, Mapping
 import pytest
 
 from consumer.contract.record import TopicPartition
-from consumer.engine.assignment import Assignment
-from consumer.engine.backlog import Backlog
-from consumer.engine.ledger import Ledger
-from consumer.engine.retention_watch import RetentionWatch
+from consumer.engine.ledger import Ledger, Span
+from consumer.engine.retention_watch import Backlog, RetentionWatch
 from consumer.errors import IncidentError, TransientError
-from consumer.ports import OffsetGap, Stage
+from consumer.ports import OffsetGap, Stage, StartOffset
 from tests.builders import EVENTS, STAMPED_MS, event, record
 from tests.fakes.observer import RecordingObserver
 
@@ -35,7 +33,7 @@ class Log:
     def seek(self, partition: TopicPartition, offset: int) -> None:
         self.sought.append((partition, offset))
 
-    async def beginnings(
+    async def beginning_offsets(
         self, partitions: Collection[TopicPartition]
     ) -> Mapping[TopicPartition, int]:
         if self.away:
@@ -47,35 +45,29 @@ class Scene:
     """A watch over one partition that begins at offset 10."""
 
     def __init__(self, *, stop: bool = False) -> None:
-        self.log, self.ledger, self.assignment = Log(), Ledger(), Assignment()
-        self.observer, self.gaps, self.stop = RecordingObserver(), list[OffsetGap](), stop
+        self.log, self.ledger, self.observer = Log(), Ledger(), RecordingObserver()
         self.now = STAMPED_MS / 1000
-        self.ledger.new_epoch()
-        self.ledger.seed(P0, 10, 10)
-        self.unread = Backlog(
-            source=self.log,  # type: ignore[arg-type] # only what is asked of a source here
-            ledger=self.ledger,
-            assignment=self.assignment,
-            meet_gap=self._meet,
-        )
+        self.ledger.assign([P0])
+        self.ledger.begin(P0, StartOffset(10, 10))
         self.watch = RetentionWatch(
-            logs=self.log,
-            unread=self.unread,
-            observer=self.observer,
-            retention_ms={EVENTS: HOUR_MS},
-            now=lambda: self.now,
+            self.log,  # type: ignore[arg-type] # only what is asked of a source here
+            Backlog(self.ledger, self.observer, stop),
+            self.observer,
+            {EVENTS: HOUR_MS},
+            lambda: self.now,
         )
 
-    def _meet(self, gap: OffsetGap) -> None:
-        self.gaps.append(gap)
-        if self.stop:
-            raise IncidentError("stop")
+    def taken(self) -> Span:
+        """Let one record be in flight."""
+        span = self.ledger.take(P0, 10, 11)
+        self.ledger[P0].oldest_unread_ms = record(event(), 10).timestamp_ms
+        self.ledger.mark_busy([P0])
+        return span
 
 
 def test_a_record_that_is_not_settled_has_what_is_left_of_its_topics_retention() -> None:
     scene = Scene()
-    scene.ledger.take(P0, 10, 11)
-    scene.unread.taken({P0: [record(event(), 10)]})
+    scene.taken()
     scene.log.highwaters[P0] = 11
     scene.now += 600
     scene.watch.report_margins()
@@ -85,8 +77,7 @@ def test_a_record_that_is_not_settled_has_what_is_left_of_its_topics_retention()
 @pytest.mark.reliability("F95")
 def test_the_margin_is_taken_back_when_all_is_read() -> None:
     scene = Scene()
-    span = scene.ledger.take(P0, 10, 11)
-    scene.unread.taken({P0: [record(event(), 10)]})
+    span = scene.taken()
     scene.log.highwaters[P0] = 11
     scene.watch.report_margins()
     scene.ledger.settle(span)
@@ -97,8 +88,7 @@ def test_the_margin_is_taken_back_when_all_is_read() -> None:
 
 def test_a_partition_without_lag_is_in_no_danger() -> None:
     scene = Scene()
-    scene.ledger.settle(scene.ledger.take(P0, 10, 11))
-    scene.unread.taken({P0: [record(event(), 10)]})
+    scene.ledger.settle(scene.taken())
     scene.log.highwaters[P0] = 11
     scene.watch.report_margins()
     assert scene.observer.margins == []
@@ -108,7 +98,7 @@ async def test_a_log_that_was_deleted_whole_is_a_gap_though_no_record_tells_of_i
     scene = Scene()
     scene.log.begins[P0] = 25
     await scene.watch.notice_gaps()
-    assert scene.gaps == [OffsetGap(P0, 10, 25)]
+    assert scene.observer.gaps == [OffsetGap(P0, 10, 25)]
     assert scene.ledger.uncommitted() == {P0: 25}
     assert scene.log.sought == [(P0, 25)]
 
@@ -118,16 +108,15 @@ async def test_a_gap_is_reported_once() -> None:
     scene.log.begins[P0] = 25
     await scene.watch.notice_gaps()
     await scene.watch.notice_gaps()
-    assert len(scene.gaps) == 1
+    assert len(scene.observer.gaps) == 1
 
 
 async def test_records_in_flight_are_not_lost_whatever_the_log_begins_with() -> None:
     scene = Scene()
-    scene.ledger.take(P0, 10, 20)
-    scene.assignment.occupy([P0])
+    scene.taken()
     scene.log.begins[P0] = 15
     await scene.watch.notice_gaps()
-    assert scene.gaps == []
+    assert scene.observer.gaps == []
 
 
 async def test_where_the_settings_say_so_a_gap_ends_the_run() -> None:
@@ -148,7 +137,6 @@ async def test_trouble_that_it_told_of_is_taken_back_also_where_nothing_is_idle_
     scene = Scene()
     scene.log.away = True
     await scene.watch.notice_gaps()
-    scene.ledger.take(P0, 10, 20)
-    scene.assignment.occupy([P0])
+    scene.taken()
     await scene.watch.notice_gaps()
     assert scene.observer.recoveries == [(Stage.POLL, 1)]

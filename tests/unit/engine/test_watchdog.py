@@ -8,6 +8,7 @@ import pytest
 
 from consumer.engine.ledger import Ledger
 from consumer.engine.watchdog import Watchdog
+from consumer.ports import StartOffset
 from tests.fakes.observer import RecordingObserver
 from tests.simulation.loop import SimulationLoop, in_virtual_time
 from tests.unit.engine.scripted import P0, P1, ScriptedSource
@@ -18,20 +19,21 @@ class Watched:
 
     def __init__(self) -> None:
         self.source, self.observer, self.ledger = ScriptedSource(), RecordingObserver(), Ledger()
+        self.ledger.assign([P0, P1])
         self.watchdog = Watchdog(
             source=self.source, ledger=self.ledger, observer=self.observer, stall_after=10.0
         )
         self.running = asyncio.ensure_future(self.watchdog.run())
 
     def moved(self, end: int) -> None:
-        self.ledger.settle(self.ledger.take(P0, self.ledger.taken(P0), end))
+        self.ledger.settle(self.ledger.take(P0, self.ledger.position(P0) or 0, end))
 
 
 @in_virtual_time
 async def test_lag_is_what_is_not_settled_yet() -> None:
     watched = Watched()
-    watched.ledger.seed(P0, 3)
-    watched.ledger.seed(P1, 0)
+    watched.ledger.begin(P0, StartOffset(3, None))
+    watched.ledger.begin(P1, StartOffset(0, None))
     watched.source.highwaters = {P0: 8}
     await asyncio.sleep(1.5)
     assert watched.observer.lags == {P0: 5}
@@ -47,7 +49,7 @@ async def test_lag_is_what_is_not_settled_yet() -> None:
 @pytest.mark.reliability("F95")
 async def test_what_is_not_fetched_meanwhile_is_lag_too() -> None:
     watched = Watched()
-    watched.ledger.seed(P0, 3)
+    watched.ledger.begin(P0, StartOffset(3, None))
     watched.source.highwaters = {P0: 8}
     watched.watchdog.learn_ends({P0: 100})
     await asyncio.sleep(1.5)
@@ -60,7 +62,7 @@ async def test_what_is_not_fetched_meanwhile_is_lag_too() -> None:
 @in_virtual_time
 async def test_lag_of_which_nothing_moves_is_a_stall_until_it_moves() -> None:
     watched = Watched()
-    watched.ledger.seed(P0, 0)
+    watched.ledger.begin(P0, StartOffset(0, None))
     watched.source.highwaters = {P0: 8}
     await asyncio.sleep(10.5)
     assert watched.observer.stalls == []
@@ -76,7 +78,7 @@ async def test_lag_of_which_nothing_moves_is_a_stall_until_it_moves() -> None:
 @in_virtual_time
 async def test_work_that_moves_slowly_is_no_stall() -> None:
     watched = Watched()
-    watched.ledger.seed(P0, 0)
+    watched.ledger.begin(P0, StartOffset(0, None))
     watched.source.highwaters = {P0: 100}
     for end in range(1, 10):
         await asyncio.sleep(9.0)
@@ -87,7 +89,7 @@ async def test_work_that_moves_slowly_is_no_stall() -> None:
 @in_virtual_time
 async def test_what_an_open_transaction_holds_back_is_no_stall() -> None:
     watched = Watched()
-    watched.ledger.seed(P0, 8)
+    watched.ledger.begin(P0, StartOffset(8, None))
     watched.source.highwaters, watched.source.stables = {P0: 20}, {P0: 8}
     await asyncio.sleep(15.0)
     assert watched.observer.stalls == []
@@ -98,7 +100,7 @@ async def test_what_an_open_transaction_holds_back_is_no_stall() -> None:
 @in_virtual_time
 async def test_markers_behind_the_last_record_are_no_lag() -> None:
     watched = Watched()
-    watched.ledger.seed(P0, 8)
+    watched.ledger.begin(P0, StartOffset(8, None))
     watched.source.highwaters = {P0: 9}
     watched.ledger.pass_to(P0, 9)
     await asyncio.sleep(15.0)
@@ -109,7 +111,7 @@ async def test_markers_behind_the_last_record_are_no_lag() -> None:
 @in_virtual_time
 async def test_nothing_to_do_is_no_stall() -> None:
     watched = Watched()
-    watched.ledger.seed(P0, 8)
+    watched.ledger.begin(P0, StartOffset(8, None))
     watched.source.highwaters = {P0: 8}
     await asyncio.sleep(100.0)
     assert watched.observer.stalls == []

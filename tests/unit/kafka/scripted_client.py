@@ -12,7 +12,9 @@ from consumer.kafka.client import RebalanceCallbacks
 from consumer.kafka.committed import AcceptedTarget, Committed
 from consumer.kafka.source import KafkaSource
 from consumer.kafka.topic_ids import TopicIds
+from consumer.ports import Polled
 from tests import builders
+from tests.fakes.positions import Positions
 
 P0 = TopicPartition(builders.EVENTS, 0)
 P1 = TopicPartition(builders.EVENTS, 1)
@@ -75,7 +77,7 @@ class ScriptedClient:
     def highwater(self, partition: TopicPartition) -> int | None:
         return 1_000
 
-    def last_stable(self, partition: TopicPartition) -> int | None:
+    def last_stable_offset(self, partition: TopicPartition) -> int | None:
         return self.highwater(partition)
 
     def unreachable(self) -> Mapping[TopicPartition, str]:
@@ -92,7 +94,7 @@ class ScriptedClient:
         await asyncio.sleep(0)
         if isinstance(script, Exception):
             # As the real one: what it has read before the error is passed over.
-            self.positions = dict.fromkeys(self.positions, 999)
+            self.positions |= dict.fromkeys(partitions, 999)
             raise script
         brought = script() if callable(script) else script
         for partition, read in brought.items():
@@ -118,7 +120,7 @@ class ScriptedClient:
             raise self.ids_error
         return {topic: self.ids[topic] for topic in topics if topic in self.ids}
 
-    async def beginnings(
+    async def beginning_offsets(
         self, partitions: Collection[TopicPartition]
     ) -> Mapping[TopicPartition, int]:
         await self._before_answer()
@@ -134,7 +136,9 @@ class ScriptedClient:
         if action is not None:
             action()
 
-    async def ends(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+    async def end_offsets(
+        self, partitions: Collection[TopicPartition]
+    ) -> Mapping[TopicPartition, int]:
         await asyncio.sleep(0)
         return {partition: self.log_ends.get(partition, 1_000) for partition in partitions}
 
@@ -155,10 +159,11 @@ class ScriptedClient:
             raise self.close_error
 
 
-class Listening:
-    """Implements ``AssignmentListener``; keeps the calls. ``gate`` holds a revocation up."""
+class Listening(Positions):
+    """Keeps the calls. ``gate`` holds a revocation up."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.calls: list[object] = []
         self.gate = asyncio.Event()
         self.gate.set()
@@ -166,12 +171,15 @@ class Listening:
     async def on_revoked(self) -> None:
         self.calls.append("revoked")
         await self.gate.wait()
+        await super().on_revoked()
 
     async def on_assigned(self, partitions: Collection[TopicPartition]) -> None:
         self.calls.append(set(partitions))
+        await super().on_assigned(partitions)
 
     def on_lost(self) -> None:
         self.calls.append("lost")
+        super().on_lost()
 
 
 class Setting:
@@ -194,6 +202,19 @@ class Setting:
         )
         self.source.listen(self.listener)
 
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        """Go on from there, as the engine does behind a gap, or before what is given back."""
+        self.listener.ledger[partition].position = offset
+        self.source.seek(partition, offset)
+
+    async def poll(
+        self, partitions: Collection[TopicPartition], max_records: int, timeout: float
+    ) -> Polled:
+        """Poll, and take what it brings as the engine does."""
+        polled = await self.source.poll(partitions, max_records, timeout)
+        self.listener.take(polled)
+        return polled
+
     @property
     def client(self) -> ScriptedClient:
         """The latest client."""
@@ -209,7 +230,7 @@ class Setting:
 
     async def assigned(self, *partitions: TopicPartition) -> ScriptedClient:
         """Open a client and give it partitions."""
-        await self.source.poll((), 1, 0.0)
+        await self.poll((), 1, 0.0)
         await self.client.callbacks.on_assigned(partitions)
         return self.client
 
@@ -217,7 +238,7 @@ class Setting:
         """Open a client and begin to read the partitions, each at 10."""
         client = await self.assigned(*partitions)
         client.offsets = dict.fromkeys(partitions, 10)
-        await self.source.poll(partitions, 100, 0.1)
+        await self.poll(partitions, 100, 0.1)
         client.asked.clear()
         client.sought.clear()
         return client

@@ -148,7 +148,7 @@ async def test_an_assignment_whose_records_went_elsewhere_is_refused() -> None:
     client = await setting.assigned(P0, P1)
     client.offsets, client.metadata = {P0: 10, P1: 10}, {P1: kept(THERE).metadata}
     with pytest.raises(PreconditionError, match="stored in"):
-        await setting.source.poll([P0, P1], 100, 0.1)
+        await setting.poll([P0, P1], 100, 0.1)
 
 
 @in_virtual_time
@@ -158,7 +158,7 @@ async def test_after_a_move_even_offsets_that_stand_still_are_committed_again() 
     client = await setting.assigned(P0, P1)
     client.offsets = {P0: 10, P1: 10}
     client.metadata = {P0: kept(THERE).metadata, P1: kept(HERE).metadata}
-    polled = await setting.source.poll([P0, P1], 100, 0.1)
+    polled = await setting.poll([P0, P1], 100, 0.1)
     assert polled.starts == {P0: StartOffset(10, None), P1: StartOffset(10, 10)}
     assert await setting.source.committed([P0, P1]) == {P0: None, P1: 10}
     await setting.source.commit({P0: 10})
@@ -171,7 +171,7 @@ async def test_a_hold_is_committed_beside_its_offset_and_taken_back_by_a_commit_
     setting = Setting(accepted=AcceptedTarget(HERE))
     client = await setting.assigned(P0, P1)
     client.offsets = {P0: 10, P1: 10}
-    await setting.source.poll([P0, P1], 100, 0.1)
+    await setting.poll([P0, P1], 100, 0.1)
     await setting.source.commit({P0: 10, P1: 10}, {P0: HOLD})
     before = client.metadata[P1]
     assert OffsetMetadata.decode(client.metadata[P0]).held == CommittedHold.of(HOLD)
@@ -187,7 +187,7 @@ async def test_a_hold_ends_with_its_assignment_and_the_next_start_says_that_it_i
     client = await setting.assigned(P0, P1)
     client.offsets = {P0: 0, P1: 10}
     client.metadata = {P0: OffsetMetadata(held=CommittedHold.of(HOLD)).encode()}
-    polled = await setting.source.poll([P0, P1], 100, 0.1)
+    polled = await setting.poll([P0, P1], 100, 0.1)
     assert polled.starts == {P0: StartOffset(0, 0, held=True), P1: StartOffset(10, 10)}
 
 

@@ -81,7 +81,7 @@ class FakeClient(RangeReader):
     def highwater(self, partition: TopicPartition) -> int | None:
         return 100
 
-    async def beginnings(
+    async def beginning_offsets(
         self, partitions: Collection[TopicPartition]
     ) -> Mapping[TopicPartition, int]:
         return dict.fromkeys(partitions, self.beginning)

@@ -29,6 +29,7 @@ from consumer.kafka.ranges import (
 )
 from consumer.kafka.rate_limit import RateLimiter
 from consumer.ports import OffsetGap, StartOffset
+from tests.fakes.positions import Positions
 
 P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
 
@@ -122,7 +123,7 @@ class FakeClient:
         if failed:
             raise PartitionsError(failed)
 
-    async def beginnings(
+    async def beginning_offsets(
         self, partitions: Collection[TopicPartition]
     ) -> Mapping[TopicPartition, int]:
         if self.trouble_with_beginnings:
@@ -130,10 +131,11 @@ class FakeClient:
         return dict.fromkeys(partitions, self.beginning)
 
 
-class Listener:
+class Listener(Positions):
     """Remembers the assignment."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.assigned: list[Collection[TopicPartition]] = []
 
     async def on_revoked(self) -> None:

@@ -8,11 +8,11 @@ import pytest
 
 from consumer.contract.record import Record, TopicPartition
 from consumer.errors import TransientError
-from consumer.kafka.client import ClientLostError, MembershipError
-from consumer.kafka.source import FAILURES_UNTIL_REPLACED, ISOLATION_WAIT, UNKNOWN_TOPIC
+from consumer.kafka.client import ClientLostError, MembershipError, PartitionsError
+from consumer.kafka.source import FAILURES_UNTIL_REPLACED, UNKNOWN_TOPIC
 from consumer.ports import GoneError, LogReset, OffsetGap, Polled, StartOffset
 from tests.simulation.loop import in_virtual_time
-from tests.unit.kafka.scripted_client import P0, P1, P2, Setting, records
+from tests.unit.kafka.scripted_client import P0, P1, Setting, records
 
 BAD_BATCH = TransientError("CorruptRecordException", "fetch failed")
 
@@ -31,12 +31,12 @@ async def test_a_partition_is_sought_before_its_first_fetch() -> None:
     client = await setting.assigned(P0)
     client.asked.clear()
     client.offsets = {P0: 7}
-    polled = await setting.source.poll([P0], 100, 0.1)
+    polled = await setting.poll([P0], 100, 0.1)
     assert polled.starts == {P0: StartOffset(7, 7)}
     assert not polled.records
     assert client.sought == [(P0, 7)]
     assert client.asked == []
-    await setting.source.poll([P0], 100, 0.1)
+    await setting.poll([P0], 100, 0.1)
     assert client.asked == [((P0,), 0.1)]
 
 
@@ -45,7 +45,7 @@ async def test_where_nothing_is_committed_reading_begins_at_the_logs_beginning()
     setting = Setting()
     client = await setting.assigned(P0)
     client.log_starts = {P0: 5}
-    polled = await setting.source.poll([P0], 100, 0.1)
+    polled = await setting.poll([P0], 100, 0.1)
     assert polled.starts == {P0: StartOffset(5, None)}
     assert not polled.gaps
 
@@ -55,7 +55,7 @@ async def test_records_deleted_behind_the_committed_offset_are_a_gap() -> None:
     setting = Setting()
     client = await setting.assigned(P0)
     client.offsets, client.log_starts = {P0: 5}, {P0: 9}
-    polled = await setting.source.poll([P0], 100, 0.1)
+    polled = await setting.poll([P0], 100, 0.1)
     assert polled.starts == {P0: StartOffset(9, 5)}
     assert polled.gaps == [OffsetGap(P0, 5, 9)]
 
@@ -67,10 +67,10 @@ async def test_nothing_is_read_while_the_committed_offsets_are_unknown() -> None
     client.asked.clear()
     client.committed_error = TransientError("GroupLoadInProgressError")
     with pytest.raises(TransientError):
-        await setting.source.poll([P0], 100, 0.1)
+        await setting.poll([P0], 100, 0.1)
     assert client.asked == []
     client.committed_error, client.offsets = None, {P0: 3}
-    assert (await setting.source.poll([P0], 100, 0.1)).starts == {P0: StartOffset(3, 3)}
+    assert (await setting.poll([P0], 100, 0.1)).starts == {P0: StartOffset(3, 3)}
 
 
 @in_virtual_time
@@ -78,11 +78,11 @@ async def test_a_partition_without_a_leader_keeps_no_other_waiting() -> None:
     setting = Setting()
     client = await setting.assigned(P0, P1)
     client.offline = {P1}
-    polled = await setting.source.poll([P0, P1], 100, 0.1)
+    polled = await setting.poll([P0, P1], 100, 0.1)
     assert polled.starts == {P0: StartOffset(0, None)}
     begun = asyncio.get_running_loop().time()
     client.fetches.append({P0: records(P0, 0)})
-    polled = await setting.source.poll([P0, P1], 100, 0.1)
+    polled = await setting.poll([P0, P1], 100, 0.1)
     assert polled.records == {P0: records(P0, 0)}
     assert asyncio.get_running_loop().time() - begun < 0.1
 
@@ -92,18 +92,18 @@ async def test_a_partition_without_a_leader_is_reported_and_asked_for_again() ->
     setting = Setting()
     client = await setting.assigned(P0)
     client.offline = {P0}
-    while not (polled := await setting.source.poll([P0], 100, 1.0)).failed:
+    while not (polled := await setting.poll([P0], 100, 1.0)).failed:
         pass
     assert polled.failed[P0].cause == "timeout"
     client.offline = set()
-    assert (await setting.source.poll([P0], 100, 0.1)).starts == {P0: StartOffset(0, None)}
+    assert (await setting.poll([P0], 100, 0.1)).starts == {P0: StartOffset(0, None)}
 
 
 @in_virtual_time
 async def test_only_assigned_partitions_are_read() -> None:
     setting = Setting()
     client = await setting.reading(P0)
-    polled = await setting.source.poll([P0, P1], 100, 0.1)
+    polled = await setting.poll([P0, P1], 100, 0.1)
     assert nothing(polled)
     assert client.asked == [((P0,), 0.1)]
 
@@ -116,64 +116,21 @@ async def test_after_an_error_everything_is_sought_back_to_what_was_handed_out()
     setting = Setting()
     client = await setting.reading(P0, P1)
     client.fetches.append({P0: records(P0, 10, 11)})
-    await setting.source.poll([P0, P1], 100, 0.1)
+    await setting.poll([P0, P1], 100, 0.1)
     client.fetches.append(BAD_BATCH)
-    assert nothing(await setting.source.poll([P0, P1], 100, 0.1))
+    with pytest.raises(TransientError):
+        await setting.poll([P0, P1], 100, 0.1)
     assert dict(client.sought) == {P0: 12, P1: 10}
 
 
 @in_virtual_time
-async def test_the_partition_that_cannot_be_read_is_found_and_the_others_go_on() -> None:
-    setting = Setting()
-    client = await setting.reading(P0, P1, P2)
-    client.fetches.extend([BAD_BATCH, {P0: records(P0, 10)}, BAD_BATCH, {P2: records(P2, 10)}])
-    polls = [await setting.source.poll([P0, P1, P2], 100, 0.1) for _ in range(4)]
-    assert client.asked == [
-        ((P0, P1, P2), 0.1),
-        ((P0,), ISOLATION_WAIT),
-        ((P1,), ISOLATION_WAIT),
-        ((P2,), ISOLATION_WAIT),
-    ]
-    assert polls[1].records == {P0: records(P0, 10)}
-    assert polls[2].failed == {P1: BAD_BATCH}
-    assert polls[3].records == {P2: records(P2, 10)}
-    await setting.source.poll([P0, P2], 100, 0.1)
-    assert client.asked[-1] == ((P0, P2), 0.1)
-
-
-@in_virtual_time
-async def test_a_partition_known_to_fail_is_never_fetched_with_others() -> None:
+async def test_the_partition_that_cannot_be_read_is_named_and_the_others_go_on() -> None:
     setting = Setting()
     client = await setting.reading(P0, P1)
-    client.fetches.append(BAD_BATCH)
-    await setting.source.poll([P1], 100, 0.1)
-    client.fetches.append(BAD_BATCH)
-    polled = await setting.source.poll([P0, P1], 100, 0.1)
-    assert client.asked[-1] == ((P1,), ISOLATION_WAIT)
-    assert polled.failed == {P1: BAD_BATCH}
-
-
-@in_virtual_time
-async def test_a_partition_that_is_readable_again_but_empty_starves_no_other() -> None:
-    setting = Setting()
-    client = await setting.reading(P0, P1)
-    client.fetches.append(BAD_BATCH)
-    await setting.source.poll([P1], 100, 0.1)
-    polled = await setting.source.poll([P0, P1], 100, 0.1)
-    assert polled.records == {P1: ()}
-    await setting.source.poll([P0, P1], 100, 0.1)
-    assert client.asked[-1] == ((P0, P1), 0.1)
-
-
-@in_virtual_time
-async def test_proving_liveness_clears_nobody_of_suspicion() -> None:
-    setting = Setting()
-    client = await setting.reading(P0, P1)
-    client.fetches.append(BAD_BATCH)
-    await setting.source.poll([P0, P1], 100, 0.1)
-    await setting.source.poll((), 1, 0.0)
-    await setting.source.poll([P0, P1], 100, 0.1)
-    assert client.asked[-2:] == [((), 0.0), ((P0,), ISOLATION_WAIT)]
+    client.fetches.extend([PartitionsError({P1: BAD_BATCH}), {P0: records(P0, 10)}])
+    assert (await setting.poll([P0, P1], 100, 0.1)).failed == {P1: BAD_BATCH}
+    assert client.sought == [(P1, 10)]
+    assert (await setting.poll([P0], 100, 0.1)).records == {P0: records(P0, 10)}
 
 
 # --- the group fails ------------------------------------------------------------------
@@ -185,10 +142,10 @@ async def test_a_client_that_is_lost_is_replaced_at_once() -> None:
     client = await setting.reading(P0)
     client.fetches.append(ClientLostError("coordination_ended"))
     with pytest.raises(ClientLostError):
-        await setting.source.poll([P0], 100, 0.1)
+        await setting.poll([P0], 100, 0.1)
     assert client.closed
     assert setting.listener.calls == [{P0}, "lost"]
-    await setting.source.poll([P0], 100, 0.1)
+    await setting.poll([P0], 100, 0.1)
     assert len(setting.clients) == 2
     assert setting.client.asked == [((), 0.1)]
 
@@ -201,7 +158,7 @@ async def test_a_client_whose_group_keeps_failing_is_replaced() -> None:
         assert not client.closed
         client.fetches.append(MembershipError("KafkaError"))
         with pytest.raises(MembershipError):
-            await setting.source.poll([P0], 100, 0.1)
+            await setting.poll([P0], 100, 0.1)
     assert client.closed
     assert setting.listener.calls == [{P0}, "lost"]
 
@@ -213,9 +170,9 @@ async def test_a_group_that_recovers_in_time_keeps_its_client() -> None:
     for _ in range(3 * FAILURES_UNTIL_REPLACED):
         client.fetches.append(MembershipError("KafkaError"))
         with pytest.raises(MembershipError):
-            await setting.source.poll([P0], 100, 0.1)
+            await setting.poll([P0], 100, 0.1)
         assert client.sought[-1] == (P0, 10)
-        await setting.source.poll([P0], 100, 0.1)
+        await setting.poll([P0], 100, 0.1)
     assert not client.closed
 
 
@@ -226,13 +183,13 @@ async def test_a_client_that_was_given_up_is_not_listened_to_any_more() -> None:
     old.close_gate.clear()
     old.fetches.append(ClientLostError("coordination_ended"))
     with pytest.raises(ClientLostError):
-        await setting.source.poll([P0], 100, 0.1)
+        await setting.poll([P0], 100, 0.1)
     await setting.reading(P1)
     setting.listener.calls.clear()
     await old.callbacks.on_revoked()
     await old.callbacks.on_assigned([P0])
     assert setting.listener.calls == []
-    await setting.source.poll([P1], 100, 0.1)
+    await setting.poll([P1], 100, 0.1)
     assert setting.client.asked == [((P1,), 0.1)]
 
 
@@ -244,11 +201,11 @@ async def test_a_revocation_that_ends_after_the_client_was_lost_forgets_nothing_
     revoking = asyncio.ensure_future(old.callbacks.on_revoked())
     old.fetches.append(ClientLostError("coordination_ended"))
     with pytest.raises(ClientLostError):
-        await setting.source.poll([P0], 100, 0.1)
+        await setting.poll([P0], 100, 0.1)
     client = await setting.reading(P1)
     setting.listener.gate.set()
     await revoking
-    await setting.source.poll([P1], 100, 0.1)
+    await setting.poll([P1], 100, 0.1)
     assert client.asked == [((P1,), 0.1)]
 
 
@@ -257,15 +214,15 @@ async def test_a_failure_to_connect_is_told_and_tried_again() -> None:
     setting = Setting()
     setting.open_errors.append(TransientError("KafkaConnectionError"))
     with pytest.raises(TransientError):
-        await setting.source.poll((), 1, 0.0)
-    assert nothing(await setting.source.poll((), 1, 0.0))
+        await setting.poll((), 1, 0.0)
+    assert nothing(await setting.poll((), 1, 0.0))
     assert setting.opens == 2
 
 
 @in_virtual_time
 async def test_two_that_need_a_client_at_once_open_one() -> None:
     setting = Setting()
-    await asyncio.gather(setting.source.poll((), 1, 0.0), setting.source.committed([P0]))
+    await asyncio.gather(setting.poll((), 1, 0.0), setting.source.committed([P0]))
     assert setting.opens == 1
 
 
@@ -283,8 +240,8 @@ async def test_what_a_fetch_brings_after_a_rebalance_is_dropped_and_read_again()
         return {P0: records(P0, 500)}
 
     client.fetch = fetch_through_a_rebalance  # type: ignore[method-assign,assignment]  # one test's script
-    assert nothing(await setting.source.poll([P0], 100, 0.1))
-    assert (await setting.source.poll([P0], 100, 0.1)).starts == {P0: StartOffset(10, 10)}
+    assert nothing(await setting.poll([P0], 100, 0.1))
+    assert (await setting.poll([P0], 100, 0.1)).starts == {P0: StartOffset(10, 10)}
     assert client.sought == [(P0, 10)]
 
 
@@ -297,9 +254,9 @@ async def test_offsets_that_were_asked_for_before_a_rebalance_are_not_used_after
     client.before_answer = lambda: rebalances.append(
         asyncio.ensure_future(client.callbacks.on_assigned([P0]))
     )
-    assert nothing(await setting.source.poll([P0], 100, 0.1))
+    assert nothing(await setting.poll([P0], 100, 0.1))
     client.offsets = {P0: 20}
-    assert (await setting.source.poll([P0], 100, 0.1)).starts == {P0: StartOffset(20, 20)}
+    assert (await setting.poll([P0], 100, 0.1)).starts == {P0: StartOffset(20, 20)}
 
 
 @in_virtual_time
@@ -313,7 +270,7 @@ async def test_an_error_of_a_fetch_across_a_rebalance_blames_no_partition() -> N
 
     client.fetch = fail_through_a_rebalance  # type: ignore[method-assign,assignment]  # one test's script
     with pytest.raises(TransientError):
-        await setting.source.poll([P0], 100, 0.1)
+        await setting.poll([P0], 100, 0.1)
 
 
 # --- holes, gaps and logs that begin anew ---------------------------------------------
@@ -324,7 +281,7 @@ async def test_a_hole_that_transactions_leave_is_no_gap() -> None:
     setting = Setting()
     client = await setting.reading(P0)
     client.fetches.append({P0: records(P0, 12, 13)})
-    polled = await setting.source.poll([P0], 100, 0.1)
+    polled = await setting.poll([P0], 100, 0.1)
     assert polled.records == {P0: records(P0, 12, 13)}
     assert not polled.gaps
     assert not polled.resets
@@ -336,7 +293,7 @@ async def test_a_hole_that_retention_makes_is_a_gap() -> None:
     client = await setting.reading(P0)
     client.log_starts = {P0: 15}
     client.fetches.append({P0: records(P0, 17)})
-    polled = await setting.source.poll([P0], 100, 0.1)
+    polled = await setting.poll([P0], 100, 0.1)
     assert polled.gaps == [OffsetGap(P0, 10, 15)]
     assert polled.records == {P0: records(P0, 17)}
 
@@ -347,8 +304,8 @@ async def test_a_gap_is_told_before_a_record_has_come_of_behind_it() -> None:
     client = await setting.reading(P0)
     client.log_starts = {P0: 15}
     client.positions = {P0: 15}
-    assert (await setting.source.poll([P0], 100, 0.1)).gaps == [OffsetGap(P0, 10, 15)]
-    assert (await setting.source.poll([P0], 100, 0.1)).gaps == []
+    assert (await setting.poll([P0], 100, 0.1)).gaps == [OffsetGap(P0, 10, 15)]
+    assert (await setting.poll([P0], 100, 0.1)).gaps == []
 
 
 @in_virtual_time
@@ -357,24 +314,24 @@ async def test_a_hole_that_nobody_can_explain_is_read_again() -> None:
     client = await setting.reading(P0, P1)
     client.beginnings_error = TransientError("KafkaTimeoutError")
     client.fetches.append({P0: records(P0, 17), P1: records(P1, 10)})
-    polled = await setting.source.poll([P0, P1], 100, 0.1)
+    polled = await setting.poll([P0, P1], 100, 0.1)
     assert polled.records == {P1: records(P1, 10)}
     assert (P0, 10) in client.sought
     client.beginnings_error, client.log_starts = None, {P0: 17}
     client.fetches.append({P0: records(P0, 17)})
-    assert (await setting.source.poll([P0, P1], 100, 0.1)).gaps == [OffsetGap(P0, 10, 17)]
+    assert (await setting.poll([P0, P1], 100, 0.1)).gaps == [OffsetGap(P0, 10, 17)]
 
 
 @in_virtual_time
 async def test_what_is_sought_while_a_hole_is_explained_is_read_from_there() -> None:
     setting = Setting()
     client = await setting.reading(P0, P1)
-    client.before_answer = lambda: setting.source.seek(P1, 20)
+    client.before_answer = lambda: setting.seek(P1, 20)
     client.fetches.append({P0: records(P0, 17), P1: records(P1, 10)})
-    polled = await setting.source.poll([P0, P1], 100, 0.1)
+    polled = await setting.poll([P0, P1], 100, 0.1)
     assert polled.records == {P0: records(P0, 17)}
     client.fetches.append({P1: records(P1, 20)})
-    assert (await setting.source.poll([P1], 100, 0.1)).records == {P1: records(P1, 20)}
+    assert (await setting.poll([P1], 100, 0.1)).records == {P1: records(P1, 20)}
 
 
 @in_virtual_time
@@ -382,11 +339,11 @@ async def test_a_log_that_begins_anew_is_read_from_where_it_begins() -> None:
     setting = Setting()
     client = await setting.reading(P0)
     client.fetches.append({P0: records(P0, 0, 1)})
-    assert (await setting.source.poll([P0], 100, 0.1)).gone == [P0]
-    polled = await setting.source.poll([P0], 100, 0.1)
+    assert (await setting.poll([P0], 100, 0.1)).gone == [P0]
+    polled = await setting.poll([P0], 100, 0.1)
     assert (polled.starts, polled.resets) == ({P0: StartOffset(0, None)}, [LogReset(P0, 10, 0)])
     client.fetches.append({P0: records(P0, 0, 1)})
-    assert (await setting.source.poll([P0], 100, 0.1)).records == {P0: records(P0, 0, 1)}
+    assert (await setting.poll([P0], 100, 0.1)).records == {P0: records(P0, 0, 1)}
 
 
 @in_virtual_time
@@ -394,10 +351,11 @@ async def test_an_error_does_not_seek_back_into_a_log_that_is_no_more() -> None:
     setting = Setting()
     client = await setting.reading(P0)
     client.positions = {P0: 0}
-    assert (await setting.source.poll([P0], 100, 0.1)).gone == [P0]
-    assert (await setting.source.poll([P0], 100, 0.1)).resets == [LogReset(P0, 10, 0)]
+    assert (await setting.poll([P0], 100, 0.1)).gone == [P0]
+    assert (await setting.poll([P0], 100, 0.1)).resets == [LogReset(P0, 10, 0)]
     client.fetches.append(BAD_BATCH)
-    await setting.source.poll([P0], 100, 0.1)
+    with pytest.raises(TransientError):
+        await setting.poll([P0], 100, 0.1)
     assert client.sought == [(P0, 0), (P0, 0)]
 
 
@@ -408,12 +366,13 @@ async def test_the_end_is_reached_over_markers_but_not_over_records_that_were_no
     setting = Setting()
     client = await setting.reading(P0)
     client.fetches.append(BAD_BATCH)
-    await setting.source.poll([P0], 100, 0.1)
-    assert setting.source.position(P0) == 10
+    with pytest.raises(TransientError):
+        await setting.poll([P0], 100, 0.1)
+    assert setting.listener.position(P0) == 10
     client.positions = {P0: 12}
-    await setting.source.poll([P0], 100, 0.1)
-    assert setting.source.position(P0) == 12
-    assert setting.source.position(P1) is None
+    await setting.poll([P0], 100, 0.1)
+    assert setting.listener.position(P0) == 12
+    assert setting.listener.position(P1) is None
 
 
 @in_virtual_time
@@ -421,11 +380,11 @@ async def test_the_end_is_not_reached_while_records_are_still_in_hand() -> None:
     setting = Setting()
     client = await setting.reading(P0)
     reached: list[int | None] = []
-    client.before_answer = lambda: reached.append(setting.source.position(P0))
+    client.before_answer = lambda: reached.append(setting.listener.position(P0))
     client.fetches.append({P0: records(P0, 17)})
-    await setting.source.poll([P0], 100, 0.1)
+    await setting.poll([P0], 100, 0.1)
     assert reached == [10]
-    assert setting.source.position(P0) == 18
+    assert setting.listener.position(P0) == 18
 
 
 # --- bounds ----------------------------------------------------------------------------
@@ -437,7 +396,7 @@ async def test_no_more_bytes_are_handed_out_than_a_batch_may_have() -> None:
     client = await setting.reading(P0, P1)
     ten = b"0123456789"
     client.fetches.append({P0: records(P0, 10, 11, 12, value=ten), P1: records(P1, 10, value=ten)})
-    polled = await setting.source.poll([P0, P1], 100, 0.1)
+    polled = await setting.poll([P0, P1], 100, 0.1)
     assert polled.records == {P0: records(P0, 10, 11, value=ten)}
     assert client.sought == [(P0, 12), (P1, 10)]
 
@@ -448,7 +407,7 @@ async def test_one_record_is_handed_out_however_large_it_is() -> None:
     client = await setting.reading(P0)
     large = records(P0, 10, 11, value=b"0123456789")
     client.fetches.append({P0: large})
-    assert (await setting.source.poll([P0], 100, 0.1)).records == {P0: large[:1]}
+    assert (await setting.poll([P0], 100, 0.1)).records == {P0: large[:1]}
     assert client.sought == [(P0, 11)]
 
 
@@ -459,7 +418,7 @@ async def test_headers_count_for_what_a_batch_may_have() -> None:
     client = await setting.reading(P0)
     heavy = [one._replace(headers=(("h", b"x" * 400),)) for one in records(P0, 10, 11, 12)]
     client.fetches.append({P0: heavy})
-    assert (await setting.source.poll([P0], 100, 0.1)).records == {P0: heavy[:1]}
+    assert (await setting.poll([P0], 100, 0.1)).records == {P0: heavy[:1]}
     assert client.sought == [(P0, 11)]
 
 
@@ -491,7 +450,7 @@ async def test_a_commit_without_an_answer_does_not_outlive_its_assignment() -> N
     await client.callbacks.on_revoked()
     await client.callbacks.on_assigned([P0])
     client.commit_gate.set()
-    await setting.source.poll([P0], 100, 0.1)
+    await setting.poll([P0], 100, 0.1)
     await setting.source.commit({P0: 12})
     assert client.commits == [{P0: 12}]
 
@@ -509,7 +468,7 @@ async def test_what_the_poll_has_given_up_already_is_not_committed_without_an_id
         committing.add_done_callback(lambda done: refused.append(done.exception()))
 
     client.before_answer = commit
-    assert (await setting.source.poll([P0, P1], 100, 0.1)).gone == [P0]
+    assert (await setting.poll([P0, P1], 100, 0.1)).gone == [P0]
     (error,) = refused
     assert isinstance(error, GoneError)
     assert (list(error.partitions), client.commits) == ([P0], [])
@@ -521,7 +480,7 @@ async def test_a_commit_that_finds_a_log_gone_does_not_upset_the_poll_beside_it(
     setting = Setting()
     client = await setting.assigned(P0)
     client.ids[P0.topic] = "before"
-    await setting.source.poll([P0], 100, 0.1)
+    await setting.poll([P0], 100, 0.1)
     fetched = asyncio.Event()
 
     async def fetch(*_: object) -> dict[TopicPartition, list[Record]]:
@@ -530,15 +489,16 @@ async def test_a_commit_that_finds_a_log_gone_does_not_upset_the_poll_beside_it(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(client, "fetch", fetch)
-        polling = asyncio.ensure_future(setting.source.poll([P0], 100, 0.1))
+        polling = asyncio.ensure_future(setting.poll([P0], 100, 0.1))
         await asyncio.sleep(0.05)
         client.ids[P0.topic] = "after"
         client.commit_error = TransientError(UNKNOWN_TOPIC, "commit failed")
         with pytest.raises(GoneError):
             await setting.source.commit({P0: 11})
+        setting.listener.ledger.drop(P0)
         fetched.set()
         assert nothing(await polling)
-    assert setting.source.position(P0) is None
+    assert setting.listener.position(P0) is None
 
 
 @in_virtual_time
@@ -561,7 +521,7 @@ async def test_a_commit_for_a_log_that_began_anew_is_not_tried_again() -> None:
     committing = asyncio.ensure_future(setting.source.commit({P0: 10}))
     await asyncio.sleep(0.1)
     client.fetches.append({P0: records(P0, 0)})
-    await setting.source.poll([P0], 100, 0.1)
+    await setting.poll([P0], 100, 0.1)
     with pytest.raises(TransientError, match="outdated"):
         await committing
     assert client.commits == []
@@ -581,12 +541,12 @@ async def test_what_is_given_back_is_read_again() -> None:
     setting = Setting()
     client = await setting.reading(P0)
     client.fetches.append({P0: records(P0, 10, 11)})
-    await setting.source.poll([P0], 100, 0.1)
-    setting.source.seek(P0, 10)
+    await setting.poll([P0], 100, 0.1)
+    setting.seek(P0, 10)
     setting.source.seek(P1, 10)
     assert client.sought == [(P0, 10)]
     client.fetches.append({P0: records(P0, 10, 11)})
-    assert (await setting.source.poll([P0], 100, 0.1)).records == {P0: records(P0, 10, 11)}
+    assert (await setting.poll([P0], 100, 0.1)).records == {P0: records(P0, 10, 11)}
 
 
 @in_virtual_time

@@ -26,7 +26,7 @@ async def reading(setting: Setting) -> ScriptedClient:
     client = setting.client
     client.ids = {builders.EVENTS: OLD, builders.SESSIONS: None}
     client.offsets = {P0: 10, P1: 10}
-    await setting.source.poll([P0, P1], 100, 0.1)
+    await setting.poll([P0, P1], 100, 0.1)
     return client
 
 
@@ -36,7 +36,7 @@ async def made_again(setting: Setting, client: ScriptedClient) -> None:
     client.offsets = {}  # brokers forget what was committed for a topic that is deleted
     for _ in range(3):
         await asyncio.sleep(MAX_AGE)
-        polled = await setting.source.poll([], 1, 0.0)
+        polled = await setting.poll([], 1, 0.0)
         if polled.gone:
             assert set(polled.gone) == {P0, P1}
             return
@@ -49,14 +49,14 @@ async def test_a_topic_made_again_is_read_from_its_beginning_though_it_has_outgr
     setting = Setting()
     client = await reading(setting)
     client.fetches.append({P0: records(P0, 10, 11)})
-    await setting.source.poll([P0], 100, 0.1)
+    await setting.poll([P0], 100, 0.1)
     await made_again(setting, client)
-    polled = await setting.source.poll([P0], 100, 0.1)
+    polled = await setting.poll([P0], 100, 0.1)
     assert polled.starts == {P0: StartOffset(0, None)}
     # The scripted log ended at 1,000: so many may have been unread.
     assert polled.resets == [LogReset(P0, 12, 0, unread=988)]
     client.fetches.append({P0: records(P0, 0, 1)})
-    assert (await setting.source.poll([P0], 100, 0.1)).records == {P0: records(P0, 0, 1)}
+    assert (await setting.poll([P0], 100, 0.1)).records == {P0: records(P0, 0, 1)}
 
 
 @in_virtual_time
@@ -66,7 +66,7 @@ async def test_what_the_new_log_has_lost_already_is_a_gap() -> None:
     client = await reading(setting)
     client.log_starts = {P0: 4}
     await made_again(setting, client)
-    polled = await setting.source.poll([P0], 100, 0.1)
+    polled = await setting.poll([P0], 100, 0.1)
     assert (polled.starts, polled.gaps) == ({P0: StartOffset(4, None)}, [OffsetGap(P0, 0, 4)])
 
 
@@ -78,7 +78,7 @@ async def test_a_topic_that_is_made_again_between_two_runs_is_read_from_its_begi
     client.ids = {builders.EVENTS: NEW}
     client.offsets = {P0: 10, P1: 10}
     client.metadata = {P0: OffsetMetadata(OLD).encode(), P1: OffsetMetadata(NEW).encode()}
-    polled = await setting.source.poll([P0, P1], 100, 0.1)
+    polled = await setting.poll([P0, P1], 100, 0.1)
     assert polled.starts == {P0: StartOffset(0, None), P1: StartOffset(10, 10)}
     assert polled.resets == [LogReset(P0, 10, 0)]
 
@@ -93,7 +93,7 @@ async def test_an_offset_that_says_nothing_of_its_log_is_taken_for_one_of_this_l
     client = await setting.assigned(P0)
     client.ids = {builders.EVENTS: NEW}
     client.offsets, client.metadata = {P0: 10}, {P0: metadata}
-    assert (await setting.source.poll([P0], 100, 0.1)).starts == {P0: StartOffset(10, 10)}
+    assert (await setting.poll([P0], 100, 0.1)).starts == {P0: StartOffset(10, 10)}
 
 
 @in_virtual_time
@@ -101,7 +101,7 @@ async def test_an_offset_that_says_nothing_of_its_log_is_taken_for_one_of_this_l
 async def test_a_commit_says_of_which_log_it_speaks() -> None:
     setting = Setting()
     client = await reading(setting)
-    await setting.source.poll([P2], 100, 0.1)
+    await setting.poll([P2], 100, 0.1)
     await setting.source.commit({P0: 11})
     assert OffsetMetadata.decode(client.metadata[P0]) == OffsetMetadata(OLD)
 
@@ -115,7 +115,7 @@ async def test_a_commit_names_the_log_that_was_read_until_the_other_one_is_begun
     await setting.source.commit({P0: 11})
     assert OffsetMetadata.decode(client.metadata[P0]) == OffsetMetadata(OLD)
     await made_again(setting, client)
-    await setting.source.poll([P0], 100, 0.1)
+    await setting.poll([P0], 100, 0.1)
     await setting.source.commit({P0: 1})
     assert OffsetMetadata.decode(client.metadata[P0]) == OffsetMetadata(NEW)
 
@@ -128,7 +128,7 @@ async def test_where_brokers_have_no_ids_nothing_is_another_log() -> None:
     client.ids |= {builders.EVENTS: None}
     for _ in range(3):
         await asyncio.sleep(MAX_AGE)
-        assert not (await setting.source.poll([], 1, 0.0)).gone
+        assert not (await setting.poll([], 1, 0.0)).gone
 
 
 @in_virtual_time
@@ -140,7 +140,7 @@ async def test_what_another_member_has_read_of_the_new_log_is_not_read_again() -
     client.ids |= {builders.EVENTS: NEW}
     client.offsets, client.metadata = {P0: 3}, {P0: OffsetMetadata(NEW).encode()}
     await client.callbacks.on_assigned([P0])
-    polled = await setting.source.poll([P0], 100, 0.1)
+    polled = await setting.poll([P0], 100, 0.1)
     assert (polled.starts, polled.resets) == ({P0: StartOffset(3, 3)}, [])
 
 
@@ -153,7 +153,7 @@ async def test_a_topic_made_again_during_a_rebalance_is_said() -> None:
     client.ids |= {builders.EVENTS: NEW}
     client.offsets = {}
     await client.callbacks.on_assigned([P0])
-    assert (await setting.source.poll([P0], 100, 0.1)).resets == [LogReset(P0, 10, 0, unread=990)]
+    assert (await setting.poll([P0], 100, 0.1)).resets == [LogReset(P0, 10, 0, unread=990)]
 
 
 @in_virtual_time
@@ -163,10 +163,10 @@ async def test_what_was_unread_of_a_log_is_known_also_where_its_client_is_lost()
     client = await reading(setting)
     client.fetches.append(ClientLostError("fetching_ended"))
     with pytest.raises(ClientLostError):
-        await setting.source.poll([P0], 100, 0.1)
+        await setting.poll([P0], 100, 0.1)
     again = await setting.assigned(P0)
     again.ids = {builders.EVENTS: NEW, builders.SESSIONS: None}
-    assert (await setting.source.poll([P0], 100, 0.1)).resets == [LogReset(P0, 10, 0, unread=990)]
+    assert (await setting.poll([P0], 100, 0.1)).resets == [LogReset(P0, 10, 0, unread=990)]
 
 
 @in_virtual_time
@@ -177,7 +177,7 @@ async def test_ids_that_cannot_be_had_change_nothing() -> None:
     client.ids_error = TransientError("KafkaTimeoutError")
     for _ in range(3):
         await asyncio.sleep(MAX_AGE)
-        assert not (await setting.source.poll([], 1, 0.0)).gone
+        assert not (await setting.poll([], 1, 0.0)).gone
     assert setting.source.missing_topics() == ()
 
 
@@ -203,7 +203,7 @@ async def test_partitions_of_a_topic_that_is_not_there_keep_no_other_from_being_
     setting = Setting()
     client = await setting.assigned(P0, P2)
     client.ids = {builders.SESSIONS: OLD}
-    polled = await setting.source.poll([P0, P2], 100, 0.1)
+    polled = await setting.poll([P0, P2], 100, 0.1)
     assert polled.starts == {P2: StartOffset(0, None)}
     assert polled.failed[P0].cause == "UnknownTopicOrPartitionError"
 
@@ -235,7 +235,7 @@ async def test_a_commit_that_is_refused_for_a_topic_that_is_there_is_tried_again
 async def _seen(setting: Setting, client: ScriptedClient) -> list[str]:
     for _ in range(2):
         await asyncio.sleep(MAX_AGE)
-        await setting.source.poll([], 1, 0.0)
+        await setting.poll([], 1, 0.0)
     return list(setting.source.missing_topics())
 
 
@@ -285,8 +285,8 @@ async def test_a_client_that_goes_back_in_the_same_log_goes_on_where_the_group_i
     setting = Setting()
     client = await reading(setting)
     client.fetches.append({P0: records(P0, 0, 1)})
-    assert (await setting.source.poll([P0], 100, 0.1)).gone == [P0]
-    polled = await setting.source.poll([P0], 100, 0.1)
+    assert (await setting.poll([P0], 100, 0.1)).gone == [P0]
+    polled = await setting.poll([P0], 100, 0.1)
     assert (polled.starts, polled.resets) == ({P0: StartOffset(10, 10)}, [])
 
 
@@ -296,11 +296,11 @@ async def test_a_log_that_was_truncated_is_read_again_and_committed_only_beyond_
     setting = Setting()
     client = await reading(setting)
     client.fetches.append({P0: records(P0, 10, 11, 12)})
-    await setting.source.poll([P0], 100, 0.1)
+    await setting.poll([P0], 100, 0.1)
     client.log_ends = {P0: 11}
     client.positions = {P0: 0}
-    assert (await setting.source.poll([P0], 100, 0.1)).gone == [P0]
-    polled = await setting.source.poll([P0], 100, 0.1)
+    assert (await setting.poll([P0], 100, 0.1)).gone == [P0]
+    polled = await setting.poll([P0], 100, 0.1)
     assert (polled.starts, polled.resets) == ({P0: StartOffset(0, 10)}, [LogReset(P0, 13, 0)])
 
 
@@ -312,8 +312,8 @@ async def test_no_offset_stays_committed_behind_the_end_of_a_log_that_was_trunca
     client = await reading(setting)
     client.log_ends = {P0: 6}
     client.positions = {P0: 0}
-    assert (await setting.source.poll([P0], 100, 0.1)).gone == [P0]
-    polled = await setting.source.poll([P0], 100, 0.1)
+    assert (await setting.poll([P0], 100, 0.1)).gone == [P0]
+    polled = await setting.poll([P0], 100, 0.1)
     assert (polled.starts, polled.resets) == ({P0: StartOffset(0, None)}, [LogReset(P0, 10, 0)])
 
 
@@ -323,7 +323,7 @@ async def test_going_back_brings_what_came_of_the_others() -> None:
     setting = Setting()
     client = await reading(setting)
     client.fetches.append({P0: records(P0, 0), P1: records(P1, 10)})
-    polled = await setting.source.poll([P0, P1], 100, 0.1)
+    polled = await setting.poll([P0, P1], 100, 0.1)
     assert (polled.gone, polled.records) == ([P0], {P1: records(P1, 10)})
 
 
@@ -335,11 +335,11 @@ async def test_what_is_found_while_the_assignment_ends_is_said_in_the_next() -> 
     await made_again(setting, client)
     setting.listener.gate.clear()
     # Asked for before the engine takes no more, and answered behind it.
-    polling = asyncio.ensure_future(setting.source.poll([P0], 100, 0.1))
+    polling = asyncio.ensure_future(setting.poll([P0], 100, 0.1))
     await asyncio.sleep(0)
     revoking = asyncio.ensure_future(client.callbacks.on_revoked())
     assert (await polling).starts == {}
     setting.listener.gate.set()
     await revoking
     await client.callbacks.on_assigned([P0])
-    assert (await setting.source.poll([P0], 100, 0.1)).resets == [LogReset(P0, 10, 0, unread=990)]
+    assert (await setting.poll([P0], 100, 0.1)).resets == [LogReset(P0, 10, 0, unread=990)]
