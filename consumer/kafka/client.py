@@ -183,6 +183,10 @@ class AiokafkaClient:
         self._fetch_errors = FetchErrors(consumer)
         self._undecodable: dict[ClientPartition, UnreadableBatchError] = {}
 
+    def name_kept_errors(self) -> None:
+        """Let no error of one partition be raised as one of all; once the consumer has started."""
+        self._fetch_errors.name_kept(self._consumer)
+
     def seek(self, partition: TopicPartition, offset: int) -> None:
         """See ``GroupClient``."""
         target = ClientPartition(*partition)
@@ -394,4 +398,6 @@ async def open_client(kafka: KafkaSettings, callbacks: RebalanceCallbacks) -> Gr
         await stop_quietly(consumer.stop(), GIVE_UP_WAIT)
         raise
     consumer.subscribe(topics=list(kafka.topics), listener=QuietListener(callbacks))
-    return AiokafkaClient(consumer)
+    client = AiokafkaClient(consumer)
+    client.name_kept_errors()
+    return client

@@ -162,8 +162,7 @@ class FetchErrors:
 
     After an error of a partition it asks again at once, thousands of times a second, and hands
     out silence. ``refusals``: the error's name for each partition whose last reply had one.
-    ``kept``: the error's name for each of which it would raise one, without the partition's name,
-    before it hands out anything of the others.
+    ``kept``: the name of an error that it is about to raise instead, for all partitions.
     """
 
     def __init__(self, consumer: AIOKafkaConsumer) -> None:
@@ -189,12 +188,15 @@ class FetchErrors:
             return response
 
         client.send = send_watched
+
+    def name_kept(self, consumer: AIOKafkaConsumer) -> None:
+        """Note whose errors a started consumer keeps, to raise them without a name."""
         fetcher = consumer._fetcher  # noqa: SLF001 -- as above
-        keep_error: Callable[[ClientPartition, Exception], None] = fetcher._set_error  # noqa: SLF001
+        keep: Callable[[ClientPartition, Exception], None] = fetcher._set_error  # noqa: SLF001
 
         def keep_named(target: ClientPartition, error: Exception) -> None:
             self.kept[target] = type(error).__name__
-            keep_error(target, error)
+            keep(target, error)
 
         fetcher._set_error = keep_named  # noqa: SLF001 -- as above
 

@@ -197,7 +197,7 @@ MUTANTS = (
     Mutant(
         "an error that the client keeps is told of no partition",
         "A2 A21",
-        "FetchErrors.__init__.keep_named",
+        "FetchErrors.name_kept.keep_named",
         "self.kept[target] = type(error).__name__",
         "pass",
         (
