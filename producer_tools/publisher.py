@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, Final, Protocol, Self
 
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 
+from consumer.aio import RateLimiter
 from consumer.kafka.admin import describe_topics, require_topics
 from consumer.kafka.connection import BrokersError, broker_errors, describe_error
 from consumer.kafka.producer import (
@@ -20,7 +21,6 @@ from consumer.kafka.producer import (
     producer_options,
     start_producer,
 )
-from consumer.kafka.rate_limit import RateLimiter
 from consumer.kafka.topic_ids import Operation
 from consumer.terminal import Advance
 from producer_tools.outgoing_message import Outgoing, PublishTarget

@@ -147,21 +147,17 @@ class Admin:
             described = await self._client.describe_topics(known) if known else []
             found = [topic for topic in described if _exists(topic)]
             configs = await self._configs([topic["topic"] for topic in found])
-        unseen = {
-            n: TopicDescription(n, 0, 0, {}, frozenset())
-            for n in wanted
-            if grants.get(n) == frozenset()
-        }
-        return unseen | {
-            topic["topic"]: TopicDescription(
-                topic["topic"],
-                len(topic["partitions"]),
-                min((len(p["replicas"]) for p in topic["partitions"]), default=0),
-                configs.get(topic["topic"], {}),
-                grants.get(topic["topic"]),
+        hidden = [name for name in wanted if grants.get(name) == frozenset()]
+        descriptions = [TopicDescription(name, 0, 0, {}, frozenset()) for name in hidden]
+        for topic in found:
+            name, partitions = topic["topic"], topic["partitions"]
+            replicas = min((len(p["replicas"]) for p in partitions), default=0)
+            descriptions.append(
+                TopicDescription(
+                    name, len(partitions), replicas, configs.get(name, {}), grants.get(name)
+                )
             )
-            for topic in found
-        }
+        return {described.name: described for described in descriptions}
 
     async def _configs(self, names: Sequence[str]) -> dict[str, dict[str, str]]:
         if not names:

@@ -10,12 +10,12 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
+from consumer.aio import RateLimiter
 from consumer.contract.record import Record, TopicPartition
 from consumer.errors import TransientError
 from consumer.kafka.client import PartitionsError
 from consumer.kafka.range_reader import Passed, RangeReader, RangesInReading, passed_over
 from consumer.kafka.ranges import DELETED, PATIENCE, OffsetRange, RecordFilter, UnreadRange
-from consumer.kafka.rate_limit import RateLimiter
 from consumer.ports import NO_HOLDS, AssignmentListener, Holds, OffsetGap, Polled, StartOffset
 
 WORTH_A_SEEK = 2_000

@@ -53,7 +53,7 @@ MUTANTS = (
         "CATCH_UP: Final = 0.1",
         "CATCH_UP: Final = 60.0",
         (
-            "tests/unit/kafka/test_rate_limit.py::"
+            "tests/unit/test_rate_limit.py::"
             "test_after_a_stall_the_records_go_no_faster_than_the_rate",
             _TOOLS + "test_publisher.py::"
             "test_after_a_stall_of_the_brokers_the_messages_come_no_faster_than_the_rate",

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Final, assert_never
 
+from consumer.aio import RateLimiter
 from consumer.commands.dead_letters.context import DeadLetterContext, open_context, warn
 from consumer.commands.dead_letters.dead_letter_record import AnyDeadLetter, DeadLetterRecord
 from consumer.commands.dead_letters.dead_letter_selection import DeadLetterRequest
@@ -49,7 +50,6 @@ from consumer.kafka.producer import (
     Refused,
     Unconfirmed,
 )
-from consumer.kafka.rate_limit import RateLimiter
 from consumer.settings import DeadLetterSettings
 from consumer.terminal import complain, show
 

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 
 from consumer import signals
-from consumer.aio import run_unless_stopped, supervise
+from consumer.aio import RateLimiter, run_unless_stopped, supervise
 from consumer.commands.common.output import show_progress
 from consumer.commands.common.record_selection import MessageFilter, filter_of
 from consumer.commands.replay.open_replay import ReplayResources, open_replay
@@ -22,7 +22,6 @@ from consumer.errors import ExitCode, TransientError
 from consumer.kafka.codecs import check_codecs
 from consumer.kafka.range_source import RangeSource
 from consumer.kafka.ranges import BEGAN_ANEW, TOPIC_GONE, OffsetRange, UnreadRange, offsets_of
-from consumer.kafka.rate_limit import RateLimiter
 from consumer.observability.health import Health
 from consumer.observability.logs import configure_logging, get_logger
 from consumer.observability.metrics import Metrics

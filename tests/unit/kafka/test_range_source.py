@@ -10,6 +10,7 @@ from typing import cast
 
 import pytest
 
+from consumer.aio import RateLimiter
 from consumer.commands.common.record_selection import MessageFilter
 from consumer.contract.record import Record, TopicPartition
 from consumer.errors import TransientError, UndecodableError
@@ -27,7 +28,6 @@ from consumer.kafka.ranges import (
     RecordFilter,
     UnreadRange,
 )
-from consumer.kafka.rate_limit import RateLimiter
 from consumer.ports import OffsetGap, StartOffset
 from tests.fakes.positions import Positions
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from consumer.aio import RateLimiter
 from consumer.commands.dead_letters.dead_letter_record import FailedRecord
 from consumer.commands.dead_letters.dead_letter_status import (
     DeadLetterStatus,
@@ -26,7 +27,6 @@ from consumer.commands.dead_letters.redrive_policy import (
 )
 from consumer.contract.record import Position
 from consumer.kafka.producer import Delivery, OutgoingRecord, Refused, Unconfirmed
-from consumer.kafka.rate_limit import RateLimiter
 from tests.unit.commands.dead_letters.builders import (
     EVENTS,
     LETTERS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from consumer.kafka.rate_limit import RateLimiter
+from consumer.aio import RateLimiter
 
 
 def test_without_a_rate_nothing_ever_waits() -> None:
