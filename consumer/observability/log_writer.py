@@ -1,7 +1,7 @@
 """Writing log lines so that no reader of the log can stop the consumer.
 
-The standard library's QueueListener does not: where nobody reads, its handler prints a traceback
-for each lost line to the same pipe, from the thread that logs, and its end waits for ever.
+The standard QueueHandler and QueueListener do not do: where nobody reads, a traceback is printed
+for each lost line by the thread that logs, to the same pipe, and their end waits for ever.
 """
 
 from __future__ import annotations

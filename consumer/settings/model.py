@@ -122,11 +122,11 @@ class DeadLetterSettings(SettingsGroup):
     idempotent: bool = True
     """Whether the dead letters' producer is idempotent; the embedded broker cannot serve that."""
     breaker_share: Share = 0.5
-    """The share of rejected records in the window from which on no more letters are sent."""
+    """A partition is held when more than this share of its latest records is rejected; 1: never."""
     breaker_window: Count = 1000
     """How many of the latest records that share is taken of."""
     breaker_minimum: Count = 100
-    """From how many records in the window on that share counts, rejected or not."""
+    """How many records, rejected or not, there must be before that share counts."""
 
 
 class MongoSettings(SettingsGroup):

@@ -171,7 +171,7 @@ MUTANTS = (
         "TCPServer.server_bind(self)",
         "super().server_bind()",
         (
-            "tests/unit/observability/test_http.py::test_a_resolver_that_keeps_silent_holds_nobody_up",
+            "tests/unit/observability/test_health.py::test_a_resolver_that_keeps_silent_holds_nobody_up",
         ),
         "a name service that keeps silent would hold up every start",
     ),

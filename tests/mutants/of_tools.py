@@ -271,7 +271,7 @@ draft.unlink(missing_ok=True)""",
         "HttpServer.__init__",
         'socket.AF_INET6 if ":" in host else socket.AF_INET',
         "socket.AF_INET",
-        ("tests/unit/observability/test_http.py::test_ipv6_can_be_listened_on",),
+        ("tests/unit/observability/test_health.py::test_ipv6_can_be_listened_on",),
         "in a cluster of IPv6 no probe would reach the service",
     ),
     Mutant(
