@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -56,6 +56,8 @@ BATCHES_AT_ONCE = 3
 
 _EVEN_IF_OVER = (AuditResult.APPLIED, AuditResult.ALTERED)
 """What is said of a document that is there, though by its record's time it need not be."""
+
+_SESSION_FIELDS = judged_session_fields(ActivityWrite(""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +164,16 @@ class RecordJudge:
         """Judge a batch, in its order. Raises ``TransientError`` where the store cannot answer."""
         planned = list(map(self._plan, records, self._letters.find(records)))
         expected = [one for one in planned if isinstance(one, _ExpectedDocument)]
-        sessions = await self._find_sessions(one.write for one in expected)
+        # Of the sessions of events no more is read than their status.
+        ids = {one.write.session_id for one in expected if isinstance(one.write, EventWrite)}
+        sessions: dict[str, list[Stored | None]] = {session_id: [] for session_id in ids}
+        await self._ask(
+            Asked(ActivityWrite(session_id), found.append, _SESSION_FIELDS)
+            for session_id, found in sessions.items()
+        )
         for one in expected:
-            one.sessions = sessions.get(one.write.session_id, ())
+            found = sessions.get(one.write.session_id, ())
+            one.sessions = [document for document in found if document is not None]
         await self._ask(Asked(one.write, one.tell, _fields(one.write)) for one in expected)
         return [one.judge() if isinstance(one, _ExpectedDocument) else one for one in planned]
 
@@ -186,22 +195,6 @@ class RecordJudge:
                 if lifetime.over:
                     return JudgedRecord(record, None, SKIPPED)
                 return JudgedRecord(record, write, judge_rejected(letter))
-
-    async def _find_sessions(self, writes: Iterable[Write]) -> Mapping[str, Sequence[Stored]]:
-        """Return what is judged of the sessions of events: no more than their status."""
-        ids = dict.fromkeys(write.session_id for write in writes if isinstance(write, EventWrite))
-        found: dict[str, list[Stored]] = {session_id: [] for session_id in ids}
-
-        def ask(session_id: str) -> Asked:
-            def tell(document: Stored | None) -> None:
-                if document is not None:
-                    found[session_id].append(document)
-
-            write = ActivityWrite(session_id)
-            return Asked(write, tell, judged_session_fields(write))
-
-        await self._ask(map(ask, ids))
-        return found
 
     async def _ask(self, asked: Iterable[Asked]) -> None:
         for error in await self._lookup.ask(asked):
@@ -307,32 +300,34 @@ class LogJudge:
 
         A few batches at once, of which nothing is kept. ``what`` names it to whoever watches.
         """
-        running: deque[tuple[TopicPartition, int, asyncio.Task[list[JudgedRecord]]]] = deque()
+        running: deque[asyncio.Task[tuple[TopicPartition, int, list[JudgedRecord]]]] = deque()
         done = 0
+
+        async def judge_batch(
+            partition: TopicPartition, records: Sequence[Record]
+        ) -> tuple[TopicPartition, int, list[JudgedRecord]]:
+            wanted = [record for record in records if record_filter.matches(record)]
+            judged = await retry_until("MongoDB", lambda: self._judge.judge(wanted), self.policy)
+            return partition, len(records), judged
 
         async def finish_first() -> None:
             nonlocal done
-            partition, offsets, task = running.popleft()
-            accept(partition, await task)
+            partition, offsets, judged = await running.popleft()
+            accept(partition, judged)
             done += offsets
 
         try:
             async with show_progress(what, offsets_of(ranges), lambda: done):
                 async for partition, records in self.read(ranges):
-                    wanted = [record for record in records if record_filter.matches(record)]
-                    task = asyncio.ensure_future(self._judge_batch(wanted))
-                    running.append((partition, len(records), task))
+                    running.append(asyncio.ensure_future(judge_batch(partition, records)))
                     if len(running) >= BATCHES_AT_ONCE:
                         await finish_first()
                 while running:
                     await finish_first()
         finally:
-            for _, _, task in running:
+            for task in running:
                 task.cancel()
-            await asyncio.gather(*(task for _, _, task in running), return_exceptions=True)
-
-    async def _judge_batch(self, records: Sequence[Record]) -> list[JudgedRecord]:
-        return await retry_until("MongoDB", lambda: self._judge.judge(records), self.policy)
+            await asyncio.gather(*running, return_exceptions=True)
 
     async def read(
         self, ranges: Iterable[OffsetRange]
