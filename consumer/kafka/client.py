@@ -124,7 +124,7 @@ class GroupClient(Protocol):
     async def topic_ids(self, topics: Collection[str]) -> TopicIds:
         """The ids of those topics that exist; None for each where the broker has no ids.
 
-        Raises ``TransientError``.
+        Each time another broker is asked, if there is one. Raises ``TransientError``.
         """
         ...
 
@@ -181,6 +181,7 @@ class AiokafkaClient:
         """Wrap a started and subscribed consumer; use ``open_client``."""
         self._consumer = consumer
         self._fetch_errors = FetchErrors(consumer)
+        self._ids_told_by: int | None = None
         self._undecodable: dict[ClientPartition, UnreadableBatchError] = {}
 
     def name_kept_errors(self) -> None:
@@ -310,7 +311,7 @@ class AiokafkaClient:
     async def topic_ids(self, topics: Collection[str]) -> TopicIds:
         """See ``GroupClient``. The client itself is told to look where it knows otherwise."""
         client = self._consumer._client  # noqa: SLF001 -- nothing public asks
-        found = await topic_ids(client, topics)
+        found, self._ids_told_by = await topic_ids(client, topics, self._ids_told_by)
         known = self.partition_counts()
         if any((topic in known) is not (topic in found) for topic in topics):
             client.force_metadata_update()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Collection, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -12,6 +12,7 @@ from consumer.contract.record import TopicPartition
 from consumer.errors import TransientError
 from consumer.kafka.client import GroupClient
 from consumer.kafka.committed import AcceptedTarget, Committed, ids_differ
+from consumer.kafka.topic_ids import TopicIds
 from consumer.ports import LogReset, OffsetGap, StartOffset
 
 T = TypeVar("T")
@@ -56,6 +57,15 @@ class _LookUp:
     """Where the log begins, and where it ends if that was asked for."""
 
 
+def _is_another_log(before: Reading | None, kept: Committed | None, topic_id: str | None) -> bool:
+    """Tell whether a topic's id is not that of the log which was read or committed before."""
+    committed_id = None if kept is None else kept.details.topic_id
+    if committed_id is not None and committed_id == topic_id:
+        return False
+    read_id = None if before is None else before.topic_id
+    return ids_differ(read_id, topic_id) or ids_differ(committed_id, topic_id)
+
+
 class StartOffsetResolver:
     """Asks for each partition alone: one without a leader must not keep the others waiting."""
 
@@ -96,18 +106,43 @@ class StartOffsetResolver:
             ids = await self._ask(asking, "topic_ids")
             there = [partition for partition in fresh if partition.topic in ids]
             committed = await self._ask(client.committed(there), "committed")
+            unconfirmed = await self._unconfirmed(client, ids, committed)
             if generation != self._generation:
                 return Resolved()
             self._accepted.check({p: kept for p, kept in committed.items() if kept is not None})
+            there = [partition for partition in there if partition.topic not in unconfirmed]
             for partition in there:
                 extent = asyncio.ensure_future(self._extent(client, partition))
                 self._asked[partition] = _LookUp(committed[partition], ids[partition.topic], extent)
             if there:
                 await asyncio.wait([self._asked[p].extent for p in there], timeout=PATIENCE)
             away = TransientError("UnknownTopicOrPartitionError", "the topic is not there")
-            resolved.failed = dict.fromkeys(set(fresh).difference(there), away)
+            two = TransientError("topic_id_unconfirmed", "brokers name two ids of the topic")
+            resolved.failed = {
+                p: two if p.topic in unconfirmed else away for p in set(fresh).difference(there)
+            }
         self._take_answers(partitions, resolved)
         return resolved
+
+    async def _unconfirmed(
+        self,
+        client: GroupClient,
+        ids: TopicIds,
+        committed: Mapping[TopicPartition, Committed | None],
+    ) -> Collection[str]:
+        """Return the topics that seem to be others, and of which another broker says otherwise.
+
+        One whose metadata is behind may name the id of a topic that has been deleted since.
+        """
+        others = {
+            partition.topic
+            for partition, kept in committed.items()
+            if _is_another_log(self._before.get(partition), kept, ids[partition.topic])
+        }
+        if not others:
+            return ()
+        again = await self._ask(client.topic_ids(others), "topic_ids")
+        return [topic for topic in others if again.get(topic) != ids[topic]]
 
     async def _extent(
         self, client: GroupClient, partition: TopicPartition
@@ -151,9 +186,8 @@ class StartOffsetResolver:
         held = kept is not None and kept.details.held is not None
         before = self._before.pop(partition, None)
         resolved.topic_ids[partition] = topic_id
-        surely = topic_id is not None and kept is not None and kept.details.topic_id == topic_id
-        was_read = before is not None and not surely and ids_differ(before.topic_id, topic_id)
-        if was_read or (kept is not None and ids_differ(kept.details.topic_id, topic_id)):
+        if _is_another_log(before, kept, topic_id):
+            was_read = before is not None and ids_differ(before.topic_id, topic_id)
             old = before if before is not None and was_read else Reading(offset or 0, None)
             unread = max(old.end - old.next, 0)
             if before is None or was_read:  # else it has been said already

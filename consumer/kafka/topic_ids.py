@@ -247,18 +247,25 @@ def changed_logs(
     ]
 
 
-async def topic_ids(client: Any, topics: Collection[str]) -> TopicIds:  # noqa: ANN401 -- aiokafka
-    # ships no types
-    """Ask any broker over the connections of an ``AIOKafkaClient``. Raises ``TransientError``."""
+async def topic_ids(
+    client: Any,  # noqa: ANN401 -- aiokafka ships no types
+    topics: Collection[str],
+    other_than: int | None = None,
+) -> tuple[TopicIds, int | None]:
+    """Ask any broker over the connections of an ``AIOKafkaClient``; return which one it was.
+
+    ``other_than``: a broker that is asked only if no other one answers. Raises ``TransientError``.
+    """
     with transient_errors("topic_ids"):
         nodes = [broker.nodeId for broker in client.cluster.brokers()]
         random.shuffle(nodes)
+        nodes.sort(key=lambda node: node == other_than)
         trouble: Exception = NodeNotReadyError("no broker is known")
         for node in nodes:
             try:
-                return _ids(await client.send(node, TopicIdRequest(topics)))
+                return _ids(await client.send(node, TopicIdRequest(topics))), node
             except (IncompatibleBrokerVersion, NotImplementedError):
-                return dict.fromkeys(topics)
+                return dict.fromkeys(topics), node
             except (KafkaError, OSError) as error:
                 trouble = error
         raise trouble

@@ -47,6 +47,8 @@ class ScriptedClient:
         self.metadata: dict[TopicPartition, str] = {}
         self.ids: dict[str, str | None] = dict.fromkeys((builders.EVENTS, builders.SESSIONS))
         """The topics that exist; None: the broker has no ids."""
+        self.stale_ids: list[dict[str, str | None]] = []
+        """What brokers whose metadata is behind answer first, one after the other."""
         self.ids_error: TransientError | None = None
         self.log_starts: dict[TopicPartition, int] = {}
         self.log_ends: dict[TopicPartition, int] = {}
@@ -118,7 +120,8 @@ class ScriptedClient:
         await asyncio.sleep(0)
         if self.ids_error is not None:
             raise self.ids_error
-        return {topic: self.ids[topic] for topic in topics if topic in self.ids}
+        ids = self.ids | (self.stale_ids.pop(0) if self.stale_ids else {})
+        return {topic: ids[topic] for topic in topics if topic in ids}
 
     async def beginning_offsets(
         self, partitions: Collection[TopicPartition]

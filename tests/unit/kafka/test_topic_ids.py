@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from aiokafka.errors import KafkaConnectionError
 
 from consumer.errors import TransientError
 from consumer.kafka.client import ClientLostError
 from consumer.kafka.committed import OffsetMetadata
-from consumer.kafka.topic_ids import TopicWatch
+from consumer.kafka.topic_ids import TopicWatch, topic_ids
 from consumer.ports import GoneError, LogReset, OffsetGap, StartOffset
 from tests import builders
 from tests.simulation.loop import in_virtual_time
@@ -81,6 +84,51 @@ async def test_a_topic_that_is_made_again_between_two_runs_is_read_from_its_begi
     polled = await setting.poll([P0, P1], 100, 0.1)
     assert polled.starts == {P0: StartOffset(0, None), P1: StartOffset(10, 10)}
     assert polled.resets == [LogReset(P0, 10, 0)]
+
+
+class Brokers:
+    """Three brokers, of which some do not answer; who was asked last is seen."""
+
+    def __init__(self, *silent: int) -> None:
+        self.cluster = SimpleNamespace(
+            brokers=lambda: [SimpleNamespace(nodeId=node) for node in (1, 2, 3)]
+        )
+        self._silent = silent
+
+    async def send(self, node: int, _request: object) -> Any:
+        if node in self._silent:
+            raise KafkaConnectionError("no answer")
+        return SimpleNamespace(topics=[(0, builders.EVENTS, bytes(15) + bytes([node]))])
+
+
+@pytest.mark.reliability("F47")
+async def test_who_asks_again_asks_another_broker_if_one_answers() -> None:
+    for _ in range(10):
+        _, asked = await topic_ids(Brokers(), [builders.EVENTS], 2)
+        assert asked in {1, 3}
+    ids, asked = await topic_ids(Brokers(1, 3), [builders.EVENTS], 2)
+    assert (ids, asked) == ({builders.EVENTS: "AAAAAAAAAAAAAAAAAAAAAg"}, 2)
+
+
+@pytest.mark.parametrize("named_twice", [False, True])
+@in_virtual_time
+@pytest.mark.reliability("F47")
+async def test_an_old_id_that_only_one_broker_names_is_no_other_log(named_twice: bool) -> None:
+    setting = Setting()
+    client = await setting.assigned(P0, P2)
+    await asyncio.sleep(MAX_AGE)  # what was asked before has its answer
+    client.ids = {builders.EVENTS: NEW, builders.SESSIONS: NEW}
+    client.stale_ids = [{builders.EVENTS: OLD}] * (2 if named_twice else 1)
+    client.offsets = {P0: 10, P2: 10}
+    client.metadata = {P0: OffsetMetadata(NEW).encode(), P2: OffsetMetadata(NEW).encode()}
+    polled = await setting.source.poll([P0, P2], 100, 0.1)
+    if named_twice:
+        assert polled.resets == [LogReset(P0, 10, 0)], "two brokers are believed"
+        return
+    assert polled.starts == {P2: StartOffset(10, 10)}
+    assert polled.failed.keys() == {P0}, "nobody knows which broker is right"
+    polled = await setting.source.poll([P0], 100, 0.1)
+    assert (polled.starts, polled.resets) == ({P0: StartOffset(10, 10)}, [])
 
 
 @pytest.mark.parametrize("metadata", ["", "set by hand", "[1]", '{"topicId": 7}', "9" * 5000])
