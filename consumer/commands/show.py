@@ -9,8 +9,9 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from consumer.commands.common.output import console, position_text, timestamp, to_json
+from consumer.commands.common.output import console, position_text, to_json
 from consumer.commands.common.record_selection import check_session_id
+from consumer.contract.times import format_time
 from consumer.errors import ExitCode, PreconditionError, TransientError
 from consumer.mongo.session_reader import SessionReader, open_session_reader
 from consumer.printable import printable
@@ -81,7 +82,7 @@ def _head(session_id: str, session: Mapping[str, Any] | None, count: int) -> lis
 def _fact(value: object) -> str:
     """Return a stored value as text; what is no text as JSON, which escapes by itself."""
     if isinstance(value, datetime):
-        return timestamp(value)
+        return format_time(value)
     return printable(value) if isinstance(value, str) else to_json(value)
 
 
@@ -102,7 +103,7 @@ def event_line(event: Mapping[str, Any]) -> Text:
     kind = SPEAKERS.get(event.get("type", ""), "?")
     style = {"user": "cyan", "bot": "green"}.get(kind, "yellow")
     return Text.assemble(
-        (timestamp(event["timestamp"]), "dim"), "  ", (f"{kind:>6}", style), "  ", text
+        (format_time(event["timestamp"]), "dim"), "  ", (f"{kind:>6}", style), "  ", text
     )
 
 

@@ -53,13 +53,21 @@ class RangeSource:
         self._started = False
         self._gone: dict[str, str] = {}
         self._committed = dict(self._reading.left)
+        self._handed_out = dict(self._reading.left)
         self.ends = {part.partition: part.end for part in ranges if part.offsets}
         self.unread: list[UnreadRange] = []
 
     @property
     def positions(self) -> Mapping[TopicPartition, int]:
-        """From where each range would have to be read again."""
-        return self._committed
+        """From where each range would have to be read again.
+
+        What was not wanted counts as done as soon as all that was handed out before it is
+        committed: a filter that finds little still makes progress.
+        """
+        return {
+            partition: offset if offset < self._handed_out[partition] else self.position(partition)
+            for partition, offset in self._committed.items()
+        }
 
     def abandon(self, topic: str, cause: str) -> None:
         """Read no more of a topic that is not there any more, or is another one by now."""
@@ -110,7 +118,8 @@ class RangeSource:
         self, partitions: Collection[TopicPartition]
     ) -> Mapping[TopicPartition, int | None]:
         """See ``Source``."""
-        return {partition: self._committed.get(partition) for partition in partitions}
+        positions = self.positions
+        return {partition: positions.get(partition) for partition in partitions}
 
     def position(self, partition: TopicPartition) -> int:
         """Return where reading goes on: it passes over what is not wanted, too."""
@@ -198,6 +207,7 @@ class RangeSource:
                     break
                 room -= record.size
                 taken.setdefault(partition, []).append(record)
+                self._handed_out[partition] = record.offset + 1
         return taken, replace(passed, reached=reached)
 
     def _advance(self, passed: Passed) -> list[OffsetGap]:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Callable, Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 
 from rich.console import Console
 from rich.progress import (
@@ -22,6 +22,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from consumer.contract.times import format_time
 from consumer.observability.logs import get_logger
 from consumer.printable import printable
 
@@ -32,11 +33,6 @@ LOG_INTERVAL = 10.0
 """Seconds between two log lines that say how far a command is."""
 
 
-def timestamp(moment: datetime) -> str:
-    """Return a stored time as RFC 3339 in UTC, with milliseconds."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def to_json(content: object) -> str:
     """Return one line of JSON, in ASCII, for something stored; times as RFC 3339, ids as text."""
     return json.dumps(content, default=_plain, ensure_ascii=True)
@@ -44,7 +40,7 @@ def to_json(content: object) -> str:
 
 def _plain(value: object) -> object:
     if isinstance(value, datetime):
-        return timestamp(value)
+        return format_time(value)
     # The driver takes an object with a name like $ref for a reference; to us it is an object.
     as_document = getattr(value, "as_doc", None)
     return as_document() if as_document is not None else str(value)

@@ -131,7 +131,7 @@ class ListedRecords:
         self._database.executemany(
             "INSERT INTO listed VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE "
             "SET altered = max(altered, excluded.altered)",
-            self._wanted(_records(_lines(file, digest, name), name)),
+            self._wanted(_records(file, digest, name)),
         )
         if not self._repair:
             self.left_out = self._database.execute("DELETE FROM listed WHERE altered").rowcount
@@ -191,18 +191,12 @@ class ListedRecords:
         return 0 if found is None else int(found[0])
 
 
-def _lines(file: BinaryIO, digest: hashlib._Hash, name: str) -> Iterator[bytes]:
-    number = 0
-    while line := file.readline(LONGEST_LINE + 1):
-        number += 1
+def _records(file: BinaryIO, digest: hashlib._Hash, name: str) -> Iterator[ListedRecord]:
+    lines = iter(lambda: file.readline(LONGEST_LINE + 1), b"")
+    for number, line in enumerate(lines, 1):
         if len(line) > LONGEST_LINE:
             raise SettingsError(f"--file {name}, line {number}: longer than {LONGEST_LINE} bytes")
         digest.update(line)
-        yield line
-
-
-def _records(lines: Iterable[bytes], name: str) -> Iterator[ListedRecord]:
-    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:

@@ -384,6 +384,9 @@ async def test_what_is_not_wanted_is_left_out_and_passed() -> None:
     assert reading.source.position(P0) == 15_010
     while not (reading.source.position(P0) or 0) >= 30_000:
         assert await reading.poll(timeout=AT_ONCE) == {}
+    assert reading.source.positions == {P0: 0}
+    await reading.source.commit({P0: 15_001})
+    assert reading.source.positions == await reading.source.committed([P0]) == {P0: 30_000}
 
 
 async def test_progress_is_what_is_committed() -> None:
