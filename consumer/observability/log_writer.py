@@ -10,6 +10,7 @@ import contextlib
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from queue import Empty, Full, Queue
 
@@ -17,7 +18,7 @@ MOST_WAITING = 10_000
 """Lines kept for a reader that does not read; more are dropped and counted."""
 
 TICK = 1.0
-"""Seconds between two looks at what is due while nothing is written."""
+"""Seconds between two looks at what is due."""
 
 STANDARD_ERROR = 2
 
@@ -79,12 +80,14 @@ class LogWriter:
             os.close(self._descriptor)
 
     def _run(self) -> None:
+        ticked = time.monotonic()
         while not self._closed.is_set():
             with contextlib.suppress(Empty):
                 if not self._write_out(self._lines.get(timeout=TICK)):
                     self._count_dropped()
                 self._lines.task_done()
-            if self.on_tick is not None:
+            if self.on_tick is not None and time.monotonic() - ticked >= TICK:
+                ticked = time.monotonic()
                 self.on_tick()
 
     def _write_out(self, data: bytes) -> bool:
