@@ -9,9 +9,8 @@ from __future__ import annotations
 import binascii
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum, StrEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from consumer.contract.json_text import NotAnObjectError, TooManyPartsError, parse_object
 from consumer.contract.messages import MessageKind
@@ -24,10 +23,9 @@ _CONTENT_TYPE: Final = "content-type"
 _CLOUD_EVENTS: Final = b"application/cloudevents"
 _STRUCTURED_JSON: Final = b"application/cloudevents+json"
 
-_ATTRIBUTES: Final = {
-    _PREFIX + name: name for name in ("specversion", "type", "id", "subject", "time")
-}
-"""The headers that are read. The others, such as source, say nothing that would be stored."""
+ATTRIBUTES: Final = ("specversion", "type", "id", "subject", "time")
+"""Those that are read. The others, such as source, say nothing that would be stored."""
+_ATTRIBUTE_OF: Final = {_PREFIX + name: name for name in ATTRIBUTES}
 
 _VERSION: Final = re.compile(r"v(0|[1-9][0-9]*)")
 _REVERSE_DNS: Final = re.compile(r"[A-Za-z0-9_-]++(?:\.[A-Za-z0-9_-]++)*+")
@@ -54,8 +52,7 @@ class Unusable(Enum):
     NOT_BASE64 = "must be Base64"
 
 
-@dataclass(frozen=True, slots=True)
-class CloudEvent:
+class CloudEvent(NamedTuple):
     """What an envelope says, unchecked: any attribute may be absent (None) or of any type.
 
     ``data``: an object, or whatever else stands there.
@@ -91,12 +88,13 @@ def read_binary(headers: Headers, value: bytes | None) -> CloudEvent:
     """
     attributes: dict[str, object] = {}
     for header, encoded in headers:
-        name = _ATTRIBUTES.get(header)
+        name = _ATTRIBUTE_OF.get(header)
         if name is not None and encoded is not None:
             text = _text(encoded)
             if attributes.setdefault(name, text) != text:
                 attributes[name] = Unusable.CONTRADICTORY
-    return _cloud_event(attributes, None if value is None else parse_object(value))
+    data = None if value is None else parse_object(value)
+    return CloudEvent._make((*map(attributes.get, ATTRIBUTES), data))
 
 
 def read_structured(value: bytes | None) -> CloudEvent:
@@ -105,7 +103,7 @@ def read_structured(value: bytes | None) -> CloudEvent:
     Raises what ``parse_object`` does, of the value and of what its Base64 says.
     """
     envelope = {} if value is None else parse_object(value)
-    return _cloud_event(envelope, _data(envelope))
+    return CloudEvent._make((*map(envelope.get, ATTRIBUTES), _data(envelope)))
 
 
 def split_type(written: str) -> tuple[MessageKind | None, int | None]:
@@ -124,17 +122,6 @@ def split_type(written: str) -> tuple[MessageKind | None, int | None]:
             prefixed = _REVERSE_DNS.fullmatch(written, 0, len(written) - len(ending))
             return (kind if prefixed else None), version
     return _KINDS.get(written), version
-
-
-def _cloud_event(attributes: Mapping[str, object], data: object) -> CloudEvent:
-    return CloudEvent(
-        specversion=attributes.get("specversion"),
-        type=attributes.get("type"),
-        id=attributes.get("id"),
-        subject=attributes.get("subject"),
-        time=attributes.get("time"),
-        data=data,
-    )
 
 
 def _text(encoded: bytes) -> str | bytes:

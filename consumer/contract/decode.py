@@ -5,7 +5,7 @@ Nothing here raises on any input: what a record holds decides over this record a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, NamedTuple, assert_never
@@ -22,6 +22,7 @@ from consumer.contract.cloudevents import (
 )
 from consumer.contract.json_text import NotAnObjectError, TooManyPartsError, parse_object
 from consumer.contract.messages import (
+    MAX_LANGUAGE_CODE_POINTS,
     SCHEMA_VERSION,
     EventRecorded,
     EventType,
@@ -30,12 +31,7 @@ from consumer.contract.messages import (
     SessionCompleted,
     SessionCreated,
     SessionFailed,
-    count_problem,
-    event_type_problem,
     identifier_problem,
-    language_problem,
-    object_problem,
-    reason_problem,
 )
 from consumer.contract.record import Record
 from consumer.contract.rejection import KeyPolicy, Reason, Rejected
@@ -92,6 +88,13 @@ class _RefusedError(Exception):
         self.detail = detail
 
 
+_TIME_FIELDS: Final = {
+    MessageKind.SESSION_CREATED: "startedAt",
+    MessageKind.SESSION_COMPLETED: "endedAt",
+    MessageKind.SESSION_FAILED: "endedAt",
+    MessageKind.EVENT_RECORDED: "timestamp",
+}
+_REQUIRED: Final = object()
 _KINDS: Final = {kind.value: kind for kind in MessageKind}
 _EVENT_TYPES: Final = {event_type.value: event_type for event_type in EventType}
 
@@ -203,55 +206,51 @@ class _Fields:
 
     def message(self, kind: MessageKind) -> Message:
         """Return the message, which holds anything where there are problems."""
-        match kind:
-            case MessageKind.SESSION_CREATED:
-                started_at, defaulted = self._time("startedAt")
-                session_id = self._session_id()
-                language = self._checked("language", language_problem)
-                if self._fields.get("metadata") is None:
-                    self._fields["metadata"] = {}
-                metadata = self._checked("metadata", object_problem)
-                return SessionCreated(session_id, language, metadata, started_at, defaulted)
-            case MessageKind.SESSION_COMPLETED:
-                ended_at, defaulted = self._time("endedAt")
-                session_id = self._session_id()
-                count = self._checked("eventCount", count_problem, optional=True)
-                return SessionCompleted(session_id, count, ended_at, defaulted)
-            case MessageKind.SESSION_FAILED:
-                ended_at, defaulted = self._time("endedAt")
-                session_id = self._session_id()
-                reason = self._checked("reason", reason_problem, optional=True)
-                return SessionFailed(session_id, reason, ended_at, defaulted)
-            case MessageKind.EVENT_RECORDED:
-                return self._recorded()
-            case _:
-                assert_never(kind)
-
-    def _recorded(self) -> EventRecorded:
-        timestamp, defaulted = self._time("timestamp")
-        session_id = self._session_id()
-        if self._event is not None and self._fields.get("eventId") is None:
-            self._fields["eventId"] = self._event.id
-        event_id = self._checked("eventId", identifier_problem)
-        event_type = self._checked("eventType", event_type_problem)
-        payload = self._checked("payload", object_problem)
-        return EventRecorded(session_id, event_id, event_type, payload, timestamp, defaulted)
-
-    def _session_id(self) -> str:
-        session_id: str = self._checked("sessionId", identifier_problem)
+        instant, defaulted = self._time(_TIME_FIELDS[kind])
+        session_id = self._id("sessionId")
         subject = None if self._event is None else self._event.subject
         if subject is not None and subject != session_id:
             self._problems.append("subject: must equal sessionId")
-        return session_id
+        match kind:
+            case MessageKind.SESSION_CREATED:
+                language = self._typed("language", str, "must be text")
+                if type(language) is str and not 1 <= len(language) <= MAX_LANGUAGE_CODE_POINTS:
+                    words = f"must have 1 to {MAX_LANGUAGE_CODE_POINTS} characters"
+                    self._problems.append(f"language: {words}")
+                metadata = self._typed("metadata", dict, "must be an object", default={})
+                return SessionCreated(session_id, language, metadata, instant, defaulted)
+            case MessageKind.SESSION_COMPLETED:
+                count = self._typed("eventCount", int, "must be an integer", default=None)
+                if type(count) is int and count < 0:
+                    self._problems.append("eventCount: must not be negative")
+                return SessionCompleted(session_id, count, instant, defaulted)
+            case MessageKind.SESSION_FAILED:
+                reason = self._typed("reason", str, "must be text", default=None)
+                return SessionFailed(session_id, reason, instant, defaulted)
+            case MessageKind.EVENT_RECORDED:
+                if self._event is not None and self._fields.get("eventId") is None:
+                    self._fields["eventId"] = self._event.id
+                event_id = self._id("eventId")
+                event_type = self._typed("eventType", EventType, "must be text")
+                payload = self._typed("payload", dict, "must be an object")
+                return EventRecorded(session_id, event_id, event_type, payload, instant, defaulted)
+            case _:
+                assert_never(kind)
 
-    def _checked(
-        self, name: str, problem_of: Callable[[object], str | None], *, optional: bool = False
-    ) -> Any:  # noqa: ANN401 -- of the type that ``problem_of`` lets pass
-        value = self._fields.get(name)
-        present = optional or name in self._fields
-        problem = problem_of(value) if present else "missing"
+    def _id(self, name: str) -> str:
+        value: str = self._fields.get(name)  # type: ignore[assignment]  # or it is a problem
+        problem = identifier_problem(value) if name in self._fields else "missing"
         if problem is not None:
             self._problems.append(f"{name}: {problem}")
+        return value
+
+    def _typed(self, name: str, kind: type, words: str, default: Any = _REQUIRED) -> Any:  # noqa: ANN401 -- of that type, or a problem
+        """Return a field of exactly this type; null is absent where there is a default."""
+        value = self._fields.get(name)
+        if value is None and default is not _REQUIRED:
+            return default
+        if type(value) is not kind:
+            self._problems.append(f"{name}: {words if name in self._fields else 'missing'}")
         return value
 
     def _time(self, name: str) -> tuple[datetime, bool]:

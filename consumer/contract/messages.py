@@ -75,12 +75,11 @@ class EventRecorded:
 Message = SessionCreated | SessionCompleted | SessionFailed | EventRecorded
 
 
-# Each of these says what is wrong with a value that JSON can hold, None where nothing is.
-# Text that BSON cannot hold makes a message unstorable rather than invalid, but for ids.
-
-
 def identifier_problem(value: object) -> str | None:
-    """Look at an id, which is stored verbatim. Index keys can hold no NUL."""
+    """Say why a value is no id, None where it is one: stored verbatim, and in index keys.
+
+    Text that BSON cannot hold makes a message unstorable rather than invalid, but for ids.
+    """
     if not isinstance(value, str):
         return "must be text"
     if not 1 <= len(value) <= MAX_ID_CODE_POINTS:
@@ -92,36 +91,3 @@ def identifier_problem(value: object) -> str | None:
     except UnicodeEncodeError:
         return "must not contain an unpaired surrogate"
     return None
-
-
-def language_problem(value: object) -> str | None:
-    """Look at a language: short free text."""
-    if not isinstance(value, str):
-        return "must be text"
-    if not 1 <= len(value) <= MAX_LANGUAGE_CODE_POINTS:
-        return f"must have 1 to {MAX_LANGUAGE_CODE_POINTS} characters"
-    return None
-
-
-def object_problem(value: object) -> str | None:
-    """Look at a payload or metadata: neither its names nor its values are the contract's."""
-    return None if isinstance(value, dict) else "must be an object"
-
-
-def count_problem(value: object) -> str | None:
-    """Look at a number of events, which may be absent."""
-    if value is None:
-        return None
-    if type(value) is not int:
-        return "must be an integer"
-    return "must not be negative" if value < 0 else None
-
-
-def reason_problem(value: object) -> str | None:
-    """Look at the reason of a failure, which may be absent."""
-    return None if value is None or isinstance(value, str) else "must be text"
-
-
-def event_type_problem(value: object) -> str | None:
-    """Look at what has been recognised as an event's type, or could not be."""
-    return None if isinstance(value, EventType) else "must be text"

@@ -16,10 +16,15 @@ from bson.raw_bson import RawBSONDocument
 
 from consumer.mongo.collections import Collections
 from consumer.mongo.duplicates import Asked, LookUp, judged_session_fields
-from consumer.state.batch import APPLIED
 from consumer.state.bson_compare import raw_document
-from consumer.state.duplicates import came_from, classify_duplicate, origin_of
-from consumer.state.outcomes import Outcome, Result
+from consumer.state.outcomes import (
+    APPLIED,
+    Outcome,
+    Result,
+    came_from,
+    classify_duplicate,
+    origin_of,
+)
 from consumer.state.writes import EventWrite, Write, guard_of
 
 DIGEST_BYTES = 16

@@ -28,7 +28,7 @@ from consumer.mongo.bulk import MAX_IN_ONE_FIND, BatchSizer, BatchSizers, WriteK
 from consumer.mongo.collections import Collections
 from consumer.mongo.results import ResultRecorder
 from consumer.state.bson_compare import behind_id, behind_length, raw_document
-from consumer.state.duplicates import compared_fields
+from consumer.state.outcomes import compared_fields
 from consumer.state.writes import ActivityWrite, CreateWrite, EventWrite, SessionWrite, guard_of
 
 FINDS_AT_ONCE = 4

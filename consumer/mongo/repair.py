@@ -14,9 +14,7 @@ from consumer.mongo.clients import Client, collection_of, database_of
 from consumer.mongo.errors import driver_errors
 from consumer.ports import Store, WriteBatch
 from consumer.settings.model import MongoSettings
-from consumer.state.batch import APPLIED
-from consumer.state.duplicates import origin_field
-from consumer.state.outcomes import Outcome, Result
+from consumer.state.outcomes import APPLIED, Outcome, Result, origin_field
 from consumer.state.writes import CreateWrite, EndWrite, EventWrite, Write
 
 FOUND_ITS_OWN = frozenset({Outcome.CONFLICT, Outcome.REDELIVERED})

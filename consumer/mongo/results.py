@@ -11,8 +11,7 @@ from bson.raw_bson import RawBSONDocument
 from consumer.contract.rejection import Reason, Rejected
 from consumer.errors import ConsumerError, TransientError
 from consumer.mongo.bulk import PendingWrite, SendResult, WriteKey
-from consumer.state.batch import BatchResults
-from consumer.state.outcomes import Result
+from consumer.state.outcomes import BatchResults, Result
 from consumer.state.writes import (
     ENDED,
     PAST_INITIATED,

@@ -26,8 +26,8 @@ from consumer.contract.record import Headers, Record
 from consumer.contract.rejection import KeyPolicy, Reason, Rejected
 from consumer.contract.times import parse_time
 from consumer.state.bson_compare import RAW
-from consumer.state.duplicates import REDELIVERED, classify_duplicate
 from consumer.state.fast_path import plan_event_quickly
+from consumer.state.outcomes import REDELIVERED, classify_duplicate
 from consumer.state.retention import FOR_EVER, Retention
 from consumer.state.writes import Write, plan
 

@@ -8,8 +8,7 @@ from enum import StrEnum
 
 from consumer.contract.rejection import Reason, Rejected
 from consumer.state.bson_compare import Stored, differing_fields, same_but_for_id
-from consumer.state.duplicates import came_from, classify_duplicate
-from consumer.state.outcomes import Outcome
+from consumer.state.outcomes import Outcome, came_from, classify_duplicate
 from consumer.state.writes import (
     PAST_INITIATED,
     CreateWrite,

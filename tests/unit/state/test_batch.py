@@ -3,8 +3,7 @@ from __future__ import annotations
 import pytest
 
 from consumer.contract.rejection import Reason, Rejected
-from consumer.state.batch import BatchResults
-from consumer.state.outcomes import Outcome
+from consumer.state.outcomes import BatchResults, Outcome
 
 from .builders import completed, created, event, failed, write
 

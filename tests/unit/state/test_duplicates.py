@@ -14,8 +14,7 @@ from consumer.contract.messages import EventType
 from consumer.contract.record import Record
 from consumer.contract.rejection import KeyPolicy, Reason
 from consumer.state.bson_compare import raw_document
-from consumer.state.duplicates import classify_duplicate
-from consumer.state.outcomes import Outcome, Result
+from consumer.state.outcomes import Outcome, Result, classify_duplicate
 from consumer.state.writes import EventWrite, Write, plan
 
 from .builders import SESSIONS, at, completed, created, event, failed, record, write
