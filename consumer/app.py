@@ -45,6 +45,7 @@ from consumer.wiring import (
     dead_letter_builder,
     engine_config,
     preflight_kafka,
+    rest_garbage_collector,
     retry_until,
     startup_policy,
 )
@@ -189,6 +190,7 @@ async def _run(settings: Settings, writer: LogWriter, *, until_caught_up: bool) 
             observer=observer,
             config=engine_config(settings, resources.topics),
         )
+        rest_garbage_collector()
         reason = await _supervise(settings, resources, engine, engine.runner.run(stop, ends))
         observer.log_totals(final=True)
         get_logger().info("ended", end=reason.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -40,6 +41,9 @@ T = TypeVar("T")
 
 STARTUP_PAUSE = 2.0
 """Seconds between two attempts of a start at most: somebody waits for it."""
+
+GC_THRESHOLD = 50_000
+"""So many objects are made between two looks of the collector of garbage at the young ones."""
 
 
 def utc_now() -> datetime:
@@ -256,3 +260,13 @@ def build_engine(  # noqa: PLR0913 -- each part is named once, here
         source, runner.backlog, observer, config.retention_ms, lambda: now().timestamp()
     )
     return Engine(runner, watchdog, retention_watch)
+
+
+def rest_garbage_collector() -> None:
+    """Let the collector of garbage look seldom, and never at what is there by now.
+
+    That stays until the end, and a batch is thousands of objects without a circle among them.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD)

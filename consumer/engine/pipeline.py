@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from operator import attrgetter
 from typing import Protocol, TypeVar, assert_never
 
 from consumer.aio import Backoff
@@ -138,10 +139,10 @@ class Pipeline:
         clock = asyncio.get_running_loop().time
         report = BatchReport()
         begun = clock()
-        results, writes, marks = await self._plan(batch)
+        planned, marks = await self._plan(batch)
         report.seconds[Stage.DECODE] = clock() - begun
         begun = clock()
-        await self._apply(batch, results, writes)
+        results = await self._apply(batch, planned)
         report.seconds[Stage.APPLY] = clock() - begun
         if batch.ended.is_set():
             raise Abandoned
@@ -154,11 +155,8 @@ class Pipeline:
         report.seconds[Stage.DEAD_LETTERS] = clock() - begun
         return report
 
-    async def _plan(
-        self, batch: Batch
-    ) -> tuple[list[Result | None], list[tuple[int, Write]], dict[int, Mark]]:
-        results: list[Result | None] = []
-        writes: list[tuple[int, Write]] = []
+    async def _plan(self, batch: Batch) -> tuple[list[Write | Result], dict[int, Mark]]:
+        planned: list[Write | Result] = []
         marks: dict[int, Mark] = {}
         records_since, bytes_since = 0, 0
         for records in batch.records.values():
@@ -168,26 +166,23 @@ class Pipeline:
                     await asyncio.sleep(0)
                 records_since += 1
                 bytes_since += len(record.value or b"")
-                index = len(results)
-                planned, mark = self.planner(record)
+                what, mark = self.planner(record)
                 if mark:
-                    marks[index] = mark
-                if isinstance(planned, Result):
-                    results.append(planned)
-                else:
-                    results.append(None)
-                    writes.append((index, planned))
-        return results, writes, marks
+                    marks[len(planned)] = mark
+                planned.append(what)
+        return planned, marks
 
-    async def _apply(
-        self, batch: Batch, results: list[Result | None], writes: list[tuple[int, Write]]
-    ) -> None:
-        if not writes:
-            return
-        write_batch: WriteBatch = self.store.prepare([write for _, write in writes])
-        applied = await self._retry_until_done(batch, Stage.APPLY, write_batch.execute)
-        for (index, _), result in zip(writes, applied, strict=True):
-            results[index] = result
+    async def _apply(self, batch: Batch, planned: Sequence[Write | Result]) -> list[Result]:
+        """Return the result of each record, in their order."""
+        writes = [one for one in planned if not isinstance(one, Result)]
+        applied: Sequence[Result] = ()
+        if writes:
+            write_batch: WriteBatch = self.store.prepare(writes)
+            applied = await self._retry_until_done(batch, Stage.APPLY, write_batch.execute)
+        if len(applied) != len(writes):
+            raise AssertionError(f"{len(applied)} results for {len(writes)} writes")
+        ended = iter(applied)
+        return [one if isinstance(one, Result) else next(ended) for one in planned]
 
     async def _retry_until_done(
         self, batch: Batch, stage: Stage, step: Callable[[], Awaitable[T]]
@@ -216,14 +211,14 @@ class Pipeline:
     def _report_and_reject(
         self,
         batch: Batch,
-        results: Sequence[Result | None],
+        results: Sequence[Result],
         marks: Mapping[int, Mark],
         report: BatchReport,
     ) -> list[DeadLetter]:
         letters: list[DeadLetter] = []
         start = 0
         for partition, records in batch.records.items():
-            ended = [_known(result) for result in results[start : start + len(records)]]
+            ended = results[start : start + len(records)]
             flags = [result.rejected is not None for result in ended]
             share = self.breaker.tripped_by(partition, flags)
             if share is not None:
@@ -252,9 +247,9 @@ class Pipeline:
 
     def _report(self, records: Sequence[Record], ended: Sequence[Result]) -> PartitionReport:
         report = PartitionReport(records[0].offset, records[-1].offset + 1)
+        report.outcomes.update(map(attrgetter("outcome"), ended))
+        report.late = sum(map(attrgetter("late"), ended))
         for record, result in zip(records, ended, strict=True):
-            report.outcomes[result.outcome] += 1
-            report.late += result.late
             if result.rejected is not None:
                 report.reasons[result.rejected.reason] += 1
                 self.observer.rejected(record, result.rejected)
@@ -276,12 +271,6 @@ def chunks(letters: Sequence[DeadLetter]) -> Iterator[list[DeadLetter]]:
         size += bytes_of_it
     if chunk:
         yield chunk
-
-
-def _known(result: Result | None) -> Result:
-    if result is None:
-        raise AssertionError("a record has no outcome: the store answered for too few writes")
-    return result
 
 
 async def _wait(ended: asyncio.Event, delay: float) -> None:

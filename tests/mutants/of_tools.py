@@ -232,7 +232,7 @@ draft.unlink(missing_ok=True)""",
     Mutant(
         "an id of CloudEvents counts for more than the data's own eventId",
         "F89",
-        "_Fields._recorded",
+        "_Fields.message",
         'self._event is not None and self._fields.get("eventId") is None:',
         "self._event is not None:",
         (

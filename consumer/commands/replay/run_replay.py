@@ -34,6 +34,7 @@ from consumer.wiring import (
     build_planner,
     dead_letter_builder,
     engine_config,
+    rest_garbage_collector,
 )
 
 TOPICS_INTERVAL = 10.0
@@ -110,6 +111,7 @@ class _Replay:
                 self._done,
             ):
                 watches = {"topics": self._topics.watch(self._source)}
+                rest_garbage_collector()
                 end = await supervise(runner.run(stop, self._source.ends), watches)
             get_logger().info("replay_ended", end=end.value)
         made_again = await self._topics.unread(self._left)
