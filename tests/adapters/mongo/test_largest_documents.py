@@ -28,6 +28,16 @@ async def test_the_largest_event_is_stored_and_found_again(prepared: Server) -> 
     assert await outcomes(store, largest) == [Outcome.REDELIVERED]
 
 
+async def test_what_no_one_command_can_carry_is_sent_in_several(prepared: Server) -> None:
+    large = "x" * 6_000_000
+    batch: list[Write] = [write(event("s", f"e{n}", {"t": large}), n) for n in range(3)]
+    batch += [write(created(f"s{n}", metadata={"t": large}), 4 + n) for n in range(3)]
+    store = MongoStore(prepared.collections())
+    assert await outcomes(store, *batch) == [Outcome.APPLIED] * 6
+    store.forget()
+    assert await outcomes(store, *batch) == [Outcome.REDELIVERED] * 6
+
+
 @pytest.mark.parametrize("end_first", [True, False])
 async def test_the_largest_creation_and_end_are_stored_in_either_order(
     prepared: Server, end_first: bool

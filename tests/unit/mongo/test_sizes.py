@@ -10,6 +10,7 @@ import pytest
 from consumer.contract.json_text import MAX_DOCUMENT_BYTES
 from consumer.contract.messages import Message
 from consumer.contract.rejection import Rejected
+from consumer.mongo.store import MongoStore
 from consumer.state.bson_compare import SERVER_ID_BYTES
 from consumer.state.writes import (
     MAX_CREATE_BYTES,
@@ -21,6 +22,7 @@ from consumer.state.writes import (
     plan,
     update_of,
 )
+from tests.fakes.collections import Command, MemoryCollections
 from tests.unit.state.builders import created, event, failed, record, write
 
 LONGEST_ID = "\U0001f600" * 256
@@ -63,3 +65,12 @@ def test_a_creation_and_an_end_as_large_as_may_be_fit_one_document() -> None:
         {"_id": bson.ObjectId(), "sessionId": LONGEST_ID, "expireAt": 1, "status": "initiated"}
     )
     assert MAX_CREATE_BYTES + MAX_END_BYTES + len(frame) <= MAX_DOCUMENT_BYTES
+
+
+async def test_the_documents_of_one_command_weigh_no_more_than_it_can_carry() -> None:
+    collections = MemoryCollections()
+    batch = [write(event("s", f"e{n}", {"t": "x" * 5_000_000}), n) for n in range(7)]
+    batch += [write(created(f"s{n}", metadata={"t": "x" * 9_000_000}), 7 + n) for n in range(2)]
+    await MongoStore(collections).prepare(batch).execute()
+    assert collections.sizes(Command.INSERT_EVENTS) == [3, 3, 1]
+    assert collections.sizes(Command.UPDATE_SESSIONS) == [1, 2]
