@@ -79,36 +79,42 @@ class LookUp:
         After a find that had no answer no further one is started: then some have not been
         told, and some may have been told of a part of what is there.
         """
-        events: dict[str, Places] = {}
-        sessions: Places = {}
+        groups: dict[tuple[str | None, bool], Places] = {}
         for one in asked:
             write = one.write
+            group: tuple[str | None, bool]
             if isinstance(write, EventWrite):
-                of_session = events.setdefault(write.session_id, {})
-                of_session.setdefault(write.event_id, []).append(one)
+                group, name = (write.session_id, False), write.event_id
             else:
-                sessions.setdefault(write.session_id, []).append(one)
-        finds = [
-            *self._event_finds(events),
-            *self._session_finds({k: v for k, v in sessions.items() if not _created(v)}),
-            # Only these read metadata, which may be as large as a document.
-            *self._session_finds({k: v for k, v in sessions.items() if _created(v)}),
-        ]
-        return await _run_bounded([find.run for find in finds])
+                # Only creations are judged by metadata, which may be as large as a document.
+                group, name = (None, isinstance(write, CreateWrite)), write.session_id
+            groups.setdefault(group, {}).setdefault(name, []).append(one)
+        return await _run_bounded(
+            [
+                find.run
+                for (session_id, _), places in groups.items()
+                for find in self._finds(session_id, places)
+            ]
+        )
 
-    def _event_finds(self, by_session: Mapping[str, Places]) -> Iterator[_Find]:
-        sizer = self._sizers.events
-        for session_id, places in by_session.items():
-            for part in _parts(places, sizer):
-                documents = self.collections.find_events([session_id], list(part))
-                yield _Find(sizer, "eventId", part, documents)
+    def _finds(self, session_id: str | None, places: Places) -> Iterator[_Find]:
+        """Yield finds for events of a session, or for sessions where none is named."""
+        sizer = self._sizers.sessions if session_id is None else self._sizers.events
 
-    def _session_finds(self, places: Places) -> Iterator[_Find]:
-        sizer = self._sizers.sessions
-        for part in _parts(places, sizer):
-            fields = {field for asked in part.values() for one in asked for field in _fields(one)}
-            documents = self.collections.find_sessions(list(part), sorted(fields))
-            yield _Find(sizer, "sessionId", part, documents)
+        def weight(name: str) -> int:
+            return max(_weight(one.write) for one in places[name])
+
+        for names in sizer.chunks(list(places), weight, EXPECTED_BYTES):
+            part = {name: places[name] for name in names}
+            if session_id is None:
+                fields = {
+                    field for asked in part.values() for one in asked for field in _fields(one)
+                }
+                replies = self.collections.find_sessions(names, sorted(fields))
+                yield _Find(sizer, "sessionId", part, replies)
+            else:
+                replies = self.collections.find_events([session_id], names)
+                yield _Find(sizer, "eventId", part, replies)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,20 +154,6 @@ def _fields(asked: Asked) -> Iterable[str]:
     write = asked.write
     judged = () if isinstance(write, EventWrite) else judged_session_fields(write)
     return (*judged, *asked.fields)
-
-
-def _created(asked: Sequence[Asked]) -> bool:
-    return any(isinstance(one.write, CreateWrite) for one in asked)
-
-
-def _parts(places: Places, sizer: BatchSizer) -> Iterator[Places]:
-    """Cut into finds, by the ids and by what is expected to be found."""
-
-    def weight(name: str) -> int:
-        return max((_weight(one.write) for one in places[name]), default=0)
-
-    for names in sizer.chunks(list(places), weight, EXPECTED_BYTES):
-        yield {name: places[name] for name in names}
 
 
 def _weight(write: EventWrite | SessionWrite) -> int:

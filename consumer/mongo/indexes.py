@@ -110,8 +110,8 @@ def check_index(
         result = CheckResult.warning if made_by_a_run else CheckResult.failed
         return result(
             name,
-            "is still being built, and until then forbids nothing; the build is given up where "
-            "documents are doubles",
+            "is still being built, and until then forbids nothing; the build fails where "
+            "documents have the same key",
             "wait until it is built; db.currentOp() shows it",
         )
     if not flaws and made_by_a_run:
@@ -143,7 +143,7 @@ def check_others(
         if other.get("unique") and not unique_fields <= set(other["key"]):
             results.append(
                 CheckResult.failed(
-                    name, "is unique too and rejects documents that are no doubles", "drop it"
+                    name, "is unique too and rejects documents that are not duplicates", "drop it"
                 )
             )
         if "expireAfterSeconds" in other:

@@ -130,7 +130,7 @@ async def create_indexes(client: Client, settings: MongoSettings) -> None:
 
     Also those that are listed: the server waits for one that is still being built, and a router
     asks every shard, while it lists the indexes of one shard only.
-    Raises ``PreconditionError`` where documents that are already there are doubles.
+    Raises ``PreconditionError`` where documents that are already there have the same key.
     """
     database = database_of(client, settings)
     for index in required_indexes(settings):
@@ -150,11 +150,11 @@ async def _create(database: Database, index: Index, seconds: float) -> None:
     try:
         # The build looks at every document: no command's usual deadline fits it.
         with pymongo.timeout(seconds):
-            await _command(database, command)
+            await database.command(command)
     except OperationFailure as error:
         code = error.code or 0
         if classify(code) is CodeClass.DUPLICATE:
-            # From None: the server's text quotes the ids of the doubles.
+            # From None: the server's text quotes their ids.
             raise PreconditionError(_cannot_be_built(index, error.details or {})) from None
         if code not in _LEFT_TO_THE_CHECK:
             raise
@@ -186,8 +186,8 @@ async def inspect_database(
     made_by_a_run = before_a_run and settings.create_indexes
     with driver_errors():
         return [
-            check_version(await _command(database, {"buildInfo": 1})),
-            check_deployment(await _command(database, {"hello": 1})),
+            check_version(await database.command({"buildInfo": 1})),
+            check_deployment(await database.command({"hello": 1})),
             *await _collections(
                 database, settings, required_indexes(settings), made_by_a_run=made_by_a_run
             ),
@@ -195,7 +195,7 @@ async def inspect_database(
 
 
 async def verify_unique_indexes(client: Client, settings: MongoSettings) -> None:
-    """Look again at what a running service relies on: the unique indexes, and no stranger's.
+    """Look again at what a running service relies on: the unique indexes, and no foreign ones.
 
     Raises ``PreconditionError`` where they are not as needed any more, ``TransientError`` where
     the database could not be asked.
@@ -249,10 +249,5 @@ async def _indexes_of(database: Database, name: str) -> Sequence[Mapping[str, An
 
 
 async def _first_batch(database: Database, command: dict[str, Any]) -> Sequence[Mapping[str, Any]]:
-    batch: Sequence[Mapping[str, Any]] = (await _command(database, command))["cursor"]["firstBatch"]
+    batch: Sequence[Mapping[str, Any]] = (await database.command(command))["cursor"]["firstBatch"]
     return batch
-
-
-async def _command(database: Database, command: dict[str, Any]) -> Mapping[str, Any]:
-    reply: Mapping[str, Any] = await database.command(command)
-    return reply
