@@ -88,7 +88,7 @@ class MongoCollections:
         concern = answer.get("writeConcernError")
         if concern is not None:
             return BulkReply(failures, int(concern.get("code", 0)))
-        _check_accounted(int(answer["n"]), len(statements), len(failures))
+        _check_accounted(int(answer.get("n", 0)), len(statements), len(failures))
         return BulkReply(failures)
 
 

@@ -36,7 +36,7 @@ class Scripted:
         self.commands.append(command)
         if isinstance(self._answer, Exception):
             raise self._answer
-        return {"n": 0, "ok": 1, **self._answer}
+        return {"ok": 1, **self._answer}
 
 
 async def answer_to(statements: int, answer: Mapping[str, Any] | Exception) -> BulkReply:
