@@ -100,7 +100,7 @@ def _ignore(_: int) -> None:
     return None
 
 
-def show(title: str, results: Mapping[str, object], *, as_json: bool) -> None:
+def print_results(title: str, results: Mapping[str, object], *, as_json: bool) -> None:
     """Write results: one JSON object, or a table on a terminal, or a plain line each.
 
     Where nobody reads them any more that is no matter: the exit code says how it went.

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from consumer.errors import ConsumerError, ExitCode, SettingsError
 from consumer.signals import run_interruptible
-from consumer.terminal import complain, progress, show, written
+from consumer.terminal import complain, print_results, progress, written
 from producer_tools.chitchat import chitchat_messages
 from producer_tools.conversations import Message
 from producer_tools.generate import GenerationPlan, generate_messages
@@ -28,7 +28,7 @@ from producer_tools.outgoing_message import (
     UnsendableLine,
     encode_message,
 )
-from producer_tools.publisher import LineSink, Publisher, deliver
+from producer_tools.publisher import LineWriter, Publisher, deliver
 
 
 def _warn(text: str) -> None:
@@ -130,50 +130,43 @@ def run_generate(
     """
     state = EndState()
     messages = generate_messages(plan, state)
-    with _expected(expect) as expected:
+    with _expected(expect, state):
         if to is None:
             run_interruptible(_write_lines(messages, rate))
         else:
             run_interruptible(
                 _deliver("generating", messages, to, state=state, rate=rate, as_json=as_json)
             )
-        expected.append(json.dumps(state.summary()))
     return ExitCode.DONE
 
 
 @contextmanager
-def _expected(expect: Path | None) -> Iterator[list[str]]:
-    """Write the lines that the body appends, as a whole at its end, or nothing where it raises.
+def _expected(expect: Path | None, state: EndState) -> Iterator[None]:
+    """Write the end state after the body, as a whole, or nothing where that raises.
 
     That the file can be written is found out before the body has sent anything.
     """
-    lines: list[str] = []
     if expect is None:
-        yield lines
-        for line in lines:
-            complain(line)
+        yield
+        complain(json.dumps(state.summary()))
         return
     target = expect.resolve()  # what a link leads to is replaced, not the link
     if target.exists() and not target.is_file():
-        yield lines  # a pipe or a device has no old content to keep
+        yield  # a pipe or a device has no old content to keep
         with _writing(expect):
-            target.write_text(_text(lines), encoding="utf-8")
+            target.write_text(json.dumps(state.summary()) + "\n", encoding="utf-8")
         return
     draft = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         with _writing(expect), draft.open("x"):
             if target.exists():
                 shutil.copymode(target, draft)
-        yield lines
+        yield
         with _writing(expect):
-            draft.write_text(_text(lines), encoding="utf-8")
+            draft.write_text(json.dumps(state.summary()) + "\n", encoding="utf-8")
             draft.replace(target)
     finally:
         draft.unlink(missing_ok=True)
-
-
-def _text(lines: Iterable[str]) -> str:
-    return "".join(f"{line}\n" for line in lines)
 
 
 @contextmanager
@@ -206,13 +199,13 @@ def _encoded(messages: Iterable[Message], state: EndState) -> Iterator[Outgoing]
 
 async def _write_lines(messages: Iterable[Outgoing], rate: float | None) -> None:
     """Write to standard output. Raises ``OutputError`` and ``OutputClosedError``."""
-    sink = LineSink(sys.stdout.buffer, flush_each=rate is not None)
+    writer = LineWriter(sys.stdout.buffer, flush_each=rate is not None)
     try:
         with written():
-            await deliver(messages, sink, rate=rate)
+            await deliver(messages, writer.send, rate=rate)
             sys.stdout.buffer.flush()
     except asyncio.CancelledError:
-        _warn(f"interrupted; {sink.written:,} lines were written")
+        _warn(f"interrupted; {writer.written:,} lines were written")
         raise
 
 
@@ -228,7 +221,7 @@ async def _deliver(
     publisher, began = Publisher(to, _warn), time.monotonic()
     with _says_how_far(publisher), progress(what) as advance:
         async with publisher:
-            await deliver(messages, publisher, rate=rate, advance=advance)
+            await deliver(messages, publisher.send, rate=rate, advance=advance)
     _show({"published": publisher.acknowledged, **state.summary()}, began, as_json=as_json)
 
 
@@ -238,4 +231,4 @@ def _show(result: Mapping[str, object], began: float, *, as_json: bool) -> None:
     published = result["published"]
     rate = round(published / seconds) if isinstance(published, int) else 0
     timing = {"seconds": round(seconds, 2), "messages_per_second": rate}
-    show("Published", {**result, **timing}, as_json=as_json)
+    print_results("Published", {**result, **timing}, as_json=as_json)

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Any, BinaryIO, Final, Protocol, Self
+from typing import Any, BinaryIO, Final, Self
 
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 
@@ -140,15 +140,7 @@ def _undelivered(error: BaseException) -> BrokersError:
     )
 
 
-class Sink(Protocol):
-    """Takes messages one by one, in order."""
-
-    async def send(self, outgoing: Outgoing) -> None:
-        """Take one message, waiting while there is no room for it."""
-        ...
-
-
-class LineSink:
+class LineWriter:
     """Writes one value a line."""
 
     def __init__(self, stream: BinaryIO, *, flush_each: bool) -> None:
@@ -167,7 +159,7 @@ class LineSink:
 
 async def deliver(
     messages: Iterable[Outgoing],
-    sink: Sink,
+    send: Callable[[Outgoing], Awaitable[None]],
     *,
     rate: float | None = None,
     advance: Advance = lambda _: None,
@@ -188,6 +180,6 @@ async def deliver(
         if delay > 0:
             await sleep(delay)
         limiter.take(1, clock())
-        await sink.send(outgoing)
+        await send(outgoing)
         untold += 1
     advance(untold)

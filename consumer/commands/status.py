@@ -19,7 +19,7 @@ from rich.text import Text
 from consumer.commands.common.output import add_name_column, console
 from consumer.contract.record import TopicPartition
 from consumer.errors import ExitCode, PreconditionError, TransientError
-from consumer.kafka.admin import Admin, Member, describe_group, open_admin
+from consumer.kafka.admin import Admin, GroupMember, describe_group, open_admin
 from consumer.kafka.committed import Committed, CommittedHold
 from consumer.kafka.range_reader import RangeReader, open_range_reader
 from consumer.kafka.ranges import OffsetRange
@@ -205,7 +205,7 @@ async def _oldest_unread(
 
 def _partition(
     partition: TopicPartition,
-    member: Member | None,
+    member: GroupMember | None,
     kept: Committed | None,
     log: tuple[int, int],
     stamp_ms: int | None,

@@ -286,7 +286,7 @@ def create_command(
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class GroupMember:
     """One instance in the group. ``id``: given by the coordinator, another at each start."""
 
     id: str
@@ -296,7 +296,7 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class GroupDescription:
     """A group as its coordinator describes it. ``committed``: only what has been committed.
 
     ``assignor``: how its members share partitions, by name; empty while there are none.
@@ -304,7 +304,7 @@ class Group:
 
     state: str
     assignor: str
-    members: Sequence[Member]
+    members: Sequence[GroupMember]
     committed: Mapping[TopicPartition, Committed]
 
     @property
@@ -339,7 +339,7 @@ async def coordinator_of(admin: Admin, group_id: str) -> int:
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-async def describe_group(admin: Admin, group_id: str) -> Group:
+async def describe_group(admin: Admin, group_id: str) -> GroupDescription:
     """Describe a group; one that never existed has no members.
 
     Raises ``TransientError``, and ``PreconditionError`` where the grant is missing.
@@ -359,7 +359,7 @@ async def describe_group(admin: Admin, group_id: str) -> Group:
         for p, entry in committed.items()
         if entry.offset >= 0
     }
-    return Group(described[2], described[4], members, kept)
+    return GroupDescription(described[2], described[4], members, kept)
 
 
 def _undescribed(error: type[KafkaError], group_id: str) -> ConsumerError:
@@ -376,7 +376,7 @@ def _member(
     host: str,
     _metadata: bytes,
     assignment: bytes,
-) -> Member:
+) -> GroupMember:
     partitions = ConsumerProtocol.ASSIGNMENT.decode(assignment).partitions() if assignment else ()
     owned = tuple(sorted(TopicPartition(*found) for found in partitions))
-    return Member(member_id, client_id, host, owned)
+    return GroupMember(member_id, client_id, host, owned)

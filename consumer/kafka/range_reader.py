@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError
 
 from consumer.aio import stop_quietly
 from consumer.contract.record import Record, TopicPartition
-from consumer.errors import PreconditionError, TransientError
+from consumer.errors import PreconditionError, TransientError, UndecodableError
 from consumer.kafka.admin import CLOSE_TIMEOUT, open_admin
 from consumer.kafka.client import AiokafkaClient, PartitionsError
 from consumer.kafka.connection import connection_options, transient_errors, unreachable
@@ -26,12 +26,12 @@ from consumer.kafka.fetch_results import bound_buffers, use_bounded_results
 from consumer.kafka.producer import partition_for
 from consumer.kafka.ranges import (
     BEGAN_ANEW,
+    DECODING_ATTEMPTS,
     DELETED,
     END_PATIENCE,
     ENDS_BEFORE,
     EVERYTHING,
     Bounds,
-    FailingPartitions,
     LogExtent,
     OffsetRange,
     UnreadRange,
@@ -252,6 +252,15 @@ class RangeReader(AiokafkaClient):
                 raise TransientError("no_records", f"nothing was fetched for {patience:g} s")
 
 
+@dataclass(slots=True)
+class _Failing:
+    """A partition whose last attempts to read it have failed: since when, how often, till when."""
+
+    since: float
+    attempts: int = 0
+    again_at: float = 0.0
+
+
 class RangesInReading:
     """Where reading stands in each range. ``left``: how far, for each that is not at its end."""
 
@@ -259,8 +268,8 @@ class RangesInReading:
         """Assign the client every range that is not empty."""
         parts = [part for part in ranges if part.offsets]
         self._reader = reader
-        self._failing = FailingPartitions(patience)
-        self._again_at: dict[TopicPartition, float] = {}
+        self._patience = patience
+        self._failing: dict[TopicPartition, _Failing] = {}
         self._ends = {part.partition: part.end for part in parts}
         self.left = {part.partition: part.first for part in parts}
         if parts:
@@ -268,7 +277,8 @@ class RangesInReading:
 
     def ready(self, now: float) -> list[TopicPartition]:
         """Return the partitions to fetch: those that failed a moment ago are left alone."""
-        return [partition for partition in self.left if self._again_at.get(partition, 0.0) <= now]
+        waiting = {p for p, failing in self._failing.items() if failing.again_at > now}
+        return [partition for partition in self.left if partition not in waiting]
 
     def within(self, partition: TopicPartition, records: Sequence[Record]) -> Sequence[Record]:
         """Return what of the records lies in the range."""
@@ -292,7 +302,7 @@ class RangesInReading:
             if partition in passed.began_anew:
                 self.advance(partition, self._ends[partition])
             elif reached > self.left[partition]:
-                self._failing.succeeded(partition)
+                self._failing.pop(partition, None)
                 self.advance(partition, reached)
             elif (end := self._reader.highwater(partition)) is not None and end <= self.left[
                 partition
@@ -311,20 +321,29 @@ class RangesInReading:
         now: float,
         patience: float | None = None,
     ) -> list[UnreadRange]:
-        """Leave partitions alone for a moment; return what of them is given up."""
+        """Leave partitions alone for a moment; return what of them is given up.
+
+        That is a batch which cannot be decoded, and all of a partition that cannot be read for
+        ``patience`` seconds.
+        """
         unread: list[UnreadRange] = []
         for partition, error in failed.items():
-            left = OffsetRange(partition, self.left[partition], self._ends[partition])
-            given_up = self._failing.failed(left, error, now, patience)
-            if given_up is None:
-                doubled = FIRST_PAUSE * 2 ** (self._failing.attempts(partition) - 1)
-                self._again_at[partition] = now + min(doubled, LONGEST_PAUSE)
+            failing = self._failing.setdefault(partition, _Failing(now))
+            failing.attempts += 1
+            failing.again_at = now + min(FIRST_PAUSE * 2 ** (failing.attempts - 1), LONGEST_PAUSE)
+            first, end = self.left[partition], self._ends[partition]
+            if isinstance(error, UndecodableError):
+                if failing.attempts < DECODING_ATTEMPTS:
+                    continue
+                first = max(first, error.first)
+                end = end if error.end is None else min(end, error.end)
+            elif now - failing.since < (self._patience if patience is None else patience):
                 continue
-            unread.append(given_up)
-            self._again_at.pop(partition, None)
-            self.advance(partition, given_up.end)
+            del self._failing[partition]
+            unread.append(UnreadRange(partition, first, end, error.cause))
+            self.advance(partition, end)
             if partition in self.left:
-                self._reader.seek(partition, given_up.end)
+                self._reader.seek(partition, end)
         return unread
 
     def advance(self, partition: TopicPartition, offset: int) -> None:

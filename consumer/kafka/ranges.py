@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from consumer.contract.record import Record, TopicPartition
-from consumer.errors import TransientError, UndecodableError
 
 DECODING_ATTEMPTS = 3
 """So often a batch that cannot be decoded is fetched: it may have been spoilt on its way."""
@@ -60,47 +59,6 @@ class UnreadRange:
         """Say it as a report does."""
         topic, number = self.partition
         return f"{topic}-{number}: offsets {self.first} to {self.end - 1} not read ({self.cause})"
-
-
-class FailingPartitions:
-    """Decides how long a partition that cannot be read is tried again. Pure."""
-
-    def __init__(self, patience: float = PATIENCE) -> None:
-        """``patience`` in seconds, for what may pass by itself."""
-        self._patience = patience
-        self._since: dict[TopicPartition, float] = {}
-        self._attempts: dict[TopicPartition, int] = {}
-
-    def __contains__(self, partition: TopicPartition) -> bool:
-        """Whether the last attempt to read it has failed."""
-        return partition in self._attempts
-
-    def failed(
-        self, left: OffsetRange, error: TransientError, now: float, patience: float | None = None
-    ) -> UnreadRange | None:
-        """Note a failure; return what is given up of the offsets that are left, None: nothing."""
-        partition = left.partition
-        self._since.setdefault(partition, now)
-        self._attempts[partition] = self._attempts.get(partition, 0) + 1
-        first, end = left.first, left.end
-        if isinstance(error, UndecodableError):
-            if self._attempts[partition] < DECODING_ATTEMPTS:
-                return None
-            first = max(first, error.first)
-            end = end if error.end is None else min(end, error.end)
-        elif now - self._since[partition] < (self._patience if patience is None else patience):
-            return None
-        self.succeeded(partition)
-        return UnreadRange(partition, first, end, error.cause)
-
-    def attempts(self, partition: TopicPartition) -> int:
-        """Return how often it has failed in a row."""
-        return self._attempts.get(partition, 0)
-
-    def succeeded(self, partition: TopicPartition) -> None:
-        """Forget its failures: it can be read, or is not read any more."""
-        self._since.pop(partition, None)
-        self._attempts.pop(partition, None)
 
 
 @dataclass(frozen=True, slots=True)

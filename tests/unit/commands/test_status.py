@@ -13,7 +13,7 @@ import pytest
 from consumer.commands import status
 from consumer.contract.record import Record, TopicPartition
 from consumer.errors import ExitCode
-from consumer.kafka.admin import Group, TopicDescription
+from consumer.kafka.admin import GroupDescription, TopicDescription
 from consumer.kafka.committed import Committed, CommittedHold, OffsetMetadata
 from consumer.kafka.ranges import UnreadRange
 from consumer.settings import load_settings
@@ -55,9 +55,9 @@ async def opened(_: object) -> AsyncIterator[Brokers]:
 
 
 def let_group_have(monkeypatch: pytest.MonkeyPatch, committed: Mapping[int, Committed]) -> None:
-    async def describe_group(*_: object) -> Group:
+    async def describe_group(*_: object) -> GroupDescription:
         kept = {TopicPartition(TOPIC, number): one for number, one in committed.items()}
-        return Group("Stable", "range", [], kept)
+        return GroupDescription("Stable", "range", [], kept)
 
     monkeypatch.setattr(status, "open_admin", opened)
     monkeypatch.setattr(status, "open_range_reader", opened)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -17,7 +17,7 @@ from consumer.kafka.connection import BrokersError
 from consumer.settings import KafkaSettings
 from consumer.terminal import Advance
 from producer_tools.outgoing_message import Outgoing, PublishTarget, Stream, Topics
-from producer_tools.publisher import LineSink, Publisher, Sink, default_partitioner, deliver
+from producer_tools.publisher import LineWriter, Publisher, default_partitioner, deliver
 
 MESSAGE = Outgoing(Stream.EVENTS, b"key", b"value")
 
@@ -125,14 +125,14 @@ def clock() -> Clock:
 
 async def delivered(
     count: int,
-    sink: Sink,
+    send: Callable[[Outgoing], Awaitable[None]],
     rate: float | None,
     clock: Clock,
     advance: Advance = lambda _: None,
 ) -> None:
     await deliver(
         messages(count),
-        sink,
+        send,
         rate=rate,
         advance=advance,
         clock=clock.monotonic,
@@ -142,13 +142,13 @@ async def delivered(
 
 async def test_lines_are_written_in_order() -> None:
     stream = io.BytesIO()
-    await deliver(messages(3), LineSink(stream, flush_each=False))
+    await deliver(messages(3), LineWriter(stream, flush_each=False).send)
     assert stream.getvalue() == b"0\n1\n2\n"
 
 
 async def test_a_rate_spreads_the_messages_evenly(clock: Clock) -> None:
     stream = io.BytesIO()
-    await delivered(11, LineSink(stream, flush_each=True), 10, clock)
+    await delivered(11, LineWriter(stream, flush_each=True).send, 10, clock)
     assert clock.slept == pytest.approx([0.1] * 10)
 
 
@@ -164,26 +164,26 @@ async def test_after_a_stall_of_the_brokers_the_messages_come_no_faster_than_the
             if len(times) == 100:
                 clock.now += 5.0
 
-    await delivered(300, Stalling(), 100, clock)
+    await delivered(300, Stalling().send, 100, clock)
     stalled_until = times[100]
     assert stalled_until - times[99] == pytest.approx(5.0)
     assert sum(1 for time in times[100:] if time < stalled_until + 1) <= 111
 
 
 async def test_a_high_rate_is_kept_on_average_without_tiny_sleeps(clock: Clock) -> None:
-    await delivered(10_001, LineSink(io.BytesIO(), flush_each=False), 10_000, clock)
+    await delivered(10_001, LineWriter(io.BytesIO(), flush_each=False).send, 10_000, clock)
     assert clock.now - 100.0 == pytest.approx(1.0, abs=0.006)
     assert len(clock.slept) < 250
 
 
 async def test_without_a_rate_nothing_sleeps(clock: Clock) -> None:
-    await deliver(messages(2000), LineSink(io.BytesIO(), flush_each=False))
+    await deliver(messages(2000), LineWriter(io.BytesIO(), flush_each=False).send)
     assert clock.slept == []
 
 
 @pytest.mark.parametrize("rate", [None, 10.0])
 async def test_progress_adds_up_to_everything(rate: float | None, clock: Clock) -> None:
     told: list[int] = []
-    sink = LineSink(io.BytesIO(), flush_each=False)
-    await delivered(1234, sink, rate, clock, told.append)
+    sink = LineWriter(io.BytesIO(), flush_each=False)
+    await delivered(1234, sink.send, rate, clock, told.append)
     assert sum(told) == 1234
