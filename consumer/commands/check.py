@@ -26,14 +26,14 @@ STYLES = {CheckStatus.OK: "green", CheckStatus.WARNING: "yellow", CheckStatus.FA
 
 async def check_everything(settings: Settings, *, as_json: bool) -> ExitCode:
     """Print a line for each precondition; ``FOUND`` as exit code where one fails."""
-    results = [_codecs(), *_exposed()]
+    results = [_check_codecs(), *_check_secret_files()]
     kafka, mongo = await asyncio.gather(
-        _answers("Kafka", _kafka(settings), settings),
-        _answers("MongoDB", _mongo(settings), settings),
+        _within_time("Kafka", _check_kafka(settings), settings),
+        _within_time("MongoDB", _check_mongo(settings), settings),
     )
     results += [*kafka, *mongo]
     if not any(result.status is CheckStatus.FAILED for result in (*kafka, *mongo)):
-        results += await _belonging(settings)
+        results += await _check_target(settings)
     if as_json:
         console().out(json.dumps([asdict(result) for result in results]))
     else:
@@ -42,7 +42,7 @@ async def check_everything(settings: Settings, *, as_json: bool) -> ExitCode:
     return ExitCode.FOUND if failed else ExitCode.DONE
 
 
-def _exposed() -> list[CheckResult]:
+def _check_secret_files() -> list[CheckResult]:
     return [
         CheckResult.warning(
             variable,
@@ -53,7 +53,7 @@ def _exposed() -> list[CheckResult]:
     ]
 
 
-def _codecs() -> CheckResult:
+def _check_codecs() -> CheckResult:
     try:
         check_codecs()
     except PreconditionError as error:
@@ -61,18 +61,18 @@ def _codecs() -> CheckResult:
     return CheckResult.ok("codecs", "gzip, snappy, lz4 and zstd can be read")
 
 
-async def _kafka(settings: Settings) -> Sequence[CheckResult]:
+async def _check_kafka(settings: Settings) -> Sequence[CheckResult]:
     _, results = await preflight_kafka(settings)
     return [CheckResult.ok("Kafka", f"reached by {settings.kafka.bootstrap_servers[0]}"), *results]
 
 
-async def _mongo(settings: Settings) -> Sequence[CheckResult]:
+async def _check_mongo(settings: Settings) -> Sequence[CheckResult]:
     async with open_store(settings.mongo) as store:
         await store.answer()
         return await store.inspect()
 
 
-async def _belonging(settings: Settings) -> Sequence[CheckResult]:
+async def _check_target(settings: Settings) -> Sequence[CheckResult]:
     """Compare where the group's records went with where they would go."""
     name = "stored records"
     try:
@@ -94,14 +94,14 @@ async def _belonging(settings: Settings) -> Sequence[CheckResult]:
     return [CheckResult.ok(name, f"go to {accepted.target}")]
 
 
-async def _answers(
-    server: str, look: Awaitable[Sequence[CheckResult]], settings: Settings
+async def _within_time(
+    server: str, checks: Awaitable[Sequence[CheckResult]], settings: Settings
 ) -> Sequence[CheckResult]:
     """Return what was found, or one result that says why nothing could be asked."""
     limit = settings.kafka.request_timeout + settings.mongo.timeout
     try:
         async with asyncio.timeout(limit):
-            return await look
+            return await checks
     except TimeoutError:
         said = f"no answer within {limit:g} s"
     except PreconditionError as error:

@@ -47,7 +47,7 @@ class Explanation:
     session_id: str
     looked_at: Sequence[TopicPartition]
     records: Sequence[JudgedRecord]
-    letters: Sequence[tuple[Record, DeadLetterInfo]]
+    dead_letters: Sequence[tuple[Record, DeadLetterInfo]]
     session: Mapping[str, Any] | None
     events: int
     not_read: Sequence[str] = ()
@@ -81,7 +81,7 @@ async def explain_session(
                     await _print(out, found, events)
         except TransientError as error:
             raise PreconditionError(f"a server does not answer ({error})") from error
-    known = found.records or found.letters or found.events or found.session is not None
+    known = found.records or found.dead_letters or found.events or found.session is not None
     return ExitCode.DONE if known and not found.not_read else ExitCode.FOUND
 
 
@@ -101,7 +101,7 @@ async def find_session(log: LogJudge, selection: RecordSelection) -> Explanation
         # Nothing where its key leads is no sign that there is nothing.
         await log.judge("explaining", left_out, wanted, lambda _, judged: records.extend(judged))
         looked_at, left_out = [*looked_at, *left_out], ()
-    letters = await _find_letters(log, wanted, records)
+    dead_letters = await _find_dead_letters(log, wanted, records)
     sessions, policy = log.sessions, log.policy
     return Explanation(
         session_id,
@@ -112,7 +112,7 @@ async def find_session(log: LogJudge, selection: RecordSelection) -> Explanation
             else replace(each, judgement=judge_unread(each.write, each.judgement))
             for each in records
         ],
-        letters,
+        dead_letters,
         await retry_until("MongoDB", lambda: sessions.session(session_id), policy),
         await retry_until("MongoDB", lambda: sessions.count_events(session_id), policy),
         list(dict.fromkeys(map(str, log.reader.spoilt))),
@@ -120,7 +120,7 @@ async def find_session(log: LogJudge, selection: RecordSelection) -> Explanation
     )
 
 
-async def _find_letters(
+async def _find_dead_letters(
     log: LogJudge, wanted: MessageFilter, records: Sequence[JudgedRecord]
 ) -> list[tuple[Record, DeadLetterInfo]]:
     """Return the session's dead letters: those of its records, and those that are about it.
@@ -162,7 +162,9 @@ def _stamp(record: Record) -> str:
     return format_time(stamped) if stamped else str(record.timestamp_ms)
 
 
-def _sent_back(found: Explanation, letter: Record, info: DeadLetterInfo) -> JudgedRecord | None:
+def _sent_back(
+    found: Explanation, dead_letter: Record, info: DeadLetterInfo
+) -> JudgedRecord | None:
     """Return the record as which a letter was sent back, None where none of the session is it.
 
     It goes to the topic it came from, counts the letter's attempts on and keeps its timestamp.
@@ -177,8 +179,8 @@ def _sent_back(found: Explanation, letter: Record, info: DeadLetterInfo) -> Judg
         and last_header(each.record.headers, REDRIVE_TIMESTAMP) == stamped
         and attempt_of(each.record.headers) == info.attempt
     ]
-    others = {other.value for other, _ in found.letters if other is not letter}
-    same = [each for each in candidates if each.record.value == letter.value]
+    others = {other.value for other, _ in found.dead_letters if other is not dead_letter}
+    same = [each for each in candidates if each.record.value == dead_letter.value]
     changed = [each for each in candidates if each.record.value not in others]
     return next(iter(same or changed), None)
 
@@ -207,7 +209,7 @@ def _facts(found: Explanation) -> dict[str, object]:
                 "attempt": info.attempt,
                 "sentBack": list(back.record.position) if back else None,
             }
-            for record, info in found.letters
+            for record, info in found.dead_letters
             for back in [_sent_back(found, record, info)]
         ],
         "session": json.loads(to_json(found.session)) if found.session else None,
@@ -229,7 +231,7 @@ async def _events(
 
 def _paged(out: Console, found: Explanation) -> AbstractContextManager[object]:
     """Return the user's pager on a terminal that is too short for it."""
-    lines = len(found.records) + len(found.letters) + found.events
+    lines = len(found.records) + len(found.dead_letters) + found.events
     return out.pager() if out.is_terminal and lines > out.height else nullcontext()
 
 
@@ -262,8 +264,8 @@ async def _print(
     out.print(table)
     for line in found.not_read:
         out.print(Text(printable(line)))
-    out.print(Text(f"\n{len(found.letters)} dead letters"))
-    for record, info in found.letters:
+    out.print(Text(f"\n{len(found.dead_letters)} dead letters"))
+    for record, info in found.dead_letters:
         back = _sent_back(found, record, info)
         said = f"; sent back as {position_text(*back.record.position)}" if back else ""
         out.print(

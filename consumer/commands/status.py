@@ -30,10 +30,10 @@ INTERVAL = 2.0
 """Seconds between two redraws, and the shortest time over which a rate is measured."""
 
 PATIENCE = 10.0
-"""Seconds that the age of the oldest unread records is worth."""
+"""Seconds that the oldest unread records are waited for, whose age is shown."""
 
 ID_SHOWN = 8
-"""Characters of a member's id: the end of what the coordinator drew by lot."""
+"""Characters of a member's id: the end of it, which the coordinator chose at random."""
 
 
 @dataclass(frozen=True, slots=True)

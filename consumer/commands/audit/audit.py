@@ -89,7 +89,7 @@ class Auditor:
             counts=self.problems.counts(),
             documents={kind: self.problems.documents(kind) for kind in PROBLEMS},
             problems=list(self.problems.listed(SHOWN)),
-            letters=self._log.letters.count,
+            dead_letters=self._log.dead_letters.count,
             unread=not_committed,
             disagreements=disagreements,
             seconds=asyncio.get_running_loop().time() - begun,

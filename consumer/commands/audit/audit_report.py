@@ -34,7 +34,7 @@ class AuditReport:
     counts: Mapping[TopicPartition, Counter[AuditResult]]
     documents: Mapping[AuditResult, int]
     problems: Sequence[ListedRecord]
-    letters: int
+    dead_letters: int
     unread: int
     disagreements: Disagreements
     seconds: float
@@ -78,7 +78,7 @@ def _facts(report: AuditReport) -> dict[str, object]:
         "unread": report.unread,
         "outsideTimes": report.outside,
         "beforeTimes": report.before,
-        "deadLetters": report.letters,
+        "deadLetters": report.dead_letters,
         "total": {result.value: report.total[result] for result in COLUMNS},
         "documents": {kind.value: count for kind, count in report.documents.items()},
         "partitions": [

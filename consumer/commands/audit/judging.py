@@ -79,7 +79,7 @@ class JudgedRecord:
 class DeadLetterIndex:
     """Which records have a dead letter, and from when on that is known for certain; on disk.
 
-    Only letters of ``group`` count: another one's say what another database holds.
+    Only those of ``group`` count: another one's say what another database holds.
     """
 
     def __init__(self, database: sqlite3.Connection, group: str) -> None:
@@ -89,13 +89,13 @@ class DeadLetterIndex:
         self._complete_from_ms = 0
         self.count = 0
         database.execute(
-            "CREATE TABLE letters (topic TEXT, part INT, place INT, reason TEXT, "
+            "CREATE TABLE dead_letters (topic TEXT, part INT, place INT, reason TEXT, "
             "PRIMARY KEY (topic, part, place)) WITHOUT ROWID"
         )
 
     async def load(self, reader: RangeReader, topic: str) -> None:
         """Read the whole topic, anew. Raises ``TransientError`` while it cannot be read."""
-        self._database.execute("DELETE FROM letters")
+        self._database.execute("DELETE FROM dead_letters")
         self.count, self._complete_from_ms = 0, 0
         ranges = await reader.ranges(await reader.partitions_of([topic]))
         firsts: dict[int, int] = {}
@@ -104,7 +104,7 @@ class DeadLetterIndex:
             self._add(records)
         for part in ranges:
             if part.first > 0:
-                # Older letters are gone; what is left begins at the first one's time.
+                # Older ones are gone; what is left begins at the first one's time.
                 begins = firsts.get(part.partition.partition, int(time.time() * 1000))
                 self._complete_from_ms = max(self._complete_from_ms, begins)
 
@@ -116,13 +116,13 @@ class DeadLetterIndex:
                 # One whose reason cannot be read accounts for its record all the same.
                 rows.append((*info.origin, info.reason or Reason.UNDECODABLE))
         self.count += len(rows)
-        self._database.executemany("INSERT OR REPLACE INTO letters VALUES (?, ?, ?, ?)", rows)
+        self._database.executemany("INSERT OR REPLACE INTO dead_letters VALUES (?, ?, ?, ?)", rows)
 
     def find(self, records: Sequence[Record]) -> list[DeadLetterEntry]:
         """Return what is known of the dead letter of each record.
 
-        A letter is younger than its record, so that letters of a record that is younger than
-        the oldest letter left cannot have expired. Where none has expired, no record's has,
+        A dead letter is younger than its record, so that those of a record that is younger than
+        the oldest one left cannot have expired. Where none has expired, no record's has,
         whatever its time; a record without one may be of any time.
         """
         entries: list[DeadLetterEntry] = []
@@ -130,7 +130,7 @@ class DeadLetterIndex:
             of_partition = list(group)
             offsets = [record.offset for record in of_partition]
             rows = self._database.execute(
-                "SELECT place, reason FROM letters "
+                "SELECT place, reason FROM dead_letters "
                 "WHERE topic = ? AND part = ? AND place BETWEEN ? AND ?",
                 (*partition, min(offsets), max(offsets)),
             )
@@ -150,19 +150,19 @@ class RecordJudge:
     def __init__(
         self,
         collections: Collections,
-        letters: DeadLetterIndex,
+        dead_letters: DeadLetterIndex,
         retention: Retention | None,
         max_value_bytes: int,
     ) -> None:
         """``letters`` must have been loaded; ``max_value_bytes`` is the setting."""
         self._lookup = LookUp(collections)
-        self._letters = letters
+        self._dead_letters = dead_letters
         self._retention = retention
         self._max_value_bytes = max_value_bytes
 
     async def judge(self, records: Sequence[Record]) -> list[JudgedRecord]:
         """Judge a batch, in its order. Raises ``TransientError`` where the store cannot answer."""
-        planned = list(map(self._plan, records, self._letters.find(records)))
+        planned = list(map(self._plan, records, self._dead_letters.find(records)))
         expected = [one for one in planned if isinstance(one, _ExpectedDocument)]
         # Of the sessions of events no more is read than their status.
         ids = {one.write.session_id for one in expected if isinstance(one.write, EventWrite)}
@@ -177,12 +177,14 @@ class RecordJudge:
         await self._ask(Asked(one.write, one.tell, _fields(one.write)) for one in expected)
         return [one.judge() if isinstance(one, _ExpectedDocument) else one for one in planned]
 
-    def _plan(self, record: Record, letter: DeadLetterEntry) -> JudgedRecord | _ExpectedDocument:
+    def _plan(
+        self, record: Record, dead_letter: DeadLetterEntry
+    ) -> JudgedRecord | _ExpectedDocument:
         # A key that differs was dead-lettered or not, as the policy was then: both are fine.
         decoded = decode(record, KeyPolicy.WARN, self._max_value_bytes)
         match decoded:
             case Rejected():
-                return JudgedRecord(record, decoded, judge_rejected(letter))
+                return JudgedRecord(record, decoded, judge_rejected(dead_letter))
             case Tombstone():
                 return JudgedRecord(record, None, SKIPPED)
             case Decoded():
@@ -191,10 +193,10 @@ class RecordJudge:
                     lifetime = self._retention.lifetime(record, datetime.now(UTC))
                 write = plan(decoded.message, record, lifetime.expire_at)
                 if not isinstance(write, Rejected):
-                    return _ExpectedDocument(record, write, letter, over=lifetime.over)
+                    return _ExpectedDocument(record, write, dead_letter, over=lifetime.over)
                 if lifetime.over:
                     return JudgedRecord(record, None, SKIPPED)
-                return JudgedRecord(record, write, judge_rejected(letter))
+                return JudgedRecord(record, write, judge_rejected(dead_letter))
 
     async def _ask(self, asked: Iterable[Asked]) -> None:
         for error in await self._lookup.ask(asked):
@@ -208,17 +210,17 @@ class _ExpectedDocument:
     """
 
     def __init__(
-        self, record: Record, write: Write, letter: DeadLetterEntry, *, over: bool
+        self, record: Record, write: Write, dead_letter: DeadLetterEntry, *, over: bool
     ) -> None:
         self.write = write
         self.sessions: Sequence[Stored] = ()
         self._record = record
-        self._letter = letter
+        self._dead_letter = dead_letter
         self._over = over
         self._found: list[Judgement] = []
 
     def tell(self, document: Stored | None) -> None:
-        self._found.append(judge_stored(self.write, document, self.sessions, self._letter))
+        self._found.append(judge_stored(self.write, document, self.sessions, self._dead_letter))
 
     def judge(self) -> JudgedRecord:
         (judgement, *others) = self._found
@@ -262,9 +264,9 @@ class LogJudge:
         self.committed = committed
         engine = settings.engine
         self.policy = RetryPolicy(Backoff(engine.backoff_initial, engine.backoff_max))
-        self.letters = DeadLetterIndex(database, settings.kafka.group_id)
+        self.dead_letters = DeadLetterIndex(database, settings.kafka.group_id)
         self._judge = RecordJudge(
-            collections, self.letters, retention, settings.kafka.max_value_bytes
+            collections, self.dead_letters, retention, settings.kafka.max_value_bytes
         )
 
     async def select(self, selection: RecordSelection, now: datetime) -> SelectedRanges:
@@ -286,7 +288,7 @@ class LogJudge:
         dead = self.settings.dead_letters.topic
         # What could not be read for a look at the keys is met again where it is wanted.
         self.reader.unread.clear()
-        await retry_until("Kafka", lambda: self.letters.load(self.reader, dead), self.policy)
+        await retry_until("Kafka", lambda: self.dead_letters.load(self.reader, dead), self.policy)
         return selected
 
     async def judge(

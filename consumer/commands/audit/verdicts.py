@@ -96,10 +96,10 @@ class DeadLetterEntry:
                 return AuditResult.DEAD
 
 
-def judge_rejected(letter: DeadLetterEntry) -> Judgement:
+def judge_rejected(dead_letter: DeadLetterEntry) -> Judgement:
     """Judge a record that can never be applied: its dead letter is all there can be."""
-    detail = "its dead letter is not there" if letter.reason is None else ""
-    return Judgement(letter.result(), None, detail)
+    detail = "its dead letter is not there" if dead_letter.reason is None else ""
+    return Judgement(dead_letter.result(), None, detail)
 
 
 def judge_repeated(write: Write, documents: int) -> Judgement:
@@ -108,14 +108,14 @@ def judge_repeated(write: Write, documents: int) -> Judgement:
 
 
 def judge_stored(
-    write: Write, document: Stored | None, sessions: Sequence[Stored], letter: DeadLetterEntry
+    write: Write, document: Stored | None, sessions: Sequence[Stored], dead_letter: DeadLetterEntry
 ) -> Judgement:
     """Judge a record by the document that should hold it, and an event by its session too.
 
     ``document`` is the only one that has its identity, ``sessions`` are all of its session.
     """
     if document is None:
-        return _judge_absent(write, letter, "the document is not there")
+        return _judge_absent(write, dead_letter, "the document is not there")
     if isinstance(write, EventWrite) and same_but_for_id(write.content, document):
         # By far the most, and byte for byte: nothing has to be decoded.
         return _judge_session(write, sessions, APPLIED)
@@ -124,17 +124,17 @@ def judge_stored(
         noun = "its creation" if isinstance(write, CreateWrite) else "its end"
         if own:
             return _about(write, AuditResult.ALTERED, f"{noun} taken back")
-        return _judge_absent(write, letter, f"{noun} is not in it")
+        return _judge_absent(write, dead_letter, f"{noun} is not in it")
     if own:
         # Whatever its letters say: a replay over an altered document leaves one of a conflict.
         fields = differing_fields(write.content, document, write.content.keys() - NOT_SAID)
         if fields:
             return _about(write, AuditResult.ALTERED, f"changed: {', '.join(sorted(fields))}")
     match classify_duplicate(write, document).outcome:
-        case Outcome.CONFLICT if letter.reason is not None:
-            return Judgement(letter.result())
+        case Outcome.CONFLICT if dead_letter.reason is not None:
+            return Judgement(dead_letter.result())
         case Outcome.CONFLICT:
-            result = AuditResult.UNKNOWN if letter.expired else AuditResult.SUSPECT
+            result = AuditResult.UNKNOWN if dead_letter.expired else AuditResult.SUSPECT
             return _about(write, result, "conflicts, and no dead letter is there")
         case _:
             return _judge_session(write, sessions, APPLIED if own else DUPLICATE)
@@ -167,15 +167,15 @@ def _judge_session(write: Write, sessions: Sequence[Stored], found: Judgement) -
     return Judgement(AuditResult.MISSING, session, detail)
 
 
-def _judge_absent(write: Write, letter: DeadLetterEntry, detail: str) -> Judgement:
+def _judge_absent(write: Write, dead_letter: DeadLetterEntry, detail: str) -> Judgement:
     """Judge a record that decodes and is not stored.
 
     A letter accounts for it where it was refused for good. One of a conflict does not: what
     the record conflicted with should be there. Nor does one that may have expired.
     """
-    if letter.reason is None or letter.reason is Reason.CONFLICT:
+    if dead_letter.reason is None or dead_letter.reason is Reason.CONFLICT:
         return _about(write, AuditResult.MISSING, detail)
-    return Judgement(letter.result())
+    return Judgement(dead_letter.result())
 
 
 def _about(write: Write, result: AuditResult, detail: str) -> Judgement:

@@ -135,7 +135,7 @@ async def test_letters_under_other_keys_belong_to_the_session_they_are_about(
     # Of another session altogether.
     world.letter(Record(EVENTS, 0, 8, 1, other, b"{}"), Reason.INVALID)
     found = await world.explain(session_id)
-    assert {info.origin for _, info in found.letters} == {gone.position, record.position}
+    assert {info.origin for _, info in found.dead_letters} == {gone.position, record.position}
 
 
 @pytest.mark.reliability("F55")
@@ -175,7 +175,7 @@ async def test_letters_that_were_sent_back_are_told_with_the_record_they_became(
     came = (("dlq-attempt", b"1"), (REDRIVE_TIMESTAMP, str(failed[1].timestamp_ms).encode()))
     world.logs.records[TopicPartition(EVENTS, 1)][-1] = back._replace(headers=came)
     found = await world.explain(session_id)
-    told = {info.origin: _sent_back(found, letter, info) for letter, info in found.letters}
+    told = {info.origin: _sent_back(found, letter, info) for letter, info in found.dead_letters}
     assert told[failed[0].position] is None
     sent = told[failed[1].position]
     assert sent is not None
