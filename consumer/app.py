@@ -22,11 +22,11 @@ from consumer.errors import (
 )
 from consumer.kafka.admin import TopicDescription, describe_group, open_admin
 from consumer.kafka.client import open_client
-from consumer.kafka.codecs import check_codecs
 from consumer.kafka.committed import AcceptedTarget
 from consumer.kafka.dead_letter_topic import (
     KafkaDeadLetters,
 )
+from consumer.kafka.decompression import check_codecs
 from consumer.kafka.range_reader import keep_ends_told, open_range_reader
 from consumer.kafka.source import KafkaSource
 from consumer.mongo.store import OpenStore, open_store

@@ -14,8 +14,8 @@ from consumer.checks import CheckResult, CheckStatus
 from consumer.commands.common.output import console
 from consumer.errors import ConsumerError, ExitCode, PreconditionError
 from consumer.kafka.admin import describe_group, open_admin
-from consumer.kafka.codecs import check_codecs
 from consumer.kafka.committed import AcceptedTarget
+from consumer.kafka.decompression import check_codecs
 from consumer.mongo.store import open_store
 from consumer.printable import printable_line
 from consumer.settings import Settings, exposed_files

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, OffsetAndMetadata
 from aiokafka import TopicPartition as ClientPartition
@@ -69,88 +69,11 @@ class PartitionsError(TransientError):
         self.failed = failed
 
 
-class RebalanceCallbacks(Protocol):
-    """What the client calls, inside its own coordination task."""
+class RebalanceCallbacks(NamedTuple):
+    """What the client calls, inside its own coordination task, when partitions go and come."""
 
-    async def on_revoked(self) -> None:
-        """Partitions are about to be taken away."""
-        ...
-
-    async def on_assigned(self, partitions: Collection[TopicPartition]) -> None:
-        """Partitions have been given."""
-        ...
-
-
-class GroupClient(Protocol):
-    """A member of a consumer group. The real one, and the simulated one."""
-
-    def seek(self, partition: TopicPartition, offset: int) -> None:
-        """Fetch from ``offset`` next; no effect on a partition that is not assigned."""
-        ...
-
-    def position(self, partition: TopicPartition) -> int | None:
-        """The offset the client would fetch next, None where it has none."""
-        ...
-
-    def highwater(self, partition: TopicPartition) -> int | None:
-        """The end of the partition as of the last fetch, None before it."""
-        ...
-
-    def last_stable_offset(self, partition: TopicPartition) -> int | None:
-        """Where the oldest open transaction begins as of the last fetch; else the end."""
-        ...
-
-    def unreachable(self) -> Mapping[TopicPartition, str]:
-        """The partitions whose leaders do not answer, and since long, with the error's name."""
-        ...
-
-    async def fetch(
-        self, partitions: Collection[TopicPartition], max_records: int, timeout: float
-    ) -> Mapping[TopicPartition, Sequence[Record]]:
-        """Take what was fetched for ``partitions`` (none: only prove liveness).
-
-        An empty sequence: the partition could not be read before, and now can. Raises
-        ``ClientLostError``; ``PartitionsError`` where it is known which cannot be read, or
-        ``TransientError`` where it is not: then records of others may have been dropped.
-        """
-        ...
-
-    async def committed(
-        self, partitions: Collection[TopicPartition]
-    ) -> Mapping[TopicPartition, Committed | None]:
-        """The group's committed offsets; None means that nothing is, never that it is unknown."""
-        ...
-
-    async def topic_ids(self, topics: Collection[str]) -> TopicIds:
-        """The ids of those topics that exist; None for each where the broker has no ids.
-
-        Each time another broker is asked, if there is one. Raises ``TransientError``.
-        """
-        ...
-
-    async def beginning_offsets(
-        self, partitions: Collection[TopicPartition]
-    ) -> Mapping[TopicPartition, int]:
-        """The offsets at which the logs begin now."""
-        ...
-
-    async def end_offsets(
-        self, partitions: Collection[TopicPartition]
-    ) -> Mapping[TopicPartition, int]:
-        """The offsets behind the last stable records."""
-        ...
-
-    def partition_counts(self) -> Mapping[str, int]:
-        """How many partitions each topic has, of those that the client knows of just now."""
-        ...
-
-    async def commit(self, offsets: Mapping[TopicPartition, Committed]) -> None:
-        """Commit explicit offsets and their metadata. Raises ``TransientError`` when refused."""
-        ...
-
-    async def close(self) -> None:
-        """Leave the group and disconnect."""
-        ...
+    on_revoked: Callable[[], Awaitable[None]]
+    on_assigned: Callable[[Collection[TopicPartition]], Awaitable[None]]
 
 
 def _consumer_options(kafka: KafkaSettings) -> dict[str, Any]:
@@ -174,8 +97,8 @@ def _consumer_options(kafka: KafkaSettings) -> dict[str, Any]:
     }
 
 
-class AiokafkaClient:
-    """``GroupClient`` over aiokafka."""
+class GroupClient:
+    """A member of a consumer group, over aiokafka."""
 
     def __init__(self, consumer: AIOKafkaConsumer) -> None:
         """Wrap a started and subscribed consumer; use ``open_client``."""
@@ -189,13 +112,16 @@ class AiokafkaClient:
         self._fetch_errors.name_kept(self._consumer)
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
-        """See ``GroupClient``."""
+        """Fetch from ``offset`` next; no effect on a partition that is not assigned."""
         target = ClientPartition(*partition)
         if target in self._consumer.assignment():
             self._consumer.seek(target, offset)
 
     def position(self, partition: TopicPartition) -> int | None:
-        """See ``GroupClient``. Read without waiting, which the public method cannot do."""
+        """The offset the client would fetch next, None where it has none.
+
+        Read without waiting, which the public method cannot do.
+        """
         subscription = self._consumer._subscription.subscription  # noqa: SLF001 -- see docstring
         target = ClientPartition(*partition)
         if subscription is None or subscription.assignment is None:
@@ -206,7 +132,7 @@ class AiokafkaClient:
         return int(state.position) if state.has_valid_position else None
 
     def highwater(self, partition: TopicPartition) -> int | None:
-        """See ``GroupClient``."""
+        """The end of the partition as of the last fetch, None before it."""
         target = ClientPartition(*partition)
         if target not in self._consumer.assignment():
             return None
@@ -214,7 +140,7 @@ class AiokafkaClient:
         return None if value is None else int(value)
 
     def last_stable_offset(self, partition: TopicPartition) -> int | None:
-        """See ``GroupClient``."""
+        """Where the oldest open transaction begins as of the last fetch; else the end."""
         target = ClientPartition(*partition)
         if target not in self._consumer.assignment():
             return None
@@ -222,7 +148,7 @@ class AiokafkaClient:
         return None if value is None or value < 0 else int(value)
 
     def unreachable(self) -> Mapping[TopicPartition, str]:
-        """See ``GroupClient``."""
+        """The partitions whose leaders do not answer, and since long, with the error's name."""
         self._fetch_errors.keep(self._consumer.assignment())
         unanswered = self._fetch_errors.unanswered(UNREACHABLE_AFTER)
         return {TopicPartition(*target): cause for target, cause in unanswered.items()}
@@ -230,7 +156,12 @@ class AiokafkaClient:
     async def fetch(
         self, partitions: Collection[TopicPartition], max_records: int, timeout: float
     ) -> Mapping[TopicPartition, Sequence[Record]]:
-        """See ``GroupClient``."""
+        """Take what was fetched for ``partitions`` (none: only prove liveness).
+
+        An empty sequence: the partition could not be read before, and now can. Raises
+        ``ClientLostError``; ``PartitionsError`` where it is known which cannot be read, or
+        ``TransientError`` where it is not: then records of others may have been dropped.
+        """
         targets = [ClientPartition(*partition) for partition in partitions] or [UNASSIGNED]
         self._check_membership()
         await self._check_fetching(targets)
@@ -297,7 +228,7 @@ class AiokafkaClient:
     async def committed(
         self, partitions: Collection[TopicPartition]
     ) -> Mapping[TopicPartition, Committed | None]:
-        """See ``GroupClient``."""
+        """The group's committed offsets; None means that nothing is, never that it is unknown."""
         targets = [ClientPartition(*partition) for partition in partitions]
         with transient_errors("offset_fetch"):
             fetched = await self._consumer._coordinator.fetch_committed_offsets(targets)  # noqa: SLF001
@@ -309,7 +240,12 @@ class AiokafkaClient:
         return found
 
     async def topic_ids(self, topics: Collection[str]) -> TopicIds:
-        """See ``GroupClient``. The client itself is told to look where it knows otherwise."""
+        """The ids of those topics that exist; None for each where the broker has no ids.
+
+        Each time another broker is asked, if there is one. Raises ``TransientError``.
+
+        The client itself is told to look where it knows otherwise.
+        """
         client = self._consumer._client  # noqa: SLF001 -- nothing public asks
         found, self._ids_told_by = await topic_ids(client, topics, self._ids_told_by)
         known = self.partition_counts()
@@ -318,7 +254,7 @@ class AiokafkaClient:
         return found
 
     def partition_counts(self) -> Mapping[str, int]:
-        """See ``GroupClient``."""
+        """How many partitions each topic has, of those that the client knows of just now."""
         cluster = self._consumer._client.cluster  # noqa: SLF001 -- the public way waits
         found = {topic: cluster.partitions_for_topic(topic) for topic in cluster.topics()}
         return {topic: len(numbers) for topic, numbers in found.items() if numbers}
@@ -326,13 +262,13 @@ class AiokafkaClient:
     async def beginning_offsets(
         self, partitions: Collection[TopicPartition]
     ) -> Mapping[TopicPartition, int]:
-        """See ``GroupClient``."""
+        """The offsets at which the logs begin now."""
         return await self._offsets(self._consumer.beginning_offsets, partitions)
 
     async def end_offsets(
         self, partitions: Collection[TopicPartition]
     ) -> Mapping[TopicPartition, int]:
-        """See ``GroupClient``."""
+        """The offsets behind the last stable records."""
         return await self._offsets(self._consumer.end_offsets, partitions)
 
     async def _offsets(
@@ -347,7 +283,7 @@ class AiokafkaClient:
         return {TopicPartition(*partition): int(offset) for partition, offset in found.items()}
 
     async def commit(self, offsets: Mapping[TopicPartition, Committed]) -> None:
-        """See ``GroupClient``."""
+        """Commit explicit offsets and their metadata. Raises ``TransientError`` when refused."""
         if self._consumer._coordinator.generation < 0:  # noqa: SLF001 -- outside the group a
             # commit goes out unfenced, and an empty group accepts it: a zombie would rewind
             raise TransientError("not_a_member", "commit refused")
@@ -360,7 +296,7 @@ class AiokafkaClient:
             )
 
     async def close(self) -> None:
-        """See ``GroupClient``."""
+        """Leave the group and disconnect."""
         with transient_errors("close"):
             await self._consumer.stop()
 
@@ -399,6 +335,6 @@ async def open_client(kafka: KafkaSettings, callbacks: RebalanceCallbacks) -> Gr
         await stop_quietly(consumer.stop(), GIVE_UP_WAIT)
         raise
     consumer.subscribe(topics=list(kafka.topics), listener=QuietListener(callbacks))
-    client = AiokafkaClient(consumer)
+    client = GroupClient(consumer)
     client.name_kept_errors()
     return client

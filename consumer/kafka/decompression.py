@@ -1,7 +1,8 @@
 """Unpacking compressed batches within a limit, in place of the client's own functions.
 
 aiokafka 0.14 unpacks whatever it is sent: a batch of one megabyte may become 34 gigabytes.
-These are checked by tests/faults/kafka/test_client_fetching.py.
+Whether each codec works here is tried at every start. All of it is checked by
+tests/faults/kafka/test_client_fetching.py.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ from collections.abc import Callable
 from types import ModuleType
 
 import cramjam
+from aiokafka import codec
 from aiokafka.record import default_records, legacy_records
+
+from consumer.errors import PreconditionError
 
 FIRST_ROOM = 1024 * 1024
 ROOM_GROWS_BY = 4
@@ -125,3 +129,27 @@ def _record_modules() -> list[ModuleType]:
     except ImportError:
         return modules
     return [*modules, fast, fast_legacy]
+
+
+SAMPLE = b"codec self-test " * 64
+
+_SELF_TEST = BoundedDecompressor(len(SAMPLE))
+_ROUND_TRIPS = {
+    "gzip": (codec.has_gzip, codec.gzip_encode, _SELF_TEST.gzip),
+    "snappy": (codec.has_snappy, codec.snappy_encode, _SELF_TEST.snappy),
+    "lz4": (codec.has_lz4, codec.lz4_encode, _SELF_TEST.lz4),
+    "zstd": (codec.has_zstd, codec.zstd_encode, _SELF_TEST.zstd),
+}
+
+
+def check_codecs() -> None:
+    """Compress and decompress with each codec.
+
+    Without its library a codec fails only when the first such batch arrives, on every poll.
+    Raises ``PreconditionError`` naming what to install.
+    """
+    for name, (available, encode, decode) in _ROUND_TRIPS.items():
+        if not available() or decode(encode(SAMPLE)) != SAMPLE:
+            raise PreconditionError(
+                f"the {name} codec does not work here: install aiokafka[lz4,snappy,zstd]"
+            )

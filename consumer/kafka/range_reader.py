@@ -19,7 +19,7 @@ from consumer.aio import stop_quietly
 from consumer.contract.record import Record, TopicPartition
 from consumer.errors import PreconditionError, TransientError, UndecodableError
 from consumer.kafka.admin import CLOSE_TIMEOUT, open_admin
-from consumer.kafka.client import AiokafkaClient, PartitionsError
+from consumer.kafka.client import GroupClient, PartitionsError
 from consumer.kafka.connection import connection_options, transient_errors, unreachable
 from consumer.kafka.decompression import limit_decompression
 from consumer.kafka.fetch_results import bound_buffers, use_bounded_results
@@ -116,7 +116,7 @@ async def passed_over(
     )
 
 
-class RangeReader(AiokafkaClient):
+class RangeReader(GroupClient):
     """What the tools ask of topics, as a client of no group: partitions are assigned by hand.
 
     One ``read`` at a time; use ``open_range_reader``. Everything that is about a group

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 from consumer.aio import stop_quietly, with_timeout
@@ -38,22 +39,6 @@ T = TypeVar("T")
 OpenClient = Callable[[RebalanceCallbacks], Awaitable[GroupClient]]
 
 
-class _Membership:
-    """The callbacks of one client; they do nothing once that client has been given up."""
-
-    def __init__(self, source: KafkaSource) -> None:
-        self._source = source
-        self.over = False
-
-    async def on_revoked(self) -> None:
-        if not self.over:
-            await self._source.revoked(self)
-
-    async def on_assigned(self, partitions: Collection[TopicPartition]) -> None:
-        if not self.over:
-            await self._source.assigned(partitions)
-
-
 class KafkaSource:
     """``Source`` over a group client, which it replaces when it is beyond repair."""
 
@@ -78,7 +63,8 @@ class KafkaSource:
         self._max_batch_bytes = max_batch_bytes
         self._listener: AssignmentListener | None = None
         self._client: GroupClient | None = None
-        self._membership = _Membership(self)
+        self._membership: object = None
+        """Of whose callbacks are heard: not those of a client that has been given up."""
         self._opening = asyncio.Lock()
         self._topic_ids: dict[TopicPartition, str | None] = {}
         """Of which logs the engine's positions speak: of the partitions that are being read."""
@@ -90,18 +76,22 @@ class KafkaSource:
 
     # --- what the client calls ------------------------------------------------
 
-    async def revoked(self, membership: _Membership) -> None:
+    async def _revoked(self, membership: object) -> None:
         """Hand the revocation on, then forget every position."""
+        if membership is not self._membership:
+            return
         self._starts.forget()  # nobody takes what it would tell, and a reset is told only once
         self._remember(self._topic_ids)
         if self._listener is not None:
             await self._listener.on_revoked()
-        if not membership.over:
+        if membership is self._membership:
             # Else the client was lost meanwhile, and what is known now is another one's.
             self._forget()
 
-    async def assigned(self, partitions: Collection[TopicPartition]) -> None:
+    async def _joined(self, membership: object, partitions: Collection[TopicPartition]) -> None:
         """Hand the assignment on; each partition is sought before its first fetch."""
+        if membership is not self._membership:
+            return
         self._forget()
         self._assigned = frozenset(partitions)
         if self._listener is not None:
@@ -263,8 +253,12 @@ class KafkaSource:
         async with self._opening:
             # Two of them, asked for at once, would be two members of the group.
             if self._client is None:
-                self._membership = _Membership(self)
-                self._client = await self._open_client(self._membership)
+                self._membership = membership = object()
+                self._client = await self._open_client(
+                    RebalanceCallbacks(
+                        partial(self._revoked, membership), partial(self._joined, membership)
+                    )
+                )
             return self._client
 
     async def _after_group_failure(
@@ -284,7 +278,7 @@ class KafkaSource:
             self._seek_back(client, tried)
 
     async def _give_up_client(self, timeout: float) -> None:
-        self._membership.over = True
+        self._membership = None
         self._forget()  # while the client can still say where the logs end
         client, self._client = self._client, None
         if client is not None:

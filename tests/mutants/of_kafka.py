@@ -179,7 +179,7 @@ MUTANTS = (
     Mutant(
         "a commit from outside the group",
         "A10",
-        "AiokafkaClient.commit",
+        "GroupClient.commit",
         "if self._consumer._coordinator.generation < 0:",
         "if False:",
         (_TRAPS + "test_client_offsets.py::test_a_member_that_was_made_to_leave_commits_nothing",),

@@ -23,7 +23,7 @@ MUTANTS = (
     Mutant(
         "trouble of the group ends the process",
         "A4 A18 F17 F26",
-        "AiokafkaClient._check_membership",
+        "GroupClient._check_membership",
         "except Exception as error:",
         "except ValueError as error:",
         (

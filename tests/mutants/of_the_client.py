@@ -21,7 +21,7 @@ MUTANTS = (
     Mutant(
         "a fetch that failed goes on for ever",
         "A3",
-        "AiokafkaClient.fetch",
+        "GroupClient.fetch",
         "count_fetch_as_ended(self._consumer)",
         "",
         (_FETCHING + "test_a_fetch_that_failed_does_not_count_as_a_poll_that_goes_on_for_ever",),
@@ -39,7 +39,7 @@ MUTANTS = (
     Mutant(
         "what a fetch raises ends the process",
         "A21 F26",
-        "AiokafkaClient.fetch",
+        "GroupClient.fetch",
         "except Exception as error:",
         "except ValueError as error:",
         (
@@ -331,7 +331,7 @@ self._forget()""",
     Mutant(
         "where reading begins is told to an engine that takes no more",
         "F47",
-        "KafkaSource.revoked",
+        "KafkaSource._revoked",
         "self._starts.forget()  # nobody takes what it would tell, and a reset is told only once",
         "",
         (_IDS + "test_what_is_found_while_the_assignment_ends_is_said_in_the_next",),
@@ -391,7 +391,7 @@ self._forget()""",
     Mutant(
         "null beside an offset ends the process",
         "F53",
-        "AiokafkaClient.committed",
+        "GroupClient.committed",
         'entry.metadata or ""',
         "entry.metadata",
         (_COMMITTED + "test_an_offset_beside_which_null_was_committed_says_nothing_of_itself",),

@@ -43,7 +43,7 @@ class ClientTimes:
 
 
 class SimulatedClient:
-    """Implements ``GroupClient``."""
+    """Stands in for ``GroupClient``."""
 
     def __init__(
         self,

@@ -282,7 +282,7 @@ class Process:
             self.faults,
             self._around.chance,
         )
-        return self.client
+        return cast("GroupClient", self.client)
 
     async def _letter_limit(self) -> int:
         return self._around.letters.limit

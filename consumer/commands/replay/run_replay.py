@@ -19,7 +19,7 @@ from consumer.contract.rejection import Rejected
 from consumer.engine.breaker import BreakerLimits
 from consumer.engine.runner import Runner, StopReason
 from consumer.errors import ExitCode, TransientError
-from consumer.kafka.codecs import check_codecs
+from consumer.kafka.decompression import check_codecs
 from consumer.kafka.range_source import RangeSource
 from consumer.kafka.ranges import BEGAN_ANEW, TOPIC_GONE, OffsetRange, UnreadRange, offsets_of
 from consumer.observability.health import Health

@@ -21,7 +21,7 @@ from consumer.engine import runner, watchdog
 from consumer.engine.breaker import BreakerLimits
 from consumer.engine.pipeline import RecordPlanner
 from consumer.engine.runner import EngineConfig, StopReason
-from consumer.kafka.client import AiokafkaClient, RebalanceCallbacks, open_client
+from consumer.kafka.client import GroupClient, RebalanceCallbacks, open_client
 from consumer.kafka.source import KafkaSource
 from consumer.mongo.store import MongoStore
 from consumer.observability.health import Health
@@ -156,7 +156,7 @@ class Member:
             topics=kafka.topics,
             metadata_max_age=kafka.metadata_max_age,
         )
-        self.clients: list[AiokafkaClient] = []
+        self.clients: list[GroupClient] = []
         engine = build_engine(
             source=self.source,
             store=store,
@@ -181,9 +181,9 @@ class Member:
         self.stop = asyncio.Event()
         self.ended: asyncio.Future[StopReason] | None = None
 
-    async def _open(self, callbacks: RebalanceCallbacks) -> AiokafkaClient:
+    async def _open(self, callbacks: RebalanceCallbacks) -> GroupClient:
         client = await open_client(self._kafka, callbacks)
-        assert isinstance(client, AiokafkaClient)
+        assert isinstance(client, GroupClient)
         self.clients.append(client)
         return client
 

@@ -13,7 +13,7 @@ from aiokafka import TopicPartition as ClientPartition
 
 from consumer.contract.record import Record, TopicPartition
 from consumer.errors import TransientError
-from consumer.kafka.client import AiokafkaClient, RebalanceCallbacks, open_client
+from consumer.kafka.client import GroupClient, RebalanceCallbacks, open_client
 from consumer.kafka.source import KafkaSource
 from consumer.ports import LogReset, OffsetGap, StartOffset
 from consumer.settings import KafkaSettings
@@ -114,7 +114,7 @@ class Reader(Positions):
             metadata_max_age=kafka.metadata_max_age,
         )
         self.source.listen(self)
-        self.clients: list[AiokafkaClient] = []
+        self.clients: list[GroupClient] = []
         self.assigned: frozenset[TopicPartition] = frozenset()
         self.assignments = 0
         self.losses = 0
@@ -126,14 +126,14 @@ class Reader(Positions):
         self.resets: list[LogReset] = []
         self._aside: dict[TopicPartition, int] = {}
 
-    async def _open(self, callbacks: RebalanceCallbacks) -> AiokafkaClient:
+    async def _open(self, callbacks: RebalanceCallbacks) -> GroupClient:
         client = await open_client(self._kafka, callbacks)
-        assert isinstance(client, AiokafkaClient)
+        assert isinstance(client, GroupClient)
         self.clients.append(client)
         return client
 
     @property
-    def client(self) -> AiokafkaClient:
+    def client(self) -> GroupClient:
         """The one in use."""
         return self.clients[-1]
 

@@ -11,12 +11,12 @@ from aiokafka import TopicPartition as ClientPartition
 
 from consumer.contract.record import TopicPartition
 from consumer.errors import PreconditionError
-from consumer.kafka import codecs
-from consumer.kafka.codecs import check_codecs
+from consumer.kafka import decompression
 from consumer.kafka.decompression import (
     BoundedDecompressor,
     DecompressionLimitError,
     MalformedSnappyError,
+    check_codecs,
 )
 from tests.faults.kafka import batches
 from tests.faults.kafka.batches import batch, flipped, logs, refusing, replacing
@@ -224,8 +224,8 @@ def test_a_codec_whose_library_is_missing_is_found_before_a_record_is_read(
     codec: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     check_codecs()
-    _, encode, decode = codecs._ROUND_TRIPS[codec]
-    monkeypatch.setitem(codecs._ROUND_TRIPS, codec, (lambda: False, encode, decode))
+    _, encode, decode = decompression._ROUND_TRIPS[codec]
+    monkeypatch.setitem(decompression._ROUND_TRIPS, codec, (lambda: False, encode, decode))
     with pytest.raises(PreconditionError, match=f"the {codec} codec does not work here"):
         check_codecs()
 
@@ -234,7 +234,7 @@ def test_a_codec_whose_library_is_missing_is_found_before_a_record_is_read(
 def test_a_codec_that_gives_back_something_else_is_found_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    available, encode, _ = codecs._ROUND_TRIPS["lz4"]
-    monkeypatch.setitem(codecs._ROUND_TRIPS, "lz4", (available, encode, lambda _: b"else"))
+    available, encode, _ = decompression._ROUND_TRIPS["lz4"]
+    monkeypatch.setitem(decompression._ROUND_TRIPS, "lz4", (available, encode, lambda _: b"else"))
     with pytest.raises(PreconditionError, match="the lz4 codec does not work here"):
         check_codecs()

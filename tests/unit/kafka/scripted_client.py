@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import cast
 
 from consumer.contract.record import Record, TopicPartition
 from consumer.errors import TransientError
-from consumer.kafka.client import RebalanceCallbacks
+from consumer.kafka.client import GroupClient, RebalanceCallbacks
 from consumer.kafka.committed import AcceptedTarget, Committed
 from consumer.kafka.source import KafkaSource
 from consumer.kafka.topic_ids import TopicIds
@@ -30,7 +31,7 @@ def records(partition: TopicPartition, *offsets: int, value: bytes = b"{}") -> l
 
 
 class ScriptedClient:
-    """Implements ``GroupClient``.
+    """Stands in for ``GroupClient``.
 
     ``fetches`` are worked off one by one; without one a fetch waits for its timeout and
     brings nothing.
@@ -223,13 +224,13 @@ class Setting:
         """The latest client."""
         return self.clients[-1]
 
-    async def _open(self, callbacks: RebalanceCallbacks) -> ScriptedClient:
+    async def _open(self, callbacks: RebalanceCallbacks) -> GroupClient:
         self.opens += 1
         await asyncio.sleep(1.0)
         if self.open_errors:
             raise self.open_errors.popleft()
         self.clients.append(ScriptedClient(callbacks))
-        return self.client
+        return cast("GroupClient", self.client)
 
     async def assigned(self, *partitions: TopicPartition) -> ScriptedClient:
         """Open a client and give it partitions."""

@@ -14,7 +14,7 @@ from aiokafka import TopicPartition as ClientPartition
 
 from consumer.contract.rejection import Reason
 from consumer.errors import PreconditionError
-from consumer.kafka.client import AiokafkaClient
+from consumer.kafka.client import GroupClient
 from consumer.kafka.committed import (
     MAX_LENGTH,
     AcceptedTarget,
@@ -201,4 +201,4 @@ async def test_an_offset_beside_which_null_was_committed_says_nothing_of_itself(
             return dict.fromkeys(targets, OffsetAndMetadata(10, None))
 
     consumer: Any = SimpleNamespace(_client=SimpleNamespace(send=None), _coordinator=Coordinator())
-    assert await AiokafkaClient(consumer).committed([P0]) == {P0: Committed(10)}
+    assert await GroupClient(consumer).committed([P0]) == {P0: Committed(10)}
