@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Final
 
 from rich.console import Console
+from rich.text import Text
 
 from consumer.commands.common.output import console
 from consumer.commands.show import event_line
 from consumer.demo.consumers import DemoConfig
 from consumer.demo.dataset import Comparison, Dataset, load_dataset, open_stored
 from consumer.demo.scenario import CrashScenario
-from consumer.demo.screen import DemoResult, Screen, Step, open_screen, print_result
+from consumer.demo.screen import Screen, Step, open_screen, print_result
 from consumer.demo.servers import embedded_servers
 from consumer.errors import ExitCode, PreconditionError, TransientError
 from consumer.kafka.admin import create_topic
@@ -35,6 +36,9 @@ from producer_tools.outgoing_message import Topics
 _PARTITIONS: Final = 6
 _MANY: Final = 100_000
 
+DemoOutcome = tuple[list[Comparison], list[Text], float]
+"""What was compared, one conversation as it is stored, and how many seconds it all took."""
+
 
 def run_demo(*, all_sessions: bool, sessions: int) -> int:
     """Run the demo to its exit code: 0 only if everything agrees.
@@ -46,15 +50,17 @@ def run_demo(*, all_sessions: bool, sessions: int) -> int:
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL + 1)
     out = console()
     try:
-        result = run_interruptible(_demo(out, None if all_sessions else sessions))
+        comparisons, transcript, seconds = run_interruptible(
+            _demo(out, None if all_sessions else sessions)
+        )
     except SystemExit:
         sys.stderr.write("consumer: the demo was terminated\n")
         return BY_SIGNAL + signal.SIGTERM
-    print_result(result, out)
-    return ExitCode.DONE if result.agrees else ExitCode.FOUND
+    agrees = print_result(out, comparisons, transcript, seconds)
+    return ExitCode.DONE if agrees else ExitCode.FOUND
 
 
-async def _demo(out: Console, sessions: int | None) -> DemoResult:
+async def _demo(out: Console, sessions: int | None) -> DemoOutcome:
     with open_screen(out) as screen:
         try:
             return await _on_screen(screen, sessions)
@@ -62,7 +68,7 @@ async def _demo(out: Console, sessions: int | None) -> DemoResult:
             raise PreconditionError(f"a server of the demo does not answer: {error}") from error
 
 
-async def _on_screen(screen: Screen, sessions: int | None) -> DemoResult:
+async def _on_screen(screen: Screen, sessions: int | None) -> DemoOutcome:
     began = time.monotonic()
     dataset = _load(screen, sessions)
     async with AsyncExitStack() as stack:
@@ -89,7 +95,7 @@ async def _on_screen(screen: Screen, sessions: int | None) -> DemoResult:
         if dataset.shown is not None:
             async with open_session_reader(mongo) as reader:
                 transcript = [event_line(event) async for event in reader.events(dataset.shown)]
-        return DemoResult(comparisons, transcript, time.monotonic() - began)
+        return comparisons, transcript, time.monotonic() - began
 
 
 def _load(screen: Screen, sessions: int | None) -> Dataset:

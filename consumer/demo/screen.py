@@ -139,40 +139,33 @@ def open_screen(console: Console) -> Iterator[Screen]:
         yield screen
 
 
-@dataclass(frozen=True, slots=True)
-class DemoResult:
-    """What came of the demo. ``seconds``: how long it took in all."""
+def print_result(
+    out: Console, comparisons: Sequence[Comparison], transcript: Sequence[Text], seconds: float
+) -> bool:
+    """Write the result: a table on a terminal, a line each elsewhere.
 
-    comparisons: Sequence[Comparison]
-    transcript: Sequence[Text]
-    seconds: float
-
-    @property
-    def agrees(self) -> bool:
-        """Whether everything is as it must be."""
-        return all(comparison.agrees for comparison in self.comparisons)
-
-
-def print_result(result: DemoResult, out: Console) -> None:
-    """Write the result to ``out``: a table on a terminal, a line each elsewhere."""
+    Return whether everything is as it must be. ``seconds``: how long the demo took in all.
+    """
     out.print()
     if out.is_terminal:
-        out.print(_table(result.comparisons))
+        out.print(_table(comparisons))
     else:
-        for line in result.comparisons:
+        for line in comparisons:
             verdict = "ok" if line.agrees else "WRONG"
             counts = f"expected {line.expected:,}, found {line.found:,}"
             out.print(f"{line.what}: {counts}: {verdict}")
-    if result.transcript:
+    if transcript:
         out.print("\nOne conversation, as it is stored:")
-        for text in result.transcript:
+        for text in transcript:
             out.print(Text("  ") + text, no_wrap=True, overflow="ellipsis")
     out.print("\nTo try next:")
     for command, what in NEXT:
         out.print(f"  {command:<52}{what}", highlight=False)
-    verdict = "Everything agrees." if result.agrees else "Something does not agree."
-    style = "bold green" if result.agrees else "bold red"
-    out.print(Text(f"\n{verdict} ({result.seconds:.0f} s)", style))
+    agrees = all(comparison.agrees for comparison in comparisons)
+    verdict = "Everything agrees." if agrees else "Something does not agree."
+    style = "bold green" if agrees else "bold red"
+    out.print(Text(f"\n{verdict} ({seconds:.0f} s)", style))
+    return agrees
 
 
 def _table(comparisons: Sequence[Comparison]) -> Table:

@@ -10,8 +10,7 @@ import re
 import sys
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -221,31 +220,6 @@ def _log_record(record: logging.LogRecord, held_back: int) -> None:
 
 
 # --- collapsing what repeats: pure but for its own memory ----------------------------
-
-
-class Totals:
-    """Adds up counts by name, to be logged once an interval."""
-
-    def __init__(self, interval: float) -> None:
-        """``interval`` in seconds."""
-        self._interval = interval
-        self._counts: Counter[str] = Counter()
-        self._logged_at: float | None = None
-
-    def add(self, counts: Mapping[str, int]) -> None:
-        """Take some."""
-        self._counts.update(counts)
-
-    def due(self, now: float, *, final: bool = False) -> Mapping[str, int]:
-        """Return the totals since the last time; none where that is not ``interval`` ago.
-
-        ``final``: return them in any case.
-        """
-        waits = self._logged_at is not None and now - self._logged_at < self._interval
-        if not self._counts or (waits and not final):
-            return {}
-        totals, self._counts, self._logged_at = self._counts, Counter(), now
-        return dict(totals)
 
 
 @dataclass(slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping
@@ -13,7 +14,7 @@ from consumer.contract.rejection import Reason, Rejected
 from consumer.contract.times import format_time
 from consumer.errors import TransientError
 from consumer.observability.health import STARTING, Health
-from consumer.observability.logs import Repeats, Totals, get_logger
+from consumer.observability.logs import Repeats, get_logger
 from consumer.observability.metrics import Metrics
 from consumer.ports import BatchReport, Hold, LogReset, OffsetGap, Stage
 from consumer.state.outcomes import MARK_NAMES, Mark, Outcome
@@ -61,7 +62,8 @@ class EngineObserver:
         self._unreachable: frozenset[TopicPartition] = frozenset()
         self._missing: frozenset[str] = frozenset()
         self._failing: defaultdict[Stage, dict[frozenset[TopicPartition], str]] = defaultdict(dict)
-        self._sums = Totals(SETTLED_INTERVAL)
+        self._totals = Counter[str]()
+        self._totals_logged_at = -math.inf
         self._stalled = False
 
     # --- records --------------------------------------------------------------
@@ -90,14 +92,17 @@ class EngineObserver:
             seconds={stage.value: round(s, 4) for stage, s in report.seconds.items()},
             offsets={_name(p): [part.first, part.end] for p, part in report.partitions.items()},
         )
-        self._sums.add({"batches": 1, **counts})
+        self._totals.update({"batches": 1, **counts})
         self.log_totals()
 
     def log_totals(self, *, final: bool = False) -> None:
         """Log what was settled, at most once a second unless it is the ``final`` word."""
-        sums = self._sums.due(self._clock(), final=final)
-        if sums:
-            self._log.info("settled", **sums)
+        waits = self._clock() - self._totals_logged_at < SETTLED_INTERVAL
+        if not self._totals or (waits and not final):
+            return
+        self._log.info("settled", **self._totals)
+        self._totals.clear()
+        self._totals_logged_at = self._clock()
 
     def rejected(self, record: Record, rejected: Rejected) -> None:
         partition = record.topic_partition

@@ -245,9 +245,9 @@ return""",
     Mutant(
         "each batch is a line of what was settled",
         "F95",
-        "Totals.due",
-        "if not self._counts or (waits and not final):",
-        "if not self._counts:",
+        "EngineObserver.log_totals",
+        "if not self._totals or (waits and not final):",
+        "if not self._totals:",
         (
             "tests/unit/observability/test_observer.py::test_what_is_settled_is_a_line_a_second_at_most_with_the_sums",
         ),

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from consumer.demo.dataset import Comparison
-from consumer.demo.screen import DemoResult, Screen, Step, open_screen, print_result
+from consumer.demo.screen import Screen, Step, open_screen, print_result
 
 GOOD = [Comparison("sessions", 1000, 1000), Comparison("dead letters", 0, 0)]
 BAD = [*GOOD, Comparison("events", 1000, 999)]
@@ -62,15 +62,14 @@ def test_a_drawing_shows_how_far_it_is() -> None:
 def test_a_report_says_whether_everything_agrees(terminal: bool) -> None:
     for comparisons, verdict in ((GOOD, "Everything agrees."), (BAD, "Something does not agree.")):
         out = console(terminal=terminal)
-        report = DemoResult(comparisons, [Text("12:00  user  hello")], 12.3)
-        print_result(report, out)
-        assert report.agrees is (comparisons is GOOD)
+        agrees = print_result(out, comparisons, [Text("12:00  user  hello")], 12.3)
+        assert agrees is (comparisons is GOOD)
         assert verdict in written(out)
         assert "hello" in written(out)
 
 
 def test_a_piped_report_marks_what_is_wrong() -> None:
     out = console(terminal=False)
-    print_result(DemoResult(BAD, [], 1.0), out)
+    print_result(out, BAD, [], 1.0)
     assert "events: expected 1,000, found 999: WRONG" in written(out)
     assert "sessions: expected 1,000, found 1,000: ok" in written(out)
