@@ -23,7 +23,7 @@ from consumer.mongo.clients import (
     database_of,
     open_client,
 )
-from consumer.mongo.errors import driver_errors
+from consumer.mongo.driver_errors import driver_errors
 from consumer.settings import MongoSettings
 from producer_tools.chitchat import DataSetMissingError, chitchat_messages
 from producer_tools.conversations import small_set

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from consumer.errors import ConsumerError, PreconditionError, TimedOutError, TransientError
 from consumer.mongo.collections import BulkReply, RefusedError, WriteFailure
-from consumer.mongo.errors import CodeClass, classify, code_name
+from consumer.mongo.driver_errors import CodeClass, classify, code_name
 
 T = TypeVar("T")
 W = TypeVar("W")

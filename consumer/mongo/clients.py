@@ -28,7 +28,7 @@ from pymongo.read_concern import ReadConcern
 
 from consumer.aio import ignore_result
 from consumer.errors import SettingsError
-from consumer.mongo.errors import driver_errors
+from consumer.mongo.driver_errors import driver_errors
 from consumer.ports import Target
 from consumer.settings.model import MongoSettings
 from consumer.settings.values import Driver

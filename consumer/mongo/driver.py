@@ -9,7 +9,7 @@ from consumer.errors import TransientError
 from consumer.mongo.clients import ACKNOWLEDGED, Client, collection_of, database_of
 from consumer.mongo.clients import Collection as MongoCollection
 from consumer.mongo.collections import BulkReply, WriteFailure
-from consumer.mongo.errors import driver_errors
+from consumer.mongo.driver_errors import driver_errors
 from consumer.settings.model import MongoSettings
 from consumer.state.writes import SessionUpdate
 

@@ -11,7 +11,7 @@ from pymongo.errors import OperationFailure
 from consumer.checks import CheckResult, raise_if_failed
 from consumer.errors import PreconditionError
 from consumer.mongo.clients import ACKNOWLEDGED, Client, Database, database_of
-from consumer.mongo.errors import CodeClass, classify, driver_errors
+from consumer.mongo.driver_errors import CodeClass, classify, driver_errors
 from consumer.mongo.indexes import (
     BUILD,
     Index,

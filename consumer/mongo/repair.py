@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from consumer.contract.record import Position
 from consumer.mongo.clients import Client, collection_of, database_of
-from consumer.mongo.errors import driver_errors
+from consumer.mongo.driver_errors import driver_errors
 from consumer.ports import Store, WriteBatch
 from consumer.settings.model import MongoSettings
 from consumer.state.outcomes import APPLIED, Outcome, Result, origin_field

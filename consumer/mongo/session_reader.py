@@ -10,7 +10,7 @@ from typing import Any
 
 from consumer.contract.record import TopicPartition
 from consumer.mongo.clients import Client, close_client, collection_of, database_of, open_client
-from consumer.mongo.errors import driver_errors
+from consumer.mongo.driver_errors import driver_errors
 from consumer.settings import MongoSettings
 
 PAGE = 500

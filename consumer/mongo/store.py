@@ -22,8 +22,8 @@ from consumer.mongo.collections import (
     ConnectionLostError,
 )
 from consumer.mongo.driver import MongoCollections
+from consumer.mongo.driver_errors import AUTHENTICATION_FAILED, driver_errors
 from consumer.mongo.duplicates import DuplicateResolver, LookUp
-from consumer.mongo.errors import AUTHENTICATION_FAILED, driver_errors
 from consumer.mongo.preflight import inspect_database, run_preflight, verify_unique_indexes
 from consumer.mongo.results import ResultRecorder, SessionStatusCache
 from consumer.ports import Target

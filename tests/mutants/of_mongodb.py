@@ -342,7 +342,7 @@ result.errors.append(TransientError("write_concern", code_name(code)))""",
     Mutant(
         "what a 2d index cannot take is trouble that passes",
         "F76",
-        "errors.PERMANENT",
+        "driver_errors.PERMANENT",
         '13027: "GeoPointOutOfBounds",  # likewise',
         "",
         (

@@ -10,7 +10,7 @@ import pytest
 
 from consumer.errors import ConsumerError, PreconditionError, TimedOutError, TransientError
 from consumer.mongo.collections import ConnectionLostError, RefusedError
-from consumer.mongo.errors import (
+from consumer.mongo.driver_errors import (
     PERMANENT,
     CodeClass,
     classify,
