@@ -39,7 +39,7 @@ class OutputClosedError(ConsumerError):
 
 
 @contextmanager
-def written() -> Iterator[None]:
+def output_errors() -> Iterator[None]:
     """Say in our own words why standard output cannot be written.
 
     Raises ``OutputError`` or ``OutputClosedError``.
@@ -58,13 +58,13 @@ def written() -> Iterator[None]:
 
 def write(text: str, *, flush: bool = False) -> None:
     """Write to standard output. Raises ``OutputError`` and ``OutputClosedError``."""
-    with written():
+    with output_errors():
         sys.stdout.write(text)
         if flush:
             sys.stdout.flush()
 
 
-def complain(text: str) -> None:
+def print_error(text: str) -> None:
     """Write one line to standard error, escaped where it quotes what a terminal would obey.
 
     Where nobody takes it, the work goes on.
@@ -106,10 +106,10 @@ def print_results(title: str, results: Mapping[str, object], *, as_json: bool) -
     Where nobody reads them any more that is no matter: the exit code says how it went.
     """
     with suppress(OutputClosedError):
-        _show(title, results, as_json=as_json)
+        _print_results(title, results, as_json=as_json)
 
 
-def _show(title: str, results: Mapping[str, object], *, as_json: bool) -> None:
+def _print_results(title: str, results: Mapping[str, object], *, as_json: bool) -> None:
     if as_json:
         write(json.dumps(results) + "\n", flush=True)
         return
@@ -121,7 +121,7 @@ def _show(title: str, results: Mapping[str, object], *, as_json: bool) -> None:
         table.add_column(justify="right")
         for name, text in rows.items():
             table.add_row(name, text)
-        with written():
+        with output_errors():
             console.print(table)
     else:
         write("".join(f"{name}: {text}\n" for name, text in rows.items()), flush=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from consumer.errors import ConsumerError, ExitCode, SettingsError
 from consumer.signals import run_interruptible
-from consumer.terminal import complain, print_results, progress, written
+from consumer.terminal import output_errors, print_error, print_results, progress
 from producer_tools.chitchat import chitchat_messages
 from producer_tools.conversations import Message
 from producer_tools.generate import GenerationPlan, generate_messages
@@ -32,7 +32,7 @@ from producer_tools.publisher import LineWriter, Publisher, deliver
 
 
 def _warn(text: str) -> None:
-    complain(f"producer-tools: {text}")
+    print_error(f"producer-tools: {text}")
 
 
 def run_publish(file: Path, to: PublishTarget, *, skip_invalid: bool, as_json: bool) -> ExitCode:
@@ -53,7 +53,7 @@ async def _publish(
     name: str, descriptor: int, to: PublishTarget, *, skip_invalid: bool, as_json: bool
 ) -> ExitCode:
     def report(line: Line, wrong: UnsendableLine) -> None:
-        complain(f"{name}:{line.number}: {wrong.reason}: {wrong.detail}")
+        print_error(f"{name}:{line.number}: {wrong.reason}: {wrong.detail}")
 
     lines = MessageLines(name, descriptor, to.max_message_bytes, report)
     publisher, began = Publisher(to, _warn), time.monotonic()
@@ -148,7 +148,7 @@ def _expected(expect: Path | None, state: EndState) -> Iterator[None]:
     """
     if expect is None:
         yield
-        complain(json.dumps(state.summary()))
+        print_error(json.dumps(state.summary()))
         return
     target = expect.resolve()  # what a link leads to is replaced, not the link
     if target.exists() and not target.is_file():
@@ -201,7 +201,7 @@ async def _write_lines(messages: Iterable[Outgoing], rate: float | None) -> None
     """Write to standard output. Raises ``OutputError`` and ``OutputClosedError``."""
     writer = LineWriter(sys.stdout.buffer, flush_each=rate is not None)
     try:
-        with written():
+        with output_errors():
             await deliver(messages, writer.send, rate=rate)
             sys.stdout.buffer.flush()
     except asyncio.CancelledError:

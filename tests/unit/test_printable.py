@@ -34,7 +34,7 @@ from consumer.kafka.ranges import OffsetRange
 from consumer.printable import printable, printable_line
 from consumer.signals import run_app
 from consumer.state.writes import EventWrite
-from consumer.terminal import complain
+from consumer.terminal import print_error
 
 
 @pytest.mark.parametrize(
@@ -190,13 +190,13 @@ async def _dry_run() -> None:
     list_and_show.print_change(change, as_json=False)
 
 
-async def _complain() -> None:
-    complain(f"a file called {HOSTILE}: wrong")
+async def _print_error() -> None:
+    print_error(f"a file called {HOSTILE}: wrong")
 
 
 @pytest.mark.parametrize(
     "command",
-    [_explain, _show, _status, _check, _audit, _replay, _list, _dry_run, _complain],
+    [_explain, _show, _status, _check, _audit, _replay, _list, _dry_run, _print_error],
 )
 @pytest.mark.reliability("F84")
 async def test_no_command_prints_raw_what_came_from_outside(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -33,7 +34,10 @@ from consumer.kafka.range_reader import RangeReader, open_range_reader
 from consumer.kafka.ranges import EVERYTHING, Bounds, OffsetRange, offsets_of
 from consumer.kafka.topic_ids import Operation
 from consumer.settings import KafkaSettings
-from consumer.terminal import complain, progress
+from consumer.terminal import print_error, progress
+
+# What the client logs is told by our own messages, once.
+logging.getLogger("aiokafka").addHandler(logging.NullHandler())
 
 READ_AT_ONCE: Final = 500
 CLOCKS_APART: Final = timedelta(hours=1)
@@ -45,7 +49,7 @@ STATUS_TOPIC_CONFIGS: Final = {"cleanup.policy": "compact"}
 
 def warn(text: str) -> None:
     """Tell people something that is no result."""
-    complain(f"consumer: {text}")
+    print_error(f"consumer: {text}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +73,8 @@ class DeadLetterContext:
         missing = [part for part in self.reader.spoilt if part.partition.topic == topic]
         if missing:
             raise BrokersError(
-                f"{'; '.join(map(str, missing))}: which letters have been dealt with is not known, "
-                "and they would be sent once more; --again sends them all the same"
+                f"{'; '.join(map(str, missing))}: which dead letters have been dealt with is not "
+                "known, and they would be sent once more; --again sends them all the same"
             )
 
     async def batches(

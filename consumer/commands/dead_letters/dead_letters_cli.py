@@ -27,7 +27,7 @@ DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Only say what would be done; nothing is written.")
 ]
 AllStatuses = Annotated[
-    bool, typer.Option("--all", help="Also letters that were redriven, parked or discarded.")
+    bool, typer.Option("--all", help="Also what was redriven, parked or discarded.")
 ]
 
 
@@ -38,10 +38,10 @@ def _about() -> None:
     A round: `list` says what failed and where; `show` shows one with its payload; mend the
     cause; `redrive --limit 1` sends one back as a canary, and `redrive` the rest.
 
-    Letters are never deleted: what became of each stands in the compacted topic
+    Dead letters are never deleted: what became of each stands in the compacted topic
     `<dead-letter topic>.redriven`, which the first redrive or discard creates.
 
-    Exit codes: 0 done; 1 some letters could not be sent back, or none was found to show;
+    Exit codes: 0 done; 1 some could not be sent back, or none was found to show;
     2 usage; 3 the brokers cannot be used or a topic is missing.
     """
 
@@ -56,7 +56,7 @@ def _with_request(command: Callable[..., Coroutine[Any, Any, int]]) -> Callable[
             typer.Option(
                 "--reason",
                 metavar="REASON",
-                help="Only letters with this dlq-reason; repeatable. "
+                help="Only dead letters with this dlq-reason; repeatable. "
                 f"One of: {', '.join(REASONS)}.",
             ),
         ] = None,
@@ -86,7 +86,7 @@ def _with_request(command: Callable[..., Coroutine[Any, Any, int]]) -> Callable[
             typer.Option(
                 "--letter",
                 metavar="OFFSETS",
-                help="Only letters that lie there in the dead-letter topic; repeatable. OFFSETS: "
+                help="Only what lies there in the dead-letter topic; repeatable. OFFSETS: "
                 "PARTITION, PARTITION:OFFSET, or PARTITION:FIRST-LAST with both offsets included.",
             ),
         ] = None,
@@ -94,7 +94,7 @@ def _with_request(command: Callable[..., Coroutine[Any, Any, int]]) -> Callable[
             bool,
             typer.Option(
                 "--parked",
-                help="The letters in dead_letters.parking_topic instead of the dead letters.",
+                help="What lies in dead_letters.parking_topic instead of the dead-letter topic.",
             ),
         ] = False,
         servers: options.Servers = None,
@@ -135,15 +135,15 @@ def _with_request(command: Callable[..., Coroutine[Any, Any, int]]) -> Callable[
 async def _list(
     request: DeadLetterRequest,
     *,
-    each: Annotated[bool, typer.Option("--each", help="A line for each letter.")] = False,
+    each: Annotated[bool, typer.Option("--each", help="A line for each of them.")] = False,
     keys_too: Annotated[
-        bool, typer.Option("--keys", help="A line for each letter, with its key.")
+        bool, typer.Option("--keys", help="A line for each of them, with its key.")
     ] = False,
     all_statuses: AllStatuses = False,
 ) -> int:
-    """Count the letters that wait, by reason, topic and hour.
+    """Count the dead letters that wait, by reason, topic and hour.
 
-    Copies of one failure are counted as such. FIRST is where the first letter of a group
+    Copies of one failure are counted as such. FIRST is where the first one of a group
     lies, as `show --letter` takes it.
 
     Example: `consumer dead-letters list --reason invalid --since 26h`
@@ -164,7 +164,7 @@ async def _show(
         bool, typer.Option("--full", help="All of a value, not only its first 4,096 bytes.")
     ] = False,
 ) -> int:
-    """Show letters with key, headers and value, whatever became of them.
+    """Show dead letters with key, headers and value, whatever became of them.
 
     This prints what people said. What is not plainly visible is escaped.
 
@@ -216,8 +216,8 @@ async def _redrive(  # noqa: PLR0913 -- as above
 
     A transform is a function that gets the failed record (`key`, `value`, `headers`,
     `reason`, `detail`, `origin`) and returns the new value (bytes or a JSON object), or None
-    to leave the letter alone. What it returns is read as the consumer reads it; where that
-    fails, nothing is sent and the letter stays. Two redrives at once may send twice.
+    to leave it alone. What it returns is read as the consumer reads it; where that
+    fails, nothing is sent and it stays. Two redrives at once may send twice.
 
     Example: `consumer dead-letters redrive --reason key_mismatch --limit 1`
     """
@@ -241,19 +241,19 @@ async def _discard(
     *,
     because: Annotated[str, typer.Option(metavar="TEXT", help="Why; it is kept with the mark.")],
     everything: Annotated[
-        bool, typer.Option("--everything", help="All letters, where no filter is given.")
+        bool, typer.Option("--everything", help="All of them, where no filter is given.")
     ] = False,
     dry_run: DryRun = False,
     all_statuses: AllStatuses = False,
 ) -> int:
-    """Mark letters as dealt with: list and redrive leave them out from then on.
+    """Mark dead letters as dealt with: list and redrive leave them out from then on.
 
-    The letters stay where they are; `list --all` shows them.
+    They stay where they are; `list --all` shows them.
 
     Example: `consumer dead-letters discard --origin test-topic --because "load test"`
     """
     from consumer.commands.dead_letters.redrive_and_discard import discard_dead_letters
 
     if request.selection.everything and not everything:
-        raise typer.BadParameter("say which letters, by a filter, or give --everything")
+        raise typer.BadParameter("say which dead letters, by a filter, or give --everything")
     return await discard_dead_letters(request, because, dry_run=dry_run, all_statuses=all_statuses)

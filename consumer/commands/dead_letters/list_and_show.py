@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
@@ -29,7 +29,7 @@ from consumer.contract.record import Position
 from consumer.contract.times import format_time, usable_time
 from consumer.errors import ExitCode
 from consumer.printable import printable
-from consumer.terminal import write, written
+from consumer.terminal import output_errors, write
 
 SHOWN_BYTES: Final = 4096
 """So much of a value is shown, unless all of it is asked for."""
@@ -67,16 +67,8 @@ class DeadLetterGroup:
         return state, self.reason, self.topic, self.hour or ""
 
 
-class DeadLetterGroups:
+class DeadLetterGroups(dict[tuple[str, ...], DeadLetterGroup]):
     """Dead letters counted by what they share; as large as there are groups."""
-
-    def __init__(self) -> None:
-        """Begin without any."""
-        self._groups: dict[tuple[str, ...], DeadLetterGroup] = {}
-
-    def __iter__(self) -> Iterator[DeadLetterGroup]:
-        """Yield the groups in the order of their keys."""
-        return (group for _, group in sorted(self._groups.items()))
 
     def add(
         self, dead_letter: AnyDeadLetter, status: DeadLetterStatus | None, *, copy: bool
@@ -88,7 +80,7 @@ class DeadLetterGroups:
         else:
             failed, hour = dead_letter.failed, _hour(dead_letter.failed_at)
             group = DeadLetterGroup(_state(status), failed.reason, failed.origin.topic, hour)
-        group = self._groups.setdefault(group.key, group)
+        group = self.setdefault(group.key, group)
         group.first = group.first or dead_letter.record.position
         group.letters += 1
         group.copies += copy
@@ -131,7 +123,7 @@ async def list_dead_letters(
     if not each:
         print_groups(groups, with_state=all_statuses, as_json=request.as_json)
     if hidden:
-        warn(f"{hidden:,} letters more have been dealt with; --all lists them too")
+        warn(f"{hidden:,} dead letters more have been dealt with; --all lists them too")
     elif not listed:
         warn("no such dead letters")
     return context.exit_code()
@@ -179,9 +171,9 @@ def offset_argument(position: Position) -> str:
 
 def print_groups(groups: DeadLetterGroups, *, with_state: bool, as_json: bool) -> None:
     """Write the groups; ``with_state``: with a column for what became of them."""
-    contents = [asdict(group) for group in groups]
-    letters = sum(group.letters for group in groups)
-    copies = sum(group.copies for group in groups)
+    listed = [groups[key] for key in sorted(groups)]
+    letters, copies = sum(one.letters for one in listed), sum(one.copies for one in listed)
+    contents = [asdict(group) for group in listed]
     if as_json:
         print_json({"letters": letters, "copies": copies, "groups": contents})
         return
@@ -189,8 +181,9 @@ def print_groups(groups: DeadLetterGroups, *, with_state: bool, as_json: bool) -
     rows = [_cells(content) for content in contents]
     console = Console()
     if console.is_terminal:
-        with written():
-            console.print(_table(columns, rows, f"{letters:,} letters, {copies:,} of them copies"))
+        caption = f"{letters:,} dead letters, {copies:,} of them copies"
+        with output_errors():
+            console.print(_table(columns, rows, caption))
     elif rows:
         print_columns(*columns)
         for row in rows:

@@ -51,7 +51,7 @@ from consumer.kafka.producer import (
     Unconfirmed,
 )
 from consumer.settings import DeadLetterSettings
-from consumer.terminal import complain, print_results
+from consumer.terminal import print_error, print_results
 
 WINDOW: Final = 200
 """The most records in flight: so many a crash may send again."""
@@ -222,7 +222,7 @@ def _print_refusal(dead_letter: AnyDeadLetter, refusal: Refusal) -> None:
     where = position_argument(dead_letter.record.position)
     if isinstance(dead_letter, DeadLetterRecord):
         where += f" (from {position_argument(dead_letter.failed.origin)})"
-    complain(f"{where}: {refusal.reason.value}: {refusal.detail}")
+    print_error(f"{where}: {refusal.reason.value}: {refusal.detail}")
 
 
 async def redrive_dead_letters(

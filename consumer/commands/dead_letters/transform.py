@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import json
+import pkgutil
 import sys
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import reduce
 from pathlib import Path
 from typing import cast
 
@@ -32,13 +31,12 @@ def load_transform(reference: str) -> Transform:
 
     Raises ``ValueError`` with a text for people.
     """
-    module_name, colon, path = reference.partition(":")
-    if not (module_name and colon and path):
+    if not all(reference.partition(":")):
         raise ValueError(f"{reference!r} is not MODULE:FUNCTION, such as repair:add_time_zone")
     if "" not in sys.path:
         sys.path.insert(0, "")
     try:
-        found: object = reduce(getattr, path.split("."), importlib.import_module(module_name))
+        found: object = pkgutil.resolve_name(reference)
     except Exception as error:  # a module may raise anything while it is imported
         raise ValueError(
             f"{reference!r} cannot be imported: {type(error).__name__}: {error}"
