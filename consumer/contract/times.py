@@ -105,6 +105,8 @@ def effective_timestamp_ms(record: Record) -> int | None:
     In milliseconds since the epoch; may be -1 or absurd. None where the header that stands
     for it cannot be read: the record's own would be the time of the redrive.
     """
+    if not record.headers:
+        return record.timestamp_ms
     values = {value for name, value in record.headers if name == REDRIVE_TIMESTAMP}
     if not values:
         return record.timestamp_ms

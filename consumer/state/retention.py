@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from consumer.contract.record import Record
 from consumer.contract.times import is_redriven, record_time
@@ -20,8 +21,7 @@ AHEAD = timedelta(days=1)
 """How far ahead of ours a producer's clock may be and still be believed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lifetime:
+class Lifetime(NamedTuple):
     """How long what a record writes is kept.
 
     ``expire_at`` None: for ever. ``over``: it would expire at once, and leave a stub that nobody
