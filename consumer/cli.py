@@ -164,7 +164,7 @@ def replay(
         rate=rate,
         state=state,
         workers=workers,
-        letters=dead_letters != NO_DEAD_LETTERS,
+        send_dead_letters=dead_letters != NO_DEAD_LETTERS,
         as_json=as_json,
     )
     from consumer.commands.replay.run_replay import replay as replay_part

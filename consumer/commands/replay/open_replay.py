@@ -143,7 +143,7 @@ class _Opening:
         return StateFile(Path(self._request.state), facts, ids)
 
     async def _dead_letters(self) -> DeadLetters:
-        if self._request.dry_run or not self._request.letters:
+        if not self._request.sends_dead_letters:
             return _NoDeadLetters()
         topic = self._settings.dead_letters.topic
         described = await self._retry("Kafka", lambda: _describe(self._settings, topic))

@@ -34,8 +34,13 @@ class ReplayRequest(RecordSelection):
     rate: float | None = None
     state: str | None = None
     workers: int | None = None
-    letters: bool = True
+    send_dead_letters: bool = True
     as_json: bool = False
+
+    @property
+    def sends_dead_letters(self) -> bool:
+        """Whether dead letters go anywhere: a dry run only counts them."""
+        return self.send_dead_letters and not self.dry_run
 
 
 def check_request(request: ReplayRequest, settings: Settings) -> None:
@@ -59,7 +64,7 @@ def _violations(request: ReplayRequest, settings: Settings) -> Iterable[str]:
         yield "--repair restores what a file lists as altered: it needs --file"
     if request.dry_run and request.state is not None:
         yield "--state keeps the progress of a replay: a dry run has none"
-    if request.letters and not request.dry_run and settings.dead_letters.topic in request.topics:
+    if request.sends_dead_letters and settings.dead_letters.topic in request.topics:
         yield (
             f"--topic {settings.dead_letters.topic} is where dead letters go: a replay of it "
             "would feed itself (consumer dead-letters redrive sends them back)"

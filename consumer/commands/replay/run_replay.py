@@ -166,7 +166,7 @@ class _Replay:
     ) -> ReplayReport:
         opened, progress = self._opened, self._progress()
         finished = drained and all(progress.position(part) >= part.end for part in progress.ranges)
-        sends = self._request.letters and not self._request.dry_run
+        sends = self._request.sends_dead_letters
         of_another = {part.partition for part in made_again}
         by_time = self._record_filter if isinstance(self._record_filter, MessageFilter) else None
         return ReplayReport(

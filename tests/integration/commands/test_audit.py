@@ -101,7 +101,7 @@ def damage(log: Log, rng: Random, *, deleted: int, altered: int) -> None:
 
 
 async def test_a_rejected_record_without_its_dead_letter_is_missing(log: Log) -> None:
-    applied = await log.replay(ReplayRequest(everything=True, letters=False))
+    applied = await log.replay(ReplayRequest(everything=True, send_dead_letters=False))
     report = await audit(log)
     ended = applied.total.outcomes
     assert (
@@ -168,7 +168,7 @@ async def test_a_conflict_of_one_half_of_a_session_is_not_explained_by_the_other
     await empty_log.publish(
         *[(empty_log.topics[0], home, b"s", encoded(message)) for message in said]
     )
-    await empty_log.replay(ReplayRequest(everything=True, letters=False))
+    await empty_log.replay(ReplayRequest(everything=True, send_dead_letters=False))
     with MongoClient[dict[str, Any]](empty_log.uri) as client:
         client[f"{empty_log.name}-a"].conversation_sessions.update_one({}, {"$set": altered})
     found = tmp_path / "problems.ndjson"

@@ -99,7 +99,7 @@ async def test_a_second_replay_finds_everything_there_and_every_old_conflict(log
 
 
 async def test_without_a_dead_letter_topic_they_are_only_counted(log: Log) -> None:
-    report = await log.replay(ReplayRequest(everything=True, letters=False))
+    report = await log.replay(ReplayRequest(everything=True, send_dead_letters=False))
     assert report.total.reasons.total() > 0
     assert report.dead_letters is None
     assert await log.letters_sent() == 0
@@ -289,7 +289,7 @@ async def test_a_time_so_long_ago_is_the_one_it_was_when_the_replay_began(
 ) -> None:
     log, state, now = empty_log, tmp_path / "state", int(time.time() * 1000)
     await stamped(log, [now - 1000 * number for number in range(5)])
-    request = ReplayRequest(to_time="0s ago", state=str(state), letters=False)
+    request = ReplayRequest(to_time="0s ago", state=str(state), send_dead_letters=False)
     await log.replay(request)
     begun_anew(state, now - 2500)
     assert (await log.replay(request)).outside == 3
@@ -316,7 +316,7 @@ async def test_a_replay_that_is_stopped_goes_on_from_its_state(
 ) -> None:
     log, state = tidy_log, str(tmp_path / "state")
     stop = asyncio.Event()
-    slow = ReplayRequest(everything=True, state=state, rate=400, letters=False)
+    slow = ReplayRequest(everything=True, state=state, rate=400, send_dead_letters=False)
     running = asyncio.ensure_future(run_replay(log.settings("b"), slow, stop))
     await log.something_is_stored("b")
     stop.set()
@@ -324,7 +324,9 @@ async def test_a_replay_that_is_stopped_goes_on_from_its_state(
     assert stopped is not None
     assert not stopped.complete
     assert 0 < stopped.total.records < len(log.records)
-    rest = await log.replay(ReplayRequest(everything=True, state=state, letters=False), "b")
+    rest = await log.replay(
+        ReplayRequest(everything=True, state=state, send_dead_letters=False), "b"
+    )
     assert rest.complete
     assert rest.total.records == len(log.records) - stopped.total.records
     await log.replay(EVERYTHING, "a")

@@ -64,7 +64,7 @@ def test_flags_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_none_stands_for_no_dead_letters(monkeypatch: pytest.MonkeyPatch) -> None:
     settings, request = asked(monkeypatch, "--all", "--dead-letters", "none")
-    assert not request.letters
+    assert not request.send_dead_letters
     assert settings.dead_letters.topic == Settings().dead_letters.topic
 
 

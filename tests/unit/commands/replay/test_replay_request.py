@@ -71,7 +71,7 @@ def test_what_makes_no_sense_is_refused_in_one_line(request_: ReplayRequest, nam
 def test_dead_letters_may_be_looked_at_where_none_is_sent() -> None:
     topics = ("conversation.dead-letters",)
     check_request(ReplayRequest(topics=topics, dry_run=True), SETTINGS)
-    check_request(ReplayRequest(topics=topics, letters=False), SETTINGS)
+    check_request(ReplayRequest(topics=topics, send_dead_letters=False), SETTINGS)
     elsewhere = Settings(dead_letters=DeadLetterSettings(topic="other"))
     check_request(ReplayRequest(topics=topics), elsewhere)
 
