@@ -23,7 +23,8 @@ from consumer.state.outcomes import (
     Result,
     came_from,
     classify_duplicate,
-    origin_of,
+    has_time_alike,
+    origin_position,
 )
 from consumer.state.writes import EventWrite, Write, guard_of
 
@@ -36,7 +37,8 @@ class DryRunState:
 
     ``contradictions``: how many records differ from what a record of another partition would have
     written in their place. Which of the two comes first is not known beforehand, so that the
-    run may end otherwise. Within a partition the first by offset always comes first.
+    run may end otherwise. Within a partition the first by offset always comes first. Where there
+    are none, the counts of all outcomes are exact.
     """
 
     def __init__(self, database: sqlite3.Connection) -> None:
@@ -56,8 +58,7 @@ class DryRunState:
             earlier = self.content_of(write)
             if earlier is not None:
                 result = classify_duplicate(write, earlier)
-                if result.outcome is Outcome.CONFLICT and _of_another_partition(write, earlier):
-                    self.contradictions += 1
+                self.contradictions += _may_differ(write, earlier, result)
             elif index in judged:
                 result = judged[index]
             else:
@@ -176,9 +177,12 @@ def _judge(
         results[index] = classify_duplicate(write, stored)
 
 
-def _of_another_partition(write: Write, earlier: RawBSONDocument) -> bool:
-    origin, position = origin_of(earlier, write), write.position
-    return origin is not None and origin[:2] != (position.topic, position.partition)
+def _may_differ(write: Write, earlier: RawBSONDocument, result: Result) -> bool:
+    """Tell whether others would end otherwise, were this record the first of the two."""
+    origin, position = origin_position(earlier, write), write.position
+    if origin is None or origin[:2] == (position.topic, position.partition):
+        return False
+    return result.outcome is Outcome.CONFLICT or not has_time_alike(earlier, write)
 
 
 def _digest(write: Write) -> bytes:

@@ -117,16 +117,28 @@ def compared_fields(write: Write) -> tuple[str, ...]:
 
 def came_from(stored: RawBSONDocument, write: Write) -> bool:
     """Tell whether this very record wrote the document."""
-    return origin_of(stored, write) == tuple(write.position)
+    return origin_position(stored, write) == tuple(write.position)
 
 
-def origin_of(stored: RawBSONDocument, write: Write) -> tuple[object, ...] | None:
+def origin_position(stored: RawBSONDocument, write: Write) -> tuple[object, ...] | None:
     """Return topic, partition and offset of the record that wrote the document's part.
 
     None where it names no record: an older writer may have left no origin.
     """
     origin = _origin(stored, _content_of(write))
     return None if origin is None else tuple(origin.get(name) for name in Position._fields)
+
+
+def has_time_alike(stored: RawBSONDocument, write: Write) -> bool:
+    """Tell whether both carried a time to compare, or neither did.
+
+    A copy without a time of its own agrees with any time, so that it agrees with records that
+    contradict each other.
+    """
+    content = _content_of(write)
+    return content.time is None or (
+        _time_defaulted(stored, content) == _time_defaulted(write.content, content)
+    )
 
 
 def origin_field(write: Write) -> str:

@@ -133,6 +133,18 @@ async def test_batches_side_by_side_are_judged_by_each_other_and_their_contradic
     assert outcomes[Outcome.CONFLICT] == state.contradictions > 0
 
 
+async def test_a_copy_without_a_time_agrees_with_records_that_contradict_each_other(
+    state: DryRunState,
+) -> None:
+    store = DryStore(MemoryCollections(), state)
+    said = [
+        write(event(timestamp=at(0)), record(0, partition=0)),
+        write(event(timestamp=at(1), time_defaulted=True), record(0, partition=1)),
+    ]
+    assert [one.outcome for one in await results(store, [said])] == ["applied", "duplicate"]
+    assert state.contradictions == 1
+
+
 async def test_what_one_partition_contradicts_itself_in_has_an_order(state: DryRunState) -> None:
     store = DryStore(MemoryCollections(), state)
     said = [write(event(payload={"text": text}), n) for n, text in enumerate(["one", "two"])]
