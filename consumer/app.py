@@ -21,7 +21,7 @@ from consumer.errors import (
     TransientError,
 )
 from consumer.kafka.admin import TopicDescription, describe_group, open_admin
-from consumer.kafka.client import open_client
+from consumer.kafka.client import open_group_client
 from consumer.kafka.committed import AcceptedTarget
 from consumer.kafka.dead_letter_topic import (
     KafkaDeadLetters,
@@ -111,7 +111,7 @@ async def open_resources(settings: Settings, observer: EngineObserver) -> AsyncI
         letters = build_dead_letters(settings, topics)
         stack.push_async_callback(letters.close, closing)
         source = KafkaSource(
-            partial(open_client, settings.kafka),
+            partial(open_group_client, settings.kafka),
             request_timeout=settings.kafka.request_timeout,
             max_batch_bytes=settings.engine.max_batch_bytes,
             topics=settings.kafka.topics,

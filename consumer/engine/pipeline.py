@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from operator import attrgetter
-from typing import Protocol, TypeVar, assert_never
+from typing import TypeVar, assert_never
 
 from consumer.aio import Backoff
 from consumer.contract.dead_letter import DeadLetter
@@ -57,12 +58,9 @@ class Abandoned(Exception):  # noqa: N818 -- not an error: the records have anot
     """The assignment ended before the batch did."""
 
 
-class Planner(Protocol):
-    """What is done with one record before any I/O."""
-
-    def __call__(self, record: Record) -> tuple[Write | Result, Mark]:
-        """Return the write, or the outcome where there is none, and what is to be counted."""
-        ...
+Planner = Callable[[Record], tuple[Write | Result, Mark]]
+"""What is done with a record before any I/O: the write, or the outcome where there is none, and
+what is to be counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,8 +273,6 @@ def chunks(letters: Sequence[DeadLetter]) -> Iterator[list[DeadLetter]]:
 
 async def _wait(ended: asyncio.Event, delay: float) -> None:
     """Pause for ``delay`` seconds, or until the assignment is over."""
-    try:
+    with suppress(TimeoutError):
         async with asyncio.timeout(delay):
             await ended.wait()
-    except TimeoutError:
-        return

@@ -101,7 +101,7 @@ class GroupClient:
     """A member of a consumer group, over aiokafka."""
 
     def __init__(self, consumer: AIOKafkaConsumer) -> None:
-        """Wrap a started and subscribed consumer; use ``open_client``."""
+        """Wrap a started and subscribed consumer; use ``open_group_client``."""
         self._consumer = consumer
         self._fetch_errors = FetchErrors(consumer)
         self._ids_told_by: int | None = None
@@ -314,11 +314,11 @@ def _record(item: Any) -> Record:  # noqa: ANN401 -- aiokafka ships no types
     )
 
 
-async def open_client(kafka: KafkaSettings, callbacks: RebalanceCallbacks) -> GroupClient:
+async def open_group_client(kafka: KafkaSettings, callbacks: RebalanceCallbacks) -> GroupClient:
     """Connect and join the group. Raises ``TransientError`` while no broker answers.
 
     The consumer is started before it subscribes: started with topics it would wait for its
-    first assignment without a limit, deaf to a shutdown.
+    first assignment without a limit, and no shutdown could end that.
     """
     limit_decompression(kafka.max_decompressed_bytes)
     use_bounded_results(kafka.max_decompressed_bytes)

@@ -77,13 +77,11 @@ class RangeSource:
     # --- what the engine calls ------------------------------------------------
 
     def listen(self, listener: AssignmentListener) -> None:
-        """See ``Source``."""
         self._listener = listener
 
     async def poll(
         self, partitions: Collection[TopicPartition], max_records: int, timeout: float
     ) -> Polled:
-        """See ``Source``."""
         if not self._assigned:
             self._assigned = True
             if self._listener is not None:
@@ -104,7 +102,6 @@ class RangeSource:
                 return replace(polled, passed=passed)
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
-        """See ``Source``."""
         self._reading.left[partition] = offset
         self._client.seek(partition, offset)
 
@@ -117,7 +114,6 @@ class RangeSource:
     async def committed(
         self, partitions: Collection[TopicPartition]
     ) -> Mapping[TopicPartition, int | None]:
-        """See ``Source``."""
         positions = self.positions
         return {partition: positions.get(partition) for partition in partitions}
 

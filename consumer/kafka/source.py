@@ -136,7 +136,6 @@ class KafkaSource:
     async def poll(
         self, partitions: Collection[TopicPartition], max_records: int, timeout: float
     ) -> Polled:
-        """See ``Source``."""
         client = await self._opened()
         generation = self._generation
         tried: Sequence[TopicPartition] = ()
@@ -170,12 +169,10 @@ class KafkaSource:
         return await self._accept(client, generation, tried, fetched)
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
-        """See ``Source``."""
         if partition in self._topic_ids and self._client is not None:
             self._client.seek(partition, offset)
 
     async def commit(self, offsets: Mapping[TopicPartition, int], holds: Holds = NO_HOLDS) -> None:
-        """See ``Source``."""
         client, generation = self._client, self._generation
         if client is None:
             raise TransientError("not_connected", "commit refused")
@@ -197,7 +194,6 @@ class KafkaSource:
     async def committed(
         self, partitions: Collection[TopicPartition]
     ) -> Mapping[TopicPartition, int | None]:
-        """See ``Source``."""
         client = await self._opened()
         found = await self._ask(client.committed(partitions), "committed")
         return {
@@ -210,14 +206,12 @@ class KafkaSource:
     async def beginning_offsets(
         self, partitions: Collection[TopicPartition]
     ) -> Mapping[TopicPartition, int]:
-        """See ``Source``."""
         client = await self._opened()
         return await self._ask(client.beginning_offsets(partitions), "beginning_offsets")
 
     async def end_offsets(
         self, partitions: Collection[TopicPartition]
     ) -> Mapping[TopicPartition, int]:
-        """See ``Source``."""
         client = await self._opened()
         return await self._ask(client.end_offsets(partitions), "end_offsets")
 
@@ -225,19 +219,15 @@ class KafkaSource:
         return await with_timeout(request, action, self._request_timeout)
 
     def highwater(self, partition: TopicPartition) -> int | None:
-        """See ``Source``."""
         return self._client.highwater(partition) if self._client is not None else None
 
     def last_stable_offset(self, partition: TopicPartition) -> int | None:
-        """See ``Source``."""
         return self._client.last_stable_offset(partition) if self._client is not None else None
 
     def unreachable(self) -> Mapping[TopicPartition, str]:
-        """See ``Source``."""
         return self._client.unreachable() if self._client is not None else {}
 
     def missing_topics(self) -> Collection[str]:
-        """See ``Source``."""
         if self._client is None:
             return ()
         return self._topics.missing(self._client.partition_counts(), self._assigned)

@@ -13,7 +13,7 @@ MUTANTS = (
     Mutant(
         "results are read as the client reads them",
         "A2 B21",
-        "client.open_client",
+        "open_group_client",
         "use_bounded_results(kafka.max_decompressed_bytes)",
         "",
         (

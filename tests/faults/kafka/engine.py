@@ -21,7 +21,7 @@ from consumer.engine import runner, watchdog
 from consumer.engine.breaker import BreakerLimits
 from consumer.engine.pipeline import RecordPlanner
 from consumer.engine.runner import EngineConfig, StopReason
-from consumer.kafka.client import GroupClient, RebalanceCallbacks, open_client
+from consumer.kafka.client import GroupClient, RebalanceCallbacks, open_group_client
 from consumer.kafka.source import KafkaSource
 from consumer.mongo.store import MongoStore
 from consumer.observability.health import Health
@@ -182,7 +182,7 @@ class Member:
         self.ended: asyncio.Future[StopReason] | None = None
 
     async def _open(self, callbacks: RebalanceCallbacks) -> GroupClient:
-        client = await open_client(self._kafka, callbacks)
+        client = await open_group_client(self._kafka, callbacks)
         assert isinstance(client, GroupClient)
         self.clients.append(client)
         return client

@@ -13,7 +13,7 @@ from aiokafka import TopicPartition as ClientPartition
 
 from consumer.contract.record import Record, TopicPartition
 from consumer.errors import TransientError
-from consumer.kafka.client import GroupClient, RebalanceCallbacks, open_client
+from consumer.kafka.client import GroupClient, RebalanceCallbacks, open_group_client
 from consumer.kafka.source import KafkaSource
 from consumer.ports import LogReset, OffsetGap, StartOffset
 from consumer.settings import KafkaSettings
@@ -127,7 +127,7 @@ class Reader(Positions):
         self._aside: dict[TopicPartition, int] = {}
 
     async def _open(self, callbacks: RebalanceCallbacks) -> GroupClient:
-        client = await open_client(self._kafka, callbacks)
+        client = await open_group_client(self._kafka, callbacks)
         assert isinstance(client, GroupClient)
         self.clients.append(client)
         return client
