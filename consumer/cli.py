@@ -167,9 +167,9 @@ def replay(
         send_dead_letters=dead_letters != NO_DEAD_LETTERS,
         as_json=as_json,
     )
-    from consumer.commands.replay.run_replay import replay as replay_part
+    from consumer.commands.replay.run_replay import show_replay
 
-    finish(lambda: replay_part(settings, request))
+    finish(lambda: show_replay(settings, request))
 
 
 @app.command()

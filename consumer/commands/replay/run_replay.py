@@ -44,7 +44,7 @@ NEVER_HOLDS = BreakerLimits(share=1.0, window=1, minimum=1)
 """Whoever asks for a range gets all of it: old conflicts are met again, however many."""
 
 
-async def replay(settings: Settings, request: ReplayRequest) -> ExitCode:
+async def show_replay(settings: Settings, request: ReplayRequest) -> ExitCode:
     """Replay what is asked for, and print how it ended.
 
     ``FOUND`` as exit code where part of the ranges could not be read, listed records are gone,

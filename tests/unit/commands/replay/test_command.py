@@ -20,7 +20,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, *options: str) -> tuple[Settings, Rep
         calls.append((settings, request))
         return ExitCode.DONE
 
-    monkeypatch.setattr(module, "replay", replay)
+    monkeypatch.setattr(module, "show_replay", replay)
     assert cli.app(["replay", *options], standalone_mode=False) == ExitCode.DONE
     return calls[0]
 
