@@ -115,7 +115,7 @@ async def find_session(log: LogJudge, selection: RecordSelection) -> Explanation
         dead_letters,
         await retry_until("MongoDB", lambda: sessions.session(session_id), policy),
         await retry_until("MongoDB", lambda: sessions.count_events(session_id), policy),
-        list(dict.fromkeys(map(str, log.reader.spoilt))),
+        list(dict.fromkeys(map(str, log.reader.unreadable))),
         len(left_out),
     )
 

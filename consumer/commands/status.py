@@ -177,7 +177,7 @@ async def _look(
         rate,
         lag / rate if rate else None,
         found,
-        [str(part) for part in reader.spoilt],
+        [str(part) for part in reader.unreadable],
         sorted(str(target) for target in targets if target is not None),
     )
     return status, now if before is None or now.at - before.at >= INTERVAL else before

@@ -165,7 +165,7 @@ class RangeReader(GroupClient):
         }
 
     @property
-    def spoilt(self) -> list[UnreadRange]:
+    def unreadable(self) -> list[UnreadRange]:
         """What of ``unread`` is there and cannot be read; not what retention has deleted."""
         return [part for part in self.unread if part.cause != DELETED]
 

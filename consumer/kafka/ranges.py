@@ -9,7 +9,7 @@ from typing import Protocol
 from consumer.contract.record import Record, TopicPartition
 
 DECODING_ATTEMPTS = 3
-"""So often a batch that cannot be decoded is fetched: it may have been spoilt on its way."""
+"""So often a batch that cannot be decoded is fetched: it may have been damaged on its way."""
 
 PATIENCE = 60.0
 """Seconds for which a partition that cannot be read is tried again."""

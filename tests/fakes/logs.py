@@ -40,7 +40,7 @@ class MemoryLogs:
         self.begins: dict[TopicPartition, int] = {}
         self.fails = 0
         self.unread: list[UnreadRange] = []
-        self.spoilt: list[UnreadRange] = []
+        self.unreadable: list[UnreadRange] = []
 
     @property
     def reader(self) -> RangeReader:

@@ -72,7 +72,7 @@ class Auditor:
         now = datetime.now(UTC)
         selected = await self._log.select(selection, now)
         # Letters that expire meanwhile are no problem; records that nobody could look at are.
-        not_read = list(self._log.reader.spoilt)
+        not_read = list(self._log.reader.unreadable)
         self._log.reader.unread.clear()
         self._unseen = set(selection.sessions)
         record_filter = filter_of(selection, selected.bounds)

@@ -63,14 +63,14 @@ class DeadLetterContext:
 
     def exit_code(self, otherwise: ExitCode = ExitCode.DONE) -> ExitCode:
         """Name what could not be read: where there is any, the command ends with ``FOUND``."""
-        for part in self.reader.spoilt:
+        for part in self.reader.unreadable:
             warn(str(part))
-        return ExitCode.FOUND if self.reader.spoilt else otherwise
+        return ExitCode.FOUND if self.reader.unreadable else otherwise
 
     def require_all_statuses(self) -> None:
         """Refuse to go on where some of the statuses cannot be read. Raises ``BrokersError``."""
         topic = self.request.status_topic
-        missing = [part for part in self.reader.spoilt if part.partition.topic == topic]
+        missing = [part for part in self.reader.unreadable if part.partition.topic == topic]
         if missing:
             raise BrokersError(
                 f"{'; '.join(map(str, missing))}: which dead letters have been dealt with is not "

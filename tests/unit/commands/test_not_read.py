@@ -35,7 +35,7 @@ def reader(*unread: UnreadRange) -> RangeReader:
 @pytest.mark.reliability("F59")
 def test_what_has_expired_is_not_spoilt() -> None:
     expired = UnreadRange(TopicPartition("t", 3), 0, 5, DELETED)
-    assert reader(expired, SPOILT).spoilt == [SPOILT]
+    assert reader(expired, SPOILT).unreadable == [SPOILT]
 
 
 @pytest.mark.reliability("F59")

@@ -28,7 +28,7 @@ class Brokers:
 
     def __init__(self) -> None:
         self.unread: list[UnreadRange] = []
-        self.spoilt: list[UnreadRange] = []
+        self.unreadable: list[UnreadRange] = []
 
     async def describe(self, _: Collection[str]) -> Mapping[str, TopicDescription]:
         return {TOPIC: TopicDescription(TOPIC, len(BEGINNINGS), 1)}
