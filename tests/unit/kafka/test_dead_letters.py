@@ -240,10 +240,13 @@ async def test_a_topic_that_is_widened_is_believed() -> None:
 @pytest.mark.reliability("F58")
 async def test_two_batches_that_are_refused_at_once_learn_one_limit() -> None:
     desk = Desk()
-    desk.largest = 1_500
+    await desk.letters.send([letter(0)])  # from here on both batches have the same producer
+    desk.told = 1_500
+    desk.answers.extend([MessageSizeTooLargeError(), MessageSizeTooLargeError()])
     sending = [desk.letters.send([letter(n, b"x" * 1_800)]) for n in range(2)]
     await asyncio.gather(*sending)
-    sizes = [serialized_size(sent.key, sent.value, sent.headers) for sent in desk.log]
+    assert desk.asked == 2
+    sizes = [serialized_size(sent.key, sent.value, sent.headers) for sent in desk.log[3:]]
     assert len(sizes) == 2
     assert min(sizes) > 1_400, "cut to less than the topic takes"
 
