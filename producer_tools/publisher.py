@@ -8,13 +8,12 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, BinaryIO, Final, Self
 
-from aiokafka.errors import KafkaError, KafkaTimeoutError
-
 from consumer.aio import RateLimiter
 from consumer.kafka.admin import describe_topics, require_topics
 from consumer.kafka.connection import BrokersError, broker_errors, describe_error
 from consumer.kafka.producer import (
     BULK_OPTIONS,
+    FAILURES,
     AnyRecordProducer,
     Warn,
     partition_for,
@@ -91,7 +90,7 @@ class Publisher:
         self._raise_if_failed()
         try:
             future = await self._started.send(topic, outgoing.value, outgoing.key)
-        except KafkaError as error:
+        except FAILURES as error:
             raise _undelivered(error) from error
         self._queued += 1
         future.add_done_callback(self._settled)
@@ -126,7 +125,7 @@ class Publisher:
         """Stop the producer, which flushes first and so waits for brokers that may be gone."""
         try:
             await asyncio.wait_for(self._started.stop(), _STOP_SECONDS)
-        except (TimeoutError, KafkaTimeoutError):
+        except FAILURES:
             # What was not acknowledged has been reported, or the user has interrupted.
             await self._started.client.close()
         # The futures' callbacks run in the next turn of the loop.
