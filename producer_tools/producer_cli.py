@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from enum import StrEnum
@@ -228,9 +227,6 @@ def chitchat(
 
 def main() -> None:
     """Run the command line; the exit code says how it went."""
-    # What the client logs is told by our own messages, once.
-    logging.getLogger("aiokafka").addHandler(logging.NullHandler())
-    logging.getLogger("aiokafka").propagate = False
     if sys.stdout is None:  # it was closed; nobody wants to read it
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 -- to the end
     signals.run_command(app, "producer-tools")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import ssl
@@ -24,6 +25,9 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from consumer.errors import ConsumerError, PreconditionError, SettingsError, TransientError
 from consumer.settings import KafkaSettings, SecurityProtocol, SecuritySettings
+
+# Where a command keeps no log, what the client says there is told by our own errors, once.
+logging.getLogger("aiokafka").addHandler(logging.NullHandler())
 
 # aiokafka 0.14 lets brokers create every topic that it asks for: even the check for a topic would
 # create it, with the cluster's number of partitions. There is no option, so this is for every

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -35,9 +34,6 @@ from consumer.kafka.ranges import EVERYTHING, Bounds, OffsetRange, offsets_of
 from consumer.kafka.topic_ids import Operation
 from consumer.settings import KafkaSettings
 from consumer.terminal import print_error, progress
-
-# What the client logs is told by our own messages, once.
-logging.getLogger("aiokafka").addHandler(logging.NullHandler())
 
 READ_AT_ONCE: Final = 500
 CLOCKS_APART: Final = timedelta(hours=1)

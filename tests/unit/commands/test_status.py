@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
@@ -98,3 +100,14 @@ async def test_a_held_partition_is_told_and_found(
     assert await status.show_status(settings, watch=False, as_json=True) is ExitCode.FOUND
     told = [part["held"] for part in json.loads(capsys.readouterr().out)["partitions"]]
     assert told == [None, asdict(held), None]
+
+
+def test_a_broker_that_is_away_is_told_in_one_line() -> None:
+    asked = subprocess.run(
+        [sys.executable, "-m", "consumer", "status", "--bootstrap-servers", "127.0.0.1:1"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    (line,) = asked.stderr.splitlines()
+    assert line.startswith("consumer: Kafka does not answer")
