@@ -51,8 +51,8 @@ class Mutant:
     where: str
     fragment: str
     planted: str
-    tests: tuple[str, ...]
     why: str
+    tests: tuple[str, ...]
     servers: bool = False
 
     def changed(self) -> tuple[Path, str]:
@@ -76,6 +76,20 @@ class Mutant:
         indent = line[: len(line) - len(line.lstrip())]
         planted = re.sub(r"\n(?=[^\n])", "\n" + indent, self.planted)
         return place.file, text[:start] + planted + text[end:]
+
+
+def mutant(
+    name: str,
+    rows: str,
+    where: str,
+    fragment: str,
+    planted: str,
+    why: str,
+    *tests: str,
+    servers: bool = False,
+) -> Mutant:
+    """Make a mutant."""
+    return Mutant(name, rows, where, fragment, planted, why, tests, servers)
 
 
 class Place(NamedTuple):

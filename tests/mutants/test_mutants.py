@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.mutants.__main__ import ALL, table
-from tests.mutants.mutant import ROOT, Mutant, Place, StaleMutantError, occurrences
+from tests.mutants.mutant import ROOT, Mutant, Place, StaleMutantError, mutant, occurrences
 from tests.simulation.regressions import REGRESSIONS
 
 DOCUMENT = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
@@ -61,4 +61,4 @@ def test_a_fragment_is_found_whatever_its_layout() -> None:
 
 def test_a_name_that_no_code_has_makes_a_mutant_stale() -> None:
     with pytest.raises(StaleMutantError, match=r"0 places .* no_such_function"):
-        Mutant("one", "F1", "no_such_function", "a", "b", (), "").changed()
+        mutant("one", "F1", "no_such_function", "a", "b", "").changed()
