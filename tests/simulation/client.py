@@ -323,7 +323,6 @@ class SimulatedClient:
 
     async def _join(self) -> list[TopicPartition] | None:
         group, member = self._cluster.group, self._member
-        self._joined_for = self.partition_counts()
         try:
             self._generation, self._member = await self._ask_group(partial(group.join, member))
             partitions: list[TopicPartition] = await self._ask_group(
@@ -334,6 +333,11 @@ class SimulatedClient:
             return None
         except LostError:
             return None
+        # What was shared out, not what was there when it asked to join: a topic may have come and
+        # gone between, and would be missed for ever.
+        self._joined_for = Counter(
+            one.topic for given in group.assignment.values() for one in given
+        )
         return partitions
 
 
