@@ -19,15 +19,6 @@ _ACCESS = "tests/faults/kafka/test_access.py::"
 
 MUTANTS = (
     mutant(
-        "a fetch that failed goes on for ever",
-        "A3",
-        "GroupClient.fetch",
-        "count_fetch_as_ended(self._consumer)",
-        "",
-        "a process that is stuck would keep its partitions",
-        _FETCHING + "test_a_fetch_that_failed_does_not_count_as_a_poll_that_goes_on_for_ever",
-    ),
-    mutant(
         "what the client skips after an error is not sought again",
         "A21",
         "KafkaSource._seek_back",
@@ -35,16 +26,6 @@ MUTANTS = (
         "pass",
         "it moves on behind a record that it has not handed out",
         _FETCHING + "test_a_record_that_the_client_finds_too_large_is_not_skipped",
-    ),
-    mutant(
-        "what a fetch raises ends the process",
-        "A21 F26",
-        "GroupClient.fetch",
-        "except Exception as error:",
-        "except ValueError as error:",
-        "a slip of an administrator would become a loop of restarts",
-        _FETCHING + "test_a_record_that_the_client_finds_too_large_is_not_skipped",
-        _ACCESS + "test_what_brokers_refuse_for_a_while_is_said_and_survived[topic]",
     ),
     mutant(
         "a fetch that was refused is repeated at once",
@@ -303,17 +284,6 @@ OAUTHBEARER = "OAUTHBEARER\"""",
         "if gone := ():",
         "nothing of the new log would be read, and nobody told what the old one had left",
         _RUNNER + "test_a_partition_is_held_no_longer_than_its_log_lasts",
-    ),
-    mutant(
-        "a client that is given up says no more where logs end",
-        "F47",
-        "KafkaSource._give_up_client",
-        """self._forget()  # while the client can still say where the logs end
-client, self._client = self._client, None""",
-        """client, self._client = self._client, None
-self._forget()""",
-        "records that were lost with a topic would not be told, nor stopped for",
-        _IDS + "test_what_was_unread_of_a_log_is_known_also_where_its_client_is_lost",
     ),
     mutant(
         "where reading begins is told to an engine that takes no more",

@@ -28,7 +28,6 @@ REGRESSIONS: Mapping[str, int] = {
     "an outage becomes dead letters": 70,
     "a poisonous record blocks for ever": 0,
     "all of one id are sent at once": 2,
-    "a lost race is taken for a duplicate": 14,
     "no activity is written": 0,
     "a session is known before the store has answered": 0,
     "a commit outlives its assignment": 62,
