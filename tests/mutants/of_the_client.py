@@ -19,6 +19,15 @@ _ACCESS = "tests/faults/kafka/test_access.py::"
 
 MUTANTS = (
     mutant(
+        "a fetch that failed goes on for ever",
+        "A3",
+        "GroupClient.fetch",
+        "count_fetch_as_ended(self._consumer)",
+        "",
+        "a process that is stuck would keep its partitions",
+        _FETCHING + "test_a_fetch_that_failed_does_not_count_as_a_poll_that_goes_on_for_ever",
+    ),
+    mutant(
         "what the client skips after an error is not sought again",
         "A21",
         "KafkaSource._seek_back",
@@ -26,6 +35,15 @@ MUTANTS = (
         "pass",
         "it moves on behind a record that it has not handed out",
         _FETCHING + "test_a_record_that_the_client_finds_too_large_is_not_skipped",
+    ),
+    mutant(
+        "what a fetch raises ends the process",
+        "A21 F26",
+        "GroupClient.fetch",
+        "except Exception as error:",
+        "except ValueError as error:",
+        "a slip of an administrator would become a loop of restarts",
+        _FETCHING + "test_a_fetch_that_failed_does_not_count_as_a_poll_that_goes_on_for_ever",
     ),
     mutant(
         "a fetch that was refused is repeated at once",

@@ -66,12 +66,23 @@ async def test_what_stands_before_a_batch_that_cannot_be_decoded_is_read() -> No
 
 
 @pytest.mark.reliability("A3")
-async def test_a_fetch_that_failed_does_not_count_as_a_poll_that_goes_on_for_ever() -> None:
-    async with mocked(1, records=10) as (_, frames):
-        frames.edit(Api.FETCH, logs(lambda _, log: log[:40]))
+async def test_a_fetch_that_failed_does_not_count_as_a_poll_that_goes_on_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls = 0
+
+    async def defective(*_: object, **__: object) -> None:
+        nonlocal calls
+        calls += 1
+        raise AssertionError("a defect of the client")
+
+    async with mocked(1) as (_, frames):
         kafka = quick(frames.bootstrap_servers, max_poll_interval=1.2)
         async with reading(kafka) as reader:
-            await reader.until(lambda: bool(reader.failed))
+            await reader.until(lambda: bool(reader.assigned))
+            with monkeypatch.context() as patched:
+                patched.setattr(reader.consumer._fetcher, "fetched_records", defective)
+                await reader.until(lambda: calls > 0)
             # Nobody polls any more: the client has to notice, and leave the group.
             await eventually(lambda: reader.consumer._coordinator.generation < 0, seconds=6.0)
 
