@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -101,6 +102,13 @@ async def stop_quietly(stopping: Awaitable[Any], timeout: float) -> None:
     task = asyncio.ensure_future(stopping)
     task.add_done_callback(ignore_result)
     await asyncio.wait([task], timeout=timeout)
+
+
+async def wait_at_most(seconds: float, waiting: Awaitable[Any]) -> None:
+    """Return when what is awaited has come, or when ``seconds`` have passed."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await waiting
 
 
 async def cancel_and_wait(*tasks: asyncio.Future[Any]) -> None:

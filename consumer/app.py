@@ -14,18 +14,11 @@ from consumer.aio import run_unless_stopped, supervise
 from consumer.checks import CheckResult, CheckStatus, raise_if_failed
 from consumer.contract.record import TopicPartition
 from consumer.engine.runner import StopReason
-from consumer.errors import (
-    ConsumerError,
-    ExitCode,
-    TaskDiedError,
-    TransientError,
-)
+from consumer.errors import ConsumerError, ExitCode, TaskDiedError, TransientError
 from consumer.kafka.admin import TopicDescription, describe_group, open_admin
 from consumer.kafka.client import open_group_client
 from consumer.kafka.committed import AcceptedTarget
-from consumer.kafka.dead_letter_topic import (
-    KafkaDeadLetters,
-)
+from consumer.kafka.dead_letter_topic import KafkaDeadLetters
 from consumer.kafka.decompression import check_codecs
 from consumer.kafka.range_reader import keep_ends_told, open_range_reader
 from consumer.kafka.source import KafkaSource

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from consumer.aio import wait_at_most
 from consumer.errors import PreconditionError
 from consumer.settings.sources import environment, environment_name
 
@@ -190,9 +191,7 @@ async def stop(process: Process, patience: float = _STOP_SECONDS) -> int:
     with suppress(ProcessLookupError):
         process.terminate()
     try:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(patience):
-                await process.wait()
+        await wait_at_most(patience, process.wait())
     finally:
         with suppress(ProcessLookupError):  # it has ended
             process.kill()

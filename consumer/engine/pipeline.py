@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from operator import attrgetter
 from typing import TypeVar, assert_never
 
-from consumer.aio import Backoff
+from consumer.aio import Backoff, wait_at_most
 from consumer.contract.dead_letter import DeadLetter
 from consumer.contract.decode import MAX_VALUE_BYTES, Decoded, Tombstone, decode
 from consumer.contract.record import Record, TopicPartition, size_of
@@ -200,7 +199,7 @@ class Pipeline:
                 attempt += 1
                 delay = self.backoff.delay(attempt, self.jitter())
                 self.observer.retrying(stage, error, attempt, delay, batch.records.keys())
-                await _wait(batch.ended, delay)
+                await wait_at_most(delay, batch.ended.wait())
             else:
                 if attempt:
                     self.observer.recovered(stage, attempt, batch.records.keys())
@@ -269,10 +268,3 @@ def chunks(letters: Sequence[DeadLetter]) -> Iterator[list[DeadLetter]]:
         size += bytes_of_it
     if chunk:
         yield chunk
-
-
-async def _wait(ended: asyncio.Event, delay: float) -> None:
-    """Pause for ``delay`` seconds, or until the assignment is over."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(delay):
-            await ended.wait()

@@ -26,6 +26,7 @@ from aiokafka.errors import (
     for_code,
 )
 
+from consumer.aio import stop_quietly
 from consumer.contract.record import TopicPartition
 from consumer.errors import ConsumerError, PreconditionError, TransientError
 from consumer.kafka.committed import Committed
@@ -233,7 +234,7 @@ async def open_admin(kafka: KafkaSettings) -> AsyncIterator[Admin]:
             raise unreachable(kafka, error) from error
         yield Admin(client, kafka)
     finally:
-        await asyncio.wait([asyncio.ensure_future(client.close())], timeout=CLOSE_TIMEOUT)
+        await stop_quietly(client.close(), CLOSE_TIMEOUT)
 
 
 async def describe_topics(

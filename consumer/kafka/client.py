@@ -16,7 +16,7 @@ from aiokafka import TopicPartition as ClientPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
 from consumer.aio import stop_quietly
-from consumer.contract.record import Record, TopicPartition
+from consumer.contract.record import NO_TIMESTAMP, Record, TopicPartition
 from consumer.errors import TransientError, UndecodableError
 from consumer.kafka.client_patches import (
     FETCH_ERROR_PAUSE,
@@ -307,7 +307,7 @@ def _record(item: Any) -> Record:  # noqa: ANN401 -- aiokafka ships no types
         item.topic,
         item.partition,
         item.offset,
-        -1 if timestamp is None else timestamp,
+        NO_TIMESTAMP if timestamp is None else timestamp,
         item.key,
         item.value,
         tuple(item.headers),

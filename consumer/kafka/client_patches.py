@@ -25,7 +25,7 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.fetch import FetchRequest
 
-from consumer.aio import ignore_result
+from consumer.aio import Backoff, ignore_result
 from consumer.contract.record import TopicPartition
 from consumer.errors import TransientError
 
@@ -139,7 +139,7 @@ def space_out_connecting(consumer: AIOKafkaConsumer) -> None:
             return None
         connection = await connect(node_id, **options)
         if connection is None:
-            pause = min(CONNECT_PAUSE * 2.0 ** min(count, 10), LONGEST_CONNECT_PAUSE)
+            pause = Backoff(CONNECT_PAUSE, LONGEST_CONNECT_PAUSE).ceiling(count + 1)
             failures[key] = (count + 1, time.monotonic() + pause)
         else:
             failures.pop(key, None)

@@ -26,7 +26,7 @@ from aiokafka.partitioner import murmur2
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
-from consumer.aio import ignore_result
+from consumer.aio import ignore_result, stop_quietly
 from consumer.contract.record import HEADER_NAME_ERRORS, Headers, Position, size_of
 from consumer.kafka.connection import broker_errors, connection_options
 from consumer.settings import KafkaSettings
@@ -319,9 +319,7 @@ class Producer:
         """
         client, self._client = self._client, None
         if client is not None:
-            stopping = asyncio.ensure_future(client.stop())
-            stopping.add_done_callback(ignore_result)
-            await asyncio.wait([stopping], timeout=self._timeout if timeout is None else timeout)
+            await stop_quietly(client.stop(), self._timeout if timeout is None else timeout)
 
 
 @asynccontextmanager

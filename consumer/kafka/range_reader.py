@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as ClientPartition
 from aiokafka.errors import KafkaError
 
-from consumer.aio import stop_quietly
+from consumer.aio import Backoff, stop_quietly
 from consumer.contract.record import Record, TopicPartition
 from consumer.errors import PreconditionError, TransientError, UndecodableError
 from consumer.kafka.admin import CLOSE_TIMEOUT, open_admin
@@ -197,17 +197,20 @@ class RangeReader(GroupClient):
         self, partitions: Collection[TopicPartition], bounds: Bounds = EVERYTHING
     ) -> list[OffsetRange]:
         """Return what ``bounds`` select of each partition, up to the ends of this moment."""
+        return ranges_within(bounds, await self.extents(partitions, bounds.from_ms))
+
+    async def extents(
+        self, partitions: Collection[TopicPartition], from_ms: int | None = None
+    ) -> dict[TopicPartition, LogExtent]:
+        """Return where each log begins and ends at this moment, with the offset of a time."""
         beginnings, ends = (
             await self.beginning_offsets(partitions),
             await self.end_offsets(partitions),
         )
         at_from: Mapping[TopicPartition, int | None] = {}
-        if bounds.from_ms is not None:
-            at_from = await self.offsets_at(partitions, bounds.from_ms)
-        return ranges_within(
-            bounds,
-            {p: LogExtent(beginnings[p], ends[p], at_from.get(p)) for p in partitions},
-        )
+        if from_ms is not None:
+            at_from = await self.offsets_at(partitions, from_ms)
+        return {p: LogExtent(beginnings[p], ends[p], at_from.get(p)) for p in partitions}
 
     async def read(
         self, ranges: Iterable[OffsetRange], *, max_records: int = 2000, patience: float = 60.0
@@ -220,7 +223,7 @@ class RangeReader(GroupClient):
         """
         reading = RangesInReading(self, ranges, patience)
         clock = asyncio.get_running_loop().time
-        deadline, pause = clock() + patience, FIRST_PAUSE
+        deadline, failures = clock() + patience, 0
         while reading.left:
             ready = reading.ready(clock())
             if not ready:
@@ -237,8 +240,8 @@ class RangeReader(GroupClient):
                 if clock() >= deadline:
                     raise
                 reading.seek_back()
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, LONGEST_PAUSE)
+                failures += 1
+                await asyncio.sleep(_pause(failures))
                 continue
             for partition, records in fetched.items():
                 within = reading.within(partition, records)
@@ -247,9 +250,13 @@ class RangeReader(GroupClient):
             moved, unread = reading.moved(passed, clock())
             self.unread += unread
             if moved:
-                deadline, pause = clock() + patience, FIRST_PAUSE
+                deadline, failures = clock() + patience, 0
             elif clock() >= deadline:
                 raise TransientError("no_records", f"nothing was fetched for {patience:g} s")
+
+
+def _pause(failures: int) -> float:
+    return Backoff(FIRST_PAUSE, LONGEST_PAUSE).ceiling(failures)
 
 
 @dataclass(slots=True)
@@ -330,7 +337,7 @@ class RangesInReading:
         for partition, error in failed.items():
             failing = self._failing.setdefault(partition, _Failing(now))
             failing.attempts += 1
-            failing.again_at = now + min(FIRST_PAUSE * 2 ** (failing.attempts - 1), LONGEST_PAUSE)
+            failing.again_at = now + _pause(failing.attempts)
             first, end = self.left[partition], self._ends[partition]
             if isinstance(error, UndecodableError):
                 if failing.attempts < DECODING_ATTEMPTS:

@@ -26,7 +26,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import PyMongoError
 from pymongo.read_concern import ReadConcern
 
-from consumer.aio import ignore_result
+from consumer.aio import stop_quietly, wait_at_most
 from consumer.errors import SettingsError
 from consumer.mongo.driver_errors import driver_errors
 from consumer.ports import Target
@@ -109,9 +109,7 @@ async def close_client(client: Client) -> None:
     here on one that the end of the process does not wait for.
     """
     if isinstance(client, AsyncMongoClient):
-        closing = asyncio.ensure_future(client.close())
-        closing.add_done_callback(ignore_result)
-        await asyncio.wait([closing], timeout=CLOSE_SECONDS)
+        await stop_quietly(client.close(), CLOSE_SECONDS)
         return
 
     closed, loop = asyncio.Event(), asyncio.get_running_loop()
@@ -123,9 +121,7 @@ async def close_client(client: Client) -> None:
             loop.call_soon_threadsafe(closed.set)
 
     threading.Thread(target=close, name="mongo-close", daemon=True).start()
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(CLOSE_SECONDS):
-            await closed.wait()
+    await wait_at_most(CLOSE_SECONDS, closed.wait())
 
 
 def database_of(client: Client, settings: MongoSettings) -> Database:

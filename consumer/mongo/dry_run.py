@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from bson.raw_bson import RawBSONDocument
 
 from consumer.mongo.collections import Collections
-from consumer.mongo.duplicates import Asked, LookUp, judged_session_fields
+from consumer.mongo.duplicates import Asked, LookUp
 from consumer.state.bson_compare import raw_document
 from consumer.state.outcomes import (
     APPLIED,
@@ -113,7 +113,7 @@ class DryStore:
         async with self._one_at_a_time:
             earlier = self._state.content_of(write)
             if earlier is None:
-                await _look_up(self._collections, [_asking(write, tell)])
+                await _look_up(self._collections, [Asked(write, tell)])
             else:
                 found.append(earlier)
             if not any(came_from(stored, write) for stored in found):
@@ -127,7 +127,7 @@ class DryStore:
         A stored document is judged and let go, so that no batch holds them all.
         """
         judged: dict[int, Result] = {}
-        asked = [_asking(one, partial(_judge, judged, at, one)) for at, one in enumerate(writes)]
+        asked = [Asked(one, partial(_judge, judged, at, one)) for at, one in enumerate(writes)]
         await _look_up(self._collections, asked)
         # One batch after the other: each is judged by all that those before it would have written.
         async with self._one_at_a_time:
@@ -157,12 +157,6 @@ async def _look_up(collections: Collections, asked: Sequence[Asked]) -> None:
     errors = await LookUp(collections).ask(asked)
     if errors:
         raise errors[0]
-
-
-def _asking(write: Write, tell: Callable[[RawBSONDocument | None], None]) -> Asked:
-    """Ask for what a write is judged by."""
-    fields = () if isinstance(write, EventWrite) else judged_session_fields(write)
-    return Asked(write, tell, fields)
 
 
 def _is_taken(write: Write, stored: RawBSONDocument) -> bool:

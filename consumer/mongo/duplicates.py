@@ -29,7 +29,14 @@ from consumer.mongo.collections import Collections
 from consumer.mongo.results import ResultRecorder
 from consumer.state.bson_compare import behind_id, behind_length, raw_document
 from consumer.state.outcomes import compared_fields
-from consumer.state.writes import ActivityWrite, CreateWrite, EventWrite, SessionWrite, guard_of
+from consumer.state.writes import (
+    ActivityWrite,
+    CreateWrite,
+    EventWrite,
+    SessionWrite,
+    content_bytes,
+    guard_of,
+)
 
 FINDS_AT_ONCE = 4
 
@@ -57,12 +64,6 @@ class Asked:
 
 Places = dict[str, list[Asked]]
 """What is asked about, by the id that tells the documents of one find apart."""
-
-
-def judged_session_fields(write: SessionWrite) -> tuple[str, ...]:
-    """Return the fields of a session by which a write is judged whose place is taken."""
-    compared = () if isinstance(write, ActivityWrite) else compared_fields(write)
-    return ("status", guard_of(write).field, *compared)
 
 
 class LookUp:
@@ -102,7 +103,7 @@ class LookUp:
         sizer = self._sizers.sessions if session_id is None else self._sizers.events
 
         def weight(name: str) -> int:
-            return max(_weight(one.write) for one in places[name])
+            return max(content_bytes(one.write) for one in places[name])
 
         for names in sizer.chunks(list(places), weight, EXPECTED_BYTES):
             part = {name: places[name] for name in names}
@@ -151,19 +152,12 @@ def ids_in(value: object) -> Iterator[str]:
 
 
 def _fields(asked: Asked) -> Iterable[str]:
+    """Return what is read of a session's document: by what a write is judged, and more."""
     write = asked.write
-    judged = () if isinstance(write, EventWrite) else judged_session_fields(write)
-    return (*judged, *asked.fields)
-
-
-def _weight(write: EventWrite | SessionWrite) -> int:
-    match write:
-        case EventWrite():
-            return len(write.document)
-        case ActivityWrite():
-            return 0
-        case _:
-            return len(write.content.raw)
+    if isinstance(write, EventWrite):
+        return asked.fields
+    compared = () if isinstance(write, ActivityWrite) else compared_fields(write)
+    return ("status", guard_of(write).field, *compared, *asked.fields)
 
 
 async def _run_bounded(finds: Iterable[Callable[[], Awaitable[None]]]) -> list[ConsumerError]:

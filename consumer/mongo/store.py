@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from consumer.aio import wait_at_most
 from consumer.checks import CheckResult
 from consumer.errors import ConsumerError, PreconditionError, TransientError
 from consumer.mongo.bulk import BatchSizers, Sender, SendResult, WriteKey
@@ -29,7 +29,7 @@ from consumer.mongo.results import ResultRecorder, SessionStatusCache
 from consumer.ports import Target
 from consumer.settings.model import MongoSettings
 from consumer.state.outcomes import Result
-from consumer.state.writes import ActivityWrite, EventWrite, SessionWrite, Write, update_of
+from consumer.state.writes import EventWrite, SessionWrite, Write, content_bytes, update_of
 
 UPSERT_BYTES = 2 * 1024
 """The most that an upsert takes besides its content: an id of at most 1,024 bytes, the guard."""
@@ -64,7 +64,6 @@ class MongoStore:
     def __init__(
         self,
         collections: Collections,
-        sessions: SessionStatusCache | None = None,
         on_activity_refused: Callable[[str], None] = ignore_cause,
     ) -> None:
         """``on_activity_refused`` is told why an activity write was refused for good.
@@ -72,7 +71,7 @@ class MongoStore:
         It belongs to no record, so it has no outcome; count it and log it.
         """
         self._collections = collections
-        self._memory = StoreMemory(SessionStatusCache() if sessions is None else sessions)
+        self._memory = StoreMemory()
         self._on_activity_refused = on_activity_refused
 
     @property
@@ -118,7 +117,7 @@ class MongoWriteBatch:
         self._recorder = recorder = ResultRecorder(writes, memory.sessions, on_activity_refused)
         self._resolver = DuplicateResolver(LookUp(collections, memory.sizers), recorder)
         self._event_sender = Sender(
-            self._insert, event_bytes, EVENT_KEY, memory.sizers.inserts, recorder.pending
+            self._insert, content_bytes, EVENT_KEY, memory.sizers.inserts, recorder.pending
         )
         self._session_sender = Sender(
             self._upsert, session_bytes, SESSION_KEY, memory.sizers.upserts, recorder.pending
@@ -176,14 +175,9 @@ class MongoWriteBatch:
         return await self._collections.update_sessions([update_of(write) for write in writes])
 
 
-def event_bytes(event: EventWrite) -> int:
-    """Return what an event weighs in a command."""
-    return len(event.document)
-
-
 def session_bytes(write: SessionWrite) -> int:
     """Return what an upsert weighs in a command, at most."""
-    return UPSERT_BYTES + (0 if isinstance(write, ActivityWrite) else len(write.content.raw))
+    return UPSERT_BYTES + content_bytes(write)
 
 
 def most_severe(errors: Sequence[ConsumerError]) -> ConsumerError:
@@ -207,9 +201,7 @@ class OpenStore(MongoStore):
         on_activity_refused: Callable[[str], None] = ignore_cause,
     ) -> None:
         """``on_activity_refused``: see ``MongoStore``. No I/O yet."""
-        super().__init__(
-            MongoCollections(client, settings), on_activity_refused=on_activity_refused
-        )
+        super().__init__(MongoCollections(client, settings), on_activity_refused)
         self.client = client
         self._settings = settings
         self._assigned = asyncio.Event()
@@ -271,9 +263,7 @@ class OpenStore(MongoStore):
         """
         pause = every
         while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._assigned.wait()
+            await wait_at_most(pause, self._assigned.wait())
             self._assigned.clear()
             pause = every
             try:

@@ -239,7 +239,7 @@ def _order(settings: Settings) -> Iterator[str]:
         for low_name, high_name in pairs:
             low, high = operator.attrgetter(low_name, high_name)(settings)
             if refused(low, high):
-                yield (f"{low_name} ({shown(low)}) must be {words} {high_name} ({shown(high)})")
+                yield f"{low_name} ({shown(low)}) must be {words} {high_name} ({shown(high)})"
     kafka = settings.kafka
     if kafka.heartbeat_interval > kafka.session_timeout / 3:
         yield (

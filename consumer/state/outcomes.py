@@ -109,7 +109,7 @@ def classify_duplicate(write: Write, stored: RawBSONDocument) -> Result:
 
 
 def compared_fields(write: Write) -> tuple[str, ...]:
-    """Return the fields of a document by which ``judge`` judges a write."""
+    """Return the fields of a document by which ``classify_duplicate`` judges a write."""
     content = _content_of(write)
     time = () if content.time is None else (content.time,)
     return (*content.fields, *time, content.origin)
@@ -219,9 +219,7 @@ class BatchResults:
     def redelivered(self, index: int) -> None:
         """The store holds what this very record writes, byte for byte."""
         self._others[index] = REDELIVERED
-        del self._pending[index]
-        if index in self._waiting:
-            self._classify_waiting(index, self.writes[index].content)
+        self.applied(index)  # so that those of its identity are judged alike
 
     def found(self, index: int, stored: RawBSONDocument, *, may_be_ours: bool) -> Result:
         """The store holds ``stored`` in this record's place; return what that makes of it.

@@ -244,6 +244,17 @@ def origin_fields(record: Record, *, defaulted: bool) -> dict[str, Any]:
 SessionWrite = CreateWrite | EndWrite | ActivityWrite
 
 
+def content_bytes(write: EventWrite | SessionWrite) -> int:
+    """Return how many bytes of BSON a write has to say."""
+    match write:
+        case EventWrite():
+            return len(write.document)
+        case ActivityWrite():
+            return 0
+        case _:
+            return len(write.content.raw)
+
+
 @dataclass(frozen=True, slots=True)
 class SessionUpdate:
     """One upsert in MongoDB's own terms."""

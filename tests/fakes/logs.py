@@ -81,13 +81,17 @@ class MemoryLogs:
     async def ranges(
         self, partitions: Iterable[TopicPartition], bounds: Bounds = EVERYTHING
     ) -> list[OffsetRange]:
-        return ranges_within(
-            bounds,
-            {
-                partition: LogExtent(self.begins.get(partition, 0), len(self.records[partition]))
-                for partition in partitions
-            },
-        )
+        return ranges_within(bounds, await self.extents(partitions, bounds.from_ms))
+
+    async def extents(
+        self,
+        partitions: Iterable[TopicPartition],
+        from_ms: int | None = None,
+    ) -> dict[TopicPartition, LogExtent]:
+        return {
+            partition: LogExtent(self.begins.get(partition, 0), len(self.records[partition]))
+            for partition in partitions
+        }
 
     async def read(
         self, ranges: Iterable[OffsetRange]

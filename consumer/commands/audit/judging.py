@@ -14,7 +14,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import TypeVar
 
-from consumer.aio import Backoff
+from consumer.aio import Backoff, cancel_and_wait
 from consumer.commands.audit.verdicts import (
     SKIPPED,
     AuditResult,
@@ -41,7 +41,7 @@ from consumer.errors import TransientError
 from consumer.kafka.range_reader import RangeReader, open_range_reader
 from consumer.kafka.ranges import OffsetRange, offsets_of
 from consumer.mongo.collections import Collections
-from consumer.mongo.duplicates import Asked, LookUp, judged_session_fields
+from consumer.mongo.duplicates import Asked, LookUp
 from consumer.mongo.session_reader import SessionReader, open_session_reader
 from consumer.mongo.store import open_store
 from consumer.settings import Settings
@@ -56,8 +56,6 @@ BATCHES_AT_ONCE = 3
 
 _EVEN_IF_OVER = (AuditResult.APPLIED, AuditResult.ALTERED)
 """What is said of a document that is there, though by its record's time it need not be."""
-
-_SESSION_FIELDS = judged_session_fields(ActivityWrite(""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +152,7 @@ class RecordJudge:
         retention: Retention | None,
         max_value_bytes: int,
     ) -> None:
-        """``letters`` must have been loaded; ``max_value_bytes`` is the setting."""
+        """``dead_letters`` must have been loaded; ``max_value_bytes`` is the setting."""
         self._lookup = LookUp(collections)
         self._dead_letters = dead_letters
         self._retention = retention
@@ -168,8 +166,7 @@ class RecordJudge:
         ids = {one.write.session_id for one in expected if isinstance(one.write, EventWrite)}
         sessions: dict[str, list[Stored | None]] = {session_id: [] for session_id in ids}
         await self._ask(
-            Asked(ActivityWrite(session_id), found.append, _SESSION_FIELDS)
-            for session_id, found in sessions.items()
+            Asked(ActivityWrite(session_id), found.append) for session_id, found in sessions.items()
         )
         for one in expected:
             found = sessions.get(one.write.session_id, ())
@@ -232,10 +229,8 @@ class _ExpectedDocument:
 
 
 def _fields(write: Write) -> tuple[str, ...]:
-    """Return what is read of a session: by what a write is judged, and all that it has written."""
-    if isinstance(write, EventWrite):
-        return ()
-    return tuple(sorted({*judged_session_fields(write), *write.content.keys()}))
+    """Return what is read of a session besides what it is judged by: all that was written."""
+    return () if isinstance(write, EventWrite) else tuple(write.content.keys())
 
 
 class LogJudge:
@@ -327,9 +322,7 @@ class LogJudge:
                 while running:
                     await finish_first()
         finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+            await cancel_and_wait(*running)
 
     async def read(
         self, ranges: Iterable[OffsetRange]

@@ -22,6 +22,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from consumer.aio import cancel_and_wait
 from consumer.contract.times import format_time
 from consumer.observability.logs import get_logger
 from consumer.printable import printable
@@ -99,8 +100,7 @@ async def show_progress(what: str, total: int, done: Callable[[], int]) -> Async
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await cancel_and_wait(task)
 
 
 async def _bar(console: Console, what: str, total: int, done: Callable[[], int]) -> None:

@@ -13,7 +13,7 @@ from consumer.contract.times import EPOCH
 from consumer.errors import SettingsError
 from consumer.kafka.admin import describe_group, open_admin
 from consumer.kafka.range_reader import RangeReader
-from consumer.kafka.ranges import EVERYTHING, Bounds, OffsetRange, offsets_of
+from consumer.kafka.ranges import EVERYTHING, Bounds, OffsetRange, offsets_of, ranges_within
 from consumer.settings import KafkaSettings
 
 SAMPLE = 200
@@ -60,10 +60,12 @@ async def select_ranges(
                 f"--partition {unknown[0]}: the topics have the partitions 0 to {max(numbers)}"
             )
         partitions = [p for p in partitions if p.partition in selection.partitions]
-    ranges = await reader.ranges(partitions, bounds)
+    # Asked once: what is published meanwhile is neither in the ranges nor before them.
+    extents = await reader.extents(partitions, bounds.from_ms)
+    ranges = ranges_within(bounds, extents)
     before = 0
     if bounds.from_ms is not None:
-        without = await reader.ranges(partitions, replace(bounds, from_ms=None, to_ms=None))
+        without = ranges_within(replace(bounds, from_ms=None, to_ms=None), extents)
         before = offsets_of(without) - offsets_of(ranges)
     if not selection.sessions or selection.all_partitions or not await _keys_lead(reader, ranges):
         return SelectedRanges(ranges, bounds, before=before)
@@ -135,8 +137,7 @@ class CommittedOffsets:
 
     def covers(self, record: Record) -> bool:
         """Tell whether the group has read a record."""
-        partition = TopicPartition(record.topic, record.partition)
-        return self.end(partition, record.offset + 1) > record.offset
+        return self.end(record.topic_partition, record.offset + 1) > record.offset
 
 
 async def fetch_committed_offsets(kafka: KafkaSettings) -> CommittedOffsets:

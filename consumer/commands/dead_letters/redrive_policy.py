@@ -15,12 +15,10 @@ from consumer.commands.dead_letters.dead_letter_record import (
 )
 from consumer.commands.dead_letters.dead_letter_status import DeadLetterStatus, StatusIndex
 from consumer.commands.dead_letters.transform import Transform, TransformError, transformed
+from consumer.contract.record import NO_TIMESTAMP
 from consumer.contract.rejection import KeyPolicy
 from consumer.kafka.admin import TopicDescription
 from consumer.kafka.producer import OutgoingRecord
-
-WITHOUT_TIME: Final = -1
-"""The timestamp of a record that has none; the broker takes it as it is."""
 
 RETENTION: Final = "retention.ms"
 
@@ -90,7 +88,7 @@ def keeps_timestamp(topic: TopicDescription, timestamp_ms: int, now_ms: int) -> 
     nothing when they delete. How far a timestamp may be off they say by refusing it, so that
     Kafka's defaults do for that.
     """
-    if timestamp_ms == WITHOUT_TIME:
+    if timestamp_ms == NO_TIMESTAMP:  # the broker takes it as it is
         return True
     age_ms = now_ms - timestamp_ms
     ahead_ms = int(topic.configs.get("message.timestamp.after.max.ms", _HOUR_MS))
