@@ -169,9 +169,12 @@ async def ask_retention(settings: Settings) -> Retention | None:
     """
     if settings.mongo.retention_days is None:
         return None
-    topics, _ = await retry_until(
-        "Kafka", lambda: preflight_kafka(settings), startup_policy(settings)
-    )
+
+    async def describe() -> dict[str, TopicDescription]:
+        async with open_admin(settings.kafka) as admin:
+            return await admin.describe(settings.kafka.topics, None)
+
+    topics = await retry_until("Kafka", describe, startup_policy(settings))
     return build_retention(settings, topics)
 
 

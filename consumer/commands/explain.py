@@ -188,7 +188,7 @@ def _sent_back(
 def _facts(found: Explanation) -> dict[str, object]:
     return {
         "sessionId": found.session_id,
-        "partitions": [f"{part.topic}-{part.partition}" for part in found.looked_at],
+        "partitions": [part.name for part in found.looked_at],
         "partitionsLeftOut": found.left_out,
         "records": [
             {
@@ -238,7 +238,7 @@ def _paged(out: Console, found: Explanation) -> AbstractContextManager[object]:
 async def _print(
     out: Console, found: Explanation, events: AsyncIterable[Mapping[str, Any]]
 ) -> None:
-    looked_at = ", ".join(f"{printable(one.topic)}-{one.partition}" for one in found.looked_at)
+    looked_at = ", ".join(printable(one.name) for one in found.looked_at)
     out.print(Text(f"session {printable(found.session_id)}, looked for in {looked_at}"))
     if found.left_out:
         out.print(

@@ -11,6 +11,11 @@ class TopicPartition(NamedTuple):
     topic: str
     partition: int
 
+    @property
+    def name(self) -> str:
+        """What logs, health and reports call it."""
+        return f"{self.topic}-{self.partition}"
+
 
 class Position(NamedTuple):
     """Where a record lies in the log. Proves identity only together with equal content."""

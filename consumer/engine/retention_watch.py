@@ -35,7 +35,7 @@ class Backlog:
         for gap in gaps:
             self.observer.gap(gap)
             incidents.append(
-                f"{gap.partition.topic}-{gap.partition.partition}: at most {gap.records} records, "
+                f"{gap.partition.name}: at most {gap.records} records, "
                 f"offsets {gap.first} to {gap.end - 1}, were deleted unread; "
                 "kafka.on_gap=continue goes on without them"
             )
@@ -43,7 +43,7 @@ class Backlog:
             self.observer.reset(reset)
             if reset.unread:
                 incidents.append(
-                    f"{reset.partition.topic}-{reset.partition.partition}: the topic was made "
+                    f"{reset.partition.name}: the topic was made "
                     f"again, and at most {reset.unread} records of the old one were unread; "
                     "kafka.on_gap=continue goes on without them"
                 )

@@ -64,7 +64,7 @@ class PartitionsError(TransientError):
     def __init__(self, failed: Mapping[TopicPartition, TransientError]) -> None:
         """Name each with its trouble."""
         first = next(iter(failed.values()))
-        said = (f"{topic}-{number}: {error}" for (topic, number), error in failed.items())
+        said = (f"{partition.name}: {error}" for partition, error in failed.items())
         super().__init__(first.cause, "; ".join(said))
         self.failed = failed
 

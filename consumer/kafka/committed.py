@@ -153,11 +153,11 @@ class AcceptedTarget:
 
     def check(self, committed: Mapping[TopicPartition, Committed]) -> None:
         """Raise ``PreconditionError`` where records went elsewhere: one line that names both."""
-        for (topic, number), kept in sorted(committed.items(), key=lambda item: item[0]):
+        for partition, kept in sorted(committed.items(), key=lambda item: item[0]):
             other = self.refuses(kept)
             if other is not None:
                 raise PreconditionError(
-                    f"the group's offset of {topic}-{number} says that its records were stored in "
+                    f"the group's offset of {partition.name} says that its records were stored in "
                     f"{other}, and this instance would store in {self.target}; fix: another "
                     "kafka.group_id or mongo.uri, or, where the documents were moved, "
                     f"mongo.moved_from={other.key}"

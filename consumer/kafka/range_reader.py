@@ -207,9 +207,7 @@ class RangeReader(GroupClient):
             await self.beginning_offsets(partitions),
             await self.end_offsets(partitions),
         )
-        at_from: Mapping[TopicPartition, int | None] = {}
-        if from_ms is not None:
-            at_from = await self.offsets_at(partitions, from_ms)
+        at_from = {} if from_ms is None else await self.offsets_at(partitions, from_ms)
         return {p: LogExtent(beginnings[p], ends[p], at_from.get(p)) for p in partitions}
 
     async def read(

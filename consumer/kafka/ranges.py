@@ -57,8 +57,13 @@ class UnreadRange:
 
     def __str__(self) -> str:
         """Say it as a report does."""
-        topic, number = self.partition
-        return f"{topic}-{number}: offsets {self.first} to {self.end - 1} not read ({self.cause})"
+        offsets = f"{self.first} to {self.end - 1}"
+        return f"{self.partition.name}: offsets {offsets} not read ({self.cause})"
+
+    def facts(self) -> dict[str, object]:
+        """Return it for JSON."""
+        said = {"first": self.first, "end": self.end, "cause": self.cause}
+        return self.partition._asdict() | said
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,7 @@ class EngineObserver:
             "batch_settled",
             **counts,
             seconds={stage.value: round(s, 4) for stage, s in report.seconds.items()},
-            offsets={_name(p): [part.first, part.end] for p, part in report.partitions.items()},
+            offsets={p.name: [part.first, part.end] for p, part in report.partitions.items()},
         )
         self._totals.update({"batches": 1, **counts})
         self.log_totals()
@@ -110,7 +110,7 @@ class EngineObserver:
         if held_back is not None:
             self._log.warning(
                 "record_rejected",
-                partition=_name(partition),
+                partition=partition.name,
                 offset=record.offset,
                 reason=rejected.reason,
                 detail=rejected.detail,
@@ -119,7 +119,7 @@ class EngineObserver:
 
     def abandoned(self, partition: TopicPartition, records: int) -> None:
         self._metrics.abandoned.labels(*partition).inc(records)
-        self._log.warning("batch_abandoned", partition=_name(partition), records=records)
+        self._log.warning("batch_abandoned", partition=partition.name, records=records)
 
     def activity_refused(self, cause: str) -> None:
         """Count that a session could not be marked active; its events are stored all the same.
@@ -178,7 +178,7 @@ class EngineObserver:
         self._update_health(Stage.COMMIT)
         self._log.debug(
             "committed",
-            offsets={_name(partition): offset for partition, offset in offsets.items()},
+            offsets={partition.name: offset for partition, offset in offsets.items()},
             seconds=round(seconds, 4),
         )
 
@@ -192,7 +192,9 @@ class EngineObserver:
         for name in (STARTING, ASSIGNMENT, *Stage):
             self._health.ready(name)
         self._log.info(
-            "partitions_assigned", partitions=sorted(map(_name, partitions)), epoch=epoch
+            "partitions_assigned",
+            partitions=sorted(partition.name for partition in partitions),
+            epoch=epoch,
         )
 
     def revoked(self, *, drained: bool, lost: bool) -> None:
@@ -213,7 +215,7 @@ class EngineObserver:
         self._metrics.lost.labels(*gap.partition).inc(gap.records)
         self._log.error(
             "records_deleted_unread",
-            partition=_name(gap.partition),
+            partition=gap.partition.name,
             first=gap.first,
             end=gap.end,
             records=gap.records,
@@ -227,14 +229,14 @@ class EngineObserver:
             self._metrics.lost.labels(*reset.partition).inc(reset.unread)
         self._log.error(
             "log_began_anew",
-            partition=_name(reset.partition),
+            partition=reset.partition.name,
             expected=reset.expected,
             found=reset.found,
             unread_at_most=reset.unread,
         )
 
     def unreadable(self, partition: TopicPartition, error: TransientError, attempt: int) -> None:
-        name = _name(partition)
+        name = partition.name
         self._unreadable.add(partition)
         self._metrics.unreadable.set(len(self._unreadable))
         self._metrics.retries.labels(Stage.POLL, error.cause).inc()
@@ -250,11 +252,11 @@ class EngineObserver:
     def readable(self, partition: TopicPartition) -> None:
         self._unreadable.discard(partition)
         self._metrics.unreadable.set(len(self._unreadable))
-        self._health.ready(UNREADABLE + _name(partition))
-        self._log.info("partition_readable", partition=_name(partition))
+        self._health.ready(UNREADABLE + partition.name)
+        self._log.info("partition_readable", partition=partition.name)
 
     def held(self, partition: TopicPartition, hold: Hold) -> None:
-        name, since = _name(partition), hold.since
+        name, since = partition.name, hold.since
         self._metrics.held(partition, since.timestamp())
         reasons = ", ".join(f"{reason} {count}" for reason, count in hold.reasons.items())
         self._health.not_ready(
@@ -273,8 +275,10 @@ class EngineObserver:
     def resumed(self, partitions: Collection[TopicPartition]) -> None:
         self._metrics.resumed(partitions)
         for partition in partitions:
-            self._health.ready(HELD + _name(partition))
-        self._log.warning("partitions_resumed", partitions=sorted(map(_name, partitions)))
+            self._health.ready(HELD + partition.name)
+        self._log.warning(
+            "partitions_resumed", partitions=sorted(partition.name for partition in partitions)
+        )
 
     # --- watching -------------------------------------------------------------
 
@@ -295,7 +299,7 @@ class EngineObserver:
             return
         self._unreachable = frozenset(partitions)
         if partitions:
-            named = {_name(partition): cause for partition, cause in partitions.items()}
+            named = {partition.name: cause for partition, cause in partitions.items()}
             self._log.error("leaders_unreachable", partitions=named)
         else:
             self._log.info("leaders_reachable")
@@ -322,7 +326,7 @@ class EngineObserver:
         """See ``Observer``. No restart and no other instance would help, so health says nothing."""
         self._log.error(
             "transaction_hangs",
-            partition=_name(partition),
+            partition=partition.name,
             offset=offset,
             seconds=round(seconds, 1),
         )
@@ -335,7 +339,7 @@ class EngineObserver:
         if seconds is not None and seconds < kept * SHORT_MARGIN:
             self._log.warning(
                 "unread_records_expire_soon",
-                partition=_name(partition),
+                partition=partition.name,
                 seconds=round(seconds),
             )
 
@@ -362,10 +366,6 @@ class EngineObserver:
 
     def in_flight(self, batches: int) -> None:
         self._metrics.in_flight.set(batches)
-
-
-def _name(partition: TopicPartition) -> str:
-    return f"{partition.topic}-{partition.partition}"
 
 
 def _repeated(held_back: int) -> dict[str, int]:

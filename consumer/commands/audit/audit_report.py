@@ -85,10 +85,7 @@ def _facts(report: AuditReport) -> dict[str, object]:
             partition._asdict() | {result.value: counts[result] for result in COLUMNS}
             for partition, counts in sorted(report.counts.items())
         ],
-        "notRead": [
-            part.partition._asdict() | {"first": part.first, "end": part.end, "cause": part.cause}
-            for part in report.not_read
-        ],
+        "notRead": [part.facts() for part in report.not_read],
         "problems": [problem.model_dump() for problem in report.problems],
         "sessionsNotInTheLog": list(report.not_in_the_log),
         "partitionsLeftOut": report.left_out,
@@ -107,7 +104,7 @@ def _facts(report: AuditReport) -> dict[str, object]:
 def _print_tables(report: AuditReport) -> None:
     out = console()
     table = Table(box=None, pad_edge=False)
-    names = {p: f"{printable(p.topic)}-{p.partition}" for p in report.counts}
+    names = {p: printable(p.name) for p in report.counts}
     add_name_column(table, "partition", names.values())
     for result in COLUMNS:
         table.add_column(result.value, justify="right")

@@ -144,10 +144,7 @@ def _facts(report: ReplayReport) -> dict[str, object]:
         "partitions_left_out": report.elsewhere,
         "nothing_found": report.nothing_found,
         "deleted_unread": report.deleted_unread,
-        "unread": [
-            part.partition._asdict() | {"first": part.first, "end": part.end, "cause": part.cause}
-            for part in report.unread
-        ],
+        "unread": [part.facts() for part in report.unread],
         "contradictions": report.contradictions,
         "outside_times": report.outside,
         "before_times": report.before,
@@ -176,7 +173,7 @@ def _print_tables(report: ReplayReport) -> None:
         title="Dry run: nothing was written" if report.dry_run else None, title_justify="left"
     )
     read = [part for part in report.ranges if part.offsets]
-    names = [f"{printable(p.partition.topic)}-{p.partition.partition}" for p in read]
+    names = [printable(p.partition.name) for p in read]
     add_name_column(table, "partition", names)
     for column in ("offsets", "records", *columns):
         table.add_column(column, justify="right")

@@ -124,7 +124,7 @@ class _Replay:
             "replay_begins",
             dry_run=self._request.dry_run,
             database=self._settings.mongo.database,
-            partitions=[f"{part.partition.topic}-{part.partition.partition}" for part in left],
+            partitions=[part.partition.name for part in left],
             offsets=offsets_of(left),
         )
 
