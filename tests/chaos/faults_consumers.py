@@ -119,5 +119,9 @@ async def replay(world: World, random: Random) -> AsyncIterator[str]:
     yield replaying.name
     code = await world.fleet.ended_or_stopped(replaying, seconds=REPLAY_SECONDS)
     # PRECONDITION: it began while no server could be reached, and gave up after a minute.
+    # FOUND: a log was deleted, or its topic made again, under it, and it says so.
+    made_again = any(one.whole for one in world.history.deletions)
+    if code == ExitCode.FOUND and (made_again or replaying.said("records_deleted_unread")):
+        return
     if code not in {ExitCode.DONE, ExitCode.DEADLINE, ExitCode.PRECONDITION}:
         world.consumers.problems.append(f"replay: {replaying.last_words()}")
