@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from asyncio import Semaphore
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from typing import Any
 
 from consumer.errors import TransientError
@@ -44,6 +45,7 @@ class MongoCollections:
         self._database = database_of(client, settings)
         self._events = collection_of(self._database, settings.events)
         self._sessions = collection_of(self._database, settings.sessions)
+        self._turns = Semaphore(settings.max_pool_size)
 
     async def insert_events(self, documents: Sequence[bytes]) -> BulkReply:
         """Insert, unordered. The server adds the ``_id``: what is sent is what was encoded."""
@@ -60,7 +62,7 @@ class MongoCollections:
     ) -> AsyncGenerator[Sequence[bytes], None]:
         """Yield the events that have one of these and one of these ids, reply by reply."""
         condition = {"sessionId": _any_of(session_ids), "eventId": _any_of(event_ids)}
-        return _find(self._events, condition, None, len(event_ids))
+        return self._find(self._events, condition, None, len(event_ids))
 
     def find_sessions(
         self, session_ids: Sequence[str], fields: Collection[str] | None = None
@@ -70,7 +72,7 @@ class MongoCollections:
             None if fields is None else {"_id": 0, "sessionId": 1, **dict.fromkeys(fields, 1)}
         )
         condition = {"sessionId": _any_of(session_ids)}
-        return _find(self._sessions, condition, projection, len(session_ids))
+        return self._find(self._sessions, condition, projection, len(session_ids))
 
     async def _write(
         self, command: Mapping[str, str], field: str, statements: Sequence[object]
@@ -82,14 +84,37 @@ class MongoCollections:
             "writeConcern": ACKNOWLEDGED.document,  # commands do not take the database's
             field: statements,
         }
-        with driver_errors():
-            answer: Mapping[str, Any] = await self._database.command(whole)
+        async with self._turns:
+            with driver_errors():
+                answer: Mapping[str, Any] = await self._database.command(whole)
         failures = {failed["index"]: _failure(failed) for failed in answer.get("writeErrors", ())}
         concern = answer.get("writeConcernError")
         if concern is not None:
             return BulkReply(failures, int(concern.get("code", 0)))
         _check_accounted(int(answer.get("n", 0)), len(statements), len(failures))
         return BulkReply(failures)
+
+    async def _find(
+        self,
+        collection: MongoCollection,
+        condition: Mapping[str, Any],
+        projection: Mapping[str, int] | None,
+        expected: int,
+    ) -> AsyncGenerator[Sequence[bytes], None]:
+        # One more than can be there, so that the first answer closes the cursor.
+        cursor = collection.find_raw_batches(condition, projection, batch_size=expected + 1)
+        with driver_errors():
+            try:
+                while (reply := await self._next_reply(cursor)) is not None:
+                    yield documents_in(reply)
+            finally:
+                await cursor.close()
+
+    async def _next_reply(self, cursor: AsyncIterator[bytes]) -> bytes | None:
+        """Return the cursor's next reply; whoever handles it may send commands meanwhile."""
+        async with self._turns:
+            reply: bytes | None = await anext(cursor, None)
+        return reply
 
 
 def _any_of(ids: Sequence[str]) -> object:
@@ -108,22 +133,6 @@ def _check_accounted(done: int, sent: int, failed: int) -> None:
     """
     if done + failed != sent:
         raise TransientError("incomplete_reply", f"{sent - done - failed} statements unanswered")
-
-
-async def _find(
-    collection: MongoCollection,
-    condition: Mapping[str, Any],
-    projection: Mapping[str, int] | None,
-    expected: int,
-) -> AsyncGenerator[Sequence[bytes], None]:
-    with driver_errors():
-        # One more than can be there, so that the first answer closes the cursor.
-        cursor = collection.find_raw_batches(condition, projection, batch_size=expected + 1)
-        try:
-            async for reply in cursor:
-                yield documents_in(reply)
-        finally:
-            await cursor.close()
 
 
 def documents_in(reply: bytes) -> Sequence[bytes]:
