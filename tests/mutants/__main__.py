@@ -9,61 +9,19 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from queue import SimpleQueue
 
-from tests.mutants import (
-    of_environment,
-    of_input,
-    of_kafka,
-    of_membership,
-    of_mongodb,
-    of_processes,
-    of_schedules,
-    of_the_audit,
-    of_the_client,
-    of_the_contract,
-    of_the_engine,
-    of_the_ranges,
-    of_tools,
-)
 from tests.mutants.mutant import Mutant, StaleMutantError
 from tests.mutants.trees import Tree, Verdict, trees
 from tests.servers.provision import KAFKA_VARIABLE
 from tests.simulation.regressions import REGRESSIONS
 
-SCHEDULES = (
-    "tests/simulation/test_regressions.py::"
-    "test_a_schedule_in_which_a_mistake_did_harm_does_none[{}]"
-)
-
-
-def _with_schedule(mutant: Mutant) -> Mutant:
-    """Let the simulated schedule that is kept for a mistake notice it, too."""
-    if mutant.name not in REGRESSIONS:
-        return mutant
-    schedule = SCHEDULES.format(mutant.name.replace(" ", "-"))
-    return replace(mutant, tests=(*mutant.tests, schedule))
-
-
 ALL: Sequence[Mutant] = [
-    _with_schedule(mutant)
-    for mutant in (
-        *of_the_engine.MUTANTS,
-        *of_kafka.MUTANTS,
-        *of_the_client.MUTANTS,
-        *of_membership.MUTANTS,
-        *of_mongodb.MUTANTS,
-        *of_the_contract.MUTANTS,
-        *of_input.MUTANTS,
-        *of_environment.MUTANTS,
-        *of_tools.MUTANTS,
-        *of_the_audit.MUTANTS,
-        *of_processes.MUTANTS,
-        *of_schedules.MUTANTS,
-        *of_the_ranges.MUTANTS,
-    )
+    mutant
+    for file in sorted(Path(__file__).parent.glob("of_*.py"))
+    for mutant in import_module(f"{__package__}.{file.stem}").MUTANTS
 ]
 
 JOBS = 2
@@ -78,11 +36,11 @@ def main() -> int:
         print(table(mutants))
         return 0
     if not os.environ.get(KAFKA_VARIABLE):
-        left_out = [mutant for mutant in mutants if mutant.servers]
-        mutants = [mutant for mutant in mutants if not mutant.servers]
-        if left_out:
-            names = ", ".join(mutant.name for mutant in left_out)
-            print(f"left out, since {KAFKA_VARIABLE} is not set: {names}")
+        left = [mutant.without_servers() for mutant in mutants]
+        fewer = [one.name for one, rest in zip(mutants, left, strict=True) if one != rest]
+        if fewer:
+            print(f"{KAFKA_VARIABLE} is not set: tests are left out of {', '.join(fewer)}")
+        mutants = [mutant for mutant in left if mutant.tests]
     with (
         tempfile.TemporaryDirectory(prefix="mutants-") as directory,
         trees(Path(directory), options.jobs) as copies,

@@ -7,17 +7,23 @@ import io
 import re
 import tokenize
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).parents[2]
+from tests.known_tests import ROOT, KnownTest, known_tests
+from tests.simulation.regressions import REGRESSIONS
+
 PACKAGES = ("consumer", "producer_tools")
 CLOSING = frozenset(")]}")
+SCHEDULES = (
+    "tests/simulation/test_regressions.py::"
+    "test_a_schedule_in_which_a_mistake_did_harm_does_none[{}]"
+)
 _LAYOUT = (
     tokenize.COMMENT,
     tokenize.NL,
@@ -41,19 +47,39 @@ class Mutant:
     spaces, line breaks, comments and a last comma do not matter, nor does the file. Lines after
     the first are indented relative to the line on which the fragment begins.
 
-    ``rows`` of docs/reliability.md say what would come of it. ``tests`` are the ones that must
-    turn red, by the ids that pytest knows them under.
-    ``servers``: they need Apache Kafka, see tests/servers/provision.py.
+    ``noticed_by``: the tests that must turn red, each by the end of its id that is enough to know
+    it. ``other_rows`` of docs/reliability.md say what would come of it; none: those that its
+    tests hold.
     """
 
     name: str
-    rows: str
     where: str
     fragment: str
     planted: str
     why: str
-    tests: tuple[str, ...]
-    servers: bool = False
+    noticed_by: tuple[str, ...]
+    other_rows: str = ""
+
+    @property
+    def tests(self) -> tuple[str, ...]:
+        """The ids of the tests, with the simulated schedule that is kept for the mistake."""
+        found = [_test_id(one) for one in self.noticed_by]
+        if self.name in REGRESSIONS:
+            found.append(SCHEDULES.format(self.name.replace(" ", "-")))
+        return tuple(found)
+
+    @property
+    def rows(self) -> str:
+        """The rows of docs/reliability.md that it would break."""
+        held = [row for one in self.noticed_by for test in _known(one) for row in test.rows]
+        return self.other_rows or " ".join(
+            sorted(set(held), key=lambda row: (row[0], int(row[1:])))
+        )
+
+    def without_servers(self) -> Mutant:
+        """Return it with those of its tests alone that need no Apache Kafka."""
+        kept = (one for one in self.noticed_by if not any(map(_needs_kafka, _known(one))))
+        return replace(self, noticed_by=tuple(kept))
 
     def changed(self) -> tuple[Path, str]:
         """Return the file, relative to the project, and its text with the mistake in it.
@@ -79,17 +105,43 @@ class Mutant:
 
 
 def mutant(
-    name: str,
-    rows: str,
-    where: str,
-    fragment: str,
-    planted: str,
-    why: str,
-    *tests: str,
-    servers: bool = False,
+    name: str, where: str, fragment: str, planted: str, why: str, *tests: str, rows: str = ""
 ) -> Mutant:
     """Make a mutant."""
-    return Mutant(name, rows, where, fragment, planted, why, tests, servers)
+    return Mutant(name, where, fragment, planted, why, tests, rows)
+
+
+def never(name: str, where: str, branch: str, why: str, *tests: str, rows: str = "") -> Mutant:
+    """Let a branch, told by the line that begins it, never be taken."""
+    return Mutant(name, where, branch, f"{branch.split(maxsplit=1)[0]} False:", why, tests, rows)
+
+
+def without(name: str, where: str, fragment: str, why: str, *tests: str, rows: str = "") -> Mutant:
+    """Leave statements, or a part of an expression, away."""
+    whole = False
+    with suppress(SyntaxError):
+        whole = bool(ast.parse(fragment)) and not fragment.endswith(",")
+    return Mutant(name, where, fragment, "pass" if whole else "", why, tests, rows)
+
+
+def _known(test: str) -> Sequence[KnownTest]:
+    """Return the test that is meant, or all those of a file. Raises ``StaleMutantError``."""
+    name = test.partition("[")[0]
+    if name.endswith(".py"):
+        return [one for one in known_tests() if one.id.startswith(f"{name}::")]
+    found = [one for one in known_tests() if one.id.endswith((f"/{name}", f"::{name}"))]
+    if len(found) != 1:
+        raise StaleMutantError(f"{len(found)} tests are called {name}")
+    return found
+
+
+def _test_id(test: str) -> str:
+    name, bracket, parameters = test.partition("[")
+    return name if name.endswith(".py") else _known(name)[0].id + bracket + parameters
+
+
+def _needs_kafka(test: KnownTest) -> bool:
+    return bool(test.marks & {"real_kafka", "kafka_control", "mongodb_control"})
 
 
 class Place(NamedTuple):

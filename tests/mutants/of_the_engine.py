@@ -2,78 +2,70 @@
 
 from __future__ import annotations
 
-from tests.mutants.mutant import mutant
-
-_RUNNER = "tests/unit/engine/test_runner.py::"
-_PIPELINE = "tests/unit/engine/test_pipeline.py::"
-_COMMITTED = "tests/unit/kafka/test_committed.py::"
-_LEDGER = "tests/unit/engine/test_ledger.py::"
+from tests.mutants.mutant import mutant, without
 
 MUTANTS = (
     mutant(
         "an outage is a reason to restart",
-        "F21 F31",
         "EngineObserver.stalled",
         "if not causes:",
         "if True:",
         "every instance would be restarted again and again while the database is away",
-        "tests/unit/observability/test_observer.py::"
         "test_a_stall_with_a_known_cause_is_told_and_is_no_reason_to_restart",
+        "test_while_the_database_is_away_the_group_and_memory_stay_and_nothing_is_given_up",
+        rows="F21 F31",
     ),
     mutant(
         "a batch of an older assignment tells of its trouble",
-        "F7 F11",
         "Pipeline._retry_until_done",
         """if batch.ended.is_set():
     raise Abandoned from error""",
         """if False:
     raise Abandoned from error""",
         "nobody would take it back, and the instance would stay unready",
-        _PIPELINE + "test_what_fails_after_its_assignment_ended_is_no_trouble_of_the_new_one",
+        "test_what_fails_after_its_assignment_ended_is_no_trouble_of_the_new_one",
+        rows="F7 F11",
     ),
     mutant(
         "closing waits for a database that is away",
-        "F5",
         "close_client",
         "await stop_quietly(client.close(), CLOSE_SECONDS)",
         "await stop_quietly(client.close(), 6.0)",
         "a stop would take half a minute longer than it may",
-        "tests/unit/mongo/test_clients.py::test_closing_pymongo_takes_no_longer_than_it_may",
+        "test_closing_pymongo_takes_no_longer_than_it_may",
+        rows="F5",
     ),
     mutant(
         "all dead letters of a batch must arrive at once",
-        "F39",
         "Pipeline.process",
         "for chunk in chunks(letters):",
         "for chunk in [letters] if letters else []:",
         "thousands that do not fit into one request's time would be sent again for ever",
-        _PIPELINE + "test_large_dead_letters_go_in_smaller_portions",
-        _PIPELINE
-        + "test_many_dead_letters_go_in_portions_and_none_that_was_acknowledged_goes_again",
+        "test_large_dead_letters_go_in_smaller_portions",
+        "test_many_dead_letters_go_in_portions_and_none_that_was_acknowledged_goes_again",
+        rows="F39",
     ),
-    mutant(
+    without(
         "a gap that is told is found once more",
-        "F23",
         "Backlog.skip_gaps",
         "self.ledger.pass_to(gap.partition, gap.end)",
-        "pass",
         "lost records would be counted twice",
-        _RUNNER + "test_a_gap_without_a_record_behind_it_is_told_once_and_passed_over",
+        "test_a_gap_without_a_record_behind_it_is_told_once_and_passed_over",
+        rows="F23",
     ),
     mutant(
         "commit before write",
-        "F1",
         "InFlightBatches._run",
         "try:",
         """for span in spans.values():
     self._ledger.settle(span)
 try:""",
         "a crash between the commit and the write loses the batch",
-        _RUNNER + "test_what_is_applied_is_committed_and_nothing_before",
+        "test_what_is_applied_is_committed_and_nothing_before",
+        rows="F1",
     ),
     mutant(
         "commit what was handed out",
-        "A13 F5",
         "Ledger.uncommitted",
         """state.partition: state.committable
 for state in self
@@ -82,102 +74,100 @@ if state.progressed""",
 for state in self
 if (state.position or 0) > (state.committed or 0)""",
         "the client's position counts records that are not written yet",
-        _LEDGER + "test_what_is_taken_behind_a_settled_span_is_not_committed_with_it",
-        _RUNNER + "test_what_is_applied_is_committed_and_nothing_before",
+        "test_what_is_taken_behind_a_settled_span_is_not_committed_with_it",
+        "test_what_is_applied_is_committed_and_nothing_before",
+        "test_sigterm_without_a_database_ends_at_the_deadline_and_commits_only_what_is_stored",
+        "test_after_the_database_wrote_and_before_the_consumer_knew_all_is_recognised",
+        rows="A13 F5 F32",
     ),
     mutant(
         "commit past a gap",
-        "F1 A13",
         "Ledger.settle",
         "while state.spans and state.spans[0].settled:",
         "while state.spans and any(one.settled for one in state.spans):",
         "what ends early must wait for all that lies before it",
-        _LEDGER + "test_a_span_settled_early_waits_for_the_one_before_it",
-        _LEDGER
-        + "test_under_any_completion_order_the_committable_offset_never_passes_an_unsettled_record",
+        "test_a_span_settled_early_waits_for_the_one_before_it",
+        "test_under_any_completion_order_the_committable_offset_never_passes_an_unsettled_record",
+        rows="A13 F1",
     ),
     mutant(
         "an old assignment is not forgotten",
-        "A10 F7",
         "Ledger.assign",
         "self._states = {partition: PartitionState(partition) for partition in sorted(partitions)}",
         "self._states |= {partition: PartitionState(partition) for partition in sorted(partitions)}",
         "offsets of partitions that another member owns by now would be committed",
-        _RUNNER + "test_what_is_lost_is_forgotten_and_not_committed",
+        "test_what_is_lost_is_forgotten_and_not_committed",
+        rows="A10 F7",
     ),
-    mutant(
+    without(
         "a late batch still sends its dead letters",
-        "F11",
         "Pipeline.process",
         """if batch.ended.is_set():
     raise Abandoned""",
-        "",
         "its records belong to another member, who sends the letters too",
-        _PIPELINE + "test_a_batch_that_was_applied_too_late_leaves_no_trace_but_the_writes",
+        "test_a_batch_that_was_applied_too_late_leaves_no_trace_but_the_writes",
+        rows="F11",
     ),
-    mutant(
+    without(
         "an acknowledged commit of an older assignment is remembered",
-        "A11 F14",
         "Ledger.mark_committed",
         """if revision != self.revision:
     return""",
-        "",
         "the ledger would believe a commit that spoke of another history",
-        _LEDGER + "test_a_commit_of_an_older_epoch_is_not_remembered",
-        _LEDGER + "test_a_commit_for_a_log_that_began_anew_meanwhile_is_not_remembered",
+        "test_a_commit_of_an_older_epoch_is_not_remembered",
+        "test_a_commit_for_a_log_that_began_anew_meanwhile_is_not_remembered",
+        rows="A11 F14",
     ),
     mutant(
         "drain without commit on revocation",
-        "F9 F10",
         "Runner._revoke.drained",
         "drained = await self._drain(self._config.rebalance_timeout * REVOKE_SHARE, retry=False)",
         "drained = await self._batches.drain(self._config.rebalance_timeout)",
         "every rebalance would deliver again what had just been written",
-        _RUNNER + "test_a_revocation_lets_what_is_in_flight_end_and_commits_it",
+        "test_a_revocation_lets_what_is_in_flight_end_and_commits_it",
+        rows="F9 F10",
     ),
     mutant(
         "records are taken while partitions are revoked",
-        "F9 A14",
         "Runner._poll_for_ever",
         """if self._revoking:
     self._discard(idle)
 else:""",
         "if True:",
         "what is begun then cannot be committed any more",
-        _RUNNER + "test_what_a_poll_brings_during_a_revocation_does_not_count_as_taken",
+        "test_what_a_poll_brings_during_a_revocation_does_not_count_as_taken",
+        rows="A14 F9",
     ),
     mutant(
         "two batches of one partition at once",
-        "A14 B17",
         "Ledger.idle",
         "if state.partition not in self._busy and state.hold is None",
         "if state.hold is None",
         "of two records that contradict each other the second could come first",
-        _RUNNER + "test_a_partition_is_not_polled_while_its_batch_is_in_flight_and_the_others_are",
-        "tests/faults/kafka/test_client_membership.py::"
+        "test_a_partition_is_not_polled_while_its_batch_is_in_flight_and_the_others_are",
         "test_a_batch_in_flight_keeps_its_partition_from_being_polled_in_a_new_assignment",
+        rows="A14 B17",
     ),
     mutant(
         "no sign of life during an outage",
-        "F31",
         "Runner._wait_for_slot",
         "polled = await self._source.poll((), 1, 0.0)",
         "polled = Polled()",
         "an outage of the database longer than the poll interval would cost the membership",
-        _RUNNER + "test_no_more_batches_are_in_flight_than_may_be_and_membership_is_kept",
+        "test_no_more_batches_are_in_flight_than_may_be_and_membership_is_kept",
+        rows="F31",
     ),
     mutant(
         "the breaker is ignored",
-        "B14",
         "Pipeline._report_and_reject",
         "share = self.breaker.tripped_by(partition, flags)",
         "share = None",
         "one wrong setting would empty a topic into the dead-letter topic",
-        _PIPELINE + "test_a_partition_over_the_breakers_share_is_held_and_the_others_go_on",
+        "test_a_partition_over_the_breakers_share_is_held_and_the_others_go_on",
+        rows="B14",
     ),
     mutant(
         "the breaker is armed again inside a batch",
-        "F57",
         "Breaker.tripped_by",
         """if after.bypassed or len(after.flags) < self.limits.minimum:
     continue
@@ -188,126 +178,114 @@ if after.share <= self.limits.share:
     after.bypassed = False
 elif not after.bypassed:""",
         "no signal would release a partition whose held batch is good for a moment",
-        "tests/unit/engine/test_breaker.py::"
         "test_a_batch_that_was_let_pass_passes_whole_whatever_it_holds",
-        "tests/unit/engine/test_breaker.py::test_whatever_was_held_passes_once_it_is_let",
+        "test_whatever_was_held_passes_once_it_is_let",
     ),
-    mutant(
+    without(
         "nobody is told why a partition is held",
-        "F57",
         "Pipeline._hold",
         """if result.rejected.reason not in reasons:
     self.observer.rejected(record, result.rejected)""",
-        "",
         "whoever is to let the records pass could not know what is wrong with them",
-        _PIPELINE + "test_a_partition_over_the_breakers_share_is_held_and_the_others_go_on",
+        "test_a_partition_over_the_breakers_share_is_held_and_the_others_go_on",
+        rows="F57",
     ),
     mutant(
         "a hold is not worth a commit",
-        "F57",
         "Ledger.give_back",
         "state.hold, state.hold_told = hold, False",
         "state.hold = hold",
         "status asks the brokers only, and would know of no hold",
-        _LEDGER + "test_a_hold_is_committed_once_beside_an_offset_that_stands_still[0-None]",
-        _RUNNER + "test_a_hold_is_taken_back_though_nothing_progresses",
+        "test_a_hold_is_committed_once_beside_an_offset_that_stands_still[0-None]",
+        "test_a_hold_is_taken_back_though_nothing_progresses",
     ),
     mutant(
         "a hold that ended while its commit was under way stays committed",
-        "F57",
         "Ledger.mark_committed",
         "state.hold_told = holds.get(partition) is state.hold",
         "state.hold_told = True",
         "status would call a partition held that was let go on",
-        _LEDGER + "test_what_begins_or_ends_while_a_commit_is_under_way_is_told_by_the_next",
-        _RUNNER + "test_a_hold_that_is_taken_back_while_its_commit_is_under_way_is_committed_over",
+        "test_what_begins_or_ends_while_a_commit_is_under_way_is_told_by_the_next",
+        "test_a_hold_that_is_taken_back_while_its_commit_is_under_way_is_committed_over",
     ),
     mutant(
         "a hold outlives its assignment",
-        "F57",
         "StartOffsetResolver._compare",
         "StartOffset(start, None if moved else offset, held)",
         "StartOffset(start, None if moved else offset)",
         "an idle partition would be called held for ever once its holder has gone",
-        _COMMITTED + "test_a_hold_ends_with_its_assignment_and_the_next_start_says_that_it_is_kept",
+        "test_a_hold_ends_with_its_assignment_and_the_next_start_says_that_it_is_kept",
     ),
     mutant(
         "a hold is committed at any length",
-        "F57",
         "OffsetMetadata.encode",
         """if self.held is None or len(text) <= MAX_LENGTH:
     return text""",
         "return text",
         "the broker would refuse the offset for what stands beside it",
-        _COMMITTED + "test_a_hold_that_brokers_would_not_take_is_cut_and_the_offset_is_committed",
+        "test_a_hold_that_brokers_would_not_take_is_cut_and_the_offset_is_committed",
     ),
     mutant(
         "status tells of no hold",
-        "F57",
         "GroupStatus.found.troubled",
         "troubled = any(part.lost or part.held for part in self.partitions)",
         "troubled = any(part.lost for part in self.partitions)",
         "a script that asks for the status would take a group that stands still for a sound one",
-        "tests/unit/commands/test_status.py::test_a_held_partition_is_told_and_found",
+        "test_a_held_partition_is_told_and_found",
     ),
     mutant(
         "nothing answers the signal to resume while the servers are waited for",
-        "F57",
         "app._run",
         "signals.resume_on_signal(resume)",
         "del resume",
         "whoever sends it would not learn that nothing was held yet",
-        "tests/unit/test_signals.py::"
         "test_sigusr1_while_the_consumer_waits_for_its_servers_is_told_and_ends_nothing",
     ),
     mutant(
         "dead letters are not awaited",
-        "F39",
         "Pipeline.process",
         """await self._retry_until_done(
     batch, Stage.DEAD_LETTERS, partial(self.dead_letters.send, chunk)
 )""",
         "asyncio.ensure_future(self.dead_letters.send(chunk))  # noqa: RUF006",
         "the offset would move although the letter may never arrive",
-        _PIPELINE + "test_dead_letters_that_cannot_be_sent_are_tried_until_they_are",
-        "tests/faults/kafka/test_environment.py::"
+        "test_dead_letters_that_cannot_be_sent_are_tried_until_they_are",
         "test_while_no_dead_letter_is_acknowledged_its_partitions_offset_stands_still",
     ),
     mutant(
         "a refused commit at the end is given up",
-        "F4 F13",
         "Runner._drain",
         "while retry and not committed:",
         "while False:",
         "a clean stop would end with work done and not committed",
-        _RUNNER + "test_a_commit_refused_at_the_end_is_tried_again",
+        "test_a_commit_refused_at_the_end_is_tried_again",
+        rows="F4 F13",
     ),
     mutant(
         "the second signal is ignored",
-        "F5",
         "stop_on_signal.first",
         "signal.signal(other, _second)",
         "signal.signal(other, signal.SIG_IGN)",
         "a process that is stuck could be ended by SIGKILL only",
         "tests/unit/test_signals.py",
+        rows="F5",
     ),
     mutant(
         "a backoff without jitter",
-        "F21",
         "Backoff.delay",
         "return ceiling * (0.1 + 0.9 * jitter)",
         "return ceiling",
         "all instances would come back at the same moment",
-        "tests/unit/test_aio.py::"
         "test_chance_spreads_the_waits_of_instances_that_met_the_same_outage",
+        rows="F21",
     ),
     mutant(
         "a task that dies is not missed",
-        "F17",
         "supervise",
         "await asyncio.wait([leading, *tasks], return_when=asyncio.FIRST_COMPLETED)",
         "await asyncio.wait([leading])",
         "the process would live on without what the task did",
-        "tests/unit/engine/test_supervise.py::test_a_background_task_that_fails_is_named",
+        "test_a_background_task_that_fails_is_named",
+        rows="F17",
     ),
 )

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.mutants.mutant import ROOT, Mutant
+from tests.known_tests import ROOT
+from tests.mutants.mutant import Mutant
 
 COPIED = ("consumer", "producer_tools", "tests", "pyproject.toml", "Dockerfile", "README.md")
 

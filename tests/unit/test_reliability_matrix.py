@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.known_tests import ROOT, known_tests
+
 DOCUMENT = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
 
 ROWS = [
@@ -24,17 +24,7 @@ _, _, LATER = DOCUMENT.partition("## Found since")
 FOUND_SINCE = re.findall(
     r"^\| (F\d+) \|[^|]*\| ([^|]*) \|", LATER.partition("## Planted")[0], re.MULTILINE
 )
-MARKED = [
-    (name, re.findall(r'"(\w+)"', codes))
-    for path in (ROOT / "tests").rglob("*.py")
-    for codes, name in re.findall(
-        r"^ *@pytest\.mark\.reliability\(([^)]*)\)\n(?: *@.*\n)* *(?:async )?def (test_\w+)",
-        path.read_text("utf-8"),
-        re.MULTILINE,
-    )
-]
-"""Every test function that is marked with rows, and those rows."""
-
+MARKED = [(one.id.rpartition("::")[2], one.rows) for one in known_tests() if one.rows]
 CODES = Counter(code for _, codes in MARKED for code in codes)
 
 
