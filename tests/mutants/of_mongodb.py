@@ -14,6 +14,15 @@ MUTANTS = (
         "test_copies_written_at_once_leave_one_document_each",
     ),
     mutant(
+        "a command's time begins while it waits for a connection",
+        "MongoCollections.__init__",
+        "Semaphore(settings.max_pool_size)",
+        "Semaphore(1_000)",
+        "with few connections to a slow server every command would run into its timeout",
+        "test_commands_that_wait_for_the_only_connection_keep_all_their_time",
+        rows="F33",
+    ),
+    mutant(
         "a missing index is accepted",
         "check_index",
         'return CheckResult.failed(name, "is missing", _creation(required))',
