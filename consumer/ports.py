@@ -27,7 +27,6 @@ class WriteBatch(Protocol):
         Raises ``TransientError``: nothing of the batch counts as done, call again after a pause.
         Raises ``PreconditionError``: a unique index is not the one the design relies on.
         """
-        ...
 
 
 class Store(Protocol):
@@ -35,11 +34,9 @@ class Store(Protocol):
 
     def prepare(self, writes: Sequence[Write]) -> WriteBatch:
         """Start applying ``writes`` (in offset order within each partition). No I/O yet."""
-        ...
 
     def forget(self) -> None:
         """Forget what is remembered of sessions; called at every assignment."""
-        ...
 
 
 class DeadLetters(Protocol):
@@ -51,7 +48,6 @@ class DeadLetters(Protocol):
         Raises ``TransientError``; then ``pending`` holds those that were not acknowledged, which
         are to be sent again.
         """
-        ...
 
 
 class AssignmentListener(Protocol):
@@ -59,19 +55,15 @@ class AssignmentListener(Protocol):
 
     def position(self, partition: TopicPartition) -> int | None:
         """The offset behind what was handed out; None where there is no start yet."""
-        ...
 
     async def on_revoked(self) -> None:
         """The group takes every partition back: drain, commit, forget."""
-        ...
 
     async def on_assigned(self, partitions: Collection[TopicPartition]) -> None:
         """These, and only these, are ours from now on, in a new epoch."""
-        ...
 
     def on_lost(self) -> None:
         """Every partition may have another owner already: forget, commit nothing."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,11 +172,9 @@ class Source(Protocol):
         With no partitions it only keeps the membership alive. Raises ``TransientError``;
         nothing has been lost then: the next poll begins where the last good one ended.
         """
-        ...
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
         """Let the next poll of the partition begin at ``offset``, its position by now."""
-        ...
 
     async def commit(self, offsets: Mapping[TopicPartition, int], holds: Holds = NO_HOLDS) -> None:
         """Commit the offsets of the next records to read, and why nobody reads on, if so.
@@ -192,45 +182,36 @@ class Source(Protocol):
         A hold that is not among ``holds`` is taken back by the commit of its partition.
         Raises ``TransientError`` when refused, ``GoneError`` where the rest may be tried at once.
         """
-        ...
 
     async def committed(
         self, partitions: Collection[TopicPartition]
     ) -> Mapping[TopicPartition, int | None]:
         """What the group has committed, whoever did it. Raises ``TransientError``."""
-        ...
 
     async def beginning_offsets(
         self, partitions: Collection[TopicPartition]
     ) -> Mapping[TopicPartition, int]:
         """Return the offsets of the oldest records there are. Raises ``TransientError``."""
-        ...
 
     async def end_offsets(
         self, partitions: Collection[TopicPartition]
     ) -> Mapping[TopicPartition, int]:
         """Return the offsets behind the last stable records. Raises ``TransientError``."""
-        ...
 
     def highwater(self, partition: TopicPartition) -> int | None:
         """Return the end of an assigned partition as of its last fetch, None before it."""
-        ...
 
     def last_stable_offset(self, partition: TopicPartition) -> int | None:
         """Return where its oldest open transaction begins, else its end; None before a fetch."""
-        ...
 
     def unreachable(self) -> Mapping[TopicPartition, str]:
         """Return the partitions whose leaders have not answered for some time, and why."""
-        ...
 
     def missing_topics(self) -> Collection[str]:
         """Return the subscribed topics that are not there, or of which nothing is read yet."""
-        ...
 
     def listen(self, listener: AssignmentListener) -> None:
         """Name who is told of rebalances; before the first poll."""
-        ...
 
 
 class Stage(StrEnum):
@@ -269,15 +250,12 @@ class Observer(Protocol):
 
     def settled(self, report: BatchReport) -> None:
         """The records of these partitions have ended, each in one counted outcome."""
-        ...
 
     def rejected(self, record: Record, rejected: Rejected) -> None:
         """A record is about to be dead-lettered, or would be if its partition were not held."""
-        ...
 
     def abandoned(self, partition: TopicPartition, records: int) -> None:
         """A batch of an older assignment was dropped; whoever owns its records reads them."""
-        ...
 
     def retrying(
         self,
@@ -291,69 +269,53 @@ class Observer(Protocol):
 
         ``partitions``: whose it is, since other batches may be in the same stage.
         """
-        ...
 
     def recovered(
         self, stage: Stage, attempts: int, partitions: Collection[TopicPartition] = ()
     ) -> None:
         """The step of these ``partitions`` succeeded after so many failures."""
-        ...
 
     def assigned(self, partitions: Collection[TopicPartition], epoch: int) -> None:
         """A rebalance gave us these partitions."""
-        ...
 
     def revoked(self, *, drained: bool, lost: bool) -> None:
         """A rebalance took every partition; ``drained``: nothing was left in flight."""
-        ...
 
     def committed(self, offsets: Mapping[TopicPartition, int], seconds: float) -> None:
         """The brokers have acknowledged these offsets."""
-        ...
 
     def gap(self, gap: OffsetGap) -> None:
         """Records were deleted before this group had read them."""
-        ...
 
     def reset(self, reset: LogReset) -> None:
         """A partition's log began anew."""
-        ...
 
     def unreadable(self, partition: TopicPartition, error: TransientError, attempt: int) -> None:
         """One partition cannot be read; the others go on."""
-        ...
 
     def readable(self, partition: TopicPartition) -> None:
         """The partition can be read again."""
-        ...
 
     def held(self, partition: TopicPartition, hold: Hold) -> None:
         """The dead-letter breaker holds the partition until an operator lets it go on."""
-        ...
 
     def resumed(self, partitions: Collection[TopicPartition]) -> None:
         """An operator let held partitions go on."""
-        ...
 
     def lag(self, partition: TopicPartition, records: int) -> None:
         """How many records of the partition are not settled yet."""
-        ...
 
     def unreachable(self, partitions: Mapping[TopicPartition, str]) -> None:
         """The leaders of these partitions, told again and again, do not answer; none: all do."""
-        ...
 
     def missing_topics(self, topics: Collection[str]) -> None:
         """Say, again and again, which topics are not there or not read by this group; none: all."""
-        ...
 
     def behind_transaction(self, partition: TopicPartition, records: int) -> None:
         """How many offsets cannot be read because a transaction before them is open."""
-        ...
 
     def transaction_hangs(self, partition: TopicPartition, offset: int, seconds: float) -> None:
         """The transaction that begins at ``offset`` has been open for so long; told once."""
-        ...
 
     def retention_margin(
         self, partition: TopicPartition, seconds: float | None, kept: float
@@ -362,20 +324,15 @@ class Observer(Protocol):
 
         None: nothing is unread any more.
         """
-        ...
 
     def stalled(self, seconds: float) -> None:
         """There is work and none of it has moved for so long."""
-        ...
 
     def progressing(self) -> None:
         """Work moves, or there is none."""
-        ...
 
     def loop_lag(self, seconds: float) -> None:
         """How late the event loop wakes a task that is due."""
-        ...
 
     def in_flight(self, batches: int) -> None:
         """How many batches are being applied."""
-        ...

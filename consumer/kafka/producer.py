@@ -117,11 +117,9 @@ class ProducerClient(Protocol):
         headers: Sequence[tuple[str, bytes | None]] | None = None,
     ) -> asyncio.Future[Any]:
         """Queue a record; the future is done when the brokers have acknowledged it."""
-        ...
 
     async def stop(self) -> None:
         """Send what is queued, and disconnect."""
-        ...
 
 
 class _HeaderName(str):

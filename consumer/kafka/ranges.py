@@ -137,8 +137,6 @@ class RecordFilter(Protocol):
 
     def matches(self, record: Record) -> bool:
         """Whether the record is wanted."""
-        ...
 
     def next_match(self, partition: TopicPartition, offset: int) -> int | None:
         """The first offset from ``offset`` on that may be wanted, None where there is none."""
-        ...

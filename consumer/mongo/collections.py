@@ -70,20 +70,16 @@ class Collections(Protocol):
 
     async def insert_events(self, documents: Sequence[bytes]) -> BulkReply:
         """Insert by one unordered command; failures by the position in ``documents``."""
-        ...
 
     async def update_sessions(self, updates: Sequence[SessionUpdate]) -> BulkReply:
         """Upsert by one unordered command; failures by the position in ``updates``."""
-        ...
 
     def find_events(
         self, session_ids: Sequence[str], event_ids: Sequence[str]
     ) -> AsyncGenerator[Sequence[bytes], None]:
         """Yield the events that have one of these and one of these ids, reply by reply."""
-        ...
 
     def find_sessions(
         self, session_ids: Sequence[str], fields: Collection[str] | None = None
     ) -> AsyncGenerator[Sequence[bytes], None]:
         """Yield these sessions likewise; ``fields`` besides their id, None: whole documents."""
-        ...

@@ -31,7 +31,6 @@ class Repairer(Protocol):
 
         Raises ``TransientError``.
         """
-        ...
 
 
 class RepairingStore:
