@@ -12,7 +12,7 @@ from typing import assert_never
 from consumer import __version__, signals
 from consumer.aio import run_unless_stopped, supervise
 from consumer.checks import CheckResult, CheckStatus, raise_if_failed
-from consumer.contract.record import TopicPartition
+from consumer.contract.record import Offsets, TopicPartition
 from consumer.engine.runner import StopReason
 from consumer.errors import ConsumerError, ExitCode, TaskDiedError, TransientError
 from consumer.kafka.admin import TopicDescription, describe_group, open_admin
@@ -115,7 +115,7 @@ async def open_resources(settings: Settings, observer: EngineObserver) -> AsyncI
         yield Resources(topics, store, source, letters)
 
 
-async def fetch_ends(settings: Settings) -> Mapping[TopicPartition, int]:
+async def fetch_ends(settings: Settings) -> Offsets:
     """Return where every subscribed partition ends now."""
     async with open_range_reader(settings.kafka) as reader:
         return await reader.end_offsets(await reader.partitions_of(settings.kafka.topics))

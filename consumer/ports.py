@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from consumer.contract.dead_letter import DeadLetter
-from consumer.contract.record import Record, TopicPartition
+from consumer.contract.record import Offsets, Partitions, Record, Records, TopicPartition
 from consumer.contract.rejection import Reason, Rejected
 from consumer.errors import TransientError
 from consumer.state.outcomes import Mark, Outcome, Result
@@ -59,7 +59,7 @@ class AssignmentListener(Protocol):
     async def on_revoked(self) -> None:
         """The group takes every partition back: drain, commit, forget."""
 
-    async def on_assigned(self, partitions: Collection[TopicPartition]) -> None:
+    async def on_assigned(self, partitions: Partitions) -> None:
         """These, and only these, are ours from now on, in a new epoch."""
 
     def on_lost(self) -> None:
@@ -109,14 +109,14 @@ class LogReset:
 class Polled:
     """What one poll brought. Gaps and resets take effect before the records beside them."""
 
-    records: Mapping[TopicPartition, Sequence[Record]] = field(default_factory=dict)
+    records: Records = field(default_factory=dict)
     starts: Mapping[TopicPartition, StartOffset] = field(default_factory=dict)
-    passed: Mapping[TopicPartition, int] = field(default_factory=dict)
+    passed: Offsets = field(default_factory=dict)
     """Where reading goes on without a record: over markers and aborted records."""
     gaps: Sequence[OffsetGap] = ()
     resets: Sequence[LogReset] = ()
     failed: Mapping[TopicPartition, TransientError] = field(default_factory=dict)
-    gone: Collection[TopicPartition] = ()
+    gone: Partitions = ()
     """Nothing of them may be committed: their log is no more, or not the one it was. What there
     is of them now is told with their next start."""
 
@@ -155,7 +155,7 @@ NO_HOLDS: Holds = MappingProxyType({})
 class GoneError(TransientError):
     """Partitions were to be committed whose log is no more. The others can be."""
 
-    def __init__(self, partitions: Collection[TopicPartition]) -> None:
+    def __init__(self, partitions: Partitions) -> None:
         """Name them."""
         super().__init__("log_gone", ", ".join(f"{t}-{p}" for t, p in sorted(partitions)))
         self.partitions = partitions
@@ -164,9 +164,7 @@ class GoneError(TransientError):
 class Source(Protocol):
     """The topics, read by a group."""
 
-    async def poll(
-        self, partitions: Collection[TopicPartition], max_records: int, timeout: float
-    ) -> Polled:
+    async def poll(self, partitions: Partitions, max_records: int, timeout: float) -> Polled:
         """Return what is there for ``partitions``, waiting at most about ``timeout`` seconds.
 
         With no partitions it only keeps the membership alive. Raises ``TransientError``;
@@ -176,26 +174,20 @@ class Source(Protocol):
     def seek(self, partition: TopicPartition, offset: int) -> None:
         """Let the next poll of the partition begin at ``offset``, its position by now."""
 
-    async def commit(self, offsets: Mapping[TopicPartition, int], holds: Holds = NO_HOLDS) -> None:
+    async def commit(self, offsets: Offsets, holds: Holds = NO_HOLDS) -> None:
         """Commit the offsets of the next records to read, and why nobody reads on, if so.
 
         A hold that is not among ``holds`` is taken back by the commit of its partition.
         Raises ``TransientError`` when refused, ``GoneError`` where the rest may be tried at once.
         """
 
-    async def committed(
-        self, partitions: Collection[TopicPartition]
-    ) -> Mapping[TopicPartition, int | None]:
+    async def committed(self, partitions: Partitions) -> Mapping[TopicPartition, int | None]:
         """What the group has committed, whoever did it. Raises ``TransientError``."""
 
-    async def beginning_offsets(
-        self, partitions: Collection[TopicPartition]
-    ) -> Mapping[TopicPartition, int]:
+    async def beginning_offsets(self, partitions: Partitions) -> Offsets:
         """Return the offsets of the oldest records there are. Raises ``TransientError``."""
 
-    async def end_offsets(
-        self, partitions: Collection[TopicPartition]
-    ) -> Mapping[TopicPartition, int]:
+    async def end_offsets(self, partitions: Partitions) -> Offsets:
         """Return the offsets behind the last stable records. Raises ``TransientError``."""
 
     def highwater(self, partition: TopicPartition) -> int | None:
@@ -263,25 +255,23 @@ class Observer(Protocol):
         error: TransientError,
         attempt: int,
         delay: float,
-        partitions: Collection[TopicPartition] = (),
+        partitions: Partitions = (),
     ) -> None:
         """Trouble that passes: the same step is done again after ``delay`` seconds.
 
         ``partitions``: whose it is, since other batches may be in the same stage.
         """
 
-    def recovered(
-        self, stage: Stage, attempts: int, partitions: Collection[TopicPartition] = ()
-    ) -> None:
+    def recovered(self, stage: Stage, attempts: int, partitions: Partitions = ()) -> None:
         """The step of these ``partitions`` succeeded after so many failures."""
 
-    def assigned(self, partitions: Collection[TopicPartition], epoch: int) -> None:
+    def assigned(self, partitions: Partitions, epoch: int) -> None:
         """A rebalance gave us these partitions."""
 
     def revoked(self, *, drained: bool, lost: bool) -> None:
         """A rebalance took every partition; ``drained``: nothing was left in flight."""
 
-    def committed(self, offsets: Mapping[TopicPartition, int], seconds: float) -> None:
+    def committed(self, offsets: Offsets, seconds: float) -> None:
         """The brokers have acknowledged these offsets."""
 
     def gap(self, gap: OffsetGap) -> None:
@@ -299,7 +289,7 @@ class Observer(Protocol):
     def held(self, partition: TopicPartition, hold: Hold) -> None:
         """The dead-letter breaker holds the partition until an operator lets it go on."""
 
-    def resumed(self, partitions: Collection[TopicPartition]) -> None:
+    def resumed(self, partitions: Partitions) -> None:
         """An operator let held partitions go on."""
 
     def lag(self, partition: TopicPartition, records: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 
@@ -15,6 +16,12 @@ class TopicPartition(NamedTuple):
     def name(self) -> str:
         """What logs, health and reports call it."""
         return f"{self.topic}-{self.partition}"
+
+
+Partitions = Collection[TopicPartition]
+
+Offsets = Mapping[TopicPartition, int]
+"""One offset of each of some partitions."""
 
 
 class Position(NamedTuple):
@@ -85,3 +92,7 @@ class Record(NamedTuple):
     def position(self) -> Position:
         """The record's place in the log."""
         return Position(self.topic, self.partition, self.offset)
+
+
+Records = Mapping[TopicPartition, Sequence[Record]]
+"""The records of each of some partitions, in order."""

@@ -8,10 +8,10 @@ partition is held until a person has looked.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from consumer.contract.record import TopicPartition
+from consumer.contract.record import Partitions, TopicPartition
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Breaker:
         self._windows[partition] = after
         return None
 
-    def resume(self, partitions: Collection[TopicPartition]) -> None:
+    def resume(self, partitions: Partitions) -> None:
         """Let the partitions pass until a batch leaves their windows full and healthy."""
         for partition in partitions:
             window = self._windows.setdefault(partition, _Window(deque(maxlen=self.limits.window)))

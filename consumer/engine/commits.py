@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from consumer.contract.record import TopicPartition
+from consumer.contract.record import Offsets, TopicPartition
 from consumer.engine.ledger import Ledger
 from consumer.errors import TransientError
 from consumer.ports import GoneError, Observer, Source, Stage
@@ -67,7 +67,7 @@ class Committer:
             self.observer.recovered(Stage.COMMIT, self._refusals)
             self._refusals = 0
 
-    async def wait_until_caught_up(self, ends: Mapping[TopicPartition, int]) -> None:
+    async def wait_until_caught_up(self, ends: Offsets) -> None:
         """Return when the group has committed ``ends``, whoever of its members did it.
 
         Where nothing moves the ends are asked for again: a topic that was made again meanwhile

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from consumer.aio import cancel_and_wait
-from consumer.contract.record import Record, TopicPartition
+from consumer.contract.record import Records, TopicPartition
 from consumer.engine.ledger import Ledger, Span
 from consumer.engine.pipeline import Abandoned, Batch, Pipeline
 from consumer.errors import TaskDiedError
@@ -33,9 +33,7 @@ class InFlightBatches:
         """How many are in flight, those of older assignments included."""
         return len(self._epochs)
 
-    def start(
-        self, records: Mapping[TopicPartition, Sequence[Record]], ended: asyncio.Event
-    ) -> None:
+    def start(self, records: Records, ended: asyncio.Event) -> None:
         """Take the records and start on them. ``ended`` is set when the assignment is over."""
         spans = {}
         for partition, taken in records.items():

@@ -13,10 +13,10 @@ was handed out, so committing it would lose whatever is unwritten at a crash.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from consumer.contract.record import TopicPartition
+from consumer.contract.record import Partitions, TopicPartition
 from consumer.ports import NO_HOLDS, Hold, Holds, StartOffset
 
 
@@ -85,7 +85,7 @@ class Ledger:
         """Changes with every epoch and every starting point: what was offered for commit before
         may speak of another history of a partition."""
 
-    def assign(self, partitions: Collection[TopicPartition]) -> None:
+    def assign(self, partitions: Partitions) -> None:
         """Forget every partition and outdate every span; these are ours from now on."""
         self._states = {partition: PartitionState(partition) for partition in sorted(partitions)}
         self.epoch += 1
@@ -138,7 +138,7 @@ class Ledger:
             if state.partition not in self._busy and state.hold is None and state.retry_at <= now
         ]
 
-    def mark_busy(self, partitions: Collection[TopicPartition]) -> None:
+    def mark_busy(self, partitions: Partitions) -> None:
         """A batch of these partitions is in flight.
 
         That outlives an epoch: two batches of one partition side by side, be they of two
@@ -146,7 +146,7 @@ class Ledger:
         """
         self._busy.update(partitions)
 
-    def release(self, partitions: Collection[TopicPartition]) -> None:
+    def release(self, partitions: Partitions) -> None:
         """Their batch has ended, in whichever epoch."""
         self._busy.difference_update(partitions)
 
@@ -240,7 +240,7 @@ class Ledger:
             or (not state.hold_told and state.committable >= (state.committed or 0))
         }
 
-    def holds(self, partitions: Collection[TopicPartition]) -> Holds:
+    def holds(self, partitions: Partitions) -> Holds:
         """Why those of the partitions that are held are."""
         states = (self._states[partition] for partition in partitions)
         return {state.partition: state.hold for state in states if state.hold is not None}

@@ -14,7 +14,7 @@ from typing import TypeVar, assert_never
 from consumer.aio import Backoff, wait_at_most
 from consumer.contract.dead_letter import DeadLetter
 from consumer.contract.decode import MAX_VALUE_BYTES, Decoded, Tombstone, decode
-from consumer.contract.record import Record, TopicPartition, size_of
+from consumer.contract.record import Record, Records, size_of
 from consumer.contract.rejection import KeyPolicy, Reason, Rejected
 from consumer.engine.breaker import Breaker
 from consumer.errors import TransientError
@@ -49,7 +49,7 @@ DEAD_LETTER_CHUNK_BYTES = 4 * 1024 * 1024
 class Batch:
     """Records of one poll. ``ended`` is set when the assignment they came with is over."""
 
-    records: Mapping[TopicPartition, Sequence[Record]]
+    records: Records
     ended: asyncio.Event
 
 

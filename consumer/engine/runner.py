@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from consumer.aio import Backoff, cancel_and_wait
-from consumer.contract.record import TopicPartition
+from consumer.contract.record import Offsets, Partitions, TopicPartition
 from consumer.engine.breaker import Breaker, BreakerLimits
 from consumer.engine.commits import Committer
 from consumer.engine.in_flight import InFlightBatches
@@ -96,9 +96,7 @@ class Runner:
 
     # --- the run --------------------------------------------------------------
 
-    async def run(
-        self, stop: asyncio.Event, until: Mapping[TopicPartition, int] | None = None
-    ) -> StopReason:
+    async def run(self, stop: asyncio.Event, until: Offsets | None = None) -> StopReason:
         """Run until ``stop`` is set, or until the group has committed ``until``.
 
         Then drain within the deadline, commit, and say how it ended. Raises what ends the
@@ -125,7 +123,7 @@ class Runner:
     async def _poll_until_asked(
         self,
         stop: asyncio.Event,
-        until: Mapping[TopicPartition, int] | None,
+        until: Offsets | None,
         committing: asyncio.Task[None],
     ) -> None:
         """Poll until there is a reason to end; raise where the reason is a failure."""
@@ -218,7 +216,7 @@ class Runner:
         for partition in polled.gone:
             self.ledger.drop(partition)
 
-    def _discard(self, polled: Collection[TopicPartition]) -> None:
+    def _discard(self, polled: Partitions) -> None:
         """Take no more while the assignment ends: what was polled is to be polled again."""
         for partition in polled:
             position = self.ledger.position(partition)
@@ -266,7 +264,7 @@ class Runner:
         """See ``AssignmentListener``: take no more, drain, commit, forget."""
         await self._guarded(self._revoke())
 
-    async def on_assigned(self, partitions: Collection[TopicPartition]) -> None:
+    async def on_assigned(self, partitions: Partitions) -> None:
         """See ``AssignmentListener``: a new epoch begins."""
         self._begin_epoch(partitions)
         self._observer.assigned(partitions, self.ledger.epoch)
@@ -286,7 +284,7 @@ class Runner:
         self._begin_epoch(())
         self._observer.revoked(drained=drained, lost=False)
 
-    def _begin_epoch(self, partitions: Collection[TopicPartition]) -> None:
+    def _begin_epoch(self, partitions: Partitions) -> None:
         self._ended.set()
         self._ended = asyncio.Event()
         self.ledger.assign(partitions)

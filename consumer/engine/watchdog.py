@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from consumer.contract.record import TopicPartition
+from consumer.contract.record import Offsets, TopicPartition
 from consumer.engine.ledger import Ledger, PartitionState
 from consumer.ports import Observer, Source
 
@@ -27,7 +26,7 @@ class Watchdog:
     observer: Observer
     stall_after: float
 
-    def learn_ends(self, stable_ends: Mapping[TopicPartition, int]) -> None:
+    def learn_ends(self, stable_ends: Offsets) -> None:
         """Take the offsets behind the last stable records, as brokers have told them just now."""
         for state in self.ledger:
             state.stable_end = stable_ends.get(state.partition)

@@ -10,24 +10,13 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
 
+from aiokafka import errors
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.coordinator.protocol import ConsumerProtocol
-from aiokafka.errors import (
-    GroupAuthorizationFailedError,
-    GroupCoordinatorNotAvailableError,
-    GroupLoadInProgressError,
-    IncompatibleBrokerVersion,
-    KafkaError,
-    NoError,
-    NotCoordinatorForGroupError,
-    TopicAlreadyExistsError,
-    UnknownTopicOrPartitionError,
-    for_code,
-)
 
 from consumer.aio import stop_quietly
-from consumer.contract.record import TopicPartition
+from consumer.contract.record import Offsets, TopicPartition
 from consumer.errors import ConsumerError, PreconditionError, TransientError
 from consumer.kafka.committed import Committed
 from consumer.kafka.connection import (
@@ -54,9 +43,9 @@ DEAD = "Dead"
 """The state of a group that there is not."""
 
 _PASSING = (
-    GroupCoordinatorNotAvailableError,
-    GroupLoadInProgressError,
-    NotCoordinatorForGroupError,
+    errors.GroupCoordinatorNotAvailableError,
+    errors.GroupLoadInProgressError,
+    errors.NotCoordinatorForGroupError,
 )
 
 
@@ -167,7 +156,7 @@ class Admin:
             replies = await self._client.describe_configs(
                 [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
             )
-        except IncompatibleBrokerVersion:
+        except errors.IncompatibleBrokerVersion:
             # An imitation that cannot tell. Any other error must not look like one, or a
             # compacted topic would pass for a good one.
             return {}
@@ -192,13 +181,13 @@ class Admin:
                 [NewTopic(name, partitions, -1, {}, dict(configs))]
             )
         # The client does not raise on errors of single topics.
-        error = for_code(reply.topic_errors[0][1])
-        if error not in {NoError, TopicAlreadyExistsError}:
+        error = errors.for_code(reply.topic_errors[0][1])
+        if error not in {errors.NoError, errors.TopicAlreadyExistsError}:
             raise BrokersError(
                 f"topic {name} cannot be created ({error.__name__}); let someone who may run: "
                 + create_command(self._kafka, name, partitions, configs)
             )
-        return error is NoError
+        return error is errors.NoError
 
     @property
     def raw(self) -> Any:  # noqa: ANN401 -- aiokafka ships no types
@@ -217,8 +206,8 @@ def not_granted(topic: str, operation: Operation) -> str:
 
 def _exists(topic: Mapping[str, Any]) -> bool:
     """Tell from a topic's entry whether it exists; raises what may be over in a moment."""
-    error = for_code(topic["error_code"])
-    if error.retriable and error is not UnknownTopicOrPartitionError:
+    error = errors.for_code(topic["error_code"])
+    if error.retriable and error is not errors.UnknownTopicOrPartitionError:
         raise error(f"topic {topic['topic']}")
     return bool(error.errno == 0)
 
@@ -230,7 +219,7 @@ async def open_admin(kafka: KafkaSettings) -> AsyncIterator[Admin]:
     try:
         try:
             await client.start()
-        except (KafkaError, OSError) as error:
+        except (errors.KafkaError, OSError) as error:
             raise unreachable(kafka, error) from error
         yield Admin(client, kafka)
     finally:
@@ -309,7 +298,7 @@ class GroupDescription:
     committed: Mapping[TopicPartition, Committed]
 
     @property
-    def offsets(self) -> Mapping[TopicPartition, int]:
+    def offsets(self) -> Offsets:
         """The committed offsets."""
         return {partition: kept.offset for partition, kept in self.committed.items()}
 
@@ -333,7 +322,7 @@ async def coordinator_of(admin: Admin, group_id: str) -> int:
                     error
                 )
             await asyncio.sleep(PAUSE)
-        except KafkaError as error:
+        except errors.KafkaError as error:
             raise _undescribed(type(error), group_id) from error
         else:
             return node
@@ -349,11 +338,11 @@ async def describe_group(admin: Admin, group_id: str) -> GroupDescription:
     try:
         replies = await admin.raw.describe_consumer_groups([group_id], node)
         committed = await admin.raw.list_consumer_group_offsets(group_id, node)
-    except KafkaError as error:
+    except errors.KafkaError as error:
         raise _undescribed(type(error), group_id) from error
     described = replies[0].groups[0]
     if described[0]:
-        raise _undescribed(for_code(described[0]), group_id)
+        raise _undescribed(errors.for_code(described[0]), group_id)
     members = [_member(*found[:5]) for found in described[5]]
     kept = {
         TopicPartition(*p): Committed(entry.offset, entry.metadata or "")
@@ -363,8 +352,8 @@ async def describe_group(admin: Admin, group_id: str) -> GroupDescription:
     return GroupDescription(described[2], described[4], members, kept)
 
 
-def _undescribed(error: type[KafkaError], group_id: str) -> ConsumerError:
-    if error is GroupAuthorizationFailedError:
+def _undescribed(error: type[errors.KafkaError], group_id: str) -> ConsumerError:
+    if error is errors.GroupAuthorizationFailedError:
         return PreconditionError(
             f"group {group_id}: not authorized; fix: grant READ on group {group_id}"
         )

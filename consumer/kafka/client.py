@@ -8,7 +8,7 @@ it fixes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, OffsetAndMetadata
@@ -16,7 +16,14 @@ from aiokafka import TopicPartition as ClientPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
 from consumer.aio import stop_quietly
-from consumer.contract.record import NO_TIMESTAMP, Record, TopicPartition
+from consumer.contract.record import (
+    NO_TIMESTAMP,
+    Offsets,
+    Partitions,
+    Record,
+    Records,
+    TopicPartition,
+)
 from consumer.errors import TransientError, UndecodableError
 from consumer.kafka.client_patches import (
     FETCH_ERROR_PAUSE,
@@ -73,7 +80,7 @@ class RebalanceCallbacks(NamedTuple):
     """What the client calls, inside its own coordination task, when partitions go and come."""
 
     on_revoked: Callable[[], Awaitable[None]]
-    on_assigned: Callable[[Collection[TopicPartition]], Awaitable[None]]
+    on_assigned: Callable[[Partitions], Awaitable[None]]
 
 
 def _consumer_options(kafka: KafkaSettings) -> dict[str, Any]:
@@ -153,9 +160,7 @@ class GroupClient:
         unanswered = self._fetch_errors.unanswered(UNREACHABLE_AFTER)
         return {TopicPartition(*target): cause for target, cause in unanswered.items()}
 
-    async def fetch(
-        self, partitions: Collection[TopicPartition], max_records: int, timeout: float
-    ) -> Mapping[TopicPartition, Sequence[Record]]:
+    async def fetch(self, partitions: Partitions, max_records: int, timeout: float) -> Records:
         """Take what was fetched for ``partitions`` (none: only prove liveness).
 
         An empty sequence: the partition could not be read before, and now can. Raises
@@ -225,9 +230,7 @@ class GroupClient:
         except Exception as error:
             raise MembershipError(type(error).__name__, "group coordination failed") from error
 
-    async def committed(
-        self, partitions: Collection[TopicPartition]
-    ) -> Mapping[TopicPartition, Committed | None]:
+    async def committed(self, partitions: Partitions) -> Mapping[TopicPartition, Committed | None]:
         """The group's committed offsets; None means that nothing is, never that it is unknown."""
         targets = [ClientPartition(*partition) for partition in partitions]
         with transient_errors("offset_fetch"):
@@ -259,23 +262,19 @@ class GroupClient:
         found = {topic: cluster.partitions_for_topic(topic) for topic in cluster.topics()}
         return {topic: len(numbers) for topic, numbers in found.items() if numbers}
 
-    async def beginning_offsets(
-        self, partitions: Collection[TopicPartition]
-    ) -> Mapping[TopicPartition, int]:
+    async def beginning_offsets(self, partitions: Partitions) -> Offsets:
         """The offsets at which the logs begin now."""
         return await self._offsets(self._consumer.beginning_offsets, partitions)
 
-    async def end_offsets(
-        self, partitions: Collection[TopicPartition]
-    ) -> Mapping[TopicPartition, int]:
+    async def end_offsets(self, partitions: Partitions) -> Offsets:
         """The offsets behind the last stable records."""
         return await self._offsets(self._consumer.end_offsets, partitions)
 
     async def _offsets(
         self,
         ask: Callable[[list[ClientPartition]], Awaitable[Mapping[ClientPartition, int]]],
-        partitions: Collection[TopicPartition],
-    ) -> Mapping[TopicPartition, int]:
+        partitions: Partitions,
+    ) -> Offsets:
         if not partitions:  # the client waits for ever for the offsets of none
             return {}
         with transient_errors("list_offsets"):

@@ -11,18 +11,8 @@ import time
 from collections.abc import Awaitable, Callable, Collection
 from typing import TYPE_CHECKING, Any
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, errors
 from aiokafka import TopicPartition as ClientPartition
-from aiokafka.errors import (
-    GroupAuthorizationFailedError,
-    GroupLoadInProgressError,
-    KafkaError,
-    NoError,
-    NotLeaderForPartitionError,
-    OffsetOutOfRangeError,
-    UnknownTopicOrPartitionError,
-    for_code,
-)
 from aiokafka.protocol.fetch import FetchRequest
 
 from consumer.aio import Backoff, ignore_result
@@ -42,10 +32,10 @@ LONGEST_CONNECT_PAUSE = 1.0
 METADATA_PAUSE = 0.1
 """Seconds between two questions for metadata."""
 
-_UNREMARKABLE = (NoError, OffsetOutOfRangeError)
+_UNREMARKABLE = (errors.NoError, errors.OffsetOutOfRangeError)
 """What the client itself acts on."""
 
-_ROUTING = (NotLeaderForPartitionError, UnknownTopicOrPartitionError)
+_ROUTING = (errors.NotLeaderForPartitionError, errors.UnknownTopicOrPartitionError)
 """What passes when the client has learnt who leads the partition."""
 
 
@@ -85,13 +75,13 @@ def refuse_offset_fetch_errors(consumer: AIOKafkaConsumer) -> None:
         code = getattr(response, "error_code", 0) if hasattr(response, "topics") else 0
         if not code:
             return response
-        error: type[KafkaError] = for_code(code)
-        if error is GroupAuthorizationFailedError:
+        error: type[errors.KafkaError] = errors.for_code(code)
+        if error is errors.GroupAuthorizationFailedError:
             raise error(consumer._group_id)  # noqa: SLF001
         if error.retriable:
             coordinator.coordinator_dead()
             raise error
-        raise GroupLoadInProgressError(f"OffsetFetch was refused with code {code}")
+        raise errors.GroupLoadInProgressError(f"OffsetFetch was refused with code {code}")
 
     coordinator._send_req = send_checked  # noqa: SLF001
 
@@ -112,7 +102,7 @@ def try_each_commit_once(consumer: AIOKafkaConsumer) -> None:
             task.add_done_callback(ignore_result)
         try:
             await send(assignment, offsets)
-        except KafkaError as error:
+        except errors.KafkaError as error:
             if not error.retriable:
                 raise
             raise TransientError(type(error).__name__, "commit refused") from error
@@ -180,7 +170,7 @@ class FetchErrors:
                 return await send(node_id, request, **options)
             try:
                 response = await send(node_id, request, **options)
-            except KafkaError as error:
+            except errors.KafkaError as error:
                 self._note_silence(request, type(error).__name__)
                 raise
             if self._note(response):
@@ -229,7 +219,7 @@ class FetchErrors:
         pause = False
         for topic, partitions in response.topics:
             for partition, code, *_ in partitions:
-                error: type[KafkaError] = for_code(code)
+                error: type[errors.KafkaError] = errors.for_code(code)
                 target = ClientPartition(topic, partition)
                 self._unanswered.pop(target, None)
                 if error in _UNREMARKABLE or error in _ROUTING:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from consumer.aio import with_timeout
-from consumer.contract.record import TopicPartition
+from consumer.contract.record import Offsets, TopicPartition
 from consumer.contract.times import format_time
 from consumer.errors import PreconditionError, TransientError
 from consumer.ports import NO_HOLDS, Hold, Holds, Target
@@ -176,7 +176,7 @@ class OffsetCommitter:
     async def send(
         self,
         client: GroupClient,
-        offsets: Mapping[TopicPartition, int],
+        offsets: Offsets,
         topic_ids: Mapping[TopicPartition, str | None],
         holds: Holds = NO_HOLDS,
     ) -> None:

@@ -13,14 +13,7 @@ from typing import Any, assert_never
 
 import aiokafka.admin.client
 import aiokafka.client
-from aiokafka.errors import (
-    IllegalSaslStateError,
-    IllegalStateError,
-    KafkaConnectionError,
-    KafkaError,
-    SaslAuthenticationFailed,
-    UnsupportedSaslMechanismError,
-)
+from aiokafka import errors
 from aiokafka.protocol.metadata import MetadataRequest
 
 from consumer.errors import ConsumerError, PreconditionError, SettingsError, TransientError
@@ -45,7 +38,7 @@ def _remembering(connect: Callable[..., Awaitable[Any]]) -> Callable[..., Awaita
     async def create_conn(host: str, port: int, **options: Any) -> Any:  # noqa: ANN401 -- the client's
         try:
             connection = await connect(host, port, **options)
-        except (OSError, KafkaError, ValueError) as error:
+        except (OSError, errors.KafkaError, ValueError) as error:
             _FAILED[host, port] = error
             raise
         _FAILED.pop((host, port), None)
@@ -78,14 +71,14 @@ def _reason(failure: BaseException | None, security: SecuritySettings) -> tuple[
     fitting = f"is kafka.security.protocol, {security.protocol.value}, that of its listener?"
     lasting = False
     match failure:
-        case SaslAuthenticationFailed():
+        case errors.SaslAuthenticationFailed():
             lasting = True
             said = f"it refuses the user {security.username} by {security.mechanism.value}"
             said += "; fix: kafka.security.username, password and mechanism must be right"
-        case UnsupportedSaslMechanismError():
+        case errors.UnsupportedSaslMechanismError():
             lasting = True
             said = f"it does not take {security.mechanism.value}; fix: kafka.security.mechanism"
-        case IllegalSaslStateError():
+        case errors.IllegalSaslStateError():
             lasting, said = True, f"it asks for no user there; {fitting}"
         case ssl.SSLCertVerificationError():
             lasting = True
@@ -93,7 +86,7 @@ def _reason(failure: BaseException | None, security: SecuritySettings) -> tuple[
             said += "; fix: kafka.security.ca_file, and a host by the certificate's name"
         case ssl.SSLError():
             said = f"no TLS connection ({failure.reason}); {fitting}"
-        case ConnectionResetError() | KafkaConnectionError() | None:
+        case ConnectionResetError() | errors.KafkaConnectionError() | None:
             said = f"it closed the connection; {fitting}"
         case socket.gaierror():
             said = f"unknown host ({failure.strerror})"
@@ -112,8 +105,8 @@ def transient_errors(action: str) -> Iterator[None]:
     try:
         yield
     except (
-        KafkaError,
-        IllegalStateError,
+        errors.KafkaError,
+        errors.IllegalStateError,
         ValueError,
         AssertionError,
         OSError,
@@ -134,7 +127,7 @@ def broker_errors(kafka: KafkaSettings) -> Iterator[None]:
     """
     try:
         yield
-    except (KafkaError, OSError, TransientError) as error:
+    except (errors.KafkaError, OSError, TransientError) as error:
         servers = ", ".join(kafka.bootstrap_servers)
         raise BrokersError(f"Kafka at {servers}: {describe_error(error)}") from error
 

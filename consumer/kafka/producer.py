@@ -12,16 +12,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any, Final, Protocol
 
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import (
-    ClusterAuthorizationFailedError,
-    InvalidTimestampError,
-    KafkaError,
-    MessageSizeTooLargeError,
-    RecordListTooLargeError,
-    UnknownError,
-    UnsupportedVersionError,
-)
+from aiokafka import AIOKafkaProducer, errors
 from aiokafka.partitioner import murmur2
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
@@ -46,18 +37,18 @@ BULK_OPTIONS: Final = {"linger_ms": 5, "compression_type": "lz4"}
 DISCARD_WAIT: Final = 1.0
 """Seconds that a retry waits for a producer that failed to disconnect."""
 
-FAILURES: Final = (KafkaError, OSError, TimeoutError)
+FAILURES: Final = (errors.KafkaError, OSError, TimeoutError)
 """What sending may end with."""
 
-TOO_LARGE: Final = (MessageSizeTooLargeError, RecordListTooLargeError)
+TOO_LARGE: Final = (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError)
 
-_ABOUT_ONE_RECORD: Final = (*TOO_LARGE, InvalidTimestampError)
+_ABOUT_ONE_RECORD: Final = (*TOO_LARGE, errors.InvalidTimestampError)
 """What is against one record; all others of its batch may be refused with it."""
 
 _WITHOUT_PRODUCER_IDS: Final = (
-    UnknownError,
-    UnsupportedVersionError,
-    ClusterAuthorizationFailedError,
+    errors.UnknownError,
+    errors.UnsupportedVersionError,
+    errors.ClusterAuthorizationFailedError,
 )
 """What a start fails with where the brokers serve no idempotent producer."""
 
@@ -269,7 +260,7 @@ class Producer:
 
     async def _deliver_alone(self, record: OutgoingRecord) -> Position | Exception:
         (result,) = await self.deliver([record])
-        if isinstance(result, InvalidTimestampError) and record.timestamp_ms is not None:
+        if isinstance(result, errors.InvalidTimestampError) and record.timestamp_ms is not None:
             # Whoever sends it has said in a header what the record's own timestamp may not.
             (result,) = await self.deliver([replace(record, timestamp_ms=None)])
         return result
@@ -364,7 +355,7 @@ def _result(entry: asyncio.Future[Any] | Exception) -> Position | Exception:
     if not entry.done():
         return TimeoutError("no answer in time")
     if entry.cancelled():
-        dropped: Exception = KafkaError("dropped by its producer")
+        dropped: Exception = errors.KafkaError("dropped by its producer")
         return dropped
     if isinstance(error := entry.exception(), Exception):
         return error
@@ -376,12 +367,12 @@ def _delivery(record: OutgoingRecord, result: Position | Exception) -> Delivery:
     match result:
         case Position():
             return result
-        case MessageSizeTooLargeError() | RecordListTooLargeError():
+        case errors.MessageSizeTooLargeError() | errors.RecordListTooLargeError():
             return Refused(
                 f"larger than topic {record.topic} (max.message.bytes) or this command "
                 "(dead_letters.max_request_bytes) takes"
             )
-        case InvalidTimestampError():
+        case errors.InvalidTimestampError():
             return Refused("its timestamp is refused")
         case _:
             return Unconfirmed(result)

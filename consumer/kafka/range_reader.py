@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ from aiokafka import TopicPartition as ClientPartition
 from aiokafka.errors import KafkaError
 
 from consumer.aio import Backoff, stop_quietly
-from consumer.contract.record import Record, TopicPartition
+from consumer.contract.record import Offsets, Partitions, Record, Records, TopicPartition
 from consumer.errors import PreconditionError, TransientError, UndecodableError
 from consumer.kafka.admin import CLOSE_TIMEOUT, open_admin
 from consumer.kafka.client import GroupClient, PartitionsError
@@ -77,15 +77,15 @@ class Passed:
     ``began_anew``: the partitions whose logs are not the ones any more that were read so far.
     """
 
-    reached: Mapping[TopicPartition, int]
+    reached: Offsets
     deleted: Sequence[OffsetGap]
-    began_anew: Collection[TopicPartition]
+    began_anew: Partitions
 
 
 async def passed_over(
     reader: RangeReader,
-    expected: Mapping[TopicPartition, int],
-    fetched: Mapping[TopicPartition, Sequence[Record]],
+    expected: Offsets,
+    fetched: Records,
 ) -> Passed:
     """Tell a hole that retention made from one that transactions leave.
 
@@ -133,14 +133,12 @@ class RangeReader(GroupClient):
     def _check_membership(self) -> None:
         """There is no membership that could be lost."""
 
-    async def fetch(
-        self, partitions: Collection[TopicPartition], max_records: int, timeout: float
-    ) -> Mapping[TopicPartition, Sequence[Record]]:
+    async def fetch(self, partitions: Partitions, max_records: int, timeout: float) -> Records:
         """See ``GroupClient``: only what has records."""
         found = await super().fetch(partitions, max_records, timeout)
         return {partition: records for partition, records in found.items() if records}
 
-    def assign(self, positions: Mapping[TopicPartition, int]) -> None:
+    def assign(self, positions: Offsets) -> None:
         """Read these partitions from these offsets on, and no others."""
         self._consumer.assign([ClientPartition(*partition) for partition in positions])
         for partition, offset in positions.items():
@@ -151,7 +149,7 @@ class RangeReader(GroupClient):
         self._consumer.pause(ClientPartition(*partition))
 
     async def offsets_at(
-        self, partitions: Collection[TopicPartition], timestamp_ms: int
+        self, partitions: Partitions, timestamp_ms: int
     ) -> Mapping[TopicPartition, int | None]:
         """Return the first offset stamped then or later, None where there is none."""
         moment = min(max(timestamp_ms, 0), NO_TIME_LATER)
@@ -194,13 +192,13 @@ class RangeReader(GroupClient):
         return TopicPartition(topic, partition_for(key, len(await self.partitions_of([topic]))))
 
     async def ranges(
-        self, partitions: Collection[TopicPartition], bounds: Bounds = EVERYTHING
+        self, partitions: Partitions, bounds: Bounds = EVERYTHING
     ) -> list[OffsetRange]:
         """Return what ``bounds`` select of each partition, up to the ends of this moment."""
         return ranges_within(bounds, await self.extents(partitions, bounds.from_ms))
 
     async def extents(
-        self, partitions: Collection[TopicPartition], from_ms: int | None = None
+        self, partitions: Partitions, from_ms: int | None = None
     ) -> dict[TopicPartition, LogExtent]:
         """Return where each log begins and ends at this moment, with the offset of a time."""
         beginnings, ends = (
@@ -383,8 +381,8 @@ async def open_range_reader(kafka: KafkaSettings) -> AsyncIterator[RangeReader]:
 
 async def keep_ends_told(
     kafka: KafkaSettings,
-    assigned: Callable[[], Collection[TopicPartition]],
-    learn: Callable[[Mapping[TopicPartition, int]], None],
+    assigned: Callable[[], Partitions],
+    learn: Callable[[Offsets], None],
 ) -> None:
     """Tell again and again where the assigned partitions end, also of what is not being fetched.
 

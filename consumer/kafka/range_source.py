@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from consumer.aio import RateLimiter
-from consumer.contract.record import Record, TopicPartition
+from consumer.contract.record import Offsets, Partitions, Record, Records, TopicPartition
 from consumer.errors import TransientError
 from consumer.kafka.client import PartitionsError
 from consumer.kafka.range_reader import Passed, RangeReader, RangesInReading, passed_over
@@ -58,7 +58,7 @@ class RangeSource:
         self.unread: list[UnreadRange] = []
 
     @property
-    def positions(self) -> Mapping[TopicPartition, int]:
+    def positions(self) -> Offsets:
         """From where each range would have to be read again.
 
         What was not wanted counts as done as soon as all that was handed out before it is
@@ -79,9 +79,7 @@ class RangeSource:
     def listen(self, listener: AssignmentListener) -> None:
         self._listener = listener
 
-    async def poll(
-        self, partitions: Collection[TopicPartition], max_records: int, timeout: float
-    ) -> Polled:
+    async def poll(self, partitions: Partitions, max_records: int, timeout: float) -> Polled:
         if not self._assigned:
             self._assigned = True
             if self._listener is not None:
@@ -105,15 +103,13 @@ class RangeSource:
         self._reading.left[partition] = offset
         self._client.seek(partition, offset)
 
-    async def commit(self, offsets: Mapping[TopicPartition, int], holds: Holds = NO_HOLDS) -> None:
+    async def commit(self, offsets: Offsets, holds: Holds = NO_HOLDS) -> None:
         """See ``Source``. Nothing is held here."""
         del holds
         self._committed.update(offsets)
         self._on_progress()
 
-    async def committed(
-        self, partitions: Collection[TopicPartition]
-    ) -> Mapping[TopicPartition, int | None]:
+    async def committed(self, partitions: Partitions) -> Mapping[TopicPartition, int | None]:
         positions = self.positions
         return {partition: positions.get(partition) for partition in partitions}
 
@@ -121,16 +117,12 @@ class RangeSource:
         """Return where reading goes on: it passes over what is not wanted, too."""
         return self._reading.left.get(partition, self.ends[partition])
 
-    async def beginning_offsets(
-        self, partitions: Collection[TopicPartition]
-    ) -> Mapping[TopicPartition, int]:
+    async def beginning_offsets(self, partitions: Partitions) -> Offsets:
         """See ``Source``: what was deleted is told by the fetches."""
         del partitions
         return {}
 
-    async def end_offsets(
-        self, partitions: Collection[TopicPartition]
-    ) -> Mapping[TopicPartition, int]:
+    async def end_offsets(self, partitions: Partitions) -> Offsets:
         """See ``Source``: a range ends where it ends."""
         return {partition: self.ends[partition] for partition in partitions}
 
@@ -152,9 +144,7 @@ class RangeSource:
 
     # --- how ------------------------------------------------------------------
 
-    async def _step(
-        self, idle: Collection[TopicPartition], max_records: int, seconds: float
-    ) -> Polled:
+    async def _step(self, idle: Partitions, max_records: int, seconds: float) -> Polled:
         """Fetch once; wait at most ``seconds`` where there is nothing to fetch."""
         now = asyncio.get_running_loop().time()
         ready = [partition for partition in self._reading.ready(now) if partition in idle]
@@ -185,7 +175,7 @@ class RangeSource:
         return Polled(taken, gaps=self._advance(passed))
 
     def _take(
-        self, fetched: Mapping[TopicPartition, Sequence[Record]], passed: Passed
+        self, fetched: Records, passed: Passed
     ) -> tuple[dict[TopicPartition, list[Record]], Passed]:
         """Return what is wanted of a fetch, and how far it reaches.
 

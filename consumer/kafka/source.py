@@ -14,7 +14,7 @@ from functools import partial
 from typing import TypeVar
 
 from consumer.aio import stop_quietly, with_timeout
-from consumer.contract.record import Record, TopicPartition
+from consumer.contract.record import Offsets, Partitions, Record, Records, TopicPartition
 from consumer.errors import TransientError
 from consumer.kafka.client import (
     ClientLostError,
@@ -88,7 +88,7 @@ class KafkaSource:
             # Else the client was lost meanwhile, and what is known now is another one's.
             self._forget()
 
-    async def _joined(self, membership: object, partitions: Collection[TopicPartition]) -> None:
+    async def _joined(self, membership: object, partitions: Partitions) -> None:
         """Hand the assignment on; each partition is sought before its first fetch."""
         if membership is not self._membership:
             return
@@ -106,9 +106,7 @@ class KafkaSource:
         self._starts.forget()
         self._topics.forget()
 
-    def _give_up(
-        self, partitions: Collection[TopicPartition], *, in_doubt: bool = False
-    ) -> Collection[TopicPartition]:
+    def _give_up(self, partitions: Partitions, *, in_doubt: bool = False) -> Partitions:
         """Read the partitions no further: where reading goes on is looked up anew."""
         self._remember(partitions, in_doubt=in_doubt)
         for partition in partitions:
@@ -133,9 +131,7 @@ class KafkaSource:
         """Name who is told of rebalances; before the first poll."""
         self._listener = listener
 
-    async def poll(
-        self, partitions: Collection[TopicPartition], max_records: int, timeout: float
-    ) -> Polled:
+    async def poll(self, partitions: Partitions, max_records: int, timeout: float) -> Polled:
         client = await self._opened()
         generation = self._generation
         tried: Sequence[TopicPartition] = ()
@@ -172,7 +168,7 @@ class KafkaSource:
         if partition in self._topic_ids and self._client is not None:
             self._client.seek(partition, offset)
 
-    async def commit(self, offsets: Mapping[TopicPartition, int], holds: Holds = NO_HOLDS) -> None:
+    async def commit(self, offsets: Offsets, holds: Holds = NO_HOLDS) -> None:
         client, generation = self._client, self._generation
         if client is None:
             raise TransientError("not_connected", "commit refused")
@@ -191,9 +187,7 @@ class KafkaSource:
                 raise
             raise GoneError(self._give_up(gone)) from error
 
-    async def committed(
-        self, partitions: Collection[TopicPartition]
-    ) -> Mapping[TopicPartition, int | None]:
+    async def committed(self, partitions: Partitions) -> Mapping[TopicPartition, int | None]:
         client = await self._opened()
         found = await self._ask(client.committed(partitions), "committed")
         return {
@@ -203,15 +197,11 @@ class KafkaSource:
             for p, kept in found.items()
         }
 
-    async def beginning_offsets(
-        self, partitions: Collection[TopicPartition]
-    ) -> Mapping[TopicPartition, int]:
+    async def beginning_offsets(self, partitions: Partitions) -> Offsets:
         client = await self._opened()
         return await self._ask(client.beginning_offsets(partitions), "beginning_offsets")
 
-    async def end_offsets(
-        self, partitions: Collection[TopicPartition]
-    ) -> Mapping[TopicPartition, int]:
+    async def end_offsets(self, partitions: Partitions) -> Offsets:
         client = await self._opened()
         return await self._ask(client.end_offsets(partitions), "end_offsets")
 
@@ -299,7 +289,7 @@ class KafkaSource:
         client: GroupClient,
         generation: int,
         tried: Sequence[TopicPartition],
-        fetched: Mapping[TopicPartition, Sequence[Record]],
+        fetched: Records,
     ) -> Polled:
         """Hand out what was fetched where it follows what was handed out before."""
         expected = {p: at for p in tried if (at := self._position(p)) is not None}
@@ -308,7 +298,7 @@ class KafkaSource:
         # mistake; the look-up tells which.
         back = [partition for partition, found in moved.items() if found < expected[partition]]
         self._give_up(back, in_doubt=True)
-        beginnings: Mapping[TopicPartition, int] = {}
+        beginnings: Offsets = {}
         if len(moved) > len(back):
             forward = [partition for partition in moved if partition not in back]
             beginnings = await self._beginnings_or_none(client, forward)
@@ -337,8 +327,8 @@ class KafkaSource:
     def _moved(
         self,
         client: GroupClient,
-        expected: Mapping[TopicPartition, int],
-        fetched: Mapping[TopicPartition, Sequence[Record]],
+        expected: Offsets,
+        fetched: Records,
     ) -> dict[TopicPartition, int]:
         """Return where reading goes on elsewhere than expected.
 
@@ -353,9 +343,7 @@ class KafkaSource:
                 moved[partition] = found
         return moved
 
-    async def _beginnings_or_none(
-        self, client: GroupClient, partitions: Collection[TopicPartition]
-    ) -> Mapping[TopicPartition, int]:
+    async def _beginnings_or_none(self, client: GroupClient, partitions: Partitions) -> Offsets:
         """Tell a hole that retention made from one that transactions leave."""
         try:
             return await self._ask(client.beginning_offsets(partitions), "beginning_offsets")
@@ -363,7 +351,7 @@ class KafkaSource:
             return {}
 
     def _bounded(
-        self, client: GroupClient, fetched: Mapping[TopicPartition, Sequence[Record]]
+        self, client: GroupClient, fetched: Records
     ) -> dict[TopicPartition, Sequence[Record]]:
         """Hand out at most ``max_batch_bytes`` (one record at least); the rest is fetched again."""
         room = self._max_batch_bytes

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from consumer.aio import with_timeout
-from consumer.contract.record import TopicPartition
+from consumer.contract.record import Partitions, TopicPartition
 from consumer.errors import TransientError
 from consumer.kafka.client import GroupClient
 from consumer.kafka.committed import AcceptedTarget, Committed, ids_differ
@@ -159,7 +159,7 @@ class StartOffsetResolver:
     async def _ask(self, request: Awaitable[T], action: str) -> T:
         return await with_timeout(request, action, self._request_timeout)
 
-    def _take_answers(self, partitions: Collection[TopicPartition], resolved: Resolved) -> None:
+    def _take_answers(self, partitions: Partitions, resolved: Resolved) -> None:
         for partition in partitions:
             look_up = self._asked.get(partition)
             if look_up is None or not look_up.extent.done():

@@ -13,15 +13,7 @@ from enum import IntEnum
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from aiokafka.errors import (
-    IncompatibleBrokerVersion,
-    KafkaError,
-    NodeNotReadyError,
-    NoError,
-    TopicAuthorizationFailedError,
-    UnknownTopicOrPartitionError,
-    for_code,
-)
+from aiokafka import errors
 from aiokafka.protocol.abstract import AbstractType
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import (
@@ -35,7 +27,7 @@ from aiokafka.protocol.types import (
 )
 
 from consumer.aio import with_timeout
-from consumer.contract.record import TopicPartition
+from consumer.contract.record import Partitions, TopicPartition
 from consumer.errors import TransientError
 from consumer.kafka.committed import Committed, ids_differ
 from consumer.kafka.connection import transient_errors
@@ -211,9 +203,7 @@ class TopicWatch:
         ids = self._ids or {}
         return ids_differ(kept.details.topic_id, ids.get(partition.topic))
 
-    def missing(
-        self, counts: Mapping[str, int], assigned: Collection[TopicPartition]
-    ) -> Collection[str]:
+    def missing(self, counts: Mapping[str, int], assigned: Partitions) -> Collection[str]:
         """Return the subscribed topics that are not there or that the group does not read.
 
         ``counts``: the partitions of each topic that the client knows of. A member is given the
@@ -260,13 +250,13 @@ async def topic_ids(
         nodes = [broker.nodeId for broker in client.cluster.brokers()]
         random.shuffle(nodes)
         nodes.sort(key=lambda node: node == other_than)
-        trouble: Exception = NodeNotReadyError("no broker is known")
+        trouble: Exception = errors.NodeNotReadyError("no broker is known")
         for node in nodes:
             try:
                 return _ids(await client.send(node, TopicIdRequest(topics))), node
-            except (IncompatibleBrokerVersion, NotImplementedError):
+            except (errors.IncompatibleBrokerVersion, NotImplementedError):
                 return dict.fromkeys(topics), node
-            except (KafkaError, OSError) as error:
+            except (errors.KafkaError, OSError) as error:
                 trouble = error
         raise trouble
 
@@ -281,10 +271,10 @@ async def topic_grants(client: Any, topics: Collection[str]) -> Mapping[str, Gra
     with transient_errors("topic_grants"):
         node = client.get_random_node()
         if node is None:
-            raise NodeNotReadyError("no broker is known")
+            raise errors.NodeNotReadyError("no broker is known")
         try:
             response = await client.send(node, TopicIdRequest(topics, with_grants=True))
-        except (IncompatibleBrokerVersion, NotImplementedError):
+        except (errors.IncompatibleBrokerVersion, NotImplementedError):
             return dict.fromkeys(topics)
         return _grants(response)
 
@@ -292,10 +282,10 @@ async def topic_grants(client: Any, topics: Collection[str]) -> Mapping[str, Gra
 def _grants(response: Any) -> Mapping[str, Grants | None]:  # noqa: ANN401 -- as above
     found: dict[str, Grants | None] = {}
     for code, name, _, _, _, operations, *_ in response.topics:
-        error: type[KafkaError] = for_code(code)
-        if error is TopicAuthorizationFailedError:
+        error: type[errors.KafkaError] = errors.for_code(code)
+        if error is errors.TopicAuthorizationFailedError:
             found[name] = frozenset()
-        elif error is NoError:
+        elif error is errors.NoError:
             known = operations != NOT_TOLD
             found[name] = (
                 frozenset(one for one in Operation if operations >> one & 1) if known else None
@@ -306,10 +296,10 @@ def _grants(response: Any) -> Mapping[str, Grants | None]:  # noqa: ANN401 -- as
 def _ids(response: Any) -> TopicIds:  # noqa: ANN401 -- aiokafka ships no types
     found: dict[str, str | None] = {}
     for code, name, topic_id, *_ in response.topics:
-        error: type[KafkaError] = for_code(code)
-        if error is UnknownTopicOrPartitionError:
+        error: type[errors.KafkaError] = errors.for_code(code)
+        if error is errors.UnknownTopicOrPartitionError:
             continue
-        if error is not NoError:
+        if error is not errors.NoError:
             raise error(f"topic {name}")
         known = topic_id != NO_ID
         found[name] = urlsafe_b64encode(topic_id).decode().rstrip("=") if known else None

@@ -11,21 +11,7 @@ from contextlib import contextmanager
 from enum import StrEnum
 
 from bson.errors import BSONError, InvalidDocument, InvalidStringData
-from pymongo.errors import (
-    AutoReconnect,
-    BulkWriteError,
-    ClientBulkWriteException,
-    CollectionInvalid,
-    ConfigurationError,
-    ConnectionFailure,
-    InvalidName,
-    InvalidOperation,
-    OperationFailure,
-    PyMongoError,
-    ServerSelectionTimeoutError,
-    WaitQueueTimeoutError,
-    WriteConcernError,
-)
+from pymongo import errors
 
 from consumer.errors import ConsumerError, PreconditionError, TimedOutError, TransientError
 from consumer.mongo.collections import ConnectionLostError, RefusedError
@@ -109,31 +95,36 @@ def translate(error: Exception) -> ConsumerError:
     """
     cause = type(error).__name__
     match error:
-        case WriteConcernError():
+        case errors.WriteConcernError():
             return TransientError(cause)
-        case OperationFailure():
+        case errors.OperationFailure():
             return _command_failure(error)
         case InvalidDocument() | InvalidStringData():
             return RefusedError(cause)
-        case ServerSelectionTimeoutError() | WaitQueueTimeoutError():
+        case errors.ServerSelectionTimeoutError() | errors.WaitQueueTimeoutError():
             # Nothing was sent: a smaller command would wait as long for a server or a connection.
             return TransientError(cause)
-        case PyMongoError(timeout=True) | TimeoutError():
+        case errors.PyMongoError(timeout=True) | TimeoutError():
             return TimedOutError(cause)
-        case ConfigurationError() | InvalidName() | CollectionInvalid() | InvalidOperation():
+        case (
+            errors.ConfigurationError()
+            | errors.InvalidName()
+            | errors.CollectionInvalid()
+            | errors.InvalidOperation()
+        ):
             return PreconditionError(
                 f"the MongoDB driver refuses to work as it is set up: {cause}; "
                 "check mongo.uri and the server's version"
             )
-        case AutoReconnect():
+        case errors.AutoReconnect():
             return ConnectionLostError(cause)
         case _:
             return TransientError(cause)
 
 
-def _command_failure(error: OperationFailure) -> ConsumerError:
+def _command_failure(error: errors.OperationFailure) -> ConsumerError:
     code = error.code
-    if isinstance(error, BulkWriteError | ClientBulkWriteException):
+    if isinstance(error, errors.BulkWriteError | errors.ClientBulkWriteException):
         return TransientError(type(error).__name__)
     if code is None:
         failure = TimedOutError if error.timeout else TransientError
@@ -155,7 +146,7 @@ def driver_errors() -> Iterator[None]:
     """
     try:
         yield
-    except (PyMongoError, BSONError, OSError) as error:
+    except (errors.PyMongoError, BSONError, OSError) as error:
         # The texts of all but connection errors may quote documents, and a logged chain of
         # causes would print them.
-        raise translate(error) from (error if isinstance(error, ConnectionFailure) else None)
+        raise translate(error) from (error if isinstance(error, errors.ConnectionFailure) else None)

@@ -220,7 +220,7 @@ for name in self._activities:
     mutant(
         "the server's words are passed on",
         "driver_errors",
-        "raise translate(error) from (error if isinstance(error, ConnectionFailure) else None)",
+        "raise translate(error) from (error if isinstance(error, errors.ConnectionFailure) else None)",
         "raise translate(error) from error",
         "they quote conversations, and a log is read by more people than those",
         "test_not_even_the_chain_of_causes_quotes_a_document",

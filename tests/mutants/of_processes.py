@@ -8,10 +8,10 @@ MUTANTS = (
     without(
         "a database that does not answer ends the process",
         "translate",
-        """case ServerSelectionTimeoutError() | WaitQueueTimeoutError():
+        """case errors.ServerSelectionTimeoutError() | errors.WaitQueueTimeoutError():
     # Nothing was sent: a smaller command would wait as long for a server or a connection.
     return TransientError(cause)
-case PyMongoError(timeout=True) | TimeoutError():
+case errors.PyMongoError(timeout=True) | TimeoutError():
     return TimedOutError(cause)""",
         "every outage of the database would have to be seen to by somebody",
         "tests/adapters/mongo/test_driver_errors.py",
