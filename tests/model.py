@@ -9,7 +9,7 @@ something else (conflicts, dead-lettered). Order decides only who wins among tho
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -255,23 +255,28 @@ def _letter_problems(
 
 
 def accounted_for(
-    sent: Sent, session: Document | None, event: Document | None, lettered: Iterable[Reason]
+    sent: Sent,
+    session: Callable[[str], Document | None],
+    event: Callable[[tuple[str, ...]], Document | None],
+    lettered: Iterable[Reason],
 ) -> bool:
     """Tell whether the record may be forgotten: what it says is stored, or its letter is sent.
 
-    ``session`` and ``event`` are the documents it speaks of as they are stored now.
+    ``session`` and ``event`` find what is stored now, by sessionId and (sessionId, eventId).
     """
     if sent.says is None:
         return True
     if isinstance(sent.says, Reason):
         return sent.says in lettered
     place = place_of(sent.says)
-    status = None if session is None else session.get("status")
+    stored = session(place[1])
+    status = None if stored is None else stored.get("status")
     if place[0] == "event" and status not in PAST_INITIATED:
         return False
     if sent.refused:
         return Reason.UNSTORABLE in lettered or Reason.CONFLICT in lettered
-    stored = event if place[0] == "event" else session
+    if place[0] == "event":
+        stored = event(place[1:])
     if stored is None or (place[0] == "create" and "startedAt" not in stored):
         return False
     if place[0] == "end" and status not in ENDED:

@@ -94,17 +94,16 @@ def check_gaps(
     letters: Sequence[tuple[Position, Reason]],
 ) -> None:
     """Compare what the consumers say was deleted unread with what was."""
-    sessions = {one["sessionId"]: one for one in documents[0]}
-    events = {(one["sessionId"], one["eventId"]): one for one in documents[1]}
+    sessions: dict[str, Document] = {one["sessionId"]: one for one in documents[0]}
+    events: dict[tuple[str, ...], Document] = {
+        (one["sessionId"], one["eventId"]): one for one in documents[1]
+    }
     reasons = defaultdict[Position, set[Reason]](set)
     for position, reason in letters:
         reasons[position].add(reason)
 
     def is_accounted_for(one: Sent) -> bool:
-        message = one.says if isinstance(one.says, Mapping) else {}
-        session_id, event_id = message.get("sessionId"), message.get("eventId")
-        event = events.get((str(session_id), str(event_id)))
-        return accounted_for(one, sessions.get(session_id), event, reasons[one.position])
+        return accounted_for(one, sessions.get, events.get, reasons[one.position])
 
     verdict.add("gaps", history.gap_problems(services, sent, is_accounted_for))
     lost = [one for one in sent if not one.surely_read and not is_accounted_for(one)]

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from inspect import isasyncgenfunction
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from tests.chaos.world import World
 
 Injection = Callable[["World", Random], AbstractAsyncContextManager[str]]
 """Entering does it, and yields to whom; leaving heals it."""
+
+Steps = Callable[["World", Random], AsyncIterator[str]]
+"""The same, written as one function that yields in between."""
 
 
 class Target(StrEnum):
@@ -45,12 +49,15 @@ FAULTS: dict[str, Fault] = {}
 
 def fault(
     description: str, target: Target, *, at_length: bool = False
-) -> Callable[[Injection], Injection]:
+) -> Callable[[Injection | Steps], Injection]:
     """Make a fault of a function."""
 
-    def register(inject: Injection) -> Injection:
-        name: str = inject.__name__
-        FAULTS[name] = Fault(name, description, target, at_length, inject)
-        return inject
+    def register(function: Injection | Steps) -> Injection:
+        inject = function
+        if isasyncgenfunction(function):
+            inject = asynccontextmanager(function)
+        name: str = function.__name__
+        FAULTS[name] = Fault(name, description, target, at_length, cast("Injection", inject))
+        return FAULTS[name].inject
 
     return register

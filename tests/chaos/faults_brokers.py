@@ -37,7 +37,6 @@ def freeze_broker(world: World, random: Random) -> AbstractAsyncContextManager[s
 
 
 @fault("a broker is restarted", Target.BROKERS)
-@asynccontextmanager
 async def restart_broker(world: World, random: Random) -> AsyncIterator[str]:
     async with _broker(world, random.randint(1, BROKERS), "kill", "start") as name:
         pass
@@ -45,7 +44,6 @@ async def restart_broker(world: World, random: Random) -> AsyncIterator[str]:
 
 
 @fault("the group's coordinator is killed", Target.BROKERS)
-@asynccontextmanager
 async def lose_coordinator(world: World, random: Random) -> AsyncIterator[str]:
     number = await world.coordinator() or random.randint(1, BROKERS)
     async with _broker(world, number, "kill", "start") as name:
@@ -77,7 +75,6 @@ def unreachable_brokers(world: World, random: Random) -> AbstractAsyncContextMan
 
 
 @fault("no broker can be reached for five minutes", Target.KAFKA_NETWORK, at_length=True)
-@asynccontextmanager
 async def unreachable_brokers_at_length(world: World, random: Random) -> AsyncIterator[str]:
     """Every consumer lives on meanwhile."""
     async with unreachable_brokers(world, random) as whom:

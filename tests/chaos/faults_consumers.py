@@ -21,7 +21,6 @@ VISITS_AT_LENGTH = 12
 
 
 @fault("a consumer is killed", Target.CONSUMERS)
-@asynccontextmanager
 async def kill_one(world: World, random: Random) -> AsyncIterator[str]:
     victim = world.consumers.one(random)
     await world.consumers.kill(victim)
@@ -30,7 +29,6 @@ async def kill_one(world: World, random: Random) -> AsyncIterator[str]:
 
 
 @fault("all consumers are killed", Target.CONSUMERS)
-@asynccontextmanager
 async def kill_all(world: World, random: Random) -> AsyncIterator[str]:
     victims = list(world.consumers.members)
     for victim in victims:
@@ -59,7 +57,6 @@ def freeze_one(world: World, random: Random) -> AbstractAsyncContextManager[str]
 
 
 @fault("a consumer stands still within its session", Target.CONSUMERS)
-@asynccontextmanager
 async def freeze_shortly(world: World, random: Random) -> AsyncIterator[str]:
     victim = world.consumers.one(random)
     async with frozen(victim, WITHIN_SESSION):
@@ -68,7 +65,6 @@ async def freeze_shortly(world: World, random: Random) -> AsyncIterator[str]:
 
 
 @fault("a consumer is stopped", Target.CONSUMERS)
-@asynccontextmanager
 async def stop_one(world: World, random: Random) -> AsyncIterator[str]:
     victim = world.consumers.one(random)
     await world.consumers.stop(victim)
@@ -77,7 +73,6 @@ async def stop_one(world: World, random: Random) -> AsyncIterator[str]:
 
 
 @fault("all consumers are replaced, one by one", Target.CONSUMERS)
-@asynccontextmanager
 async def roll(world: World, random: Random) -> AsyncIterator[str]:
     victims = list(world.consumers.members)
     for victim in victims:
@@ -87,7 +82,6 @@ async def roll(world: World, random: Random) -> AsyncIterator[str]:
 
 
 @fault("a consumer joins and leaves again and again", Target.CONSUMERS)
-@asynccontextmanager
 async def come_and_go(world: World, random: Random) -> AsyncIterator[str]:
     for _ in range(2):
         guest = await world.consumers.hire()
@@ -101,7 +95,6 @@ async def come_and_go(world: World, random: Random) -> AsyncIterator[str]:
     Target.CONSUMERS,
     at_length=True,
 )
-@asynccontextmanager
 async def come_and_go_at_length(world: World, random: Random) -> AsyncIterator[str]:
     """Two minutes in which the group has a rebalance every few seconds."""
     for _ in range(VISITS_AT_LENGTH):
@@ -113,7 +106,6 @@ async def come_and_go_at_length(world: World, random: Random) -> AsyncIterator[s
 
 
 @fault("everything is replayed beside the group", Target.CONSUMERS)
-@asynccontextmanager
 async def replay(world: World, random: Random) -> AsyncIterator[str]:
     replaying = await world.fleet.launch("-m", "consumer", "replay", "--from-time", "2m ago")
     yield replaying.name

@@ -61,7 +61,6 @@ def long_outage(world: World, random: Random) -> AbstractAsyncContextManager[str
 
 
 @fault("the database cannot be reached for ten minutes", Target.DATABASE, at_length=True)
-@asynccontextmanager
 async def outage_at_length(world: World, random: Random) -> AsyncIterator[str]:
     """Nobody may lose its membership, or end; nothing else happens meanwhile."""
     before = _memberships(world)

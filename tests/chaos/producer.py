@@ -16,6 +16,7 @@ from aiokafka.errors import KafkaError
 from consumer.contract.record import Position, TopicPartition
 from producer_tools.outgoing_message import Stream
 from tests.chaos.workload import Said
+from tests.e2e.environment import producing
 
 NUMBER = "chaos-number"
 """The header that tells which send a record comes from."""
@@ -74,8 +75,8 @@ class Producer:
         while not self._stopping:
             await self._may_send.wait()
             # After some errors an idempotent producer refuses everything: it is replaced.
-            with suppress(KafkaError, OSError):
-                async with self._sending, _producing(self._bootstrap_servers) as producer:
+            with suppress(KafkaError, OSError, TimeoutError):
+                async with self._sending, producing(self._bootstrap_servers, 10.0) as producer:
                     await self._send_with(producer)
             await asyncio.sleep(PAUSE)
 
@@ -122,21 +123,3 @@ class Producer:
         else:
             answer = future.result()
             self.log.acknowledged[number] = Position(answer.topic, answer.partition, answer.offset)
-
-
-@asynccontextmanager
-async def _producing(bootstrap_servers: str) -> AsyncIterator[AIOKafkaProducer]:
-    producer = AIOKafkaProducer(
-        bootstrap_servers=bootstrap_servers,
-        acks="all",
-        enable_idempotence=True,
-        linger_ms=5,
-        request_timeout_ms=10_000,
-    )
-    try:
-        await producer.start()
-        yield producer
-    finally:
-        # It flushes first, and so may wait for brokers that are gone.
-        with suppress(KafkaError, OSError, TimeoutError):
-            await asyncio.wait_for(producer.stop(), 20.0)

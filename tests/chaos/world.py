@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from consumer.contract.record import TopicPartition
@@ -24,7 +24,10 @@ from tests.faults.kafka.frames import Frames, framed
 from tests.faults.mongodb_proxy import mongodb_proxied
 from tests.faults.proxy import Proxy
 
+T = TypeVar("T")
+
 LOOK_EVERY = 0.5
+PATIENCE = 3.0
 
 SETTINGS: Mapping[str, object] = {
     "mongo.timeout": 5.0,
@@ -54,34 +57,11 @@ class World:
 
     async def committed(self) -> Mapping[TopicPartition, int] | None:
         """What the group has committed; None while no broker can say."""
-        admin = AIOKafkaAdminClient(
-            bootstrap_servers=self.servers.bootstrap_servers, request_timeout_ms=3000
-        )
-        try:
-            async with asyncio.timeout(10.0):
-                await admin.start()
-                found = await admin.list_consumer_group_offsets(self.environment.name)
-        except (KafkaError, OSError, TimeoutError):
-            return None
-        finally:
-            with suppress(KafkaError, OSError, TimeoutError):
-                await asyncio.wait_for(admin.close(), 5.0)
-        return {
-            TopicPartition(*one): meta.offset for one, meta in found.items() if meta.offset >= 0
-        }
+        return await _told(self.environment.committed())
 
     async def coordinator(self) -> int | None:
         """Which broker coordinates the group, by its number; None while none says."""
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.servers.bootstrap_servers)
-        try:
-            async with asyncio.timeout(10.0):
-                await admin.start()
-                number: int = await admin.find_coordinator(self.environment.name)
-        except (KafkaError, OSError, TimeoutError):
-            return None
-        finally:
-            await admin.close()
-        return number
+        return await _told(self.environment.coordinator())
 
     async def behind(self, ends: Mapping[TopicPartition, int]) -> int | None:
         """How many records before ``ends`` are not committed; None while no broker can say."""
@@ -102,12 +82,21 @@ class World:
         return None
 
 
+async def _told(question: Awaitable[T]) -> T | None:
+    try:
+        async with asyncio.timeout(10.0):
+            return await question
+    except (KafkaError, OSError, TimeoutError):
+        return None
+
+
 @asynccontextmanager
 async def open_world(
     servers: Servers, seed: int, rate: float, directory: Path
 ) -> AsyncIterator[World]:
     """Build it all on these servers; nobody works yet."""
-    environment = Environment(servers.bootstrap_servers, servers.mongodb_uri, f"chaos-{seed}")
+    addresses = servers.bootstrap_servers, servers.mongodb_uri
+    environment = Environment(*addresses, f"chaos-{seed}", patience=PATIENCE)
     await environment.create_topics()
     async with AsyncExitStack() as stack:
         kafka = await stack.enter_async_context(framed(environment.kafka))

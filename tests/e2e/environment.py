@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -9,13 +10,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import TopicPartition as ClientPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from bson.raw_bson import RawBSONDocument
 from pymongo import AsyncMongoClient
 
 from consumer.contract.dead_letter import origin_of
-from consumer.contract.record import Position, Record
+from consumer.contract.record import Position, Record, TopicPartition
 from consumer.contract.rejection import Reason
 from tests.builders import encoded
 from tests.model import Document, Sent
@@ -37,12 +39,16 @@ QUICK_GROUP: dict[str, object] = {
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """Where a test publishes, and where what became of it is read. ``name``: its prefix."""
+    """Where a test publishes, and where what became of it is read. ``name``: its prefix.
+
+    ``patience``: seconds in which brokers answer a question about topics and groups.
+    """
 
     kafka: str
     mongodb: str
     name: str
     partitions: int = PARTITIONS
+    patience: float = 40.0
 
     @property
     def sessions(self) -> str:
@@ -81,11 +87,18 @@ class Environment:
 
     async def delete_topics(self) -> None:
         """Delete them: a broker that is killed takes as long to start as it has partitions."""
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.kafka)
-        await admin.start()
-        try:
+        async with self._admin() as admin:
             theirs = [name for name in await admin.list_topics() if name.startswith(self.name)]
             await admin.delete_topics(theirs)
+
+    @asynccontextmanager
+    async def _admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
+        admin = AIOKafkaAdminClient(
+            bootstrap_servers=self.kafka, request_timeout_ms=int(self.patience * 1000)
+        )
+        try:
+            await admin.start()
+            yield admin
         finally:
             await admin.close()
 
@@ -172,21 +185,23 @@ class Environment:
         )
         await consumer.start()
         try:
-            wanted = [TopicPartition(t, p) for t in topics for p in range(self.partitions)]
-            ends: dict[TopicPartition, int] = await consumer.end_offsets(wanted)
+            wanted = [ClientPartition(t, p) for t in topics for p in range(self.partitions)]
+            ends = await consumer.end_offsets(wanted)
         finally:
             await consumer.stop()
-        return ends
+        return {TopicPartition(*partition): end for partition, end in ends.items()}
 
     async def committed(self, group: str | None = None) -> dict[TopicPartition, int]:
         """What the group has committed, where it has."""
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.kafka)
-        await admin.start()
-        try:
+        async with self._admin() as admin:
             found = await admin.list_consumer_group_offsets(group or self.name)
-        finally:
-            await admin.close()
-        return {partition: meta.offset for partition, meta in found.items() if meta.offset >= 0}
+        return {TopicPartition(*p): meta.offset for p, meta in found.items() if meta.offset >= 0}
+
+    async def coordinator(self) -> int:
+        """The number of the broker that coordinates the group."""
+        async with self._admin() as admin:
+            number: int = await admin.find_coordinator(self.name)
+        return number
 
     async def lag(self, group: str | None = None) -> int:
         """How many records of both topics the group has not committed."""
@@ -203,7 +218,7 @@ class Environment:
         ``within``: only those of these partitions, below these offsets.
         """
         found: list[Record] = []
-        ends = await self.ends(*topics)
+        ends = {ClientPartition(*p): end for p, end in (await self.ends(*topics)).items()}
         if within is not None:
             ends = {p: min(end, within[p]) for p, end in ends.items() if p in within}
         if not ends:
@@ -241,22 +256,26 @@ def reasons_of(letters: Sequence[Record]) -> list[tuple[Position, Reason]]:
 
 
 @asynccontextmanager
-async def producing(bootstrap_servers: str) -> AsyncIterator[AIOKafkaProducer]:
-    """Give a producer of which nothing that is acknowledged can get lost."""
+async def producing(
+    bootstrap_servers: str, request_timeout: float = 40.0
+) -> AsyncIterator[AIOKafkaProducer]:
+    """Give a producer of which nothing that is acknowledged can get lost; times in seconds."""
     producer = AIOKafkaProducer(
         bootstrap_servers=bootstrap_servers,
         acks="all",
         enable_idempotence=True,
         linger_ms=5,
+        request_timeout_ms=int(request_timeout * 1000),
         max_batch_size=256 * 1024,
         max_request_size=8 * 1024 * 1024,
         compression_type="lz4",
     )
-    await producer.start()
     try:
+        await producer.start()
         yield producer
     finally:
-        await producer.stop()
+        # It flushes first, and so may wait for brokers that are gone.
+        await asyncio.wait_for(producer.stop(), request_timeout * 2)
 
 
 def _record(item: Any) -> Record:

@@ -8,14 +8,14 @@ from __future__ import annotations
 import socket
 
 import pytest
-from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from pymongo import AsyncMongoClient
 
+from consumer.contract.record import TopicPartition
 from consumer.errors import ExitCode
 from tests.builders import event
 from tests.e2e.environment import Environment
 from tests.e2e.processes import LOOPBACK, Fleet, free_port
+from tests.servers.topics import delete_records
 
 pytestmark = pytest.mark.real_kafka
 
@@ -139,12 +139,9 @@ async def test_4_when_records_were_deleted_unread_and_the_settings_say_to_stop(
     positions = [
         sent.position for sent in await environment.publish([event("s", "e-2"), event("s", "e-3")])
     ]
-    admin = AIOKafkaAdminClient(bootstrap_servers=environment.kafka)
-    await admin.start()
     last = positions[-1]
     partition = TopicPartition(last.topic, last.partition)
-    await admin.delete_records({partition: RecordsToDelete(before_offset=last.offset)})
-    await admin.close()
+    await delete_records(environment.kafka, {partition: last.offset})
 
     service = await fleet.start(settings={"kafka.on_gap": "stop"})
     assert await fleet.ended(service) == ExitCode.INCIDENT

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from consumer import __version__
-from consumer.contract.record import Record, TopicPartition
+from consumer.contract.record import Record
 from consumer.contract.rejection import Reason
 from consumer.contract.times import parse_time
 from tests.builders import event
@@ -64,8 +64,6 @@ async def test_of_a_thousand_records_one_is_dead_lettered_with_its_headers_and_9
     assert problems(sent, *await environment.documents(), reasons_of([letter])) == []
     assert service.outcomes() == Counter(applied=RECORDS - 1, dead_lettered=1)
     spans = settled_spans([service])
-    ends = {
-        TopicPartition(*p): end for p, end in (await environment.ends(environment.events)).items()
-    }
+    ends = await environment.ends(environment.events)
     assert (coverage_problems(spans, ends), repeated(spans)) == ([], 0)
     assert await environment.lag() == 0

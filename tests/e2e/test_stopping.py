@@ -7,8 +7,8 @@ import signal
 from collections.abc import Mapping
 
 import pytest
-from aiokafka import TopicPartition
 
+from consumer.contract.record import TopicPartition
 from consumer.errors import ExitCode
 from producer_tools.conversations import small_set
 from tests.builders import event

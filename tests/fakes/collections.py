@@ -18,6 +18,7 @@ from consumer.mongo.collections import EVENT_KEY, SESSION_KEY, BulkReply, WriteF
 from consumer.mongo.duplicates import ids_in
 from consumer.state.bson_compare import SERVER_ID_BYTES, raw_document
 from consumer.state.writes import SessionUpdate
+from tests.model import Document
 
 DUPLICATE_KEY = 11000
 
@@ -101,6 +102,22 @@ class MemoryCollections:
     def sizes(self, command: Command) -> list[int]:
         """Return how many statements, or ids, each command of a kind carried."""
         return [size for kind, size in self.commands if kind is command]
+
+    def session(self, session_id: str) -> Document | None:
+        """Return a session as a reader of the database gets it."""
+        found = self.sessions.get(session_id)
+        return None if found is None else bson.decode(bson.encode(found))
+
+    def event(self, key: tuple[str, ...]) -> Document | None:
+        """Return an event, by sessionId and eventId, as a reader of the database gets it."""
+        found = None if len(key) != 2 else self.events.get((key[0], key[1]))
+        return None if found is None else bson.decode(bytes(found.raw))
+
+    def documents(self) -> tuple[list[Document], list[Document]]:
+        """Return all sessions and all events."""
+        sessions = [one for name in self.sessions if (one := self.session(name)) is not None]
+        events = [one for key in self.events if (one := self.event(key)) is not None]
+        return sessions, events
 
     async def insert_events(self, documents: Sequence[bytes]) -> BulkReply:
         return await self._bulk(Command.INSERT_EVENTS, [self._insert(one) for one in documents])

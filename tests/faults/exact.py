@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from consumer.contract.record import TopicPartition
 from tests.e2e.bookkeeping import account_problems, coverage_problems, settled_spans
 from tests.e2e.environment import Environment
 from tests.e2e.processes import Fleet
@@ -15,7 +14,5 @@ async def assert_exact(environment: Environment, sent: list[Sent], fleet: Fleet)
     assert await environment.dead_letters() == []
     assert await environment.lag() == 0
     assert account_problems(fleet.services) == []
-    ends = {
-        TopicPartition(*p): end for p, end in (await environment.ends(environment.events)).items()
-    }
+    ends = await environment.ends(environment.events)
     assert coverage_problems(settled_spans(fleet.services), ends) == []

@@ -12,7 +12,6 @@ from hypothesis.stateful import (
     rule,
 )
 
-from tests.simulation.network import Link
 from tests.simulation.process import Process, Shape
 from tests.simulation.store import StoreTroubles
 from tests.simulation.world import World
@@ -98,7 +97,7 @@ class Deployment(RuleBasedStateMachine):
     def trouble_a_link(self, number: int, kind: str, cut: bool, loss: float, slow: float) -> None:
         process = self._process(number)
         if process is not None:
-            link: Link = getattr(process.ways, kind)
+            link = process.links[kind]
             link.cut, link.loss, link.slow, link.slowest = cut, loss, slow, 3.0
 
     @rule(number=processes, errors=st.integers(1, 6))
@@ -138,7 +137,7 @@ class Deployment(RuleBasedStateMachine):
             world.group.come_up()
         for process in world.processes:
             world.resume(process)
-            for link in process.ways.all():
+            for link in process.links.values():
                 link.cut, link.loss, link.slow = False, 0.0, 0.0
 
     @rule(seconds=st.sampled_from([0.01, 0.3, 2.0, 8.0]))

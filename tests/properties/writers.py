@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from random import Random
 
-import bson
-
 from consumer.contract.record import Position, Record
 from consumer.contract.rejection import KeyPolicy, Reason
 from consumer.engine.pipeline import RecordPlanner
@@ -15,7 +13,7 @@ from consumer.errors import TransientError
 from consumer.mongo.store import MongoStore
 from consumer.state.outcomes import Outcome, Result
 from consumer.state.writes import Write
-from tests.model import Document, Sent, problems
+from tests.model import Sent, problems
 from tests.simulation.loop import new_loop
 from tests.simulation.network import Link, Network
 from tests.simulation.process import FAILED_AT
@@ -75,13 +73,4 @@ class Writers:
 
     def problems(self, sent: Iterable[Sent]) -> list[str]:
         """Return how what is stored and refused differs from what the model allows."""
-        sessions, events = self.documents()
-        return problems(sent, sessions, events, self.letters)
-
-    def documents(self) -> tuple[list[Document], list[Document]]:
-        """Return sessions and events as they are stored."""
-        memory = self.database.memory
-        return (
-            [bson.decode(bson.encode(session)) for session in memory.sessions.values()],
-            [bson.decode(event.raw) for event in memory.events.values()],
-        )
+        return problems(sent, *self.database.memory.documents(), self.letters)

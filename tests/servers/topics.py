@@ -55,9 +55,10 @@ async def make_again(bootstrap_servers: str, name: str) -> None:
             codes = {entry[1] for entry in reply.topic_errors}
 
 
-async def delete_records(bootstrap_servers: str, partition: TopicPartition, end: int) -> None:
-    """Delete what lies before ``end``."""
+async def delete_records(bootstrap_servers: str, ends: Mapping[TopicPartition, int]) -> None:
+    """Delete what lies before these ends."""
     settings = KafkaSettings(bootstrap_servers=tuple(bootstrap_servers.split(",")))
     async with open_admin(settings) as admin:
-        target = ClientPartition(*partition)
-        await admin.raw.delete_records({target: RecordsToDelete(before_offset=end)})
+        await admin.raw.delete_records(
+            {ClientPartition(*one): RecordsToDelete(end) for one, end in ends.items() if end}
+        )

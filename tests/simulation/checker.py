@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping
-from typing import Any
-
-import bson
 
 from consumer.contract import dead_letter as headers
 from consumer.contract.dead_letter import serialized_size
@@ -19,7 +16,7 @@ from tests.fakes.broker import Broker, Log
 from tests.fakes.collections import MemoryCollections
 from tests.fakes.group import Group
 from tests.fakes.producer import SentRecord
-from tests.model import Document, Sent, accounted_for, problems
+from tests.model import Sent, accounted_for, problems
 from tests.simulation.process import Process
 from tests.simulation.workload import Slot, Workload
 
@@ -136,16 +133,8 @@ class Checker:
 
     def accounted_for(self, sent: Sent) -> bool:
         """Tell whether the record may be forgotten."""
-        message = sent.says if isinstance(sent.says, Mapping) else {}
-        session_id, event_id = message.get("sessionId"), message.get("eventId")
-        event = self._memory.events.get((str(session_id), str(event_id)))
-        session = self._memory.sessions.get(str(session_id))
-        return accounted_for(
-            sent,
-            None if session is None else _decoded(bson.encode(session)),
-            None if event is None else _decoded(bytes(event.raw)),
-            self._letters[sent.position, sent.timestamp_ms],
-        )
+        lettered = self._letters[sent.position, sent.timestamp_ms]
+        return accounted_for(sent, self._memory.session, self._memory.event, lettered)
 
     # --- in the end -----------------------------------------------------------------
 
@@ -168,10 +157,8 @@ class Checker:
 
     def check_documents(self) -> None:
         """Nothing is lost, nothing is invented, everything is as the model has it."""
-        sessions = [_decoded(bson.encode(one)) for one in self._memory.sessions.values()]
-        events = [_decoded(bytes(raw.raw)) for raw in self._memory.events.values()]
         letters = [(at, reason) for (at, _), reasons in self._letters.items() for reason in reasons]
-        self.found += problems(self._workload.sent.values(), sessions, events, letters)
+        self.found += problems(self._workload.sent.values(), *self._memory.documents(), letters)
         for slot, sent in self._workload.sent.items():
             if sent.surely_read or self.accounted_for(sent) or self._told(sent):
                 continue
@@ -208,8 +195,3 @@ class Checker:
                     f"{process.host.name} {partition}: {planned} planned, "
                     f"{settled} settled, {abandoned} abandoned"
                 )
-
-
-def _decoded(raw: bytes) -> Document:
-    document: dict[str, Any] = bson.decode(raw)
-    return document

@@ -10,7 +10,6 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from random import Random
 from typing import Any
@@ -21,36 +20,27 @@ from consumer.kafka.client import ClientLostError, MembershipError, RebalanceCal
 from consumer.kafka.committed import Committed
 from consumer.kafka.topic_ids import TopicIds
 from tests.fakes.group import Code, RefusedError
-from tests.simulation.fetcher import RETRY_BACKOFF, Assignment, ClientFaults, Cluster, Fetcher
+from tests.simulation.fetcher import (
+    RETRY_BACKOFF,
+    Assignment,
+    ClientFaults,
+    Cluster,
+    Fetcher,
+    Times,
+)
 from tests.simulation.loop import SimulationLoop
-from tests.simulation.network import Link, LostError
-
-
-@dataclass(slots=True)
-class Links:
-    """One process's ways to the cluster."""
-
-    data: Link
-    group: Link
-
-
-@dataclass(frozen=True, slots=True)
-class ClientTimes:
-    """In seconds; as the settings name them."""
-
-    heartbeat_interval: float
-    max_poll_interval: float
+from tests.simulation.network import Links, LostError
 
 
 class SimulatedClient:
-    """Stands in for ``GroupClient``."""
+    """Stands in for ``GroupClient``, which says what each method is for."""
 
     def __init__(
         self,
         cluster: Cluster,
         links: Links,
         callbacks: RebalanceCallbacks,
-        times: ClientTimes,
+        times: Times,
         faults: ClientFaults,
         chance: Random,
     ) -> None:
@@ -60,7 +50,7 @@ class SimulatedClient:
         self._callbacks = callbacks
         self._times = times
         self._faults = faults
-        self._fetcher = Fetcher(self._loop, cluster, links.data, faults, chance)
+        self._fetcher = Fetcher(self._loop, cluster, links["data"], faults, chance)
         self._generation = -1
         self._member = ""
         self._reassigning = True
@@ -83,31 +73,26 @@ class SimulatedClient:
     # --- GroupClient --------------------------------------------------------------
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
-        """See ``GroupClient``."""
         self._fetcher.seek(partition, offset)
 
     def position(self, partition: TopicPartition) -> int | None:
-        """See ``GroupClient``."""
         return self._fetcher.position(partition)
 
     def highwater(self, partition: TopicPartition) -> int | None:
-        """See ``GroupClient``."""
         seen = self._fetcher.seen(partition)
         return None if seen is None else seen.end
 
     def last_stable_offset(self, partition: TopicPartition) -> int | None:
-        """See ``GroupClient``."""
         seen = self._fetcher.seen(partition)
         return None if seen is None else seen.stable
 
     def unreachable(self) -> Mapping[TopicPartition, str]:
-        """See ``GroupClient``. What cannot be reached is not told here."""
+        """What cannot be reached is not told here."""
         return {}
 
     async def fetch(
         self, partitions: Collection[TopicPartition], max_records: int, timeout: float
     ) -> Mapping[TopicPartition, Sequence[Record]]:
-        """See ``GroupClient``."""
         self._polling += 1
         try:
             deadline = self._loop.time() + timeout
@@ -134,7 +119,6 @@ class SimulatedClient:
     async def committed(
         self, partitions: Collection[TopicPartition]
     ) -> Mapping[TopicPartition, Committed | None]:
-        """See ``GroupClient``."""
         wanted = list(partitions)
         while True:
             try:
@@ -147,30 +131,27 @@ class SimulatedClient:
                 return found
 
     async def topic_ids(self, topics: Collection[str]) -> TopicIds:
-        """See ``GroupClient``."""
         wanted = list(topics)
         try:
             found: TopicIds = await self._cluster.network.call(
-                self._links.data, lambda: self._cluster.broker.topic_ids(wanted)
+                self._links["data"], lambda: self._cluster.broker.topic_ids(wanted)
             )
         except LostError:
             raise TransientError("KafkaTimeoutError", "topic_ids failed") from None
         return found
 
     def partition_counts(self) -> Mapping[str, int]:
-        """See ``GroupClient``. The client itself looks at it with each heartbeat."""
+        """The client itself looks at it with each heartbeat."""
         return Counter(partition.topic for partition in self._cluster.broker.partitions)
 
     async def beginning_offsets(
         self, partitions: Collection[TopicPartition]
     ) -> Mapping[TopicPartition, int]:
-        """See ``GroupClient``."""
         return await self._list_offsets(self._cluster.broker.beginnings, partitions)
 
     async def end_offsets(
         self, partitions: Collection[TopicPartition]
     ) -> Mapping[TopicPartition, int]:
-        """See ``GroupClient``."""
         return await self._list_offsets(self._cluster.broker.ends, partitions)
 
     async def _list_offsets(
@@ -183,18 +164,17 @@ class SimulatedClient:
             await asyncio.sleep(RETRY_BACKOFF)
             raise TransientError("UnknownTopicOrPartitionError", "list_offsets failed")
         if self._cluster.broker.offline.intersection(wanted):
-            await asyncio.sleep(self._links.data.request_timeout)
+            await asyncio.sleep(self._links["data"].request_timeout)
             raise TransientError("KafkaTimeoutError", "list_offsets failed")
         try:
             found: Mapping[TopicPartition, int] = await self._cluster.network.call(
-                self._links.data, lambda: action(wanted)
+                self._links["data"], lambda: action(wanted)
             )
         except LostError:
             raise TransientError("KafkaTimeoutError", "list_offsets failed") from None
         return found
 
     async def commit(self, offsets: Mapping[TopicPartition, Committed]) -> None:
-        """See ``GroupClient``."""
         if self._generation < 0:
             raise TransientError("not_a_member", "commit refused")
         assignment = self._fetcher.assignment
@@ -225,7 +205,7 @@ class SimulatedClient:
         self.committing -= 1
 
     async def close(self) -> None:
-        """See ``GroupClient``. A rebalance under way is gone through to its end first."""
+        """A rebalance under way is gone through to its end first."""
         self.closing = True
         self._rejoin.set()
         await asyncio.wait([self._tasks[0]])
@@ -254,7 +234,7 @@ class SimulatedClient:
     # --- the group --------------------------------------------------------------------
 
     def _ask_group(self, action: Callable[[], Any]) -> asyncio.Future[Any]:
-        return self._cluster.network.call(self._links.group, action)
+        return self._cluster.network.call(self._links["group"], action)
 
     def _refused(self, code: Code) -> None:
         if code in {Code.UNKNOWN_MEMBER_ID, Code.ILLEGAL_GENERATION}:

@@ -9,8 +9,7 @@ from functools import partial
 from consumer.contract.record import TopicPartition
 from tests import builders
 from tests.simulation.process import LetterTopic, Process
-from tests.simulation.store import StoreTroubles
-from tests.simulation.world import Condition, World
+from tests.simulation.world import Condition, World, begin_troubles, end_troubles
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,15 +107,9 @@ def stutter(world: World, fault: Fault) -> None:
 
 
 def _store_trouble(troubles: Mapping[str, float | bool], world: World, fault: Fault) -> None:
-    for name, value in troubles.items():
-        setattr(world.database.troubles, name, value)
-    usual = StoreTroubles()
-
-    def heal() -> None:
-        for name in troubles:
-            setattr(world.database.troubles, name, getattr(usual, name))
-
-    world.loop.in_world(fault.seconds, heal)
+    target = world.database.troubles
+    begin_troubles(target, troubles)
+    world.loop.in_world(fault.seconds, end_troubles, target, troubles)
 
 
 STORE_TROUBLES: dict[str, dict[str, float | bool]] = {
@@ -217,28 +210,21 @@ def client_lost_in_a_rebalance(world: World, fault: Fault) -> None:
     world.loop.in_world(0.5 + 3.0 * fault.chance, lose)
 
 
-@kind
-def heartbeat_poisoned(world: World, fault: Fault) -> None:
-    """One odd answer to a heartbeat makes every later fetch fail."""
+def _client_trouble(name: str, most: int, world: World, fault: Fault) -> None:
     victim = _victim(world, fault)
     if victim is not None:
-        victim.faults.heartbeat_poisoned = True
+        setattr(victim.faults, name, 1 + int(fault.chance * most))
 
 
-@kind
-def group_errors(world: World, fault: Fault) -> None:
-    """The client reports some errors of the group, then goes on."""
-    victim = _victim(world, fault)
-    if victim is not None:
-        victim.faults.group_errors = 1 + int(fault.chance * 7)
-
-
-@kind
-def fetch_errors(world: World, fault: Fault) -> None:
-    """Fetches fail after they have drained records, which are lost to the client."""
-    victim = _victim(world, fault)
-    if victim is not None:
-        victim.faults.fetch_errors = 1 + int(fault.chance * 4)
+CLIENT_TROUBLES: dict[str, int] = {
+    # One odd answer to a heartbeat makes every later fetch fail.
+    "heartbeat_poisoned": 1,
+    # The client reports so many errors of the group at most, then goes on.
+    "group_errors": 7,
+    # Fetches fail after they have drained records, which are lost to the client.
+    "fetch_errors": 4,
+}
+KINDS |= {name: partial(_client_trouble, name, most) for name, most in CLIENT_TROUBLES.items()}
 
 
 # --- the logs -----------------------------------------------------------------------------

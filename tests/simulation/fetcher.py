@@ -26,6 +26,23 @@ RETRY_BACKOFF = 0.1
 MOST_OF_ONE_PARTITION = 50
 
 
+@dataclass(frozen=True, slots=True)
+class Times:
+    """All durations of a simulated deployment, in seconds; shorter than the usual ones."""
+
+    session_timeout: float = 6.0
+    request_timeout: float = 5.0
+    rebalance_timeout: float = 4.0
+    heartbeat_interval: float = 1.5
+    max_poll_interval: float = 20.0
+    drain_deadline: float = 4.0
+    backoff_initial: float = 0.05
+    backoff_max: float = 2.0
+    close_timeout: float = 1.0
+    stall_after: float = 4.0
+    metadata_max_age: float = 2.0
+
+
 @dataclass(slots=True)
 class Cluster:
     """What a client talks to."""

@@ -12,7 +12,7 @@ import asyncio
 import heapq
 import math
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import Context, ContextVar, copy_context
 from functools import wraps
@@ -48,31 +48,22 @@ class Host:
 HOST: ContextVar[Host] = ContextVar("HOST")
 
 
-class Handle:
-    """A callback to come; what ``call_soon`` and ``call_later`` return."""
+class Handle(asyncio.TimerHandle):
+    """A callback to come, and the host it belongs to."""
 
-    __slots__ = ("_cancelled", "_when", "args", "callback", "context", "host")
+    __slots__ = ("host",)
 
     def __init__(
-        self, callback: Callable[..., object], args: tuple[Any, ...], context: Context, host: Host
+        self,
+        when: float,
+        callback: Callable[..., object],
+        args: Sequence[Any],
+        loop: SimulationLoop,
+        context: Context | None,
     ) -> None:
-        self.callback: Callable[..., object] | None = callback
-        self.args = args
-        self.context = context
-        self.host = host
-        self._cancelled = False
-        self._when = 0.0
-
-    def cancel(self) -> None:
-        self._cancelled = True
-        self.callback = None
-        self.args = ()
-
-    def cancelled(self) -> bool:
-        return self._cancelled
-
-    def when(self) -> float:
-        return self._when
+        context = copy_context() if context is None else context
+        super().__init__(when, callback, args, loop, context)
+        self.host: Host = context.get(HOST, loop.world)
 
 
 class StuckError(AssertionError):
@@ -123,14 +114,11 @@ class SimulationLoop(asyncio.AbstractEventLoop):
         HOST.get(self.world).tasks.append(task)
         return task
 
-    def call_soon(  # type: ignore[override]  # our handle is no asyncio.Handle, nobody minds
+    def call_soon(  # type: ignore[override]  # the stub's generics say no more than this
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> Handle:
-        if context is None:
-            context = copy_context()
-        host = context.get(HOST, self.world)
-        handle = Handle(callback, args, context, host)
-        self._enqueue(host, handle)
+        handle = Handle(self._now, callback, args, self, context)
+        self._enqueue(handle)
         return handle
 
     def call_later(  # type: ignore[override]  # as above
@@ -149,14 +137,14 @@ class SimulationLoop(asyncio.AbstractEventLoop):
         *args: Any,
         context: Context | None = None,
     ) -> Handle:
-        if context is None:
-            context = copy_context()
-        handle = Handle(callback, args, context, context.get(HOST, self.world))
-        handle._when = when
+        handle = Handle(when, callback, args, self, context)
         self._sequence += 1
         # Chance, not age, decides who is first of those that are due at one moment.
         heapq.heappush(self._timers, (when, self._chance.random(), self._sequence, handle))
         return handle
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """A cancelled one stays where it is, and is passed over when its turn comes."""
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         self.troubles.append(f"{context.get('message')}: {context.get('exception')!r}")
@@ -206,11 +194,7 @@ class SimulationLoop(asyncio.AbstractEventLoop):
 
     def in_world(self, delay: float, callback: Callable[..., object], *args: Any) -> Handle:
         """Call later in the world, whatever becomes of the host that asks for it."""
-        handle = Handle(callback, args, WORLD, self.world)
-        handle._when = self._now + delay
-        self._sequence += 1
-        heapq.heappush(self._timers, (handle._when, self._chance.random(), self._sequence, handle))
-        return handle
+        return self.call_later(delay, callback, *args, context=WORLD)
 
     def kill(self, host: Host) -> None:
         """Never run anything of the host again while this world lasts."""
@@ -231,7 +215,8 @@ class SimulationLoop(asyncio.AbstractEventLoop):
             if host.queue and host.alive:
                 self._ready.append(host)
 
-    def _enqueue(self, host: Host, handle: Handle) -> None:
+    def _enqueue(self, handle: Handle) -> None:
+        host = handle.host
         if not host.queue and host.alive and not host.paused:
             self._ready.append(host)
         host.queue.append(handle)
@@ -252,22 +237,18 @@ class SimulationLoop(asyncio.AbstractEventLoop):
         if not host.queue:
             ready[index] = ready[-1]
             ready.pop()
-        callback = handle.callback
-        if callback is None:
+        if handle.cancelled():
             return
         self.steps += 1
         self._since_clock_moved += 1
         if self._since_clock_moved > HOT_LOOP:
             raise StuckError(f"{host.name} runs for ever without waiting")
-        try:
-            handle.context.run(callback, *handle.args)
-        except Exception as error:  # noqa: BLE001 -- as asyncio does: reported, the loop goes on
-            self.call_exception_handler({"message": "callback failed", "exception": error})
+        handle._run()
 
     def _next_due(self) -> float:
         """Return when the next callback is due, infinity where there is none."""
         timers = self._timers
-        while timers and timers[0][3].callback is None:
+        while timers and timers[0][3].cancelled():
             heapq.heappop(timers)
         return timers[0][0] if timers else math.inf
 
@@ -280,8 +261,8 @@ class SimulationLoop(asyncio.AbstractEventLoop):
         timers = self._timers
         while timers and timers[0][0] <= self._now:
             handle = heapq.heappop(timers)[3]
-            if handle.callback is not None:
-                self._enqueue(handle.host, handle)
+            if not handle.cancelled():
+                self._enqueue(handle)
 
     def end(self) -> None:
         """Cancel what is left, on dead hosts too, so that nothing of this world outlives it."""

@@ -7,7 +7,7 @@ its sender still lives; and nobody can tell a lost request from a lost answer.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Any, TypeVar
@@ -35,6 +35,15 @@ class Link:
     slowest: float = 0.5
     cut: bool = False
     again: float = 0.0
+
+
+Links = Mapping[str, Link]
+"""One process's ways: to the records (``data``), the ``group``, the ``store``, the ``letters``."""
+
+
+def new_links(request_timeout: float) -> Links:
+    """Return links without faults."""
+    return {name: Link(request_timeout) for name in ("data", "group", "store", "letters")}
 
 
 AGAIN_WITHIN = 8.0

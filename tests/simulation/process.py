@@ -36,10 +36,10 @@ from consumer.state.writes import Write
 from consumer.wiring import Engine, build_engine
 from tests import builders
 from tests.fakes.producer import ACKNOWLEDGED, MemoryProducer, SentRecord
-from tests.simulation.client import ClientTimes, Links, SimulatedClient
-from tests.simulation.fetcher import ClientFaults, Cluster
+from tests.simulation.client import SimulatedClient
+from tests.simulation.fetcher import ClientFaults, Cluster, Times
 from tests.simulation.loop import Host
-from tests.simulation.network import Link, LostError
+from tests.simulation.network import LostError, new_links
 from tests.simulation.store import Database, SimulatedCollections
 from tests.simulation.witness import Witness
 
@@ -47,23 +47,6 @@ FAILED_AT = datetime(2026, 3, 4, 12, tzinfo=UTC)
 
 
 NEVER_HELD = BreakerLimits(1.0, 100, 100)
-
-
-@dataclass(frozen=True, slots=True)
-class Times:
-    """All durations of a simulated deployment, in seconds; shorter than the usual ones."""
-
-    session_timeout: float = 6.0
-    request_timeout: float = 5.0
-    rebalance_timeout: float = 4.0
-    heartbeat_interval: float = 1.5
-    max_poll_interval: float = 20.0
-    drain_deadline: float = 4.0
-    backoff_initial: float = 0.05
-    backoff_max: float = 2.0
-    close_timeout: float = 1.0
-    stall_after: float = 4.0
-    metadata_max_age: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,25 +86,6 @@ class Surroundings:
     times: Times
     shape: Shape
     chance: Random
-
-
-@dataclass(slots=True)
-class Ways:
-    """One process's links."""
-
-    data: Link
-    group: Link
-    store: Link
-    letters: Link
-
-    def all(self) -> tuple[Link, ...]:
-        """Every link."""
-        return (self.data, self.group, self.store, self.letters)
-
-
-def ways(times: Times) -> Ways:
-    """Return links without faults."""
-    return Ways(*(Link(request_timeout=times.request_timeout) for _ in range(4)))
 
 
 @dataclass(slots=True)
@@ -181,11 +145,11 @@ class WitnessedSource(KafkaSource):
 class Process:
     """A consumer from its start to its end, whichever way it ends."""
 
-    def __init__(self, host: Host, around: Surroundings, witness: Witness, paths: Ways) -> None:
+    def __init__(self, host: Host, around: Surroundings, witness: Witness) -> None:
         self.host = host
         self.witness = witness
         self.observer = cast("Observer", witness)
-        self.ways = paths
+        self.links = new_links(around.times.request_timeout)
         self.faults = ClientFaults()
         self.client: SimulatedClient | None = None
         self.source: WitnessedSource | None = None
@@ -243,7 +207,7 @@ class Process:
         return build_engine(
             source=source,
             store=MongoStore(
-                SimulatedCollections(around.database, around.cluster.network, self.ways.store)
+                SimulatedCollections(around.database, around.cluster.network, self.links["store"])
             ),
             dead_letters=letters,
             planner=self.planner,
@@ -265,9 +229,9 @@ class Process:
         )
 
     async def _open_client(self, callbacks: RebalanceCallbacks) -> GroupClient:
-        cluster, times = self._around.cluster, self._around.times
+        cluster = self._around.cluster
         try:
-            await cluster.network.call(self.ways.data, lambda: None)
+            await cluster.network.call(self.links["data"], lambda: None)
         except LostError:
             raise TransientError("KafkaConnectionError", "connect failed") from None
         if self.client is not None and not self.client.closing:
@@ -276,9 +240,9 @@ class Process:
         self.faults = ClientFaults()
         self.client = SimulatedClient(
             cluster,
-            Links(self.ways.data, self.ways.group),
+            self.links,
             callbacks,
-            ClientTimes(times.heartbeat_interval, times.max_poll_interval),
+            self._around.times,
             self.faults,
             self._around.chance,
         )
@@ -294,7 +258,7 @@ class Process:
 
     async def _connect(self) -> None:
         try:
-            await self._around.cluster.network.call(self.ways.letters, lambda: None)
+            await self._around.cluster.network.call(self.links["letters"], lambda: None)
         except LostError:
             raise KafkaTimeoutError from None
 
@@ -313,7 +277,7 @@ class Process:
                 acknowledged.set_result(ACKNOWLEDGED)
 
         answer = around.cluster.network.call(
-            self.ways.letters, partial(around.letters.append, sent)
+            self.links["letters"], partial(around.letters.append, sent)
         )
         answer.add_done_callback(answered)
         return acknowledged

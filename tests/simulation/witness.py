@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import Any, cast
 
 from structlog.typing import FilteringBoundLogger
@@ -13,7 +13,6 @@ from consumer.contract.record import Record, TopicPartition
 from consumer.observability.health import Health
 from consumer.observability.metrics import Metrics
 from consumer.observability.observer import EngineObserver
-from consumer.ports import BatchReport, LogReset, OffsetGap
 from tests.fakes.observer import RecordingObserver
 
 MOST_LINES = 100
@@ -110,19 +109,13 @@ def _plain(value: object) -> str:
             return _name(value)
         case Record():
             return f"{_name(value.topic_partition)} {value.offset}"
-        case BatchReport():
-            return ", ".join(
-                f"{_name(partition)} {part.first}..{part.end} "
-                f"{ {outcome.value: count for outcome, count in part.outcomes.items()} }"
-                for partition, part in value.partitions.items()
-            )
-        case OffsetGap() | LogReset():
-            return " ".join(_plain(getattr(value, one.name)) for one in fields(value))
         case Mapping():
             return f"{ {_plain(name): _plain(inner) for name, inner in value.items()} }"
         case AbstractSet():
             return f"{sorted(map(_plain, value))}"
         case list() | tuple():
             return f"{[_plain(inner) for inner in value]}"
+        case _ if is_dataclass(value):
+            return " ".join(_plain(getattr(value, one.name)) for one in fields(value))
         case _:
             return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Coroutine, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Coroutine, Iterable, Mapping
+from dataclasses import fields
 from functools import partial
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 from consumer.contract.record import TopicPartition
 from consumer.engine.runner import StopReason
@@ -17,11 +17,11 @@ from tests import builders
 from tests.fakes.broker import Broker
 from tests.fakes.group import Group
 from tests.simulation.checker import Checker
-from tests.simulation.fetcher import Cluster
+from tests.simulation.fetcher import Cluster, Times
 from tests.simulation.loop import new_loop
 from tests.simulation.network import Link, Network
-from tests.simulation.process import LetterTopic, Process, Shape, Surroundings, Times, ways
-from tests.simulation.store import Database
+from tests.simulation.process import LetterTopic, Process, Shape, Surroundings
+from tests.simulation.store import Database, StoreTroubles
 from tests.simulation.witness import QUIET, Witness, told
 from tests.simulation.workload import Workload
 
@@ -37,25 +37,23 @@ class Violation(AssertionError):  # noqa: N818 -- what was found, not an error o
     """Something that must hold does not."""
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """What is wrong with one kind of link, by the name that ``Ways`` has for it."""
+class Condition(NamedTuple):
+    """What is wrong with one kind of link: its name, and the values of its fields."""
 
     link: str
     troubles: Mapping[str, float | bool]
 
-    def apply(self, process: Process) -> None:
-        """Let it begin for a process."""
-        link = getattr(process.ways, self.link)
-        for name, value in self.troubles.items():
-            setattr(link, name, value)
 
-    def lift(self, process: Process) -> None:
-        """Let it be over for a process."""
-        link = getattr(process.ways, self.link)
-        usual = Link(link.request_timeout)
-        for name in self.troubles:
-            setattr(link, name, getattr(usual, name))
+def begin_troubles(target: Link | StoreTroubles, troubles: Mapping[str, float | bool]) -> None:
+    """Let these fields have these values."""
+    for name, value in troubles.items():
+        setattr(target, name, value)
+
+
+def end_troubles(target: Link | StoreTroubles, troubles: Iterable[str]) -> None:
+    """Let these fields have their usual values again."""
+    usual: dict[str, Any] = {one.name: one.default for one in fields(target)}
+    begin_troubles(target, {name: usual[name] for name in troubles})
 
 
 class World:
@@ -159,10 +157,7 @@ class World:
 
     def run(self, story: Coroutine[Any, Any, None]) -> None:
         """Live through a story; raise ``Violation`` where something did not hold."""
-        try:
-            self.loop.run(self._watched(story))
-        finally:
-            self.network.over = True
+        self.loop.run(self._watched(story))
 
     async def _watched(self, story: Coroutine[Any, Any, None]) -> None:
         try:
@@ -225,10 +220,10 @@ class World:
         """Start a new process."""
         host = self.loop.add_host(f"p{len(self.processes) + 1}")
         witness = Witness(self.loop.time, self.checker.found.append, host.name)
-        process = Process(host, self._around, witness, ways(self.times))
+        process = Process(host, self._around, witness)
         witness.on_call = partial(self.told, process)
-        for condition in self._conditions:
-            condition.apply(process)
+        for link, troubles in self._conditions:
+            begin_troubles(process.links[link], troubles)
         self.processes.append(process)
         self.log(host.name, "starts" if until is None else "starts, to end when caught up")
         self.loop.on_host(host, process.start, until)
@@ -239,14 +234,14 @@ class World:
         if victim is None:
             self._conditions.append(condition)
         for process in self.processes if victim is None else [victim]:
-            condition.apply(process)
+            begin_troubles(process.links[condition.link], condition.troubles)
         self.loop.in_world(seconds, self._lift, condition)
 
     def _lift(self, condition: Condition) -> None:
         if condition in self._conditions:
             self._conditions.remove(condition)
         for process in self.processes:
-            condition.lift(process)
+            end_troubles(process.links[condition.link], condition.troubles)
 
     @property
     def running(self) -> list[Process]:

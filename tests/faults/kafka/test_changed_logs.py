@@ -261,7 +261,7 @@ async def test_a_log_of_which_only_a_marker_was_left_is_deleted_and_nothing_is_l
         await transaction.commit()
     async with running(kafka) as member:
         await member.until(lambda: member.committed == {partition: 11})
-        await delete_records(kafka_bootstrap_servers, partition, 11)
+        await delete_records(kafka_bootstrap_servers, {partition: 11})
         await publish_events(kafka_bootstrap_servers, {partition: 1}, first=11)
         await member.until(lambda: member.committed == {partition: 12})
         assert member.seen.gaps == []
