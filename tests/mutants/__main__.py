@@ -14,7 +14,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from tests.mutants.mutant import Mutant, StaleMutantError
-from tests.mutants.trees import Tree, Verdict, trees
+from tests.mutants.trees import Tree, new_tree
 from tests.servers.provision import KAFKA_VARIABLE
 from tests.simulation.regressions import REGRESSIONS
 
@@ -41,10 +41,8 @@ def main() -> int:
         if fewer:
             print(f"{KAFKA_VARIABLE} is not set: tests are left out of {', '.join(fewer)}")
         mutants = [mutant for mutant in left if mutant.tests]
-    with (
-        tempfile.TemporaryDirectory(prefix="mutants-") as directory,
-        trees(Path(directory), options.jobs) as copies,
-    ):
+    with tempfile.TemporaryDirectory(prefix="mutants-") as directory:
+        copies = [new_tree(Path(directory, str(number))) for number in range(options.jobs)]
         if options.schedules:
             return 0 if _find_schedules(mutants, copies, options.schedules) else 1
         return 0 if _judge(mutants, copies) else 1
@@ -83,40 +81,38 @@ def table(mutants: Sequence[Mutant]) -> str:
 def _judge(mutants: Sequence[Mutant], copies: Sequence[Tree]) -> bool:
     begun = time.monotonic()
     tests = sorted({test for mutant in mutants for test in mutant.tests})
-    green = copies[0].run(tests, changed=False)
-    if green.code != 0:
-        green = copies[0].run(tests, changed=False)  # a busy machine makes some of them late
-    if green.code != 0:
+    for _ in range(2):  # a busy machine makes some of them late
+        green = copies[0].run(tests)
+        if green.code == 0:
+            break
+    else:
         print(green.output)
         print("these tests must be green before any mistake is planted")
         return False
     print(f"{len(tests)} tests are green without mutants, {time.monotonic() - begun:.0f} s")
-
-    def judge(mutant: Mutant, tree: Tree) -> bool:
-        try:
-            verdict = tree.judge(mutant)
-            if verdict.unmoved:
-                # Some do harm in a moment that a busy machine may miss.
-                verdict = tree.judge(mutant)
-            return _told(verdict)
-        except StaleMutantError as stale:
-            print(f"STALE     {stale}", flush=True)
-            return False
-
-    noticed = _each(mutants, copies, judge)
+    noticed = _each(mutants, copies, _is_noticed)
     print(f"{noticed} of {len(mutants)} mutants noticed, {time.monotonic() - begun:.0f} s")
     return noticed == len(mutants)
+
+
+def _is_noticed(mutant: Mutant, tree: Tree) -> bool:
+    for _ in range(2):  # some do harm in a moment that a busy machine may miss
+        unmoved, output = tree.unmoved(mutant)
+        if not unmoved:
+            print(f"noticed   {mutant.name}", flush=True)
+            return True
+    print(f"UNNOTICED {mutant.name}: {mutant.why}")
+    for test in unmoved:
+        print(f"          did not turn red: {test}")
+    print(output, flush=True)
+    return False
 
 
 def _find_schedules(mutants: Sequence[Mutant], copies: Sequence[Tree], seeds: int) -> bool:
     """Print what ``REGRESSIONS`` must say; False where no schedule shows one that it names."""
 
     def find(mutant: Mutant, tree: Tree) -> bool:
-        try:
-            seed = tree.first_schedule(mutant, seeds)
-        except StaleMutantError as stale:
-            print(f"STALE     {stale}", flush=True)
-            return False
+        seed = tree.first_schedule(mutant, seeds)
         print(f'    "{mutant.name}": {seed},', flush=True)
         return seed is not None or mutant.name not in REGRESSIONS
 
@@ -135,22 +131,14 @@ def _each(
         tree = free.get()
         try:
             return judge(mutant, tree)
+        except StaleMutantError as stale:
+            print(f"STALE     {stale}", flush=True)
+            return False
         finally:
             free.put(tree)
 
     with ThreadPoolExecutor(len(copies)) as workers:
         return sum(workers.map(in_a_copy, mutants))
-
-
-def _told(verdict: Verdict) -> bool:
-    if not verdict.unmoved:
-        print(f"noticed   {verdict.mutant.name} ({verdict.seconds:.1f} s)", flush=True)
-        return True
-    print(f"UNNOTICED {verdict.mutant.name}: {verdict.mutant.why}")
-    for test in verdict.unmoved:
-        print(f"          did not turn red: {test}")
-    print(verdict.output, flush=True)
-    return False
 
 
 if __name__ == "__main__":

@@ -154,11 +154,10 @@ fields = content.fields""",
         "test_while_the_database_refuses_no_offset_moves_and_then_it_heals_by_itself[F34 disk full]",
         rows="F29 F30 F31 F34 F37",
     ),
-    without(
+    never(
         "a poisonous record blocks for ever",
         "classify",
-        """if code in PERMANENT:
-    return CodeClass.PERMANENT""",
+        "if code in PERMANENT:",
         "its partition would never go on",
         "test_that_record_is_dead_lettered_with_the_code_and_without_values",
         rows="F37",

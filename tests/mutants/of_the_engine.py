@@ -1,8 +1,8 @@
-"""Mistakes about offsets, assignments and what is in flight."""
+"""Mistakes about offsets, assignments and what is in flight, up to the ends of whole processes."""
 
 from __future__ import annotations
 
-from tests.mutants.mutant import mutant, without
+from tests.mutants.mutant import mutant, never, without
 
 MUTANTS = (
     mutant(
@@ -99,20 +99,18 @@ if (state.position or 0) > (state.committed or 0)""",
         "test_what_is_lost_is_forgotten_and_not_committed",
         rows="A10 F7",
     ),
-    without(
+    never(
         "a late batch still sends its dead letters",
         "Pipeline.process",
-        """if batch.ended.is_set():
-    raise Abandoned""",
+        "if batch.ended.is_set():",
         "its records belong to another member, who sends the letters too",
         "test_a_batch_that_was_applied_too_late_leaves_no_trace_but_the_writes",
         rows="F11",
     ),
-    without(
+    never(
         "an acknowledged commit of an older assignment is remembered",
         "Ledger.mark_committed",
-        """if revision != self.revision:
-    return""",
+        "if revision != self.revision:",
         "the ledger would believe a commit that spoke of another history",
         "test_a_commit_of_an_older_epoch_is_not_remembered",
         "test_a_commit_for_a_log_that_began_anew_meanwhile_is_not_remembered",
@@ -181,11 +179,10 @@ elif not after.bypassed:""",
         "test_a_batch_that_was_let_pass_passes_whole_whatever_it_holds",
         "test_whatever_was_held_passes_once_it_is_let",
     ),
-    without(
+    never(
         "nobody is told why a partition is held",
         "Pipeline._hold",
-        """if result.rejected.reason not in reasons:
-    self.observer.rejected(record, result.rejected)""",
+        "if result.rejected.reason not in reasons:",
         "whoever is to let the records pass could not know what is wrong with them",
         "test_a_partition_over_the_breakers_share_is_held_and_the_others_go_on",
         rows="F57",
@@ -287,5 +284,65 @@ elif not after.bypassed:""",
         "the process would live on without what the task did",
         "test_a_background_task_that_fails_is_named",
         rows="F17",
+    ),
+    without(
+        "a database that does not answer ends the process",
+        "translate",
+        """case errors.ServerSelectionTimeoutError() | errors.WaitQueueTimeoutError():
+    # Nothing was sent: a smaller command would wait as long for a server or a connection.
+    return TransientError(cause)
+case errors.PyMongoError(timeout=True) | TimeoutError():
+    return TimedOutError(cause)""",
+        "every outage of the database would have to be seen to by somebody",
+        "tests/adapters/mongo/test_driver_errors.py",
+        rows="F29 F31 F33",
+    ),
+    mutant(
+        "a record does not know itself again",
+        "classify_duplicate",
+        "return REDELIVERED if came_from(stored, write) else DUPLICATE",
+        "return DUPLICATE",
+        "a producer's duplicates could not be told from the brokers'",
+        "test_after_the_writes_and_before_the_commit_all_is_read_again_and_changes_nothing",
+    ),
+    mutant(
+        "the offset of the last record is committed",
+        "OffsetCommitter.send",
+        "self._pending = asyncio.ensure_future(client.commit(kept))",
+        """behind = {p: Committed(k.offset - 1, k.metadata) for p, k in kept.items()}
+self._pending = asyncio.ensure_future(client.commit(behind))""",
+        "every start would read the last record again, and no group would ever catch up",
+        "test_after_the_brokers_committed_and_before_the_consumer_knew_nothing_is_read_again",
+    ),
+    mutant(
+        "an end without a commit",
+        "Runner._drain",
+        """committed = await self._committer.commit()
+while retry""",
+        """committed = True
+while retry""",
+        "every deployment would read again what had just been written",
+        "test_sigterm_in_the_middle_of_batches_commits_all_that_is_applied_and_nothing_else",
+    ),
+    never(
+        "a run begins without its indexes",
+        "raise_if_failed",
+        "if failed:",
+        "two instances would store one message twice",
+        "test_c33_without_the_unique_index_nothing_is_consumed",
+    ),
+    without(
+        "nobody watches the indexes of a run",
+        "app._supervise",
+        ', "indexes": indexes',
+        "an index that is dropped later would be missed by nobody",
+        "test_a_unique_index_that_is_dropped_while_running_ends_the_run_at_an_assignment",
+    ),
+    never(
+        "a run keeps its warnings to itself",
+        "app.accept",
+        "if found.status is CheckStatus.WARNING:",
+        "what deletes documents would be found out after they are gone",
+        "test_c54_what_a_run_warns_of_at_its_start_is_in_its_log",
     ),
 )

@@ -7,11 +7,11 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.known_tests import ROOT
 from tests.mutants.mutant import Mutant
@@ -24,25 +24,17 @@ TEST_SECONDS = 30
 TESTS_FAILED = 1
 """The exit code of pytest when tests ran and some failed."""
 
+NOT_COMPILED = {"PYTHONDONTWRITEBYTECODE": "1"}
+"""Leaves no compiled code of what is about to be undone."""
+
 _RED = re.compile(r"^(?:FAILED|ERROR) (\S+::.*)$", re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True)
-class Ran:
+class Ran(NamedTuple):
     """What pytest said: its exit code, the tests that turned red, and its last words."""
 
     code: int
-    red: tuple[str, ...]
-    output: str
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What became of one mutant. ``unmoved``: the named tests that did not turn red."""
-
-    mutant: Mutant
-    unmoved: tuple[str, ...]
-    seconds: float
+    red: Sequence[str]
     output: str
 
 
@@ -52,25 +44,24 @@ class Tree:
 
     root: Path
 
-    def run(self, tests: Sequence[str], *, changed: bool) -> Ran:
-        """Run tests here. ``changed``: leave no compiled code of what is about to be undone."""
-        environment = {
-            name: text for name, text in os.environ.items() if not name.startswith("PYTEST")
-        } | {"PYTHONPATH": str(self.root), "TEST_SEED": "1", "TEST_SHUFFLE": ""}
-        if changed:
-            environment["PYTHONDONTWRITEBYTECODE"] = "1"
-        command = [sys.executable, "-m", "pytest", "-q", "--no-header", "--tb=line", "-rfE"]
-        options = ["-p", "no:cacheprovider", "--timeout", str(TEST_SECONDS)]
-        done = subprocess.run(
-            [*command, *options, *tests],
+    def _python(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        own = {name: text for name, text in os.environ.items() if not name.startswith("PYTEST")}
+        return subprocess.run(
+            [sys.executable, "-m", *command],
             cwd=self.root,
-            env=environment,
+            env={**own, "PYTHONPATH": str(self.root), **variables},
             capture_output=True,
             text=True,
             check=False,
         )
-        red = tuple(_RED.findall(done.stdout))
-        return Ran(done.returncode, red, (done.stdout + done.stderr)[-3000:])
+
+    def run(self, tests: Sequence[str], **variables: str) -> Ran:
+        """Run tests here, with these variables of the environment."""
+        options = ["-q", "--no-header", "--tb=line", "-rfE", "-p", "no:cacheprovider"]
+        limit = ["--timeout", str(TEST_SECONDS)]
+        variables |= {"TEST_SEED": "1", "TEST_SHUFFLE": ""}
+        done = self._python("pytest", *options, *limit, *tests, **variables)
+        return Ran(done.returncode, _RED.findall(done.stdout), (done.stdout + done.stderr)[-3000:])
 
     @contextmanager
     def _planted(self, mutant: Mutant) -> Iterator[None]:
@@ -87,45 +78,29 @@ class Tree:
             path.write_text(before, encoding="utf-8")
             os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
-    def judge(self, mutant: Mutant) -> Verdict:
-        """Plant the mutant and run its tests. Raises ``StaleMutantError``."""
-        begun = time.monotonic()
+    def unmoved(self, mutant: Mutant) -> tuple[list[str], str]:
+        """Plant the mutant; return the named tests that do not turn red, and pytest's last words.
+
+        Raises ``StaleMutantError``.
+        """
         with self._planted(mutant):
-            ran = self.run(mutant.tests, changed=True)
-        unmoved = mutant.tests
-        if ran.code == TESTS_FAILED:
-            unmoved = tuple(
-                test for test in mutant.tests if not any(red.startswith(test) for red in ran.red)
-            )
-        return Verdict(mutant, unmoved, time.monotonic() - begun, ran.output)
+            ran = self.run(mutant.tests, **NOT_COMPILED)
+        red = ran.red if ran.code == TESTS_FAILED else ()
+        named = mutant.tests
+        return [test for test in named if not any(one.startswith(test) for one in red)], ran.output
 
     def first_schedule(self, mutant: Mutant, seeds: int) -> int | None:
         """Return the seed of the first simulated schedule of ``seeds`` that shows the mutant."""
         with self._planted(mutant):
-            done = subprocess.run(
-                [sys.executable, "-m", "tests.simulation", "--seeds", str(seeds)],
-                cwd=self.root,
-                env={**os.environ, "PYTHONPATH": str(self.root), "PYTHONDONTWRITEBYTECODE": "1"},
-                capture_output=True,
-                text=True,
-                check=False,
-            )
+            done = self._python("tests.simulation", "--seeds", str(seeds), **NOT_COMPILED)
         found = re.search(r"^seed (\d+) breaks a rule", done.stdout, re.MULTILINE)
         return None if found is None else int(found[1])
 
 
-@contextmanager
-def trees(directory: Path, count: int) -> Iterator[list[Tree]]:
-    """Give so many copies below ``directory``."""
-    made: list[Tree] = []
-    for number in range(count):
-        root = directory / str(number)
-        root.mkdir()
-        for name in COPIED:
-            source = ROOT / name
-            if source.is_dir():
-                shutil.copytree(source, root / name)
-            else:
-                shutil.copy2(source, root / name)
-        made.append(Tree(root))
-    yield made
+def new_tree(root: Path) -> Tree:
+    """Copy the project to a folder that is not there yet."""
+    root.mkdir()
+    for source in (ROOT / name for name in COPIED):
+        copy = shutil.copytree if source.is_dir() else shutil.copy2
+        copy(source, root / source.name)
+    return Tree(root)
