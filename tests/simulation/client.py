@@ -32,7 +32,7 @@ from tests.simulation.loop import SimulationLoop
 from tests.simulation.network import Links, LostError
 
 
-class SimulatedClient:
+class SimulatedClient(Fetcher):
     """Stands in for ``GroupClient``, which says what each method is for."""
 
     def __init__(
@@ -44,13 +44,11 @@ class SimulatedClient:
         faults: ClientFaults,
         chance: Random,
     ) -> None:
-        self._loop: SimulationLoop = asyncio.get_running_loop()  # type: ignore[assignment]  # ours
-        self._cluster = cluster
+        loop: SimulationLoop = asyncio.get_running_loop()  # type: ignore[assignment]  # ours
+        super().__init__(loop, cluster, links["data"], faults, chance)
         self._links = links
         self._callbacks = callbacks
         self._times = times
-        self._faults = faults
-        self._fetcher = Fetcher(self._loop, cluster, links["data"], faults, chance)
         self._generation = -1
         self._member = ""
         self._reassigning = True
@@ -72,18 +70,12 @@ class SimulatedClient:
 
     # --- GroupClient --------------------------------------------------------------
 
-    def seek(self, partition: TopicPartition, offset: int) -> None:
-        self._fetcher.seek(partition, offset)
-
-    def position(self, partition: TopicPartition) -> int | None:
-        return self._fetcher.position(partition)
-
     def highwater(self, partition: TopicPartition) -> int | None:
-        seen = self._fetcher.seen(partition)
+        seen = self.seen(partition)
         return None if seen is None else seen.end
 
     def last_stable_offset(self, partition: TopicPartition) -> int | None:
-        seen = self._fetcher.seen(partition)
+        seen = self.seen(partition)
         return None if seen is None else seen.stable
 
     def unreachable(self) -> Mapping[TopicPartition, str]:
@@ -104,14 +96,14 @@ class SimulatedClient:
                     self._assigned.clear()
                     await self._assigned.wait()
                     continue
-                if self._fetcher.away(partitions):
+                if self.away(partitions):
                     # Who asks again and again is told so, after a moment.
                     await asyncio.sleep(RETRY_BACKOFF)
-                drained = self._fetcher.drain(partitions, max_records)
+                drained = self.drain(partitions, max_records)
                 left = deadline - self._loop.time()
                 if drained or left <= 0:
                     return drained
-                await self._fetcher.wait(left)
+                await self.wait(left)
         finally:
             self._polling -= 1
             self._polled_at = self._loop.time()
@@ -177,7 +169,7 @@ class SimulatedClient:
     async def commit(self, offsets: Mapping[TopicPartition, Committed]) -> None:
         if self._generation < 0:
             raise TransientError("not_a_member", "commit refused")
-        assignment = self._fetcher.assignment
+        assignment = self.assignment
         if assignment is None or any(p not in assignment.positions for p in offsets):
             raise TransientError("IllegalStateError", "commit failed")
         while True:
@@ -220,7 +212,7 @@ class SimulatedClient:
         self._faults.coordination_dead = True
         self._tasks[0].cancel()
         self._assigned.set()
-        self._fetcher.wake()
+        self.wake()
 
     def _check_membership(self) -> None:
         if self._faults.coordination_dead:
@@ -281,10 +273,7 @@ class SimulatedClient:
                 await _in_own_task(self._callbacks.on_revoked())
                 self._prepared = True
             self._heartbeating = False
-            if (
-                self._fetcher.assignment is not None
-                and self._idle() >= self._times.max_poll_interval
-            ):
+            if self.assignment is not None and self._idle() >= self._times.max_poll_interval:
                 await asyncio.sleep(RETRY_BACKOFF)
                 continue
             partitions = await self._join()
@@ -293,11 +282,11 @@ class SimulatedClient:
                 continue
             self._rejoin.clear()
             self._prepared = False
-            self._fetcher.assignment = Assignment(dict.fromkeys(partitions))
+            self.assignment = Assignment(dict.fromkeys(partitions))
             self._reassigning = False
             self._heartbeating = True
             self._assigned.set()
-            self._fetcher.wake()
+            self.wake()
             await asyncio.sleep(0)
             await _in_own_task(self._callbacks.on_assigned(partitions))
 

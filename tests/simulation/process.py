@@ -96,7 +96,6 @@ class CountingPlanner:
     planned: Counter[TopicPartition] = field(default_factory=Counter)
 
     def __call__(self, record: Record) -> tuple[Write | Result, Mark]:
-        """See ``Planner``."""
         self.planned[record.topic_partition] += 1
         return self.planner(record)
 
@@ -123,7 +122,6 @@ class WitnessedSource(KafkaSource):
     async def poll(
         self, partitions: Collection[TopicPartition], max_records: int, timeout: float
     ) -> Polled:
-        """See ``Source``."""
         polled = await super().poll(partitions, max_records, timeout)
         weights = [_weight(record) for taken in polled.records.values() for record in taken]
         if len(weights) > 1 and sum(weights) > self._bound:

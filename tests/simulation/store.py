@@ -181,7 +181,6 @@ class SimulatedCollections:
         self._link = link
 
     async def insert_events(self, documents: Sequence[bytes]) -> BulkReply:
-        """See ``Collections``."""
         database = self._database
         reply: BulkReply = await self._ask(
             lambda: database.bulk([database.insert(document) for document in documents])
@@ -189,7 +188,6 @@ class SimulatedCollections:
         return reply
 
     async def update_sessions(self, updates: Sequence[SessionUpdate]) -> BulkReply:
-        """See ``Collections``."""
         database = self._database
 
         def carry_out() -> BulkReply | asyncio.Future[BulkReply]:
@@ -202,13 +200,11 @@ class SimulatedCollections:
     async def find_events(
         self, session_ids: Sequence[str], event_ids: Sequence[str]
     ) -> AsyncGenerator[Sequence[bytes], None]:
-        """See ``Collections``."""
         yield await self._ask(lambda: self._database.find_events(session_ids, event_ids))
 
     async def find_sessions(
         self, session_ids: Sequence[str], fields: Collection[str] | None = None
     ) -> AsyncGenerator[Sequence[bytes], None]:
-        """See ``Collections``."""
         yield await self._ask(lambda: self._database.find_sessions(session_ids, fields))
 
     async def _ask(self, action: Callable[[], Any]) -> Any:
