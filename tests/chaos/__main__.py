@@ -71,7 +71,7 @@ def _write(path: Path, report: Report, plan: Plan, seconds: float) -> None:
     document = {
         "plan": asdict(plan),
         "seconds": round(seconds, 1),
-        "rounds": [course.as_json() for course in report.courses],
+        "rounds": [asdict(course) for course in report.courses],
         "counts": report.verdict.counts,
         "problems": report.verdict.problems,
         "good": report.verdict.good,

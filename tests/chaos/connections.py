@@ -1,4 +1,4 @@
-"""What a proxy can do to connections, for as long as a context is open."""
+"""What can be done to servers, and to connections by a proxy, while a context is open."""
 
 from __future__ import annotations
 
@@ -8,15 +8,35 @@ from contextlib import asynccontextmanager, suppress
 from random import Random
 
 from tests.faults.proxy import Proxy, Way
+from tests.servers.control import Control
+
+
+@asynccontextmanager
+async def harmed_server(
+    control: Control, number: int, harm: str, cure: str, name: str = ""
+) -> AsyncIterator[str]:
+    """Do to a server what its control calls ``harm``, and in the end ``cure``."""
+    await asyncio.to_thread(getattr(control, harm), number)
+    try:
+        yield name
+    finally:
+        await asyncio.to_thread(getattr(control, cure), number)
 
 
 @asynccontextmanager
 async def harmed(
-    proxies: Sequence[Proxy], harm: Callable[[Proxy], None], name: str = ""
+    proxies: Sequence[Proxy],
+    name: str = "",
+    *,
+    harm: Callable[[Proxy], None] | None = None,
+    **values: float,
 ) -> AsyncIterator[str]:
-    """Do it to all of them, and heal them in the end."""
+    """Do it to all of them, or give their fields these values, and heal them in the end."""
     for proxy in proxies:
-        harm(proxy)
+        if harm is not None:
+            harm(proxy)
+        for field, value in values.items():
+            setattr(proxy, field, value)
     try:
         yield name
     finally:
@@ -42,21 +62,3 @@ async def _keep_cutting(proxies: Sequence[Proxy], way: Way, random: Random) -> N
     while True:
         random.choice(proxies).cut_after(way, random.randint(0, 4000))
         await asyncio.sleep(random.uniform(0.05, 0.6))
-
-
-def delayed(seconds: float) -> Callable[[Proxy], None]:
-    """Let every piece wait."""
-
-    def delay(proxy: Proxy) -> None:
-        proxy.delay = seconds
-
-    return delay
-
-
-def throttled(rate: float) -> Callable[[Proxy], None]:
-    """Let so many bytes a second pass."""
-
-    def throttle(proxy: Proxy) -> None:
-        proxy.rate = rate
-
-    return throttle

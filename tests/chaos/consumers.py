@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass
 from random import Random
 
 from consumer.errors import ExitCode
@@ -16,22 +16,14 @@ STOP_SECONDS = 45.0
 START_SECONDS = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class End:
-    """How a consumer ended that was told to."""
-
-    name: str
-    how: str
-    code: int
-
-
 class Consumers:
     """Hires consumers of the group, and lets them go."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
         self.members: list[Service] = []
-        self.ends: list[End] = []
+        self.ends: Counter[str] = Counter()
+        """How many of them were killed, were stopped, and were at their deadline then."""
         self.problems: list[str] = []
         self.most_resident = 0
 
@@ -63,7 +55,8 @@ class Consumers:
         """End it without a warning."""
         self.members.remove(service)
         service.signal(signal.SIGKILL)
-        self.ends.append(End(service.name, "killed", await self._fleet.ended(service)))
+        await self._fleet.ended(service)
+        self.ends["killed"] += 1
 
     async def stop(self, service: Service) -> None:
         """Ask it to end. It must, in time, with all done or with the deadline passed."""
@@ -79,7 +72,7 @@ class Consumers:
             with suppress(ProcessLookupError):
                 service.signal(signal.SIGKILL)
             return
-        self.ends.append(End(service.name, "stopped", code))
+        self.ends.update(["stopped", *["stopped at the deadline"] * (code == ExitCode.DEADLINE)])
         if not service.lines and code == -signal.SIGTERM:
             return  # it had not got as far as to listen for signals, nor to anything else
         if code not in {ExitCode.DONE, ExitCode.DEADLINE} and not self._gave_up_starting(service):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from random import Random
 
-from tests.chaos.connections import cutting, delayed, harmed
+from tests.chaos.connections import cutting, harmed, harmed_server
 from tests.chaos.fault import Target, fault
 from tests.chaos.servers import BROKERS
 from tests.chaos.world import World
@@ -16,14 +16,8 @@ from tests.faults.proxy import Proxy, Way
 SECONDS_AT_LENGTH = 300.0
 
 
-@asynccontextmanager
-async def _broker(world: World, number: int, harm: str, cure: str) -> AsyncIterator[str]:
-    kafka = world.servers.kafka
-    await asyncio.to_thread(getattr(kafka, harm), number)
-    try:
-        yield f"broker {number}"
-    finally:
-        await asyncio.to_thread(getattr(kafka, cure), number)
+def _broker(world: World, number: int, harm: str, cure: str) -> AbstractAsyncContextManager[str]:
+    return harmed_server(world.servers.kafka, number, harm, cure, f"broker {number}")
 
 
 @fault("a broker is killed", Target.BROKERS)
@@ -53,15 +47,14 @@ async def lose_coordinator(world: World, random: Random) -> AsyncIterator[str]:
 @fault("a broker accepts connections and says nothing", Target.KAFKA_NETWORK)
 def silent_broker(world: World, random: Random) -> AbstractAsyncContextManager[str]:
     number = random.randrange(BROKERS)
-    proxy = world.kafka.proxies[number]
-    return harmed([proxy], Proxy.fall_silent, f"broker {number + 1}")
+    proxies = [world.kafka.proxies[number]]
+    return harmed(proxies, f"broker {number + 1}", harm=Proxy.fall_silent)
 
 
 @fault("every answer of the brokers is late", Target.KAFKA_NETWORK)
 def slow_brokers(world: World, random: Random) -> AbstractAsyncContextManager[str]:
     seconds = random.choice([0.1, 0.5, 1.0])
-    proxies = world.kafka.proxies
-    return harmed(proxies, delayed(seconds), f"{seconds} s")
+    return harmed(world.kafka.proxies, f"{seconds} s", delay=seconds)
 
 
 @fault("answers of the brokers are cut in the middle", Target.KAFKA_NETWORK)
@@ -71,7 +64,7 @@ def cut_brokers(world: World, random: Random) -> AbstractAsyncContextManager[str
 
 @fault("no broker can be reached", Target.KAFKA_NETWORK)
 def unreachable_brokers(world: World, random: Random) -> AbstractAsyncContextManager[str]:
-    return harmed(world.kafka.proxies, Proxy.refuse, "all")
+    return harmed(world.kafka.proxies, "all", harm=Proxy.refuse)
 
 
 @fault("no broker can be reached for five minutes", Target.KAFKA_NETWORK, at_length=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from random import Random
 
@@ -20,21 +20,30 @@ VISIT_SECONDS = 5.0
 VISITS_AT_LENGTH = 12
 
 
-@fault("a consumer is killed", Target.CONSUMERS)
-async def kill_one(world: World, random: Random) -> AsyncIterator[str]:
-    victim = world.consumers.one(random)
-    await world.consumers.kill(victim)
-    yield victim.name
+@asynccontextmanager
+async def _ended(
+    world: World, end: Callable[[Service], Awaitable[None]], *victims: Service
+) -> AsyncIterator[str]:
+    """End them, and start others when the context ends."""
+    for victim in victims:
+        await end(victim)
+    yield ", ".join(one.name for one in victims)
     await world.consumers.fill()
+
+
+@fault("a consumer is killed", Target.CONSUMERS)
+def kill_one(world: World, random: Random) -> AbstractAsyncContextManager[str]:
+    return _ended(world, world.consumers.kill, world.consumers.one(random))
 
 
 @fault("all consumers are killed", Target.CONSUMERS)
-async def kill_all(world: World, random: Random) -> AsyncIterator[str]:
-    victims = list(world.consumers.members)
-    for victim in victims:
-        await world.consumers.kill(victim)
-    yield ", ".join(one.name for one in victims)
-    await world.consumers.fill()
+def kill_all(world: World, random: Random) -> AbstractAsyncContextManager[str]:
+    return _ended(world, world.consumers.kill, *world.consumers.members)
+
+
+@fault("a consumer is stopped", Target.CONSUMERS)
+def stop_one(world: World, random: Random) -> AbstractAsyncContextManager[str]:
+    return _ended(world, world.consumers.stop, world.consumers.one(random))
 
 
 @asynccontextmanager
@@ -62,14 +71,6 @@ async def freeze_shortly(world: World, random: Random) -> AsyncIterator[str]:
     async with frozen(victim, WITHIN_SESSION):
         pass
     yield victim.name
-
-
-@fault("a consumer is stopped", Target.CONSUMERS)
-async def stop_one(world: World, random: Random) -> AsyncIterator[str]:
-    victim = world.consumers.one(random)
-    await world.consumers.stop(victim)
-    yield victim.name
-    await world.consumers.fill()
 
 
 @fault("all consumers are replaced, one by one", Target.CONSUMERS)

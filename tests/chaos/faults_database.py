@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from random import Random
 
-from tests.chaos.connections import cutting, delayed, harmed, throttled
+from tests.chaos.connections import cutting, harmed, harmed_server
 from tests.chaos.fault import Target, fault
 from tests.chaos.world import World
 from tests.faults.proxy import Proxy, Way
@@ -17,29 +17,19 @@ SECONDS_AT_LENGTH = 600.0
 MAY_GROW = 50 * 2**20
 
 
-@asynccontextmanager
-async def _database(world: World, harm: str, cure: str) -> AsyncIterator[str]:
-    mongodb = world.servers.mongodb
-    await asyncio.to_thread(getattr(mongodb, harm))
-    try:
-        yield ""
-    finally:
-        await asyncio.to_thread(getattr(mongodb, cure))
-
-
 @fault("the database is killed", Target.DATABASE)
 def kill_database(world: World, random: Random) -> AbstractAsyncContextManager[str]:
-    return _database(world, "kill", "start")
+    return harmed_server(world.servers.mongodb, 1, "kill", "start")
 
 
 @fault("the database stands still", Target.DATABASE)
 def freeze_database(world: World, random: Random) -> AbstractAsyncContextManager[str]:
-    return _database(world, "freeze", "thaw")
+    return harmed_server(world.servers.mongodb, 1, "freeze", "thaw")
 
 
 @fault("the database cannot be reached", Target.DATABASE)
 def unreachable_database(world: World, random: Random) -> AbstractAsyncContextManager[str]:
-    return harmed([world.mongodb], Proxy.refuse)
+    return harmed([world.mongodb], harm=Proxy.refuse)
 
 
 @asynccontextmanager
@@ -81,19 +71,19 @@ def _memberships(world: World) -> dict[str, int]:
 
 @fault("the database accepts connections and says nothing", Target.DATABASE)
 def silent_database(world: World, random: Random) -> AbstractAsyncContextManager[str]:
-    return harmed([world.mongodb], Proxy.fall_silent)
+    return harmed([world.mongodb], harm=Proxy.fall_silent)
 
 
 @fault("every answer of the database is late", Target.DATABASE)
 def slow_database(world: World, random: Random) -> AbstractAsyncContextManager[str]:
     seconds = random.choice([0.2, 1.0, 2.0])
-    return harmed([world.mongodb], delayed(seconds), f"{seconds} s")
+    return harmed([world.mongodb], f"{seconds} s", delay=seconds)
 
 
 @fault("the database's answers trickle", Target.DATABASE)
 def trickling_database(world: World, random: Random) -> AbstractAsyncContextManager[str]:
     rate = random.choice([1.0, 2000.0, 20_000.0])
-    return harmed([world.mongodb], throttled(rate), f"{rate:g} bytes/s")
+    return harmed([world.mongodb], f"{rate:g} bytes/s", rate=rate)
 
 
 @fault("answers of the database are cut in the middle", Target.DATABASE)

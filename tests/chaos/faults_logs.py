@@ -31,8 +31,7 @@ async def _keep(
     lines = {one.name: len(one.lines) for one in services}
     deletions = []
     for partition, end in ends.items():
-        name = f"{partition.topic}-{partition.partition}"
-        holders = (one.name for one in services if one.running and name in one.partitions)
+        holders = (one.name for one in services if one.running and partition.name in one.partitions)
         unread = committed.get(partition)
         deletions.append(Deletion(partition, unread, end, whole, lines, frozenset(holders)))
     world.history.deleting(deletions, records)

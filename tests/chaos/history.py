@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from consumer.contract.record import Position, Record, TopicPartition
+from consumer.ports import OffsetGap
 from tests.e2e.bookkeeping import Intervals, settled_spans
-from tests.e2e.processes import Facts, Service
+from tests.e2e.processes import Service
 from tests.model import Sent
 
 
@@ -98,29 +99,33 @@ class History:
         accounted_for: Callable[[Sent], bool],
     ) -> list[str]:
         """Whatever was deleted unread must have been said, and nothing else."""
-        gaps = [_Gap(line) for one in services for line in one.said("records_deleted_unread")]
+        gaps = [gap for one in services for gap in one.gaps()]
         anew = {line["partition"] for one in services for line in one.said("log_began_anew")}
         unknown = {(one.record.position, one.log) for one in self.records if not one.known}
         found = [
             f"{gap}: told as deleted unread, and was not" for gap in gaps if not self._may_be(gap)
         ]
         for one in sent:
-            if one.surely_read or accounted_for(one) or any(gap.has(one.position) for gap in gaps):
+            if (
+                one.surely_read
+                or accounted_for(one)
+                or any(_has(gap, one.position) for gap in gaps)
+            ):
                 continue
             if (one.position, one.log) in unknown:
                 continue
-            name = f"{one.position.topic}-{one.position.partition}"
+            name = TopicPartition(*one.position[:2]).name
             whole = one.log < self.log(one.position.topic)
             if whole and (name in anew or not self._was_held(one.position, services)):
                 continue
             found.append(f"{one.position} of log {one.log}: deleted unread, and nobody said so")
         return found
 
-    def _may_be(self, gap: _Gap) -> bool:
+    def _may_be(self, gap: OffsetGap) -> bool:
         return any(
             one.whole or (gap.first < one.end and (one.unread or 0) < gap.end)
             for one in self.deletions
-            if gap.name == f"{one.partition.topic}-{one.partition.partition}"
+            if gap.partition == one.partition
         )
 
     def _was_held(self, position: Position, services: Iterable[Service]) -> bool:
@@ -128,7 +133,6 @@ class History:
 
         The group's offsets go with a topic: nobody else can know that there was another one.
         """
-        partition = TopicPartition(position.topic, position.partition)
         return any(
             service.name in one.holders
             and any(
@@ -136,22 +140,10 @@ class History:
                 for line in service.lines[one.heard[service.name] :]
             )
             for one in self.deletions
-            if one.whole and one.partition == partition
+            if one.whole and one.partition == position[:2]
             for service in services
         )
 
 
-class _Gap:
-    """A line that tells of records that were deleted unread."""
-
-    def __init__(self, line: Facts) -> None:
-        self.name: str = line["partition"]
-        self.first: int = line["first"]
-        self.end: int = line["end"]
-
-    def has(self, position: Position) -> bool:
-        name = f"{position.topic}-{position.partition}"
-        return name == self.name and self.first <= position.offset < self.end
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.first} to {self.end - 1}"
+def _has(gap: OffsetGap, position: Position) -> bool:
+    return gap.partition == position[:2] and gap.first <= position.offset < gap.end

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from random import Random
-from typing import Any
 
 from tests.chaos.schedule import Round
 from tests.chaos.world import World
@@ -27,9 +26,6 @@ class Course:
     settled_before: int = 0
     settled_in_impact: int = 0
     settled_after: int = 0
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
 
     def __str__(self) -> str:
         faults = " + ".join(

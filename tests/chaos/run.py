@@ -12,7 +12,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from consumer.contract.record import Position, TopicPartition
+from consumer.contract.record import Position
 from consumer.errors import ExitCode
 from tests.chaos.checker import (
     Verdict,
@@ -30,6 +30,7 @@ from tests.chaos.world import World, open_world
 from tests.e2e.bookkeeping import metrics_problems
 from tests.e2e.environment import reasons_of
 
+ENDS = ("killed", "stopped", "stopped at the deadline")
 END_SECONDS = 300.0
 PASS_SECONDS = 900.0
 
@@ -93,8 +94,7 @@ async def _rounds(world: World, plan: Plan, report: Report, say: Say) -> None:
 async def _reckon(world: World, report: Report, say: Say) -> None:
     verdict, environment, log = report.verdict, world.environment, world.producer.log
     await world.servers.restore()
-    found = await environment.ends(environment.sessions, environment.events)
-    ends = {TopicPartition(*partition): end for partition, end in found.items()}
+    ends = await environment.ends(*world.topics)
     if await world.caught_up(ends, END_SECONDS) is None:
         verdict.add("no progress", [f"{await world.behind(ends)} behind at the end"])
     for service in world.consumers.members:
@@ -103,7 +103,7 @@ async def _reckon(world: World, report: Report, say: Say) -> None:
         await world.consumers.stop(service)
     verdict.add("consumers that ended otherwise than they were told", world.consumers.problems)
     say("comparing every document")
-    records = await environment.records(environment.sessions, environment.events)
+    records = await environment.records(*world.topics)
     history = world.history
     there = [*records, *(kept.record for kept in history.records)]
     verdict.add("lost by the brokers", broker_problems(log, there))
@@ -124,9 +124,7 @@ def _count(world: World, verdict: Verdict) -> None:
         "sent": len(log.sent),
         "acknowledged": len(log.acknowledged),
         "processes": len(world.fleet.services),
-        "killed": sum(end.how == "killed" for end in world.consumers.ends),
-        "stopped": sum(end.how == "stopped" for end in world.consumers.ends),
-        "stopped at the deadline": sum(end.code == 5 for end in world.consumers.ends),
+        **{how: world.consumers.ends[how] for how in ENDS},
         "connections to the database cut": world.mongodb.cuts,
         "connections to brokers cut": sum(one.cuts for one in world.kafka.proxies),
         "most memory of a consumer, MiB": world.consumers.most_resident // 2**20,

@@ -24,6 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from consumer.contract.record import TopicPartition
 from consumer.demo import die_with_parent
+from consumer.ports import OffsetGap
 from consumer.settings.sources import environment_name
 from consumer.state.outcomes import Outcome
 
@@ -95,8 +96,12 @@ class Service:
         """Everything it settled, in the order of its lines."""
         for line in self.said("batch_settled"):
             for name, (first, end) in line["offsets"].items():
-                topic, _, number = name.rpartition("-")
-                yield Span(TopicPartition(topic, int(number)), first, end)
+                yield Span(_partition(name), first, end)
+
+    def gaps(self) -> Iterator[OffsetGap]:
+        """What it said was deleted unread, in the order of its lines."""
+        for line in self.said("records_deleted_unread"):
+            yield OffsetGap(_partition(line["partition"]), line["first"], line["end"])
 
     def outcomes(self) -> Counter[str]:
         """How the records ended that it settled, by its log."""
@@ -290,6 +295,11 @@ async def running_fleet(settings: Mapping[str, object], directory: Path) -> Asyn
         yield fleet
     finally:
         await fleet.close()
+
+
+def _partition(name: str) -> TopicPartition:
+    topic, _, number = name.rpartition("-")
+    return TopicPartition(topic, int(number))
 
 
 def free_port() -> int:
