@@ -37,14 +37,14 @@ class Consumers:
         """Start as many as are missing; one that ended by itself is a problem, and replaced."""
         for service in [one for one in self.members if not one.running]:
             self.members.remove(service)
-            if not self._gave_up_starting(service):
-                self.problems.append(f"ended by itself: {service.last_words()}")
+            self._complain(service, "ended by itself")
         while len(self.members) < WANTED:
             await self.hire()
 
-    def _gave_up_starting(self, service: Service) -> bool:
-        """Tell whether it ended as it must where no server answered it for a minute."""
-        return service.code == ExitCode.PRECONDITION and not service.said("partitions_assigned")
+    def _complain(self, service: Service, what: str) -> None:
+        """Note it, unless it ended as it must where no server answered it for a minute."""
+        if service.code != ExitCode.PRECONDITION or service.said("partitions_assigned"):
+            self.problems.append(f"{what}: {service.last_words()}")
 
     async def at_work(self) -> None:
         """Wait until each of them has been given partitions."""
@@ -62,8 +62,7 @@ class Consumers:
         """Ask it to end. It must, in time, with all done or with the deadline passed."""
         self.members.remove(service)
         if not service.running:
-            if not self._gave_up_starting(service):
-                self.problems.append(f"ended by itself: {service.last_words()}")
+            self._complain(service, "ended by itself")
             return
         try:
             code = await self._fleet.stopped(service, seconds=STOP_SECONDS)
@@ -75,8 +74,8 @@ class Consumers:
         self.ends.update(["stopped", *["stopped at the deadline"] * (code == ExitCode.DEADLINE)])
         if not service.lines and code == -signal.SIGTERM:
             return  # it had not got as far as to listen for signals, nor to anything else
-        if code not in {ExitCode.DONE, ExitCode.DEADLINE} and not self._gave_up_starting(service):
-            self.problems.append(f"stopped with exit code {code}: {service.last_words()}")
+        if code not in {ExitCode.DONE, ExitCode.DEADLINE}:
+            self._complain(service, f"stopped with exit code {code}")
 
     def one(self, random: Random) -> Service:
         """Choose one that runs."""

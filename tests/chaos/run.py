@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
 
 from consumer.contract.record import Position
 from consumer.errors import ExitCode
@@ -41,7 +40,6 @@ Say = Callable[[str], None]
 class Report:
     """What was done, what came of it, and what is wrong."""
 
-    seed: int
     courses: list[Course] = field(default_factory=list)
     verdict: Verdict = field(default_factory=Verdict)
 
@@ -58,7 +56,7 @@ class Plan:
 
 async def run(plan: Plan, servers: Servers, directory: Path, say: Say) -> Report:
     """Play rounds until the time is over, let everything end, and compare."""
-    report = Report(plan.seed)
+    report = Report()
     async with open_world(servers, plan.seed, plan.rate, directory) as world:
         producing = asyncio.create_task(world.producer.run())
         watching = asyncio.create_task(world.consumers.watch())
@@ -147,7 +145,10 @@ async def _second_opinions(world: World, verdict: Verdict, say: Say) -> None:
         for problem in problems
         if problem["problem"] not in expected
         # What a topic's earlier log had stored names the same origin as a record of this one.
-        if problem["problem"] != "altered" or not world.history.had(_position(problem))
+        if problem["problem"] != "altered"
+        or not world.history.had(
+            Position(problem["topic"], problem["partition"], problem["offset"])
+        )
     ]
     verdict.add("found by the audit", [str(problem) for problem in odd])
     if code != (ExitCode.FOUND if problems else ExitCode.DONE):
@@ -160,7 +161,3 @@ async def _second_opinions(world: World, verdict: Verdict, say: Say) -> None:
     after = await world.environment.digests()
     changed = before.items() ^ after.items()
     verdict.add("changed by reading again", sorted(name for name, _ in changed))
-
-
-def _position(problem: Mapping[str, Any]) -> Position:
-    return Position(problem["topic"], problem["partition"], problem["offset"])

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import pairwise
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
@@ -152,12 +152,6 @@ class Place(NamedTuple):
     last: int
 
 
-class _Token(NamedTuple):
-    text: str
-    start: tuple[int, int]
-    end: tuple[int, int]
-
-
 @cache
 def _places() -> dict[str, list[Place]]:
     """Return the places that each dotted name may mean, by every end of the name."""
@@ -197,52 +191,29 @@ def place_of(where: str) -> Place:
     return places[0]
 
 
-def _tokens(text: str) -> list[_Token]:
+def _tokens(text: str) -> list[tokenize.TokenInfo]:
     """Return what of a text is not its layout; a fragment may end within brackets."""
-    tokens: list[_Token] = []
+    tokens: list[tokenize.TokenInfo] = []
     # A bracket that the fragment opens may stay open.
     with suppress(tokenize.TokenError):
-        tokens.extend(
-            _Token(re.sub(r"\s+", " ", token.string), token.start, token.end)
-            for token in tokenize.generate_tokens(io.StringIO(text).readline)
-            if token.type not in _LAYOUT
-        )
+        for token in tokenize.generate_tokens(io.StringIO(text).readline):
+            if token.string in CLOSING and tokens and tokens[-1].string == ",":
+                del tokens[-1]
+            if token.type not in _LAYOUT:
+                tokens.append(token)
     return tokens
 
 
 def occurrences(text: str, place: Place, fragment: str) -> Iterator[tuple[int, int]]:
     """Give where the fragment stands in the place, as offsets in the text."""
-    sought = _tokens("\n".join(line.strip() for line in fragment.split("\n")))
+    lines = [line.strip() for line in fragment.removesuffix(",").split("\n")]
+    sought = [one.string for one in _tokens("\n".join(lines))]
     there = [one for one in _tokens(text) if place.first <= one.start[0] <= place.last]
-    starts = [0]
-    for line in text.split("\n"):
-        starts.append(starts[-1] + len(line) + 1)
-
-    def offset(position: tuple[int, int]) -> int:
-        row, column = position
-        return starts[row - 1] + column
-
-    for begin in range(len(there)):
-        end = _match(there, begin, sought)
-        if end is not None:
-            yield offset(there[begin].start), offset(there[end - 1].end)
-
-
-def _match(there: list[_Token], begin: int, sought: list[_Token]) -> int | None:
-    """Return the index behind the tokens that equal the sought ones, last commas aside."""
-    at = begin
-    for number, token in enumerate(sought):
-        if at >= len(there):
-            return None
-        if there[at].text != token.text and at > begin and _last_comma(there, at):
-            at += 1
-        if at < len(there) and there[at].text == token.text:
-            at += 1
-        elif not _last_comma(sought, number):
-            return None
-    return at
-
-
-def _last_comma(tokens: list[_Token], index: int) -> bool:
-    after = list(pairwise(tokens[index : index + 2]))
-    return bool(after) and after[0][0].text == "," and after[0][1].text in CLOSING
+    starts = [0, *accumulate(len(line) + 1 for line in text.split("\n"))]
+    for begin in range(len(there) - len(sought) + 1):
+        found = there[begin : begin + len(sought)]
+        if [one.string for one in found] == sought:
+            first, last = found[0].start, found[-1].end
+            end = starts[last[0] - 1] + last[1]
+            # A comma at its end is as good as none behind the last of several.
+            yield starts[first[0] - 1] + first[1], end + (fragment[-1] == "," == text[end])

@@ -320,22 +320,20 @@ def _topic(fault: Fault) -> str:
 def topic_anew(world: World, fault: Fault) -> None:
     """A topic is deleted and made again at once, and perhaps filled further than it had been."""
     topic = _topic(fault)
-    if not _may_be_made_anew(world, topic):
-        return
-    world.delete_topic(topic)
-    world.create_topic(topic)
-    if world.broker.has_topic_ids and fault.chance * 10 % 1 < 0.6:
-        world.workload.fill(topic)
+    if _may_be_made_anew(world, topic):
+        world.delete_topic(topic)
+        world.create_topic(topic)
+        if world.broker.has_topic_ids and fault.chance * 10 % 1 < 0.6:
+            world.workload.fill(topic)
 
 
 @kind
 def topic_away(world: World, fault: Fault) -> None:
     """A topic is deleted, and made again in a while."""
     topic = _topic(fault)
-    if not _may_be_made_anew(world, topic):
-        return
-    world.delete_topic(topic)
-    world.loop.in_world(fault.seconds, world.create_topic, topic)
+    if _may_be_made_anew(world, topic):
+        world.delete_topic(topic)
+        world.loop.in_world(fault.seconds, world.create_topic, topic)
 
 
 def _may_be_made_anew(world: World, topic: str) -> bool:

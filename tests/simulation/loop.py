@@ -19,6 +19,7 @@ from functools import wraps
 from random import Random
 from typing import Any, ParamSpec, TypeVar
 
+Callback = Callable[..., object]
 T = TypeVar("T")
 P = ParamSpec("P")
 
@@ -56,7 +57,7 @@ class Handle(asyncio.TimerHandle):
     def __init__(
         self,
         when: float,
-        callback: Callable[..., object],
+        callback: Callback,
         args: Sequence[Any],
         loop: SimulationLoop,
         context: Context | None,
@@ -115,27 +116,19 @@ class SimulationLoop(asyncio.AbstractEventLoop):
         return task
 
     def call_soon(  # type: ignore[override]  # the stub's generics say no more than this
-        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self, callback: Callback, *args: Any, context: Context | None = None
     ) -> Handle:
         handle = Handle(self._now, callback, args, self, context)
         self._enqueue(handle)
         return handle
 
     def call_later(  # type: ignore[override]  # as above
-        self,
-        delay: float,
-        callback: Callable[..., object],
-        *args: Any,
-        context: Context | None = None,
+        self, delay: float, callback: Callback, *args: Any, context: Context | None = None
     ) -> Handle:
         return self.call_at(self._now + delay, callback, *args, context=context)
 
     def call_at(  # type: ignore[override]  # as above
-        self,
-        when: float,
-        callback: Callable[..., object],
-        *args: Any,
-        context: Context | None = None,
+        self, when: float, callback: Callback, *args: Any, context: Context | None = None
     ) -> Handle:
         handle = Handle(when, callback, args, self, context)
         self._sequence += 1
@@ -192,7 +185,7 @@ class SimulationLoop(asyncio.AbstractEventLoop):
         context.run(HOST.set, host)
         return context.run(action, *args)
 
-    def in_world(self, delay: float, callback: Callable[..., object], *args: Any) -> Handle:
+    def in_world(self, delay: float, callback: Callback, *args: Any) -> Handle:
         """Call later in the world, whatever becomes of the host that asks for it."""
         return self.call_later(delay, callback, *args, context=WORLD)
 

@@ -8,8 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from random import Random
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from aiokafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
 
@@ -37,15 +36,16 @@ from consumer.wiring import Engine, build_engine
 from tests import builders
 from tests.fakes.producer import ACKNOWLEDGED, MemoryProducer, SentRecord
 from tests.simulation.client import SimulatedClient
-from tests.simulation.fetcher import ClientFaults, Cluster, Times
+from tests.simulation.fetcher import ClientFaults
 from tests.simulation.loop import Host
 from tests.simulation.network import LostError, new_links
-from tests.simulation.store import Database, SimulatedCollections
+from tests.simulation.store import SimulatedCollections
 from tests.simulation.witness import Witness
 
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
 FAILED_AT = datetime(2026, 3, 4, 12, tzinfo=UTC)
-
-
 NEVER_HELD = BreakerLimits(1.0, 100, 100)
 
 
@@ -75,20 +75,6 @@ class LetterTopic:
 
 
 @dataclass(slots=True)
-class Surroundings:
-    """What all processes share."""
-
-    cluster: Cluster
-    database: Database
-    letters: LetterTopic
-    report: Callable[[str], None]
-    """Told what does not hold."""
-    times: Times
-    shape: Shape
-    chance: Random
-
-
-@dataclass(slots=True)
 class CountingPlanner:
     """Counts the deliveries of each partition that reached the pipeline."""
 
@@ -103,20 +89,20 @@ class CountingPlanner:
 class WitnessedSource(KafkaSource):
     """Looks at how much one poll brings."""
 
-    def __init__(self, open_client: OpenClient, around: Surroundings) -> None:
-        self._report = around.report
-        self._bound = around.shape.max_batch_bytes
+    def __init__(self, open_client: OpenClient, world: World) -> None:
+        self._report = world.checker.found.append
+        self._bound = world.shape.max_batch_bytes
         self._gaps: Sequence[OffsetGap] = ()
-        self._partitions = around.cluster.broker.logs.keys()
+        self._partitions = world.cluster.broker.logs.keys()
         self._seen: dict[TopicPartition, int | None] = {}
         self.moves: list[float] = []
         """When reading went on, be it over records that were aborted, at most twice a second."""
         super().__init__(
             open_client,
-            request_timeout=around.times.request_timeout,
+            request_timeout=world.times.request_timeout,
             max_batch_bytes=self._bound,
             topics=(builders.SESSIONS, builders.EVENTS),
-            metadata_max_age=around.times.metadata_max_age,
+            metadata_max_age=world.times.metadata_max_age,
         )
 
     async def poll(
@@ -143,11 +129,11 @@ class WitnessedSource(KafkaSource):
 class Process:
     """A consumer from its start to its end, whichever way it ends."""
 
-    def __init__(self, host: Host, around: Surroundings, witness: Witness) -> None:
+    def __init__(self, host: Host, world: World, witness: Witness) -> None:
         self.host = host
         self.witness = witness
         self.observer = cast("Observer", witness)
-        self.links = new_links(around.times.request_timeout)
+        self.links = new_links(world.times.request_timeout)
         self.faults = ClientFaults()
         self.client: SimulatedClient | None = None
         self.source: WitnessedSource | None = None
@@ -155,7 +141,7 @@ class Process:
         self.released: dict[TopicPartition, tuple[int, int]] = {}
         """Epoch and offset at which an operator let a held partition go on."""
         self.task: asyncio.Task[None] | None = None
-        self._around = around
+        self._world = world
         self.planner = CountingPlanner(RecordPlanner(KeyPolicy.WARN, None, lambda: FAILED_AT))
 
     def start(self, until: Mapping[TopicPartition, int] | None = None) -> None:
@@ -182,12 +168,12 @@ class Process:
         return self.running and self.source is not None and self.position(partition) is not None
 
     async def _main(self, until: Mapping[TopicPartition, int] | None) -> None:
-        around, times = self._around, self._around.times
-        self.source = source = WitnessedSource(self._open_client, around)
+        world, times = self._world, self._world.times
+        self.source = source = WitnessedSource(self._open_client, world)
         letters = KafkaDeadLetters(
             self._start_producer,
             builders.LETTERS,
-            limit=around.letters.limit,
+            limit=world.letters.limit,
             smallest=1,
             ask_limit=self._letter_limit,
             timeout=times.request_timeout,
@@ -201,11 +187,11 @@ class Process:
             await letters.close()
 
     def _engine(self, source: KafkaSource, letters: KafkaDeadLetters) -> Engine:
-        around, times, shape = self._around, self._around.times, self._around.shape
+        world, times, shape = self._world, self._world.times, self._world.shape
         return build_engine(
             source=source,
             store=MongoStore(
-                SimulatedCollections(around.database, around.cluster.network, self.links["store"])
+                SimulatedCollections(world.database, world.cluster.network, self.links["store"])
             ),
             dead_letters=letters,
             planner=self.planner,
@@ -222,32 +208,32 @@ class Process:
                 breaker=shape.breaker,
                 stall_after=times.stall_after,
             ),
-            jitter=around.chance.random,
+            jitter=world.clients_chance.random,
             now=lambda: FAILED_AT,
         )
 
     async def _open_client(self, callbacks: RebalanceCallbacks) -> GroupClient:
-        cluster = self._around.cluster
+        cluster = self._world.cluster
         try:
             await cluster.network.call(self.links["data"], lambda: None)
         except LostError:
             raise TransientError("KafkaConnectionError", "connect failed") from None
         if self.client is not None and not self.client.closing:
-            self._around.report(f"{self.host.name} is a member of the group twice")
+            self._world.checker.found.append(f"{self.host.name} is a member of the group twice")
         # What was wrong with the client before is not wrong with this one.
         self.faults = ClientFaults()
         self.client = SimulatedClient(
             cluster,
             self.links,
             callbacks,
-            self._around.times,
+            self._world.times,
             self.faults,
-            self._around.chance,
+            self._world.clients_chance,
         )
         return cast("GroupClient", self.client)
 
     async def _letter_limit(self) -> int:
-        return self._around.letters.limit
+        return self._world.letters.limit
 
     async def _start_producer(self, _limit: int) -> ProducerClient:
         producer = MemoryProducer(self._transmit, self._connect)
@@ -256,13 +242,13 @@ class Process:
 
     async def _connect(self) -> None:
         try:
-            await self._around.cluster.network.call(self.links["letters"], lambda: None)
+            await self._world.cluster.network.call(self.links["letters"], lambda: None)
         except LostError:
             raise KafkaTimeoutError from None
 
     def _transmit(self, sent: SentRecord) -> asyncio.Future[Any]:
-        around = self._around
-        acknowledged: asyncio.Future[Any] = around.database.loop.create_future()
+        world = self._world
+        acknowledged: asyncio.Future[Any] = world.database.loop.create_future()
 
         def answered(answer: asyncio.Future[Any]) -> None:
             if acknowledged.done() or answer.cancelled():
@@ -274,8 +260,8 @@ class Process:
             else:
                 acknowledged.set_result(ACKNOWLEDGED)
 
-        answer = around.cluster.network.call(
-            self.links["letters"], partial(around.letters.append, sent)
+        answer = world.cluster.network.call(
+            self.links["letters"], partial(world.letters.append, sent)
         )
         answer.add_done_callback(answered)
         return acknowledged

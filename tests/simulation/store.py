@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from random import Random
@@ -108,8 +108,7 @@ class Database:
             return self._unconcerned(statements, order)
         if len(order) > 1 and chance.random() < troubles.interleaved:
             return self._one_by_one(statements, order)
-        outcomes = {index: statements[index]() for index in order}
-        return BulkReply({index: bad for index, bad in outcomes.items() if bad is not None})
+        return BulkReply(_carry_out(statements, order))
 
     def _timeout_or_loss(self) -> TransientError:
         if self.chance.random() < 0.3:
@@ -120,10 +119,7 @@ class Database:
         """Write or do not write; say something about each index that means nothing."""
         failures: dict[int, WriteFailure] = {}
         if self.chance.random() < 0.5:
-            for index in order:
-                failed = statements[index]()
-                if failed is not None:
-                    failures[index] = failed
+            failures = _carry_out(statements, order)
         elif self.chance.random() < 0.5:
             # What was met is rolled back by the time anybody looks.
             failures = {index: WriteFailure(DUPLICATE_KEY) for index in order[::2]}
@@ -142,9 +138,7 @@ class Database:
             if index is None:
                 done.set_result(BulkReply(failures))
                 return
-            failed = statements[index]()
-            if failed is not None:
-                failures[index] = failed
+            failures.update(_carry_out(statements, [index]))
             self.loop.in_world(self.chance.random() * 0.003, step)
 
         step()
@@ -170,6 +164,11 @@ class Database:
         if self.troubles.down:
             raise ConnectionLostError("NotPrimaryError")
         return not self.troubles.deposed or self.chance.random() >= self.troubles.deposed
+
+
+def _carry_out(statements: Sequence[Statement], order: Iterable[int]) -> dict[int, WriteFailure]:
+    outcomes = {index: statements[index]() for index in order}
+    return {index: failed for index, failed in outcomes.items() if failed is not None}
 
 
 class SimulatedCollections:

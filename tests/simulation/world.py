@@ -20,7 +20,7 @@ from tests.simulation.checker import Checker
 from tests.simulation.fetcher import Cluster, Times
 from tests.simulation.loop import new_loop
 from tests.simulation.network import Link, Network
-from tests.simulation.process import LetterTopic, Process, Shape, Surroundings
+from tests.simulation.process import LetterTopic, Process, Shape
 from tests.simulation.store import Database, StoreTroubles
 from tests.simulation.witness import QUIET, Witness, told
 from tests.simulation.workload import Workload
@@ -86,15 +86,8 @@ class World:
         self.checker = Checker(self.broker, self.database.memory, self.workload)
         self.group.on_commit = self.checker.committed
         self.letters = LetterTopic(self.checker.letter)
-        self._around = Surroundings(
-            Cluster(self.broker, self.group, self.network),
-            self.database,
-            self.letters,
-            self.checker.found.append,
-            times,
-            shape,
-            Random(f"{seed} clients"),
-        )
+        self.cluster = Cluster(self.broker, self.group, self.network)
+        self.clients_chance = Random(f"{seed} clients")
         self.processes: list[Process] = []
         self._chance = Random(f"{seed} operator")
         self._conditions: list[Condition] = []
@@ -220,7 +213,7 @@ class World:
         """Start a new process."""
         host = self.loop.add_host(f"p{len(self.processes) + 1}")
         witness = Witness(self.loop.time, self.checker.found.append, host.name)
-        process = Process(host, self._around, witness)
+        process = Process(host, self, witness)
         witness.on_call = partial(self.told, process)
         for link, troubles in self._conditions:
             begin_troubles(process.links[link], troubles)
