@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any, assert_never
 
@@ -141,6 +141,18 @@ def collection_of(
     return database.get_collection(name, codec_options=codec)
 
 
+async def first_batch(database: Database, command: Document) -> Sequence[Mapping[str, Any]]:
+    """Return what a command of many answers says at once."""
+    batch: Sequence[Mapping[str, Any]] = (await database.command(command))["cursor"]["firstBatch"]
+    return batch
+
+
+async def collection_info(database: Database, name: str) -> Mapping[str, Any] | None:
+    """Return what listCollections tells of a collection, None where it is not there yet."""
+    command = {"listCollections": 1, "filter": {"name": name}}
+    return next(iter(await first_batch(database, command)), None)
+
+
 COLLECTIONS, SERVERS = "c", "s"
 """What a key rests on, as its first letter: the collections' own ids, or the servers' names."""
 
@@ -157,11 +169,8 @@ async def target_of(client: Client, settings: MongoSettings) -> Target:
     names = (settings.sessions, settings.events)
     with driver_errors():
         hello = await database.command({"hello": 1})
-        ids: list[str] = []
-        for name in names:
-            command = {"listCollections": 1, "filter": {"name": name}}
-            found = (await database.command(command))["cursor"]["firstBatch"]
-            ids += [told.hex() for one in found if (told := one.get("info", {}).get("uuid"))]
+        told = [(await collection_info(database, name) or {}).get("info", {}) for name in names]
+    ids = [info["uuid"].hex() for info in told if info.get("uuid")]
     return target(settings, _servers(hello, settings), ids if len(ids) == len(names) else None)
 
 

@@ -83,7 +83,7 @@ class DryRunState:
 
 
 class DryStore:
-    """Predicts the outcomes of batches; implements ``Store`` and ``Repairer``.
+    """Predicts the outcomes of batches; implements ``Store``, and ``repair`` is a ``Repair``.
 
     What the database itself refuses for good (a validator) cannot be foreseen; ``late`` is not
     marked.
@@ -103,7 +103,7 @@ class DryStore:
         """Nothing is remembered of sessions that a rebalance could outdate."""
 
     async def repair(self, write: Write) -> bool:
-        """See ``Repairer``: find out whether the document would be put back."""
+        """See ``Repair``: find out whether the document would be put back."""
         found: list[RawBSONDocument] = []
 
         def tell(stored: RawBSONDocument | None) -> None:

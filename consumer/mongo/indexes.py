@@ -6,7 +6,8 @@ of the store is void, so that nothing runs before they have been seen.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,19 +39,16 @@ class Index:
         """Tell whether an index of listIndexes has exactly these fields in this order."""
         return list(other["key"].items()) == list(self.key.items())
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What else createIndexes has to be told, by the same names in mongosh."""
+        return (
+            {"unique": True} if self.unique else {"expireAfterSeconds": 0} if self.expires else {}
+        )
+
     def specification(self) -> dict[str, Any]:
         """Return what createIndexes takes."""
-        options: dict[str, Any] = {"key": self.key, "name": self.name}
-        if self.unique:
-            options["unique"] = True
-        if self.expires:
-            options["expireAfterSeconds"] = 0
-        return options
-
-    @property
-    def shown_key(self) -> str:
-        """The key pattern as mongosh takes it."""
-        return "{" + ", ".join(f"{field}: 1" for field in self.fields) + "}"
+        return {"key": self.key, "name": self.name, **self.options}
 
     def absence_query(self) -> str:
         """Return a mongosh query that finds documents without one of the fields."""
@@ -131,24 +129,20 @@ def check_index(
 
 def check_others(
     collection: str, required: Sequence[Index], present: Sequence[Mapping[str, Any]]
-) -> Sequence[CheckResult]:
+) -> Iterator[CheckResult]:
     """Look for indexes of others that reject or delete what the service writes."""
     own = [index for index in required if index.collection == collection]
     unique_fields = {field for index in own if index.unique for field in index.fields}
-    results: list[CheckResult] = []
     for other in present:
         name = f"index {other['name']} of {collection}"
         if list(other["key"]) == ["_id"] or any(index.has_key_of(other) for index in own):
             continue
         if other.get("unique") and not unique_fields <= set(other["key"]):
-            results.append(
-                CheckResult.failed(
-                    name, "is unique too and rejects documents that are not duplicates", "drop it"
-                )
+            yield CheckResult.failed(
+                name, "is unique too and rejects documents that are not duplicates", "drop it"
             )
         if "expireAfterSeconds" in other:
-            results.append(_deletes(name, collection, other))
-    return results
+            yield _deletes(name, collection, other)
 
 
 _NOT_UNIQUE = "it is not unique"
@@ -193,22 +187,23 @@ def _deletes(name: str, collection: str, other: Mapping[str, Any]) -> CheckResul
     )
 
 
+def _shown(pattern: Mapping[str, object]) -> str:
+    """Return it as mongosh takes it."""
+    return "{" + ", ".join(f"{name}: {json.dumps(value)}" for name, value in pattern.items()) + "}"
+
+
 def _creation(required: Index) -> str:
     """Return a mongosh call that makes the index."""
-    options = ""
-    if required.unique:
-        options = ", {unique: true}"
-    elif required.expires:
-        options = ", {expireAfterSeconds: 0}"
-    return f"create it: db.{required.collection}.createIndex({required.shown_key}{options})"
+    arguments = ", ".join(_shown(one) for one in (required.key, required.options) if one)
+    return f"create it: db.{required.collection}.createIndex({arguments})"
 
 
 def _conversion(required: Index) -> str:
     """Return how an index becomes unique without being dropped: a shard key's cannot be."""
-    change = f'db.runCommand({{collMod: "{required.collection}", index: {{keyPattern: '
-    change += f"{required.shown_key}, "
+    key = _shown(required.key)
+    change = f'db.runCommand({{collMod: "{required.collection}", index: {{keyPattern: {key}, '
     return (
         f"make it unique: {change}prepareUnique: true}}}}), then {change}unique: true}}}}); or "
-        f"make another one beside it: db.{required.collection}.createIndex({required.shown_key}, "
+        f"make another one beside it: db.{required.collection}.createIndex({key}, "
         f'{{unique: true, name: "{required.name}_unique"}})'
     )

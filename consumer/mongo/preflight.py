@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pymongo
@@ -10,7 +10,14 @@ from pymongo.errors import OperationFailure
 
 from consumer.checks import CheckResult, raise_if_failed
 from consumer.errors import PreconditionError
-from consumer.mongo.clients import ACKNOWLEDGED, Client, Database, database_of
+from consumer.mongo.clients import (
+    ACKNOWLEDGED,
+    Client,
+    Database,
+    collection_info,
+    database_of,
+    first_batch,
+)
 from consumer.mongo.driver_errors import CodeClass, classify, driver_errors
 from consumer.mongo.indexes import (
     BUILD,
@@ -85,31 +92,27 @@ def check_collection(name: str, info: Mapping[str, Any] | None) -> Sequence[Chec
     subject = f"collection {name}"
     if info is None:
         return [CheckResult.ok(subject, "is not there yet; the first write creates it")]
+    return list(_collection_flaws(subject, info)) or [CheckResult.ok(subject, "is there")]
+
+
+def _collection_flaws(subject: str, info: Mapping[str, Any]) -> Iterator[CheckResult]:
     options = info.get("options", {})
-    results = []
     kind = "capped" if options.get("capped") else info.get("type", "collection")
     if kind != "collection":
-        results.append(
-            CheckResult.failed(subject, f"is no plain collection but {kind}", "name another one")
-        )
+        yield CheckResult.failed(subject, f"is no plain collection but {kind}", "name another one")
     if not is_simple(options.get("collation")):
-        results.append(
-            CheckResult.failed(
-                subject,
-                "its default collation is not simple: ids that differ would be taken for one",
-                "copy its documents into a collection with simple collation",
-            )
+        yield CheckResult.failed(
+            subject,
+            "its default collation is not simple: ids that differ would be taken for one",
+            "copy its documents into a collection with simple collation",
         )
     if options.get("validator"):
-        results.append(
-            CheckResult.warning(
-                subject,
-                "has a validator",
-                "let it accept sessions that so far have a status only, or the order of "
-                "messages decides what it refuses",
-            )
+        yield CheckResult.warning(
+            subject,
+            "has a validator",
+            "let it accept sessions that so far have a status only, or the order of "
+            "messages decides what it refuses",
         )
-    return results or [CheckResult.ok(subject, "is there")]
 
 
 async def run_preflight(client: Client, settings: MongoSettings) -> Sequence[CheckResult]:
@@ -216,7 +219,7 @@ async def _collections(
 ) -> Sequence[CheckResult]:
     results: list[CheckResult] = []
     for name in (settings.sessions, settings.events):
-        results += check_collection(name, await _collection_info(database, name))
+        results += check_collection(name, await collection_info(database, name))
         present = await _indexes_of(database, name)
         results += [
             check_index(index, present, made_by_a_run=made_by_a_run)
@@ -227,27 +230,17 @@ async def _collections(
     return results
 
 
-async def _collection_info(database: Database, name: str) -> Mapping[str, Any] | None:
-    command = {"listCollections": 1, "filter": {"name": name}}
-    return next(iter(await _first_batch(database, command)), None)
-
-
 async def _indexes_of(database: Database, name: str) -> Sequence[Mapping[str, Any]]:
     command = {"listIndexes": name, "cursor": {"batchSize": MAX_INDEXES + 1}}
     try:
         try:
-            entries = await _first_batch(database, command | {"includeIndexBuildInfo": True})
+            entries = await first_batch(database, command | {"includeIndexBuildInfo": True})
         except OperationFailure as error:
             if error.code not in _KNOWS_NO_BUILD_INFO:
                 raise
-            entries = await _first_batch(database, command)
+            entries = await first_batch(database, command)
     except OperationFailure as error:
         if error.code == _NAMESPACE_NOT_FOUND:
             return ()
         raise
     return [listed(entry) for entry in entries]
-
-
-async def _first_batch(database: Database, command: dict[str, Any]) -> Sequence[Mapping[str, Any]]:
-    batch: Sequence[Mapping[str, Any]] = (await database.command(command))["cursor"]["firstBatch"]
-    return batch

@@ -5,9 +5,10 @@ A document is put back only by the very record it says it came from.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import operator
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from consumer.contract.record import Position
 from consumer.mongo.clients import Client, collection_of, database_of
@@ -23,25 +24,18 @@ FOUND_ITS_OWN = frozenset({Outcome.CONFLICT, Outcome.REDELIVERED})
 _OF_ENDS = ("eventCount", "reason")
 
 
-class Repairer(Protocol):
-    """Writes a record's content over what is stored in its place."""
-
-    async def repair(self, write: Write) -> bool:
-        """Put the document back, if it says it came from this record; tell whether it did.
-
-        Raises ``TransientError``.
-        """
+Repair = Callable[[Write], Awaitable[bool]]
+"""Writes a record's content over what is stored in its place, if the document says that it came
+from this record; tells whether it did. Raises ``TransientError``."""
 
 
 class RepairingStore:
     """``Store`` that puts the documents of some records back where they differ from them."""
 
-    def __init__(
-        self, store: Store, repairer: Repairer, altered: Callable[[Position], bool]
-    ) -> None:
+    def __init__(self, store: Store, repair: Repair, altered: Callable[[Position], bool]) -> None:
         """``altered`` tells of which records' documents it is known that they were altered."""
         self._store = store
-        self._repairer = repairer
+        self._put_back = repair
         self._altered = altered
         self.repaired = 0
         """How many documents have been put back."""
@@ -57,16 +51,14 @@ class RepairingStore:
     async def repair(self, writes: Sequence[Write], results: Sequence[Result]) -> list[Result]:
         """Return the results after what can be put back has been. Raises ``TransientError``."""
         ended = list(results)
-        repaired = 0
         for index, (write, result) in enumerate(zip(writes, results, strict=True)):
             if (
                 result.outcome in FOUND_ITS_OWN
                 and self._altered(write.position)
-                and await self._repairer.repair(write)
+                and await self._put_back(write)
             ):
                 ended[index] = APPLIED
-                repaired += 1
-        self.repaired += repaired
+        self.repaired += sum(map(operator.is_not, ended, results))
         return ended
 
 
@@ -81,7 +73,7 @@ class _RepairingBatch:
 
 
 class MongoRepairer:
-    """``Repairer`` over MongoDB."""
+    """Overwrites documents in MongoDB."""
 
     def __init__(self, client: Client, settings: MongoSettings) -> None:
         """Work on the two collections that the settings name. No I/O yet."""
@@ -90,7 +82,7 @@ class MongoRepairer:
         self._sessions = collection_of(database, settings.sessions)
 
     async def repair(self, write: Write) -> bool:
-        """See ``Repairer``."""
+        """See ``Repair``."""
         condition = origin_filter(write)
         with driver_errors():
             if isinstance(write, EventWrite):

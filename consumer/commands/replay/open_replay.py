@@ -26,7 +26,7 @@ from consumer.kafka.ranges import OffsetRange
 from consumer.kafka.topic_ids import Operation, TopicIds
 from consumer.mongo.driver import MongoCollections
 from consumer.mongo.dry_run import DryRunState, DryStore
-from consumer.mongo.repair import MongoRepairer, Repairer, RepairingStore
+from consumer.mongo.repair import MongoRepairer, Repair, RepairingStore
 from consumer.mongo.session_reader import open_session_reader
 from consumer.mongo.store import open_store
 from consumer.ports import DeadLetters, Store
@@ -158,19 +158,20 @@ class _Opening:
     ) -> tuple[Store, RepairingStore | None, DryRunState | None]:
         opened = await self._stack.enter_async_context(open_store(self._settings.mongo))
         store: Store = opened
-        repairer: Repairer = MongoRepairer(opened.client, self._settings.mongo)
+        repair: Repair = MongoRepairer(opened.client, self._settings.mongo).repair
         state: DryRunState | None = None
         if self._request.dry_run:
             # No index is made or asked for: a database may be tried that is not there yet.
             collections = MongoCollections(opened.client, self._settings.mongo)
             await self._retry("MongoDB", lambda: _reach(collections))
             state = DryRunState(self._stack.enter_context(scratch_database()))
-            store = repairer = DryStore(collections, state)
+            store = dry_store = DryStore(collections, state)
+            repair = dry_store.repair
         else:
             await self._retry("MongoDB", opened.run_preflight)
         if listed is None or not self._request.repair:
             return store, None, state
-        repairing = RepairingStore(store, repairer, listed.altered)
+        repairing = RepairingStore(store, repair, listed.altered)
         return repairing, repairing, state
 
 

@@ -51,7 +51,7 @@ async def test_only_records_known_to_be_altered_are_put_back() -> None:
     other = write(event("s", "b", {"text": "as it was"}), 1)
     repairer = ScriptedRepairer(altered, other)
     store = RepairingStore(
-        MongoStore(collections), repairer, lambda position: position == altered.position
+        MongoStore(collections), repairer.repair, lambda position: position == altered.position
     )
     assert await apply(store, altered, other) == ["applied", "conflict"]
     assert repairer.asked == [altered]
@@ -61,20 +61,20 @@ async def test_only_records_known_to_be_altered_are_put_back() -> None:
 async def test_a_difference_beside_the_content_is_put_back_too() -> None:
     end = write(completed(event_count=3))
     collections = await stored(end)
-    store = RepairingStore(MongoStore(collections), ScriptedRepairer(end), lambda _: True)
+    store = RepairingStore(MongoStore(collections), ScriptedRepairer(end).repair, lambda _: True)
     assert await apply(store, end) == ["applied"]
 
 
 async def test_what_cannot_be_put_back_ends_as_it_would_have() -> None:
     collections = await stored(write(event()))
-    store = RepairingStore(MongoStore(collections), ScriptedRepairer(), lambda _: True)
+    store = RepairingStore(MongoStore(collections), ScriptedRepairer().repair, lambda _: True)
     assert await apply(store, write(event(payload={"text": "x"}), 7)) == ["conflict"]
     assert store.repaired == 0
 
 
 async def test_a_missing_document_is_applied_and_not_counted_as_put_back() -> None:
     repairer = ScriptedRepairer()
-    store = RepairingStore(MongoStore(MemoryCollections()), repairer, lambda _: True)
+    store = RepairingStore(MongoStore(MemoryCollections()), repairer.repair, lambda _: True)
     assert await apply(store, write(event())) == ["applied"]
     assert repairer.asked == []
 
@@ -82,7 +82,7 @@ async def test_a_missing_document_is_applied_and_not_counted_as_put_back() -> No
 async def dry(collections: MemoryCollections, writes: Sequence[Write]) -> list[Outcome]:
     with scratch_database() as database:
         dry_store = DryStore(collections, DryRunState(database))
-        store = RepairingStore(dry_store, dry_store, lambda _: True)
+        store = RepairingStore(dry_store, dry_store.repair, lambda _: True)
         return [outcome for one in writes for outcome in await apply(store, one)]
 
 
