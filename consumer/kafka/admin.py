@@ -313,20 +313,17 @@ async def coordinator_of(admin: Admin, group_id: str) -> int:
 
     Raises ``TransientError``, and ``PreconditionError`` where the grant is missing.
     """
-    for attempt in range(ATTEMPTS):
+    attempts = 0
+    while True:
         try:
-            node: int = await admin.raw.find_coordinator(group_id)
+            return int(await admin.raw.find_coordinator(group_id))
         except _PASSING as error:
-            if attempt == ATTEMPTS - 1:
-                raise TransientError(type(error).__name__, "the group has no coordinator") from (
-                    error
-                )
+            attempts += 1
+            if attempts == ATTEMPTS:
+                raise TransientError(type(error).__name__, "no coordinator yet") from error
             await asyncio.sleep(PAUSE)
         except errors.KafkaError as error:
             raise _undescribed(type(error), group_id) from error
-        else:
-            return node
-    raise AssertionError("unreachable: the last attempt returns or raises")
 
 
 async def describe_group(admin: Admin, group_id: str) -> GroupDescription:

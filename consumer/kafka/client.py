@@ -83,14 +83,24 @@ class RebalanceCallbacks(NamedTuple):
     on_assigned: Callable[[Partitions], Awaitable[None]]
 
 
-def _consumer_options(kafka: KafkaSettings) -> dict[str, Any]:
+def consumer_options(kafka: KafkaSettings) -> dict[str, Any]:
+    """Return the options of every client that reads, with a group or without."""
     return connection_options(kafka) | {
-        "group_id": kafka.group_id,
         # The client's own commits count what was handed out, not what was written.
         "enable_auto_commit": False,
-        # Never "latest": a lost commit would become lost records.
+        # Never "latest": a lost commit would become lost records. Where retention has overtaken a
+        # reader it goes on at what is left, and the hole shows.
         "auto_offset_reset": "earliest",
         "isolation_level": "read_committed",
+        "max_partition_fetch_bytes": kafka.max_partition_fetch_bytes,
+        "fetch_max_bytes": kafka.fetch_max_bytes,
+        "check_crcs": True,
+    }
+
+
+def _member_options(kafka: KafkaSettings) -> dict[str, Any]:
+    return consumer_options(kafka) | {
+        "group_id": kafka.group_id,
         # The only assignor that keeps a session's partitions of all topics on one member.
         "partition_assignment_strategy": [RangePartitionAssignor],
         "session_timeout_ms": int(kafka.session_timeout * 1000),
@@ -98,9 +108,6 @@ def _consumer_options(kafka: KafkaSettings) -> dict[str, Any]:
         "rebalance_timeout_ms": int(kafka.rebalance_timeout * 1000),
         "metadata_max_age_ms": int(kafka.metadata_max_age * 1000),
         "max_poll_interval_ms": int(kafka.max_poll_interval * 1000),
-        "max_partition_fetch_bytes": kafka.max_partition_fetch_bytes,
-        "fetch_max_bytes": kafka.fetch_max_bytes,
-        "check_crcs": True,
     }
 
 
@@ -140,18 +147,17 @@ class GroupClient:
 
     def highwater(self, partition: TopicPartition) -> int | None:
         """The end of the partition as of the last fetch, None before it."""
-        target = ClientPartition(*partition)
-        if target not in self._consumer.assignment():
-            return None
-        value = self._consumer.highwater(target)
-        return None if value is None else int(value)
+        return self._last_told(self._consumer.highwater, partition)
 
     def last_stable_offset(self, partition: TopicPartition) -> int | None:
         """Where the oldest open transaction begins as of the last fetch; else the end."""
+        return self._last_told(self._consumer.last_stable_offset, partition)
+
+    def _last_told(
+        self, ask: Callable[[ClientPartition], int | None], partition: TopicPartition
+    ) -> int | None:
         target = ClientPartition(*partition)
-        if target not in self._consumer.assignment():
-            return None
-        value = self._consumer.last_stable_offset(target)
+        value = ask(target) if target in self._consumer.assignment() else None
         return None if value is None or value < 0 else int(value)
 
     def unreachable(self) -> Mapping[TopicPartition, str]:
@@ -321,7 +327,7 @@ async def open_group_client(kafka: KafkaSettings, callbacks: RebalanceCallbacks)
     """
     limit_decompression(kafka.max_decompressed_bytes)
     use_bounded_results(kafka.max_decompressed_bytes)
-    consumer = AIOKafkaConsumer(**_consumer_options(kafka))
+    consumer = AIOKafkaConsumer(**_member_options(kafka))
     try:
         with transient_errors("connect"):
             await consumer.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from aiokafka import AIOKafkaProducer
 from aiokafka.errors import MessageSizeTooLargeError
 
 from consumer.contract.dead_letter import DeadLetter, truncate
@@ -15,7 +16,6 @@ from consumer.kafka.producer import (
     FAILURES,
     OutgoingRecord,
     Producer,
-    ProducerClient,
     producer_options,
     start_producer,
 )
@@ -46,12 +46,9 @@ async def ask_max_dead_letter_bytes(kafka: KafkaSettings, letters: DeadLetterSet
 
 async def start_dead_letter_producer(
     kafka: KafkaSettings, letters: DeadLetterSettings, max_bytes: int
-) -> ProducerClient:
+) -> AIOKafkaProducer:
     """Return a started producer for dead letters of at most ``max_bytes``."""
-    started: ProducerClient = await start_producer(
-        producer_options(kafka, max_bytes, idempotent=letters.idempotent)
-    )
-    return started
+    return await start_producer(producer_options(kafka, max_bytes, idempotent=letters.idempotent))
 
 
 class KafkaDeadLetters:
@@ -59,7 +56,7 @@ class KafkaDeadLetters:
 
     def __init__(
         self,
-        start: Callable[[int], Awaitable[ProducerClient]],
+        start: Callable[[int], Awaitable[AIOKafkaProducer]],
         topic: str,
         *,
         limit: int,

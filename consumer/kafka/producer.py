@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer, errors
 from aiokafka.partitioner import murmur2
@@ -93,24 +93,6 @@ class Unconfirmed:
 
 Delivery = Position | Refused | Unconfirmed
 """What became of a record: where it lies, or why it does not."""
-
-
-class ProducerClient(Protocol):
-    """The few methods of aiokafka's producer that are used here."""
-
-    async def send(
-        self,
-        topic: str,
-        value: bytes | None = None,
-        key: bytes | None = None,
-        partition: int | None = None,
-        timestamp_ms: int | None = None,
-        headers: Sequence[tuple[str, bytes | None]] | None = None,
-    ) -> asyncio.Future[Any]:
-        """Queue a record; the future is done when the brokers have acknowledged it."""
-
-    async def stop(self) -> None:
-        """Send what is queued, and disconnect."""
 
 
 class _HeaderName(str):
@@ -231,14 +213,14 @@ class Producer:
     An idempotent producer that has failed once may refuse everything after it.
     """
 
-    def __init__(self, start: Callable[[], Awaitable[ProducerClient]], timeout: float) -> None:
+    def __init__(self, start: Callable[[], Awaitable[AIOKafkaProducer]], timeout: float) -> None:
         """``start`` returns a started client. ``timeout``: seconds for all of a ``deliver``."""
         self._start = start
         self._timeout = timeout
-        self._client: ProducerClient | None = None
+        self._client: AIOKafkaProducer | None = None
         self._starting = asyncio.Lock()
 
-    async def connect(self) -> ProducerClient:
+    async def connect(self) -> AIOKafkaProducer:
         """Connect now and not with the first record. Raises what the client raises."""
         async with self._starting:
             if self._client is None:
@@ -275,7 +257,7 @@ class Producer:
         """
         clock = asyncio.get_running_loop().time
         deadline = clock() + (self._timeout if timeout is None else timeout)
-        client: ProducerClient | None = None
+        client: AIOKafkaProducer | None = None
         queued: list[asyncio.Future[Any] | Exception] = []
         failure: Exception | None = None
         try:
@@ -295,7 +277,7 @@ class Producer:
             await self._discard(client)
         return results
 
-    async def _discard(self, client: ProducerClient | None) -> None:
+    async def _discard(self, client: AIOKafkaProducer | None) -> None:
         """Close a client that failed, unless another delivery has replaced it already."""
         if client is self._client:
             await self.close(DISCARD_WAIT)
@@ -330,10 +312,12 @@ async def open_producer(
         await producer.close()
 
 
-async def _queue(client: ProducerClient, record: OutgoingRecord) -> asyncio.Future[Any] | Exception:
+async def _queue(
+    client: AIOKafkaProducer, record: OutgoingRecord
+) -> asyncio.Future[Any] | Exception:
     """Queue a record; return the future answer, or what is against this record alone."""
     try:
-        future = await client.send(
+        future: asyncio.Future[Any] = await client.send(
             record.topic,
             record.value,
             record.key,

@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as ClientPartition
@@ -19,8 +18,8 @@ from consumer.aio import Backoff, stop_quietly
 from consumer.contract.record import Offsets, Partitions, Record, Records, TopicPartition
 from consumer.errors import PreconditionError, TransientError, UndecodableError
 from consumer.kafka.admin import CLOSE_TIMEOUT, open_admin
-from consumer.kafka.client import GroupClient, PartitionsError
-from consumer.kafka.connection import connection_options, transient_errors, unreachable
+from consumer.kafka.client import GroupClient, PartitionsError, consumer_options
+from consumer.kafka.connection import transient_errors, unreachable
 from consumer.kafka.decompression import limit_decompression
 from consumer.kafka.fetch_results import bound_buffers, use_bounded_results
 from consumer.kafka.producer import partition_for
@@ -47,25 +46,11 @@ POLL = 0.5
 ENDS_INTERVAL = 5.0
 """Seconds between two questions for the ends of the logs."""
 
-FIRST_PAUSE = 0.1
-LONGEST_PAUSE = 5.0
-"""Seconds between two tries to read; each further one doubles."""
+PAUSES = Backoff(0.1, 5.0)
+"""Between two tries to read, without jitter: nobody else tries."""
 
 NO_TIME_LATER = 2**63 - 1
 """A time no record can be stamped after; larger ones do not fit the protocol."""
-
-
-def _client_options(kafka: KafkaSettings) -> dict[str, Any]:
-    return connection_options(kafka) | {
-        "group_id": None,
-        "enable_auto_commit": False,
-        # Where retention has overtaken the reader it goes on at what is left, and the hole shows.
-        "auto_offset_reset": "earliest",
-        "isolation_level": "read_committed",
-        "max_partition_fetch_bytes": kafka.max_partition_fetch_bytes,
-        "fetch_max_bytes": kafka.fetch_max_bytes,
-        "check_crcs": True,
-    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +117,6 @@ class RangeReader(GroupClient):
 
     def _check_membership(self) -> None:
         """There is no membership that could be lost."""
-
-    async def fetch(self, partitions: Partitions, max_records: int, timeout: float) -> Records:
-        """See ``GroupClient``: only what has records."""
-        found = await super().fetch(partitions, max_records, timeout)
-        return {partition: records for partition, records in found.items() if records}
 
     def assign(self, positions: Offsets) -> None:
         """Read these partitions from these offsets on, and no others."""
@@ -223,36 +203,27 @@ class RangeReader(GroupClient):
         while reading.left:
             ready = reading.ready(clock())
             if not ready:
-                await asyncio.sleep(FIRST_PAUSE)
+                await asyncio.sleep(PAUSES.initial)
                 continue
             try:
-                fetched = await self.fetch(ready, max_records, POLL)
-                expected = {partition: reading.left[partition] for partition in ready}
-                passed = await passed_over(self, expected, fetched)
+                fetched, passed = await reading.fetch(ready, max_records, POLL)
             except PartitionsError as error:
                 self.unread += reading.failed(error.failed, clock())
                 continue
             except TransientError:
                 if clock() >= deadline:
                     raise
-                reading.seek_back()
                 failures += 1
-                await asyncio.sleep(_pause(failures))
+                await asyncio.sleep(PAUSES.ceiling(failures))
                 continue
-            for partition, records in fetched.items():
-                within = reading.within(partition, records)
-                if within and partition not in passed.began_anew:
-                    yield partition, within
+            for item in fetched.items():
+                yield item
             moved, unread = reading.moved(passed, clock())
             self.unread += unread
             if moved:
                 deadline, failures = clock() + patience, 0
             elif clock() >= deadline:
                 raise TransientError("no_records", f"nothing was fetched for {patience:g} s")
-
-
-def _pause(failures: int) -> float:
-    return Backoff(FIRST_PAUSE, LONGEST_PAUSE).ceiling(failures)
 
 
 @dataclass(slots=True)
@@ -283,12 +254,30 @@ class RangesInReading:
         waiting = {p for p, failing in self._failing.items() if failing.again_at > now}
         return [partition for partition in self.left if partition not in waiting]
 
-    def within(self, partition: TopicPartition, records: Sequence[Record]) -> Sequence[Record]:
-        """Return what of the records lies in the range."""
-        end = self._ends[partition]
-        if records[-1].offset < end:
-            return records
-        return [record for record in records if record.offset < end]
+    async def fetch(
+        self, ready: Partitions, max_records: int, timeout: float
+    ) -> tuple[Records, Passed]:
+        """Return what has come of the ranges; nothing of logs that began anew.
+
+        Raises ``TransientError``: the same is read again.
+        """
+        try:
+            expected = {partition: self.left[partition] for partition in ready}
+            fetched = await self._reader.fetch(ready, max_records, timeout)
+            passed = await passed_over(self._reader, expected, fetched)
+        except PartitionsError:
+            raise
+        except TransientError:
+            # What a failed fetch had taken already is dropped by the client, or by us.
+            for partition, offset in self.left.items():
+                self._reader.seek(partition, offset)
+            raise
+        within = {
+            partition: [record for record in records if record.offset < self._ends[partition]]
+            for partition, records in fetched.items()
+            if partition not in passed.began_anew
+        }
+        return {partition: records for partition, records in within.items() if records}, passed
 
     def moved(self, passed: Passed, now: float) -> tuple[bool, list[UnreadRange]]:
         """Follow a good fetch; tell whether any partition has advanced, and what it left out."""
@@ -333,7 +322,7 @@ class RangesInReading:
         for partition, error in failed.items():
             failing = self._failing.setdefault(partition, _Failing(now))
             failing.attempts += 1
-            failing.again_at = now + _pause(failing.attempts)
+            failing.again_at = now + PAUSES.ceiling(failing.attempts)
             first, end = self.left[partition], self._ends[partition]
             if isinstance(error, UndecodableError):
                 if failing.attempts < DECODING_ATTEMPTS:
@@ -356,18 +345,13 @@ class RangesInReading:
             del self.left[partition]
             self._reader.pause(partition)
 
-    def seek_back(self) -> None:
-        """Read again what a failed fetch had taken already: the client has dropped it."""
-        for partition, offset in self.left.items():
-            self._reader.seek(partition, offset)
-
 
 @asynccontextmanager
 async def open_range_reader(kafka: KafkaSettings) -> AsyncIterator[RangeReader]:
     """Connect without a group. Raises ``TransientError`` while no broker answers."""
     limit_decompression(kafka.max_decompressed_bytes)
     use_bounded_results(kafka.max_decompressed_bytes)
-    consumer = AIOKafkaConsumer(**_client_options(kafka))
+    consumer = AIOKafkaConsumer(**consumer_options(kafka))
     try:
         try:
             await consumer.start()

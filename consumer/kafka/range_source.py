@@ -14,7 +14,7 @@ from consumer.aio import RateLimiter
 from consumer.contract.record import Offsets, Partitions, Record, Records, TopicPartition
 from consumer.errors import TransientError
 from consumer.kafka.client import PartitionsError
-from consumer.kafka.range_reader import Passed, RangeReader, RangesInReading, passed_over
+from consumer.kafka.range_reader import Passed, RangeReader, RangesInReading
 from consumer.kafka.ranges import DELETED, PATIENCE, OffsetRange, RecordFilter, UnreadRange
 from consumer.ports import NO_HOLDS, AssignmentListener, Holds, OffsetGap, Polled, StartOffset
 
@@ -157,15 +157,9 @@ class RangeSource:
             return Polled()
         limit = self._rate_limiter.batch_size(max_records)
         try:
-            expected = {partition: self._reading.left[partition] for partition in wanted}
-            fetched = await self._client.fetch(wanted, limit, seconds)
-            passed = await passed_over(self._client, expected, fetched)
+            fetched, passed = await self._reading.fetch(wanted, limit, seconds)
         except PartitionsError as error:
             return self._failed(error.failed)
-        except TransientError:
-            # What a failed fetch had taken already is dropped by the client, or by us.
-            self._reading.seek_back()
-            raise
         taken, passed = self._take(fetched, passed)
         self._rate_limiter.take(sum(map(len, taken.values())), now)
         if not taken:
@@ -184,9 +178,8 @@ class RangeSource:
         room = self._max_batch_bytes
         taken: dict[TopicPartition, list[Record]] = {}
         reached = dict(passed.reached)
-        for partition in fetched.keys() - set(passed.began_anew):
-            within = self._reading.within(partition, fetched[partition])
-            for record in filter(self._record_filter.matches, within):
+        for partition, records in fetched.items():
+            for record in filter(self._record_filter.matches, records):
                 if record.size > room and taken:
                     reached[partition] = record.offset
                     self._client.seek(partition, record.offset)

@@ -39,21 +39,13 @@ class OffsetRange:
 
 
 @dataclass(frozen=True, slots=True)
-class UnreadRange:
+class UnreadRange(OffsetRange):
     """The offsets ``first`` to ``end`` (exclusive) of a range, which were not read, and why.
 
     Deleted ones are counted as a whole: what of them held no record cannot be told any more.
     """
 
-    partition: TopicPartition
-    first: int
-    end: int
     cause: str
-
-    @property
-    def offsets(self) -> int:
-        """How many offsets it covers: at most so many records."""
-        return self.end - self.first
 
     def __str__(self) -> str:
         """Say it as a report does."""

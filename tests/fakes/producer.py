@@ -32,7 +32,7 @@ ACKNOWLEDGED = SimpleNamespace(topic="", partition=0, offset=0)
 
 
 class MemoryProducer:
-    """Implements ``ProducerClient``.
+    """Has the few methods of aiokafka's producer that are used.
 
     ``connect`` is awaited by ``start`` and may raise. After a failure nothing more is taken,
     as an idempotent producer that has lost its sequence behaves.

@@ -67,7 +67,7 @@ MUTANTS = (
     ),
     mutant(
         "auto_offset_reset latest",
-        "_consumer_options",
+        "consumer_options",
         '"auto_offset_reset": "earliest",',
         '"auto_offset_reset": "latest",',
         "a commit that is gone would become records that are skipped",
@@ -76,7 +76,7 @@ MUTANTS = (
     ),
     mutant(
         "the client commits by itself",
-        "_consumer_options",
+        "consumer_options",
         '"enable_auto_commit": False,',
         '"enable_auto_commit": True,',
         "it commits what was handed out",
@@ -86,7 +86,7 @@ MUTANTS = (
     ),
     mutant(
         "aborted transactions are read",
-        "_consumer_options",
+        "consumer_options",
         '"isolation_level": "read_committed",',
         '"isolation_level": "read_uncommitted",',
         "what a producer took back would be stored",
@@ -96,7 +96,7 @@ MUTANTS = (
     ),
     without(
         "another assignor",
-        "_consumer_options",
+        "_member_options",
         '"partition_assignment_strategy": [RangePartitionAssignor],',
         "a session's partitions of both topics would lie with two members",
         "test_only_the_range_assignor_is_offered",
@@ -259,7 +259,7 @@ await own[0]""",
     ),
     mutant(
         "a session shorter than a request",
-        "_consumer_options",
+        "_member_options",
         '"session_timeout_ms": int(kafka.session_timeout * 1000),',
         '"session_timeout_ms": int(kafka.rebalance_timeout * 1000),',
         "while one broker is silent, the members lose their partitions on all the others",
@@ -283,7 +283,7 @@ await asyncio.sleep(0)""",
     ),
     mutant(
         "static membership",
-        "_consumer_options",
+        "_member_options",
         '"group_id": kafka.group_id,',
         """"group_id": kafka.group_id,
 "group_instance_id": kafka.group_id,""",

@@ -48,11 +48,11 @@ MUTANTS = (
         "test_a_replay_that_has_not_got_all_of_it_does_not_end_well[facts1-1]",
         rows="F90",
     ),
-    without(
+    mutant(
         "a batch that cannot be decoded is trouble of all ranges",
         "RangeSource._step",
-        """except PartitionsError as error:
-    return self._failed(error.failed)""",
+        "return self._failed(error.failed)",
+        "raise",
         "a replay would read nothing of healthy partitions",
         "test_a_batch_that_cannot_be_decoded_is_named_and_read_over",
     ),

@@ -26,7 +26,6 @@ from consumer.engine.runner import EngineConfig, StopReason
 from consumer.errors import TransientError
 from consumer.kafka.client import GroupClient, RebalanceCallbacks
 from consumer.kafka.dead_letter_topic import KafkaDeadLetters
-from consumer.kafka.producer import ProducerClient
 from consumer.kafka.source import KafkaSource, OpenClient
 from consumer.mongo.store import MongoStore
 from consumer.ports import Observer, OffsetGap, Polled
@@ -235,7 +234,7 @@ class Process:
     async def _letter_limit(self) -> int:
         return self._world.letters.limit
 
-    async def _start_producer(self, _limit: int) -> ProducerClient:
+    async def _start_producer(self, _limit: int) -> MemoryProducer:
         producer = MemoryProducer(self._transmit, self._connect)
         await producer.start()
         return producer

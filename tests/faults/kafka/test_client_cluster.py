@@ -16,7 +16,7 @@ from consumer.contract.record import Position, TopicPartition
 from consumer.engine.ledger import Ledger, PartitionState
 from consumer.engine.watchdog import Watchdog
 from consumer.kafka.admin import TopicDescription, open_admin
-from consumer.kafka.client import _consumer_options
+from consumer.kafka.client import _member_options
 from consumer.kafka.dead_letter_topic import (
     BROKER_MESSAGE_BYTES,
     KafkaDeadLetters,
@@ -107,7 +107,7 @@ def test_a_missing_topic_is_refused_at_the_start() -> None:
 
 @pytest.mark.reliability("A25")
 def test_only_committed_records_are_asked_for() -> None:
-    assert _consumer_options(KafkaSettings())["isolation_level"] == "read_committed"
+    assert _member_options(KafkaSettings())["isolation_level"] == "read_committed"
 
 
 def _watchdog(observer: RecordingObserver) -> Watchdog:

@@ -18,7 +18,7 @@ from consumer.engine.pipeline import DECODED_AT_ONCE, Batch, Pipeline
 from consumer.engine.runner import StopReason
 from consumer.errors import SettingsError
 from consumer.kafka.admin import TopicDescription
-from consumer.kafka.client import _consumer_options
+from consumer.kafka.client import _member_options
 from consumer.kafka.kafka_preflight import check_topics
 from consumer.settings import DeadLetterSettings, KafkaSettings, load_settings
 from consumer.state.outcomes import NO_MARK, Mark, Outcome, Result
@@ -281,7 +281,7 @@ class _Cluster:
 @pytest.mark.parametrize("members", range(1, 8))
 @pytest.mark.reliability("A15")
 def test_both_topics_partitions_of_one_number_go_to_one_member(members: int) -> None:
-    (assignor,) = _consumer_options(KafkaSettings())["partition_assignment_strategy"]
+    (assignor,) = _member_options(KafkaSettings())["partition_assignment_strategy"]
     topics = ["events", "sessions"]
     metadata = {f"member-{number}": assignor.metadata(set(topics)) for number in range(members)}
     given = assignor.assign(_Cluster(dict.fromkeys(topics, 6)), metadata)
@@ -302,7 +302,7 @@ def test_unequal_numbers_of_partitions_are_warned_of_and_are_no_reason_not_to_st
 
 @pytest.mark.reliability("A15")
 def test_only_the_range_assignor_is_offered() -> None:
-    options = _consumer_options(KafkaSettings())
+    options = _member_options(KafkaSettings())
     assert options["partition_assignment_strategy"] == [RangePartitionAssignor]
 
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from aiokafka.errors import UnknownMemberIdError
 
-from consumer.kafka.client import _consumer_options
+from consumer.kafka.client import _member_options
 from consumer.kafka.client_patches import try_each_commit_once
 from consumer.settings import KafkaSettings
 from tests.simulation.loop import in_virtual_time
@@ -26,7 +26,7 @@ from tests.simulation.loop import in_virtual_time
     ],
 )
 def test_no_option_of_the_client_can_lose_a_record(option: str, value: object) -> None:
-    assert _consumer_options(KafkaSettings())[option] == value
+    assert _member_options(KafkaSettings())[option] == value
 
 
 @in_virtual_time

@@ -19,7 +19,6 @@ from consumer.contract.record import Position
 from consumer.kafka.producer import (
     OutgoingRecord,
     Producer,
-    ProducerClient,
     Refused,
     Unconfirmed,
 )
@@ -40,7 +39,7 @@ class Script:
     stopped: int = 0
     queued: list[bytes | None] = field(default_factory=list)
 
-    async def open(self) -> ProducerClient:
+    async def open(self) -> Any:
         self.opened += 1
         return Scripted(self)
 

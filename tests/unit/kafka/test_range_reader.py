@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import pytest
 
+from consumer.aio import Backoff
 from consumer.contract.record import Record, TopicPartition
 from consumer.errors import TransientError, UndecodableError
 from consumer.kafka import range_reader
@@ -103,7 +104,7 @@ async def test_every_record_of_each_range_comes_once_and_in_order() -> None:
 
 
 async def test_what_a_failed_fetch_dropped_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(range_reader, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(range_reader, "PAUSES", Backoff(0.0, 0.0))
     ranges = (OffsetRange(P0, 0, 100), OffsetRange(P1, 0, 100))
     found = await read(FakeClient(failures=2), *ranges)
     assert found == {P0: list(range(100)), P1: list(range(100))}
@@ -112,7 +113,7 @@ async def test_what_a_failed_fetch_dropped_is_read_again(monkeypatch: pytest.Mon
 async def test_a_partition_that_cannot_be_read_ends_the_reading(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(range_reader, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(range_reader, "PAUSES", Backoff(0.01, 5.0))
     with pytest.raises(TransientError, match="CorruptRecord"):
         await read(FakeClient(failures=1_000), OffsetRange(P0, 0, 100))
 
@@ -138,7 +139,7 @@ async def unread_of(client: FakeClient, *ranges: OffsetRange) -> list[UnreadRang
 async def test_a_batch_that_cannot_be_decoded_keeps_nobody_from_the_rest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(range_reader, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(range_reader, "PAUSES", Backoff(0.001, 5.0))
     ranges = (OffsetRange(P0, 0, 100), OffsetRange(P1, 0, 100))
     found = await read(FakeClient(undecodable=range(10, 17)), *ranges)
     assert found == {P0: [*range(10), *range(17, 100)], P1: list(range(100))}
@@ -150,7 +151,7 @@ async def test_a_batch_that_cannot_be_decoded_keeps_nobody_from_the_rest(
 async def test_a_batch_whose_end_cannot_be_told_costs_the_rest_of_its_partition(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(range_reader, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(range_reader, "PAUSES", Backoff(0.001, 5.0))
     client = FakeClient(undecodable=range(10, 17), end_is_told=False)
     ranges = (OffsetRange(P0, 0, 90), OffsetRange(P1, 0, 100))
     assert await unread_of(client, *ranges) == [UnreadRange(P0, 10, 90, "CorruptRecord")]
