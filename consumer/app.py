@@ -28,7 +28,8 @@ from consumer.observability.log_writer import LogWriter
 from consumer.observability.logs import configure_logging, get_logger, log_exit
 from consumer.observability.metrics import Metrics
 from consumer.observability.observer import EngineObserver
-from consumer.settings import Settings, exposed_files
+from consumer.settings.model import Settings
+from consumer.settings.sources import exposed_files
 from consumer.wiring import (
     Engine,
     build_dead_letters,

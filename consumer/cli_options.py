@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from consumer.contract.messages import MessageKind
-from consumer.settings import Settings, load_settings
+from consumer.settings.model import Settings
+from consumer.settings.sources import load_settings
 
 Set = Annotated[
     list[str] | None,

@@ -34,7 +34,8 @@ from consumer.kafka.dead_letter_topic import (
 from consumer.kafka.kafka_preflight import check_kafka
 from consumer.observability.logs import get_logger
 from consumer.ports import DeadLetters, Observer, Source, Store
-from consumer.settings import OnGap, Settings
+from consumer.settings.model import Settings
+from consumer.settings.values import OnGap
 from consumer.state.retention import Retention
 
 T = TypeVar("T")

@@ -13,7 +13,7 @@ from consumer.contract.decode import Decoded, Tombstone, decode
 from consumer.contract.messages import EventRecorded, MessageKind
 from consumer.contract.record import Record
 from consumer.contract.rejection import KeyPolicy, Reason, Rejected
-from consumer.settings import KafkaSettings
+from consumer.settings.model import KafkaSettings
 
 _FRAMING_BYTES: Final = 256
 """What a record takes on its way beside key and value, at most."""

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from consumer import signals
-from consumer.settings import load_settings
+from consumer.settings.sources import load_settings
 from producer_tools.generate import GenerationPlan
 from producer_tools.outgoing_message import PublishTarget, Topics
 from producer_tools.producer_runs import run_generate, run_load_chitchat, run_publish

@@ -15,7 +15,8 @@ from pydantic import SecretStr
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
-from consumer.settings import KafkaSettings, SecurityProtocol, SecuritySettings
+from consumer.settings.model import KafkaSettings, SecuritySettings
+from consumer.settings.values import SecurityProtocol
 from tests.servers import provision
 from tests.servers.control import Control
 from tests.servers.provision import Kind, Server

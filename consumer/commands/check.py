@@ -18,7 +18,8 @@ from consumer.kafka.committed import AcceptedTarget
 from consumer.kafka.decompression import check_codecs
 from consumer.mongo.store import open_store
 from consumer.printable import printable_line
-from consumer.settings import Settings, exposed_files
+from consumer.settings.model import Settings
+from consumer.settings.sources import exposed_files
 from consumer.wiring import preflight_kafka
 
 STYLES = {CheckStatus.OK: "green", CheckStatus.WARNING: "yellow", CheckStatus.FAILED: "bold red"}

@@ -35,7 +35,7 @@ from consumer.errors import ExitCode, PreconditionError, TransientError
 from consumer.kafka.ranges import OffsetRange
 from consumer.mongo.session_reader import SessionReader
 from consumer.printable import printable
-from consumer.settings import Settings
+from consumer.settings.model import Settings
 from consumer.state.writes import CreateWrite, EndWrite, EventWrite
 from consumer.wiring import RetryPolicy, ask_retention, retry_until
 

@@ -15,7 +15,7 @@ from consumer.contract.times import format_time
 from consumer.errors import ExitCode, PreconditionError, TransientError
 from consumer.mongo.session_reader import SessionReader, open_session_reader
 from consumer.printable import printable
-from consumer.settings import Settings
+from consumer.settings.model import Settings
 
 SPEAKERS = {"user_speech": "user", "bot_speech": "bot", "system": "system"}
 

@@ -24,7 +24,7 @@ from consumer.kafka.committed import Committed, CommittedHold
 from consumer.kafka.range_reader import RangeReader, open_range_reader
 from consumer.kafka.ranges import OffsetRange
 from consumer.printable import printable, printable_line
-from consumer.settings import Settings
+from consumer.settings.model import Settings
 
 INTERVAL = 2.0
 """Seconds between two redraws, and the shortest time over which a rate is measured."""

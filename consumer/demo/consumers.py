@@ -24,7 +24,8 @@ from consumer.demo.servers import (
     with_settings,
 )
 from consumer.observability.metrics import parse_exposition
-from consumer.settings import Settings, load_settings
+from consumer.settings.model import Settings
+from consumer.settings.sources import load_settings
 
 EMBEDDED_BROKER: Final[Mapping[str, object]] = {
     "kafka.session_timeout": 6.0,

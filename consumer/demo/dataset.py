@@ -24,7 +24,7 @@ from consumer.mongo.clients import (
     open_client,
 )
 from consumer.mongo.driver_errors import driver_errors
-from consumer.settings import MongoSettings
+from consumer.settings.model import MongoSettings
 from producer_tools.chitchat import DataSetMissingError, chitchat_messages
 from producer_tools.conversations import small_set
 from producer_tools.outgoing_message import Outgoing, encode_message

@@ -29,7 +29,7 @@ from consumer.errors import ExitCode, PreconditionError, TransientError
 from consumer.kafka.admin import create_topic
 from consumer.kafka.range_reader import open_range_reader
 from consumer.mongo.session_reader import open_session_reader
-from consumer.settings import KafkaSettings
+from consumer.settings.model import KafkaSettings
 from consumer.signals import BY_SIGNAL, run_interruptible
 from producer_tools.outgoing_message import Topics
 

@@ -27,7 +27,7 @@ from consumer.kafka.connection import (
     unreachable,
 )
 from consumer.kafka.topic_ids import Grants, Operation, topic_grants
-from consumer.settings import KafkaSettings
+from consumer.settings.model import KafkaSettings
 
 CLOSE_TIMEOUT = 2.0
 """Seconds that closing the client may take; nothing that was asked depends on it."""

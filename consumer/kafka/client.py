@@ -45,7 +45,7 @@ from consumer.kafka.fetch_results import (
     use_bounded_results,
 )
 from consumer.kafka.topic_ids import TopicIds, topic_ids
-from consumer.settings import KafkaSettings
+from consumer.settings.model import KafkaSettings
 
 UNASSIGNED = ClientPartition("", -1)
 """Polling a partition that is never assigned proves liveness and drains nothing."""

@@ -17,7 +17,8 @@ from aiokafka import errors
 from aiokafka.protocol.metadata import MetadataRequest
 
 from consumer.errors import ConsumerError, PreconditionError, SettingsError, TransientError
-from consumer.settings import KafkaSettings, SecurityProtocol, SecuritySettings
+from consumer.settings.model import KafkaSettings, SecuritySettings
+from consumer.settings.values import SecurityProtocol
 
 # Where a command keeps no log, what the client says there is told by our own errors, once.
 logging.getLogger("aiokafka").addHandler(logging.NullHandler())

@@ -19,7 +19,7 @@ from consumer.kafka.producer import (
     producer_options,
     start_producer,
 )
-from consumer.settings import DeadLetterSettings, KafkaSettings
+from consumer.settings.model import DeadLetterSettings, KafkaSettings
 
 BROKER_MESSAGE_BYTES = 1_048_588
 """Kafka's own default of ``max.message.bytes``."""

@@ -16,7 +16,7 @@ from consumer.errors import PreconditionError, TransientError
 from consumer.kafka.admin import Admin, TopicDescription, create_command, describe_group
 from consumer.kafka.dead_letter_topic import BROKER_MESSAGE_BYTES, max_dead_letter_bytes
 from consumer.kafka.topic_ids import Operation
-from consumer.settings import DeadLetterSettings, KafkaSettings, Settings
+from consumer.settings.model import DeadLetterSettings, KafkaSettings, Settings
 
 DEAD_LETTER_HEADER_BYTES = 4096
 """Bytes that the dlq- headers may add to a record."""

@@ -20,7 +20,7 @@ from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from consumer.aio import ignore_result, stop_quietly
 from consumer.contract.record import HEADER_NAME_ERRORS, Headers, Position, size_of
 from consumer.kafka.connection import broker_errors, connection_options
-from consumer.settings import KafkaSettings
+from consumer.settings.model import KafkaSettings
 
 RECORD_OVERHEAD: Final = 64 * 1024
 """Bytes a request may be larger than its largest record: framing, never content."""

@@ -38,7 +38,7 @@ from consumer.kafka.ranges import (
 )
 from consumer.kafka.topic_ids import Operation
 from consumer.ports import OffsetGap
-from consumer.settings import KafkaSettings
+from consumer.settings.model import KafkaSettings
 
 POLL = 0.5
 """Seconds one fetch waits for records."""

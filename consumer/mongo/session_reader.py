@@ -11,7 +11,7 @@ from typing import Any
 from consumer.contract.record import TopicPartition
 from consumer.mongo.clients import Client, close_client, collection_of, database_of, open_client
 from consumer.mongo.driver_errors import driver_errors
-from consumer.settings import MongoSettings
+from consumer.settings.model import MongoSettings
 
 PAGE = 500
 """Events read in one command: a session may have any number of them."""

@@ -16,7 +16,7 @@ from typing import Any, cast
 
 from consumer.errors import PreconditionError
 from consumer.observability.metrics import CONTENT_TYPE, Metrics
-from consumer.settings import HttpSettings
+from consumer.settings.model import HttpSettings
 
 STARTING = "starting"
 EVENT_LOOP = "event_loop"

@@ -21,7 +21,8 @@ from consumer.errors import ConsumerError, ExitCode
 from consumer.observability.log_writer import STANDARD_ERROR, LogWriter, duplicate_descriptor
 from consumer.observability.redaction import Redactor, describe_failure, known_secrets
 from consumer.printable import printable_line
-from consumer.settings import LogFormat, LogSettings, Settings
+from consumer.settings.model import LogSettings, Settings
+from consumer.settings.values import LogFormat
 
 FLUSH_DEADLINE = 2.0
 """Seconds that the end of the process waits for a reader of the log."""

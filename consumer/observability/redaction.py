@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from consumer.errors import ConsumerError
-from consumer.settings import Settings
+from consumer.settings.model import Settings
 
 HIDDEN = "***"
 LONGEST_TEXT = 300

@@ -12,7 +12,7 @@ import pytest
 
 from consumer.commands.status import show_status
 from consumer.errors import ExitCode
-from consumer.settings import load_settings
+from consumer.settings.sources import load_settings
 from consumer.state.outcomes import Outcome
 from tests.builders import event
 from tests.e2e.environment import Environment, reasons_of

@@ -20,7 +20,7 @@ from consumer.contract.dead_letter import dead_letter
 from consumer.contract.record import Record
 from consumer.contract.rejection import Reason, Rejected
 from consumer.errors import ExitCode
-from consumer.settings import KafkaSettings
+from consumer.settings.model import KafkaSettings
 from consumer.settings.sources import environment_name
 from tests.builders import created, encoded, event
 from tests.faults.kafka.access import Access

@@ -12,7 +12,8 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 from consumer.checks import CheckStatus
 from consumer.errors import ConsumerError, PreconditionError, TransientError
 from consumer.mongo.store import open_store
-from consumer.settings import KafkaSettings, Settings, load_settings
+from consumer.settings.model import KafkaSettings, Settings
+from consumer.settings.sources import load_settings
 from consumer.wiring import preflight_kafka, retry_until, startup_policy
 from tests.e2e.processes import LOOPBACK, free_port
 from tests.servers.topics import create_topics

@@ -9,7 +9,7 @@ import pytest
 
 from consumer.contract.record import Headers, Position
 from consumer.kafka.producer import NO_LIMIT, OutgoingRecord, Refused, open_producer
-from consumer.settings import KafkaSettings
+from consumer.settings.model import KafkaSettings
 from tests.integration.commands.dead_letter_topics import DeadLetterTopics
 from tests.servers.topics import create_topics
 

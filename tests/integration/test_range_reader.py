@@ -12,7 +12,7 @@ from consumer.contract.record import TopicPartition
 from consumer.errors import PreconditionError
 from consumer.kafka.range_reader import open_range_reader
 from consumer.kafka.ranges import Bounds
-from consumer.settings import KafkaSettings
+from consumer.settings.model import KafkaSettings
 from tests.servers.topics import create_topics
 
 pytestmark = pytest.mark.real_kafka

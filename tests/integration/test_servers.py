@@ -11,7 +11,7 @@ from pymongo.errors import AutoReconnect, OperationFailure
 from pymongo.write_concern import WriteConcern
 
 from consumer.kafka.admin import open_admin
-from consumer.settings import KafkaSettings
+from consumer.settings.model import KafkaSettings
 from tests.servers.control import Control
 from tests.servers.topics import create_topics
 

@@ -10,7 +10,7 @@ from aiokafka.admin import NewTopic, RecordsToDelete
 
 from consumer.contract.record import TopicPartition
 from consumer.kafka.admin import open_admin
-from consumer.settings import KafkaSettings
+from consumer.settings.model import KafkaSettings
 
 
 async def create_topics(

@@ -22,7 +22,7 @@ from consumer.mongo.store import open_store
 from consumer.observability.health import Health
 from consumer.observability.metrics import Metrics
 from consumer.observability.observer import EngineObserver
-from consumer.settings import load_settings
+from consumer.settings.sources import load_settings
 from consumer.wiring import preflight_kafka, retry_until, startup_policy
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from consumer.settings import load_settings
+from consumer.settings.sources import load_settings
 
 ROOT = Path(__file__).parents[2]
 RECIPE = (ROOT / "Dockerfile").read_text(encoding="utf-8")

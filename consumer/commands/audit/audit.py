@@ -23,7 +23,7 @@ from consumer.contract.record import TopicPartition
 from consumer.errors import ExitCode, PreconditionError, TransientError
 from consumer.kafka.ranges import OffsetRange, offsets_of
 from consumer.observability.logs import configure_logging
-from consumer.settings import Settings
+from consumer.settings.model import Settings
 from consumer.state.writes import EndWrite
 from consumer.wiring import ask_retention, retry_until
 

@@ -14,7 +14,7 @@ from consumer.errors import SettingsError
 from consumer.kafka.admin import describe_group, open_admin
 from consumer.kafka.range_reader import RangeReader
 from consumer.kafka.ranges import EVERYTHING, Bounds, OffsetRange, offsets_of, ranges_within
-from consumer.settings import KafkaSettings
+from consumer.settings.model import KafkaSettings
 
 SAMPLE = 200
 """Offsets at the beginning of a range whose keys tell whether keys lead where records lie."""

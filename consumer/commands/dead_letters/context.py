@@ -32,7 +32,7 @@ from consumer.kafka.producer import NO_LIMIT, Producer, open_producer
 from consumer.kafka.range_reader import RangeReader, open_range_reader
 from consumer.kafka.ranges import EVERYTHING, Bounds, OffsetRange, offsets_of
 from consumer.kafka.topic_ids import Operation
-from consumer.settings import KafkaSettings
+from consumer.settings.model import KafkaSettings
 from consumer.terminal import print_error, progress
 
 READ_AT_ONCE: Final = 500

@@ -16,7 +16,7 @@ from consumer.commands.dead_letters.dead_letter_record import (
 )
 from consumer.contract.record import Position
 from consumer.contract.rejection import Reason
-from consumer.settings import Settings
+from consumer.settings.model import Settings
 
 STATUS_TOPIC_SUFFIX: Final = ".redriven"
 

@@ -50,7 +50,7 @@ from consumer.kafka.producer import (
     Refused,
     Unconfirmed,
 )
-from consumer.settings import DeadLetterSettings
+from consumer.settings.model import DeadLetterSettings
 from consumer.terminal import print_error, print_results
 
 WINDOW: Final = 200

@@ -30,7 +30,7 @@ from consumer.mongo.repair import MongoRepairer, Repair, RepairingStore
 from consumer.mongo.session_reader import open_session_reader
 from consumer.mongo.store import open_store
 from consumer.ports import DeadLetters, Store
-from consumer.settings import Settings
+from consumer.settings.model import Settings
 from consumer.wiring import build_dead_letters, retry_until, startup_policy
 
 LISTED_FETCH_BYTES = 256 * 1024

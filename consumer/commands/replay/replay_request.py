@@ -17,7 +17,7 @@ from consumer.errors import SettingsError
 from consumer.kafka.ranges import EVERYTHING, Bounds, OffsetRange, UnreadRange
 from consumer.kafka.topic_ids import TopicIds
 from consumer.mongo.clients import servers_of
-from consumer.settings import Settings
+from consumer.settings.model import Settings
 
 NO_DEAD_LETTERS = "none"
 """The name that stands for no dead-letter topic at all."""

@@ -28,7 +28,7 @@ from consumer.observability.health import Health
 from consumer.observability.metrics import Metrics
 from consumer.observability.observer import EngineObserver
 from consumer.ports import DeadLetters, Observer, WriteBatch
-from consumer.settings import KafkaSettings
+from consumer.settings.model import KafkaSettings
 from consumer.state.outcomes import Result
 from consumer.state.writes import Write
 from consumer.wiring import build_engine, utc_now

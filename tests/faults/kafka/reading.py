@@ -16,7 +16,7 @@ from consumer.errors import TransientError
 from consumer.kafka.client import GroupClient, RebalanceCallbacks, open_group_client
 from consumer.kafka.source import KafkaSource
 from consumer.ports import LogReset, OffsetGap, StartOffset
-from consumer.settings import KafkaSettings
+from consumer.settings.model import KafkaSettings
 from tests.fakes.positions import Positions
 
 TOPIC = "events"

@@ -12,7 +12,8 @@ from pydantic import SecretStr
 
 from consumer.contract.record import TopicPartition
 from consumer.kafka import client
-from consumer.settings import KafkaSettings, SaslMechanism
+from consumer.settings.model import KafkaSettings
+from consumer.settings.values import SaslMechanism
 from tests.faults.kafka.access import Access
 from tests.faults.kafka.batches import refusing
 from tests.faults.kafka.clusters import mocked

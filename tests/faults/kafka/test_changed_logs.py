@@ -13,7 +13,7 @@ from consumer.observability.health import Health
 from consumer.observability.metrics import Metrics
 from consumer.observability.observer import EngineObserver
 from consumer.ports import LogReset, OffsetGap, StartOffset
-from consumer.settings import DeadLetterSettings, Settings
+from consumer.settings.model import DeadLetterSettings, Settings
 from tests.faults.kafka.batches import ending_at, held_back, refusing
 from tests.faults.kafka.clusters import mocked
 from tests.faults.kafka.engine import event_keys, event_value, publish_events, running, session_of

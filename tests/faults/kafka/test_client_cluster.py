@@ -27,7 +27,8 @@ from consumer.kafka.kafka_preflight import check_topics
 from consumer.kafka.producer import producer_options
 from consumer.kafka.range_reader import open_range_reader
 from consumer.kafka.topic_ids import MetadataRequestV12
-from consumer.settings import DeadLetterSettings, KafkaSettings, SaslMechanism
+from consumer.settings.model import DeadLetterSettings, KafkaSettings
+from consumer.settings.values import SaslMechanism
 from tests.fakes.observer import RecordingObserver
 from tests.faults.kafka.clusters import mocked
 from tests.faults.kafka.frames import Api

@@ -20,7 +20,8 @@ from consumer.errors import SettingsError
 from consumer.kafka.admin import TopicDescription
 from consumer.kafka.client import _member_options
 from consumer.kafka.kafka_preflight import check_topics
-from consumer.settings import DeadLetterSettings, KafkaSettings, load_settings
+from consumer.settings.model import DeadLetterSettings, KafkaSettings
+from consumer.settings.sources import load_settings
 from consumer.state.outcomes import NO_MARK, Mark, Outcome, Result
 from consumer.wiring import utc_now
 from tests.fakes.observer import RecordingObserver

@@ -26,14 +26,14 @@ from consumer.kafka.dead_letter_topic import (
 from consumer.kafka.range_reader import open_range_reader
 from consumer.observability.logs import configure_logging, get_logger
 from consumer.ports import Stage
-from consumer.settings import (
+from consumer.settings.model import (
     DeadLetterSettings,
     HttpSettings,
     KafkaSettings,
-    LogFormat,
     LogSettings,
     Settings,
 )
+from consumer.settings.values import LogFormat
 from tests.faults.kafka.clusters import mocked
 from tests.faults.kafka.engine import event_keys, publish_events, running
 from tests.faults.kafka.frames import Api

@@ -26,7 +26,7 @@ from consumer.kafka.dead_letter_topic import (
 )
 from consumer.kafka.range_reader import open_range_reader
 from consumer.kafka.ranges import Bounds
-from consumer.settings import DeadLetterSettings, KafkaSettings
+from consumer.settings.model import DeadLetterSettings, KafkaSettings
 
 PARTITIONS = 3
 STAMPED_MS = 1772618400000

@@ -15,7 +15,7 @@ from consumer.commands.replay.replay_request import ReplayRequest
 from consumer.commands.show import show_session
 from consumer.commands.status import show_status
 from consumer.errors import ExitCode, PreconditionError
-from consumer.settings import DeadLetterSettings, KafkaSettings, MongoSettings
+from consumer.settings.model import DeadLetterSettings, KafkaSettings, MongoSettings
 from tests.builders import completed, created, encoded, event
 from tests.integration.replay.conftest import Log
 from tests.integration.replay.logs import home_of

@@ -20,7 +20,7 @@ from consumer.demo.scenario import ConsumerEndedError, CrashScenario
 from consumer.demo.screen import open_screen
 from consumer.demo.servers import embedded_servers
 from consumer.kafka.admin import create_topic
-from consumer.settings import MongoSettings
+from consumer.settings.model import MongoSettings
 from producer_tools.outgoing_message import Topics
 
 

@@ -22,7 +22,7 @@ from consumer.commands.replay.replay_report import ReplayReport
 from consumer.commands.replay.replay_request import ReplayRequest
 from consumer.commands.replay.run_replay import run_replay
 from consumer.kafka.range_reader import open_range_reader
-from consumer.settings import (
+from consumer.settings.model import (
     DeadLetterSettings,
     EngineSettings,
     KafkaSettings,

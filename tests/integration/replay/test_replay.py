@@ -24,7 +24,7 @@ from consumer.contract.messages import MessageKind
 from consumer.contract.rejection import Reason
 from consumer.errors import ExitCode, PreconditionError, SettingsError
 from consumer.kafka.admin import open_admin
-from consumer.settings import DeadLetterSettings
+from consumer.settings.model import DeadLetterSettings
 from consumer.state.outcomes import Outcome
 from tests.builders import completed, created, encoded, event
 from tests.integration.replay.conftest import Log

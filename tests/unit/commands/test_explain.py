@@ -23,7 +23,7 @@ from consumer.contract.rejection import Reason, Rejected
 from consumer.contract.times import REDRIVE_TIMESTAMP
 from consumer.errors import TransientError
 from consumer.mongo.store import MongoStore
-from consumer.settings import EngineSettings, Settings
+from consumer.settings.model import EngineSettings, Settings
 from consumer.wiring import RetryPolicy
 from tests.adapters.mongo.applying import apply
 from tests.builders import EVENTS, LETTERS, SESSIONS, created, encoded, event

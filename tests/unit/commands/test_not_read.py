@@ -18,7 +18,7 @@ from consumer.errors import ExitCode
 from consumer.kafka.connection import BrokersError
 from consumer.kafka.range_reader import RangeReader
 from consumer.kafka.ranges import DELETED, UnreadRange
-from consumer.settings import Settings
+from consumer.settings.model import Settings
 
 SPOILT = UnreadRange(TopicPartition("t", 3), 5, 9, "CorruptRecordException")
 SAID = "t-3: offsets 5 to 8 not read (CorruptRecordException)"

@@ -18,7 +18,7 @@ from consumer.errors import ExitCode
 from consumer.kafka.admin import GroupDescription, TopicDescription
 from consumer.kafka.committed import Committed, CommittedHold, OffsetMetadata
 from consumer.kafka.ranges import UnreadRange
-from consumer.settings import load_settings
+from consumer.settings.sources import load_settings
 
 TOPIC = "t"
 BEGINNINGS = {0: 100, 1: 100, 2: 100}

@@ -14,7 +14,7 @@ from consumer.commands import status
 from consumer.commands.status import GroupStatus, PartitionStatus
 from consumer.errors import ConsumerError, PreconditionError, TransientError
 from consumer.kafka.committed import CommittedHold
-from consumer.settings import Settings
+from consumer.settings.model import Settings
 
 
 def partition(number: int, *, topic: str = "conversation.events") -> PartitionStatus:

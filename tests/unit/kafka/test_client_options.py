@@ -10,7 +10,7 @@ from aiokafka.errors import UnknownMemberIdError
 
 from consumer.kafka.client import _member_options
 from consumer.kafka.client_patches import try_each_commit_once
-from consumer.settings import KafkaSettings
+from consumer.settings.model import KafkaSettings
 from tests.simulation.loop import in_virtual_time
 
 

@@ -24,7 +24,7 @@ from consumer.kafka.admin import Admin, TopicDescription
 from consumer.kafka.dead_letter_topic import max_dead_letter_bytes
 from consumer.kafka.kafka_preflight import check_topics
 from consumer.kafka.topic_ids import Operation
-from consumer.settings import DeadLetterSettings, KafkaSettings
+from consumer.settings.model import DeadLetterSettings, KafkaSettings
 
 
 class Configs(NamedTuple):

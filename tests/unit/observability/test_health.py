@@ -15,7 +15,7 @@ from consumer.contract.record import TopicPartition
 from consumer.errors import PreconditionError
 from consumer.observability.health import BEAT_OVERDUE, MOST_CLIENTS, Health, HttpServer, serve
 from consumer.observability.metrics import Metrics
-from consumer.settings import HttpSettings
+from consumer.settings.model import HttpSettings
 
 
 class Clock:

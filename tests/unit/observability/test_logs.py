@@ -30,7 +30,8 @@ from consumer.observability.logs import (
     configure_logging,
     get_logger,
 )
-from consumer.settings import LogFormat, LogLevel, LogSettings, MongoSettings, Settings
+from consumer.settings.model import LogSettings, MongoSettings, Settings
+from consumer.settings.values import LogFormat, LogLevel
 
 CANARY = "hunter2-canary"
 ROOT = Path(__file__).parents[3]

@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from consumer.observability.redaction import LONGEST_TEXT, Redactor, known_secrets
-from consumer.settings import KafkaSettings, MongoSettings, SecuritySettings, Settings
+from consumer.settings.model import KafkaSettings, MongoSettings, SecuritySettings, Settings
 
 CANARY = "hunter2-canary"
 

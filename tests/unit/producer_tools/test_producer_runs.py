@@ -12,7 +12,7 @@ import pytest
 
 from consumer.errors import SettingsError
 from consumer.kafka.connection import BrokersError
-from consumer.settings import KafkaSettings
+from consumer.settings.model import KafkaSettings
 from producer_tools import producer_runs, publisher
 from producer_tools.outgoing_message import EndState, Outgoing, PublishTarget, encode_message
 from producer_tools.publisher import Publisher

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.kafka.connection import BrokersError
-from consumer.settings import KafkaSettings
+from consumer.settings.model import KafkaSettings
 from consumer.terminal import Advance
 from producer_tools.outgoing_message import Outgoing, PublishTarget, Stream, Topics
 from producer_tools.publisher import LineWriter, Publisher, default_partitioner, deliver

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from consumer.settings import CATALOGUE, SettingRow, load_settings
+from consumer.settings.sources import CATALOGUE, SettingRow, load_settings
 
 
 @pytest.mark.parametrize("row", CATALOGUE.values(), ids=lambda row: row.name)

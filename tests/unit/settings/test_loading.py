@@ -9,7 +9,9 @@ from pydantic import SecretStr
 
 from consumer.errors import SettingsError
 from consumer.mongo.clients import open_client
-from consumer.settings import Driver, LogLevel, Settings, exposed_files, load_settings
+from consumer.settings.model import Settings
+from consumer.settings.sources import exposed_files, load_settings
+from consumer.settings.values import Driver, LogLevel
 
 SECRET = "hunter2-canary"
 

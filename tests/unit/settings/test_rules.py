@@ -7,7 +7,8 @@ from pydantic import ValidationError
 
 from consumer.demo.consumers import EMBEDDED_BROKER
 from consumer.errors import SettingsError
-from consumer.settings import KafkaSettings, Settings, load_settings
+from consumer.settings.model import KafkaSettings, Settings
+from consumer.settings.sources import load_settings
 
 SASL = {
     "kafka.security.protocol": "SASL_SSL",

@@ -19,7 +19,7 @@ from consumer.commands.common.selected_ranges import CommittedOffsets
 from consumer.contract.record import Record, TopicPartition
 from consumer.errors import TransientError
 from consumer.mongo.store import MongoStore
-from consumer.settings import EngineSettings, Settings
+from consumer.settings.model import EngineSettings, Settings
 from consumer.state.retention import Retention
 from tests.adapters.mongo.applying import apply
 from tests.builders import EVENTS, LETTERS, SESSIONS, completed, created, encoded, event

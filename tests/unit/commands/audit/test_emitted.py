@@ -9,7 +9,7 @@ import pytest
 from consumer.commands.audit.audit import show_audit
 from consumer.commands.common.record_selection import RecordSelection
 from consumer.errors import ExitCode, PreconditionError, SettingsError
-from consumer.settings import EngineSettings, KafkaSettings, Settings
+from consumer.settings.model import EngineSettings, KafkaSettings, Settings
 
 AWAY = Settings(
     kafka=KafkaSettings(

@@ -9,7 +9,7 @@ from consumer.commands.common.record_selection import RecordSelection, check_sel
 from consumer.commands.explain import explain_session
 from consumer.commands.show import show_session
 from consumer.errors import ExitCode, SettingsError
-from consumer.settings import Settings
+from consumer.settings.model import Settings
 
 SETTINGS = Settings()
 

@@ -22,7 +22,7 @@ from consumer.commands.dead_letters.redrive_and_discard import parking_configs
 from consumer.kafka import admin
 from consumer.kafka.admin import TopicDescription
 from consumer.kafka.connection import BrokersError
-from consumer.settings import DeadLetterSettings, KafkaSettings, Settings
+from consumer.settings.model import DeadLetterSettings, KafkaSettings, Settings
 from tests.unit.commands.dead_letters.builders import LETTERS, STATUS_TOPIC
 
 KAFKA = KafkaSettings(bootstrap_servers=("kafka:9092",))

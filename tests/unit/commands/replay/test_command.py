@@ -9,7 +9,7 @@ from consumer.commands.replay import run_replay as module
 from consumer.commands.replay.replay_request import ReplayRequest
 from consumer.contract.messages import MessageKind
 from consumer.errors import ExitCode
-from consumer.settings import Settings
+from consumer.settings.model import Settings
 
 
 def asked(monkeypatch: pytest.MonkeyPatch, *options: str) -> tuple[Settings, ReplayRequest]:

@@ -16,7 +16,7 @@ from consumer.commands.replay.replay_request import (
 )
 from consumer.contract.messages import MessageKind
 from consumer.errors import ExitCode, SettingsError
-from consumer.settings import DeadLetterSettings, KafkaSettings, MongoSettings, Settings
+from consumer.settings.model import DeadLetterSettings, KafkaSettings, MongoSettings, Settings
 
 SETTINGS = Settings()
 
