@@ -1,7 +1,7 @@
 """The catalogue of all settings, and where their values come from: nothing else reads either.
 
-``load_settings`` is the way in. The sources are the environment and a TOML file. Each answers with values by dotted name, and adds
-one line to ``problems`` for everything in it that means nothing.
+``load_settings`` is the way in. The sources are the environment and a TOML file. Each answers with
+values by dotted name, and adds one line to ``problems`` for everything in it that means nothing.
 """
 
 from __future__ import annotations
