@@ -227,7 +227,7 @@ def test_a_libraries_wrong_arguments_do_not_cost_its_message(start: Start) -> No
 PROGRAM = """
 import logging, sys
 from consumer.observability.logs import configure_logging, get_logger
-from consumer.settings import Settings
+from consumer.settings.model import Settings
 writer = configure_logging(Settings())
 for number in range(int(sys.argv[2])):
     get_logger().info("line", number=number)
