@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from tests.chaos.checker import SHOWN
@@ -24,11 +25,7 @@ from tests.chaos.run import Plan, Report, run
 from tests.chaos.schedule import faults_for
 from tests.chaos.servers import Database, NoServersError, running_servers
 
-
-def say(text: str) -> None:
-    """Print a line at once."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+say = partial(print, flush=True)
 
 
 def _arguments() -> argparse.Namespace:
@@ -58,28 +55,18 @@ def _arguments() -> argparse.Namespace:
 
 
 async def _run(arguments: argparse.Namespace, plan: Plan) -> Report:
-    async with running_servers(arguments.database) as servers:
-        if arguments.logs is not None:
-            arguments.logs.mkdir(parents=True, exist_ok=True)
-            return await run(plan, servers, arguments.logs, say)
-        with tempfile.TemporaryDirectory(prefix="chaos-logs-") as logs:
-            return await run(plan, servers, Path(logs), say)
+    with tempfile.TemporaryDirectory(prefix="chaos-logs-") as made:
+        logs = arguments.logs or Path(made)
+        logs.mkdir(parents=True, exist_ok=True)
+        async with running_servers(arguments.database) as servers:
+            return await run(plan, servers, logs, say)
 
 
-def _write(path: Path, report: Report, plan: Plan, seconds: float) -> None:
+def _write(path: Path, report: Report, seconds: float) -> None:
+    document = {**asdict(report), "seconds": round(seconds, 1), "good": report.verdict.good}
+    text = json.dumps(document, indent=1, default=lambda function: function.__name__)
     path.parent.mkdir(parents=True, exist_ok=True)
-    document = {
-        "plan": asdict(plan),
-        "seconds": round(seconds, 1),
-        "rounds": [asdict(course) for course in report.courses],
-        "counts": report.verdict.counts,
-        "problems": report.verdict.problems,
-        "good": report.verdict.good,
-    }
-    path.write_text(
-        json.dumps(document, indent=1, default=lambda function: function.__name__) + "\n",
-        encoding="utf-8",
-    )
+    path.write_text(f"{text}\n", encoding="utf-8")
 
 
 def _tell(report: Report) -> None:
@@ -108,7 +95,7 @@ def main() -> int:
     except NoServersError as error:
         say(f"chaos: not run: {error}")
         return 3 if os.environ.get("TEST_REQUIRE_SERVERS") else 0
-    _write(arguments.report, report, plan, time.monotonic() - begun)
+    _write(arguments.report, report, time.monotonic() - begun)
     _tell(report)
     recoveries = [course.recovery for course in report.courses if course.recovery is not None]
     say(f"longest recovery: {max(recoveries, default=0.0):.1f} s; report: {arguments.report}")

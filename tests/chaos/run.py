@@ -36,14 +36,6 @@ PASS_SECONDS = 900.0
 Say = Callable[[str], None]
 
 
-@dataclass(slots=True)
-class Report:
-    """What was done, what came of it, and what is wrong."""
-
-    courses: list[Course] = field(default_factory=list)
-    verdict: Verdict = field(default_factory=Verdict)
-
-
 @dataclass(frozen=True, slots=True)
 class Plan:
     """``rate``: messages a second. ``only``: the faults to choose from."""
@@ -54,14 +46,23 @@ class Plan:
     only: Sequence[Fault]
 
 
+@dataclass(slots=True)
+class Report:
+    """What was done, what came of it, and what is wrong."""
+
+    plan: Plan
+    courses: list[Course] = field(default_factory=list)
+    verdict: Verdict = field(default_factory=Verdict)
+
+
 async def run(plan: Plan, servers: Servers, directory: Path, say: Say) -> Report:
     """Play rounds until the time is over, let everything end, and compare."""
-    report = Report()
+    report = Report(plan)
     async with open_world(servers, plan.seed, plan.rate, directory) as world:
         producing = asyncio.create_task(world.producer.run())
         watching = asyncio.create_task(world.consumers.watch())
         try:
-            await _rounds(world, plan, report, say)
+            await _rounds(world, report, say)
         finally:
             world.producer.stop()
             watching.cancel()
@@ -73,8 +74,8 @@ async def run(plan: Plan, servers: Servers, directory: Path, say: Say) -> Report
     return report
 
 
-async def _rounds(world: World, plan: Plan, report: Report, say: Say) -> None:
-    clock = asyncio.get_running_loop().time
+async def _rounds(world: World, report: Report, say: Say) -> None:
+    clock, plan = asyncio.get_running_loop().time, report.plan
     since = clock()
     within = takewhile(lambda _: clock() - since < plan.minutes * 60, rounds(plan.seed, plan.only))
     for one in within:

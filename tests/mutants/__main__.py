@@ -56,7 +56,7 @@ def _options() -> argparse.Namespace:
         "--schedules",
         type=int,
         metavar="SEEDS",
-        help="find the first simulated schedule that shows each, of so many",
+        help="the first schedule that shows each, of so many",
     )
     parser.add_argument("--jobs", type=int, default=JOBS, help="so many at once")
     return parser.parse_args()

@@ -185,7 +185,7 @@ class Checker:
         Or it was given back with its partition, which nobody counts by records.
         """
         given_back = {partition for partition, _ in process.witness.told.holds}
-        for partition, planned in process.planner.planned.items():
+        for partition, planned in process.planned.items():
             outcomes = process.witness.told.outcomes_by_partition().get(partition)
             settled = 0 if outcomes is None else outcomes.total()
             abandoned = process.witness.told.abandoned_records[partition]

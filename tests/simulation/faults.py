@@ -40,6 +40,17 @@ def kind(strike: Strike) -> Strike:
     return strike
 
 
+def befalls_process(strike: Callable[[World, Fault, Process], None]) -> None:
+    """Make a function one of the kinds of fault, of those that befall a process that runs."""
+
+    def befall(world: World, fault: Fault) -> None:
+        victim = _victim(world, fault)
+        if victim is not None:
+            strike(world, fault, victim)
+
+    KINDS[strike.__name__] = befall
+
+
 def _victim(world: World, fault: Fault) -> Process | None:
     running = world.running
     return running[int(fault.chance * len(running))] if running else None
@@ -53,22 +64,18 @@ def _partition(world: World, fault: Fault) -> TopicPartition:
 # --- processes ----------------------------------------------------------------------
 
 
-@kind
-def crash(world: World, fault: Fault) -> None:
+@befalls_process
+def crash(world: World, fault: Fault, victim: Process) -> None:
     """A process dies some steps from now; another is started later."""
-    victim = _victim(world, fault)
-    if victim is not None:
-        world.crash(victim, after=int(fault.chance * 997) % 150)
-        world.loop.in_world(fault.seconds, world.start)
+    world.crash(victim, after=int(fault.chance * 997) % 150)
+    world.loop.in_world(fault.seconds, world.start)
 
 
-@kind
-def stop(world: World, fault: Fault) -> None:
+@befalls_process
+def stop(world: World, fault: Fault, victim: Process) -> None:
     """A process is asked to end; another is started later."""
-    victim = _victim(world, fault)
-    if victim is not None:
-        world.stop(victim)
-        world.loop.in_world(fault.seconds, world.start)
+    world.stop(victim)
+    world.loop.in_world(fault.seconds, world.start)
 
 
 @kind
@@ -86,21 +93,17 @@ def join_to_the_end(world: World, fault: Fault) -> None:
         world.start(world.broker.ends(world.broker.partitions))
 
 
-@kind
-def pause(world: World, fault: Fault) -> None:
+@befalls_process
+def pause(world: World, fault: Fault, victim: Process) -> None:
     """A process runs nothing, perhaps longer than its session lives."""
-    victim = _victim(world, fault)
-    if victim is not None:
-        world.pause(victim, fault.seconds * 2)
+    world.pause(victim, fault.seconds * 2)
 
 
-@kind
-def stutter(world: World, fault: Fault) -> None:
+@befalls_process
+def stutter(world: World, fault: Fault, victim: Process) -> None:
     """A process runs nothing for moments, again and again."""
-    victim = _victim(world, fault)
-    if victim is not None:
-        for moment in range(5):
-            world.loop.in_world(fault.seconds * moment / 5, world.pause, victim, 0.05)
+    for moment in range(5):
+        world.loop.in_world(fault.seconds * moment / 5, world.pause, victim, 0.05)
 
 
 # --- the store ------------------------------------------------------------------------
@@ -185,11 +188,10 @@ def coordinator_down(world: World, fault: Fault) -> None:
         world.loop.in_world(fault.seconds, world.group.come_up)
 
 
-@kind
-def client_lost(world: World, fault: Fault) -> None:
+@befalls_process
+def client_lost(world: World, fault: Fault, victim: Process) -> None:
     """The client's coordination has ended, and stays so."""
-    victim = _victim(world, fault)
-    if victim is not None and victim.client is not None:
+    if victim.client is not None:
         victim.client.lose_coordination()
 
 

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import Context, ContextVar, copy_context
+from dataclasses import dataclass, field
 from functools import wraps
 from random import Random
 from typing import Any, ParamSpec, TypeVar
@@ -30,20 +31,18 @@ HOT_LOOP = 200_000
 """So many callbacks without the clock moving are a loop that spins."""
 
 
+@dataclass(slots=True, eq=False)
 class Host:
     """Where callbacks run: a process, or the world around them."""
 
-    __slots__ = ("alive", "name", "on_step", "paused", "queue", "tasks")
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.alive = True
-        self.paused = False
-        self.queue: deque[Handle] = deque()
-        self.tasks: list[asyncio.Task[Any]] = []
-        """Kept, so that no coroutine of a dead host is closed, and its ``finally`` run."""
-        self.on_step: Callable[[], None] | None = None
-        """Called before each callback; may stop the host."""
+    name: str
+    alive: bool = True
+    paused: bool = False
+    queue: deque[Handle] = field(default_factory=deque)
+    tasks: list[asyncio.Task[Any]] = field(default_factory=list)
+    """Kept, so that no coroutine of a dead host is closed, and its ``finally`` run."""
+    on_step: Callable[[], None] | None = None
+    """Called before each callback; may stop the host."""
 
 
 HOST: ContextVar[Host] = ContextVar("HOST")

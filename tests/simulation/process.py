@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -73,18 +73,6 @@ class LetterTopic:
         self.take(sent)
 
 
-@dataclass(slots=True)
-class CountingPlanner:
-    """Counts the deliveries of each partition that reached the pipeline."""
-
-    planner: RecordPlanner
-    planned: Counter[TopicPartition] = field(default_factory=Counter)
-
-    def __call__(self, record: Record) -> tuple[Write | Result, Mark]:
-        self.planned[record.topic_partition] += 1
-        return self.planner(record)
-
-
 class WitnessedSource(KafkaSource):
     """Looks at how much one poll brings."""
 
@@ -131,7 +119,6 @@ class Process:
     def __init__(self, host: Host, world: World, witness: Witness) -> None:
         self.host = host
         self.witness = witness
-        self.observer = cast("Observer", witness)
         self.links = new_links(world.times.request_timeout)
         self.faults = ClientFaults()
         self.client: SimulatedClient | None = None
@@ -141,7 +128,9 @@ class Process:
         """Epoch and offset at which an operator let a held partition go on."""
         self.task: asyncio.Task[None] | None = None
         self._world = world
-        self.planner = CountingPlanner(RecordPlanner(KeyPolicy.WARN, None, lambda: FAILED_AT))
+        self._planner = RecordPlanner(KeyPolicy.WARN, None, lambda: FAILED_AT)
+        self.planned: Counter[TopicPartition] = Counter()
+        """How many deliveries of each partition have reached the pipeline."""
 
     def start(self, until: Mapping[TopicPartition, int] | None = None) -> None:
         """Begin; call in the process's own context."""
@@ -158,13 +147,10 @@ class Process:
         """The number of its assignment."""
         return self.runner.ledger.epoch
 
-    def position(self, partition: TopicPartition) -> int | None:
-        """How far it has read the partition, None where it does not."""
-        return self.runner.ledger.position(partition)
-
     def holds(self, partition: TopicPartition) -> bool:
         """Tell whether it reads the partition now."""
-        return self.running and self.source is not None and self.position(partition) is not None
+        reads = self.running and self.source is not None
+        return reads and self.runner.ledger.position(partition) is not None
 
     async def _main(self, until: Mapping[TopicPartition, int] | None) -> None:
         world, times = self._world, self._world.times
@@ -193,9 +179,9 @@ class Process:
                 SimulatedCollections(world.database, world.cluster.network, self.links["store"])
             ),
             dead_letters=letters,
-            planner=self.planner,
+            planner=self._plan,
             build_dead_letter=_letter,
-            observer=self.observer,
+            observer=cast("Observer", self.witness),
             config=EngineConfig(
                 max_poll_records=shape.max_poll_records,
                 batches_in_flight=shape.batches_in_flight,
@@ -210,6 +196,10 @@ class Process:
             jitter=world.clients_chance.random,
             now=lambda: FAILED_AT,
         )
+
+    def _plan(self, record: Record) -> tuple[Write | Result, Mark]:
+        self.planned[record.topic_partition] += 1
+        return self._planner(record)
 
     async def _open_client(self, callbacks: RebalanceCallbacks) -> GroupClient:
         cluster = self._world.cluster
