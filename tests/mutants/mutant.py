@@ -21,8 +21,7 @@ from tests.simulation.regressions import REGRESSIONS
 PACKAGES = ("consumer", "producer_tools")
 CLOSING = frozenset(")]}")
 SCHEDULES = (
-    "tests/simulation/test_regressions.py::"
-    "test_a_schedule_in_which_a_mistake_did_harm_does_none[{}]"
+    "tests/simulation/test_simulation.py::test_a_schedule_in_which_a_mistake_did_harm_does_none[{}]"
 )
 _LAYOUT = (
     tokenize.COMMENT,

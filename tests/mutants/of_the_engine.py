@@ -67,12 +67,8 @@ try:""",
     mutant(
         "commit what was handed out",
         "Ledger.uncommitted",
-        """state.partition: state.committable
-for state in self
-if state.progressed""",
-        """state.partition: state.position or 0
-for state in self
-if (state.position or 0) > (state.committed or 0)""",
+        "state.partition: state.committable for state in self if state.progressed",
+        "state.partition: state.position or 0 for state in self if (state.position or 0) > (state.committed or 0)",
         "the client's position counts records that are not written yet",
         "test_what_is_taken_behind_a_settled_span_is_not_committed_with_it",
         "test_what_is_applied_is_committed_and_nothing_before",
@@ -241,9 +237,7 @@ elif not after.bypassed:""",
     mutant(
         "dead letters are not awaited",
         "Pipeline.process",
-        """await self._retry_until_done(
-    batch, Stage.DEAD_LETTERS, partial(self.dead_letters.send, chunk)
-)""",
+        "await self._retry_until_done(batch, Stage.DEAD_LETTERS, partial(self.dead_letters.send, chunk))",
         "asyncio.ensure_future(self.dead_letters.send(chunk))  # noqa: RUF006",
         "the offset would move although the letter may never arrive",
         "test_dead_letters_that_cannot_be_sent_are_tried_until_they_are",
@@ -289,7 +283,6 @@ elif not after.bypassed:""",
         "a database that does not answer ends the process",
         "translate",
         """case errors.ServerSelectionTimeoutError() | errors.WaitQueueTimeoutError():
-    # Nothing was sent: a smaller command would wait as long for a server or a connection.
     return TransientError(cause)
 case errors.PyMongoError(timeout=True) | TimeoutError():
     return TimedOutError(cause)""",

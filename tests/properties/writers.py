@@ -14,7 +14,7 @@ from consumer.mongo.store import MongoStore
 from consumer.state.outcomes import Outcome, Result
 from consumer.state.writes import Write
 from tests.model import Sent, problems
-from tests.simulation.loop import new_loop
+from tests.simulation.loop import SimulationLoop
 from tests.simulation.network import Link, Network
 from tests.simulation.process import FAILED_AT
 from tests.simulation.store import Database, SimulatedCollections, StoreTroubles
@@ -26,7 +26,7 @@ class Writers:
     """Some writers over one database; ``seed`` decides on order and faults."""
 
     def __init__(self, seed: int, troubles: StoreTroubles | None = None, loss: float = 0.0) -> None:
-        self.loop = new_loop(Random(f"{seed} order"))
+        self.loop = SimulationLoop(Random(f"{seed} order"))
         self.database = Database(self.loop, Random(f"{seed} database"))
         if troubles is not None:
             self.database.troubles = troubles

@@ -70,15 +70,16 @@ class StuckError(AssertionError):
     """Nobody can ever run again, or somebody runs for ever."""
 
 
-class SimulationLoop(asyncio.AbstractEventLoop):
-    """Implements what tasks, futures, timeouts, locks and events need of a loop."""
+class SimulationLoop(asyncio.BaseEventLoop):
+    """Has what tasks, futures, timeouts, locks and events need of a loop, and no files."""
 
     def __init__(self, chance: Random) -> None:
+        super().__init__()
         self._chance = chance
         self._now = 0.0
         self._timers: list[tuple[float, float, int, Handle]] = []
         self._sequence = 0
-        self._ready: list[Host] = []
+        self._hosts_ready: list[Host] = []
         self._since_clock_moved = 0
         self.steps = 0
         self.world = Host("world")
@@ -91,17 +92,8 @@ class SimulationLoop(asyncio.AbstractEventLoop):
     def time(self) -> float:
         return self._now
 
-    def get_debug(self) -> bool:
-        return False
-
-    def is_running(self) -> bool:
-        return True
-
-    def is_closed(self) -> bool:
-        return False
-
-    def create_future(self) -> asyncio.Future[Any]:
-        return asyncio.Future(loop=self)
+    def __del__(self) -> None:
+        """It has nothing that must be closed."""
 
     def create_task(  # type: ignore[override]  # the stub's generics say no more than this
         self,
@@ -110,7 +102,7 @@ class SimulationLoop(asyncio.AbstractEventLoop):
         name: str | None = None,
         context: Context | None = None,
     ) -> asyncio.Task[T]:
-        task = asyncio.Task(coro, loop=self, name=name, context=context)
+        task = super().create_task(coro, name=name, context=context)
         HOST.get(self.world).tasks.append(task)
         return task
 
@@ -121,11 +113,6 @@ class SimulationLoop(asyncio.AbstractEventLoop):
         self._enqueue(handle)
         return handle
 
-    def call_later(  # type: ignore[override]  # as above
-        self, delay: float, callback: Callback, *args: Any, context: Context | None = None
-    ) -> Handle:
-        return self.call_at(self._now + delay, callback, *args, context=context)
-
     def call_at(  # type: ignore[override]  # as above
         self, when: float, callback: Callback, *args: Any, context: Context | None = None
     ) -> Handle:
@@ -134,9 +121,6 @@ class SimulationLoop(asyncio.AbstractEventLoop):
         # Chance, not age, decides who is first of those that are due at one moment.
         heapq.heappush(self._timers, (when, self._chance.random(), self._sequence, handle))
         return handle
-
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """A cancelled one stays where it is, and is passed over when its turn comes."""
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         self.troubles.append(f"{context.get('message')}: {context.get('exception')!r}")
@@ -158,7 +142,7 @@ class SimulationLoop(asyncio.AbstractEventLoop):
         """Let everything happen that happens in so many seconds."""
         until = self._now + seconds
         with self.entered():
-            while self._ready or self._next_due() <= until:
+            while self._hosts_ready or self._next_due() <= until:
                 self._turn()
         self._now = until
 
@@ -184,38 +168,38 @@ class SimulationLoop(asyncio.AbstractEventLoop):
         context.run(HOST.set, host)
         return context.run(action, *args)
 
-    def in_world(self, delay: float, callback: Callback, *args: Any) -> Handle:
+    def in_world(self, delay: float, callback: Callback, *args: Any) -> asyncio.TimerHandle:
         """Call later in the world, whatever becomes of the host that asks for it."""
         return self.call_later(delay, callback, *args, context=WORLD)
 
     def kill(self, host: Host) -> None:
         """Never run anything of the host again while this world lasts."""
         host.alive = False
-        if host in self._ready:
-            self._ready.remove(host)
+        if host in self._hosts_ready:
+            self._hosts_ready.remove(host)
 
     def pause(self, host: Host) -> None:
         """Run nothing of the host until it is resumed; what becomes due waits."""
         host.paused = True
-        if host in self._ready:
-            self._ready.remove(host)
+        if host in self._hosts_ready:
+            self._hosts_ready.remove(host)
 
     def resume(self, host: Host) -> None:
         """Let a paused host go on."""
         if host.paused:
             host.paused = False
             if host.queue and host.alive:
-                self._ready.append(host)
+                self._hosts_ready.append(host)
 
     def _enqueue(self, handle: Handle) -> None:
         host = handle.host
         if not host.queue and host.alive and not host.paused:
-            self._ready.append(host)
+            self._hosts_ready.append(host)
         host.queue.append(handle)
 
     def _turn(self) -> None:
         """Run one callback, or let the clock move on to the next that is due."""
-        ready = self._ready
+        ready = self._hosts_ready
         if not ready:
             self._move_clock()
             return
@@ -269,17 +253,12 @@ class SimulationLoop(asyncio.AbstractEventLoop):
                 for task in left:
                     task.cancel()
                 # What waited in the queues wakes tasks that would never learn of their end.
-                self._ready = [host for host in self.hosts if host.queue]
+                self._hosts_ready = [host for host in self.hosts if host.queue]
                 with suppress(StuckError):
-                    while self._ready or self._timers:
+                    while self._hosts_ready or self._timers:
                         self._turn()
         for host in self.hosts:
             host.tasks.clear()
-
-
-def new_loop(chance: Random) -> SimulationLoop:
-    """Return a loop; what a simulation has no use for raises ``NotImplementedError``."""
-    return SimulationLoop(chance)  # type: ignore[abstract]  # only so by the stubs
 
 
 def in_virtual_time(
@@ -292,7 +271,7 @@ def in_virtual_time(
 
     @wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        loop = new_loop(Random(0))
+        loop = SimulationLoop(Random(0))
         loop.run(test(*args, **kwargs))
         assert loop.troubles == []
 

@@ -8,8 +8,11 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.simulation.faults import KINDS
 from tests.simulation.nemesis import READ_AGAIN, READ_AGAIN_KINDS, THEMES, plan
+from tests.simulation.regressions import REGRESSIONS
 from tests.simulation.schedules import build, live, run_schedule
 
 SECONDS = 15.0
@@ -25,6 +28,13 @@ def test_a_slice_of_all_schedules_breaks_no_rule() -> None:
         if seed < AT_LEAST // 2:
             run_schedule(READ_AGAIN + seed)
         seed += 1
+
+
+@pytest.mark.parametrize(
+    "seed", REGRESSIONS.values(), ids=[mistake.replace(" ", "-") for mistake in REGRESSIONS]
+)
+def test_a_schedule_in_which_a_mistake_did_harm_does_none(seed: int) -> None:
+    run_schedule(seed)
 
 
 def test_a_seed_tells_everything_that_happens_whatever_the_interpreters_own_seed() -> None:

@@ -18,7 +18,7 @@ from tests.fakes.broker import Broker
 from tests.fakes.group import Group
 from tests.simulation.checker import Checker
 from tests.simulation.fetcher import Cluster, Times
-from tests.simulation.loop import new_loop
+from tests.simulation.loop import SimulationLoop
 from tests.simulation.network import Link, Network
 from tests.simulation.process import LetterTopic, Process, Shape
 from tests.simulation.store import Database, StoreTroubles
@@ -71,7 +71,7 @@ class World:
     ) -> None:
         self.shape = shape
         self.times = times = times or Times()
-        self.loop = loop = new_loop(Random(f"{seed} order"))
+        self.loop = loop = SimulationLoop(Random(f"{seed} order"))
         self.network = Network(loop, Random(f"{seed} network"))
         self.broker = Broker({builders.SESSIONS: partitions, builders.EVENTS: partitions})
         self.group = Group(
