@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
@@ -23,9 +22,8 @@ from consumer.demo.servers import (
     stop,
     with_settings,
 )
+from consumer.errors import PreconditionError
 from consumer.observability.metrics import parse_exposition
-from consumer.settings.model import Settings
-from consumer.settings.sources import load_settings
 
 EMBEDDED_BROKER: Final[Mapping[str, object]] = {
     "kafka.session_timeout": 6.0,
@@ -40,41 +38,23 @@ which it does not have."""
 _SCRAPE_SECONDS: Final = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class DemoConfig:
-    """What suits the embedded servers, and nothing from outside.
-
-    ``settings`` are for this process, ``overrides`` of the defaults for the consumers.
-    """
-
-    overrides: Mapping[str, object]
-    settings: Settings
-
-    @classmethod
-    def of(cls, servers: EmbeddedServers) -> DemoConfig:
-        """Return the settings for these servers."""
-        overrides = {
-            **EMBEDDED_BROKER,
-            "kafka.bootstrap_servers": servers.bootstrap_servers,
-            "kafka.group_id": "demo",
-            "mongo.uri": servers.mongodb_uri,
-            # The embedded database has one core's worth of Python: on a busy machine a large
-            # batch would miss its deadline, and be applied again, over and over.
-            "mongo.timeout": 60.0,
-            "engine.max_poll_records": 500,
-            "log.format": "json",
-        }
-        return cls(overrides, load_settings(overrides, variables={}))
+class ConsumerEndedError(PreconditionError):
+    """A consumer ended by itself: the rest of the demo would show nothing."""
 
 
-class ConsumerState(StrEnum):
-    """How a consumer is doing, in the words that are shown."""
-
-    JOINING = "joining the group"
-    CONSUMING = "consuming"
-    KILLED = "killed by SIGKILL"
-    ENDED = "ended by itself"
-    STOPPED = "drained and stopped"
+def demo_settings(servers: EmbeddedServers) -> dict[str, object]:
+    """Return what suits the embedded servers, by dotted name; nothing comes from outside."""
+    return {
+        **EMBEDDED_BROKER,
+        "kafka.bootstrap_servers": servers.bootstrap_servers,
+        "kafka.group_id": "demo",
+        "mongo.uri": servers.mongodb_uri,
+        # The embedded database has one core's worth of Python: on a busy machine a large
+        # batch would miss its deadline, and be applied again, over and over.
+        "mongo.timeout": 60.0,
+        "engine.max_poll_records": 500,
+        "log.format": "json",
+    }
 
 
 @dataclass(slots=True)
@@ -85,22 +65,19 @@ class ConsumerProcess:
     port: int
     process: Process
     log: Path
-    state: ConsumerState = ConsumerState.JOINING
     partitions: int = 0
     lag: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
 
     async def look(self) -> None:
-        """Read the metrics again; a consumer that does not answer keeps those it had."""
-        if self.state in {ConsumerState.KILLED, ConsumerState.STOPPED}:
-            return
+        """Read the metrics again; a consumer that does not answer keeps those it had.
+
+        Raises ``ConsumerEndedError``.
+        """
         if self.process.returncode is not None:
-            self.state = ConsumerState.ENDED
-            return
+            raise ConsumerEndedError(f"{self.name} ended by itself: {self.last_words()}")
         with suppress(OSError, TimeoutError, ValueError):
             self.read(await _scrape(self.port))
-        if self.partitions:
-            self.state = ConsumerState.CONSUMING
 
     def read(self, exposition: str) -> None:
         """Take the metrics from their text format."""
@@ -119,13 +96,10 @@ class ConsumerProcess:
         """End it as a crash does: nothing is drained and nothing committed."""
         self.process.send_signal(signal.SIGKILL)
         await self.process.wait()
-        self.state, self.partitions, self.lag = ConsumerState.KILLED, 0, 0
 
     async def stop(self, patience: float) -> int:
         """Ask it to drain and end, and return its exit code."""
-        code = await stop(self.process, patience)
-        self.state, self.partitions = ConsumerState.STOPPED, 0
-        return code
+        return await stop(self.process, patience)
 
     def last_words(self) -> str:
         """Return what it logged last."""

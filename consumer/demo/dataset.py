@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import chain, groupby
+from operator import itemgetter
 from typing import Any, Final
 
 from consumer.mongo.clients import (
@@ -83,29 +84,20 @@ class Expectation:
             case "event.recorded":
                 if session["status"] == "initiated":
                     session["status"] = "active"
-                self.events[session_id, message["eventId"]] = fingerprint(_event(message))
+                event = {name: message[name] for name in ("sessionId", "eventId", "payload")}
+                event["type"] = message["eventType"]
+                event["timestamp"] = datetime.fromisoformat(message["timestamp"])
+                self.events[session_id, message["eventId"]] = fingerprint(event)
             case ended:
-                self._end(session, ended.removeprefix("session."), message)
-
-    def _end(self, session: dict[str, Any], status: str, message: Document) -> None:
-        session["status"] = status
-        session["endedAt"] = datetime.fromisoformat(message["endedAt"])
-        session |= {name: message[name] for name in ("reason", "eventCount") if name in message}
-        self.completed += status == "completed"
+                session["status"] = ended.removeprefix("session.")
+                session["endedAt"] = datetime.fromisoformat(message["endedAt"])
+                said = ("reason", "eventCount")
+                session |= {name: message[name] for name in said if name in message}
+                self.completed += session["status"] == "completed"
 
     def sessions(self) -> dict[str, bytes]:
         """Return the digest of every session's document."""
         return {session_id: fingerprint(fields) for session_id, fields in self._sessions.items()}
-
-
-def _event(message: Document) -> Document:
-    return {
-        "sessionId": message["sessionId"],
-        "eventId": message["eventId"],
-        "type": message["eventType"],
-        "payload": message["payload"],
-        "timestamp": datetime.fromisoformat(message["timestamp"]),
-    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,14 +192,14 @@ class Dataset:
 
 def load_dataset(sessions: int | None) -> Dataset:
     """Return so many conversations (None: all): real ones where the data set is installed."""
-    source, conversations = _conversations(sessions)
+    source, messages = _conversations(sessions)
     dataset = Dataset(source)
-    for session_id, of_session in groupby(conversations, key=lambda message: message["sessionId"]):
-        messages = list(of_session)
-        for message in messages:
+    for session_id, of_session in groupby(messages, key=itemgetter("sessionId")):
+        conversation = list(of_session)
+        for message in conversation:
             dataset.expected.add(message)
             dataset.messages.append(encode_message(message))
-        if dataset.shown is None and _reads_well(messages):
+        if dataset.shown is None and _reads_well(conversation):
             dataset.shown = session_id
     return dataset
 
@@ -223,10 +215,9 @@ def _conversations(sessions: int | None) -> tuple[str, Iterator[Any]]:
 def _reads_well(messages: Iterable[Document]) -> bool:
     """Whether it is short, has an end and two speakers, and its times put it in order."""
     events = [message for message in messages if message["type"] == "event.recorded"]
-    times = [event["timestamp"] for event in events]
     return (
         len(events) in _GOOD_LENGTHS
-        and len(set(times)) == len(times)
+        and len({event["timestamp"] for event in events}) == len(events)
         and {event["eventType"] for event in events} == {"user_speech", "bot_speech"}
         and any(message["type"] == "session.completed" for message in messages)
     )

@@ -20,18 +20,18 @@ from rich.text import Text
 
 from consumer.commands.common.output import console
 from consumer.commands.show import event_line
-from consumer.demo.consumers import DemoConfig
+from consumer.demo.consumers import demo_settings
 from consumer.demo.dataset import Comparison, Dataset, load_dataset, open_stored
 from consumer.demo.scenario import CrashScenario
-from consumer.demo.screen import Screen, Step, open_screen, print_result
+from consumer.demo.screen import Screen, open_screen, print_result
 from consumer.demo.servers import embedded_servers
 from consumer.errors import ExitCode, PreconditionError, TransientError
 from consumer.kafka.admin import create_topic
 from consumer.kafka.range_reader import open_range_reader
 from consumer.mongo.session_reader import open_session_reader
-from consumer.settings.model import KafkaSettings
+from consumer.settings import KafkaSettings, load_settings
 from consumer.signals import BY_SIGNAL, run_interruptible
-from producer_tools.outgoing_message import Topics
+from producer_tools.outgoing_message import PublishTarget, Topics
 
 _PARTITIONS: Final = 6
 _MANY: Final = 100_000
@@ -72,25 +72,27 @@ async def _on_screen(screen: Screen, sessions: int | None) -> DemoOutcome:
     began = time.monotonic()
     dataset = _load(screen, sessions)
     async with AsyncExitStack() as stack:
-        with screen.step(Step.SERVERS) as step:
-            config = DemoConfig.of(await stack.enter_async_context(embedded_servers()))
-            step.result = "Tansu and SecantusDB; nothing of it is kept"
-        kafka, mongo = config.settings.kafka, config.settings.mongo
-        dead_letters = config.settings.dead_letters.topic
-        with screen.step(Step.TOPICS) as step:
-            names = [*Topics().names, dead_letters]
-            for name in names:
-                await create_topic(kafka, name, _PARTITIONS)
-            step.result = f"{', '.join(names)}; {_PARTITIONS} partitions each"
+        screen.begin("start a Kafka and a MongoDB for the demo")
+        overrides = demo_settings(await stack.enter_async_context(embedded_servers()))
+        screen.done("Tansu and SecantusDB; nothing of it is kept")
+        settings = load_settings(overrides, variables={})
+        kafka, mongo, dead_letters = settings.kafka, settings.mongo, settings.dead_letters.topic
+        screen.begin("create the topics")
+        names = [*Topics().names, dead_letters]
+        for name in names:
+            await create_topic(kafka, name, _PARTITIONS)
+        screen.done(f"{', '.join(names)}; {_PARTITIONS} partitions each")
         stored = await stack.enter_async_context(open_stored(mongo))
         logs = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="consumer-demo-")))
-        survivor, code = await CrashScenario(screen, config, stored).run(dataset, logs)
-        with screen.step(Step.COMPARE):
-            comparisons = [
-                *await stored.compare(dataset.expected),
-                Comparison("dead letters", 0, await _count_batches(kafka, dead_letters)),
-                Comparison(f"exit code of {survivor.name}", ExitCode.DONE, code),
-            ]
+        scenario = CrashScenario(screen, PublishTarget(kafka, idempotent=False), stored, dataset)
+        survivor, code = await scenario.run(overrides, logs)
+        screen.begin("compare every document with what was published")
+        comparisons = [
+            *await stored.compare(dataset.expected),
+            Comparison("dead letters", 0, await _count_batches(kafka, dead_letters)),
+            Comparison(f"exit code of {survivor}", ExitCode.DONE, code),
+        ]
+        screen.done()
         transcript = []
         if dataset.shown is not None:
             async with open_session_reader(mongo) as reader:
@@ -99,13 +101,12 @@ async def _on_screen(screen: Screen, sessions: int | None) -> DemoOutcome:
 
 
 def _load(screen: Screen, sessions: int | None) -> Dataset:
-    with screen.step(Step.READ) as step:
-        dataset = load_dataset(sessions)
-        total, count = len(dataset.messages), dataset.expected.session_count
-        screen.total, screen.events = total, len(dataset.expected.events)
-        step.result = f"{count:,} {dataset.source}, {total:,} messages"
-        if total > _MANY:
-            step.result += "; storing them takes some minutes"
+    screen.begin("read the conversations")
+    dataset = load_dataset(sessions)
+    count = dataset.expected.session_count
+    screen.total, screen.events = len(dataset.messages), len(dataset.expected.events)
+    result = f"{count:,} {dataset.source}, {screen.total:,} messages"
+    screen.done(result + ("; storing them takes some minutes" if screen.total > _MANY else ""))
     return dataset
 
 

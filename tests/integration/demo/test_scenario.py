@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,31 +13,32 @@ from pymongo import MongoClient
 from pymongo.collection import Collection
 from rich.console import Console
 
-from consumer.demo.consumers import DemoConfig
+from consumer.demo.consumers import ConsumerEndedError, demo_settings
 from consumer.demo.dataset import Expectation, load_dataset, open_stored
-from consumer.demo.scenario import ConsumerEndedError, CrashScenario
+from consumer.demo.scenario import CrashScenario
 from consumer.demo.screen import open_screen
 from consumer.demo.servers import embedded_servers
 from consumer.kafka.admin import create_topic
-from consumer.settings.model import MongoSettings
-from producer_tools.outgoing_message import Topics
+from consumer.settings import MongoSettings, load_settings
+from producer_tools.outgoing_message import PublishTarget, Topics
 
 
 async def test_a_consumer_that_ends_by_itself_ends_the_demo_with_its_last_words(
     tmp_path: Path,
 ) -> None:
     async with embedded_servers() as servers:
-        config = DemoConfig.of(servers)
-        broken = replace(config, overrides={**config.overrides, "engine.batches_in_flight": 0})
+        overrides = demo_settings(servers)
+        settings = load_settings(overrides, variables={})
         for name in Topics().names:
-            await create_topic(config.settings.kafka, name, 2)
+            await create_topic(settings.kafka, name, 2)
+        target = PublishTarget(settings.kafka, idempotent=False)
         with open_screen(Console(quiet=True)) as screen:
-            async with open_stored(config.settings.mongo) as stored:
-                crash = CrashScenario(screen, broken, stored)
+            async with open_stored(settings.mongo) as stored:
+                crash = CrashScenario(screen, target, stored, load_dataset(2))
                 with pytest.raises(
                     ConsumerEndedError, match=r"ended by itself: .*batches_in_flight"
                 ):
-                    await crash.run(load_dataset(2), tmp_path)
+                    await crash.run({**overrides, "engine.batches_in_flight": 0}, tmp_path)
 
 
 Documents = Collection[dict[str, Any]]

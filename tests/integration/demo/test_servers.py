@@ -6,11 +6,12 @@ import asyncio
 
 import pytest
 
-from consumer.demo.consumers import DemoConfig
+from consumer.demo.consumers import demo_settings
 from consumer.demo.servers import embedded_kafka, embedded_mongodb, embedded_servers
 from consumer.kafka.admin import create_topic, open_admin
 from consumer.kafka.producer import NOT_IDEMPOTENT
 from consumer.mongo.session_reader import open_session_reader
+from consumer.settings import load_settings
 from producer_tools.outgoing_message import Outgoing, PublishTarget, Stream, Topics
 from producer_tools.publisher import Publisher
 
@@ -27,10 +28,10 @@ async def listens(address: str) -> bool:
 
 async def test_both_servers_answer_at_once_and_are_gone_afterwards() -> None:
     async with embedded_servers() as servers:
-        config = DemoConfig.of(servers)
-        async with open_admin(config.settings.kafka) as admin:
+        settings = load_settings(demo_settings(servers), variables={})
+        async with open_admin(settings.kafka) as admin:
             assert await admin.raw.list_topics() == []
-        async with open_session_reader(config.settings.mongo) as reader:
+        async with open_session_reader(settings.mongo) as reader:
             assert await reader.session("nobody") is None
     assert not await listens(servers.bootstrap_servers)
     assert not await listens(servers.mongodb_uri)
@@ -59,7 +60,7 @@ async def test_a_server_ends_when_its_user_is_cancelled() -> None:
 
 async def test_a_broker_without_idempotence_is_written_to_with_one_warning() -> None:
     async with embedded_servers() as servers:
-        kafka = DemoConfig.of(servers).settings.kafka
+        kafka = load_settings(demo_settings(servers), variables={}).kafka
         for name in Topics().names:
             assert await create_topic(kafka, name, 2)
             assert not await create_topic(kafka, name, 2), "what is there already is left alone"

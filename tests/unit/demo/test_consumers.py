@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+import pytest
+
 from consumer.contract.record import TopicPartition
-from consumer.demo.consumers import ConsumerProcess, ConsumerState
+from consumer.demo.consumers import ConsumerEndedError, ConsumerProcess
 from consumer.observability.metrics import Metrics
 from consumer.ports import PartitionReport
 from consumer.state.outcomes import Outcome
@@ -49,13 +51,16 @@ def test_reading_again_replaces_what_was_read() -> None:
     assert watched.partitions == 3
 
 
-async def test_a_member_that_does_not_answer_yet_is_joining() -> None:
+async def test_a_consumer_that_does_not_answer_keeps_what_it_said() -> None:
     watched = consumer()
+    watched.lag = 7
     await watched.look()
-    assert watched.state is ConsumerState.JOINING
+    assert watched.lag == 7
 
 
-async def test_a_member_whose_process_is_gone_has_ended() -> None:
+async def test_a_consumer_whose_process_is_gone_is_told(tmp_path: Path) -> None:
     watched = consumer(StandIn(returncode=3))
-    await watched.look()
-    assert watched.state is ConsumerState.ENDED
+    watched.log = tmp_path / "log"
+    watched.log.write_text("no room\n")
+    with pytest.raises(ConsumerEndedError, match="consumer-1 ended by itself: no room"):
+        await watched.look()

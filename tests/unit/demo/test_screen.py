@@ -1,4 +1,4 @@
-"""What the demo shows: alive on a terminal, in plain lines elsewhere."""
+"""What the demo shows: lines everywhere, and bars below them on a terminal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from consumer.demo.dataset import Comparison
-from consumer.demo.screen import Screen, Step, open_screen, print_result
+from consumer.demo.screen import open_screen, print_result
 
 GOOD = [Comparison("sessions", 1000, 1000), Comparison("dead letters", 0, 0)]
 BAD = [*GOOD, Comparison("events", 1000, 999)]
@@ -24,38 +24,36 @@ def written(out: Console) -> str:
     return out.file.getvalue()
 
 
-def test_piped_steps_are_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    with open_screen(console(terminal=False)) as screen, screen.step(Step.TOPICS) as step:
-        step.result = "went well"
-    lines = capsys.readouterr().out.splitlines()
+def test_steps_are_lines() -> None:
+    out = console(terminal=False)
+    with open_screen(out) as screen:
+        screen.begin("create the topics")
+        screen.done("went well")
+    lines = written(out).splitlines()
     assert lines[0] == "create the topics …"
     assert lines[1].startswith("  went well (")
 
 
-def test_piped_progress_is_told_once_a_quarter(capsys: pytest.CaptureFixture[str]) -> None:
-    with open_screen(console(terminal=False)) as screen:
+def test_progress_is_told_once_a_quarter() -> None:
+    out = console(terminal=False)
+    with open_screen(out) as screen:
         screen.events = 1000
         for screen.stored in range(0, 1001, 10):
             screen.changed()
-    assert capsys.readouterr().out.splitlines() == [
+    assert written(out).splitlines() == [
         f"  {count} of 1,000 events are stored" for count in ("250", "500", "750", "1,000")
     ]
 
 
-def test_on_a_terminal_all_steps_are_there_from_the_beginning() -> None:
+def test_a_terminal_also_shows_how_far_it_is() -> None:
     out = console(terminal=True)
-    with open_screen(out) as screen, screen.step(Step.READ):
-        pass
-    assert all(step in written(out) for step in Step)
-
-
-def test_a_drawing_shows_how_far_it_is() -> None:
-    out = console(terminal=False)
-    screen = Screen(out)
-    screen.total, screen.published, screen.events, screen.stored = 2000, 1500, 1000, 250
-    out.print(screen)
+    with open_screen(out) as screen:
+        screen.total, screen.published, screen.events, screen.stored = 2000, 1500, 1000, 250
+        screen.changed()
+        screen.bars.refresh()
     assert "1500/2000" in written(out)
     assert "250/1000" in written(out)
+    assert "250 of 1,000 events are stored" in written(out)
 
 
 @pytest.mark.parametrize("terminal", [False, True], ids=["piped", "terminal"])
@@ -68,7 +66,7 @@ def test_a_report_says_whether_everything_agrees(terminal: bool) -> None:
         assert "hello" in written(out)
 
 
-def test_a_piped_report_marks_what_is_wrong() -> None:
+def test_a_report_marks_what_is_wrong() -> None:
     out = console(terminal=False)
     print_result(out, BAD, [], 1.0)
     assert "events: expected 1,000, found 999: WRONG" in written(out)
