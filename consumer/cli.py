@@ -6,14 +6,18 @@ and an optional part is needed only by whoever asks for it.
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from typing import Annotated
 
 import typer
 
 from consumer import __version__, signals
 from consumer import cli_options as options
-from consumer.cli_options import finish, settings_from
+from consumer.cli_options import finish, selection_from, settings_from, with_options
+from consumer.commands.common.record_selection import RecordSelection
 from consumer.commands.dead_letters.dead_letters_cli import dead_letters_app
+from consumer.contract.messages import MessageKind
+from consumer.settings import Settings
 
 app = typer.Typer(
     name="consumer",
@@ -39,7 +43,9 @@ def _root(
 
 
 @app.command()
+@with_options(settings_from, "servers", "group", "uri", "database", "assignments")
 def run(
+    settings: Settings,
     *,
     exit_when_caught_up: Annotated[
         bool,
@@ -48,11 +54,6 @@ def run(
             help="End when the group has committed the end offsets found at start.",
         ),
     ] = False,
-    servers: options.Servers = None,
-    group: options.Group = None,
-    uri: options.Uri = None,
-    database: options.Database = None,
-    assignments: options.Set = None,
 ) -> None:
     """Consume until SIGTERM or SIGINT, then drain, commit and exit 0.
 
@@ -60,76 +61,79 @@ def run(
     ends the process at once (exit 130). SIGUSR1 resumes partitions that the dead-letter
     breaker holds.
     """
-    settings = settings_from(assignments, servers=servers, group=group, uri=uri, database=database)
     from consumer.app import run_consumer
 
-    finish(lambda: run_consumer(settings, until_caught_up=exit_when_caught_up))
+    finish(run_consumer(settings, until_caught_up=exit_when_caught_up))
 
 
 @app.command()
-def check(
-    *,
-    servers: options.Servers = None,
-    uri: options.Uri = None,
-    database: options.Database = None,
-    as_json: options.Json = False,
-    assignments: options.Set = None,
-) -> None:
+@with_options(settings_from, "servers", "uri", "database", "assignments")
+def check(settings: Settings, *, as_json: options.Json = False) -> None:
     """Look at every precondition, with a fix for each that fails. Exit 1 if any does."""
-    settings = settings_from(assignments, servers=servers, uri=uri, database=database)
     from consumer.commands.check import check_everything
 
-    finish(lambda: check_everything(settings, as_json=as_json))
+    finish(check_everything(settings, as_json=as_json))
 
 
 @app.command()
+@with_options(settings_from, "uri", "database", "assignments")
 def show(
+    settings: Settings,
     session_id: Annotated[str, typer.Argument(metavar="SESSION_ID")],
     *,
-    uri: options.Uri = None,
-    database: options.Database = None,
     as_json: options.Json = False,
-    assignments: options.Set = None,
 ) -> None:
     """Print a session and its events in order. Exit 1 if it is unknown."""
-    settings = settings_from(assignments, uri=uri, database=database)
     from consumer.commands.show import show_session
 
-    finish(lambda: show_session(settings, session_id, as_json=as_json))
+    finish(show_session(settings, session_id, as_json=as_json))
 
 
 @app.command()
+@with_options(settings_from, "dead_letters", "servers", "uri", "database", "assignments")
+@with_options(selection_from)
 def replay(
+    selection: RecordSelection,
+    settings: Settings,
     *,
-    topics: options.Topics = None,
-    partitions: options.Partitions = None,
-    from_offset: options.FromOffset = None,
-    to_offset: options.ToOffset = None,
-    from_time: options.FromTime = None,
-    to_time: options.ToTime = None,
-    sessions: Annotated[
-        list[str] | None,
+    types: Annotated[
+        list[MessageKind] | None,
+        typer.Option("--type", help="Only messages of this type. Repeatable."),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that the topics hold.")] = False,
+    file: Annotated[
+        str | None,
         typer.Option(
-            "--session",
-            help="Only this session. Only the partitions are read that its id leads to and that "
-            "its documents came from. Repeatable.",
+            metavar="FILE",
+            help="Only the records listed by consumer audit --emit; - is standard input.",
         ),
     ] = None,
-    all_partitions: options.AllPartitions = False,
-    types: options.Types = None,
-    everything: options.Everything = False,
-    file: options.File = None,
-    repair: options.Repair = False,
-    dry_run: options.DryRun = False,
-    rate: options.Rate = None,
-    state: options.State = None,
-    workers: options.Workers = None,
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair",
+            help="With --file: put altered documents back, where they say that they came from "
+            "the listed record. Nothing else ever overwrites.",
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would happen to MongoDB; write nothing.")
+    ] = False,
+    rate: Annotated[
+        float | None, typer.Option(min=0.1, help="The most records a second, on average.")
+    ] = None,
+    state: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Keep the progress here; the same command then goes on from it."
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Batches written at once. [default: engine.batches_in_flight]"),
+    ] = None,
     dead_letters: options.DeadLetters = None,
-    servers: options.Servers = None,
-    uri: options.Uri = None,
-    database: options.Database = None,
     as_json: options.Json = False,
-    assignments: options.Set = None,
 ) -> None:
     """Apply a part of the topics once more, through the same pipeline, without the group.
 
@@ -138,25 +142,11 @@ def replay(
     record of the sessions asked for was found, or if
     listed records are not in the topics any more.
     """
-    from consumer.commands.replay.replay_request import NO_DEAD_LETTERS, ReplayRequest
+    from consumer.commands.replay.replay_request import ReplayRequest
+    from consumer.commands.replay.run_replay import show_replay
 
-    settings = settings_from(
-        assignments,
-        servers=servers,
-        uri=uri,
-        database=database,
-        dead_letters=None if dead_letters == NO_DEAD_LETTERS else dead_letters,
-    )
     request = ReplayRequest(
-        topics=tuple(topics or ()),
-        partitions=tuple(partitions or ()),
-        from_offset=from_offset,
-        to_offset=to_offset,
-        from_time=from_time,
-        to_time=to_time,
-        sessions=tuple(sessions or ()),
-        all_partitions=all_partitions,
-        kinds=tuple(types or ()),
+        **asdict(replace(selection, kinds=tuple(types or ()))),
         everything=everything,
         file=file,
         repair=repair,
@@ -164,37 +154,24 @@ def replay(
         rate=rate,
         state=state,
         workers=workers,
-        send_dead_letters=dead_letters != NO_DEAD_LETTERS,
+        send_dead_letters=dead_letters != options.NO_DEAD_LETTERS,
         as_json=as_json,
     )
-    from consumer.commands.replay.run_replay import show_replay
-
-    finish(lambda: show_replay(settings, request))
+    finish(show_replay(settings, request))
 
 
 @app.command()
+@with_options(settings_from, "servers", "group", "uri", "database", "assignments")
+@with_options(selection_from)
 def audit(
+    selection: RecordSelection,
+    settings: Settings,
     *,
-    topics: options.Topics = None,
-    partitions: options.Partitions = None,
-    from_offset: options.FromOffset = None,
-    to_offset: options.ToOffset = None,
-    from_time: options.FromTime = None,
-    to_time: options.ToTime = None,
-    sessions: Annotated[
-        list[str] | None, typer.Option("--session", help="Only this session. Repeatable.")
-    ] = None,
-    all_partitions: options.AllPartitions = False,
     emit: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="List the problems here, for consumer replay --file."),
     ] = None,
-    servers: options.Servers = None,
-    group: options.Group = None,
-    uri: options.Uri = None,
-    database: options.Database = None,
     as_json: options.Json = False,
-    assignments: options.Set = None,
 ) -> None:
     """Prove for every record that MongoDB or the dead-letter topic accounts for it.
 
@@ -202,41 +179,20 @@ def audit(
     altered, repeated (several documents of one identity), or unknown: a record that can have
     left nothing but a dead letter, from a time whose letters have expired.
     """
-    from consumer.commands.common.record_selection import RecordSelection
-
-    settings = settings_from(assignments, servers=servers, group=group, uri=uri, database=database)
-    selection = RecordSelection(
-        topics=tuple(topics or ()),
-        partitions=tuple(partitions or ()),
-        from_offset=from_offset,
-        to_offset=to_offset,
-        from_time=from_time,
-        to_time=to_time,
-        sessions=tuple(sessions or ()),
-        all_partitions=all_partitions,
-    )
     from consumer.commands.audit.audit import show_audit
 
-    finish(lambda: show_audit(settings, selection, emit=emit, as_json=as_json))
+    finish(show_audit(settings, selection, emit=emit, as_json=as_json))
 
 
 @app.command()
+@with_options(settings_from, "servers", "group", "uri", "database", "assignments")
 def explain(
+    settings: Settings,
     session_id: Annotated[str, typer.Argument(metavar="SESSION_ID")],
     *,
-    from_time: Annotated[
-        str | None,
-        typer.Option(
-            help="Read only records of this time on: 2026-03-04T10:00:00Z, a date, yesterday, 2h."
-        ),
-    ] = None,
+    from_time: options.FromTime = None,
     all_partitions: options.AllPartitions = False,
-    servers: options.Servers = None,
-    group: options.Group = None,
-    uri: options.Uri = None,
-    database: options.Database = None,
     as_json: options.Json = False,
-    assignments: options.Set = None,
 ) -> None:
     """Show every record of a session in the log with its outcome, its documents, its dead letters.
 
@@ -244,34 +200,29 @@ def explain(
     them where keys do not lead to where records lie, or nothing is found. A record that the
     group has not committed yet is unread, not missing. Exit 1 if nothing is known of it.
     """
-    from consumer.commands.common.record_selection import RecordSelection
+    from consumer.commands.explain import explain_session
 
-    settings = settings_from(assignments, servers=servers, group=group, uri=uri, database=database)
     selection = RecordSelection(
         sessions=(session_id,), all_partitions=all_partitions, from_time=from_time
     )
-    from consumer.commands.explain import explain_session
-
-    finish(lambda: explain_session(settings, selection, as_json=as_json))
+    finish(explain_session(settings, selection, as_json=as_json))
 
 
 @app.command()
+@with_options(settings_from, "servers", "group", "assignments")
 def status(
+    settings: Settings,
     *,
     watch: Annotated[bool, typer.Option("--watch", help="Redraw until interrupted.")] = False,
-    servers: options.Servers = None,
-    group: options.Group = None,
     as_json: options.Json = False,
-    assignments: options.Set = None,
 ) -> None:
     """Show the group: members, lag in records and time, rate, time left, retention margin.
 
     Exit 1 where records were deleted before the group had read them.
     """
-    settings = settings_from(assignments, servers=servers, group=group)
     from consumer.commands.status import show_status
 
-    finish(lambda: show_status(settings, watch=watch, as_json=as_json))
+    finish(show_status(settings, watch=watch, as_json=as_json))
 
 
 @app.command()

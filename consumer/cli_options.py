@@ -1,18 +1,25 @@
-"""The options that several commands share, and the settings that they override."""
+"""The options that several commands share, and what they make: settings, a selection of records."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from inspect import Signature, signature
 from typing import Annotated, Any
 
 import typer
 
-from consumer.contract.messages import MessageKind
-from consumer.settings.model import Settings
-from consumer.settings.sources import load_settings
+from consumer.commands.common.record_selection import RecordSelection
+from consumer.settings import Settings, load_settings
 
+NO_DEAD_LETTERS = "none"
+"""The name that stands for no dead-letter topic at all."""
+
+Servers = Annotated[
+    str | None,
+    typer.Option("--bootstrap-servers", help="Kafka brokers, host:port, separated by commas."),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option(
@@ -22,36 +29,9 @@ Set = Annotated[
         "Others on the machine see it: no secrets.",
     ),
 ]
-Servers = Annotated[
-    str | None,
-    typer.Option("--bootstrap-servers", help="Kafka brokers, host:port, separated by commas."),
-]
-Group = Annotated[str | None, typer.Option("--group-id", help="The consumer group.")]
-Uri = Annotated[
-    str | None,
-    typer.Option("--mongo-uri", help="MongoDB connection string. Others on the machine see it."),
-]
-Database = Annotated[str | None, typer.Option("--database", help="MongoDB database.")]
-Topics = Annotated[
-    list[str] | None,
-    typer.Option("--topic", help="Only this topic; all subscribed ones else. Repeatable."),
-]
-Partitions = Annotated[
-    list[int] | None,
-    typer.Option("--partition", min=0, help="Only partitions of this number. Repeatable."),
-]
-FromOffset = Annotated[
-    int | None, typer.Option(min=0, help="From this offset on, in each partition.")
-]
-ToOffset = Annotated[
-    int | None, typer.Option(min=0, help="Up to this offset, itself not included.")
-]
 FromTime = Annotated[
     str | None,
     typer.Option(help="From records of this time on: 2026-03-04T10:00:00Z, a date, yesterday, 2h."),
-]
-ToTime = Annotated[
-    str | None, typer.Option(help="Up to the first record of this time, itself not included.")
 ]
 AllPartitions = Annotated[
     bool,
@@ -62,41 +42,6 @@ AllPartitions = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Types = Annotated[
-    list[MessageKind] | None,
-    typer.Option("--type", help="Only messages of this type. Repeatable."),
-]
-Everything = Annotated[bool, typer.Option("--all", help="All that the topics hold.")]
-File = Annotated[
-    str | None,
-    typer.Option(
-        "--file",
-        metavar="FILE",
-        help="Only the records listed by consumer audit --emit; - is standard input.",
-    ),
-]
-Repair = Annotated[
-    bool,
-    typer.Option(
-        "--repair",
-        help="With --file: put altered documents back, where they say that they came from "
-        "the listed record. Nothing else ever overwrites.",
-    ),
-]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Say what would happen to MongoDB; write nothing.")
-]
-Rate = Annotated[float | None, typer.Option(min=0.1, help="The most records a second, on average.")]
-State = Annotated[
-    str | None,
-    typer.Option(
-        metavar="FILE", help="Keep the progress here; the same command then goes on from it."
-    ),
-]
-Workers = Annotated[
-    int | None,
-    typer.Option(min=1, help="Batches written at once. [default: engine.batches_in_flight]"),
-]
 DeadLetters = Annotated[
     str | None,
     typer.Option(
@@ -107,7 +52,20 @@ DeadLetters = Annotated[
 ]
 
 
-def settings_from(assignments: list[str] | None, **options: object) -> Settings:
+def settings_from(
+    *,
+    servers: Servers = None,
+    group: Annotated[str | None, typer.Option("--group-id", help="The consumer group.")] = None,
+    uri: Annotated[
+        str | None,
+        typer.Option(
+            "--mongo-uri", help="MongoDB connection string. Others on the machine see it."
+        ),
+    ] = None,
+    database: Annotated[str | None, typer.Option("--database", help="MongoDB database.")] = None,
+    dead_letters: DeadLetters = None,
+    assignments: Set = None,
+) -> Settings:
     """Load the settings; a command's own options win, then ``--set``, then the environment."""
     overrides: dict[str, object] = {}
     for assignment in assignments or []:
@@ -117,24 +75,97 @@ def settings_from(assignments: list[str] | None, **options: object) -> Settings:
             raise typer.BadParameter("one of them is not NAME=VALUE", param_hint="--set")
         overrides[name.strip()] = value
     named = {
-        "servers": "kafka.bootstrap_servers",
-        "group": "kafka.group_id",
-        "uri": "mongo.uri",
-        "database": "mongo.database",
-        "dead_letters": "dead_letters.topic",
+        "kafka.bootstrap_servers": servers,
+        "kafka.group_id": group,
+        "mongo.uri": uri,
+        "mongo.database": database,
+        "dead_letters.topic": None if dead_letters == NO_DEAD_LETTERS else dead_letters,
     }
-    overrides |= {named[key]: value for key, value in options.items() if value is not None}
+    overrides |= {name: given for name, given in named.items() if given is not None}
     return load_settings(overrides)
 
 
-def finish(work: Callable[[], Coroutine[Any, Any, int]]) -> None:
+def selection_from(
+    *,
+    topics: Annotated[
+        list[str] | None,
+        typer.Option("--topic", help="Only this topic; all subscribed ones else. Repeatable."),
+    ] = None,
+    partitions: Annotated[
+        list[int] | None,
+        typer.Option("--partition", min=0, help="Only partitions of this number. Repeatable."),
+    ] = None,
+    from_offset: Annotated[
+        int | None, typer.Option(min=0, help="From this offset on, in each partition.")
+    ] = None,
+    to_offset: Annotated[
+        int | None, typer.Option(min=0, help="Up to this offset, itself not included.")
+    ] = None,
+    from_time: FromTime = None,
+    to_time: Annotated[
+        str | None, typer.Option(help="Up to the first record of this time, itself not included.")
+    ] = None,
+    sessions: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--session",
+            help="Only this session. Only the partitions are read that its id leads to and that "
+            "its documents came from. Repeatable.",
+        ),
+    ] = None,
+    all_partitions: AllPartitions = False,
+) -> RecordSelection:
+    """Return which records a command is to read."""
+    return RecordSelection(
+        tuple(topics or ()),
+        tuple(partitions or ()),
+        from_offset,
+        to_offset,
+        from_time,
+        to_time,
+        tuple(sessions or ()),
+        all_partitions,
+    )
+
+
+def with_options(
+    make: Callable[..., object], *names: str
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command the options of ``make``: these ones, else all.
+
+    What ``make`` returns becomes the command's first argument.
+    """
+    every = signature(make, eval_str=True).parameters
+    taken = {name: every[name] for name in names or every}
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        _, *own = signature(command, eval_str=True).parameters.values()
+        kept = {parameter.name: parameter for parameter in own}
+
+        def run(*made: object, **given: object) -> object:
+            first = make(**{name: given[name] for name in taken})
+            rest = {name: value for name, value in given.items() if name in kept}
+            return command(first, *made, **rest)
+
+        run.__doc__ = command.__doc__
+        run.__name__ = command.__name__
+        # This is where the options are looked for.
+        parameters = (kept | taken).values()
+        run.__signature__ = Signature(list(parameters))  # type: ignore[attr-defined]
+        run.__annotations__ = {one.name: one.annotation for one in parameters}
+        return run
+
+    return decorate
+
+
+def finish(work: Coroutine[Any, Any, int]) -> None:
     """Run a command to its exit code."""
 
     async def without_threads() -> int:
         try:
-            return await work()
+            return await work
         finally:
-            # The loop waits for its threads when it closes, and one that looks up a name may
+            # A loop waits for its threads when it closes, and one that looks up a name may
             # take minutes. ``signals.exit_process`` ends the process without them.
             asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
 

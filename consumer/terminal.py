@@ -1,4 +1,4 @@
-"""What people and scripts get to see: progress on a terminal, results as a table, lines or JSON.
+"""What people and scripts get to see: progress on a terminal, results as lines or JSON.
 
 Results go to standard output. Progress, warnings and complaints go to standard error.
 """
@@ -8,24 +8,32 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from typing import Final
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
+    Task,
     TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.text import Text
 
 from consumer.errors import ConsumerError, ExitCode, PreconditionError
 from consumer.printable import printable_line
 
 Advance = Callable[[int], None]
+
+LOG_INTERVAL: Final = 10.0
+"""Seconds between two log lines that say how far a command is."""
 
 
 class OutputError(PreconditionError):
@@ -74,57 +82,66 @@ def print_error(text: str) -> None:
 
 
 @contextmanager
-def progress(what: str, total: float | None = None, *, quiet: bool = False) -> Iterator[Advance]:
-    """Show a bar on a terminal while the body runs; elsewhere, or where ``quiet``, nothing.
+def progress(
+    what: str,
+    total: int | None = None,
+    *,
+    quiet: bool = False,
+    log: Callable[..., object] | None = None,
+) -> Iterator[Advance]:
+    """Show how far the body is: a bar on a terminal, unless ``quiet``; else lines in ``log``.
 
     The body is given a function that takes how much more has been done. With no ``total``
     the bar says only that something is going on.
     """
     console = Console(stderr=True)
     if quiet or not console.is_terminal:
-        yield _ignore
+        yield _logged(what, total, log)
         return
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(),
-        TaskProgressColumn(show_speed=True),
+        TaskProgressColumn(),
+        _Rate(),
         TimeElapsedColumn(),
+        TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(what, total=total)
         yield lambda done: bar.advance(task, done)
 
 
-def _ignore(_: int) -> None:
-    return None
+class _Rate(ProgressColumn):
+    """How much is done a second, as of the last half minute, once it is known."""
+
+    def render(self, task: Task) -> Text:
+        return Text("" if task.speed is None else f"{task.speed:,.0f}/s")
 
 
-def print_results(title: str, results: Mapping[str, object], *, as_json: bool) -> None:
-    """Write results: one JSON object, or a table on a terminal, or a plain line each.
+def _logged(what: str, total: int | None, log: Callable[..., object] | None) -> Advance:
+    begun = told = time.monotonic()
+    done = 0
+
+    def advance(more: int) -> None:
+        nonlocal done, told
+        done, now = done + more, time.monotonic()
+        if log is not None and now - told >= LOG_INTERVAL:
+            told, rate = now, done / (now - begun)
+            left = round((total - done) / rate) if total and rate else None
+            log(what, done=done, total=total, rate=round(rate), seconds_left=left)
+
+    return advance
+
+
+def print_results(results: Mapping[str, object], *, as_json: bool) -> None:
+    """Write results: one JSON object, or a plain line each.
 
     Where nobody reads them any more that is no matter: the exit code says how it went.
     """
+    lines = (f"{name.replace('_', ' ')}: {_text(value)}\n" for name, value in results.items())
     with suppress(OutputClosedError):
-        _print_results(title, results, as_json=as_json)
-
-
-def _print_results(title: str, results: Mapping[str, object], *, as_json: bool) -> None:
-    if as_json:
-        write(json.dumps(results) + "\n", flush=True)
-        return
-    console = Console()
-    rows = {name.replace("_", " "): _text(value) for name, value in results.items()}
-    if console.is_terminal:
-        table = Table(title=title, show_header=False, title_justify="left")
-        table.add_column(style="bold")
-        table.add_column(justify="right")
-        for name, text in rows.items():
-            table.add_row(name, text)
-        with output_errors():
-            console.print(table)
-    else:
-        write("".join(f"{name}: {text}\n" for name, text in rows.items()), flush=True)
+        write(json.dumps(results) + "\n" if as_json else "".join(lines), flush=True)
 
 
 def _text(value: object) -> str:

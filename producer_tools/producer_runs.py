@@ -231,4 +231,4 @@ def _show(result: Mapping[str, object], began: float, *, as_json: bool) -> None:
     published = result["published"]
     rate = round(published / seconds) if isinstance(published, int) else 0
     timing = {"seconds": round(seconds, 2), "messages_per_second": rate}
-    print_results("Published", {**result, **timing}, as_json=as_json)
+    print_results({**result, **timing}, as_json=as_json)

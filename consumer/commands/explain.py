@@ -24,6 +24,7 @@ from consumer.commands.common.output import add_name_column, console, position_t
 from consumer.commands.common.record_selection import (
     MessageFilter,
     RecordSelection,
+    check_selection,
     check_session_id,
 )
 from consumer.commands.show import event_line
@@ -63,10 +64,11 @@ async def explain_session(
 
     ``FOUND`` as exit code where nothing is known of it anywhere, or where part of the topics
     cannot be read. Raises ``PreconditionError`` where a server does not answer,
-    ``SettingsError`` for what cannot be the id of a session.
+    ``SettingsError`` for what cannot be the id of a session, or a time.
     """
     for session_id in selection.sessions:
         check_session_id(session_id)
+    check_selection(selection)
     out = console()
     with ExitStack() as stack:
         try:

@@ -180,12 +180,12 @@ def test_a_result_that_cannot_be_written_is_no_success() -> None:
 
 DEFECT = """
 import sys
-from consumer import cli
+from consumer import cli, cli_options
 
 def broken(*_, **__):
     raise ZeroDivisionError("sess-secret")
 
-cli.settings_from = broken
+cli_options.load_settings = broken
 sys.argv = ["consumer", "check"]
 cli.main()
 """

@@ -24,7 +24,6 @@ from consumer.commands.audit.verdicts import (
     judge_repeated,
     judge_stored,
 )
-from consumer.commands.common.output import show_progress
 from consumer.commands.common.record_selection import MessageFilter, RecordSelection
 from consumer.commands.common.scratch import scratch_database
 from consumer.commands.common.selected_ranges import (
@@ -44,10 +43,12 @@ from consumer.mongo.collections import Collections
 from consumer.mongo.duplicates import Asked, LookUp
 from consumer.mongo.session_reader import SessionReader, open_session_reader
 from consumer.mongo.store import open_store
-from consumer.settings.model import Settings
+from consumer.observability.logs import get_logger
+from consumer.settings import Settings
 from consumer.state.bson_compare import Stored
 from consumer.state.retention import FOR_EVER, Retention
 from consumer.state.writes import ActivityWrite, EventWrite, Write, plan
+from consumer.terminal import progress
 from consumer.wiring import RetryPolicy, retry_until, startup_policy
 
 T = TypeVar("T")
@@ -298,7 +299,6 @@ class LogJudge:
         A few batches at once, of which nothing is kept. ``what`` names it to whoever watches.
         """
         running: deque[asyncio.Task[tuple[TopicPartition, int, list[JudgedRecord]]]] = deque()
-        done = 0
 
         async def judge_batch(
             partition: TopicPartition, records: Sequence[Record]
@@ -308,13 +308,12 @@ class LogJudge:
             return partition, len(records), judged
 
         async def finish_first() -> None:
-            nonlocal done
             partition, offsets, judged = await running.popleft()
             accept(partition, judged)
-            done += offsets
+            advance(offsets)
 
         try:
-            async with show_progress(what, offsets_of(ranges), lambda: done):
+            with progress(what, offsets_of(ranges), log=get_logger().info) as advance:
                 async for partition, records in self.read(ranges):
                     running.append(asyncio.ensure_future(judge_batch(partition, records)))
                     if len(running) >= BATCHES_AT_ONCE:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
+from consumer.commands.common.time_parsing import parse_moment
 from consumer.contract.decode import Decoded, decode
 from consumer.contract.messages import (
     EventRecorded,
@@ -16,6 +18,7 @@ from consumer.contract.messages import (
 )
 from consumer.contract.record import Record, TopicPartition
 from consumer.contract.rejection import KeyPolicy
+from consumer.contract.times import EPOCH
 from consumer.errors import SettingsError
 from consumer.kafka.ranges import EVERYTHING, Bounds
 
@@ -83,6 +86,24 @@ def selection_violations(selection: RecordSelection) -> Iterable[str]:
     first, end = selection.from_offset, selection.to_offset
     if first is not None and end is not None and first >= end:
         yield f"--from-offset {first} is not below --to-offset {end}"
+    try:
+        bounds_of(selection, datetime.now(UTC))
+    except SettingsError as error:
+        yield str(error)
+
+
+def bounds_of(selection: RecordSelection, now: datetime) -> Bounds:
+    """Return the bounds in every partition. Raises ``SettingsError``."""
+    first, end = selection.from_time, selection.to_time
+    from_ms = None if first is None else _milliseconds(parse_moment("--from-time", first, now))
+    to_ms = None if end is None else _milliseconds(parse_moment("--to-time", end, now))
+    if from_ms is not None and to_ms is not None and from_ms >= to_ms:
+        raise SettingsError(f"--from-time {first} is not before --to-time {end}")
+    return Bounds(selection.from_offset, selection.to_offset, from_ms, to_ms)
+
+
+def _milliseconds(moment: datetime) -> int:
+    return (moment - EPOCH) // timedelta(milliseconds=1)
 
 
 def _is_session_id(argument: str) -> bool:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from consumer.commands.common.record_selection import RecordSelection
-from consumer.commands.common.time_parsing import parse_moment
+from consumer.commands.common.record_selection import RecordSelection, bounds_of
 from consumer.contract.record import Record, TopicPartition
-from consumer.contract.times import EPOCH
 from consumer.errors import SettingsError
 from consumer.kafka.admin import describe_group, open_admin
 from consumer.kafka.range_reader import RangeReader
@@ -76,20 +74,6 @@ async def select_ranges(
         elsewhere=[part for part in ranges if part.partition not in near],
         before=before,
     )
-
-
-def bounds_of(selection: RecordSelection, now: datetime) -> Bounds:
-    """Return the bounds in every partition. Raises ``SettingsError``."""
-    first, end = selection.from_time, selection.to_time
-    from_ms = None if first is None else _milliseconds(parse_moment("--from-time", first, now))
-    to_ms = None if end is None else _milliseconds(parse_moment("--to-time", end, now))
-    if from_ms is not None and to_ms is not None and from_ms >= to_ms:
-        raise SettingsError(f"--from-time {first} is not before --to-time {end}")
-    return Bounds(selection.from_offset, selection.to_offset, from_ms, to_ms)
-
-
-def _milliseconds(moment: datetime) -> int:
-    return (moment - EPOCH) // timedelta(milliseconds=1)
 
 
 async def _keys_lead(reader: RangeReader, ranges: Iterable[OffsetRange]) -> bool:

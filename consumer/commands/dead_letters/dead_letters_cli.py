@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from datetime import UTC, datetime
-from inspect import Parameter, Signature, signature
 from typing import Annotated, Any
 
 import typer
@@ -46,93 +45,79 @@ def _about() -> None:
     """
 
 
-def _with_request(command: Callable[..., Coroutine[Any, Any, int]]) -> Callable[..., None]:
-    """Give a command the options that all of them share; it gets the request that they make."""
+def request_from(
+    *,
+    reasons: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--reason",
+            metavar="REASON",
+            help="Only dead letters with this dlq-reason; repeatable. "
+            f"One of: {', '.join(REASONS)}.",
+        ),
+    ] = None,
+    keys: Annotated[
+        list[str] | None,
+        typer.Option("--key", metavar="SESSION_ID", help="Only records with this key; repeatable."),
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help=f"Only what failed then or later: {FORMS}.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Only what failed before that.")
+    ] = None,
+    origins: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--origin",
+            metavar="TOPIC[:OFFSETS]",
+            help="Only records that came from there; repeatable. OFFSETS: as in --letter.",
+        ),
+    ] = None,
+    offsets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--letter",
+            metavar="OFFSETS",
+            help="Only what lies there in the dead-letter topic; repeatable. OFFSETS: "
+            "PARTITION, PARTITION:OFFSET, or PARTITION:FIRST-LAST with both offsets included.",
+        ),
+    ] = None,
+    parked: Annotated[
+        bool,
+        typer.Option(
+            "--parked",
+            help="What lies in dead_letters.parking_topic instead of the dead-letter topic.",
+        ),
+    ] = False,
+    servers: options.Servers = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON, one object a line.")] = False,
+    assignments: options.Set = None,
+) -> DeadLetterRequest:
+    """Return what a command is asked, by the options that all of them share."""
+    now = datetime.now(UTC)
+    try:
+        selection = DeadLetterSelection(
+            tuple(map(parse_reason, reasons or ())),
+            tuple(key.encode(errors="surrogateescape") for key in keys or ()),
+            None if since is None else parse_moment("--since", since, now),
+            None if until is None else parse_moment("--until", until, now),
+            tuple(map(parse_origin, origins or ())),
+            tuple(map(parse_offsets, offsets or ())),
+        )
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    settings = options.settings_from(servers=servers, assignments=assignments)
+    return DeadLetterRequest(settings, selection, parked, as_json)
 
-    def run(  # noqa: PLR0913 -- a command has as many arguments as it has options
-        *,
-        reasons: Annotated[
-            list[str] | None,
-            typer.Option(
-                "--reason",
-                metavar="REASON",
-                help="Only dead letters with this dlq-reason; repeatable. "
-                f"One of: {', '.join(REASONS)}.",
-            ),
-        ] = None,
-        keys: Annotated[
-            list[str] | None,
-            typer.Option(
-                "--key", metavar="SESSION_ID", help="Only records with this key; repeatable."
-            ),
-        ] = None,
-        since: Annotated[
-            str | None,
-            typer.Option(metavar="TIME", help=f"Only what failed then or later: {FORMS}."),
-        ] = None,
-        until: Annotated[
-            str | None, typer.Option(metavar="TIME", help="Only what failed before that.")
-        ] = None,
-        origins: Annotated[
-            list[str] | None,
-            typer.Option(
-                "--origin",
-                metavar="TOPIC[:OFFSETS]",
-                help="Only records that came from there; repeatable. OFFSETS: as in --letter.",
-            ),
-        ] = None,
-        offsets: Annotated[
-            list[str] | None,
-            typer.Option(
-                "--letter",
-                metavar="OFFSETS",
-                help="Only what lies there in the dead-letter topic; repeatable. OFFSETS: "
-                "PARTITION, PARTITION:OFFSET, or PARTITION:FIRST-LAST with both offsets included.",
-            ),
-        ] = None,
-        parked: Annotated[
-            bool,
-            typer.Option(
-                "--parked",
-                help="What lies in dead_letters.parking_topic instead of the dead-letter topic.",
-            ),
-        ] = False,
-        servers: options.Servers = None,
-        as_json: Annotated[
-            bool, typer.Option("--json", help="Write JSON, one object a line.")
-        ] = False,
-        assignments: options.Set = None,
-        **own: Any,  # noqa: ANN401 -- the command's own options
-    ) -> None:
-        now = datetime.now(UTC)
-        try:
-            selection = DeadLetterSelection(
-                tuple(map(parse_reason, reasons or ())),
-                tuple(key.encode(errors="surrogateescape") for key in keys or ()),
-                None if since is None else parse_moment("--since", since, now),
-                None if until is None else parse_moment("--until", until, now),
-                tuple(map(parse_origin, origins or ())),
-                tuple(map(parse_offsets, offsets or ())),
-            )
-        except ValueError as error:
-            raise typer.BadParameter(str(error)) from error
-        settings = options.settings_from(assignments, servers=servers)
-        request = DeadLetterRequest(settings, selection, parked, as_json)
-        raise typer.Exit(run_interruptible(command(request, **own)))
 
-    _, *own = signature(command, eval_str=True).parameters.values()
-    every = signature(run, eval_str=True).parameters.values()
-    shared = [parameter for parameter in every if parameter.kind is not Parameter.VAR_KEYWORD]
-    run.__doc__ = command.__doc__
-    # This is where the options are looked for.
-    run.__signature__ = Signature([*own, *shared])  # type: ignore[attr-defined]
-    run.__annotations__ = {one.name: one.annotation for one in (*own, *shared)}
-    return run
+def _finish(command: Coroutine[Any, Any, int]) -> None:
+    raise typer.Exit(run_interruptible(command))
 
 
 @dead_letters_app.command("list")
-@_with_request
-async def _list(
+@options.with_options(request_from)
+def _list(
     request: DeadLetterRequest,
     *,
     each: Annotated[bool, typer.Option("--each", help="A line for each of them.")] = False,
@@ -140,7 +125,7 @@ async def _list(
         bool, typer.Option("--keys", help="A line for each of them, with its key.")
     ] = False,
     all_statuses: AllStatuses = False,
-) -> int:
+) -> None:
     """Count the dead letters that wait, by reason, topic and hour.
 
     Copies of one failure are counted as such. FIRST is where the first one of a group
@@ -151,19 +136,19 @@ async def _list(
     from consumer.commands.dead_letters.list_and_show import list_dead_letters
 
     each = each or keys_too
-    return await list_dead_letters(request, each=each, keys=keys_too, all_statuses=all_statuses)
+    _finish(list_dead_letters(request, each=each, keys=keys_too, all_statuses=all_statuses))
 
 
 @dead_letters_app.command("show")
-@_with_request
-async def _show(
+@options.with_options(request_from)
+def _show(
     request: DeadLetterRequest,
     *,
     limit: Annotated[int, typer.Option(min=1, metavar="N", help="How many, at most.")] = 10,
     full: Annotated[
         bool, typer.Option("--full", help="All of a value, not only its first 4,096 bytes.")
     ] = False,
-) -> int:
+) -> None:
     """Show dead letters with key, headers and value, whatever became of them.
 
     This prints what people said. What is not plainly visible is escaped.
@@ -172,12 +157,12 @@ async def _show(
     """
     from consumer.commands.dead_letters.list_and_show import show_dead_letters
 
-    return await show_dead_letters(request, limit=limit, full=full)
+    _finish(show_dead_letters(request, limit=limit, full=full))
 
 
 @dead_letters_app.command("redrive")
-@_with_request
-async def _redrive(  # noqa: PLR0913 -- as above
+@options.with_options(request_from)
+def _redrive(
     request: DeadLetterRequest,
     *,
     dry_run: DryRun = False,
@@ -206,7 +191,7 @@ async def _redrive(  # noqa: PLR0913 -- as above
         bool, typer.Option("--again", help="Also what was redriven or parked before.")
     ] = False,
     all_statuses: AllStatuses = False,
-) -> int:
+) -> None:
     """Send records back to the topics they came from, as they came.
 
     Key, value, headers and timestamp are the original's; `redrive-timestamp-ms` says that
@@ -231,12 +216,12 @@ async def _redrive(  # noqa: PLR0913 -- as above
         raise typer.BadParameter(str(error), param_hint="--transform") from error
     max_attempts = max_attempts or request.settings.dead_letters.max_attempts
     chosen = RedriveOptions(max_attempts, function, again=again, all_statuses=all_statuses)
-    return await redrive_dead_letters(request, chosen, limit=limit, rate=rate, dry_run=dry_run)
+    _finish(redrive_dead_letters(request, chosen, limit=limit, rate=rate, dry_run=dry_run))
 
 
 @dead_letters_app.command("discard")
-@_with_request
-async def _discard(
+@options.with_options(request_from)
+def _discard(
     request: DeadLetterRequest,
     *,
     because: Annotated[str, typer.Option(metavar="TEXT", help="Why; it is kept with the mark.")],
@@ -245,7 +230,7 @@ async def _discard(
     ] = False,
     dry_run: DryRun = False,
     all_statuses: AllStatuses = False,
-) -> int:
+) -> None:
     """Mark dead letters as dealt with: list and redrive leave them out from then on.
 
     They stay where they are; `list --all` shows them.
@@ -256,4 +241,4 @@ async def _discard(
 
     if request.selection.everything and not everything:
         raise typer.BadParameter("say which dead letters, by a filter, or give --everything")
-    return await discard_dead_letters(request, because, dry_run=dry_run, all_statuses=all_statuses)
+    _finish(discard_dead_letters(request, because, dry_run=dry_run, all_statuses=all_statuses))

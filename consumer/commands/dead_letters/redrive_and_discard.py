@@ -328,7 +328,7 @@ def _print_redriven(
     results |= {f"{done}{status.value}": count for status, count in counts.statuses.items()}
     results |= {reason.value: count for reason, count in counts.skipped.items()}
     results |= {f"refused_{reason.value}": count for reason, count in counts.refused.items()}
-    print_results("Dead letters", results, as_json=request.as_json)
+    print_results(results, as_json=request.as_json)
     if counts.clock:
         warn(
             f"sent with the time of now: {counts.clock:,}, whose own timestamp their topic might "
@@ -361,7 +361,7 @@ def _print_discarded(request: DeadLetterRequest, counts: RunCounts, *, dry_run: 
         "copies": copies,
         "dealt_with_before": counts.skipped.total() - copies,
     }
-    print_results("Dead letters", results, as_json=request.as_json)
+    print_results(results, as_json=request.as_json)
     if counts.unrecorded:
         warn(
             f"marked without an answer: {counts.unrecorded:,}, which may count as discarded; the "

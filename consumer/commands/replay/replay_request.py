@@ -19,9 +19,6 @@ from consumer.kafka.topic_ids import TopicIds
 from consumer.mongo.clients import servers_of
 from consumer.settings.model import Settings
 
-NO_DEAD_LETTERS = "none"
-"""The name that stands for no dead-letter topic at all."""
-
 
 @dataclass(frozen=True, slots=True)
 class ReplayRequest(RecordSelection):

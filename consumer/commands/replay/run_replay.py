@@ -9,7 +9,6 @@ from dataclasses import replace
 
 from consumer import signals
 from consumer.aio import RateLimiter, run_unless_stopped, supervise
-from consumer.commands.common.output import show_progress
 from consumer.commands.common.record_selection import MessageFilter, filter_of
 from consumer.commands.replay.open_replay import ReplayResources, open_replay
 from consumer.commands.replay.replay_report import OutcomeCounts, ReplayReport, print_replay
@@ -27,7 +26,8 @@ from consumer.observability.logs import configure_logging, get_logger
 from consumer.observability.metrics import Metrics
 from consumer.observability.observer import EngineObserver
 from consumer.ports import BatchReport
-from consumer.settings.model import Settings
+from consumer.settings import Settings
+from consumer.terminal import Advance, progress
 from consumer.wiring import (
     ask_retention,
     build_engine,
@@ -78,6 +78,8 @@ async def run_replay(
 
 
 class _Replay:
+    _advance: Advance
+
     def __init__(self, settings: Settings, request: ReplayRequest, opened: ReplayResources) -> None:
         self._settings = settings
         self._request = request
@@ -90,6 +92,7 @@ class _Replay:
         self._record_filter = opened.listed or filter_of(request, progress.bounds)
         self._counts: dict[TopicPartition, OutcomeCounts] = {}
         self._topics = _ReplayTopics(opened)
+        self._shown = 0
         self._source = RangeSource(
             opened.reader,
             self._left,
@@ -105,11 +108,9 @@ class _Replay:
         end = StopReason.CAUGHT_UP
         if self._source.ends:
             runner = await self._runner()
-            async with show_progress(
-                "dry run" if self._request.dry_run else "replay",
-                offsets_of(self._begun_with.ranges),
-                self._done,
-            ):
+            what = "dry run" if self._request.dry_run else "replay"
+            left = offsets_of(self._left)
+            with progress(what, left, log=get_logger().info) as self._advance:
                 watches = {"topics": self._topics.watch(self._source)}
                 rest_garbage_collector()
                 end = await supervise(runner.run(stop, self._source.ends), watches)
@@ -154,12 +155,12 @@ class _Replay:
         )
 
     def _save(self) -> None:
-        if self._opened.state is not None:
-            self._opened.state.save(self._progress())
-
-    def _done(self) -> int:
         progress = self._progress()
-        return sum(progress.position(part) - part.first for part in progress.ranges)
+        if self._opened.state is not None:
+            self._opened.state.save(progress)
+        done = sum(progress.position(part) - part.first for part in self._left)
+        self._advance(done - self._shown)
+        self._shown = done
 
     def _report(
         self, made_again: Collection[UnreadRange], seconds: float, *, drained: bool

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from consumer.cli import app
 from consumer.commands.audit.audit import show_audit
 from consumer.commands.common.record_selection import RecordSelection, check_selection
 from consumer.commands.explain import explain_session
@@ -38,6 +39,22 @@ async def test_an_audit_refuses_what_a_replay_refuses(
         await show_audit(SETTINGS, selection, emit=None, as_json=True)
     assert str(refused.value) == said
     assert refused.value.exit_code is ExitCode.USAGE
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        ("replay", "--from-time"),
+        ("replay", "--to-time"),
+        ("audit", "--from-time"),
+        ("audit", "--to-time"),
+        ("explain s", "--from-time"),
+    ],
+)
+def test_a_time_that_is_none_is_refused_before_a_server_is_asked(command: str, option: str) -> None:
+    servers = ("--bootstrap-servers", "127.0.0.1:1", "--mongo-uri", "mongodb://127.0.0.1:1")
+    with pytest.raises(SettingsError, match=f"^{option}: 'nonsense' is not a time"):
+        app([*command.split(), option, "nonsense", *servers], standalone_mode=False)
 
 
 @pytest.mark.parametrize(
