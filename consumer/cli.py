@@ -17,7 +17,7 @@ from consumer.cli_options import finish, selection_from, settings_from, with_opt
 from consumer.commands.common.record_selection import RecordSelection
 from consumer.commands.dead_letters.dead_letters_cli import dead_letters_app
 from consumer.contract.messages import MessageKind
-from consumer.settings import Settings
+from consumer.settings.model import Settings
 
 app = typer.Typer(
     name="consumer",

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from consumer.commands.common.record_selection import RecordSelection
-from consumer.settings import Settings, load_settings
+from consumer.settings.model import Settings
+from consumer.settings.sources import load_settings
 
 NO_DEAD_LETTERS = "none"
 """The name that stands for no dead-letter topic at all."""

@@ -29,7 +29,8 @@ from consumer.errors import ExitCode, PreconditionError, TransientError
 from consumer.kafka.admin import create_topic
 from consumer.kafka.range_reader import open_range_reader
 from consumer.mongo.session_reader import open_session_reader
-from consumer.settings import KafkaSettings, load_settings
+from consumer.settings.model import KafkaSettings
+from consumer.settings.sources import load_settings
 from consumer.signals import BY_SIGNAL, run_interruptible
 from producer_tools.outgoing_message import PublishTarget, Topics
 

@@ -44,7 +44,7 @@ from consumer.mongo.duplicates import Asked, LookUp
 from consumer.mongo.session_reader import SessionReader, open_session_reader
 from consumer.mongo.store import open_store
 from consumer.observability.logs import get_logger
-from consumer.settings import Settings
+from consumer.settings.model import Settings
 from consumer.state.bson_compare import Stored
 from consumer.state.retention import FOR_EVER, Retention
 from consumer.state.writes import ActivityWrite, EventWrite, Write, plan

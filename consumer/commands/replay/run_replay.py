@@ -26,7 +26,7 @@ from consumer.observability.logs import configure_logging, get_logger
 from consumer.observability.metrics import Metrics
 from consumer.observability.observer import EngineObserver
 from consumer.ports import BatchReport
-from consumer.settings import Settings
+from consumer.settings.model import Settings
 from consumer.terminal import Advance, progress
 from consumer.wiring import (
     ask_retention,

@@ -19,7 +19,8 @@ from consumer.demo.scenario import CrashScenario
 from consumer.demo.screen import open_screen
 from consumer.demo.servers import embedded_servers
 from consumer.kafka.admin import create_topic
-from consumer.settings import MongoSettings, load_settings
+from consumer.settings.model import MongoSettings
+from consumer.settings.sources import load_settings
 from producer_tools.outgoing_message import PublishTarget, Topics
 
 

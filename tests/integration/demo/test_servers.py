@@ -11,7 +11,7 @@ from consumer.demo.servers import embedded_kafka, embedded_mongodb, embedded_ser
 from consumer.kafka.admin import create_topic, open_admin
 from consumer.kafka.producer import NOT_IDEMPOTENT
 from consumer.mongo.session_reader import open_session_reader
-from consumer.settings import load_settings
+from consumer.settings.sources import load_settings
 from producer_tools.outgoing_message import Outgoing, PublishTarget, Stream, Topics
 from producer_tools.publisher import Publisher
 
