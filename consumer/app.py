@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import assert_never
 
-from consumer import __version__, signals
+from consumer import __version__, signals, wiring
 from consumer.aio import run_unless_stopped, supervise
 from consumer.checks import CheckResult, CheckStatus, raise_if_failed
 from consumer.contract.record import Offsets, TopicPartition
@@ -30,19 +30,6 @@ from consumer.observability.metrics import Metrics
 from consumer.observability.observer import EngineObserver
 from consumer.settings.model import Settings
 from consumer.settings.sources import exposed_files
-from consumer.wiring import (
-    Engine,
-    build_dead_letters,
-    build_engine,
-    build_planner,
-    build_retention,
-    dead_letter_builder,
-    engine_config,
-    preflight_kafka,
-    rest_garbage_collector,
-    retry_until,
-    startup_policy,
-)
 
 CLOSE_SHARE = 0.2
 """The part of the drain deadline that each connection may take to close."""
@@ -87,22 +74,24 @@ async def open_resources(settings: Settings, observer: EngineObserver) -> AsyncI
     Raises ``PreconditionError`` naming each precondition that fails, with its fix.
     """
     check_codecs()
-    policy = startup_policy(settings)
+    policy = wiring.startup_policy(settings)
     closing = settings.engine.drain_deadline * CLOSE_SHARE
     async with AsyncExitStack() as stack:
         # Connects at its first command: a URI that cannot be used is told before a server is asked.
         store = await stack.enter_async_context(
             open_store(settings.mongo, observer.activity_refused)
         )
-        topics, results = await retry_until("Kafka", lambda: preflight_kafka(settings), policy)
+        topics, results = await wiring.retry_until(
+            "Kafka", lambda: wiring.preflight_kafka(settings), policy
+        )
         accept(results)
-        await retry_until("MongoDB", store.answer, policy, reason=store.trouble)
+        await wiring.retry_until("MongoDB", store.answer, policy, reason=store.trouble)
         # Not cut short: an index over many documents takes longer to build than any start.
-        accept(await retry_until("MongoDB", store.run_preflight, policy, cancel=False))
-        target = await retry_until("MongoDB", store.target, policy)
+        accept(await wiring.retry_until("MongoDB", store.run_preflight, policy, cancel=False))
+        target = await wiring.retry_until("MongoDB", store.target, policy)
         accepted = AcceptedTarget(target, settings.mongo.moved_from)
         await refuse_other_target(settings, accepted)
-        letters = build_dead_letters(settings, topics)
+        letters = wiring.build_dead_letters(settings, topics)
         stack.push_async_callback(letters.close, closing)
         source = KafkaSource(
             partial(open_group_client, settings.kafka),
@@ -151,7 +140,7 @@ async def _run(settings: Settings, writer: LogWriter, *, until_caught_up: bool) 
     observer = EngineObserver(metrics, health)
     stop = asyncio.Event()
     signals.stop_on_signal(stop, lambda number: get_logger().info("stopping", signal=number.name))
-    engine: Engine | None = None
+    engine: wiring.Engine | None = None
 
     def resume() -> None:
         if engine is None:
@@ -171,20 +160,24 @@ async def _run(settings: Settings, writer: LogWriter, *, until_caught_up: bool) 
             return ExitCode.DONE
         ends = None
         if until_caught_up:
-            asking = retry_until("Kafka", lambda: fetch_ends(settings), startup_policy(settings))
+            asking = wiring.retry_until(
+                "Kafka", lambda: fetch_ends(settings), wiring.startup_policy(settings)
+            )
             ends = await run_unless_stopped(stop, asking)
             if ends is None:
                 return ExitCode.DONE
-        engine = build_engine(
+        engine = wiring.build_engine(
             source=resources.source,
             store=resources.store,
             dead_letters=resources.dead_letters,
-            planner=build_planner(settings, build_retention(settings, resources.topics)),
-            build_dead_letter=dead_letter_builder(settings),
+            planner=wiring.build_planner(
+                settings, wiring.build_retention(settings, resources.topics)
+            ),
+            build_dead_letter=wiring.dead_letter_builder(settings),
             observer=observer,
-            config=engine_config(settings, resources.topics),
+            config=wiring.engine_config(settings, resources.topics),
         )
-        rest_garbage_collector()
+        wiring.rest_garbage_collector()
         reason = await _supervise(settings, resources, engine, engine.runner.run(stop, ends))
         observer.log_totals(final=True)
         get_logger().info("ended", end=reason.value)
@@ -192,7 +185,7 @@ async def _run(settings: Settings, writer: LogWriter, *, until_caught_up: bool) 
 
 
 async def _supervise(
-    settings: Settings, resources: Resources, engine: Engine, running: Awaitable[StopReason]
+    settings: Settings, resources: Resources, engine: wiring.Engine, running: Awaitable[StopReason]
 ) -> StopReason:
     """Await the run with everything beside it that must not end before it."""
 

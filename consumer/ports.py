@@ -195,12 +195,15 @@ class Source(Protocol):
 
     def last_stable_offset(self, partition: TopicPartition) -> int | None:
         """Return where its oldest open transaction begins, else its end; None before a fetch."""
+        return self.highwater(partition)
 
     def unreachable(self) -> Mapping[TopicPartition, str]:
         """Return the partitions whose leaders have not answered for some time, and why."""
+        return {}
 
     def missing_topics(self) -> Collection[str]:
         """Return the subscribed topics that are not there, or of which nothing is read yet."""
+        return ()
 
     def listen(self, listener: AssignmentListener) -> None:
         """Name who is told of rebalances; before the first poll."""

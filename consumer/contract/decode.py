@@ -10,16 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, NamedTuple, assert_never
 
-from consumer.contract.cloudevents import (
-    SPECVERSION,
-    CloudEvent,
-    Mode,
-    Unusable,
-    mode_of,
-    read_binary,
-    read_structured,
-    split_type,
-)
+from consumer.contract import cloudevents
+from consumer.contract.cloudevents import CloudEvent, Mode, Unusable
 from consumer.contract.json_text import NotAnObjectError, TooManyPartsError, parse_object
 from consumer.contract.messages import (
     MAX_LANGUAGE_CODE_POINTS,
@@ -66,7 +58,7 @@ def decode(
             Reason.UNSTORABLE,
             f"value: {len(record.value)} bytes, more than the {max_value_bytes} that are read",
         )
-    mode = mode_of(record.headers) if record.headers else Mode.BARE
+    mode = cloudevents.mode_of(record.headers) if record.headers else Mode.BARE
     if record.value is None and mode is Mode.BARE:
         return Tombstone()
     try:
@@ -114,9 +106,9 @@ def _opened(record: Record, mode: Mode) -> _Opened:
                 fields = parse_object(record.value or b"")
                 return _Opened(fields.get("type"), fields, None)
             case Mode.BINARY:
-                event = read_binary(record.headers, record.value)
+                event = cloudevents.read_binary(record.headers, record.value)
             case Mode.STRUCTURED:
-                event = read_structured(record.value)
+                event = cloudevents.read_structured(record.value)
             case Mode.UNREADABLE:
                 raise _RefusedError(
                     Reason.UNDECODABLE, "content-type: not a format of CloudEvents that is read"
@@ -162,7 +154,9 @@ def _kind(opened: _Opened) -> tuple[MessageKind | None, int | None]:
     if not isinstance(opened.type, str):
         return None, None
     kind, version = (
-        split_type(opened.type) if opened.event is not None else (_KINDS.get(opened.type), None)
+        cloudevents.split_type(opened.type)
+        if opened.event is not None
+        else (_KINDS.get(opened.type), None)
     )
     if kind is None:
         raise _RefusedError(Reason.UNSUPPORTED_TYPE, "type: not a known kind of message")
@@ -183,8 +177,8 @@ def _is_later(version: object) -> bool:
 
 
 def _problems_of_event(event: CloudEvent) -> Iterable[str]:
-    if event.specversion != SPECVERSION:
-        yield f"specversion: must be {SPECVERSION}"
+    if event.specversion != cloudevents.SPECVERSION:
+        yield f"specversion: must be {cloudevents.SPECVERSION}"
     for name in ("type", "id", "subject", "time"):
         attribute: object = getattr(event, name)
         if isinstance(attribute, Unusable):

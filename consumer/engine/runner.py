@@ -60,39 +60,36 @@ class EngineConfig:
     retention_ms: Mapping[str, int] = field(default_factory=dict)
 
 
+@dataclass(kw_only=True)
 class Runner:
     """Drives the pipeline over the partitions of the current assignment.
 
     A partition has at most one batch in flight, so that of two contradicting
     records the first by offset always comes first. Batches of different
-    partitions run side by side.
+    partitions run side by side. ``jitter`` returns a number in [0, 1) for waits.
     """
 
-    def __init__(
-        self,
-        *,
-        source: Source,
-        store: Store,
-        pipeline: Pipeline,
-        breaker: Breaker,
-        observer: Observer,
-        config: EngineConfig,
-        jitter: Callable[[], float],
-    ) -> None:
-        """``jitter`` returns a number in [0, 1) for waits. Needs a running event loop."""
-        self._source = source
-        self._store = store
-        self._breaker = breaker
-        self._jitter = jitter
-        self._observer = observer
-        self._config = config
-        self._ended = asyncio.Event()
-        self._revoking = False
+    source: Source
+    store: Store
+    pipeline: Pipeline
+    breaker: Breaker
+    observer: Observer
+    config: EngineConfig
+    jitter: Callable[[], float]
+    _ended: asyncio.Event = field(default_factory=asyncio.Event)
+    _revoking: bool = False
+
+    def __post_init__(self) -> None:
+        """Begin without partitions; needs a running event loop."""
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.ledger = Ledger()
-        self.backlog = Backlog(self.ledger, observer, config.stop_on_gap)
-        self._committer = Committer(source, self.ledger, observer, config.commit_interval)
-        self._batches = InFlightBatches(pipeline, source, self.ledger, observer, self._failure)
+        self.backlog = Backlog(self.ledger, self.observer, self.config.stop_on_gap)
+        self._committer = Committer(
+            self.source, self.ledger, self.observer, self.config.commit_interval
+        )
+        self._batches = InFlightBatches(
+            self.pipeline, self.source, self.ledger, self.observer, self._failure
+        )
 
     # --- the run --------------------------------------------------------------
 
@@ -102,13 +99,13 @@ class Runner:
         Then drain within the deadline, commit, and say how it ended. Raises what ends the
         process: ``IncidentError``, ``PreconditionError``, or a defect.
         """
-        self._source.listen(self)
+        self.source.listen(self)
         # Goes on while the rest drains: given up in between, its commit would have no answer
         # yet, and none behind it could be sent.
         committing = asyncio.ensure_future(self._committer.run())
         try:
             await self._poll_until_asked(stop, until, committing)
-            drained = await self._drain(self._config.drain_deadline, retry=True)
+            drained = await self._drain(self.config.drain_deadline, retry=True)
             if self._failure.done():
                 self._failure.result()
         finally:
@@ -157,7 +154,7 @@ class Runner:
             async with asyncio.timeout_at(deadline):
                 committed = await self._committer.commit()
                 while retry and not committed:
-                    await asyncio.sleep(self._config.commit_interval)
+                    await asyncio.sleep(self.config.commit_interval)
                     committed = await self._committer.commit()
         except TimeoutError:
             committed = False
@@ -174,20 +171,20 @@ class Runner:
             await self._wait_for_slot()
             # A hold speaks of records: where their log is no more, nobody would tell what is lost.
             if gone := self.ledger.resume(gone=True):
-                self._observer.resumed(gone)
+                self.observer.resumed(gone)
             idle = [] if self._revoking else self.ledger.idle(self._now())
             epoch = self.ledger.epoch
             wait = BUSY_POLL if self._batches else IDLE_POLL
             try:
-                polled = await self._source.poll(idle, self._config.max_poll_records, wait)
+                polled = await self.source.poll(idle, self.config.max_poll_records, wait)
             except TransientError as error:
                 failures += 1
-                delay = self._config.backoff.delay(failures, self._jitter())
-                self._observer.retrying(Stage.POLL, error, failures, delay)
+                delay = self.config.backoff.delay(failures, self.jitter())
+                self.observer.retrying(Stage.POLL, error, failures, delay)
                 await asyncio.sleep(delay)
                 continue
             if failures:
-                self._observer.recovered(Stage.POLL, failures)
+                self.observer.recovered(Stage.POLL, failures)
                 failures = 0
             if epoch != self.ledger.epoch:
                 # The source has forgotten the old assignment, too, and reads all this again.
@@ -200,12 +197,12 @@ class Runner:
 
     async def _wait_for_slot(self) -> None:
         """Wait for a free place, proving liveness, so that an outage costs no membership."""
-        while len(self._batches) >= self._config.batches_in_flight:
+        while len(self._batches) >= self.config.batches_in_flight:
             await self._batches.wait_for_one(timeout=IDLE_POLL)
-            if len(self._batches) >= self._config.batches_in_flight:
+            if len(self._batches) >= self.config.batches_in_flight:
                 epoch = self.ledger.epoch
                 try:
-                    polled = await self._source.poll((), 1, 0.0)
+                    polled = await self.source.poll((), 1, 0.0)
                     if epoch == self.ledger.epoch:
                         self._drop_gone(polled)
                 except TransientError:
@@ -221,7 +218,7 @@ class Runner:
         for partition in polled:
             position = self.ledger.position(partition)
             if position is not None:
-                self._source.seek(partition, position)
+                self.source.seek(partition, position)
 
     def _dispatch(self, polled: Polled) -> None:
         """Bring the ledger up to what a poll has told, and start on the records."""
@@ -229,7 +226,7 @@ class Runner:
         for partition in (*polled.starts, *polled.records):
             if self.ledger[partition].failures:
                 self.ledger[partition].failures, self.ledger[partition].retry_at = 0, 0.0
-                self._observer.readable(partition)
+                self.observer.readable(partition)
         for partition, start in polled.starts.items():
             self.ledger.begin(partition, start)
         for partition, error in polled.failed.items():
@@ -245,14 +242,14 @@ class Runner:
         """Leave a partition alone for a while that could not be read; the others go on."""
         state = self.ledger[partition]
         state.failures += 1
-        state.retry_at = self._now() + self._config.backoff.delay(state.failures, self._jitter())
-        self._observer.unreadable(partition, error, state.failures)
+        state.retry_at = self._now() + self.config.backoff.delay(state.failures, self.jitter())
+        self.observer.unreadable(partition, error, state.failures)
 
     def resume(self) -> None:
         """Let every held partition go on, past the breaker, until it is healthy again."""
         held = self.ledger.resume()
-        self._breaker.resume(held)
-        self._observer.resumed(held)
+        self.breaker.resume(held)
+        self.observer.resumed(held)
 
     # --- the group ------------------------------------------------------------
 
@@ -267,29 +264,29 @@ class Runner:
     async def on_assigned(self, partitions: Partitions) -> None:
         """See ``AssignmentListener``: a new epoch begins."""
         self._begin_epoch(partitions)
-        self._observer.assigned(partitions, self.ledger.epoch)
+        self.observer.assigned(partitions, self.ledger.epoch)
 
     def on_lost(self) -> None:
         """See ``AssignmentListener``: another member may own everything already."""
         self._begin_epoch(())
-        self._observer.revoked(drained=False, lost=True)
+        self.observer.revoked(drained=False, lost=True)
 
     async def _revoke(self) -> None:
         self._revoking = True
         epoch = self.ledger.epoch
-        drained = await self._drain(self._config.rebalance_timeout * REVOKE_SHARE, retry=False)
+        drained = await self._drain(self.config.rebalance_timeout * REVOKE_SHARE, retry=False)
         if epoch != self.ledger.epoch:
             # Lost while it drained; whatever has been assigned since then is not to be forgotten.
             return
         self._begin_epoch(())
-        self._observer.revoked(drained=drained, lost=False)
+        self.observer.revoked(drained=drained, lost=False)
 
     def _begin_epoch(self, partitions: Partitions) -> None:
         self._ended.set()
         self._ended = asyncio.Event()
         self.ledger.assign(partitions)
-        self._breaker.forget()
-        self._store.forget()
+        self.breaker.forget()
+        self.store.forget()
         self._revoking = False
 
     async def _guarded(self, step: Awaitable[None]) -> None:

@@ -25,25 +25,10 @@ from consumer.contract.record import (
     TopicPartition,
 )
 from consumer.errors import TransientError, UndecodableError
-from consumer.kafka.client_patches import (
-    FETCH_ERROR_PAUSE,
-    FetchErrors,
-    QuietListener,
-    count_fetch_as_ended,
-    refuse_offset_fetch_errors,
-    space_out_connecting,
-    try_each_commit_once,
-)
+from consumer.kafka import client_patches, fetch_results
 from consumer.kafka.committed import Committed
 from consumer.kafka.connection import connection_options, transient_errors
 from consumer.kafka.decompression import limit_decompression
-from consumer.kafka.fetch_results import (
-    UnreadableBatchError,
-    begin_fetch,
-    bound_buffers,
-    take_failures,
-    use_bounded_results,
-)
 from consumer.kafka.topic_ids import TopicIds, topic_ids
 from consumer.settings.model import KafkaSettings
 
@@ -117,9 +102,9 @@ class GroupClient:
     def __init__(self, consumer: AIOKafkaConsumer) -> None:
         """Wrap a started and subscribed consumer; use ``open_group_client``."""
         self._consumer = consumer
-        self._fetch_errors = FetchErrors(consumer)
+        self._fetch_errors = client_patches.FetchErrors(consumer)
         self._ids_told_by: int | None = None
-        self._undecodable: dict[ClientPartition, UnreadableBatchError] = {}
+        self._undecodable: dict[ClientPartition, fetch_results.UnreadableBatchError] = {}
 
     def name_kept_errors(self) -> None:
         """Let no error of one partition be raised as one of all; once the consumer has started."""
@@ -176,7 +161,7 @@ class GroupClient:
         targets = [ClientPartition(*partition) for partition in partitions] or [UNASSIGNED]
         self._check_membership()
         await self._check_fetching(targets)
-        begin_fetch()
+        fetch_results.begin_fetch()
         try:
             fetched = await self._consumer.getmany(
                 *targets, timeout_ms=int(timeout * 1000), max_records=max_records
@@ -192,8 +177,8 @@ class GroupClient:
             # Any class may come out of a fetch: an assertion, a refusal.
             raise TransientError(type(error).__name__, "fetch failed") from error
         finally:
-            count_fetch_as_ended(self._consumer)
-            self._undecodable |= take_failures(self._consumer)
+            client_patches.count_fetch_as_ended(self._consumer)
+            self._undecodable |= fetch_results.take_failures(self._consumer)
         if not fetched:
             self._raise_failures(targets)
         found = dict.fromkeys(self._fetch_errors.recovered(targets), ()) | fetched
@@ -209,7 +194,7 @@ class GroupClient:
             raise ClientLostError("fetching_ended")
         if not self._fetch_errors.refusals.keys().isdisjoint(targets):
             # Who asks again without a pause must not keep the loop from the next reply.
-            await asyncio.sleep(FETCH_ERROR_PAUSE)
+            await asyncio.sleep(client_patches.FETCH_ERROR_PAUSE)
         self._raise_failures(targets)
 
     def _raise_failures(self, targets: Collection[ClientPartition]) -> None:
@@ -326,20 +311,20 @@ async def open_group_client(kafka: KafkaSettings, callbacks: RebalanceCallbacks)
     first assignment without a limit, and no shutdown could end that.
     """
     limit_decompression(kafka.max_decompressed_bytes)
-    use_bounded_results(kafka.max_decompressed_bytes)
+    fetch_results.use_bounded_results(kafka.max_decompressed_bytes)
     consumer = AIOKafkaConsumer(**_member_options(kafka))
     try:
         with transient_errors("connect"):
             await consumer.start()
-        refuse_offset_fetch_errors(consumer)
-        bound_buffers(consumer, kafka.fetch_max_bytes)
-        try_each_commit_once(consumer)
-        space_out_connecting(consumer)
+        client_patches.refuse_offset_fetch_errors(consumer)
+        fetch_results.bound_buffers(consumer, kafka.fetch_max_bytes)
+        client_patches.try_each_commit_once(consumer)
+        client_patches.space_out_connecting(consumer)
     except BaseException:
         # A silent broker must not hold up a shutdown.
         await stop_quietly(consumer.stop(), GIVE_UP_WAIT)
         raise
-    consumer.subscribe(topics=list(kafka.topics), listener=QuietListener(callbacks))
+    consumer.subscribe(topics=list(kafka.topics), listener=client_patches.QuietListener(callbacks))
     client = GroupClient(consumer)
     client.name_kept_errors()
     return client

@@ -5,7 +5,7 @@ Nothing is written and no group is joined.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
@@ -110,24 +110,22 @@ def _alter(topic: str, config: str) -> str:
     return f"kafka-configs.sh --alter {entity} --add-config {config}"
 
 
-def _equal_partitions(present: list[TopicDescription]) -> list[CheckResult]:
+def _equal_partitions(present: list[TopicDescription]) -> Iterator[CheckResult]:
     name, counts = "partition counts", {topic.name: topic.partitions for topic in present}
-    if len(counts) < 2:  # noqa: PLR2004 -- one topic has nothing to differ from
-        return []
-    if len(set(counts.values())) == 1:
-        return [CheckResult.ok(name, "equal on all topics")]
+    if len(set(counts.values())) <= 1:
+        if len(counts) > 1:  # one topic has nothing to differ from
+            yield CheckResult.ok(name, "equal on all topics")
+        return
     said = ", ".join(f"{name} has {count}" for name, count in counts.items())
     smallest = min(counts, key=lambda name: counts[name])
     # No reason to refuse: the state does not depend on it, and between the alters of two topics
     # an instance that is restarted must come back.
-    return [
-        CheckResult.warning(
-            name,
-            f"{said}; a session's records of both topics go to different instances",
-            f"kafka-topics.sh --alter --topic {smallest} --partitions {max(counts.values())} "
-            "(sessions that are open now may then be in two partitions; their state stays right)",
-        )
-    ]
+    yield CheckResult.warning(
+        name,
+        f"{said}; a session's records of both topics go to different instances",
+        f"kafka-topics.sh --alter --topic {smallest} --partitions {max(counts.values())} "
+        "(sessions that are open now may then be in two partitions; their state stays right)",
+    )
 
 
 def _not_compacted(topic: TopicDescription) -> CheckResult:
@@ -150,38 +148,33 @@ def _configs_not_told(topic: TopicDescription) -> CheckResult:
     )
 
 
-def _replicated(present: list[TopicDescription]) -> list[CheckResult]:
+def _replicated(present: list[TopicDescription]) -> Iterator[CheckResult]:
     single = [topic.name for topic in present if topic.replicas == 1]
-    if not single:
-        return []
-    return [
-        CheckResult.warning(
+    if single:
+        yield CheckResult.warning(
             "replication",
             f"one replica only: {', '.join(single)}; a broker's disk is all that keeps them",
             "kafka-reassign-partitions.sh, or create the topics with --replication-factor 3 and "
             "min.insync.replicas=2",
         )
-    ]
 
 
-def _durable(present: list[TopicDescription]) -> list[CheckResult]:
+def _durable(present: list[TopicDescription]) -> Iterator[CheckResult]:
     """Warn where acknowledged records may vanish: others then take the offsets that were read.
 
     The client sends no leader epochs, so that nothing but these settings keeps it from that.
     """
-    results: list[CheckResult] = []
     for topic in present:
         if topic.configs.get("unclean.leader.election.enable") == "true":
             name = f"unclean leader election of {topic.name}"
             detail = "allowed: records that were read may vanish, and new ones be skipped"
             fix = _alter(topic.name, "unclean.leader.election.enable=false")
-            results.append(CheckResult.warning(name, detail, fix))
+            yield CheckResult.warning(name, detail, fix)
         if topic.replicas > 1 and topic.configs.get("min.insync.replicas") == "1":
             name = f"in-sync replicas of {topic.name}"
             detail = "min.insync.replicas is 1: a single broker's failure may take records along"
             fix = _alter(topic.name, "min.insync.replicas=2")
-            results.append(CheckResult.warning(name, detail, fix))
-    return results
+            yield CheckResult.warning(name, detail, fix)
 
 
 def _stamped_by_producers(present: list[TopicDescription]) -> list[CheckResult]:

@@ -7,7 +7,7 @@ group's offsets are neither read nor moved.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from consumer.aio import RateLimiter
@@ -16,15 +16,26 @@ from consumer.errors import TransientError
 from consumer.kafka.client import PartitionsError
 from consumer.kafka.range_reader import Passed, RangeReader, RangesInReading
 from consumer.kafka.ranges import DELETED, PATIENCE, OffsetRange, RecordFilter, UnreadRange
-from consumer.ports import NO_HOLDS, AssignmentListener, Holds, OffsetGap, Polled, StartOffset
+from consumer.ports import (
+    NO_HOLDS,
+    AssignmentListener,
+    Holds,
+    OffsetGap,
+    Polled,
+    Source,
+    StartOffset,
+)
 
 WORTH_A_SEEK = 2_000
 """So many unwanted offsets ahead are skipped by a seek; fewer are read and thrown away, since
 a seek throws away what was fetched in advance."""
 
 
-class RangeSource:
-    """``Source`` over ranges, read once, from their first offsets to their ends."""
+class RangeSource(Source):
+    """``Source`` over ranges, read once, from their first offsets to their ends.
+
+    Whoever reads a range waits for it, and is told what fails by the fetches.
+    """
 
     def __init__(
         self,
@@ -129,18 +140,6 @@ class RangeSource:
     def highwater(self, partition: TopicPartition) -> int | None:
         """See ``Source``: reading ends at the range's end, so that is where it lags behind."""
         return self.ends.get(partition)
-
-    def last_stable_offset(self, partition: TopicPartition) -> int | None:
-        """See ``Source``: a range ends where it ends."""
-        return self.highwater(partition)
-
-    def unreachable(self) -> Mapping[TopicPartition, str]:
-        """See ``Source``: whoever reads a range waits for it, and is told what fails."""
-        return {}
-
-    def missing_topics(self) -> Collection[str]:
-        """See ``Source``: a topic that goes is an error of the fetch."""
-        return ()
 
     # --- how ------------------------------------------------------------------
 

@@ -247,18 +247,8 @@ async def topic_ids(
     ``other_than``: a broker that is asked only if no other one answers. Raises ``TransientError``.
     """
     with transient_errors("topic_ids"):
-        nodes = [broker.nodeId for broker in client.cluster.brokers()]
-        random.shuffle(nodes)
-        nodes.sort(key=lambda node: node == other_than)
-        trouble: Exception = errors.NodeNotReadyError("no broker is known")
-        for node in nodes:
-            try:
-                return _ids(await client.send(node, TopicIdRequest(topics))), node
-            except (errors.IncompatibleBrokerVersion, NotImplementedError):
-                return dict.fromkeys(topics), node
-            except (errors.KafkaError, OSError) as error:
-                trouble = error
-        raise trouble
+        response, node = await _ask_any(client, TopicIdRequest(topics), other_than)
+        return dict.fromkeys(topics) if response is None else _ids(response), node
 
 
 async def topic_grants(client: Any, topics: Collection[str]) -> Mapping[str, Grants | None]:  # noqa: ANN401
@@ -269,14 +259,25 @@ async def topic_grants(client: Any, topics: Collection[str]) -> Mapping[str, Gra
     ``TransientError``.
     """
     with transient_errors("topic_grants"):
-        node = client.get_random_node()
-        if node is None:
-            raise errors.NodeNotReadyError("no broker is known")
+        response, _ = await _ask_any(client, TopicIdRequest(topics, with_grants=True))
+        return dict.fromkeys(topics) if response is None else _grants(response)
+
+
+async def _ask_any(client: Any, request: TopicIdRequest, other_than: int | None = None) -> Any:  # noqa: ANN401
+    # -- as above
+    """Return the answer, None of a broker that does not know the request, and which one it was."""
+    nodes = [broker.nodeId for broker in client.cluster.brokers()]
+    random.shuffle(nodes)
+    nodes.sort(key=lambda node: node == other_than)
+    trouble: Exception = errors.NodeNotReadyError("no broker is known")
+    for node in nodes:
         try:
-            response = await client.send(node, TopicIdRequest(topics, with_grants=True))
+            return await client.send(node, request), node
         except (errors.IncompatibleBrokerVersion, NotImplementedError):
-            return dict.fromkeys(topics)
-        return _grants(response)
+            return None, node
+        except (errors.KafkaError, OSError) as error:
+            trouble = error
+    raise trouble
 
 
 def _grants(response: Any) -> Mapping[str, Grants | None]:  # noqa: ANN401 -- as above

@@ -8,7 +8,7 @@ MUTANTS = (
     without(
         "results are read as the client reads them",
         "open_group_client",
-        "use_bounded_results(kafka.max_decompressed_bytes)",
+        "fetch_results.use_bounded_results(kafka.max_decompressed_bytes)",
         "one batch that cannot be decoded takes with it what was fetched beside it",
         "test_what_stands_before_a_batch_that_cannot_be_decoded_is_read",
         "test_a_header_whose_name_is_not_utf_8_costs_nothing_and_its_letter_has_it[0]",

@@ -293,7 +293,7 @@ await asyncio.sleep(0)""",
     mutant(
         "a stop does not wait for what is in flight",
         "Runner.run",
-        "drained = await self._drain(self._config.drain_deadline, retry=True)",
+        "drained = await self._drain(self.config.drain_deadline, retry=True)",
         "drained = True",
         "every restart would have its last batches delivered again",
         "test_what_is_in_flight_is_finished_and_committed_before_the_group_is_left",

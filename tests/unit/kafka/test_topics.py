@@ -40,9 +40,7 @@ class Node:
 
     def __init__(self, grants: Mapping[str, int] | None = None) -> None:
         self.grants = grants
-
-    def get_random_node(self) -> int:
-        return 1
+        self.cluster = SimpleNamespace(brokers=lambda: [SimpleNamespace(nodeId=1)])
 
     async def send(self, _node: int, _request: object) -> Any:
         if self.grants is None:
