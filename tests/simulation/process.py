@@ -14,12 +14,11 @@ from aiokafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
 
 from consumer.aio import Backoff, supervise
 from consumer.contract.dead_letter import (
-    DeadLetter,
     dead_letter,
     serialized_size,
 )
 from consumer.contract.record import Record, TopicPartition
-from consumer.contract.rejection import KeyPolicy, Rejected
+from consumer.contract.rejection import KeyPolicy
 from consumer.engine.breaker import BreakerLimits
 from consumer.engine.pipeline import RecordPlanner
 from consumer.engine.runner import EngineConfig, StopReason
@@ -261,12 +260,6 @@ def _weight(record: Record) -> int:
     return len(record.key or b"") + len(record.value or b"") + headers
 
 
-def _letter(record: Record, rejected: Rejected) -> DeadLetter:
-    return dead_letter(
-        record,
-        rejected,
-        group="simulation",
-        failed_at=FAILED_AT,
-        consumer_version="0",
-        max_bytes=1024 * 1024,
-    )
+_letter = partial(
+    dead_letter, group="simulation", failed_at=FAILED_AT, consumer_version="0", max_bytes=1 << 20
+)
