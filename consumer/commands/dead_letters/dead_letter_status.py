@@ -15,7 +15,6 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import assert_never
@@ -37,33 +36,21 @@ class DeadLetterStatus(StrEnum):
     """Something that only a later version, or someone else, knows."""
 
 
-@dataclass(frozen=True, slots=True)
-class StatusRecord:
-    """One record of the status topic, as it is written.
+def status_value(
+    status: DeadLetterStatus,
+    dead_letter: Position,
+    at: datetime,
+    destination: Position | None = None,
+    reason: str | None = None,
+) -> bytes:
+    """Return the value of a status record: one JSON object.
 
     ``destination``: where the record went; ``reason``: why the dead letter was discarded.
     """
-
-    key: bytes
-    status: DeadLetterStatus
-    dead_letter: Position
-    at: datetime
-    destination: Position | None = None
-    reason: str | None = None
-
-    @property
-    def value(self) -> bytes:
-        """The value: one JSON object."""
-        content: dict[str, object] = {
-            "state": self.status,
-            "at": format_time(self.at),
-            "letter": self.dead_letter,
-        }
-        if self.destination is not None:
-            content["to"] = self.destination
-        if self.reason is not None:
-            content["because"] = self.reason
-        return json_bytes(content)
+    content = {"state": status, "at": format_time(at), "letter": dead_letter}
+    optional = {"to": destination, "because": reason}
+    given = {name: value for name, value in optional.items() if value is not None}
+    return json_bytes(content | given)
 
 
 def parse_status(value: bytes) -> DeadLetterStatus:
@@ -81,21 +68,17 @@ class NotSentError(Exception):
     """The brokers stopped answering. What they had acknowledged is recorded, if they let us."""
 
 
-async def write_statuses(producer: Producer, topic: str, records: Sequence[StatusRecord]) -> None:
+async def write_statuses(producer: Producer, records: Sequence[OutgoingRecord]) -> None:
     """Return when the status topic has the records. Raises ``NotSentError``."""
-    if not records:
-        return
-    deliveries = await producer.send(
-        [OutgoingRecord(topic, None, None, record.key, record.value, ()) for record in records]
-    )
+    deliveries = await producer.send(records) if records else []
     for delivery in deliveries:
         match delivery:
             case Position():
                 continue
             case Refused(detail=detail):
-                raise NotSentError(f"topic {topic}: {detail}")
+                raise NotSentError(f"topic {records[0].topic}: {detail}")
             case Unconfirmed(error=error):
-                raise NotSentError(f"topic {topic}: {error}") from error
+                raise NotSentError(f"topic {records[0].topic}: {error}") from error
             case _:
                 assert_never(delivery)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import Final
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, JustifyMethod
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -36,8 +36,6 @@ SHOWN_BYTES: Final = 4096
 
 _WAITING: Final = "waiting"
 _LINE: Final = ("letter", "state", "origin", "failed_at", "attempt", "reason", "detail")
-_NUMBERS: Final = frozenset({"letters", "copies", "truncated", "attempts"})
-_SELDOM: Final = frozenset({"copies", "truncated"})
 
 
 @dataclass(slots=True)
@@ -182,32 +180,15 @@ def print_groups(groups: DeadLetterGroups, *, with_state: bool, as_json: bool) -
     console = Console()
     if console.is_terminal:
         caption = f"{letters:,} dead letters, {copies:,} of them copies"
+        table = Table(*columns, title="Dead letters", caption=caption, box=SIMPLE_HEAD)
+        for row in rows:
+            table.add_row(*(Text(row[column], overflow="fold") for column in columns))
         with output_errors():
-            console.print(_table(columns, rows, caption))
+            console.print(table)
     elif rows:
         print_columns(*columns)
         for row in rows:
             print_columns(*(row[column] for column in columns))
-
-
-def _table(columns: Sequence[str], rows: Sequence[Mapping[str, str]], caption: str) -> Table:
-    """Return the table, without columns that say nothing but zero."""
-    table = Table(
-        title="Dead letters",
-        title_justify="left",
-        caption=caption,
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-    )
-    told = [one for one in columns if one not in _SELDOM or any(row[one] != "0" for row in rows)]
-    for column in told:
-        justify: JustifyMethod = "right" if column in _NUMBERS else "left"
-        table.add_column(column, justify=justify, overflow="fold", no_wrap=column != "topic")
-    for row in rows:
-        table.add_row(*(Text(row[column]) for column in told))
-    return table
 
 
 def _cells(content: Mapping[str, object]) -> dict[str, str]:
@@ -295,32 +276,29 @@ def _bytes_content(content: bytes | None) -> object:
 
 def print_change(change: StatusChange, *, as_json: bool) -> None:
     """Write what would be sent for a dead letter, without what it holds."""
-    dead_letter, record = change.dead_letter, change.record
-    if record is None or not isinstance(dead_letter, DeadLetterRecord):
+    record = change.record
+    if record is None or not isinstance(change.dead_letter, DeadLetterRecord):
         return
-    failed = dead_letter.failed
+    about = _about(change.dead_letter, None)
+    content = {
+        "would_be": change.status.value,
+        **{name: about[name] for name in ("letter", "origin", "attempt", "reason")},
+        "to": record.topic,
+        "partition": record.partition,
+        "timestamp_ms": record.timestamp_ms,
+        "bytes": record.bytes,
+        "headers": [name for name, _ in record.headers],
+    }
     if as_json:
-        print_json(
-            {
-                "would_be": change.status.value,
-                "letter": dead_letter.record.position,
-                "origin": failed.origin,
-                "to": record.topic,
-                "partition": record.partition,
-                "timestamp_ms": record.timestamp_ms,
-                "attempt": dead_letter.attempt,
-                "reason": failed.reason,
-                "bytes": record.bytes,
-                "headers": [name for name, _ in record.headers],
-            }
-        )
+        print_json(content)
         return
+    cells = _cells(content)
     print_columns(
-        offset_argument(dead_letter.record.position),
-        f"would be {change.status.value}",
-        position_argument(failed.origin),
-        f"to {printable(record.topic)}",
-        f"attempt {dead_letter.attempt}",
-        failed.reason,
-        f"{record.bytes} bytes",
+        cells["letter"],
+        f"would be {cells['would_be']}",
+        cells["origin"],
+        f"to {cells['to']}",
+        f"attempt {cells['attempt']}",
+        cells["reason"],
+        f"{cells['bytes']} bytes",
     )

@@ -24,7 +24,7 @@ from consumer.commands.dead_letters.dead_letter_selection import DeadLetterReque
 from consumer.commands.dead_letters.dead_letter_status import (
     DeadLetterStatus,
     NotSentError,
-    StatusRecord,
+    status_value,
     write_statuses,
 )
 from consumer.commands.dead_letters.list_and_show import position_argument, print_change
@@ -46,6 +46,7 @@ from consumer.kafka.dead_letter_topic import max_dead_letter_bytes
 from consumer.kafka.producer import (
     RECORD_OVERHEAD,
     Delivery,
+    OutgoingRecord,
     Producer,
     Refused,
     Unconfirmed,
@@ -132,8 +133,12 @@ class DeadLetterRun:
                 assert_never(decision)
 
     def _refuse(self, dead_letter: AnyDeadLetter, refusal: Refusal) -> None:
+        """Count, and say, that a record should go back and cannot."""
         self.counts.refused[refusal.reason] += 1
-        _print_refusal(dead_letter, refusal)
+        where = position_argument(dead_letter.record.position)
+        if isinstance(dead_letter, DeadLetterRecord):
+            where += f" (from {position_argument(dead_letter.failed.origin)})"
+        print_error(f"{where}: {refusal.reason.value}: {refusal.detail}")
 
     async def _add(self, change: StatusChange) -> None:
         if self.limiter.delay(self.clock()) > 0:
@@ -180,13 +185,15 @@ class DeadLetterRun:
         window: Sequence[StatusChange],
         deliveries: Sequence[Delivery | None],
     ) -> None:
-        records: list[StatusRecord] = []
+        records: list[OutgoingRecord] = []
         unconfirmed: Unconfirmed | None = None
         for change, delivery in zip(window, deliveries, strict=True):
             match delivery:
                 case Position() | None:
                     self._count(change)
-                    records.append(self._status_record(change, delivery))
+                    where, key = change.dead_letter.record.position, change.dead_letter.failure_key
+                    value = status_value(change.status, where, self.now(), delivery, change.reason)
+                    records.append(OutgoingRecord(self.status_topic, None, None, key, value, ()))
                 case Refused(detail=detail):
                     self._refuse(change.dead_letter, Refusal(RefusalReason.BROKER, detail))
                 case Unconfirmed():
@@ -195,34 +202,15 @@ class DeadLetterRun:
                 case _:
                     assert_never(delivery)
         self.counts.unrecorded += len(records)
-        await write_statuses(producer, self.status_topic, records)
+        await write_statuses(producer, records)
         self.counts.unrecorded -= len(records)
         if unconfirmed is not None:
             raise NotSentError(str(unconfirmed.error)) from unconfirmed.error
-
-    def _status_record(self, change: StatusChange, destination: Position | None) -> StatusRecord:
-        dead_letter = change.dead_letter
-        return StatusRecord(
-            dead_letter.failure_key,
-            change.status,
-            dead_letter.record.position,
-            self.now(),
-            destination,
-            change.reason,
-        )
 
     def _count(self, change: StatusChange) -> None:
         self.counts.statuses[change.status] += 1
         by_clock = change.record is not None and change.record.timestamp_ms is None
         self.counts.clock += by_clock and change.status is DeadLetterStatus.REDRIVEN
-
-
-def _print_refusal(dead_letter: AnyDeadLetter, refusal: Refusal) -> None:
-    """Say that a record should go back and cannot."""
-    where = position_argument(dead_letter.record.position)
-    if isinstance(dead_letter, DeadLetterRecord):
-        where += f" (from {position_argument(dead_letter.failed.origin)})"
-    print_error(f"{where}: {refusal.reason.value}: {refusal.detail}")
 
 
 async def redrive_dead_letters(

@@ -10,8 +10,8 @@ from consumer.commands.common.scratch import CACHE_KIB
 from consumer.commands.dead_letters.dead_letter_status import (
     DeadLetterStatus,
     StatusIndex,
-    StatusRecord,
     parse_status,
+    status_value,
 )
 from consumer.contract.record import Position
 from tests.unit.commands.dead_letters.builders import EVENTS, LETTERS, NOW
@@ -57,11 +57,11 @@ def test_the_index_does_not_lie_in_memory(statuses: StatusIndex) -> None:
 
 @pytest.mark.parametrize("status", list(DeadLetterStatus))
 def test_an_entry_says_what_was_done_and_can_be_read_again(status: DeadLetterStatus) -> None:
-    entry = StatusRecord(
-        KEY, status, Position(LETTERS, 2, 3), NOW, Position(EVENTS, 0, 9), reason="a “test”"
+    value = status_value(
+        status, Position(LETTERS, 2, 3), NOW, Position(EVENTS, 0, 9), reason="a “test”"
     )
-    assert parse_status(entry.value) is status
-    assert json.loads(entry.value) == {
+    assert parse_status(value) is status
+    assert json.loads(value) == {
         "state": status.value,
         "at": "2026-03-05T12:00:00.000Z",
         "letter": [LETTERS, 2, 3],
