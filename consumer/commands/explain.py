@@ -98,22 +98,24 @@ async def find_session(log: LogJudge, selection: RecordSelection) -> Explanation
     looked_at, left_out = list(selected.ranges), selected.elsewhere
     wanted = MessageFilter([session_id])
     records: list[JudgedRecord] = []
-    await log.judge("explaining", looked_at, wanted, lambda _, judged: records.extend(judged))
+
+    def accept(_: TopicPartition, judged: Sequence[JudgedRecord]) -> None:
+        for each in judged:
+            read = log.committed.covers(each.record)
+            found = each.judgement if read else judge_unread(each.write, each.judgement)
+            records.append(replace(each, judgement=found))
+
+    await log.judge("explaining", looked_at, wanted, accept)
     if not records and left_out:
         # Nothing where its key leads is no sign that there is nothing.
-        await log.judge("explaining", left_out, wanted, lambda _, judged: records.extend(judged))
+        await log.judge("explaining", left_out, wanted, accept)
         looked_at, left_out = [*looked_at, *left_out], ()
     dead_letters = await _find_dead_letters(log, wanted, records)
     sessions, policy = log.sessions, log.policy
     return Explanation(
         session_id,
         [part.partition for part in looked_at],
-        [
-            each
-            if log.committed.covers(each.record)
-            else replace(each, judgement=judge_unread(each.write, each.judgement))
-            for each in records
-        ],
+        records,
         dead_letters,
         await retry_until("MongoDB", lambda: sessions.session(session_id), policy),
         await retry_until("MongoDB", lambda: sessions.count_events(session_id), policy),
@@ -243,12 +245,9 @@ async def _print(
     looked_at = ", ".join(printable(one.name) for one in found.looked_at)
     out.print(Text(f"session {printable(found.session_id)}, looked for in {looked_at}"))
     if found.left_out:
-        out.print(
-            Text(
-                f"{found.left_out} partitions not read: its key does not lead there, and no "
-                "document came from there; --all-partitions reads them too"
-            )
-        )
+        said = f"{found.left_out} partitions not read: its key does not lead there, and no "
+        said += "document came from there; --all-partitions reads them too"
+        out.print(Text(said))
     out.print()
     table = Table(box=None, pad_edge=False)
     places = [position_text(*each.record.position) for each in found.records]

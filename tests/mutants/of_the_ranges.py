@@ -332,7 +332,7 @@ end = end if bounds.to_ms is None else min(end, first + 3)""",
     ),
     without(
         "the state is not saved at once",
-        "_Opening.open",
+        "ReplayOpening.open",
         "state.save(progress)",
         "that it cannot be written would turn out after the first hour",
         "test_a_state_that_cannot_be_written_ends_the_command_before_anything_is_applied",

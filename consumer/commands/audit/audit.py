@@ -38,15 +38,15 @@ async def show_audit(
     be written: at once where that can be known, else when the report is printed.
     """
     check_selection(selection)
-    with nullcontext() if emit is None else open_record_list_writer(emit) as writer:
+    with nullcontext() if emit is None else open_record_list_writer(emit) as write:
         configure_logging(settings)
         try:
             async with open_log_judge(settings, await ask_retention(settings)) as log:
                 auditor = Auditor(log)
                 report = await auditor.run(selection)
                 print_audit(report, as_json=as_json)
-                if writer is not None:
-                    writer.write(auditor.problems.listed())
+                if write is not None:
+                    write(auditor.problems.listed())
         except TransientError as error:
             raise PreconditionError(f"a server does not answer ({error})") from error
     return ExitCode.FOUND if report.found else ExitCode.DONE

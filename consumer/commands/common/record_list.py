@@ -6,11 +6,11 @@ import hashlib
 import json
 import sqlite3
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, TextIO
+from typing import Annotated, Any, BinaryIO
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -63,34 +63,28 @@ class ListedRecord(BaseModel):
 # --- writing ----------------------------------------------------------------------
 
 
-class RecordListWriter:
-    """A file that can be written, as far as that is known before anything is written."""
-
-    def __init__(self, name: str, file: TextIO) -> None:
-        """Take the open file; what is in it stays until there is a list."""
-        self._name = name
-        self._file = file
-
-    def write(self, records: Iterable[ListedRecord]) -> None:
-        """Put the records in place of what the file held. Raises ``SettingsError``."""
-        try:
-            if Path(self._name).is_file():
-                self._file.truncate(0)
-            self._file.writelines(record.line() for record in records)
-            self._file.flush()
-        except OSError as error:
-            raise _unwritable(self._name, error) from error
-
-
 @contextmanager
-def open_record_list_writer(name: str) -> Iterator[RecordListWriter]:
-    """Open the file for a list. Raises ``SettingsError`` where it cannot be written."""
+def open_record_list_writer(name: str) -> Iterator[Callable[[Iterable[ListedRecord]], None]]:
+    """Open the file for a list, and yield what puts records in place of what the file holds.
+
+    That it can be written shows before anything is. Both raise ``SettingsError``.
+    """
+
+    def write(records: Iterable[ListedRecord]) -> None:
+        try:
+            if Path(name).is_file():
+                file.truncate(0)
+            file.writelines(record.line() for record in records)
+            file.flush()
+        except OSError as error:
+            raise _unwritable(name, error) from error
+
     try:
         file = Path(name).open("a", encoding="ascii")  # noqa: SIM115 -- closing it may fail
     except OSError as error:
         raise _unwritable(name, error) from error
     try:
-        yield RecordListWriter(name, file)
+        yield write
     finally:
         # What a failed write has left over fails once more.
         with suppress(OSError):

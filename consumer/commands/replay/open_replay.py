@@ -58,29 +58,25 @@ class ReplayResources:
     state: StateFile | None
 
 
-async def open_replay(
-    settings: Settings, request: ReplayRequest, stack: AsyncExitStack
-) -> ReplayResources:
-    """Open everything on ``stack``, after its preconditions, and find out what is to be read.
+@dataclass(frozen=True, slots=True)
+class ReplayOpening:
+    """Opens everything on ``stack``, after its preconditions."""
 
-    Raises ``SettingsError`` or ``PreconditionError``.
-    """
-    return await _Opening(settings, request, stack).open()
-
-
-class _Opening:
-    def __init__(self, settings: Settings, request: ReplayRequest, stack: AsyncExitStack) -> None:
-        self._settings = settings
-        self._request = request
-        self._stack = stack
+    settings: Settings
+    request: ReplayRequest
+    stack: AsyncExitStack
 
     async def open(self) -> ReplayResources:
+        """Open, and find out what is to be read.
+
+        Raises ``SettingsError`` or ``PreconditionError``.
+        """
         listed = self._load_list()
-        kafka = self._settings.kafka
+        kafka = self.settings.kafka
         if listed is not None:
             kafka = kafka.model_copy(update={"max_partition_fetch_bytes": LISTED_FETCH_BYTES})
         reader = await self._retry(
-            "Kafka", lambda: self._stack.enter_async_context(open_range_reader(kafka))
+            "Kafka", lambda: self.stack.enter_async_context(open_range_reader(kafka))
         )
         selected = await self._select(reader, listed)
         topics = sorted({part.partition.topic for part in selected.ranges})
@@ -108,14 +104,14 @@ class _Opening:
         )
 
     async def _retry(self, server: str, ask: Callable[[], Awaitable[T]]) -> T:
-        return await retry_until(server, ask, startup_policy(self._settings))
+        return await retry_until(server, ask, startup_policy(self.settings))
 
     def _load_list(self) -> ListedRecords | None:
-        name = self._request.file
+        name = self.request.file
         if name is None:
             return None
-        database = self._stack.enter_context(scratch_database())
-        listed = ListedRecords(database, repair=self._request.repair)
+        database = self.stack.enter_context(scratch_database())
+        listed = ListedRecords(database, repair=self.request.repair)
         with open_record_list(name) as file:
             listed.load(file, name)
         return listed
@@ -123,11 +119,11 @@ class _Opening:
     async def _select(self, reader: RangeReader, listed: ListedRecords | None) -> SelectedRanges:
         if listed is not None:
             return await self._retry("Kafka", lambda: _select_listed(reader, listed))
-        request = self._request
-        topics, now = request.topics or self._settings.kafka.topics, datetime.now(UTC)
+        request = self.request
+        topics, now = request.topics or self.settings.kafka.topics, datetime.now(UTC)
         came_from = set()
         if request.sessions:
-            async with open_session_reader(self._settings.mongo) as sessions:
+            async with open_session_reader(self.settings.mongo) as sessions:
                 came_from = await self._retry(
                     "MongoDB", lambda: sessions.came_from(request.sessions)
                 )
@@ -136,40 +132,40 @@ class _Opening:
         )
 
     def _state_file(self, listed: ListedRecords | None, ids: TopicIds) -> StateFile | None:
-        if self._request.state is None:
+        if self.request.state is None:
             return None
         digest = None if listed is None else listed.digest
-        facts = selection_facts(self._request, self._settings, digest, ids)
-        return StateFile(Path(self._request.state), facts, ids)
+        facts = selection_facts(self.request, self.settings, digest, ids)
+        return StateFile(Path(self.request.state), facts, ids)
 
     async def _dead_letters(self) -> DeadLetters:
-        if not self._request.sends_dead_letters:
+        if not self.request.sends_dead_letters:
             return _NoDeadLetters()
-        topic = self._settings.dead_letters.topic
-        described = await self._retry("Kafka", lambda: _describe(self._settings, topic))
+        topic = self.settings.dead_letters.topic
+        described = await self._retry("Kafka", lambda: _describe(self.settings, topic))
         if topic not in described:
             raise PreconditionError(f"no such topic: {topic}")
-        letters = build_dead_letters(self._settings, described)
-        self._stack.push_async_callback(letters.close)
+        letters = build_dead_letters(self.settings, described)
+        self.stack.push_async_callback(letters.close)
         return letters
 
     async def _store(
         self, listed: ListedRecords | None
     ) -> tuple[Store, RepairingStore | None, DryRunState | None]:
-        opened = await self._stack.enter_async_context(open_store(self._settings.mongo))
+        opened = await self.stack.enter_async_context(open_store(self.settings.mongo))
         store: Store = opened
-        repair: Repair = MongoRepairer(opened.client, self._settings.mongo).repair
+        repair: Repair = MongoRepairer(opened.client, self.settings.mongo).repair
         state: DryRunState | None = None
-        if self._request.dry_run:
+        if self.request.dry_run:
             # No index is made or asked for: a database may be tried that is not there yet.
-            collections = MongoCollections(opened.client, self._settings.mongo)
+            collections = MongoCollections(opened.client, self.settings.mongo)
             await self._retry("MongoDB", lambda: _reach(collections))
-            state = DryRunState(self._stack.enter_context(scratch_database()))
+            state = DryRunState(self.stack.enter_context(scratch_database()))
             store = dry_store = DryStore(collections, state)
             repair = dry_store.repair
         else:
             await self._retry("MongoDB", opened.run_preflight)
-        if listed is None or not self._request.repair:
+        if listed is None or not self.request.repair:
             return store, None, state
         repairing = RepairingStore(store, repair, listed.altered)
         return repairing, repairing, state

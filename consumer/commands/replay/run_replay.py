@@ -10,7 +10,7 @@ from dataclasses import replace
 from consumer import signals
 from consumer.aio import RateLimiter, run_unless_stopped, supervise
 from consumer.commands.common.record_selection import MessageFilter, filter_of
-from consumer.commands.replay.open_replay import ReplayResources, open_replay
+from consumer.commands.replay.open_replay import ReplayOpening, ReplayResources
 from consumer.commands.replay.replay_report import OutcomeCounts, ReplayReport, print_replay
 from consumer.commands.replay.replay_request import ReplayProgress, ReplayRequest, check_request
 from consumer.contract.record import Record, TopicPartition
@@ -71,7 +71,7 @@ async def run_replay(
     """
     check_codecs()
     async with AsyncExitStack() as stack:
-        opened = await run_unless_stopped(stop, open_replay(settings, request, stack))
+        opened = await run_unless_stopped(stop, ReplayOpening(settings, request, stack).open())
         if opened is None:
             return None
         return await _Replay(settings, request, opened).run(stop)

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from consumer.demo.consumers import ConsumerEndedError, demo_settings
 from consumer.demo.dataset import Expectation, load_dataset, open_stored
-from consumer.demo.scenario import CrashScenario
+from consumer.demo.demo import CrashScenario
 from consumer.demo.screen import open_screen
 from consumer.demo.servers import embedded_servers
 from consumer.kafka.admin import create_topic

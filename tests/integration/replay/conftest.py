@@ -62,8 +62,8 @@ class Log:
             auditor = Auditor(judge)
             report = await auditor.run(selection)
             if emit is not None:
-                with open_record_list_writer(str(emit)) as writer:
-                    writer.write(auditor.problems.listed())
+                with open_record_list_writer(str(emit)) as write:
+                    write(auditor.problems.listed())
         return report
 
     def settings(self, database: str = "a", **groups: Any) -> Settings:

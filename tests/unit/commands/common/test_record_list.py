@@ -168,8 +168,8 @@ def test_a_new_list_takes_the_place_of_a_longer_one(tmp_path: Path) -> None:
         document=("session", "s"),
         detail="gone",
     )
-    with open_record_list_writer(str(name)) as emitted:
-        emitted.write([record])
+    with open_record_list_writer(str(name)) as write:
+        write([record])
     (line,) = name.read_text().splitlines()
     assert line == (
         '{"topic": "conversation.events", "partition": 2, "offset": 7, "problem": "missing", '
