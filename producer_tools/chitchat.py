@@ -8,7 +8,7 @@ in most conversations, and is therefore not used.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib.resources import files
 from itertools import chain, islice
 from typing import Any, Final
@@ -24,14 +24,13 @@ class DataSetMissingError(PreconditionError):
     """The package with the conversations is not installed."""
 
 
-def chitchat_messages(limit: int | None = None, *, ratings: bool = False) -> Iterator[Message]:
+def chitchat_messages(limit: int | None = None) -> Iterator[Message]:
     """Yield the messages of the first ``limit`` conversations (None: all), one after another.
 
-    ``ratings`` adds, before the end of each rated conversation, an event with its ratings.
     Raises ``DataSetMissingError``.
     """
     for session_id, conversation in islice(_read().items(), limit):
-        yield from _messages(session_id, conversation, ratings=ratings)
+        yield from _messages(session_id, conversation)
 
 
 def _read() -> dict[str, dict[str, Any]]:
@@ -46,7 +45,7 @@ def _read() -> dict[str, dict[str, Any]]:
     return conversations
 
 
-def _messages(session_id: str, conversation: dict[str, Any], *, ratings: bool) -> Iterator[Message]:
+def _messages(session_id: str, conversation: dict[str, Any]) -> Iterator[Message]:
     turns = list(chain.from_iterable(conversation["messages"]))
     first, last = turns[0], turns[-1]
     namespace = UUID(session_id)
@@ -62,35 +61,23 @@ def _messages(session_id: str, conversation: dict[str, Any], *, ratings: bool) -
         payload = {"text": turn["text"], "speaker": turn["sender"]}
         # Some people said the same in the same second twice: only the place tells them apart.
         event_id = str(uuid5(namespace, str(index)))
-        yield _event(session_id, event_id, speaker, payload, turn["timestamp"])
-    rated: Mapping[str, object] | None = conversation.get("ratings")
-    if not rated:
-        return
-    if ratings:
-        payload = {"kind": "rating", **rated}
-        event_id = str(uuid5(namespace, "ratings"))
-        yield _event(session_id, event_id, "system", payload, last["timestamp"])
-    yield {
-        "type": "session.completed",
-        "sessionId": session_id,
-        "endedAt": last["timestamp"],
-        "eventCount": len(turns) + ratings,
-    }
+        yield {
+            "type": "event.recorded",
+            "sessionId": session_id,
+            "eventId": event_id,
+            "eventType": speaker,
+            "payload": payload,
+            "timestamp": turn["timestamp"],
+        }
+    if conversation.get("ratings"):  # people rated what they had brought to its end
+        yield {
+            "type": "session.completed",
+            "sessionId": session_id,
+            "endedAt": last["timestamp"],
+            "eventCount": len(turns),
+        }
 
 
 def _metadata(conversation: dict[str, Any]) -> dict[str, object]:
     prompt = conversation.get("prompt")
     return {"source": _SOURCE} if prompt is None else {"prompt": prompt, "source": _SOURCE}
-
-
-def _event(
-    session_id: str, event_id: str, event_type: str, payload: Mapping[str, object], timestamp: str
-) -> Message:
-    return {
-        "type": "event.recorded",
-        "sessionId": session_id,
-        "eventId": event_id,
-        "eventType": event_type,
-        "payload": payload,
-        "timestamp": timestamp,
-    }

@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, NamedTuple
 
 from consumer.errors import SettingsError
@@ -85,22 +86,13 @@ async def _in_daemon_thread(descriptor: int) -> bytes:
     loop = asyncio.get_running_loop()
     future: asyncio.Future[bytes] = loop.create_future()
 
-    def settle(chunk: bytes, error: OSError | None) -> None:
-        if future.done():
-            return
-        if error is None:
-            future.set_result(chunk)
-        else:
-            future.set_exception(error)
-
     def read() -> None:
-        chunk, error = b"", None
         try:
-            chunk = os.read(descriptor, _CHUNK_BYTES)
-        except OSError as raised:
-            error = raised
+            settle = partial(future.set_result, os.read(descriptor, _CHUNK_BYTES))
+        except OSError as error:
+            settle = partial(future.set_exception, error)
         if not loop.is_closed():
-            loop.call_soon_threadsafe(settle, chunk, error)
+            loop.call_soon_threadsafe(lambda: None if future.done() else settle())
 
     threading.Thread(target=read, name="reading input", daemon=True).start()
     return await future

@@ -202,15 +202,6 @@ def chitchat(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Only the first conversations.", metavar="N")
     ] = None,
-    ratings: Annotated[
-        bool, typer.Option("--ratings", help="Also an event for each conversation's ratings.")
-    ] = False,
-    shuffle: Annotated[
-        int | None,
-        typer.Option(
-            metavar="SEED", help="Publish all messages in a random order (kept in memory for it)."
-        ),
-    ] = None,
     bootstrap_servers: BootstrapServers = None,
     sessions_topic: SessionsTopic = DEFAULT_TOPICS.sessions,
     events_topic: EventsTopic = DEFAULT_TOPICS.events,
@@ -222,7 +213,7 @@ def chitchat(
     the first to speak is published as the user, the other as the bot.
     """
     to = _target(bootstrap_servers, sessions_topic, events_topic, MEBIBYTE)
-    raise typer.Exit(run_load_chitchat(to, limit, shuffle, ratings=ratings, as_json=as_json))
+    raise typer.Exit(run_load_chitchat(to, limit, as_json=as_json))
 
 
 def main() -> None:

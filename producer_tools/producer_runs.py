@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import random
 import shutil
 import stat
 import sys
@@ -177,16 +176,10 @@ def _writing(expect: Path) -> Iterator[None]:
         raise SettingsError(f"--expect {expect} cannot be written ({error.strerror})") from error
 
 
-def run_load_chitchat(
-    to: PublishTarget, limit: int | None, shuffle: int | None, *, ratings: bool, as_json: bool
-) -> ExitCode:
+def run_load_chitchat(to: PublishTarget, limit: int | None, *, as_json: bool) -> ExitCode:
     """Publish the real conversations. Raises ``BrokersError`` and ``DataSetMissingError``."""
     state = EndState()
-    messages = _encoded(chitchat_messages(limit, ratings=ratings), state)
-    if shuffle is not None:
-        kept = list(messages)
-        random.Random(shuffle).shuffle(kept)  # noqa: S311 -- an order that can be repeated
-        messages = iter(kept)
+    messages = _encoded(chitchat_messages(limit), state)
     run_interruptible(_deliver("loading", messages, to, state=state, as_json=as_json))
     return ExitCode.DONE
 

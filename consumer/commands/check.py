@@ -84,14 +84,13 @@ async def _check_target(settings: Settings) -> Sequence[CheckResult]:
         ):
             accepted = AcceptedTarget(await store.target(), settings.mongo.moved_from)
             group = await describe_group(admin, settings.kafka.group_id)
-    except (TimeoutError, ConsumerError):
-        return ()  # it has just gone away; a start would say so
-    try:
         accepted.check(
             {p: k for p, k in group.committed.items() if p.topic in settings.kafka.topics}
         )
     except PreconditionError as error:
         return [_refused(name, error)]
+    except (TimeoutError, ConsumerError):
+        return ()  # it has just gone away; a start would say so
     return [CheckResult.ok(name, f"go to {accepted.target}")]
 
 

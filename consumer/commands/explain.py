@@ -20,7 +20,13 @@ from consumer.commands.audit.judging import (
     read_over_outages,
 )
 from consumer.commands.audit.verdicts import judge_unread
-from consumer.commands.common.output import add_name_column, console, position_text, to_json
+from consumer.commands.common.output import (
+    add_name_column,
+    console,
+    position_text,
+    said_of_partitions,
+    to_json,
+)
 from consumer.commands.common.record_selection import (
     MessageFilter,
     RecordSelection,
@@ -244,10 +250,8 @@ async def _print(
 ) -> None:
     looked_at = ", ".join(printable(one.name) for one in found.looked_at)
     out.print(Text(f"session {printable(found.session_id)}, looked for in {looked_at}"))
-    if found.left_out:
-        said = f"{found.left_out} partitions not read: its key does not lead there, and no "
-        said += "document came from there; --all-partitions reads them too"
-        out.print(Text(said))
+    for line in said_of_partitions(found.left_out):
+        out.print(Text(line))
     out.print()
     table = Table(box=None, pad_edge=False)
     places = [position_text(*each.record.position) for each in found.records]

@@ -12,7 +12,13 @@ from rich.text import Text
 
 from consumer.commands.audit.problems import Disagreements
 from consumer.commands.audit.verdicts import PROBLEMS, AuditResult
-from consumer.commands.common.output import add_name_column, console, position_text, said_of_times
+from consumer.commands.common.output import (
+    add_name_column,
+    console,
+    position_text,
+    said_of_partitions,
+    said_of_times,
+)
 from consumer.commands.common.record_list import ListedRecord
 from consumer.contract.record import TopicPartition
 from consumer.kafka.ranges import UnreadRange
@@ -149,11 +155,7 @@ def _remarks(report: AuditReport) -> list[str]:
         "nothing is proven"
         for session_id in report.not_in_the_log
     ]
-    if report.left_out:
-        lines.append(
-            f"{report.left_out} partitions not read: no key of these sessions leads there, and no "
-            "document came from there; --all-partitions reads them too"
-        )
+    lines += said_of_partitions(report.left_out)
     lines += _of_counts(report.disagreements)
     return lines
 

@@ -56,6 +56,15 @@ def said_of_times(outside: int, before: int) -> Iterable[str]:
         yield f"{plural(outside, 'record')} read and passed over, whose own time lies outside"
 
 
+def said_of_partitions(left_out: int) -> Iterable[str]:
+    """Say which partitions were not read for the sessions that were asked for."""
+    if left_out:
+        yield (
+            f"{plural(left_out, 'partition')} not read: no key of these sessions leads there, and "
+            "no document came from there; --all-partitions reads them too"
+        )
+
+
 def console() -> Console:
     """Return a console on standard output that breaks no lines when piped."""
     found = Console(highlight=False, soft_wrap=True)

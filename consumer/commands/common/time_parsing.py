@@ -13,17 +13,8 @@ FORMS = "2026-03-04T10:00:00Z, 2026-03-04, yesterday, 2h, 1d 12h ago"
 
 _DAYS_AGO = {"today": 0, "yesterday": 1}
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_WORDS = {
-    "sec": "s",
-    "second": "s",
-    "min": "m",
-    "minute": "m",
-    "hour": "h",
-    "day": "d",
-    "week": "w",
-}
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_PART = re.compile(r"([0-9]{1,9})\s*([a-z]+)")
+_PART = re.compile(r"([0-9]{1,9})\s*((?:sec(?:ond)?|min(?:ute)?|hour|day|week)s?|[smhdw])")
 _DURATION = re.compile(rf"(?:{_PART.pattern}\s*)+")
 
 
@@ -60,10 +51,5 @@ def _ago(written: str, now: datetime) -> datetime | None:
     durations = written.removesuffix("ago")
     if _DURATION.fullmatch(durations) is None:
         return None
-    seconds = 0
-    for number, unit in _PART.findall(durations):
-        short = unit if unit in _UNITS else _WORDS.get(unit.removesuffix("s"))
-        if short is None:
-            return None
-        seconds += int(number) * _UNITS[short]
+    seconds = sum(int(number) * _UNITS[unit[0]] for number, unit in _PART.findall(durations))
     return now - timedelta(seconds=seconds)

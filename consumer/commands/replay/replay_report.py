@@ -10,7 +10,13 @@ from dataclasses import dataclass, field
 from rich.table import Table
 from rich.text import Text
 
-from consumer.commands.common.output import add_name_column, console, plural, said_of_times
+from consumer.commands.common.output import (
+    add_name_column,
+    console,
+    plural,
+    said_of_partitions,
+    said_of_times,
+)
 from consumer.contract.record import TopicPartition
 from consumer.contract.rejection import Reason
 from consumer.errors import ExitCode
@@ -210,7 +216,9 @@ def _remarks(report: ReplayReport, total: OutcomeCounts) -> Iterable[str]:
     for mark, said in MARKS.items():
         if total.marks[mark]:
             yield f"{plural(total.marks[mark], 'record')} {said}"
-    yield from _of_sessions(report)
+    if report.nothing_found:
+        yield "no record of these sessions was found"
+    yield from said_of_partitions(report.elsewhere)
     if not report.finished:
         left = sum(part.end - report.position(part) for part in report.ranges)
         yield f"interrupted: {plural(left, 'offset')} left"
@@ -240,13 +248,3 @@ def _of_list(report: ReplayReport) -> Iterable[str]:
         )
     if report.not_found:
         yield f"{plural(report.not_found, 'listed record')} not in the topics any more"
-
-
-def _of_sessions(report: ReplayReport) -> Iterable[str]:
-    if report.nothing_found:
-        yield "no record of these sessions was found"
-    if report.elsewhere:
-        yield (
-            f"{plural(report.elsewhere, 'partition')} not read: no key of these sessions leads "
-            "there, and no document came from there; --all-partitions reads them too"
-        )

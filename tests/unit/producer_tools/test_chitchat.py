@@ -103,14 +103,6 @@ def test_a_conversation_without_ratings_stays_open() -> None:
 
 
 @pytest.mark.usefixtures("invented")
-def test_ratings_are_one_more_event_before_the_end_where_they_are_wanted() -> None:
-    *_, rating, completed = of_first(chitchat_messages(ratings=True))
-    assert rating["eventType"] == "system"
-    assert rating["payload"] == {"kind": "rating", "witty": 3}
-    assert completed["eventCount"] == 5
-
-
-@pytest.mark.usefixtures("invented")
 def test_a_limit_counts_conversations() -> None:
     assert len({message["sessionId"] for message in chitchat_messages(1)}) == 1
 
@@ -126,19 +118,17 @@ def test_a_missing_data_set_is_told_with_its_fix(monkeypatch: pytest.MonkeyPatch
 
 @installed
 def test_the_whole_data_set_is_as_large_as_it_is_said_to_be() -> None:
-    tally, ratings = EndState(), 0
-    for message in chitchat_messages(ratings=True):
+    tally = EndState()
+    for message in chitchat_messages():
         tally.add(message)
-        ratings += message.get("eventType") == "system"
     end_state = tally.summary()
-    assert (end_state["sessions"], end_state["events"]) == (7_168, 258_145 + 5_988)
+    assert (end_state["sessions"], end_state["events"]) == (7_168, 258_145)
     assert (end_state["completed"], end_state["open"]) == (5_988, 1_180)
-    assert ratings == 5_988
 
 
 @installed
 def test_the_consumer_accepts_every_message_of_the_data_set() -> None:
-    for message in chitchat_messages(150, ratings=True):
+    for message in chitchat_messages(150):
         outgoing = encode_message(message)
         record = Record("t", 0, 0, 0, outgoing.key, outgoing.value)
         assert isinstance(decode(record, KeyPolicy.DEAD_LETTER), Decoded), message["type"]
