@@ -99,9 +99,8 @@ async def with_timeout(request: Awaitable[T], action: str, timeout: float) -> T:
 
 async def stop_quietly(stopping: Awaitable[Any], timeout: float) -> None:
     """Give something ``timeout`` seconds to close. How that ends, and whether, is ignored."""
-    task = asyncio.ensure_future(stopping)
-    task.add_done_callback(ignore_result)
-    await asyncio.wait([task], timeout=timeout)
+    with suppress(Exception):
+        await with_timeout(stopping, "stop", timeout)
 
 
 async def wait_at_most(seconds: float, waiting: Awaitable[Any]) -> None:

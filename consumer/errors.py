@@ -108,5 +108,3 @@ class IncidentError(ConsumerError):
 
 class TaskDiedError(ConsumerError):
     """A background task ended that should have run as long as the process."""
-
-    exit_code = ExitCode.TASK_DIED

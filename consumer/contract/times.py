@@ -63,14 +63,6 @@ def parse_time(text: str) -> datetime | None:
     return local.replace(microsecond=local.microsecond - surplus) if surplus else local
 
 
-def time_from_ms(milliseconds: int) -> datetime | None:
-    """Return the instant so long after the epoch, or None outside of years 1 to 9999."""
-    try:
-        return EPOCH + timedelta(milliseconds=milliseconds)
-    except OverflowError:
-        return None
-
-
 def format_time(instant: datetime) -> str:
     """Return an aware time as text in UTC, to the millisecond."""
     return instant.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
@@ -96,7 +88,10 @@ def usable_time(timestamp_ms: int | None) -> datetime | None:
     """
     if timestamp_ms is None or timestamp_ms < 0:
         return None
-    return time_from_ms(timestamp_ms)
+    try:
+        return EPOCH + timedelta(milliseconds=timestamp_ms)
+    except OverflowError:
+        return None
 
 
 def effective_timestamp_ms(record: Record) -> int | None:

@@ -164,14 +164,16 @@ class AcceptedTarget:
                 )
 
 
+@dataclass(slots=True)
 class OffsetCommitter:
-    """Sends commits, one at a time: a late one must not land behind a newer one."""
+    """Sends commits, one at a time: a late one must not land behind a newer one.
 
-    def __init__(self, target: Target | None, timeout: float) -> None:
-        """``target``: where the records went. ``timeout`` in seconds, for each commit."""
-        self._target = target
-        self._timeout = timeout
-        self._pending: asyncio.Future[None] | None = None
+    ``target``: where the records went. ``timeout`` in seconds, for each commit.
+    """
+
+    target: Target | None
+    timeout: float
+    _pending: asyncio.Future[None] | None = None
 
     async def send(
         self,
@@ -190,13 +192,13 @@ class OffsetCommitter:
         held = {partition: CommittedHold.of(hold) for partition, hold in holds.items()}
         kept = {
             p: Committed(
-                offset, OffsetMetadata(topic_ids.get(p), self._target, held.get(p)).encode()
+                offset, OffsetMetadata(topic_ids.get(p), self.target, held.get(p)).encode()
             )
             for p, offset in offsets.items()
         }
         # The client shields its request from cancellation, so that it may land late.
         self._pending = asyncio.ensure_future(client.commit(kept))
-        await with_timeout(self._pending, "commit", self._timeout)
+        await with_timeout(self._pending, "commit", self.timeout)
 
     def drop(self) -> None:
         """Let a commit without an answer not be tried again.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import KW_ONLY, dataclass
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import MessageSizeTooLargeError
@@ -51,38 +52,35 @@ async def start_dead_letter_producer(
     return await start_producer(producer_options(kafka, max_bytes, idempotent=letters.idempotent))
 
 
+@dataclass
 class KafkaDeadLetters:
-    """``DeadLetters`` over a producer, in letters no larger than the topic takes them."""
+    """``DeadLetters`` over a producer, in letters no larger than the topic takes them.
 
-    def __init__(
-        self,
-        start: Callable[[int], Awaitable[AIOKafkaProducer]],
-        topic: str,
-        *,
-        limit: int,
-        smallest: int,
-        ask_limit: Callable[[], Awaitable[int]],
-        timeout: float,
-    ) -> None:
-        """``limit``: the largest letter to send, learnt anew by ``ask_limit`` when one is refused.
+    ``start`` is given the limit, and returns a started producer. ``limit``: the largest letter to
+    send, learnt anew by ``ask_limit`` when one is refused. ``smallest``: what a letter may take
+    however much is cut. ``timeout`` in seconds for all of one ``send``.
+    """
 
-        ``smallest``: what a letter may take however much is cut. ``start`` is given the limit, and
-        returns a started producer. ``timeout`` in seconds for all of one ``send``.
-        """
-        self._topic = topic
-        self._limit = self._told = limit
-        self._smallest = smallest
-        self._ask_limit = ask_limit
-        self._timeout = timeout
-        self._producer = Producer(lambda: start(self._limit), timeout)
+    start: Callable[[int], Awaitable[AIOKafkaProducer]]
+    topic: str
+    _: KW_ONLY
+    limit: int
+    smallest: int
+    ask_limit: Callable[[], Awaitable[int]]
+    timeout: float
+
+    def __post_init__(self) -> None:
+        """Begin with what is told so far."""
+        self._told = self.limit
+        self._producer = Producer(lambda: self.start(self.limit), self.timeout)
 
     async def send(self, pending: list[DeadLetter]) -> None:
         """See ``DeadLetters``."""
         clock = asyncio.get_running_loop().time
-        deadline = clock() + self._timeout
+        deadline = clock() + self.timeout
         try:
             while pending:
-                limit = self._limit
+                limit = self.limit
                 errors = await self._send_all(pending, limit, deadline - clock())
                 if not errors:
                     return
@@ -102,7 +100,7 @@ class KafkaDeadLetters:
         cut = [truncate(letter, limit) for letter in pending]
         results = await self._producer.deliver(
             [
-                OutgoingRecord(self._topic, None, None, one.key, one.value, one.headers)
+                OutgoingRecord(self.topic, None, None, one.key, one.value, one.headers)
                 for one in cut
             ],
             timeout,
@@ -121,16 +119,16 @@ class KafkaDeadLetters:
         Half of it where the topic says nothing new: something on the way takes less. Raises
         ``MessageSizeTooLargeError`` where no letter can be that small.
         """
-        if self._limit != refused:
+        if self.limit != refused:
             return  # another batch has learnt it meanwhile
-        told = await self._ask_limit()
-        if self._limit != refused:
+        told = await self.ask_limit()
+        if self.limit != refused:
             return  # or while this one asked: to it, what was told would be nothing new
         before, self._told = self._told, told
         limit = told if told != before else refused // 2
-        if limit < self._smallest:
+        if limit < self.smallest:
             raise MessageSizeTooLargeError
-        self._limit = limit
+        self.limit = limit
 
     async def close(self, timeout: float | None = None) -> None:
         """Disconnect within ``timeout`` seconds, by default those of a ``send``."""

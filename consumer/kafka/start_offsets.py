@@ -66,16 +66,15 @@ def _is_another_log(before: Reading | None, kept: Committed | None, topic_id: st
     return ids_differ(read_id, topic_id) or ids_differ(committed_id, topic_id)
 
 
+@dataclass(slots=True)
 class StartOffsetResolver:
     """Asks for each partition alone: one without a leader must not keep the others waiting."""
 
-    def __init__(self, request_timeout: float, accepted: AcceptedTarget) -> None:
-        """``request_timeout`` in seconds."""
-        self._request_timeout = request_timeout
-        self._accepted = accepted
-        self._asked: dict[TopicPartition, _LookUp] = {}
-        self._before: dict[TopicPartition, Reading] = {}
-        self._generation = 0
+    request_timeout: float
+    accepted: AcceptedTarget
+    _asked: dict[TopicPartition, _LookUp] = field(default_factory=dict)
+    _before: dict[TopicPartition, Reading] = field(default_factory=dict)
+    _generation: int = 0
 
     def forget(self) -> None:
         """Give up what was asked: the assignment is another one."""
@@ -109,7 +108,7 @@ class StartOffsetResolver:
             unconfirmed = await self._unconfirmed(client, ids, committed)
             if generation != self._generation:
                 return Resolved()
-            self._accepted.check({p: kept for p, kept in committed.items() if kept is not None})
+            self.accepted.check({p: kept for p, kept in committed.items() if kept is not None})
             there = [partition for partition in there if partition.topic not in unconfirmed]
             for partition in there:
                 extent = asyncio.ensure_future(self._extent(client, partition))
@@ -157,7 +156,7 @@ class StartOffsetResolver:
         ]
 
     async def _ask(self, request: Awaitable[T], action: str) -> T:
-        return await with_timeout(request, action, self._request_timeout)
+        return await with_timeout(request, action, self.request_timeout)
 
     def _take_answers(self, partitions: Partitions, resolved: Resolved) -> None:
         for partition in partitions:
@@ -210,5 +209,5 @@ class StartOffsetResolver:
             if offset is not None and offset < beginning:
                 resolved.gaps.append(OffsetGap(partition, offset, beginning))
             start = beginning if offset is None else max(offset, beginning)
-            moved = kept is not None and self._accepted.moved(kept)
+            moved = kept is not None and self.accepted.moved(kept)
             resolved.starts[partition] = StartOffset(start, None if moved else offset, held)

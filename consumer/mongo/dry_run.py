@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import sqlite3
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from bson.raw_bson import RawBSONDocument
@@ -134,23 +135,22 @@ class DryStore:
             return await asyncio.to_thread(self._state.predict, writes, judged)
 
 
+@dataclass(slots=True)
 class DryWriteBatch:
     """A batch being judged; implements ``consumer.ports.WriteBatch``."""
 
-    def __init__(self, store: DryStore, writes: Sequence[Write]) -> None:
-        """See ``DryStore``."""
-        self._store = store
-        self._writes = writes
-        self._results: list[Result] | None = None
+    store: DryStore
+    writes: Sequence[Write]
+    results: list[Result] | None = None
 
     async def execute(self) -> Sequence[Result]:
         """Judge the whole batch; one result for each write, in their order.
 
         Raises ``TransientError``: call again after a pause.
         """
-        if self._results is None:
-            self._results = await self._store.judge(self._writes)
-        return self._results
+        if self.results is None:
+            self.results = await self.store.judge(self.writes)
+        return self.results
 
 
 async def _look_up(collections: Collections, asked: Sequence[Asked]) -> None:

@@ -29,24 +29,26 @@ Repair = Callable[[Write], Awaitable[bool]]
 from this record; tells whether it did. Raises ``TransientError``."""
 
 
+@dataclass(slots=True)
 class RepairingStore:
-    """``Store`` that puts the documents of some records back where they differ from them."""
+    """``Store`` that puts the documents of some records back where they differ from them.
 
-    def __init__(self, store: Store, repair: Repair, altered: Callable[[Position], bool]) -> None:
-        """``altered`` tells of which records' documents it is known that they were altered."""
-        self._store = store
-        self._put_back = repair
-        self._altered = altered
-        self.repaired = 0
-        """How many documents have been put back."""
+    ``altered`` tells of which records' documents it is known that they were altered;
+    ``repaired``: how many documents have been put back.
+    """
+
+    store: Store
+    put_back: Repair
+    altered: Callable[[Position], bool]
+    repaired: int = 0
 
     def prepare(self, writes: Sequence[Write]) -> WriteBatch:
         """See ``Store``."""
-        return _RepairingBatch(self, self._store.prepare(writes), writes)
+        return _RepairingBatch(self, self.store.prepare(writes), writes)
 
     def forget(self) -> None:
         """See ``Store``."""
-        self._store.forget()
+        self.store.forget()
 
     async def repair(self, writes: Sequence[Write], results: Sequence[Result]) -> list[Result]:
         """Return the results after what can be put back has been. Raises ``TransientError``."""
@@ -54,8 +56,8 @@ class RepairingStore:
         for index, (write, result) in enumerate(zip(writes, results, strict=True)):
             if (
                 result.outcome in FOUND_ITS_OWN
-                and self._altered(write.position)
-                and await self._put_back(write)
+                and self.altered(write.position)
+                and await self.put_back(write)
             ):
                 ended[index] = APPLIED
         self.repaired += sum(map(operator.is_not, ended, results))

@@ -25,7 +25,7 @@ MUTANTS = (
     mutant(
         "the topic is not asked what it takes",
         "KafkaDeadLetters._learn_limit.told",
-        "told = await self._ask_limit()",
+        "told = await self.ask_limit()",
         "told = self._told",
         "letters would be cut to half of what the topic took before, not to what it takes",
         "test_a_topic_that_takes_less_by_now_is_asked_and_only_the_rest_is_sent",
@@ -188,7 +188,7 @@ MUTANTS = (
     mutant(
         "a limit is learnt twice that two batches ask for at once",
         "KafkaDeadLetters._learn_limit",
-        """if self._limit != refused:
+        """if self.limit != refused:
     return
 before, self._told = self._told, told""",
         "before, self._told = self._told, told",

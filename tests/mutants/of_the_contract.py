@@ -74,7 +74,7 @@ MUTANTS = (
         "the time is taken from the clock",
         "_Fields._time",
         "instant = record_time(self._record)",
-        """instant = __import__("consumer.contract.times").contract.times.time_from_ms(
+        """instant = __import__("consumer.contract.times").contract.times.usable_time(
     __import__("time").time_ns() // 1_000_000
 )""",
         "a redelivery would write other bytes, and become a conflict with itself",

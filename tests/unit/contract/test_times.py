@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from consumer.contract.times import EPOCH, format_time, parse_time, time_from_ms
+from consumer.contract.times import EPOCH, format_time, parse_time
 
 
 @pytest.mark.parametrize(
@@ -182,24 +182,3 @@ def test_a_time_is_formatted_with_milliseconds_in_utc() -> None:
     assert format_time(datetime(26, 3, 4, 10, tzinfo=timezone(timedelta(hours=1)))) == (
         "0026-03-04T09:00:00.000Z"
     )
-
-
-@pytest.mark.parametrize(
-    ("milliseconds", "instant"),
-    [
-        (0, datetime(1970, 1, 1, tzinfo=UTC)),
-        (1772618400123, datetime(2026, 3, 4, 10, 0, 0, 123_000, UTC)),
-        (-2, datetime(1969, 12, 31, 23, 59, 59, 998_000, UTC)),
-        (-62135596800000, datetime(1, 1, 1, tzinfo=UTC)),
-        (253402300799999, datetime(9999, 12, 31, 23, 59, 59, 999_000, UTC)),
-        (-62135596800001, None),
-        (253402300800000, None),
-        (1772618400000000, None),
-        (2**63 - 1, None),
-        (-(2**63), None),
-    ],
-)
-def test_milliseconds_become_an_instant_of_years_1_to_9999(
-    milliseconds: int, instant: datetime | None
-) -> None:
-    assert time_from_ms(milliseconds) == instant
