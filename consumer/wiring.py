@@ -238,27 +238,18 @@ def build_engine(  # noqa: PLR0913 -- each part is named once, here
 
     ``jitter`` returns a number in [0, 1) for waits; ``now`` is the wall clock.
     """
-    breaker = Breaker(config.breaker)
     pipeline = Pipeline(
         planner=planner,
         store=store,
         dead_letters=dead_letters,
         build_dead_letter=build_dead_letter,
-        breaker=breaker,
+        breaker=Breaker(config.breaker),
         backoff=config.backoff,
         observer=observer,
         jitter=jitter,
         now=now,
     )
-    runner = Runner(
-        source=source,
-        store=store,
-        pipeline=pipeline,
-        breaker=breaker,
-        observer=observer,
-        config=config,
-        jitter=jitter,
-    )
+    runner = Runner(source=source, pipeline=pipeline, observer=observer, config=config)
     watchdog = Watchdog(source, runner.ledger, observer, config.stall_after)
     retention_watch = RetentionWatch(
         source, runner.backlog, observer, config.retention_ms, lambda: now().timestamp()

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from consumer.aio import Backoff, cancel_and_wait
 from consumer.contract.record import Offsets, Partitions, TopicPartition
-from consumer.engine.breaker import Breaker, BreakerLimits
+from consumer.engine.breaker import BreakerLimits
 from consumer.engine.commits import Committer
 from consumer.engine.in_flight import InFlightBatches
 from consumer.engine.ledger import Ledger
 from consumer.engine.pipeline import Pipeline
 from consumer.engine.retention_watch import Backlog
 from consumer.errors import TaskDiedError, TransientError
-from consumer.ports import Observer, Polled, Source, Stage, Store
+from consumer.ports import Observer, Polled, Source, Stage
 
 BUSY_POLL = 0.02
 """Seconds a poll waits while batches are in flight: a longer wait would hold back the
@@ -66,16 +66,13 @@ class Runner:
 
     A partition has at most one batch in flight, so that of two contradicting
     records the first by offset always comes first. Batches of different
-    partitions run side by side. ``jitter`` returns a number in [0, 1) for waits.
+    partitions run side by side.
     """
 
     source: Source
-    store: Store
     pipeline: Pipeline
-    breaker: Breaker
     observer: Observer
     config: EngineConfig
-    jitter: Callable[[], float]
     _ended: asyncio.Event = field(default_factory=asyncio.Event)
     _revoking: bool = False
 
@@ -179,7 +176,7 @@ class Runner:
                 polled = await self.source.poll(idle, self.config.max_poll_records, wait)
             except TransientError as error:
                 failures += 1
-                delay = self.config.backoff.delay(failures, self.jitter())
+                delay = self.config.backoff.delay(failures, self.pipeline.jitter())
                 self.observer.retrying(Stage.POLL, error, failures, delay)
                 await asyncio.sleep(delay)
                 continue
@@ -242,13 +239,15 @@ class Runner:
         """Leave a partition alone for a while that could not be read; the others go on."""
         state = self.ledger[partition]
         state.failures += 1
-        state.retry_at = self._now() + self.config.backoff.delay(state.failures, self.jitter())
+        state.retry_at = self._now() + self.config.backoff.delay(
+            state.failures, self.pipeline.jitter()
+        )
         self.observer.unreadable(partition, error, state.failures)
 
     def resume(self) -> None:
         """Let every held partition go on, past the breaker, until it is healthy again."""
         held = self.ledger.resume()
-        self.breaker.resume(held)
+        self.pipeline.breaker.resume(held)
         self.observer.resumed(held)
 
     # --- the group ------------------------------------------------------------
@@ -285,8 +284,8 @@ class Runner:
         self._ended.set()
         self._ended = asyncio.Event()
         self.ledger.assign(partitions)
-        self.breaker.forget()
-        self.store.forget()
+        self.pipeline.breaker.forget()
+        self.pipeline.store.forget()
         self._revoking = False
 
     async def _guarded(self, step: Awaitable[None]) -> None:

@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any, assert_never
 
-from bson.codec_options import CodecOptions
 from motor.motor_asyncio import (
     AsyncIOMotorClient,
     AsyncIOMotorCollection,
@@ -134,11 +133,9 @@ def database_of(client: Client, settings: MongoSettings) -> Database:
     )
 
 
-def collection_of(
-    database: Database, name: str, codec: CodecOptions[Any] | None = None
-) -> Collection:
-    """Return a collection with the database's concerns; ``codec``: how its documents are read."""
-    return database.get_collection(name, codec_options=codec)
+def collection_of(database: Database, name: str) -> Collection:
+    """Return a collection with the database's concerns."""
+    return database.get_collection(name)
 
 
 async def first_batch(database: Database, command: Document) -> Sequence[Mapping[str, Any]]:

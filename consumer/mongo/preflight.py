@@ -10,24 +10,10 @@ from pymongo.errors import OperationFailure
 
 from consumer.checks import CheckResult, raise_if_failed
 from consumer.errors import PreconditionError
-from consumer.mongo.clients import (
-    ACKNOWLEDGED,
-    Client,
-    Database,
-    collection_info,
-    database_of,
-    first_batch,
-)
+from consumer.mongo import clients, indexes
+from consumer.mongo.clients import Client, Database
 from consumer.mongo.driver_errors import CodeClass, classify, driver_errors
-from consumer.mongo.indexes import (
-    BUILD,
-    Index,
-    check_index,
-    check_others,
-    is_simple,
-    listed,
-    required_indexes,
-)
+from consumer.mongo.indexes import Index
 from consumer.settings.model import MongoSettings
 
 MINIMUM_VERSION = (7, 0, 6)
@@ -100,7 +86,7 @@ def _collection_flaws(subject: str, info: Mapping[str, Any]) -> Iterator[CheckRe
     kind = "capped" if options.get("capped") else info.get("type", "collection")
     if kind != "collection":
         yield CheckResult.failed(subject, f"is no plain collection but {kind}", "name another one")
-    if not is_simple(options.get("collation")):
+    if not indexes.is_simple(options.get("collation")):
         yield CheckResult.failed(
             subject,
             "its default collation is not simple: ids that differ would be taken for one",
@@ -135,12 +121,12 @@ async def create_indexes(client: Client, settings: MongoSettings) -> None:
     asks every shard, while it lists the indexes of one shard only.
     Raises ``PreconditionError`` where documents that are already there have the same key.
     """
-    database = database_of(client, settings)
-    for index in required_indexes(settings):
+    database = clients.database_of(client, settings)
+    for index in indexes.required_indexes(settings):
         with driver_errors():
             # Asked first, so that a server that is away is not waited for as long as for a build.
             present = await _indexes_of(database, index.collection)
-            built = any(index.has_key_of(other) and BUILD not in other for other in present)
+            built = any(index.has_key_of(other) and indexes.BUILD not in other for other in present)
             await _create(database, index, settings.timeout if built else INDEX_BUILD_SECONDS)
 
 
@@ -148,7 +134,7 @@ async def _create(database: Database, index: Index, seconds: float) -> None:
     command = {
         "createIndexes": index.collection,
         "indexes": [index.specification()],
-        "writeConcern": ACKNOWLEDGED.document,
+        "writeConcern": clients.ACKNOWLEDGED.document,
     }
     try:
         # The build looks at every document: no command's usual deadline fits it.
@@ -185,14 +171,14 @@ async def inspect_database(
     ``before_a_run``: what a run would make by itself may be missing.
     Raises ``TransientError`` where the database could not be asked.
     """
-    database = database_of(client, settings)
+    database = clients.database_of(client, settings)
     made_by_a_run = before_a_run and settings.create_indexes
     with driver_errors():
         return [
             check_version(await database.command({"buildInfo": 1})),
             check_deployment(await database.command({"hello": 1})),
             *await _collections(
-                database, settings, required_indexes(settings), made_by_a_run=made_by_a_run
+                database, settings, indexes.required_indexes(settings), made_by_a_run=made_by_a_run
             ),
         ]
 
@@ -203,8 +189,8 @@ async def verify_unique_indexes(client: Client, settings: MongoSettings) -> None
     Raises ``PreconditionError`` where they are not as needed any more, ``TransientError`` where
     the database could not be asked.
     """
-    database = database_of(client, settings)
-    arbiters = [index for index in required_indexes(settings) if index.unique]
+    database = clients.database_of(client, settings)
+    arbiters = [index for index in indexes.required_indexes(settings) if index.unique]
     with driver_errors():
         results = await _collections(database, settings, arbiters, made_by_a_run=False)
     raise_if_failed(results)
@@ -219,14 +205,14 @@ async def _collections(
 ) -> Sequence[CheckResult]:
     results: list[CheckResult] = []
     for name in (settings.sessions, settings.events):
-        results += check_collection(name, await collection_info(database, name))
+        results += check_collection(name, await clients.collection_info(database, name))
         present = await _indexes_of(database, name)
         results += [
-            check_index(index, present, made_by_a_run=made_by_a_run)
+            indexes.check_index(index, present, made_by_a_run=made_by_a_run)
             for index in required
             if index.collection == name
         ]
-        results += check_others(name, required_indexes(settings), present)
+        results += indexes.check_others(name, indexes.required_indexes(settings), present)
     return results
 
 
@@ -234,13 +220,13 @@ async def _indexes_of(database: Database, name: str) -> Sequence[Mapping[str, An
     command = {"listIndexes": name, "cursor": {"batchSize": MAX_INDEXES + 1}}
     try:
         try:
-            entries = await first_batch(database, command | {"includeIndexBuildInfo": True})
+            entries = await clients.first_batch(database, command | {"includeIndexBuildInfo": True})
         except OperationFailure as error:
             if error.code not in _KNOWS_NO_BUILD_INFO:
                 raise
-            entries = await first_batch(database, command)
+            entries = await clients.first_batch(database, command)
     except OperationFailure as error:
         if error.code == _NAMESPACE_NOT_FOUND:
             return ()
         raise
-    return [listed(entry) for entry in entries]
+    return [indexes.listed(entry) for entry in entries]
