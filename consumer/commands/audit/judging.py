@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import groupby
 from operator import attrgetter
@@ -143,25 +143,21 @@ class DeadLetterIndex:
         return DeadLetterEntry(reason, expired=reason is None and too_old)
 
 
+@dataclass(frozen=True, slots=True)
 class RecordJudge:
-    """Judges records by the documents and dead letters that are there now."""
+    """Judges records by the documents and dead letters that are there now.
 
-    def __init__(
-        self,
-        collections: Collections,
-        dead_letters: DeadLetterIndex,
-        retention: Retention | None,
-        max_value_bytes: int,
-    ) -> None:
-        """``dead_letters`` must have been loaded; ``max_value_bytes`` is the setting."""
-        self._lookup = LookUp(collections)
-        self._dead_letters = dead_letters
-        self._retention = retention
-        self._max_value_bytes = max_value_bytes
+    ``dead_letters`` must have been loaded; ``max_value_bytes`` is the setting.
+    """
+
+    collections: Collections
+    dead_letters: DeadLetterIndex
+    retention: Retention | None
+    max_value_bytes: int
 
     async def judge(self, records: Sequence[Record]) -> list[JudgedRecord]:
         """Judge a batch, in its order. Raises ``TransientError`` where the store cannot answer."""
-        planned = list(map(self._plan, records, self._dead_letters.find(records)))
+        planned = list(map(self._plan, records, self.dead_letters.find(records)))
         expected = [one for one in planned if isinstance(one, _ExpectedDocument)]
         # Of the sessions of events no more is read than their status.
         ids = {one.write.session_id for one in expected if isinstance(one.write, EventWrite)}
@@ -179,7 +175,7 @@ class RecordJudge:
         self, record: Record, dead_letter: DeadLetterEntry
     ) -> JudgedRecord | _ExpectedDocument:
         # A key that differs was dead-lettered or not, as the policy was then: both are fine.
-        decoded = decode(record, KeyPolicy.WARN, self._max_value_bytes)
+        decoded = decode(record, KeyPolicy.WARN, self.max_value_bytes)
         match decoded:
             case Rejected():
                 return JudgedRecord(record, decoded, judge_rejected(dead_letter))
@@ -187,8 +183,8 @@ class RecordJudge:
                 return JudgedRecord(record, None, SKIPPED)
             case Decoded():
                 lifetime = FOR_EVER
-                if self._retention is not None:
-                    lifetime = self._retention.lifetime(record, datetime.now(UTC))
+                if self.retention is not None:
+                    lifetime = self.retention.lifetime(record, datetime.now(UTC))
                 write = plan(decoded.message, record, lifetime.expire_at)
                 if not isinstance(write, Rejected):
                     return _ExpectedDocument(record, write, dead_letter, over=lifetime.over)
@@ -197,36 +193,34 @@ class RecordJudge:
                 return JudgedRecord(record, write, judge_rejected(dead_letter))
 
     async def _ask(self, asked: Iterable[Asked]) -> None:
-        for error in await self._lookup.ask(asked):
+        for error in await LookUp(self.collections).ask(asked):
             raise error
 
 
+@dataclass(slots=True)
 class _ExpectedDocument:
     """What is found under the identity of one write: judged as it comes, and then let go.
 
     ``over``: it was not written, or has expired, unless it was kept for longer then.
     """
 
-    def __init__(
-        self, record: Record, write: Write, dead_letter: DeadLetterEntry, *, over: bool
-    ) -> None:
-        self.write = write
-        self.sessions: Sequence[Stored] = ()
-        self._record = record
-        self._dead_letter = dead_letter
-        self._over = over
-        self._found: list[Judgement] = []
+    record: Record
+    write: Write
+    dead_letter: DeadLetterEntry
+    over: bool
+    sessions: Sequence[Stored] = ()
+    found: list[Judgement] = field(default_factory=list)
 
     def tell(self, document: Stored | None) -> None:
-        self._found.append(judge_stored(self.write, document, self.sessions, self._dead_letter))
+        self.found.append(judge_stored(self.write, document, self.sessions, self.dead_letter))
 
     def judge(self) -> JudgedRecord:
-        (judgement, *others) = self._found
+        (judgement, *others) = self.found
         if others:
-            judgement = judge_repeated(self.write, len(self._found))
-        elif self._over and judgement.result not in _EVEN_IF_OVER:
+            judgement = judge_repeated(self.write, len(self.found))
+        elif self.over and judgement.result not in _EVEN_IF_OVER:
             judgement = SKIPPED
-        return JudgedRecord(self._record, self.write, judgement)
+        return JudgedRecord(self.record, self.write, judgement)
 
 
 def _fields(write: Write) -> tuple[str, ...]:
@@ -234,6 +228,7 @@ def _fields(write: Write) -> tuple[str, ...]:
     return () if isinstance(write, EventWrite) else tuple(write.content.keys())
 
 
+@dataclass(slots=True)
 class LogJudge:
     """Selects ranges of the log, reads them, and judges their records.
 
@@ -242,28 +237,21 @@ class LogJudge:
     is looked up, so that this has left its trace.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        database: sqlite3.Connection,
-        reader: RangeReader,
-        collections: Collections,
-        sessions: SessionReader,
-        retention: Retention | None,
-        committed: CommittedOffsets,
-    ) -> None:
+    settings: Settings
+    database: sqlite3.Connection
+    reader: RangeReader
+    collections: Collections
+    sessions: SessionReader
+    retention: Retention | None
+    committed: CommittedOffsets
+    policy: RetryPolicy = field(init=False)
+    dead_letters: DeadLetterIndex = field(init=False)
+
+    def __post_init__(self) -> None:
         """Keep the index of dead letters in ``database``, a scratch database."""
-        self.settings = settings
-        self.database = database
-        self.reader = reader
-        self.sessions = sessions
-        self.committed = committed
-        engine = settings.engine
+        engine = self.settings.engine
         self.policy = RetryPolicy(Backoff(engine.backoff_initial, engine.backoff_max))
-        self.dead_letters = DeadLetterIndex(database, settings.kafka.group_id)
-        self._judge = RecordJudge(
-            collections, self.dead_letters, retention, settings.kafka.max_value_bytes
-        )
+        self.dead_letters = DeadLetterIndex(self.database, self.settings.kafka.group_id)
 
     async def select(self, selection: RecordSelection, now: datetime) -> SelectedRanges:
         """Return what the selection means, and index the dead letters.
@@ -298,13 +286,15 @@ class LogJudge:
 
         A few batches at once, of which nothing is kept. ``what`` names it to whoever watches.
         """
+        max_bytes = self.settings.kafka.max_value_bytes
+        judge = RecordJudge(self.collections, self.dead_letters, self.retention, max_bytes)
         running: deque[asyncio.Task[tuple[TopicPartition, int, list[JudgedRecord]]]] = deque()
 
         async def judge_batch(
             partition: TopicPartition, records: Sequence[Record]
         ) -> tuple[TopicPartition, int, list[JudgedRecord]]:
             wanted = [record for record in records if record_filter.matches(record)]
-            judged = await retry_until("MongoDB", lambda: self._judge.judge(wanted), self.policy)
+            judged = await retry_until("MongoDB", lambda: judge.judge(wanted), self.policy)
             return partition, len(records), judged
 
         async def finish_first() -> None:

@@ -126,50 +126,50 @@ class Disagreements:
     expired: int = 0
 
 
+@dataclass(slots=True)
 class EventCounts:
     """The sessions whose end an audit has met, on disk; compared when it has met all."""
 
-    def __init__(
-        self, database: sqlite3.Connection, sessions: SessionReader, policy: RetryPolicy
-    ) -> None:
+    database: sqlite3.Connection
+    sessions: SessionReader
+    policy: RetryPolicy
+    expired: int = 0
+
+    def __post_init__(self) -> None:
         """Keep the sessions in ``database``."""
-        self._database = database
-        self._sessions = sessions
-        self._policy = policy
-        self._expired = 0
-        database.execute("CREATE TABLE ended (session TEXT PRIMARY KEY) WITHOUT ROWID")
-        database.execute(
+        self.database.execute("CREATE TABLE ended (session TEXT PRIMARY KEY) WITHOUT ROWID")
+        self.database.execute(
             "CREATE TABLE differing (session TEXT PRIMARY KEY, declared INT, stored INT) "
             "WITHOUT ROWID"
         )
 
     def add(self, session_ids: Iterable[str]) -> None:
         """Remember sessions whose events are to be counted."""
-        self._database.executemany(
+        self.database.executemany(
             "INSERT OR IGNORE INTO ended VALUES (?)", ((one,) for one in session_ids)
         )
 
     async def compare(self, now: datetime) -> bool:
         """Compare all; tell whether any session has fewer events than it says."""
-        ended = self._database.execute("SELECT session FROM ended ORDER BY session")
+        ended = self.database.execute("SELECT session FROM ended ORDER BY session")
         while rows := ended.fetchmany(SESSIONS_AT_ONCE):
             session_ids = [row[0] for row in rows]
             found = await retry_until(
-                "MongoDB", partial(self._sessions.ended, session_ids), self._policy
+                "MongoDB", partial(self.sessions.ended, session_ids), self.policy
             )
             counted = await retry_until(
-                "MongoDB", partial(self._sessions.event_counts, list(found)), self._policy
+                "MongoDB", partial(self.sessions.event_counts, list(found)), self.policy
             )
             differing = []
             for session_id, session in found.items():
                 stored = counted.get(session_id, 0)
                 if stored < session.declared and _may_have_expired(session, now):
-                    self._expired += 1
+                    self.expired += 1
                 elif stored != session.declared:
                     differing.append((session_id, session.declared, stored))
-            self._database.executemany("INSERT INTO differing VALUES (?, ?, ?)", differing)
+            self.database.executemany("INSERT INTO differing VALUES (?, ?, ?)", differing)
         fewer = "SELECT 1 FROM differing WHERE stored < declared LIMIT 1"
-        return self._database.execute(fewer).fetchone() is not None
+        return self.database.execute(fewer).fetchone() is not None
 
     async def excuse_by(
         self, unread: AsyncIterator[tuple[TopicPartition, Sequence[Record]]]
@@ -179,12 +179,12 @@ class EventCounts:
         async for _, records in unread:
             ids = {one for one in map(_session_of_event, records) if one is not None}
             for session_id in ids:
-                excused += self._database.execute(
+                excused += self.database.execute(
                     "DELETE FROM differing WHERE session = ? AND stored < declared", (session_id,)
                 ).rowcount
-        (total,) = self._database.execute("SELECT count(*) FROM differing").fetchone()
-        first = self._database.execute("SELECT * FROM differing ORDER BY session LIMIT ?", (SHOWN,))
-        return Disagreements(total, [Disagreement(*row) for row in first], excused, self._expired)
+        (total,) = self.database.execute("SELECT count(*) FROM differing").fetchone()
+        first = self.database.execute("SELECT * FROM differing ORDER BY session LIMIT ?", (SHOWN,))
+        return Disagreements(total, [Disagreement(*row) for row in first], excused, self.expired)
 
 
 def _may_have_expired(session: EndedSession, now: datetime) -> bool:
