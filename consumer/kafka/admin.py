@@ -138,16 +138,14 @@ class Admin:
             found = [topic for topic in described if _exists(topic)]
             configs = await self._configs([topic["topic"] for topic in found])
         hidden = [name for name in wanted if grants.get(name) == frozenset()]
-        descriptions = [TopicDescription(name, 0, 0, {}, frozenset()) for name in hidden]
+        known_of = {name: TopicDescription(name, 0, 0, {}, frozenset()) for name in hidden}
         for topic in found:
             name, partitions = topic["topic"], topic["partitions"]
             replicas = min((len(p["replicas"]) for p in partitions), default=0)
-            descriptions.append(
-                TopicDescription(
-                    name, len(partitions), replicas, configs.get(name, {}), grants.get(name)
-                )
+            known_of[name] = TopicDescription(
+                name, len(partitions), replicas, configs.get(name, {}), grants.get(name)
             )
-        return {described.name: described for described in descriptions}
+        return known_of
 
     async def _configs(self, names: Sequence[str]) -> dict[str, dict[str, str]]:
         if not names:

@@ -133,15 +133,10 @@ class AnyRecordProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka shi
         batch = self._any_names_batch() if odd else self.create_batch()
         named = [(_HeaderName(name) if odd else name, content) for name, content in headers or ()]
         batch.append(timestamp=timestamp_ms, key=key, value=value, headers=named)
-        # Known by now, or the partition could not be chosen.
-        partitions = await self.partitions_for(topic)
         if partition is None:
-            # Without a key any partition will do; such records are rare.
-            partition = (
-                min(partitions)
-                if key is None
-                else self._partition(topic, None, key, value, key, value)
-            )
+            # They have to be known, or none could be chosen.
+            await self.partitions_for(topic)
+            partition = self._partition(topic, None, key, value, key, value)
         alone: asyncio.Future[Any] = await self.send_batch(batch, topic, partition=partition)
         return alone
 
