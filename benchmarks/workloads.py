@@ -12,8 +12,9 @@ from random import Random
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from consumer.contract.encode import encode_json
 from producer_tools.generate import GenerationPlan, generate_messages
-from producer_tools.outgoing_message import EndState, Outgoing, Stream, encode_json
+from producer_tools.outgoing_message import EndState, Outgoing, Stream
 
 PARTITIONS = 6
 IN_FLIGHT = 5_000

@@ -8,14 +8,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from consumer.contract.dead_letter import DeadLetter
 from consumer.contract.record import Offsets, Partitions, Record, Records, TopicPartition
 from consumer.contract.rejection import Reason, Rejected
 from consumer.errors import TransientError
-from consumer.state.outcomes import Mark, Outcome, Result
-from consumer.state.writes import Write
+
+if TYPE_CHECKING:
+    # Types alone: whoever only publishes loads no BSON, and so nothing of a database's driver.
+    from consumer.state.outcomes import Mark, Outcome, Result
+    from consumer.state.writes import Write
 
 
 class WriteBatch(Protocol):

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
+from consumer.contract.encode import encode_json
 from consumer.contract.rejection import Reason
 from producer_tools.conversations import Message, conversation, event_count
-from producer_tools.outgoing_message import EndState, Outgoing, encode_json, encode_message
+from producer_tools.outgoing_message import EndState, Outgoing, encode_message
 
 _SIDE_BY_SIDE = 50
 """How many sessions are going on at any one time."""

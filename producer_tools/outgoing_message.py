@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from consumer.contract.cloudevents import CONTENT_TYPE, PREFIX
 from consumer.contract.decode import Decoded, Tombstone, decode
-from consumer.contract.messages import EventRecorded, MessageKind
-from consumer.contract.record import Record
+from consumer.contract.encode import (
+    TRACEPARENT,
+    CloudEventsFormat,
+    as_cloud_event,
+    encode_json,
+    message_fields,
+)
+from consumer.contract.messages import EventRecorded, Message, MessageKind, identifier_problem
+from consumer.contract.record import Headers, Record, size_of
 from consumer.contract.rejection import KeyPolicy, Reason, Rejected
+from consumer.contract.times import REDRIVE_TIMESTAMP
 from consumer.settings.model import KafkaSettings
+
+MEBIBYTE: Final = 1024 * 1024
 
 _FRAMING_BYTES: Final = 256
 """What a record takes on its way beside key and value, at most."""
 
 _ANY_TIME: Final = 0
 """The record's timestamp is the clock's when it is sent; any usable one serves the check."""
+
+
+_READ_HEADERS: Final = frozenset({CONTENT_TYPE, REDRIVE_TIMESTAMP, TRACEPARENT})
+"""Besides ``ce_`` and ``dlq-``: what tells the consumer how to read a record, and the trace."""
+
+_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class Stream(StrEnum):
@@ -35,6 +52,7 @@ class Outgoing(NamedTuple):
     stream: Stream
     key: bytes
     value: bytes
+    headers: Headers = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,23 +78,34 @@ class PublishTarget:
 
     kafka: KafkaSettings
     topics: Topics = field(default_factory=Topics)
-    max_message_bytes: int = 1024 * 1024
-    idempotent: bool = True
-    """A wish: brokers that cannot serve it are written to without."""
+    max_message_bytes: int = MEBIBYTE
 
 
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+class InvalidMessageError(ValueError):
+    """A message that the consumer would not apply; nothing was sent.
 
+    ``reason`` is the consumer's own word (``invalid``, ``undecodable``, …) or ``too_large``.
+    ``detail`` names fields and quotes no values.
+    """
 
-def encode_json(value: object) -> bytes:
-    """Return ``value`` as compact JSON in UTF-8, without any newline."""
-    return _encode(value).encode()
+    def __init__(self, reason: str, detail: str) -> None:
+        """Say what is wrong."""
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
 
 
 def encode_message(message: Mapping[str, object]) -> Outgoing:
-    """Return a well-formed message of the contract as it is published."""
+    """Return a message of the contract that is known to be well-formed, as it is published.
+
+    Raises ``InvalidMessageError`` where its sessionId is none: another key would be made of it.
+    """
+    session_id = message["sessionId"]
+    if not isinstance(session_id, str) or (problem := identifier_problem(session_id)):
+        words = problem if isinstance(session_id, str) else "must be text"
+        raise InvalidMessageError(Reason.INVALID, f"sessionId: {words}")
     stream = Stream.EVENTS if message["type"] == MessageKind.EVENT_RECORDED else Stream.SESSIONS
-    return Outgoing(stream, str(message["sessionId"]).encode(), encode_json(message))
+    return Outgoing(stream, session_id.encode(), encode_json(message))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,20 +122,98 @@ def check_line(value: bytes, max_message_bytes: int) -> Outgoing | UnsendableLin
     It is read as the consumer would read the record. What only shows when the document is
     encoded (the reason ``unstorable``) the consumer may still find.
     """
-    record = Record("", 0, 0, _ANY_TIME, None, value)
-    match decode(record, KeyPolicy.WARN):
+    read = _read(value)
+    if isinstance(read, UnsendableLine):
+        return read
+    outgoing = Outgoing(_stream_of(read), read.session_id.encode(), value)
+    return _too_large(outgoing, max_message_bytes) or outgoing
+
+
+def prepare_message(
+    message: Message | Mapping[str, Any],
+    *,
+    form: CloudEventsFormat | None = None,
+    headers: Mapping[str, str | bytes] | None = None,
+    traceparent: str | None = None,
+) -> Outgoing:
+    """Return what is sent of a message: bare, or a CloudEvent where ``form`` says how.
+
+    Raises ``InvalidMessageError`` for whatever the consumer would not apply, as far as
+    ``check_line`` tells it, and for headers that the consumer reads itself.
+    """
+    own = _checked_headers(headers or {}, traceparent)
+    fields = _fields_of(message)
+    try:
+        value = encode_json(fields)
+    except (TypeError, ValueError, RecursionError) as error:
+        # Of what Python says the rest may quote a value.
+        detail = f"not JSON: {type(error).__name__}, {str(error).partition(': ')[0]}"
+        if isinstance(error, UnicodeEncodeError):
+            detail = "not JSON: an unpaired surrogate"
+        raise InvalidMessageError(Reason.UNDECODABLE, detail) from error
+    read = _read(value)
+    if isinstance(read, UnsendableLine):
+        raise InvalidMessageError(read.reason, read.detail)
+    if form is not None:
+        value, wrapping = as_cloud_event(fields, read, form, traceparent)
+        own = wrapping + own
+    return Outgoing(_stream_of(read), read.session_id.encode(), value, own)
+
+
+def check_size(outgoing: Outgoing, max_message_bytes: int) -> None:
+    """Raise ``InvalidMessageError`` for a message that is larger."""
+    problem = _too_large(outgoing, max_message_bytes)
+    if problem is not None:
+        raise InvalidMessageError(problem.reason, problem.detail)
+
+
+def _fields_of(message: Message | Mapping[str, Any]) -> Mapping[str, Any]:
+    if isinstance(message, Mapping):
+        return message
+    if not isinstance(message, Message):
+        raise TypeError(f"a message is a mapping or of a kind's class, not {type(message)}")
+    try:
+        return message_fields(message)
+    except ValueError as error:
+        raise InvalidMessageError(Reason.INVALID, str(error)) from error
+
+
+def _read(value: bytes) -> Message | UnsendableLine:
+    match decode(Record("", 0, 0, _ANY_TIME, None, value), KeyPolicy.WARN):
         case Decoded(message=message):
-            stream = Stream.EVENTS if isinstance(message, EventRecorded) else Stream.SESSIONS
-            key = message.session_id.encode()
-            size = len(key) + len(value) + _FRAMING_BYTES
-            if size > max_message_bytes:
-                detail = f"{size:,} bytes of at most {max_message_bytes:,}"
-                return UnsendableLine("too_large", detail)
-            return Outgoing(stream, key, value)
+            return message
         case Rejected(reason=reason, detail=detail):
             return UnsendableLine(reason.value, detail)
-        case Tombstone():  # only a null value is one, and a line is none
-            raise TypeError("a line has a value")
+        case Tombstone():  # only a null value is one, and these have a value
+            raise TypeError("a message has a value")
+
+
+def _stream_of(message: Message) -> Stream:
+    return Stream.EVENTS if isinstance(message, EventRecorded) else Stream.SESSIONS
+
+
+def _too_large(outgoing: Outgoing, max_message_bytes: int) -> UnsendableLine | None:
+    size = size_of(outgoing.key, outgoing.value, outgoing.headers) + _FRAMING_BYTES
+    if size <= max_message_bytes:
+        return None
+    return UnsendableLine("too_large", f"{size:,} bytes of at most {max_message_bytes:,}")
+
+
+def _checked_headers(headers: Mapping[str, str | bytes], traceparent: str | None) -> Headers:
+    """Return the headers as they are sent. Raises ``InvalidMessageError``."""
+    for name in headers:
+        if name.startswith((PREFIX, "dlq-")) or name in _READ_HEADERS:
+            raise InvalidMessageError(Reason.INVALID, f"header {name}: has a meaning of its own")
+    own = tuple(
+        (name, text.encode() if isinstance(text, str) else text) for name, text in headers.items()
+    )
+    if traceparent is None:
+        return own
+    if not _TRACEPARENT.fullmatch(traceparent):
+        raise InvalidMessageError(
+            Reason.INVALID, "traceparent: must be one of W3C Trace Context, 00-…-…-01"
+        )
+    return (*own, (TRACEPARENT, traceparent.encode()))
 
 
 @dataclass(slots=True)

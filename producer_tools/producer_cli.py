@@ -13,11 +13,10 @@ import typer
 from consumer import signals
 from consumer.settings.sources import load_settings
 from producer_tools.generate import GenerationPlan
-from producer_tools.outgoing_message import PublishTarget, Topics
+from producer_tools.outgoing_message import MEBIBYTE, PublishTarget, Topics
 from producer_tools.producer_runs import run_generate, run_load_chitchat, run_publish
 
 DEFAULT_TOPICS = Topics()
-MEBIBYTE = 1024 * 1024
 
 BootstrapServers = Annotated[
     str | None,

@@ -18,6 +18,7 @@ from consumer.signals import run_interruptible
 from consumer.terminal import output_errors, print_error, print_results, progress
 from producer_tools.chitchat import chitchat_messages
 from producer_tools.conversations import Message
+from producer_tools.delivering import LineWriter, deliver
 from producer_tools.generate import GenerationPlan, generate_messages
 from producer_tools.message_lines import Line, MessageLines
 from producer_tools.outgoing_message import (
@@ -27,11 +28,16 @@ from producer_tools.outgoing_message import (
     UnsendableLine,
     encode_message,
 )
-from producer_tools.publisher import LineWriter, Publisher, deliver
+from producer_tools.publisher import Publisher
 
 
 def _warn(text: str) -> None:
     print_error(f"producer-tools: {text}")
+
+
+def _publisher(to: PublishTarget) -> Publisher:
+    limit = to.max_message_bytes
+    return Publisher(to.kafka, topics=to.topics, max_message_bytes=limit, warn=_warn)
 
 
 def run_publish(file: Path, to: PublishTarget, *, skip_invalid: bool, as_json: bool) -> ExitCode:
@@ -55,7 +61,7 @@ async def _publish(
         print_error(f"{name}:{line.number}: {wrong.reason}: {wrong.detail}")
 
     lines = MessageLines(name, descriptor, to.max_message_bytes, report)
-    publisher, began = Publisher(to, _warn), time.monotonic()
+    publisher, began = _publisher(to), time.monotonic()
     with _says_how_far(publisher):
         await _check_and_publish(lines, publisher, skip_invalid=skip_invalid)
     result = {"published": publisher.acknowledged, "rejected": lines.rejected}
@@ -105,7 +111,7 @@ async def _check_and_publish(
         async with publisher:
             async for number, message in lines.messages(advance):
                 if message is not None:
-                    await publisher.send(message)
+                    await publisher.send_unchecked(message)
                 elif not skip_invalid:
                     stopped_at = number
                     break
@@ -211,10 +217,10 @@ async def _deliver(
     rate: float | None = None,
     as_json: bool,
 ) -> None:
-    publisher, began = Publisher(to, _warn), time.monotonic()
+    publisher, began = _publisher(to), time.monotonic()
     with _says_how_far(publisher), progress(what) as advance:
         async with publisher:
-            await deliver(messages, publisher.send, rate=rate, advance=advance)
+            await deliver(messages, publisher.send_unchecked, rate=rate, advance=advance)
     _show({"published": publisher.acknowledged, **state.summary()}, began, as_json=as_json)
 
 

@@ -1,36 +1,39 @@
-"""Publishes messages to Kafka, many at once, and counts what the brokers acknowledged."""
+"""Publishes messages to Kafka from an asyncio program, each validated before it is sent."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+import logging
+from collections.abc import Mapping, Sequence
+from functools import partial
 from types import TracebackType
-from typing import Any, BinaryIO, Final, Self
+from typing import Any, Final, Self
 
-from consumer.aio import RateLimiter
-from consumer.kafka.admin import describe_topics, require_topics
-from consumer.kafka.connection import BrokersError, broker_errors, describe_error
+from consumer.contract.encode import CloudEventsFormat
+from consumer.contract.messages import Message
+from consumer.contract.record import Position
+from consumer.kafka.admin import TopicDescription, describe_topics, require_topics
+from consumer.kafka.connection import broker_errors
 from consumer.kafka.producer import (
     BULK_OPTIONS,
-    FAILURES,
-    AnyRecordProducer,
+    OutgoingRecord,
     Warn,
     partition_for,
     producer_options,
     start_producer,
 )
+from consumer.kafka.retrying_producer import DELIVERY_TIMEOUT, RetryingProducer
 from consumer.kafka.topic_ids import Operation
-from consumer.terminal import Advance
-from producer_tools.outgoing_message import Outgoing, PublishTarget
+from consumer.settings import KafkaSettings, load_settings
+from producer_tools.outgoing_message import MEBIBYTE, Outgoing, Topics, check_size, prepare_message
 
 CLIENT_ID: Final = "producer-tools"
 
-_BATCH_BYTES: Final = 256 * 1024
-"""The client holds one batch a partition and one in flight; that bounds its memory."""
+CLIENT_HEADER: Final = "client-id"
+"""The header that names the program that published a record, where it has given a name."""
 
-_STOP_SECONDS: Final = 5.0
-_PROGRESS_EVERY: Final = 500
+_BATCH_BYTES: Final = 256 * 1024
+"""The client holds one batch a partition and one in flight."""
 
 
 def default_partitioner(key: bytes, all_partitions: Sequence[int], _: Sequence[int]) -> int:
@@ -39,33 +42,78 @@ def default_partitioner(key: bytes, all_partitions: Sequence[int], _: Sequence[i
 
 
 class Publisher:
-    """A producer and where its messages go. Its counts hold also after it has been closed."""
+    """Publishes session and event messages; an asynchronous context manager.
 
-    def __init__(self, target: PublishTarget, warn: Warn) -> None:
-        """``warn`` gets one line where the brokers cannot serve an idempotent producer."""
-        self._target = target
-        self._warn = warn
-        self._producer: AnyRecordProducer | None = None
-        self._failure: BaseException | None = None
-        self._queued = 0
-        self.acknowledged = 0
+    A message is one of the contract's classes or its JSON object. It is read as the consumer
+    will read it before anything is sent. The key is its sessionId, its kind decides the topic.
+    Delivery is acknowledged by all in-sync replicas. While the brokers are behind, sending waits;
+    while they are away, it goes on over a new connection with the same bytes, and so the same ids.
+
+    The counts hold also after it has been closed.
+    """
+
+    def __init__(  # noqa: PLR0913 -- one for each thing to choose
+        self,
+        brokers: str | KafkaSettings = "localhost:9092",
+        *,
+        client_id: str | None = None,
+        topics: Topics = Topics(),  # noqa: B008 -- frozen
+        max_message_bytes: int = MEBIBYTE,
+        cloud_events: CloudEventsFormat | None = None,
+        delivery_timeout: float = DELIVERY_TIMEOUT,
+        idempotent: bool = True,
+        warn: Warn | None = None,
+    ) -> None:
+        """``brokers``: host:port, separated by commas, or settings with credentials.
+
+        ``client_id`` names this program to the brokers, and to readers by the header
+        ``client-id``. ``max_message_bytes``: what is larger is refused, and so is what is larger
+        than its topic takes. ``cloud_events``: wrap messages so. ``delivery_timeout``: seconds,
+        about, after which a message that no broker has acknowledged is given up.
+        ``idempotent`` is a wish: brokers that cannot serve it are written to without, and
+        ``warn``, by default the log, gets one line. Raises ``SettingsError`` where ``brokers``
+        are none.
+        """
+        if isinstance(brokers, str):
+            # None of the environment's: a program that publishes need not be the consumer's.
+            brokers = load_settings({"kafka.bootstrap_servers": brokers}, variables={}).kafka
+        self._kafka = brokers
+        self._client_id = client_id
+        self._topics = topics
+        self._limits = dict.fromkeys(topics.names, max_message_bytes)
+        self._form = cloud_events
+        self._delivery_timeout = delivery_timeout
+        self._idempotent = idempotent
+        self._warn = warn or logging.getLogger(__package__).warning
+        self._producer: RetryingProducer | None = None
+
+    @property
+    def acknowledged(self) -> int:
+        """How many messages the brokers have acknowledged."""
+        return 0 if self._producer is None else self._producer.acknowledged
 
     @property
     def unconfirmed(self) -> int:
         """How many were sent that the brokers have not acknowledged; they may be there."""
-        return self._queued - self.acknowledged
+        return 0 if self._producer is None else self._producer.sent - self._producer.acknowledged
 
     async def __aenter__(self) -> Self:
         """Connect. Raises ``BrokersError``, also for a topic that does not exist."""
-        kafka, topics = self._target.kafka, self._target.topics.names
-        require_topics(kafka, await describe_topics(kafka, topics, Operation.WRITE), topics)
-        max_bytes, idempotent = self._target.max_message_bytes, self._target.idempotent
-        options = producer_options(kafka, max_bytes, idempotent=idempotent) | BULK_OPTIONS
-        options["client_id"] = CLIENT_ID
-        options["max_batch_size"] = _BATCH_BYTES
+        described = await describe_topics(self._kafka, self._topics.names, Operation.WRITE)
+        require_topics(self._kafka, described, self._topics.names)
+        for name, topic in described.items():
+            self._limits[name] = _limit(topic, self._limits[name])
+        most = max(self._limits.values())
+        options = producer_options(self._kafka, most, idempotent=self._idempotent) | BULK_OPTIONS
+        options["client_id"] = self._client_id or CLIENT_ID
+        options["max_batch_size"] = min(_BATCH_BYTES, *self._limits.values())
         options["partitioner"] = default_partitioner
-        with broker_errors(kafka):
-            self._producer = await start_producer(options, self._warn)
+        producer = RetryingProducer(
+            partial(start_producer, options, self._warn), delivery_timeout=self._delivery_timeout
+        )
+        with broker_errors(self._kafka):
+            await producer.connect()
+        self._producer = producer
         return self
 
     async def __aexit__(
@@ -77,108 +125,81 @@ class Publisher:
         """
         try:
             if error is None:
-                await self.drain()
+                await self.flush()
         finally:
-            await self._stop()
+            await self._started.close()
 
-    async def send(self, outgoing: Outgoing) -> None:
-        """Hand the message to the client, waiting while the brokers are behind.
+    async def send(
+        self,
+        message: Message | Mapping[str, Any],
+        *,
+        headers: Mapping[str, str | bytes] | None = None,
+        traceparent: str | None = None,
+    ) -> asyncio.Future[Position]:
+        """Send a message, waiting while the brokers are behind; the future tells where it lies.
 
-        Raises ``BrokersError`` when a message, this one or an earlier one, was not acknowledged.
+        Nobody need await the future: what was not delivered is raised by the next ``send`` or
+        ``flush``, and by the end of the context. ``traceparent`` is that of W3C Trace Context.
+
+        Raises ``InvalidMessageError``, with nothing sent, and ``BrokersError`` where an earlier
+        message was not delivered; this one is not sent then.
         """
-        topic = self._target.topics.of(outgoing.stream)
-        self._raise_if_failed()
-        try:
-            future = await self._started.send(topic, outgoing.value, outgoing.key)
-        except FAILURES as error:
-            raise _undelivered(error) from error
-        self._queued += 1
-        future.add_done_callback(self._settled)
+        self._started.raise_undelivered()
+        return await self._started.send(self._record(self._prepared(message, headers, traceparent)))
 
-    async def drain(self) -> None:
-        """Return when the brokers have acknowledged everything. Raises ``BrokersError``."""
+    async def send_and_wait(
+        self,
+        message: Message | Mapping[str, Any],
+        *,
+        headers: Mapping[str, str | bytes] | None = None,
+        traceparent: str | None = None,
+    ) -> Position:
+        """Send a message and return its topic, partition and offset.
+
+        Raises ``InvalidMessageError``, with nothing sent, and ``BrokersError`` where this message
+        was not delivered in time. It may be there all the same: sending it again is safe.
+        """
+        record = self._record(self._prepared(message, headers, traceparent))
+        return await (await self._started.send(record, watched=True))
+
+    async def send_unchecked(self, outgoing: Outgoing) -> None:
+        """Send a record as it is, be it what no consumer would apply. Raises as ``send`` does."""
+        self._started.raise_undelivered()
+        await self._started.send(self._record(outgoing))
+
+    async def flush(self) -> None:
+        """Return when the brokers have acknowledged everything.
+
+        Raises ``BrokersError`` where a message was not delivered that nobody has been told of.
+        """
         await self._started.flush()
-        # The futures' callbacks run in the next turn of the loop.
-        await asyncio.sleep(0)
-        self._raise_if_failed()
+        self._started.raise_undelivered()
+
+    def _prepared(
+        self,
+        message: Message | Mapping[str, Any],
+        headers: Mapping[str, str | bytes] | None,
+        traceparent: str | None,
+    ) -> Outgoing:
+        if self._client_id is not None:
+            headers = {CLIENT_HEADER: self._client_id, **(headers or {})}
+        outgoing = prepare_message(
+            message, form=self._form, headers=headers, traceparent=traceparent
+        )
+        check_size(outgoing, self._limits[self._topics.of(outgoing.stream)])
+        return outgoing
+
+    def _record(self, outgoing: Outgoing) -> OutgoingRecord:
+        topic = self._topics.of(outgoing.stream)
+        return OutgoingRecord(topic, None, None, outgoing.key, outgoing.value, outgoing.headers)
 
     @property
-    def _started(self) -> AnyRecordProducer:
+    def _started(self) -> RetryingProducer:
         if self._producer is None:
             raise RuntimeError("a publisher is used within its context only")
         return self._producer
 
-    def _settled(self, future: asyncio.Future[Any]) -> None:
-        if future.cancelled():
-            return
-        error = future.exception()
-        if error is None:
-            self.acknowledged += 1
-        elif self._failure is None:
-            self._failure = error
 
-    def _raise_if_failed(self) -> None:
-        if self._failure is not None:
-            raise _undelivered(self._failure)
-
-    async def _stop(self) -> None:
-        """Stop the producer, which flushes first and so waits for brokers that may be gone."""
-        try:
-            await asyncio.wait_for(self._started.stop(), _STOP_SECONDS)
-        except FAILURES:
-            # What was not acknowledged has been reported, or the user has interrupted.
-            await self._started.client.close()
-        # The futures' callbacks run in the next turn of the loop.
-        await asyncio.sleep(0)
-
-
-def _undelivered(error: BaseException) -> BrokersError:
-    return BrokersError(
-        f"not everything was delivered: {describe_error(error)}. "
-        "Sending all of it again is safe: what is stored already is recognised"
-    )
-
-
-class LineWriter:
-    """Writes one value a line."""
-
-    def __init__(self, stream: BinaryIO, *, flush_each: bool) -> None:
-        """``flush_each``: whoever reads the stream sees each line at once."""
-        self._stream = stream
-        self._flush_each = flush_each
-        self.written = 0
-
-    async def send(self, outgoing: Outgoing) -> None:
-        """Write the line. Raises ``BrokenPipeError`` when nobody reads any more."""
-        self._stream.write(outgoing.value + b"\n")
-        self.written += 1
-        if self._flush_each:
-            self._stream.flush()
-
-
-async def deliver(
-    messages: Iterable[Outgoing],
-    send: Callable[[Outgoing], Awaitable[None]],
-    *,
-    rate: float | None = None,
-    advance: Advance = lambda _: None,
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-) -> None:
-    """Send everything, at most ``rate`` messages a second.
-
-    ``advance`` is told every now and then how many more have been handed over. ``clock`` tells
-    seconds, and ``sleep`` waits so many.
-    """
-    untold, limiter = 0, RateLimiter(rate)
-    for outgoing in messages:
-        delay = limiter.delay(clock())
-        if delay > 0 or untold >= _PROGRESS_EVERY:
-            advance(untold)
-            untold = 0
-        if delay > 0:
-            await sleep(delay)
-        limiter.take(1, clock())
-        await send(outgoing)
-        untold += 1
-    advance(untold)
+def _limit(topic: TopicDescription, wanted: int) -> int:
+    """Return the largest message, which a topic may limit further."""
+    return wanted if topic.max_message_bytes is None else min(wanted, topic.max_message_bytes)

@@ -18,14 +18,14 @@ from consumer.contract.record import Headers
 
 SPECVERSION: Final = "1.0"
 
-_PREFIX: Final = "ce_"
-_CONTENT_TYPE: Final = "content-type"
+PREFIX: Final = "ce_"
+CONTENT_TYPE: Final = "content-type"
 _CLOUD_EVENTS: Final = b"application/cloudevents"
-_STRUCTURED_JSON: Final = b"application/cloudevents+json"
+STRUCTURED_JSON: Final = b"application/cloudevents+json"
 
 ATTRIBUTES: Final = ("specversion", "type", "id", "subject", "time")
 """Those that are read. The others, such as source, say nothing that would be stored."""
-_ATTRIBUTE_OF: Final = {_PREFIX + name: name for name in ATTRIBUTES}
+_ATTRIBUTE_OF: Final = {PREFIX + name: name for name in ATTRIBUTES}
 
 _VERSION: Final = re.compile(r"v(0|[1-9][0-9]*)")
 _REVERSE_DNS: Final = re.compile(r"[A-Za-z0-9_-]++(?:\.[A-Za-z0-9_-]++)*+")
@@ -71,13 +71,13 @@ def mode_of(headers: Headers) -> Mode:
     attributes = False
     media_types: set[bytes] = set()
     for name, value in headers:
-        if name.startswith(_PREFIX):
+        if name.startswith(PREFIX):
             attributes = True
-        elif name == _CONTENT_TYPE and value is not None:
+        elif name == CONTENT_TYPE and value is not None:
             # Compared without case and parameters. A content-type may well stand twice.
             media_types.add(value.partition(b";")[0].strip().lower())
     if media_types and any(one.startswith(_CLOUD_EVENTS) for one in media_types):
-        return Mode.STRUCTURED if media_types == {_STRUCTURED_JSON} else Mode.UNREADABLE
+        return Mode.STRUCTURED if media_types == {STRUCTURED_JSON} else Mode.UNREADABLE
     return Mode.BINARY if attributes else Mode.BARE
 
 

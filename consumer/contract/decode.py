@@ -16,6 +16,7 @@ from consumer.contract.json_text import NotAnObjectError, TooManyPartsError, par
 from consumer.contract.messages import (
     MAX_LANGUAGE_CODE_POINTS,
     SCHEMA_VERSION,
+    TIME_FIELDS,
     EventRecorded,
     EventType,
     Message,
@@ -80,12 +81,6 @@ class _RefusedError(Exception):
         self.detail = detail
 
 
-_TIME_FIELDS: Final = {
-    MessageKind.SESSION_CREATED: "startedAt",
-    MessageKind.SESSION_COMPLETED: "endedAt",
-    MessageKind.SESSION_FAILED: "endedAt",
-    MessageKind.EVENT_RECORDED: "timestamp",
-}
 _REQUIRED: Final = object()
 _KINDS: Final = {kind.value: kind for kind in MessageKind}
 _EVENT_TYPES: Final = {event_type.value: event_type for event_type in EventType}
@@ -200,7 +195,7 @@ class _Fields:
 
     def message(self, kind: MessageKind) -> Message:
         """Return the message, which holds anything where there are problems."""
-        instant, defaulted = self._time(_TIME_FIELDS[kind])
+        instant, defaulted = self._time(TIME_FIELDS[kind])
         session_id = self._id("sessionId")
         subject = None if self._event is None else self._event.subject
         if subject is not None and subject != session_id:
@@ -212,15 +207,15 @@ class _Fields:
                     words = f"must have 1 to {MAX_LANGUAGE_CODE_POINTS} characters"
                     self._problems.append(f"language: {words}")
                 metadata = self._typed("metadata", dict, "must be an object", default={})
-                return SessionCreated(session_id, language, metadata, instant, defaulted)
+                return SessionCreated(session_id, language, instant, metadata, defaulted)
             case MessageKind.SESSION_COMPLETED:
                 count = self._typed("eventCount", int, "must be an integer", default=None)
                 if type(count) is int and count < 0:
                     self._problems.append("eventCount: must not be negative")
-                return SessionCompleted(session_id, count, instant, defaulted)
+                return SessionCompleted(session_id, instant, count, defaulted)
             case MessageKind.SESSION_FAILED:
                 reason = self._typed("reason", str, "must be text", default=None)
-                return SessionFailed(session_id, reason, instant, defaulted)
+                return SessionFailed(session_id, instant, reason, defaulted)
             case MessageKind.EVENT_RECORDED:
                 if self._event is not None and self._fields.get("eventId") is None:
                     self._fields["eventId"] = self._event.id

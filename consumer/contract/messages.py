@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 SCHEMA_VERSION = 1
 MAX_ID_CODE_POINTS = 256
@@ -19,6 +19,15 @@ class MessageKind(StrEnum):
     SESSION_COMPLETED = "session.completed"
     SESSION_FAILED = "session.failed"
     EVENT_RECORDED = "event.recorded"
+
+
+TIME_FIELDS: Final = {
+    MessageKind.SESSION_CREATED: "startedAt",
+    MessageKind.SESSION_COMPLETED: "endedAt",
+    MessageKind.SESSION_FAILED: "endedAt",
+    MessageKind.EVENT_RECORDED: "timestamp",
+}
+"""The field in which a message says its own time."""
 
 
 class EventType(StrEnum):
@@ -35,9 +44,9 @@ class SessionCreated:
 
     session_id: str
     language: str
-    metadata: dict[str, Any]
     started_at: datetime
-    time_defaulted: bool
+    metadata: dict[str, Any] = field(default_factory=dict)
+    time_defaulted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +54,9 @@ class SessionCompleted:
     """A session ends well. ``event_count``: how many events its producer says it has."""
 
     session_id: str
-    event_count: int | None
     ended_at: datetime
-    time_defaulted: bool
+    event_count: int | None = None
+    time_defaulted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +64,9 @@ class SessionFailed:
     """A session ends badly."""
 
     session_id: str
-    reason: str | None
     ended_at: datetime
-    time_defaulted: bool
+    reason: str | None = None
+    time_defaulted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +78,7 @@ class EventRecorded:
     event_type: EventType
     payload: dict[str, Any]
     timestamp: datetime
-    time_defaulted: bool
+    time_defaulted: bool = False
 
 
 Message = SessionCreated | SessionCompleted | SessionFailed | EventRecorded

@@ -33,7 +33,7 @@ from consumer.mongo.session_reader import open_session_reader
 from consumer.settings.model import KafkaSettings
 from consumer.settings.sources import load_settings
 from consumer.signals import BY_SIGNAL, run_interruptible
-from producer_tools.outgoing_message import Outgoing, PublishTarget, Topics
+from producer_tools.outgoing_message import Outgoing, Topics
 from producer_tools.publisher import Publisher
 
 _PARTITIONS: Final = 6
@@ -96,7 +96,7 @@ async def _on_screen(screen: Screen, sessions: int | None) -> DemoOutcome:
         screen.done(f"{', '.join(names)}; {_PARTITIONS} partitions each")
         stored = await stack.enter_async_context(open_stored(mongo))
         logs = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="consumer-demo-")))
-        scenario = CrashScenario(screen, PublishTarget(kafka, idempotent=False), stored, dataset)
+        scenario = CrashScenario(screen, kafka, stored, dataset)
         survivor, code = await scenario.run(overrides, logs)
         screen.begin("compare every document with what was published")
         comparisons = [
@@ -133,11 +133,11 @@ class CrashScenario:
     """Publishes everything, and kills one of the two consumers in the middle of it."""
 
     def __init__(
-        self, screen: Screen, target: PublishTarget, stored: StoredDocuments, dataset: Dataset
+        self, screen: Screen, kafka: KafkaSettings, stored: StoredDocuments, dataset: Dataset
     ) -> None:
         """Show on ``screen`` what is done, and look into ``stored`` for what came of it."""
         self._screen = screen
-        self._target = target
+        self._kafka = kafka
         self._stored = stored
         self._dataset = dataset
         self._consumers: list[ConsumerProcess] = []
@@ -155,7 +155,7 @@ class CrashScenario:
                 self._consumers.append(await stack.enter_async_context(consumer))
             self._screen.done()
             victim, survivor = self._consumers
-            async with Publisher(self._target, _ignore) as publisher:
+            async with Publisher(self._kafka, idempotent=False, warn=_ignore) as publisher:
                 await self._publish_all(publisher)
             await self._kill(victim)
             await self._finish(survivor)
@@ -178,13 +178,13 @@ class CrashScenario:
 
     async def _publish(self, publisher: Publisher, messages: Iterable[Outgoing]) -> None:
         for message in messages:
-            await publisher.send(message)
+            await publisher.send_unchecked(message)
             self._screen.published += 1
             if self._screen.published % _SHOW_EVERY == 0:
                 self._screen.changed()
                 # The client waits only when it is full; here others get a turn.
                 await asyncio.sleep(0)
-        await publisher.drain()
+        await publisher.flush()
 
     async def _kill(self, victim: ConsumerProcess) -> None:
         screen = self._screen

@@ -16,7 +16,7 @@ MUTANTS = (
     without(
         "an interrupt counts what was acknowledged when it came",
         "Publisher.__aexit__",
-        "await self._stop()",
+        "await self._started.close()",
         "a user would not know how many messages the topics have",
         "test_an_interrupt_counts_what_is_acknowledged_while_the_sender_closes",
     ),

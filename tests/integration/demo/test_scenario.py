@@ -21,7 +21,7 @@ from consumer.demo.servers import embedded_servers
 from consumer.kafka.admin import create_topic
 from consumer.settings.model import MongoSettings
 from consumer.settings.sources import load_settings
-from producer_tools.outgoing_message import PublishTarget, Topics
+from producer_tools.outgoing_message import Topics
 
 
 async def test_a_consumer_that_ends_by_itself_ends_the_demo_with_its_last_words(
@@ -32,10 +32,9 @@ async def test_a_consumer_that_ends_by_itself_ends_the_demo_with_its_last_words(
         settings = load_settings(overrides, variables={})
         for name in Topics().names:
             await create_topic(settings.kafka, name, 2)
-        target = PublishTarget(settings.kafka, idempotent=False)
         with open_screen(Console(quiet=True)) as screen:
             async with open_stored(settings.mongo) as stored:
-                crash = CrashScenario(screen, target, stored, load_dataset(2))
+                crash = CrashScenario(screen, settings.kafka, stored, load_dataset(2))
                 with pytest.raises(
                     ConsumerEndedError, match=r"ended by itself: .*batches_in_flight"
                 ):

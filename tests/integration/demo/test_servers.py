@@ -12,7 +12,7 @@ from consumer.kafka.admin import create_topic, open_admin
 from consumer.kafka.producer import NOT_IDEMPOTENT
 from consumer.mongo.session_reader import open_session_reader
 from consumer.settings.sources import load_settings
-from producer_tools.outgoing_message import Outgoing, PublishTarget, Stream, Topics
+from producer_tools.outgoing_message import Outgoing, Stream, Topics
 from producer_tools.publisher import Publisher
 
 
@@ -65,7 +65,7 @@ async def test_a_broker_without_idempotence_is_written_to_with_one_warning() -> 
             assert await create_topic(kafka, name, 2)
             assert not await create_topic(kafka, name, 2), "what is there already is left alone"
         warnings: list[str] = []
-        async with Publisher(PublishTarget(kafka), warnings.append) as publisher:
-            await publisher.send(Outgoing(Stream.EVENTS, b"key", b"value"))
+        async with Publisher(kafka, warn=warnings.append) as publisher:
+            await publisher.send_unchecked(Outgoing(Stream.EVENTS, b"key", b"value"))
         assert warnings == [NOT_IDEMPOTENT]
         assert publisher.acknowledged == 1

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from producer_tools.outgoing_message import Outgoing, Stream, UnsendableLine, check_line
+from producer_tools.outgoing_message import (
+    InvalidMessageError,
+    Outgoing,
+    Stream,
+    UnsendableLine,
+    check_line,
+    encode_message,
+)
 
 LIMIT = 1024 * 1024
 CREATED = b'{"type":"session.created","sessionId":"s\xc3\xa9","language":"en"}'
@@ -55,3 +62,9 @@ def test_a_message_that_the_brokers_would_refuse_is_refused_here() -> None:
     problem = check_line(large, 2048)
     assert isinstance(problem, UnsendableLine)
     assert problem.reason == "too_large"
+
+
+@pytest.mark.parametrize("session_id", [12345, None, "", "a\0b"])
+def test_no_key_is_made_of_what_is_no_id(session_id: object) -> None:
+    with pytest.raises(InvalidMessageError, match="invalid: sessionId"):
+        encode_message({"type": "session.created", "sessionId": session_id})

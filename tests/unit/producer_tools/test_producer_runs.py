@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
 from consumer.errors import SettingsError
+from consumer.kafka.admin import TopicDescription
 from consumer.kafka.connection import BrokersError
 from consumer.settings.model import KafkaSettings
 from producer_tools import producer_runs, publisher
 from producer_tools.outgoing_message import EndState, Outgoing, PublishTarget, encode_message
 from producer_tools.publisher import Publisher
+from tests.fakes.producer import ACKNOWLEDGED
 
 GOOD = b'{"type":"session.created","sessionId":"s%d","language":"en"}\n'
 TARGET = PublishTarget(KafkaSettings())
@@ -25,33 +27,33 @@ class Producer:
     """Acknowledges what it was given when it is stopped, and not before; ``keeps`` it never."""
 
     def __init__(self) -> None:
-        self.futures: list[asyncio.Future[None]] = []
+        self.futures: list[asyncio.Future[object]] = []
         self.keys: list[bytes] = []
         self.reached = asyncio.Event()
         self.keeps = 0
 
-    async def send(self, _topic: str, _value: bytes, key: bytes) -> asyncio.Future[None]:
+    async def send(
+        self, _topic: str, _value: bytes, key: bytes, *_: object
+    ) -> asyncio.Future[object]:
         self.keys.append(key)
         self.futures.append(asyncio.get_running_loop().create_future())
         if len(self.futures) == 3:
             self.reached.set()
         return self.futures[-1]
 
-    async def flush(self) -> None:
-        if self.futures:
-            await asyncio.wait(self.futures)
-
     async def stop(self) -> None:
         for future in self.futures[self.keeps :]:
-            future.set_result(None)
+            future.set_result(ACKNOWLEDGED)
 
 
 @pytest.fixture
 def producer(monkeypatch: pytest.MonkeyPatch) -> Producer:
     made = Producer()
 
-    async def all_topics(_kafka: object, names: Sequence[str], _operation: object) -> Sequence[str]:
-        return names
+    async def all_topics(
+        _kafka: object, names: Sequence[str], _operation: object
+    ) -> Mapping[str, TopicDescription]:
+        return {name: TopicDescription(name, 1, 1) for name in names}
 
     async def started(*_: object) -> Producer:
         return made
@@ -119,13 +121,13 @@ async def test_what_the_brokers_stop_says_how_far_it_came(
     stream: int,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    send = Publisher.send
+    send = Publisher.send_unchecked
 
     async def stopped(publisher: Publisher, outgoing: Outgoing) -> None:
         await send(publisher, outgoing)
         raise BrokersError("gone")
 
-    monkeypatch.setattr(Publisher, "send", stopped)
+    monkeypatch.setattr(Publisher, "send_unchecked", stopped)
     producer.keeps = 1
     with pytest.raises(BrokersError):
         await producer_runs._publish("<stdin>", stream, TARGET, skip_invalid=False, as_json=False)
@@ -138,10 +140,12 @@ async def test_what_the_brokers_stop_says_how_far_it_came(
 async def test_of_a_file_that_was_read_in_part_only_the_rest_is_published(
     producer: Producer, tmp_path: Path, skip_invalid: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def acknowledged(_topic: str, _value: bytes, key: bytes) -> asyncio.Future[None]:
+    async def acknowledged(
+        _topic: str, _value: bytes, key: bytes, *_: object
+    ) -> asyncio.Future[object]:
         producer.keys.append(key)
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        future.set_result(None)
+        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        future.set_result(ACKNOWLEDGED)
         producer.futures.append(future)
         producer.keeps += 1
         return future

@@ -1,0 +1,244 @@
+"""Sending without end: many records on their way, each kept until the brokers have it.
+
+Where a client fails, another takes its place and sends again, in order, what was not
+acknowledged: the same bytes, so that whatever arrives twice is recognised by its ids.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from aiokafka.errors import InvalidTimestampError, KafkaError, TopicAuthorizationFailedError
+
+from consumer.aio import Backoff, cancel_and_wait, ignore_result, stop_quietly
+from consumer.contract.record import Position
+from consumer.kafka.connection import BrokersError, describe_error
+from consumer.kafka.producer import (
+    DISCARD_WAIT,
+    FAILURES,
+    TOO_LARGE,
+    OutgoingRecord,
+    ProducerClient,
+)
+
+MAX_UNACKNOWLEDGED_BYTES: Final = 32 * 1024 * 1024
+"""Memory of the records on their way; who sends more waits."""
+
+DELIVERY_TIMEOUT: Final = 120.0
+"""Seconds, Kafka's own default of delivery.timeout.ms."""
+
+_STOP_SECONDS: Final = 5.0
+_PAUSES: Final = Backoff(0.1, 5.0)
+
+_LASTING: Final = (*TOO_LARGE, InvalidTimestampError, TopicAuthorizationFailedError)
+"""What no other client and no later moment mends."""
+
+
+class StoppableClient(ProducerClient, Protocol):
+    """A producer's client, and what it sends over, which can be closed without a flush."""
+
+    @property
+    def client(self) -> Any:  # noqa: ANN401 -- aiokafka ships no types
+        """The client of the brokers."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class _Unacknowledged:
+    """A record on its way. ``deadline``: when it is given up, by the loop's clock.
+
+    ``watched``: whoever sent it learns from the future itself that it was not delivered.
+    """
+
+    record: OutgoingRecord
+    size: int
+    deadline: float
+    delivered: asyncio.Future[Position]
+    watched: bool
+
+
+class RetryingProducer:
+    """Sends records in the order they are given, over a client that is replaced if it fails."""
+
+    def __init__(
+        self,
+        start: Callable[[], Awaitable[StoppableClient]],
+        *,
+        delivery_timeout: float = DELIVERY_TIMEOUT,
+        max_unacknowledged_bytes: int = MAX_UNACKNOWLEDGED_BYTES,
+    ) -> None:
+        """``start`` returns a started client. ``delivery_timeout``: seconds for each record.
+
+        A record is given up at the first failure behind that time.
+        """
+        self._start = start
+        self._timeout = delivery_timeout
+        self._max_bytes = max_unacknowledged_bytes
+        self._client: StoppableClient | None = None
+        self._waiting: dict[_Unacknowledged, None] = {}  # in order
+        self._bytes = 0
+        self._progress = asyncio.Event()
+        self._sending = asyncio.Lock()
+        self._failure: BaseException | None = None
+        self._replacing: asyncio.Task[None] | None = None
+        self._attempts = 0
+        self._undelivered: BrokersError | None = None
+        self.sent = 0
+        self.acknowledged = 0
+
+    async def connect(self) -> None:
+        """Connect now and not with the first record. Raises what the client raises."""
+        self._client = await self._start()
+
+    async def send(
+        self, record: OutgoingRecord, *, watched: bool = False
+    ) -> asyncio.Future[Position]:
+        """Put the record on its way, waiting while too much is; the future tells where it lies.
+
+        The future raises ``BrokersError`` where the record is given up; whether the brokers have
+        it is not known then. Unless it is ``watched``, so does ``raise_undelivered``.
+        """
+        size = record.bytes
+        while self._waiting and self._bytes + size > self._max_bytes:
+            self._progress.clear()
+            await self._progress.wait()
+        async with self._sending:
+            loop = asyncio.get_running_loop()
+            deadline, delivered = loop.time() + self._timeout, loop.create_future()
+            waiting = _Unacknowledged(record, size, deadline, delivered, watched)
+            self._waiting[waiting] = None
+            self._bytes += size
+            self.sent += 1
+            if self._client is None:
+                self._failed(None, self._failure or KafkaError("not connected"))
+            else:
+                await self._hand_over(waiting)
+        return delivered
+
+    def raise_undelivered(self) -> None:
+        """Raise ``BrokersError`` once for records that were given up and that nobody watches."""
+        error, self._undelivered = self._undelivered, None
+        if error is not None:
+            raise error
+
+    async def flush(self) -> None:
+        """Return when every record that was sent so far is acknowledged or given up."""
+        if self._waiting:
+            await asyncio.wait([waiting.delivered for waiting in self._waiting])
+
+    async def close(self) -> None:
+        """Disconnect; what is on its way is waited for a little, then given up."""
+        if self._replacing is not None:
+            await cancel_and_wait(self._replacing)
+        await self._discard(_STOP_SECONDS)
+        for waiting in list(self._waiting):
+            self._settle(waiting, KafkaError("closed before it was acknowledged"))
+
+    async def _hand_over(self, waiting: _Unacknowledged) -> None:
+        client, record = self._client, waiting.record
+        if client is None or waiting not in self._waiting:
+            return
+        try:
+            sent = await client.send(
+                record.topic,
+                record.value,
+                record.key,
+                record.partition,
+                record.timestamp_ms,
+                list(record.headers),
+            )
+        except _LASTING as error:
+            self._settle(waiting, error)
+        except FAILURES as error:
+            self._failed(client, error)
+        else:
+            sent.add_done_callback(lambda future: self._answered(client, waiting, future))
+
+    def _answered(
+        self, client: StoppableClient, waiting: _Unacknowledged, sent: asyncio.Future[Any]
+    ) -> None:
+        error = KafkaError("dropped by its producer") if sent.cancelled() else sent.exception()
+        if error is None:
+            self._attempts = 0
+            metadata = sent.result()
+            self._settle(waiting, Position(metadata.topic, metadata.partition, metadata.offset))
+        elif isinstance(error, _LASTING):
+            self._settle(waiting, error)
+        else:
+            self._failed(client, error)
+
+    def _settle(self, waiting: _Unacknowledged, result: Position | BaseException) -> None:
+        if waiting not in self._waiting:
+            return
+        del self._waiting[waiting]
+        self._bytes -= waiting.size
+        self._progress.set()
+        delivered = waiting.delivered
+        if isinstance(result, Position):
+            self.acknowledged += 1
+            if not delivered.done():  # else whoever asked has cancelled it
+                delivered.set_result(result)
+            return
+        error = BrokersError(
+            f"a message to {waiting.record.topic} was not delivered: {describe_error(result)}. "
+            "Sending it again is safe: what is stored already is recognised"
+        )
+        error.__cause__ = result
+        if not waiting.watched:
+            self._undelivered = self._undelivered or error
+        if not delivered.done():
+            delivered.set_exception(error)
+            ignore_result(delivered)  # nobody need ask
+
+    def _failed(self, client: StoppableClient | None, error: BaseException) -> None:
+        """Have the client replaced, unless it has been already."""
+        if client is not self._client:
+            return
+        self._failure = error
+        if self._replacing is None or self._replacing.done():
+            self._replacing = asyncio.ensure_future(self._replace())
+
+    @property
+    def _has_failed(self) -> bool:
+        return self._failure is not None
+
+    async def _replace(self) -> None:
+        """Send what waits over a new client, until one takes all of it or nothing waits."""
+        async with self._sending:
+            while True:
+                await self._discard(DISCARD_WAIT)
+                now = asyncio.get_running_loop().time()
+                for waiting in [one for one in self._waiting if one.deadline <= now]:
+                    self._settle(waiting, self._failure or TimeoutError())
+                if not self._waiting:
+                    return
+                self._attempts += 1
+                await asyncio.sleep(_PAUSES.ceiling(self._attempts))
+                try:
+                    self._client = await self._start()
+                except FAILURES as error:
+                    self._failure = error
+                    continue
+                self._failure = None
+                for waiting in list(self._waiting):
+                    await self._hand_over(waiting)
+                    if self._has_failed:
+                        break
+                else:
+                    return
+
+    async def _discard(self, timeout: float) -> None:
+        """Stop the client, which flushes first and so waits for brokers that may be gone."""
+        client, self._client = self._client, None
+        if client is None:
+            return
+        stopping = asyncio.ensure_future(client.stop())
+        await stop_quietly(stopping, timeout)
+        if not stopping.done():
+            await cancel_and_wait(stopping)
+            await client.client.close()
+        # What was acknowledged meanwhile is told by callbacks, in the next turn of the loop.
+        await asyncio.sleep(0)
