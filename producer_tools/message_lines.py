@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from consumer.errors import SettingsError
@@ -76,6 +79,23 @@ async def read_chunks(descriptor: int) -> AsyncIterator[bytes]:
         yield chunk
 
 
+async def read_lines(name: str, descriptor: int, advance: Advance) -> AsyncIterator[Line]:
+    """Yield the lines of a file or pipe that is called ``name``; ``advance`` as ``messages``.
+
+    Raises ``SettingsError`` where it cannot be read.
+    """
+    splitter = LineSplitter()
+    try:
+        async for chunk in read_chunks(descriptor):
+            for line in splitter.feed(chunk):
+                yield line
+            advance(len(chunk))
+    except OSError as error:
+        raise SettingsError(f"{name} cannot be read ({error.strerror})") from error
+    for line in splitter.finish():
+        yield line
+
+
 async def _in_daemon_thread(descriptor: int) -> bytes:
     """Read once without holding up the event loop.
 
@@ -98,6 +118,21 @@ async def _in_daemon_thread(descriptor: int) -> bytes:
     return await future
 
 
+@contextmanager
+def open_input(file: Path) -> Iterator[tuple[str, int]]:
+    """Open a file, or standard input for ``-``; return what it is called and its descriptor.
+
+    Raises ``SettingsError`` where there is no standard input.
+    """
+    if str(file) != "-":
+        with file.open("rb", buffering=0) as opened:
+            yield str(file), opened.fileno()
+    elif sys.stdin is None:
+        raise SettingsError("standard input is closed; give a file, or something to read")
+    else:
+        yield "<stdin>", 0
+
+
 @dataclass(slots=True)
 class MessageLines:
     """The lines of a file or pipe, as messages. The counts are those of the last reading."""
@@ -117,7 +152,7 @@ class MessageLines:
         ``advance`` is told how many more bytes have been read. Raises ``SettingsError``.
         """
         self.read = self.rejected = 0
-        async for line in self._lines(advance):
+        async for line in read_lines(self.name, self.descriptor, advance):
             self.read += 1
             checked = self._check(line)
             if isinstance(checked, UnsendableLine):
@@ -129,15 +164,3 @@ class MessageLines:
         if line.text is None:
             return UnsendableLine("too_large", f"a line of more than {LONGEST_LINE:,} bytes")
         return check_line(line.text, self.max_message_bytes)
-
-    async def _lines(self, advance: Advance) -> AsyncIterator[Line]:
-        splitter = LineSplitter()
-        try:
-            async for chunk in read_chunks(self.descriptor):
-                for line in splitter.feed(chunk):
-                    yield line
-                advance(len(chunk))
-        except OSError as error:
-            raise SettingsError(f"{self.name} cannot be read ({error.strerror})") from error
-        for line in splitter.finish():
-            yield line

@@ -15,6 +15,8 @@ from consumer.settings.sources import load_settings
 from producer_tools.generate import GenerationPlan
 from producer_tools.outgoing_message import MEBIBYTE, PublishTarget, Topics
 from producer_tools.producer_runs import run_generate, run_load_chitchat, run_publish
+from producer_tools.publisher import CLIENT_HEADER
+from producer_tools.verify import VerifyRequest, run_verify_file, run_verify_topics
 
 DEFAULT_TOPICS = Topics()
 
@@ -71,6 +73,8 @@ app.add_typer(load_app, name="load")
 def _about() -> None:
     """Publish conversation messages to Kafka: your own, made-up ones, or real conversations.
 
+    And verify what others have published.
+
     Brokers and credentials are the consumer's settings (CONSUMER_KAFKA__BOOTSTRAP_SERVERS, …).
 
     Exit codes: 0 done; 1 some messages are wrong; 2 usage, or a file that cannot be read or
@@ -83,6 +87,10 @@ def _existing(file: Path) -> Path:
     if str(file) != "-" and not file.exists():
         raise typer.BadParameter(f"{str(file)!r} does not exist")
     return file
+
+
+def _existing_if_given(file: Path | None) -> Path | None:
+    return None if file is None else _existing(file)
 
 
 def _in_a_directory(file: Path | None) -> Path | None:
@@ -129,6 +137,52 @@ def publish(
     """
     to = _target(bootstrap_servers, sessions_topic, events_topic, max_message_bytes)
     raise typer.Exit(run_publish(file, to, skip_invalid=skip_invalid, as_json=as_json))
+
+
+@app.command()
+def verify(
+    *,
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[FILE|-]",
+            dir_okay=False,
+            callback=_existing_if_given,
+            help="Newline-delimited JSON instead of topics; - is standard input.",
+        ),
+    ] = None,
+    topics: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--topic", help="Read this topic; else the consumer's kafka.topics. Repeatable."
+        ),
+    ] = None,
+    last: Annotated[
+        int | None, typer.Option(min=1, help="Read only so many offsets of each partition.")
+    ] = None,
+    client_header: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="The header that names a producer which sends no CloudEvents."
+        ),
+    ] = CLIENT_HEADER,
+    bootstrap_servers: BootstrapServers = None,
+    as_json: AsJson = False,
+) -> None:
+    """Look for what the consumer would reject or warn of, by producer; nothing is changed.
+
+    Reads topics from their beginning to their end of now, without a group, or a file. Each
+    finding is told with its reason, how many records have it and where the first ones lie,
+    never with what they say. A producer is known by its CloudEvents' source, else by a header.
+    Exit 1 if a record would be rejected, or something could not be read. The last lines say what
+    was not looked at.
+    """
+    if file is not None and (topics or last):
+        raise typer.BadParameter("--topic and --last are for topics; a file is read whole")
+    kafka = load_settings({"kafka.bootstrap_servers": bootstrap_servers}).kafka
+    request = VerifyRequest(kafka, tuple(topics or ()), last, client_header, as_json)
+    ended = run_verify_topics(request) if file is None else run_verify_file(file, request)
+    raise typer.Exit(ended)
 
 
 @app.command()

@@ -10,7 +10,7 @@ import stat
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from consumer.errors import ConsumerError, ExitCode, SettingsError
@@ -20,7 +20,7 @@ from producer_tools.chitchat import chitchat_messages
 from producer_tools.conversations import Message
 from producer_tools.delivering import LineWriter, deliver
 from producer_tools.generate import GenerationPlan, generate_messages
-from producer_tools.message_lines import Line, MessageLines
+from producer_tools.message_lines import Line, MessageLines, open_input
 from producer_tools.outgoing_message import (
     EndState,
     Outgoing,
@@ -42,13 +42,7 @@ def _publisher(to: PublishTarget) -> Publisher:
 
 def run_publish(file: Path, to: PublishTarget, *, skip_invalid: bool, as_json: bool) -> ExitCode:
     """Publish ``file`` (``-``: standard input). Raises ``BrokersError``."""
-    with ExitStack() as stack:
-        name, descriptor = "<stdin>", 0
-        if str(file) != "-":
-            name = str(file)
-            descriptor = stack.enter_context(file.open("rb", buffering=0)).fileno()
-        elif sys.stdin is None:
-            raise SettingsError("standard input is closed; give a file, or something to read")
+    with open_input(file) as (name, descriptor):
         return run_interruptible(
             _publish(name, descriptor, to, skip_invalid=skip_invalid, as_json=as_json)
         )

@@ -7,6 +7,7 @@ acknowledged: the same bytes, so that whatever arrives twice is recognised by it
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -72,7 +73,7 @@ class RetryingProducer:
     ) -> None:
         """``start`` returns a started client. ``delivery_timeout``: seconds for each record.
 
-        A record is given up at the first failure behind that time.
+        An idempotent client never gives one up by itself.
         """
         self._start = start
         self._timeout = delivery_timeout
@@ -85,6 +86,7 @@ class RetryingProducer:
         self._failure: BaseException | None = None
         self._replacing: asyncio.Task[None] | None = None
         self._attempts = 0
+        self._timer: asyncio.TimerHandle | None = None
         self._undelivered: BrokersError | None = None
         self.sent = 0
         self.acknowledged = 0
@@ -112,6 +114,7 @@ class RetryingProducer:
             self._waiting[waiting] = None
             self._bytes += size
             self.sent += 1
+            self._set_timer()
             if self._client is None:
                 self._failed(None, self._failure or KafkaError("not connected"))
             else:
@@ -131,6 +134,8 @@ class RetryingProducer:
 
     async def close(self) -> None:
         """Disconnect; what is on its way is waited for a little, then given up."""
+        if self._timer is not None:
+            self._timer.cancel()
         if self._replacing is not None:
             await cancel_and_wait(self._replacing)
         await self._discard(_STOP_SECONDS)
@@ -193,6 +198,19 @@ class RetryingProducer:
             delivered.set_exception(error)
             ignore_result(delivered)  # nobody need ask
 
+    def _set_timer(self) -> None:
+        """Wake up when the record is due that was sent first: it is the first to be given up."""
+        if self._waiting and self._timer is None:
+            due = next(iter(self._waiting)).deadline
+            self._timer = asyncio.get_running_loop().call_at(due, self._give_up)
+
+    def _give_up(self) -> None:
+        self._timer = None
+        now = asyncio.get_running_loop().time()
+        for waiting in list(itertools.takewhile(lambda one: one.deadline <= now, self._waiting)):
+            self._settle(waiting, self._failure or TimeoutError("no acknowledgement in time"))
+        self._set_timer()
+
     def _failed(self, client: StoppableClient | None, error: BaseException) -> None:
         """Have the client replaced, unless it has been already."""
         if client is not self._client:
@@ -210,9 +228,6 @@ class RetryingProducer:
         async with self._sending:
             while True:
                 await self._discard(DISCARD_WAIT)
-                now = asyncio.get_running_loop().time()
-                for waiting in [one for one in self._waiting if one.deadline <= now]:
-                    self._settle(waiting, self._failure or TimeoutError())
                 if not self._waiting:
                     return
                 self._attempts += 1

@@ -176,7 +176,7 @@ MUTANTS = (
     mutant(
         "a media type is known by its beginning",
         "mode_of",
-        "return Mode.STRUCTURED if media_types == {_STRUCTURED_JSON} else Mode.UNREADABLE",
+        "return Mode.STRUCTURED if media_types == {STRUCTURED_JSON} else Mode.UNREADABLE",
         "return Mode.STRUCTURED",
         "of a batch of events the first would be stored, or none",
         "test_another_format_of_cloudevents_is_undecodable",
