@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     )
     from consumer.contract.record import Position
     from consumer.kafka.connection import BrokersError
-    from consumer.settings import KafkaSettings, SaslMechanism, SecurityProtocol, SecuritySettings
+    from consumer.settings.model import KafkaSettings, SecuritySettings
+    from consumer.settings.values import SaslMechanism, SecurityProtocol
     from producer_tools.outgoing_message import InvalidMessageError, Topics
     from producer_tools.publisher import Publisher
 
@@ -48,7 +49,8 @@ _MODULES = (
     "consumer.contract.encode",
     "consumer.contract.messages",
     "consumer.contract.record",
-    "consumer.settings",
+    "consumer.settings.model",
+    "consumer.settings.values",
     "consumer.kafka.connection",
     "producer_tools.outgoing_message",
     "producer_tools.publisher",

@@ -24,7 +24,8 @@ from consumer.kafka.producer import (
 )
 from consumer.kafka.retrying_producer import DELIVERY_TIMEOUT, RetryingProducer
 from consumer.kafka.topic_ids import Operation
-from consumer.settings import KafkaSettings, load_settings
+from consumer.settings.model import KafkaSettings
+from consumer.settings.sources import load_settings
 from producer_tools.outgoing_message import MEBIBYTE, Outgoing, Topics, check_size, prepare_message
 
 CLIENT_ID: Final = "producer-tools"

@@ -14,7 +14,7 @@ from consumer.kafka.connection import broker_errors
 from consumer.kafka.producer import partition_for
 from consumer.kafka.range_reader import open_range_reader
 from consumer.kafka.ranges import OffsetRange, offsets_of
-from consumer.settings import KafkaSettings
+from consumer.settings.model import KafkaSettings
 from consumer.signals import run_interruptible
 from consumer.terminal import progress, write
 from producer_tools.message_lines import LONGEST_LINE, open_input, read_lines

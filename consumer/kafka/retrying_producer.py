@@ -10,9 +10,9 @@ import asyncio
 import itertools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-from aiokafka.errors import InvalidTimestampError, KafkaError, TopicAuthorizationFailedError
+from aiokafka import errors
 
 from consumer.aio import Backoff, cancel_and_wait, ignore_result, stop_quietly
 from consumer.contract.record import Position
@@ -21,8 +21,8 @@ from consumer.kafka.producer import (
     DISCARD_WAIT,
     FAILURES,
     TOO_LARGE,
+    AnyRecordProducer,
     OutgoingRecord,
-    ProducerClient,
 )
 
 MAX_UNACKNOWLEDGED_BYTES: Final = 32 * 1024 * 1024
@@ -34,17 +34,8 @@ DELIVERY_TIMEOUT: Final = 120.0
 _STOP_SECONDS: Final = 5.0
 _PAUSES: Final = Backoff(0.1, 5.0)
 
-_LASTING: Final = (*TOO_LARGE, InvalidTimestampError, TopicAuthorizationFailedError)
+_LASTING: Final = (*TOO_LARGE, errors.InvalidTimestampError, errors.TopicAuthorizationFailedError)
 """What no other client and no later moment mends."""
-
-
-class StoppableClient(ProducerClient, Protocol):
-    """A producer's client, and what it sends over, which can be closed without a flush."""
-
-    @property
-    def client(self) -> Any:  # noqa: ANN401 -- aiokafka ships no types
-        """The client of the brokers."""
-        ...
 
 
 @dataclass(slots=True, eq=False)
@@ -66,7 +57,7 @@ class RetryingProducer:
 
     def __init__(
         self,
-        start: Callable[[], Awaitable[StoppableClient]],
+        start: Callable[[], Awaitable[AnyRecordProducer]],
         *,
         delivery_timeout: float = DELIVERY_TIMEOUT,
         max_unacknowledged_bytes: int = MAX_UNACKNOWLEDGED_BYTES,
@@ -78,7 +69,7 @@ class RetryingProducer:
         self._start = start
         self._timeout = delivery_timeout
         self._max_bytes = max_unacknowledged_bytes
-        self._client: StoppableClient | None = None
+        self._client: AnyRecordProducer | None = None
         self._waiting: dict[_Unacknowledged, None] = {}  # in order
         self._bytes = 0
         self._progress = asyncio.Event()
@@ -116,7 +107,7 @@ class RetryingProducer:
             self.sent += 1
             self._set_timer()
             if self._client is None:
-                self._failed(None, self._failure or KafkaError("not connected"))
+                self._failed(None, self._failure or errors.KafkaError("not connected"))
             else:
                 await self._hand_over(waiting)
         return delivered
@@ -140,7 +131,7 @@ class RetryingProducer:
             await cancel_and_wait(self._replacing)
         await self._discard(_STOP_SECONDS)
         for waiting in list(self._waiting):
-            self._settle(waiting, KafkaError("closed before it was acknowledged"))
+            self._settle(waiting, errors.KafkaError("closed before it was acknowledged"))
 
     async def _hand_over(self, waiting: _Unacknowledged) -> None:
         client, record = self._client, waiting.record
@@ -163,9 +154,11 @@ class RetryingProducer:
             sent.add_done_callback(lambda future: self._answered(client, waiting, future))
 
     def _answered(
-        self, client: StoppableClient, waiting: _Unacknowledged, sent: asyncio.Future[Any]
+        self, client: AnyRecordProducer, waiting: _Unacknowledged, sent: asyncio.Future[Any]
     ) -> None:
-        error = KafkaError("dropped by its producer") if sent.cancelled() else sent.exception()
+        error = (
+            errors.KafkaError("dropped by its producer") if sent.cancelled() else sent.exception()
+        )
         if error is None:
             self._attempts = 0
             metadata = sent.result()
@@ -211,7 +204,7 @@ class RetryingProducer:
             self._settle(waiting, self._failure or TimeoutError("no acknowledgement in time"))
         self._set_timer()
 
-    def _failed(self, client: StoppableClient | None, error: BaseException) -> None:
+    def _failed(self, client: AnyRecordProducer | None, error: BaseException) -> None:
         """Have the client replaced, unless it has been already."""
         if client is not self._client:
             return

@@ -10,7 +10,7 @@ import pytest
 
 from consumer.kafka.range_reader import open_range_reader
 from consumer.kafka.retrying_producer import RetryingProducer
-from consumer.settings import KafkaSettings
+from consumer.settings.model import KafkaSettings
 from producer_tools import Publisher, Topics
 from tests.builders import event
 from tests.faults.kafka.frames import Frames
@@ -38,7 +38,7 @@ async def event_ids(kafka: KafkaSettings, topic: str) -> dict[bytes, list[str]]:
 
 
 @pytest.mark.parametrize("leave", [Proxy.refuse, Proxy.fall_silent])
-@pytest.mark.reliability("F95")
+@pytest.mark.reliability("F98")
 async def test_after_an_outage_everything_is_there_in_order_under_the_same_ids(
     kafka_bootstrap_servers: str, kafka: Frames, unique_name: str, leave: Callable[[Proxy], None]
 ) -> None:

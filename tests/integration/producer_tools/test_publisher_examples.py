@@ -14,7 +14,7 @@ from consumer.contract.decode import Decoded, decode
 from consumer.contract.record import Record
 from consumer.contract.rejection import KeyPolicy
 from consumer.kafka.range_reader import open_range_reader
-from consumer.settings import KafkaSettings
+from consumer.settings.model import KafkaSettings
 from producer_tools import Publisher
 from producer_tools import Topics as TopicNames
 from tests.integration.producer_tools.conftest import Topics

@@ -64,7 +64,7 @@ def test_a_message_that_the_brokers_would_refuse_is_refused_here() -> None:
     assert problem.reason == "too_large"
 
 
-@pytest.mark.reliability("F95")
+@pytest.mark.reliability("F98")
 @pytest.mark.parametrize("session_id", [12345, None, "", "a\0b"])
 def test_no_key_is_made_of_what_is_no_id(session_id: object) -> None:
     with pytest.raises(InvalidMessageError, match="invalid: sessionId"):

@@ -147,7 +147,7 @@ async def test_each_kind_goes_to_its_topic_under_its_session(brokers: Brokers) -
         (event("s", payload={"text": "x" * 1024 * 1024}), "too_large", "bytes of at most"),
     ],
 )
-@pytest.mark.reliability("F95")
+@pytest.mark.reliability("F98")
 async def test_what_the_consumer_would_refuse_is_not_sent(
     brokers: Brokers, message: Any, reason: str, detail: str
 ) -> None:

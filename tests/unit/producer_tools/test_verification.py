@@ -11,7 +11,7 @@ from consumer.contract.decode import MAX_VALUE_BYTES
 from consumer.contract.record import Headers
 from consumer.contract.rejection import KeyPolicy
 from consumer.errors import ExitCode
-from consumer.settings import KafkaSettings
+from consumer.settings.model import KafkaSettings
 from producer_tools import verification
 from producer_tools.verification import OTHERS, UNNAMED, Finding, Verdict, Verification
 from producer_tools.verify import VerifyRequest, run_verify_file
