@@ -226,6 +226,30 @@ def status(
 
 
 @app.command()
+@with_options(settings_from, "assignments")
+def contract(
+    settings: Settings,
+    *,
+    asyncapi: Annotated[
+        bool, typer.Option("--asyncapi", help="Print it as an AsyncAPI 3 document, in YAML.")
+    ] = False,
+    json_schema: Annotated[
+        MessageKind | None,
+        typer.Option("--json-schema", metavar="TYPE", help="Print the JSON Schema of this type."),
+    ] = None,
+) -> None:
+    """Print the message contract for other programs, as the code itself has it."""
+    from consumer.commands.print_contract import print_asyncapi, print_json_schema
+
+    if asyncapi == (json_schema is not None):
+        raise typer.BadParameter("either --asyncapi or --json-schema TYPE says what to print")
+    if json_schema is not None:
+        print_json_schema(json_schema)
+    else:
+        print_asyncapi(settings)
+
+
+@app.command()
 def demo(
     *,
     sessions: Annotated[

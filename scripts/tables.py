@@ -1,5 +1,7 @@
 """Write the generated tables into the documents, between the markers that ask for them.
 
+Also what is generated as a whole: docs/asyncapi.yaml and docs/schemas.
+
 ``python scripts/tables.py`` writes; with ``--check`` it only says which documents are behind the
 code, and ends with 1 if there are any.
 """
@@ -12,6 +14,10 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 
+from consumer.commands.print_contract import asyncapi_text
+from consumer.contract.asyncapi import json_schema_text
+from consumer.contract.messages import MessageKind
+from consumer.settings.model import Settings
 from consumer.settings.sources import CATALOGUE, SettingRow
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -99,6 +105,16 @@ def stale() -> Iterator[tuple[Path, str]]:
         fresh = before + begin + table() + end + after
         if fresh != text:
             yield path, fresh
+    for path, fresh in whole():
+        if not path.exists() or path.read_text(encoding="utf-8") != fresh:
+            yield path, fresh
+
+
+def whole() -> Iterator[tuple[Path, str]]:
+    """Each document that is generated from its first line to its last, with its text."""
+    yield ROOT / "docs" / "asyncapi.yaml", asyncapi_text(Settings())
+    for kind in MessageKind:
+        yield ROOT / "docs" / "schemas" / f"{kind.value}.schema.json", json_schema_text(kind)
 
 
 def main() -> int:
@@ -108,6 +124,7 @@ def main() -> int:
         if "--check" in sys.argv[1:]:
             print(f"{path.relative_to(ROOT)} is behind the code: run scripts/tables.py")
         else:
+            path.parent.mkdir(exist_ok=True)
             path.write_text(fresh, encoding="utf-8")
             print(f"{path.relative_to(ROOT)} written")
     return 1 if behind and "--check" in sys.argv[1:] else 0

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+from annotated_types import Ge, Len
 
 SCHEMA_VERSION = 1
 MAX_ID_CODE_POINTS = 256
@@ -38,12 +40,19 @@ class EventType(StrEnum):
     SYSTEM = "system"
 
 
+Id = Annotated[str, Len(1, MAX_ID_CODE_POINTS)]
+"""An id, stored as it is; ``identifier_problem`` says what else is asked of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class SessionCreated:
-    """A session begins. ``time_defaulted``, as in all kinds: the message had no time of its own."""
+    """A session begins.
 
-    session_id: str
-    language: str
+    ``time_defaulted``, as in all kinds, is no field of the message: it had no time of its own.
+    """
+
+    session_id: Id
+    language: Annotated[str, Len(1, MAX_LANGUAGE_CODE_POINTS)]
     started_at: datetime
     metadata: dict[str, Any] = field(default_factory=dict)
     time_defaulted: bool = False
@@ -53,9 +62,9 @@ class SessionCreated:
 class SessionCompleted:
     """A session ends well. ``event_count``: how many events its producer says it has."""
 
-    session_id: str
+    session_id: Id
     ended_at: datetime
-    event_count: int | None = None
+    event_count: Annotated[int, Ge(0)] | None = None
     time_defaulted: bool = False
 
 
@@ -63,7 +72,7 @@ class SessionCompleted:
 class SessionFailed:
     """A session ends badly."""
 
-    session_id: str
+    session_id: Id
     ended_at: datetime
     reason: str | None = None
     time_defaulted: bool = False
@@ -73,8 +82,8 @@ class SessionFailed:
 class EventRecorded:
     """Something was said, or happened, in a session. Its payload is not looked into."""
 
-    session_id: str
-    event_id: str
+    session_id: Id
+    event_id: Id
     event_type: EventType
     payload: dict[str, Any]
     timestamp: datetime

@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from typing import Any
 
+import pytest
 from aiokafka import AIOKafkaProducer
 
 from consumer.contract.record import Headers
@@ -70,6 +71,7 @@ def verify(topics: Topics, *arguments: str) -> Ran:
     return Ran(ran.returncode, ran.stdout.decode(), ran.stderr.decode())
 
 
+@pytest.mark.real_kafka  # the embedded broker counts a batch as one record
 def test_every_planted_fault_is_found_and_nothing_else(topics: Topics) -> None:
     planted = asyncio.run(publish(topics))
     ran = verify(topics, f"--topic={topics.events}", "--json")
@@ -84,6 +86,7 @@ def test_every_planted_fault_is_found_and_nothing_else(topics: Topics) -> None:
     assert "whether records contradict each other or what is stored (conflict)" in ran.out
 
 
+@pytest.mark.real_kafka  # as above
 def test_a_topic_that_is_in_order_ends_with_0_and_says_what_was_left_out(topics: Topics) -> None:
     messages = [json.dumps(event("s", f"{number}")) for number in range(20)]
     published = topics.run("publish", "-", stdin="\n".join(messages).encode())

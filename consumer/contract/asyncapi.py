@@ -1,0 +1,278 @@
+"""The contract as an AsyncAPI 3 document: topics, keys, headers, every kind in every form."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from consumer.contract import dead_letter as letters
+from consumer.contract.cloudevents import PREFIX, SPECVERSION
+from consumer.contract.encode import CloudEventsFormat, as_cloud_event, encode_json, message_fields
+from consumer.contract.json_schemas import message_schema
+from consumer.contract.messages import (
+    EventRecorded,
+    EventType,
+    Message,
+    MessageKind,
+    SessionCompleted,
+    SessionCreated,
+    SessionFailed,
+)
+from consumer.contract.record import Headers, Record
+from consumer.contract.rejection import Reason, Rejected
+
+_SPOKEN: Final = datetime(2026, 3, 4, 10, 0, 5, 250_000, tzinfo=UTC)
+_STAMPED_MS: Final = 1_772_618_405_250
+
+EXAMPLES: Final[Mapping[MessageKind, Message]] = {
+    MessageKind.SESSION_CREATED: SessionCreated("s-1", "en-US", _SPOKEN, {"channel": "voice"}),
+    MessageKind.SESSION_COMPLETED: SessionCompleted("s-1", _SPOKEN, 1),
+    MessageKind.SESSION_FAILED: SessionFailed("s-1", _SPOKEN, "the line broke"),
+    MessageKind.EVENT_RECORDED: EventRecorded(
+        "s-1", "e-1", EventType.USER_SPEECH, {"text": "hello"}, _SPOKEN
+    ),
+}
+_BINARY: Final = CloudEventsFormat("/voice/gateway")
+_STRUCTURED: Final = CloudEventsFormat("/voice/gateway", structured=True)
+
+_KEY: Final = {
+    "key": {"type": "string", "description": "The sessionId in UTF-8, partitioned by murmur2."},
+    "bindingVersion": "0.5.0",
+}
+_TEXT: Final = {"type": "string"}
+_DIGITS: Final = {"type": "string", "pattern": "^[0-9]+$"}
+
+
+@dataclass(frozen=True, slots=True)
+class TopicNames:
+    """The topics that the document tells of."""
+
+    sessions: str
+    events: str
+    dead_letters: str
+
+
+def asyncapi_document(topics: TopicNames, version: str) -> dict[str, Any]:
+    """Return the document; ``version`` is the consumer's own."""
+    messages: dict[str, Any] = {}
+    schemas: dict[str, Any] = {}
+    for kind in MessageKind:
+        name = _name(kind)
+        schemas[name] = _without_dialect(kind)
+        schemas[f"{name}Data"] = _data(kind)
+        schemas[f"{name}Envelope"] = _envelope(kind)
+        schemas[f"{name}Headers"] = _cloud_event_headers(kind)
+        messages |= _messages(kind)
+    messages["DeadLetter"] = _dead_letter_message()
+    every = [name for name in messages if name != "DeadLetter"]
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "conversation-consumer",
+            "version": version,
+            "description": "What is read from the topics; docs/contract.md says what comes of it. "
+            "Any message is accepted on any subscribed topic.",
+            "license": {"name": "MIT"},
+        },
+        "defaultContentType": "application/json",
+        "channels": {
+            "sessions": _channel(topics.sessions, [n for n in every if n.startswith("Session")]),
+            "events": _channel(topics.events, [n for n in every if n.startswith("Event")]),
+            "deadLetters": _channel(topics.dead_letters, ["DeadLetter"]),
+        },
+        "operations": {
+            "receiveSessions": _operation("receive", "sessions"),
+            "receiveEvents": _operation("receive", "events"),
+            "sendDeadLetters": _operation("send", "deadLetters"),
+        },
+        "components": {"messages": messages, "schemas": schemas},
+    }
+
+
+def _name(kind: MessageKind) -> str:
+    """Return ``session.created`` as ``SessionCreated``."""
+    return "".join(part.capitalize() for part in kind.value.split("."))
+
+
+def _channel(topic: str, names: Iterable[str]) -> dict[str, Any]:
+    return {
+        "address": topic,
+        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in names},
+        "bindings": {
+            "kafka": {
+                "topic": topic,
+                "topicConfiguration": {"cleanup.policy": ["delete"]},
+                "bindingVersion": "0.5.0",
+            }
+        },
+    }
+
+
+def _operation(action: str, channel: str) -> dict[str, Any]:
+    return {"action": action, "channel": {"$ref": f"#/channels/{channel}"}}
+
+
+def _messages(kind: MessageKind) -> dict[str, Any]:
+    """Return a kind bare, and as a CloudEvent in both of its modes."""
+    name, message = _name(kind), EXAMPLES[kind]
+    fields = message_fields(message)
+    binary = as_cloud_event(fields, message, _BINARY)
+    structured = as_cloud_event(fields, message, _STRUCTURED)
+    bare = _message(kind, "", encode_json(fields), ())
+    return {
+        name: bare,
+        f"{name}Binary": {
+            **_message(kind, ", a CloudEvent in binary mode", *binary),
+            "headers": {"$ref": f"#/components/schemas/{name}Headers"},
+            "payload": {"$ref": f"#/components/schemas/{name}Data"},
+        },
+        f"{name}Structured": {
+            **_message(kind, ", a CloudEvent in structured mode", *structured),
+            "contentType": "application/cloudevents+json",
+            "headers": _content_type("^application/cloudevents\\+json *(;.*)?$"),
+            "payload": {"$ref": f"#/components/schemas/{name}Envelope"},
+        },
+    }
+
+
+def _message(kind: MessageKind, form: str, value: bytes, headers: Headers) -> dict[str, Any]:
+    example: dict[str, Any] = {"payload": json.loads(value)}
+    if headers:
+        example["headers"] = {name: (content or b"").decode() for name, content in headers}
+    return {
+        "name": kind.value,
+        "title": kind.value + form,
+        "contentType": "application/json",
+        "payload": {"$ref": f"#/components/schemas/{_name(kind)}"},
+        "bindings": {"kafka": _KEY},
+        "examples": [example],
+    }
+
+
+def _without_dialect(kind: MessageKind) -> dict[str, Any]:
+    return {name: said for name, said in message_schema(kind).items() if name != "$schema"}
+
+
+def _data(kind: MessageKind) -> dict[str, Any]:
+    """Return the schema of a CloudEvent's data, which may leave to it what it says, too."""
+    schema = _without_dialect(kind)
+    own = [name for name in schema["required"] if name not in {"type", "eventId"}]
+    return {**schema, "title": f"{kind.value}, as data of a CloudEvent", "required": own}
+
+
+def _content_type(pattern: str) -> dict[str, Any]:
+    content_type = {"type": "string", "pattern": pattern}
+    return {
+        "type": "object",
+        "properties": {"content-type": content_type},
+        "required": ["content-type"],
+    }
+
+
+def _type_pattern(kind: MessageKind) -> str:
+    return rf"^([A-Za-z0-9_-]+\.)*{re.escape(kind.value)}(\.v1)?$"
+
+
+def _attributes(kind: MessageKind, prefix: str) -> dict[str, Any]:
+    """Return the attributes of a CloudEvent that are read, and its source, which is not."""
+    attributes: dict[str, Any] = {
+        "specversion": {"const": SPECVERSION},
+        "type": {"type": "string", "pattern": _type_pattern(kind)},
+        "source": {"type": "string", "description": "Not read, but for producer-tools verify."},
+        "id": {"type": "string", "description": "Serves as eventId where the data names none."},
+        "subject": {"type": "string", "description": "Where it stands, the sessionId."},
+        "time": {"type": "string", "description": "Serves where the data has no time."},
+    }
+    return {prefix + name: said for name, said in attributes.items()}
+
+
+def _cloud_event_headers(kind: MessageKind) -> dict[str, Any]:
+    required = [PREFIX + name for name in ("specversion", "type", "source", "id")]
+    return {"type": "object", "properties": _attributes(kind, PREFIX), "required": required}
+
+
+def _envelope(kind: MessageKind) -> dict[str, Any]:
+    """Return the schema of a structured CloudEvent."""
+    data = {"$ref": f"#/components/schemas/{_name(kind)}Data"}
+    return {
+        "type": "object",
+        "properties": {**_attributes(kind, ""), "data": data},
+        "required": ["specversion", "type", "source", "id", "data"],
+    }
+
+
+def _dead_letter_message() -> dict[str, Any]:
+    """Return what goes to the dead-letter topic, with an example that the code itself makes."""
+    record = Record("conversation.events", 3, 41, _STAMPED_MS, b"s-1", b'{"type": "event.rec', ())
+    letter = letters.dead_letter(
+        record,
+        Rejected(Reason.UNDECODABLE, "not JSON, at character 9"),
+        group="conversation-consumer",
+        failed_at=_SPOKEN,
+        consumer_version="0.1.0",
+    )
+    said = {name: (content or b"").decode() for name, content in letter.headers}
+    return {
+        "name": "dead letter",
+        "title": "A record that can never be applied, as it came, and why",
+        "contentType": "application/octet-stream",
+        "headers": _dead_letter_headers(),
+        "payload": {"description": "The value as it came, whatever it is, or its beginning."},
+        "bindings": {"kafka": _KEY},
+        "examples": [{"headers": said, "payload": (letter.value or b"").decode()}],
+    }
+
+
+def _dead_letter_headers() -> dict[str, Any]:
+    properties: dict[str, Any] = dict.fromkeys(sorted(letters.NAMES), _TEXT)
+    properties |= dict.fromkeys(
+        (letters.PARTITION, letters.OFFSET, letters.ATTEMPT, letters.SIZE), _DIGITS
+    )
+    properties[letters.REASON] = {"enum": [reason.value for reason in Reason]}
+    properties[letters.TIMESTAMP] = {"type": "string", "pattern": "^-?[0-9]+$"}
+    properties[letters.SHA256] = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+    return {
+        "type": "object",
+        "description": "Beside the record's own headers. Those of a cut stand on cut letters only.",
+        "properties": properties,
+        "required": sorted(letters.NAMES - letters.TRUNCATION_NAMES),
+    }
+
+
+# --- as text ----------------------------------------------------------------------
+
+_PLAIN_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+_PLAIN_WORDS: Final = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
+
+
+def to_yaml(value: Mapping[str, Any]) -> str:
+    """Return ``value`` as YAML: blocks, in which every text is quoted as JSON does it."""
+    return "\n".join(_block(value, 0)) + "\n"
+
+
+def _block(value: object, depth: int) -> Iterable[str]:
+    indent = "  " * depth
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            plain = _PLAIN_NAME.fullmatch(name) and name.lower() not in _PLAIN_WORDS
+            yield from _entry(f"{indent}{name if plain else json.dumps(name)}:", inner, depth)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _entry(f"{indent}-", inner, depth)
+
+
+def _entry(label: str, inner: object, depth: int) -> Iterable[str]:
+    if isinstance(inner, Mapping | list) and inner:
+        yield label
+        yield from _block(inner, depth + 1)
+    else:
+        yield f"{label} {json.dumps(inner, ensure_ascii=False)}"
+
+
+def json_schema_text(kind: MessageKind) -> str:
+    """Return the schema of a kind as the file that is published."""
+    return json.dumps(message_schema(kind), indent=2) + "\n"
