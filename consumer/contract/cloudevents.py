@@ -106,6 +106,11 @@ def read_structured(value: bytes | None) -> CloudEvent:
     return CloudEvent._make((*map(envelope.get, ATTRIBUTES), _data(envelope)))
 
 
+def is_envelope(fields: Mapping[str, Any]) -> bool:
+    """Tell whether a JSON object that was refused as a bare message is a structured CloudEvent."""
+    return "specversion" in fields and ("data" in fields or "data_base64" in fields)
+
+
 def split_type(written: str) -> tuple[MessageKind | None, int | None]:
     """Take the kind and the version out of ``com.example.event.recorded.v1``.
 

@@ -62,10 +62,17 @@ def decode(
     mode = cloudevents.mode_of(record.headers) if record.headers else Mode.BARE
     if record.value is None and mode is Mode.BARE:
         return Tombstone()
+    opened: _Opened | None = None
     try:
-        message = _message(_opened(record, mode), record)
+        opened = _opened(record, mode)
+        message = _message(opened, record)
     except _RefusedError as refused:
-        return Rejected(refused.reason, refused.detail)
+        unmarked = (
+            mode is Mode.BARE
+            and opened is not None
+            and cloudevents.is_envelope(opened.fields or {})
+        )
+        return Rejected(refused.reason, _UNMARKED if unmarked else refused.detail)
     mismatch = record.key != message.session_id.encode()
     if mismatch and key_policy is KeyPolicy.DEAD_LETTER:
         return Rejected(Reason.KEY_MISMATCH, "the key is not the sessionId")
@@ -81,6 +88,9 @@ class _RefusedError(Exception):
         self.detail = detail
 
 
+_UNMARKED: Final = (
+    "content-type: an envelope of CloudEvents needs the header application/cloudevents+json"
+)
 _REQUIRED: Final = object()
 _KINDS: Final = {kind.value: kind for kind in MessageKind}
 _EVENT_TYPES: Final = {event_type.value: event_type for event_type in EventType}
@@ -199,7 +209,8 @@ class _Fields:
         session_id = self._id("sessionId")
         subject = None if self._event is None else self._event.subject
         if subject is not None and subject != session_id:
-            self._problems.append("subject: must equal sessionId")
+            words = "must equal" if "sessionId" in self._fields else "does not stand for"
+            self._problems.append(f"subject: {words} sessionId")
         match kind:
             case MessageKind.SESSION_CREATED:
                 language = self._typed("language", str, "must be text")

@@ -195,3 +195,23 @@ def test_a_subject_must_be_the_session_id(subject: str) -> None:
     assert reason(structured(subject=1)) is Reason.INVALID
     assert reason(structured(subject=None)) is None
     assert reason(structured(subject="s-1")) is None
+
+
+def test_a_subject_alone_does_not_stand_for_the_session_id() -> None:
+    """Other programs put other things there, while an id and a time are what they are."""
+    data = without(DATA, "sessionId")
+    for event in (binary(data, subject=b"s-1"), structured(subject="s-1", data=data)):
+        refused = refusal(event)
+        assert refused.reason is Reason.INVALID
+        assert refused.detail == "sessionId: missing; subject: does not stand for sessionId"
+
+
+@pytest.mark.parametrize("kind", ["event.recorded", "com.example.event.recorded.v1"])
+def test_an_envelope_without_its_content_type_is_told_what_is_missing(kind: str) -> None:
+    headers = (("content-type", b"application/json"),)
+    refused = refusal(structured(type=kind)._replace(headers=headers))
+    assert refused.detail.startswith("content-type: an envelope of CloudEvents needs the header")
+
+
+def test_a_bare_message_may_have_fields_that_an_envelope_has() -> None:
+    assert reason(record({**EVENT, "specversion": "1.0", "data": {}})) is None
