@@ -122,16 +122,16 @@ def _messages(kind: MessageKind) -> dict[str, Any]:
     fields = message_fields(message)
     binary = as_cloud_event(fields, message, _BINARY)
     structured = as_cloud_event(fields, message, _STRUCTURED)
-    bare = _told_told_message(kind, "", encode_json(fields), ())
+    bare = _told_message(kind, "", encode_json(fields), ())
     return {
         name: bare,
         f"{name}Binary": {
-            **_told_told_message(kind, ", a CloudEvent in binary mode", *binary),
+            **_told_message(kind, ", a CloudEvent in binary mode", *binary),
             "headers": {"$ref": f"#/components/schemas/{name}Headers"},
             "payload": {"$ref": f"#/components/schemas/{name}Data"},
         },
         f"{name}Structured": {
-            **_told_told_message(kind, ", a CloudEvent in structured mode", *structured),
+            **_told_message(kind, ", a CloudEvent in structured mode", *structured),
             "contentType": "application/cloudevents+json",
             "headers": _content_type("^application/cloudevents\\+json *(;.*)?$"),
             "payload": {"$ref": f"#/components/schemas/{name}Envelope"},
