@@ -20,7 +20,8 @@ from consumer.kafka.client import open_group_client
 from consumer.kafka.committed import AcceptedTarget
 from consumer.kafka.dead_letter_topic import KafkaDeadLetters
 from consumer.kafka.decompression import check_codecs
-from consumer.kafka.range_reader import keep_ends_told, open_range_reader
+from consumer.kafka.end_offsets import watch_end_offsets
+from consumer.kafka.range_reader import open_range_reader
 from consumer.kafka.source import KafkaSource
 from consumer.mongo.store import OpenStore, open_store
 from consumer.observability.health import Health, serve
@@ -178,25 +179,35 @@ async def _run(settings: Settings, writer: LogWriter, *, until_caught_up: bool) 
             config=wiring.engine_config(settings, resources.topics),
         )
         wiring.rest_garbage_collector()
-        reason = await _supervise(settings, resources, engine, engine.runner.run(stop, ends))
+        running = engine.runner.run(stop, ends)
+        reason = await _supervise(settings, resources, engine, observer, running)
         observer.log_totals(final=True)
         get_logger().info("ended", end=reason.value)
     return exit_code_of(reason)
 
 
 async def _supervise(
-    settings: Settings, resources: Resources, engine: wiring.Engine, running: Awaitable[StopReason]
+    settings: Settings,
+    resources: Resources,
+    engine: wiring.Engine,
+    observer: EngineObserver,
+    running: Awaitable[StopReason],
 ) -> StopReason:
     """Await the run with everything beside it that must not end before it."""
 
     def assigned() -> list[TopicPartition]:
         return [state.partition for state in engine.runner.ledger]
 
-    ends = keep_ends_told(settings.kafka, assigned, engine.watchdog.learn_ends)
+    ends = watch_end_offsets(
+        settings.kafka, assigned, engine.watchdog.learn_ends, observer.kafka_answers
+    )
+    mongodb = resources.store.watch_answers(observer.mongodb_answers)
     indexes = resources.store.watch_indexes(
         lambda error: get_logger().warning("indexes_not_verified", cause=error.cause)
     )
-    return await supervise(running, {**engine.watches(), "ends": ends, "indexes": indexes})
+    return await supervise(
+        running, {**engine.watches(), "ends": ends, "indexes": indexes, "mongodb": mongodb}
+    )
 
 
 def exit_code_of(reason: StopReason) -> ExitCode:

@@ -232,19 +232,25 @@ class PartitionReport:
     reasons: Counter[Reason] = field(default_factory=Counter)
     late: int = 0
     marks: Counter[Mark] = field(default_factory=Counter)
+    latencies: Sequence[float] = ()
+    """Of a sample of its applied records: seconds from their timestamps until they were."""
 
 
 @dataclass(slots=True)
 class BatchReport:
-    """What became of one batch. Durations in seconds."""
+    """What became of one batch. Durations in seconds. ``value_bytes``: all its records' values."""
 
     partitions: dict[TopicPartition, PartitionReport] = field(default_factory=dict)
     held: dict[TopicPartition, Hold] = field(default_factory=dict)
     seconds: dict[Stage, float] = field(default_factory=dict)
+    value_bytes: int = 0
 
 
 class Observer(Protocol):
     """Told what happens; decides nothing. Logs, metrics and health hang on it."""
+
+    def consumed(self, partition: TopicPartition, records: int) -> None:
+        """So many records were taken into a batch; each is settled or abandoned later."""
 
     def settled(self, report: BatchReport) -> None:
         """The records of these partitions have ended, each in one counted outcome."""
@@ -253,7 +259,10 @@ class Observer(Protocol):
         """A record is about to be dead-lettered, or would be if its partition were not held."""
 
     def abandoned(self, partition: TopicPartition, records: int) -> None:
-        """A batch of an older assignment was dropped; whoever owns its records reads them."""
+        """A batch of an older assignment was dropped; whoever owns its records reads them.
+
+        Those of a partition that is held are told by ``held``.
+        """
 
     def retrying(
         self,
@@ -292,14 +301,17 @@ class Observer(Protocol):
     def readable(self, partition: TopicPartition) -> None:
         """The partition can be read again."""
 
-    def held(self, partition: TopicPartition, hold: Hold) -> None:
-        """The dead-letter breaker holds the partition until an operator lets it go on."""
+    def held(self, partition: TopicPartition, hold: Hold, records: int) -> None:
+        """The dead-letter breaker holds the partition until an operator lets it go on.
+
+        ``records``: as many of the batch as are not settled, and will be consumed again.
+        """
 
     def resumed(self, partitions: Partitions) -> None:
         """An operator let held partitions go on."""
 
-    def lag(self, partition: TopicPartition, records: int) -> None:
-        """How many records of the partition are not settled yet."""
+    def lag(self, partition: TopicPartition, records: int, seconds: float) -> None:
+        """How many records of the partition are not settled, and for how long the oldest waits."""
 
     def unreachable(self, partitions: Mapping[TopicPartition, str]) -> None:
         """The leaders of these partitions, told again and again, do not answer; none: all do."""

@@ -250,9 +250,13 @@ def build_engine(  # noqa: PLR0913 -- each part is named once, here
         now=now,
     )
     runner = Runner(source=source, pipeline=pipeline, observer=observer, config=config)
-    watchdog = Watchdog(source, runner.ledger, observer, config.stall_after)
+
+    def wall_clock() -> float:
+        return now().timestamp()
+
+    watchdog = Watchdog(source, runner.ledger, observer, config.stall_after, wall_clock)
     retention_watch = RetentionWatch(
-        source, runner.backlog, observer, config.retention_ms, lambda: now().timestamp()
+        source, runner.backlog, observer, config.retention_ms, wall_clock
     )
     return Engine(runner, watchdog, retention_watch)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from consumer.commands.print_contract import asyncapi_text
 from consumer.contract.asyncapi import json_schema_text
 from consumer.contract.messages import MessageKind
+from consumer.observability.metrics import Metrics
 from consumer.settings.model import Settings
 from consumer.settings.sources import CATALOGUE, SettingRow
 
@@ -24,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from tests.mutants import __main__ as mutants  # noqa: E402 -- the tests are no installed package
+from tests.unit.deploy import promql  # noqa: E402 -- likewise
 
 # What a first deployment looks at; the others are in docs/settings.md.
 ESSENTIAL = (
@@ -83,10 +85,32 @@ def _table(rows: Iterable[SettingRow]) -> Iterator[str]:
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
+def metrics() -> str:
+    """Every metric, with the alerts that use it."""
+    lines = ["| metric | type | labels | meaning | alerts |", "|---|---|---|---|---|"]
+    for described in Metrics().described:
+        labels = ", ".join(f"`{label}`" for label in described.labels)
+        used = ", ".join(f"`{name}`" for name in promql.alerts_on(described.series))
+        name, kind, meaning = described.name, described.kind, described.meaning
+        lines.append(f"| `{name}` | {kind} | {labels} | {meaning} | {used} |")
+    return "\n".join([*lines, ""])
+
+
+def alerts() -> str:
+    """Every alert: how bad it is, when it fires, and where it is said what to do."""
+    lines = ["| alert | severity | holds for | what to do |", "|---|---|---|---|"]
+    for alert in promql.alerts():
+        chapter = alert.runbook.partition(": ")[2]
+        lines.append(f"| `{alert.name}` | {alert.severity} | {alert.wait} | {chapter} |")
+    return "\n".join([*lines, ""])
+
+
 TABLES: tuple[tuple[str, str, Callable[[], str]], ...] = (
     ("docs/settings.md", "settings", full),
     ("README.md", "settings", essential),
     ("DESIGN.md", "modules", modules),
+    ("docs/metrics.md", "metrics", metrics),
+    ("docs/metrics.md", "alerts", alerts),
     ("docs/reliability.md", "mutants", lambda: mutants.table(mutants.ALL) + "\n"),
 )
 """The document, the name of its marker, and what stands there."""
@@ -94,20 +118,20 @@ TABLES: tuple[tuple[str, str, Callable[[], str]], ...] = (
 
 def stale() -> Iterator[tuple[Path, str]]:
     """Each document whose table is not what the code says, with the text it should have."""
+    fresh: dict[Path, str] = {}
     for document, name, table in TABLES:
         path = ROOT / document
-        text = path.read_text(encoding="utf-8")
+        text = fresh.get(path) or path.read_text(encoding="utf-8")
         begin, end = f"<!-- {name}:begin -->\n", f"<!-- {name}:end -->"
         before, _, rest = text.partition(begin)
         _, marked, after = rest.partition(end)
         if not marked:
             sys.exit(f"{document} has no place for the table of {name}: {begin}{end}")
-        fresh = before + begin + table() + end + after
-        if fresh != text:
-            yield path, fresh
-    for path, fresh in whole():
-        if not path.exists() or path.read_text(encoding="utf-8") != fresh:
-            yield path, fresh
+        fresh[path] = before + begin + table() + end + after
+    fresh |= whole()
+    for path, text in fresh.items():
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            yield path, text
 
 
 def whole() -> Iterator[tuple[Path, str]]:

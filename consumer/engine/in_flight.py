@@ -38,8 +38,8 @@ class InFlightBatches:
         spans = {}
         for partition, taken in records.items():
             spans[partition] = self.ledger.take(partition, taken[0].offset, taken[-1].offset + 1)
-            # What is settled is older than the first record of the last batch.
             self.ledger[partition].oldest_unread_ms = taken[0].timestamp_ms
+            self.observer.consumed(partition, len(taken))
         self.ledger.mark_busy(records)
         task = asyncio.ensure_future(self._run(Batch(records, ended), spans))
         self._epochs[task] = self.ledger.epoch
@@ -88,10 +88,17 @@ class InFlightBatches:
         for partition, hold in report.held.items():
             if self.ledger.give_back(spans[partition], hold):
                 self.source.seek(partition, spans[partition].first)
-                self.observer.held(partition, hold)
+                self.observer.held(partition, hold, len(batch.records[partition]))
             else:
                 self._abandon(batch, [partition])
-        outdated = [p for p in report.partitions if not self.ledger.settle(spans[p])]
+        outdated = []
+        for partition in report.partitions:
+            if self.ledger.settle(spans[partition]):
+                # What is unread lies behind it.
+                last = batch.records[partition][-1]
+                self.ledger[partition].oldest_unread_ms = last.timestamp_ms
+            else:
+                outdated.append(partition)
         for partition in outdated:
             del report.partitions[partition]
         self._abandon(batch, outdated)

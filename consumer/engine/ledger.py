@@ -43,7 +43,9 @@ class PartitionState:
     ``hold``: why the breaker holds it. ``hold_told``: what is committed says of that what is so.
     ``spans``: what is in flight, by offset.
     ``failures``: how often in a row it could not be read; it is left alone until ``retry_at``.
-    ``oldest_unread_ms``: a timestamp that no unread record is older than.
+    ``oldest_unread_ms``: the timestamp of the oldest record that is not settled, or of the last
+    one that is. ``caught_up_at``, ``behind_since``: when it was last seen without lag, and first
+    with; seconds of the wall clock.
     ``stable_end``: where its stable records end, as brokers have told beside the fetches.
     ``open_transaction``: where the oldest one begins and since when; ``hanging``: the last told.
     """
@@ -58,6 +60,8 @@ class PartitionState:
     failures: int = 0
     retry_at: float = 0.0
     oldest_unread_ms: int | None = None
+    caught_up_at: float | None = None
+    behind_since: float | None = None
     stable_end: int | None = None
     open_transaction: tuple[int, float] | None = None
     hanging: int | None = None

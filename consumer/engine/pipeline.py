@@ -16,6 +16,7 @@ from consumer.contract.dead_letter import DeadLetter
 from consumer.contract.decode import MAX_VALUE_BYTES, Decoded, Tombstone, decode
 from consumer.contract.record import Record, Records, size_of
 from consumer.contract.rejection import KeyPolicy, Reason, Rejected
+from consumer.contract.times import record_time
 from consumer.engine.breaker import Breaker
 from consumer.errors import TransientError
 from consumer.ports import (
@@ -30,7 +31,7 @@ from consumer.ports import (
 )
 from consumer.state.fast_path import plan_event_quickly
 from consumer.state.outcomes import NO_MARK, Mark, Outcome, Result
-from consumer.state.retention import FOR_EVER, Lifetime, Retention
+from consumer.state.retention import FIRST_TIME, FOR_EVER, Lifetime, Retention
 from consumer.state.writes import Write, plan
 
 T = TypeVar("T")
@@ -39,6 +40,9 @@ DECODED_AT_ONCE = 200
 DECODED_BYTES_AT_ONCE = 1024 * 1024
 """Records, and bytes of values, decoded between two turns of the event loop, so that heartbeats
 stay in time; one record at least."""
+
+LATENCY_SAMPLE = 100
+"""Of so many records of a partition in a batch one tells how long it took to be applied."""
 
 DEAD_LETTER_CHUNK = 100
 DEAD_LETTER_CHUNK_BYTES = 4 * 1024 * 1024
@@ -136,7 +140,7 @@ class Pipeline:
         clock = asyncio.get_running_loop().time
         report = BatchReport()
         begun = clock()
-        planned, marks = await self._plan(batch)
+        planned, marks = await self._plan(batch, report)
         report.seconds[Stage.DECODE] = clock() - begun
         begun = clock()
         results = await self._apply(batch, planned)
@@ -152,13 +156,16 @@ class Pipeline:
         report.seconds[Stage.DEAD_LETTERS] = clock() - begun
         return report
 
-    async def _plan(self, batch: Batch) -> tuple[list[Write | Result], dict[int, Mark]]:
+    async def _plan(
+        self, batch: Batch, report: BatchReport
+    ) -> tuple[list[Write | Result], dict[int, Mark]]:
         planned: list[Write | Result] = []
         marks: dict[int, Mark] = {}
         records_since, bytes_since = 0, 0
         for records in batch.records.values():
             for record in records:
                 if records_since == DECODED_AT_ONCE or bytes_since > DECODED_BYTES_AT_ONCE:
+                    report.value_bytes += bytes_since
                     records_since, bytes_since = 0, 0
                     await asyncio.sleep(0)
                 records_since += 1
@@ -167,6 +174,7 @@ class Pipeline:
                 if mark:
                     marks[len(planned)] = mark
                 planned.append(what)
+        report.value_bytes += bytes_since
         return planned, marks
 
     async def _apply(self, batch: Batch, planned: Sequence[Write | Result]) -> list[Result]:
@@ -246,11 +254,23 @@ class Pipeline:
         report = PartitionReport(records[0].offset, records[-1].offset + 1)
         report.outcomes.update(map(attrgetter("outcome"), ended))
         report.late = sum(map(attrgetter("late"), ended))
+        report.latencies = list(_latencies(records, ended, self.now()))
         for record, result in zip(records, ended, strict=True):
             if result.rejected is not None:
                 report.reasons[result.rejected.reason] += 1
                 self.observer.rejected(record, result.rejected)
         return report
+
+
+def _latencies(
+    records: Sequence[Record], ended: Sequence[Result], now: datetime
+) -> Iterator[float]:
+    """Yield seconds from a usable timestamp until ``now``, of a sample of what was applied."""
+    for record, result in zip(records[::LATENCY_SAMPLE], ended[::LATENCY_SAMPLE], strict=True):
+        if result.outcome is Outcome.APPLIED:
+            stamped = record_time(record)
+            if stamped is not None and stamped >= FIRST_TIME:
+                yield max(0.0, (now - stamped).total_seconds())
 
 
 def chunks(letters: Sequence[DeadLetter]) -> Iterator[list[DeadLetter]]:

@@ -85,7 +85,9 @@ class RetentionWatch:
             stamp_ms = state.oldest_unread_ms
             if kept_ms is None or stamp_ms is None or stamp_ms < 0:
                 continue
-            if (self.source.highwater(state.partition) or 0) > state.committable:
+            # What is not being fetched has its end from the brokers' answers alone.
+            end = max(self.source.highwater(state.partition) or 0, state.stable_end or 0)
+            if end > state.committable:
                 margin = (stamp_ms + kept_ms) / 1000 - self.now()
                 self.observer.retention_margin(state.partition, margin, kept_ms / 1000)
                 self._told.add(state.partition)

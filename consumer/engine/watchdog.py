@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from consumer.contract.record import Offsets, TopicPartition
+from consumer.contract.times import usable_time
 from consumer.engine.ledger import Ledger, PartitionState
 from consumer.ports import Observer, Source
+from consumer.state.retention import FIRST_TIME
 
 INTERVAL = 1.0
 """Seconds between two looks."""
@@ -19,17 +22,19 @@ class Watchdog:
 
     ``stall_after``: so many seconds without movement, while there is lag, are a stall; so many
     seconds open, a transaction counts as hanging: behind it a partition looks idle for ever.
+    ``now`` is the wall clock in seconds, as records are stamped by it.
     """
 
     source: Source
     ledger: Ledger
     observer: Observer
     stall_after: float
+    now: Callable[[], float]
 
     def learn_ends(self, stable_ends: Offsets) -> None:
         """Take the offsets behind the last stable records, as brokers have told them just now."""
         for state in self.ledger:
-            state.stable_end = stable_ends.get(state.partition)
+            state.stable_end = stable_ends.get(state.partition, state.stable_end)
 
     async def run(self) -> None:
         """Look every second, for ever. The clock is the loop's, which no clock change moves."""
@@ -65,8 +70,27 @@ class Watchdog:
         end = max(end or 0, stable)
         self._report_transaction(state, stable, end, now)
         readable = max(stable - state.committable, 0)
-        self.observer.lag(state.partition, readable + end - stable)
+        lag = readable + end - stable
+        self.observer.lag(state.partition, lag, self._waited(state, lag))
         return readable
+
+    def _waited(self, state: PartitionState, lag: int) -> float:
+        """Return for how many seconds the oldest record that is not settled has been waiting.
+
+        Since its timestamp, though not since before the partition was last seen without lag.
+        Where neither is known, at least since the lag was first seen.
+        """
+        now = self.now()
+        if not lag:
+            state.caught_up_at, state.behind_since = now, None
+            return 0.0
+        if state.behind_since is None:
+            state.behind_since = now
+        stamped = usable_time(state.oldest_unread_ms)
+        known = [] if stamped is None or stamped < FIRST_TIME else [stamped.timestamp()]
+        if state.caught_up_at is not None:
+            known.append(state.caught_up_at)
+        return max(0.0, now - max(known, default=state.behind_since))
 
     def _report_transaction(self, state: PartitionState, stable: int, end: int, now: float) -> None:
         """Tell once of a transaction that does not end: the last stable offset does not move."""

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer
@@ -42,9 +42,6 @@ from consumer.settings.model import KafkaSettings
 
 POLL = 0.5
 """Seconds one fetch waits for records."""
-
-ENDS_INTERVAL = 5.0
-"""Seconds between two questions for the ends of the logs."""
 
 PAUSES = Backoff(0.1, 5.0)
 """Between two tries to read, without jitter: nobody else tries."""
@@ -361,22 +358,3 @@ async def open_range_reader(kafka: KafkaSettings) -> AsyncIterator[RangeReader]:
         yield RangeReader(consumer, kafka)
     finally:
         await stop_quietly(consumer.stop(), CLOSE_TIMEOUT)
-
-
-async def keep_ends_told(
-    kafka: KafkaSettings,
-    assigned: Callable[[], Partitions],
-    learn: Callable[[Offsets], None],
-) -> None:
-    """Tell again and again where the assigned partitions end, also of what is not being fetched.
-
-    Its connection waits for no batch. Trouble is not told: whoever reads has it, too.
-    """
-    while True:
-        with suppress(TransientError, PreconditionError, TimeoutError):
-            async with open_range_reader(kafka) as reader:
-                while True:
-                    await asyncio.sleep(ENDS_INTERVAL)
-                    async with asyncio.timeout(kafka.request_timeout):
-                        learn(await reader.end_offsets(assigned()))
-        await asyncio.sleep(ENDS_INTERVAL)

@@ -34,6 +34,9 @@ from consumer.state.writes import EventWrite, SessionWrite, Write, content_bytes
 UPSERT_BYTES = 2 * 1024
 """The most that an upsert takes besides its content: an id of at most 1,024 bytes, the guard."""
 
+ANSWER_SECONDS = 5.0
+"""How often the database is asked whether it is there."""
+
 VERIFY_SECONDS = 120.0
 """How long a unique index that was dropped may go unnoticed."""
 
@@ -252,6 +255,19 @@ class OpenStore(MongoStore):
         """See ``MongoStore``. Called at every assignment: the indexes are looked at again."""
         super().forget()
         self._assigned.set()
+
+    async def watch_answers(
+        self, answers: Callable[[bool], None], every: float = ANSWER_SECONDS
+    ) -> None:
+        """Tell every so many seconds whether the database answers, for ever."""
+        while True:
+            try:
+                await self.answer()
+            except (TransientError, PreconditionError):
+                answers(False)  # noqa: FBT003 -- it is all there is to say
+            else:
+                answers(True)  # noqa: FBT003 -- likewise
+            await asyncio.sleep(every)
 
     async def watch_indexes(
         self, on_trouble: Callable[[TransientError], None], every: float = VERIFY_SECONDS

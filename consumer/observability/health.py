@@ -15,7 +15,7 @@ from socketserver import TCPServer
 from typing import Any, cast
 
 from consumer.errors import PreconditionError
-from consumer.observability.metrics import CONTENT_TYPE, Metrics
+from consumer.observability.metrics import Metrics
 from consumer.settings.model import HttpSettings
 
 STARTING = "starting"
@@ -206,7 +206,8 @@ class _Handler(BaseHTTPRequestHandler):
             case "/readyz":
                 return _as_json(server.health.unready_reasons())
             case "/metrics":
-                return HTTPStatus.OK, CONTENT_TYPE, server.metrics.exposition()
+                accept = self.headers.get("Accept", "")
+                return HTTPStatus.OK, *server.metrics.exposition(accept)
             case _:
                 text = b"/livez /readyz /metrics\n"
                 return HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", text

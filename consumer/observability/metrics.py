@@ -1,82 +1,78 @@
-"""Metrics, on a registry of their own."""
+"""What is counted and measured: each metric is named, explained and given its labels here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+import platform
+from collections.abc import Callable, Collection
 from contextlib import suppress
+from typing import Final
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    GCCollector,
-    Histogram,
-    Info,
-    PlatformCollector,
-    ProcessCollector,
-    disable_created_metrics,
-    generate_latest,
-)
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
-from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client import Gauge
 
 from consumer import __version__
 from consumer.contract.record import TopicPartition
 from consumer.contract.rejection import Reason
-from consumer.ports import PartitionReport, Stage
+from consumer.observability.metric_registry import MetricRegistry
+from consumer.ports import BatchReport, PartitionReport, Stage
 from consumer.state.outcomes import Mark, Outcome
 
-CONTENT_TYPE = CONTENT_TYPE_LATEST
-
 # A batch of 2,000 records takes tens of milliseconds; one that retries takes as long as it takes.
-STAGE_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+STAGE_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+# From a record that is applied at once to a backlog of days.
+LATENCY_BUCKETS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 1800, 7200, 86400)
+BATCH_RECORDS_BUCKETS: Final = (1, 10, 50, 100, 500, 1000, 2000, 5000, 10000)
+BATCH_BYTES_BUCKETS: Final = tuple(1024 * 4**power for power in range(9))  # 1 KiB to 64 MiB
 
 _BY_PARTITION = ("topic", "partition")
 
 
-class Metrics:
+class Metrics(MetricRegistry):
     """Everything that is counted and measured: one metric each, and methods for what moves several.
 
-    A partition's labels are its topic and number: ``labels(*partition)``.
+    What can be known of labels is there from the start, those of a partition from its
+    assignment on: a counter that appears with 1 shows no increase. A partition's labels are its
+    topic and number: ``labels(*partition)``.
     """
 
     def __init__(self) -> None:
         """Begin at zero."""
-        # They would be a second series for each counter, which nobody asks for.
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # the library gives no types here
-        self._registry = CollectorRegistry()
+        super().__init__()
         self._count_records()
         self._count_events()
-        self._measure()
+        self._measure_batches()
+        self._measure_partitions()
+        self._measure_process()
         for labelled, values in (
             (self.dead_letters, Reason),
             (self.commits, ("ok", "failed")),
             (self.rebalances, ("assigned", "revoked", "lost")),
-            (self.batch_seconds, Stage),
+            (self.stage_seconds, Stage),
+            (self.failing, Stage),
         ):
             for value in values:
                 labelled.labels(value)
-        Info("consumer", "The running consumer.", registry=self._registry).info(
-            {"version": __version__}
-        )
-        for collector in (ProcessCollector, PlatformCollector, GCCollector):
-            collector(registry=self._registry)
 
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(f"consumer_{name}", text, labels, registry=self._registry)
-
-    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
-        return Gauge(f"consumer_{name}", text, labels, registry=self._registry)
+    # --- what there is ----------------------------------------------------------
 
     def _count_records(self) -> None:
-        counter, where = self._counter, _BY_PARTITION
+        counter, where = self.counter, _BY_PARTITION
+        self.taken = counter(
+            "records_consumed",
+            "Records taken into a batch. Without those in flight, each has been settled in one "
+            "outcome or abandoned.",
+            *where,
+        )
         self.records = counter(
             "records", "Records settled, each in one outcome.", *where, "outcome"
         )
         self.abandoned = counter(
             "records_abandoned",
-            "Records dropped with an older assignment; their new owner reads them.",
+            "Records taken and not settled, since their assignment ended or their partition is "
+            "held; they are consumed again, here or elsewhere.",
             *where,
+        )
+        self.records_in_flight = self.gauge(
+            "records_in_flight", "Records taken that are neither settled nor abandoned.", *where
         )
         self.late = counter(
             "late_events", "Events of sessions that had ended, stored all the same.", *where
@@ -98,39 +94,70 @@ class Metrics:
         }
         self.lost = counter(
             "records_lost",
-            "Offsets that the broker deleted before this group had read them.",
+            "Offsets that the broker deleted before this group had read them: at most so many "
+            "records.",
             *where,
         )
-        self.resets = counter("log_resets", "Partitions whose log began anew.", *where)
+        self.resets = counter("log_resets", "Logs that began anew under this consumer.", *where)
 
     def _count_events(self) -> None:
-        self.dead_letters = self._counter(
+        counter = self.counter
+        self.dead_letters = counter(
             "dead_letters", "Records settled by a dead letter, by reason.", "reason"
         )
-        self.activities_refused = self._counter(
+        self.activities_refused = counter(
             "activities_refused",
-            "Sessions whose first event could not be marked in them, by cause.",
-            "cause",
+            "Sessions whose first event could not be marked in them; the log names the causes.",
         )
-        self.retries = self._counter(
-            "retries", "Attempts that failed in a way that passes.", "stage", "cause"
+        self.retries = counter(
+            "retries",
+            "Attempts that failed in a way that passes. Causes appear with their first failure: "
+            "alert on consumer_stage_failing.",
+            *("stage", "cause"),
         )
-        self.commits = self._counter("commits", "Commits of offsets.", "result")
-        self.rebalances = self._counter("rebalances", "Rebalances of the group.", "event")
-        self.batch_seconds = Histogram(
-            "consumer_batch_seconds",
-            "How long the steps of a batch took, retries included.",
-            ("stage",),
-            buckets=STAGE_BUCKETS,
-            registry=self._registry,
+        self.failing = self.gauge(
+            "stage_failing", "1 while a stage has failed and is being tried again.", "stage"
         )
+        self.commits = counter("commits", "Commits of offsets.", "result")
+        self.rebalances = counter("rebalances", "Rebalances of the group.", "event")
 
-    def _measure(self) -> None:
-        gauge, where = self._gauge, _BY_PARTITION
+    def _measure_batches(self) -> None:
+        self.stage_seconds = self.histogram(
+            "stage_duration_seconds",
+            "How long the stages of a batch took, retries included.",
+            STAGE_BUCKETS,
+            "stage",
+        )
+        self.latency = self.histogram(
+            "latency_seconds",
+            "From a record's timestamp until it was applied: of a partition's records in a batch "
+            "the first and every hundredth.",
+            LATENCY_BUCKETS,
+        )
+        self.batch_records = self.histogram(
+            "batch_records", "Records in a batch.", BATCH_RECORDS_BUCKETS
+        )
+        self.batch_bytes = self.histogram(
+            "batch_bytes", "Bytes of the values in a batch.", BATCH_BYTES_BUCKETS
+        )
+        self.in_flight = self.gauge("batches_in_flight", "Batches that are being written.")
+
+    def _measure_partitions(self) -> None:
+        gauge, where = self.gauge, _BY_PARTITION
         self.lag = gauge("lag_records", "Records of a partition that are not settled yet.", *where)
-        self.expiry = gauge(
-            "oldest_unread_expires_seconds",
-            "Seconds until the broker may delete the oldest unread record.",
+        self.lag_seconds = gauge(
+            "lag_seconds",
+            "For how long the oldest record that is not settled has been waiting; 0 without lag.",
+            *where,
+        )
+        self.margin = gauge(
+            "retention_margin_seconds",
+            "Until the broker may delete the oldest unread record; absent where none is unread.",
+            *where,
+        )
+        self.kept = gauge(
+            "retention_seconds",
+            "How long the topic keeps records; there whenever the margin is.",
             *where,
         )
         self.behind_transaction = gauge(
@@ -138,37 +165,73 @@ class Metrics:
             "Offsets that cannot be read because a transaction before them is open.",
             *where,
         )
-        self.partitions_assigned = gauge("partitions_assigned", "Partitions this process reads.")
-        self.partitions_held = gauge(
-            "partitions_held", "Partitions held because too many of their records were rejected."
+        self.partition_held = gauge(
+            "partition_held",
+            "1 while a partition is held because too many of its records were rejected.",
+            *where,
         )
-        self._held: set[TopicPartition] = set()
         self.held_since = gauge(
             "partition_held_since_timestamp_seconds",
             "Unix time since which a partition is held; absent while it is not.",
             *where,
         )
-        self.unreadable = gauge("partitions_unreadable", "Partitions that cannot be read.")
+        self.partition_unreadable = gauge(
+            "partition_unreadable", "1 while a partition cannot be read.", *where
+        )
+
+    def _measure_process(self) -> None:
+        gauge = self.gauge
+        self.partitions_assigned = gauge("partitions_assigned", "Partitions this process reads.")
         self.topics_missing = gauge(
             "topics_missing", "Subscribed topics that are not there or not read by the group."
         )
-        self.in_flight = gauge("batches_in_flight", "Batches that are being written.")
+        self.mongodb_up = gauge("mongodb_up", "1 while MongoDB answers and takes what is written.")
+        self.kafka_up = gauge("kafka_up", "1 while the brokers say where the partitions end.")
         self.loop_lag = gauge(
             "event_loop_lag_seconds", "How late the event loop woke a task that was due."
         )
         self._ready = gauge("ready", "1 while the consumer is ready.")
-        self._dropped = gauge("log_lines_dropped", "Log lines that could not be written.")
+        self._dropped = self.counter_elsewhere(
+            "log_lines_dropped", "Log lines that could not be written."
+        )
+        build = gauge("build_info", "1; what is running.", "version", "python")
+        build.labels(__version__, platform.python_version()).set(1)
 
-    def settled(self, partition: TopicPartition, report: PartitionReport) -> None:
-        """Count the records of one partition in one batch."""
+    # --- what moves several -------------------------------------------------------
+
+    def consumed(self, partition: TopicPartition, records: int) -> None:
+        """Count what was taken into a batch."""
+        self.taken.labels(*partition).inc(records)
+        self.records_in_flight.labels(*partition).inc(records)
+
+    def not_settled(self, partition: TopicPartition, records: int) -> None:
+        """Count what was taken and given up."""
+        self.abandoned.labels(*partition).inc(records)
+        self.records_in_flight.labels(*partition).dec(records)
+
+    def settled(self, report: BatchReport) -> None:
+        """Count and measure one batch."""
+        for partition, part in report.partitions.items():
+            self._settled(partition, part)
+        for stage, seconds in report.seconds.items():
+            self.stage_seconds.labels(stage).observe(seconds)
+        if report.partitions:
+            records = sum(part.outcomes.total() for part in report.partitions.values())
+            self.batch_records.observe(records)
+            self.batch_bytes.observe(report.value_bytes)
+
+    def _settled(self, partition: TopicPartition, report: PartitionReport) -> None:
         for outcome, count in report.outcomes.items():
             self.records.labels(*partition, outcome).inc(count)
+        self.records_in_flight.labels(*partition).dec(report.outcomes.total())
         for reason, count in report.reasons.items():
             self.dead_letters.labels(reason).inc(count)
         if report.late:
             self.late.labels(*partition).inc(report.late)
         for mark, count in report.marks.items():
             self.marks[mark].labels(*partition).inc(count)
+        for seconds in report.latencies:
+            self.latency.observe(seconds)
 
     def assigned(self, partitions: Collection[TopicPartition]) -> None:
         """Take over a new assignment."""
@@ -179,11 +242,15 @@ class Metrics:
             self._begin_at_zero(partition)
 
     def _begin_at_zero(self, partition: TopicPartition) -> None:
-        """Let the counters of a partition be there: what appears with 1 shows no increase."""
         for outcome in Outcome:
             self.records.labels(*partition, outcome)
-        for counter in (self.abandoned, self.late, self.lost, self.resets, *self.marks.values()):
+        for counter in (
+            *(self.taken, self.abandoned, self.late, self.lost, self.resets),
+            *self.marks.values(),
+        ):
             counter.labels(*partition)
+        for gauge in (self.records_in_flight, self.partition_held, self.partition_unreadable):
+            gauge.labels(*partition)
 
     def revoked(self, *, lost: bool) -> None:
         """Let go of the whole assignment."""
@@ -192,49 +259,49 @@ class Metrics:
         self.partitions_assigned.set(0)
 
     def _forget_partitions(self) -> None:
-        """Drop what was measured of partitions: another member reports them from now on."""
-        for gauge in (self.lag, self.expiry, self.behind_transaction):
-            gauge.clear()
-        self.resumed(frozenset(self._held))
-        self.unreadable.set(0)
+        """Drop what was measured of partitions: another member reports them from now on.
 
-    def oldest_unread_expires(self, partition: TopicPartition, seconds: float | None) -> None:
+        What is in flight of them is taken off as it ends.
+        """
+        for gauge in (
+            *(self.lag, self.lag_seconds, self.margin, self.kept, self.behind_transaction),
+            *(self.partition_held, self.held_since, self.partition_unreadable),
+        ):
+            gauge.clear()
+
+    def lags(self, partition: TopicPartition, records: int, seconds: float) -> None:
+        """Set how many records are not settled, and how long the oldest has been waiting."""
+        self.lag.labels(*partition).set(records)
+        self.lag_seconds.labels(*partition).set(seconds)
+
+    def retention_margin(
+        self, partition: TopicPartition, seconds: float | None, kept: float
+    ) -> None:
         """Set in how many seconds the oldest unread record may be deleted; None: there is none."""
-        if seconds is not None:
-            self.expiry.labels(*partition).set(seconds)
+        if seconds is None:
+            _remove(self.margin, partition)
+            _remove(self.kept, partition)
             return
-        with suppress(KeyError):  # gone with the assignment before
-            self.expiry.remove(*partition)
+        self.margin.labels(*partition).set(seconds)
+        self.kept.labels(*partition).set(kept)
 
     def held(self, partition: TopicPartition, since: float) -> None:
         """Set since when, in Unix time, the dead-letter breaker holds the partition."""
+        self.partition_held.labels(*partition).set(1)
         self.held_since.labels(*partition).set(since)
-        self._held.add(partition)
-        self.partitions_held.set(len(self._held))
 
     def resumed(self, partitions: Collection[TopicPartition]) -> None:
         """Take back that these partitions are held."""
-        for partition in self._held.intersection(partitions):
-            self.held_since.remove(*partition)
-        self._held.difference_update(partitions)
-        self.partitions_held.set(len(self._held))
+        for partition in partitions:
+            self.partition_held.labels(*partition).set(0)
+            _remove(self.held_since, partition)
 
     def watch(self, *, ready: Callable[[], bool], log_lines_dropped: Callable[[], int]) -> None:
         """Ask these whenever the metrics are read."""
         self._ready.set_function(ready)
-        self._dropped.set_function(log_lines_dropped)
-
-    def exposition(self) -> bytes:
-        """Everything in Prometheus' text format, see ``CONTENT_TYPE``. Safe from any thread."""
-        return generate_latest(self._registry)
-
-    def sample(self, name: str, **labels: str) -> float | None:
-        """One sample's value by its full name, None where it is not there."""
-        return self._registry.get_sample_value(name, labels)
+        self._dropped.ask = log_lines_dropped
 
 
-def parse_exposition(text: str) -> Iterable[tuple[str, dict[str, str], float]]:
-    """Read Prometheus' text format: each sample's name, labels and value."""
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            yield sample.name, sample.labels, sample.value
+def _remove(gauge: Gauge, partition: TopicPartition) -> None:
+    with suppress(KeyError):  # gone with the assignment before
+        gauge.remove(*partition)

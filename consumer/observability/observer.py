@@ -58,26 +58,29 @@ class EngineObserver:
         self._clock = clock
         self._rejections: Repeats[tuple[TopicPartition, Reason], None] = Repeats(REJECTED_INTERVAL)
         self._activities: Repeats[str, None] = Repeats(ACTIVITY_INTERVAL)
-        self._unreadable: set[TopicPartition] = set()
         self._unreachable: frozenset[TopicPartition] = frozenset()
         self._missing: frozenset[str] = frozenset()
         self._failing: defaultdict[Stage, dict[frozenset[TopicPartition], str]] = defaultdict(dict)
         self._totals = Counter[str]()
         self._totals_logged_at = -math.inf
         self._stalled = False
+        self._mongodb_answers = False
 
     # --- records --------------------------------------------------------------
 
+    def consumed(self, partition: TopicPartition, records: int) -> None:
+        self._metrics.consumed(partition, records)
+
     def settled(self, report: BatchReport) -> None:
         """See ``Observer``: counts, a line of the batch from DEBUG on, and one of the sums."""
+        self._metrics.settled(report)
         outcomes, late, marks = Counter[Outcome](), 0, Counter[Mark]()
-        for partition, part in report.partitions.items():
-            self._metrics.settled(partition, part)
+        for part in report.partitions.values():
             outcomes.update(part.outcomes)
             late += part.late
             marks.update(part.marks)
-        for stage, seconds in report.seconds.items():
-            self._metrics.batch_seconds.labels(stage).observe(seconds)
+        if outcomes[Outcome.APPLIED]:
+            self.mongodb_answers(True)  # noqa: FBT003 -- a write was acknowledged just now
         if not report.partitions:
             return
         counts = {
@@ -118,7 +121,7 @@ class EngineObserver:
             )
 
     def abandoned(self, partition: TopicPartition, records: int) -> None:
-        self._metrics.abandoned.labels(*partition).inc(records)
+        self._metrics.not_settled(partition, records)
         self._log.warning("batch_abandoned", partition=partition.name, records=records)
 
     def activity_refused(self, cause: str) -> None:
@@ -126,7 +129,7 @@ class EngineObserver:
 
         The store calls this: such a write belongs to no record, so no report of a batch has it.
         """
-        self._metrics.activities_refused.labels(cause).inc()
+        self._metrics.activities_refused.inc()
         held_back = self._activities.admit(cause, None, self._clock())
         if held_back is not None:
             self._log.error("activity_refused", cause=cause, **_repeated(held_back))
@@ -165,6 +168,8 @@ class EngineObserver:
     def _update_health(self, stage: Stage) -> None:
         """Keep a stage among the reasons for as long as any batch fails in it."""
         failing = self._failing[stage]
+        self._metrics.failing.labels(stage).set(bool(failing))
+        self._update_mongodb_up()
         if not failing:
             self._health.ready(stage)
             return
@@ -173,7 +178,7 @@ class EngineObserver:
 
     def committed(self, offsets: Mapping[TopicPartition, int], seconds: float) -> None:
         self._metrics.commits.labels("ok").inc()
-        self._metrics.batch_seconds.labels(Stage.COMMIT).observe(seconds)
+        self._metrics.stage_seconds.labels(Stage.COMMIT).observe(seconds)
         self._failing[Stage.COMMIT].clear()
         self._update_health(Stage.COMMIT)
         self._log.debug(
@@ -189,8 +194,10 @@ class EngineObserver:
         self._metrics.assigned(partitions)
         # Batches of the assignment before ended without reporting that they recovered.
         self._failing.clear()
-        for name in (STARTING, ASSIGNMENT, *Stage):
+        for name in (STARTING, ASSIGNMENT):
             self._health.ready(name)
+        for stage in Stage:
+            self._update_health(stage)
         self._log.info(
             "partitions_assigned",
             partitions=sorted(partition.name for partition in partitions),
@@ -205,7 +212,6 @@ class EngineObserver:
         self._log.info("partitions_revoked", drained=drained, lost=lost)
 
     def _forget_partitions(self) -> None:
-        self._unreadable.clear()
         self._health.ready_where(HELD)
         self._health.ready_where(UNREADABLE)
 
@@ -237,8 +243,7 @@ class EngineObserver:
 
     def unreadable(self, partition: TopicPartition, error: TransientError, attempt: int) -> None:
         name = partition.name
-        self._unreadable.add(partition)
-        self._metrics.unreadable.set(len(self._unreadable))
+        self._metrics.partition_unreadable.labels(*partition).set(1)
         self._metrics.retries.labels(Stage.POLL, error.cause).inc()
         self._health.not_ready(UNREADABLE + name, f"{error.cause}, attempt {attempt}")
         self._log.error(
@@ -250,13 +255,13 @@ class EngineObserver:
         )
 
     def readable(self, partition: TopicPartition) -> None:
-        self._unreadable.discard(partition)
-        self._metrics.unreadable.set(len(self._unreadable))
+        self._metrics.partition_unreadable.labels(*partition).set(0)
         self._health.ready(UNREADABLE + partition.name)
         self._log.info("partition_readable", partition=partition.name)
 
-    def held(self, partition: TopicPartition, hold: Hold) -> None:
+    def held(self, partition: TopicPartition, hold: Hold, records: int) -> None:
         name, since = partition.name, hold.since
+        self._metrics.not_settled(partition, records)
         self._metrics.held(partition, since.timestamp())
         reasons = ", ".join(f"{reason} {count}" for reason, count in hold.reasons.items())
         self._health.not_ready(
@@ -282,8 +287,20 @@ class EngineObserver:
 
     # --- watching -------------------------------------------------------------
 
-    def lag(self, partition: TopicPartition, records: int) -> None:
-        self._metrics.lag.labels(*partition).set(records)
+    def mongodb_answers(self, answers: bool) -> None:  # noqa: FBT001 -- it is all there is to say
+        """Take whether MongoDB has just answered; the applications tell whether it takes writes."""
+        self._mongodb_answers = answers
+        self._update_mongodb_up()
+
+    def _update_mongodb_up(self) -> None:
+        self._metrics.mongodb_up.set(self._mongodb_answers and not self._failing[Stage.APPLY])
+
+    def kafka_answers(self, answers: bool) -> None:  # noqa: FBT001 -- likewise
+        """Take whether the brokers have just said where the partitions end."""
+        self._metrics.kafka_up.set(answers)
+
+    def lag(self, partition: TopicPartition, records: int, seconds: float) -> None:
+        self._metrics.lags(partition, records, seconds)
 
     def unreachable(self, partitions: Mapping[TopicPartition, str]) -> None:
         """See ``Observer``: a line for each change."""
@@ -335,7 +352,7 @@ class EngineObserver:
         self, partition: TopicPartition, seconds: float | None, kept: float
     ) -> None:
         """See ``Observer``. Below a tenth of the time that records are kept it is a warning."""
-        self._metrics.oldest_unread_expires(partition, seconds)
+        self._metrics.retention_margin(partition, seconds, kept)
         if seconds is not None and seconds < kept * SHORT_MARGIN:
             self._log.warning(
                 "unread_records_expire_soon",

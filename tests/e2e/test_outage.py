@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
+from operator import eq
 
 import pytest
 
+from consumer.observability.metric_registry import parse_exposition
 from producer_tools.conversations import small_set
 from tests.e2e.environment import Environment
-from tests.e2e.processes import Fleet
+from tests.e2e.processes import Fleet, Service
+from tests.faults.kafka.frames import Frames
 from tests.faults.proxy import Proxy
 from tests.model import problems
 
@@ -62,3 +67,80 @@ async def test_while_the_database_is_away_the_group_and_memory_stay_and_nothing_
     assert await environment.dead_letters() == []
     assert problems(sent, *await environment.documents(), []) == []
     assert await environment.lag() == 0
+
+
+class Measured:
+    """What a service's metrics say, read again and again."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def sum(self, name: str) -> float:
+        """The sum over all its labels."""
+        text = await self._service.get("/metrics")
+        return sum(value for found, _, value in parse_exposition(text) if found == name)
+
+    async def unaccounted(self) -> float:
+        """Records consumed of which nothing says what became of them."""
+        ended = [
+            await self.sum(f"consumer_records_{name}")
+            for name in ("total", "abandoned_total", "in_flight")
+        ]
+        return await self.sum("consumer_records_consumed_total") - sum(ended)
+
+    async def until(self, name: str, condition: Callable[[float], bool]) -> float:
+        """Return the first sum for which the condition holds."""
+        async with asyncio.timeout(60):
+            while True:
+                found = await self.sum(name)
+                if condition(found):
+                    return found
+                await asyncio.sleep(0.1)
+
+
+@pytest.mark.reliability("F95")
+async def test_while_the_database_is_away_lag_grows_by_what_is_published_and_by_the_second(
+    environment: Environment, mongodb_proxy: Proxy, distant_fleet: Fleet, seed: int
+) -> None:
+    messages = small_set(seed, SESSIONS)
+    sent = await environment.publish(islice(messages, 100))
+    service = await distant_fleet.start(serves=True, settings={"mongo.timeout": 1.0})
+    await distant_fleet.until(lambda: service.settled == len(sent), "all are settled")
+    measured = Measured(service)
+    await measured.until("consumer_mongodb_up", lambda up: up == 1)
+    await measured.until("consumer_lag_records", lambda lag: lag == 0)
+    mongodb_proxy.refuse()
+    waiting = 0
+    for count in (100, 300):
+        waiting += len(await environment.publish(islice(messages, count)))
+        await measured.until("consumer_lag_records", partial(eq, waiting))
+    await measured.until("consumer_mongodb_up", lambda up: up == 0)
+    before = await measured.until("consumer_lag_seconds", lambda seconds: seconds > 1)
+    await measured.until("consumer_lag_seconds", lambda seconds: seconds > before + 3)
+    mongodb_proxy.heal()
+    await distant_fleet.until(
+        lambda: service.settled == len(sent) + waiting, "all are settled", seconds=100
+    )
+    await measured.until("consumer_mongodb_up", lambda up: up == 1)
+    for gauge in ("lag_records", "lag_seconds", "records_in_flight", "stage_failing"):
+        await measured.until(f"consumer_{gauge}", lambda value: value == 0)
+    assert await measured.unaccounted() == 0
+    assert await distant_fleet.stopped(service) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.reliability("F95")
+async def test_while_the_brokers_are_away_kafka_is_down(
+    environment: Environment, kafka: Frames, distant_fleet: Fleet
+) -> None:
+    service = await distant_fleet.start(serves=True)
+    await distant_fleet.said(service, "partitions_assigned")
+    measured = Measured(service)
+    await measured.until("consumer_kafka_up", lambda up: up == 1)
+    for proxy in kafka.proxies:
+        proxy.refuse()
+    await measured.until("consumer_kafka_up", lambda up: up == 0)
+    for proxy in kafka.proxies:
+        proxy.heal()
+    await measured.until("consumer_kafka_up", lambda up: up == 1)
+    assert await distant_fleet.stopped(service) == 0

@@ -18,6 +18,7 @@ class RecordingObserver:
     def __init__(self) -> None:
         self.reports: list[BatchReport] = []
         self.rejections: list[tuple[Record, Rejected]] = []
+        self.consumed_records: Counter[TopicPartition] = Counter()
         self.abandoned_records: Counter[TopicPartition] = Counter()
         self.retries: list[tuple[Stage, TransientError, int, float]] = []
         self.recoveries: list[tuple[Stage, int]] = []
@@ -30,8 +31,10 @@ class RecordingObserver:
         self.unreadables: list[tuple[TopicPartition, TransientError, int]] = []
         self.readables: list[TopicPartition] = []
         self.holds: list[tuple[TopicPartition, Hold]] = []
+        self.held_records: Counter[TopicPartition] = Counter()
         self.resumptions: list[frozenset[TopicPartition]] = []
         self.lags: dict[TopicPartition, int] = {}
+        self.lag_seconds: dict[TopicPartition, float] = {}
         self.unreachables: list[dict[TopicPartition, str]] = []
         self.missing: tuple[str, ...] = ()
         """The topics that were said to be missing last."""
@@ -56,6 +59,9 @@ class RecordingObserver:
             for partition, part in report.partitions.items():
                 counted.setdefault(partition, Counter()).update(part.outcomes)
         return counted
+
+    def consumed(self, partition: TopicPartition, records: int) -> None:
+        self.consumed_records[partition] += records
 
     def settled(self, report: BatchReport) -> None:
         self.reports.append(report)
@@ -102,14 +108,16 @@ class RecordingObserver:
     def readable(self, partition: TopicPartition) -> None:
         self.readables.append(partition)
 
-    def held(self, partition: TopicPartition, hold: Hold) -> None:
+    def held(self, partition: TopicPartition, hold: Hold, records: int) -> None:
         self.holds.append((partition, hold))
+        self.held_records[partition] += records
 
     def resumed(self, partitions: Collection[TopicPartition]) -> None:
         self.resumptions.append(frozenset(partitions))
 
-    def lag(self, partition: TopicPartition, records: int) -> None:
+    def lag(self, partition: TopicPartition, records: int, seconds: float) -> None:
         self.lags[partition] = records
+        self.lag_seconds[partition] = seconds
 
     def stalled(self, seconds: float) -> None:
         self.stalls.append(seconds)

@@ -180,18 +180,15 @@ class Checker:
         )
 
     def check_counts(self, process: Process) -> None:
-        """Every delivery has ended in exactly one counted outcome, or was abandoned.
-
-        Or it was given back with its partition, which nobody counts by records.
-        """
-        given_back = {partition for partition, _ in process.witness.told.holds}
+        """Every delivery has ended in exactly one counted outcome, or was abandoned or held."""
+        told = process.witness.told
+        outcomes = told.outcomes_by_partition()
         for partition, planned in process.planned.items():
-            outcomes = process.witness.told.outcomes_by_partition().get(partition)
-            settled = 0 if outcomes is None else outcomes.total()
-            abandoned = process.witness.told.abandoned_records[partition]
-            missing = planned - settled - abandoned
-            if missing < 0 or (missing and partition not in given_back):
+            settled = outcomes[partition].total() if partition in outcomes else 0
+            abandoned, held = told.abandoned_records[partition], told.held_records[partition]
+            consumed = told.consumed_records[partition]
+            if not planned == consumed == settled + abandoned + held:
                 self.found.append(
-                    f"{process.host.name} {partition}: {planned} planned, "
-                    f"{settled} settled, {abandoned} abandoned"
+                    f"{process.host.name} {partition}: {planned} planned, {consumed} consumed, "
+                    f"{settled} settled, {abandoned} abandoned, {held} held"
                 )

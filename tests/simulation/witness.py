@@ -19,7 +19,10 @@ MOST_LINES = 100
 """So many lines of trouble in one second are a flood."""
 
 QUIET = frozenset(
-    {"lag", "loop_lag", "in_flight", "behind_transaction", "unreachable", "missing_topics"}
+    {
+        *("lag", "loop_lag", "in_flight", "consumed"),
+        *("behind_transaction", "unreachable", "missing_topics"),
+    }
 )
 """What is told again and again and says little."""
 

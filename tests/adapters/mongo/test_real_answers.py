@@ -322,3 +322,16 @@ class TestWatching:
         mongod.always["listIndexes"] = answering(without="sessionId_1_timestamp_1_eventId_1")
         async with store_on(mongod, driver) as store, watched(store, [], 0.01) as watching:
             await goes_on(watching, mongod, 6)
+
+    async def test_whether_it_answers_is_told_again_and_again(
+        self, mongod: ScriptedServer, driver: Driver
+    ) -> None:
+        told: list[bool] = []
+        mongod.script("ping", refusal(91), refusal(18))
+        mongod.always["ping"] = {"ok": 1}
+        async with store_on(mongod, driver) as store:
+            watching = asyncio.ensure_future(store.watch_answers(told.append, 0.01))
+            await mongod.until("ping", 4)
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+        assert told[:3] == [False, False, True]

@@ -112,7 +112,7 @@ def test_only_committed_records_are_asked_for() -> None:
 
 
 def _watchdog(observer: RecordingObserver) -> Watchdog:
-    return Watchdog(ScriptedSource(), Ledger(), observer, stall_after=60.0)
+    return Watchdog(ScriptedSource(), Ledger(), observer, stall_after=60.0, now=lambda: 0.0)
 
 
 @pytest.mark.reliability("A25")

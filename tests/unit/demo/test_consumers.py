@@ -13,7 +13,7 @@ import pytest
 from consumer.contract.record import TopicPartition
 from consumer.demo.consumers import ConsumerEndedError, ConsumerProcess
 from consumer.observability.metrics import Metrics
-from consumer.ports import PartitionReport
+from consumer.ports import BatchReport, PartitionReport
 from consumer.state.outcomes import Outcome
 
 PARTITIONS = [TopicPartition("conversation.events", number) for number in range(3)]
@@ -36,9 +36,10 @@ def test_counts_are_added_up_over_the_partitions() -> None:
     for number, partition in enumerate(PARTITIONS):
         metrics.lag.labels(*partition).set(10 * number)
         outcomes = Counter({Outcome.APPLIED: 1500 + number, Outcome.REDELIVERED: 2})
-        metrics.settled(partition, PartitionReport(first=0, end=9, outcomes=outcomes))
+        part = PartitionReport(first=0, end=9, outcomes=outcomes)
+        metrics.settled(BatchReport({partition: part}))
     watched = consumer()
-    watched.read(metrics.exposition().decode())
+    watched.read(metrics.exposition()[1].decode())
     assert (watched.partitions, watched.lag) == (3, 30)
     assert watched.outcomes == Counter({"applied": 4503, "redelivered": 6})
 
@@ -46,8 +47,8 @@ def test_counts_are_added_up_over_the_partitions() -> None:
 def test_reading_again_replaces_what_was_read() -> None:
     metrics, watched = Metrics(), consumer()
     metrics.assigned(PARTITIONS)
-    watched.read(metrics.exposition().decode())
-    watched.read(metrics.exposition().decode())
+    watched.read(metrics.exposition()[1].decode())
+    watched.read(metrics.exposition()[1].decode())
     assert watched.partitions == 3
 
 

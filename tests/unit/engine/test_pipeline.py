@@ -29,10 +29,12 @@ from tests.simulation.loop import in_virtual_time
 from tests.unit.engine.scripted import (
     BAD,
     DIFFERENT_KEY,
+    GOOD,
     HELD_AT,
     OUTAGE,
     P0,
     P1,
+    P2,
     Engine,
     planned,
     records,
@@ -66,6 +68,29 @@ async def test_every_record_ends_in_one_outcome() -> None:
     assert engine.store.offsets == [(0, 4), (0, 5), (1, 0)]
     assert [sent.origin.offset for sent in engine.letters.sent] == [6]
     assert engine.observer.rejections == [(mixed[2], Rejected(Reason.INVALID, "bad"))]
+
+
+@in_virtual_time
+async def test_a_batch_tells_its_bytes_and_how_old_a_sample_of_its_applied_records_is() -> None:
+    engine = Engine()
+    two_late = [one._replace(timestamp_ms=one.timestamp_ms - 2_000) for one in records(P0, 0, 250)]
+    rejected, unstamped = records(P1, 0, value=BAD), records(P2, 0)
+    report = await engine.pipeline.process(
+        batch(two_late, rejected, [unstamped[0]._replace(timestamp_ms=-1)])
+    )
+    age = HELD_AT.timestamp() - builders.STAMPED_MS / 1000
+    assert report.partitions[P0].latencies == [age + 2.0] * 3
+    assert report.partitions[P1].latencies == []
+    assert report.partitions[P2].latencies == []
+    assert report.value_bytes == 250 * len(GOOD) + len(BAD) + len(GOOD)
+
+
+@in_virtual_time
+async def test_a_producer_whose_clock_is_ahead_makes_no_latency_below_zero() -> None:
+    engine = Engine()
+    early = [one._replace(timestamp_ms=2_000_000_000_000) for one in records(P0, 0)]
+    report = await engine.pipeline.process(batch(early))
+    assert report.partitions[P0].latencies == [0.0]
 
 
 @in_virtual_time
@@ -120,7 +145,7 @@ async def test_a_large_batch_lets_others_run_while_it_is_decoded() -> None:
             await asyncio.sleep(0)
 
     running = asyncio.ensure_future(others())
-    await engine.pipeline._plan(batch(records(P0, 0, 1_000)))
+    await engine.pipeline._plan(batch(records(P0, 0, 1_000)), BatchReport())
     running.cancel()
     assert turns >= 4
 

@@ -86,6 +86,16 @@ def test_the_margin_is_taken_back_when_all_is_read() -> None:
     assert scene.observer.margins == [(P0, 3600.0), (P0, None)]
 
 
+@pytest.mark.reliability("F95")
+def test_what_is_not_being_fetched_has_a_margin_by_the_ends_that_brokers_tell() -> None:
+    scene = Scene()
+    scene.ledger.settle(scene.taken())
+    scene.log.highwaters[P0] = 11
+    scene.ledger[P0].stable_end = 12
+    scene.watch.report_margins()
+    assert scene.observer.margins == [(P0, 3600.0)]
+
+
 def test_a_partition_without_lag_is_in_no_danger() -> None:
     scene = Scene()
     scene.ledger.settle(scene.taken())

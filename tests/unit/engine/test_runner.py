@@ -352,6 +352,9 @@ async def test_a_held_partition_waits_until_it_is_resumed() -> None:
     await asyncio.sleep(2.0)
     assert engine.observer.resumptions == [frozenset({P0})]
     assert len(engine.letters.sent) == 4
+    assert engine.observer.consumed_records == {P0: 8}
+    assert engine.observer.held_records == {P0: 4}
+    assert engine.observer.outcomes.total() == 4
     assert engine.source.told[-1] == ({P0: 4}, {})
 
 

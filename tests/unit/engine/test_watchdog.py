@@ -9,6 +9,7 @@ import pytest
 from consumer.engine.ledger import Ledger
 from consumer.engine.watchdog import Watchdog
 from consumer.ports import StartOffset
+from tests.builders import STAMPED_MS
 from tests.fakes.observer import RecordingObserver
 from tests.simulation.loop import SimulationLoop, in_virtual_time
 from tests.unit.engine.scripted import P0, P1, ScriptedSource
@@ -20,8 +21,13 @@ class Watched:
     def __init__(self) -> None:
         self.source, self.observer, self.ledger = ScriptedSource(), RecordingObserver(), Ledger()
         self.ledger.assign([P0, P1])
+        clock = asyncio.get_running_loop().time
         self.watchdog = Watchdog(
-            source=self.source, ledger=self.ledger, observer=self.observer, stall_after=10.0
+            source=self.source,
+            ledger=self.ledger,
+            observer=self.observer,
+            stall_after=10.0,
+            now=lambda: STAMPED_MS / 1000 + clock(),
         )
         self.running = asyncio.ensure_future(self.watchdog.run())
 
@@ -57,6 +63,60 @@ async def test_what_is_not_fetched_meanwhile_is_lag_too() -> None:
     watched.source.highwaters = {P0: 120}
     await asyncio.sleep(1.0)
     assert watched.observer.lags == {P0: 117}
+
+
+@in_virtual_time
+@pytest.mark.reliability("F95")
+async def test_ends_that_are_not_told_again_stay_what_they_were() -> None:
+    watched = Watched()
+    watched.ledger.begin(P0, StartOffset(3, None))
+    watched.watchdog.learn_ends({P0: 100})
+    watched.watchdog.learn_ends({})
+    await asyncio.sleep(1.5)
+    assert watched.observer.lags == {P0: 97}
+
+
+@in_virtual_time
+@pytest.mark.reliability("F95")
+async def test_lag_in_seconds_grows_with_nothing_fetched_and_is_zero_when_caught_up() -> None:
+    watched = Watched()
+    watched.ledger.begin(P0, StartOffset(8, None))
+    watched.source.highwaters = {P0: 8}
+    await asyncio.sleep(5.5)
+    assert watched.observer.lag_seconds == {P0: 0.0}
+    watched.watchdog.learn_ends({P0: 9})
+    await asyncio.sleep(60.0)
+    assert watched.observer.lag_seconds == pytest.approx({P0: 60.0})
+    watched.moved(9)
+    await asyncio.sleep(1.0)
+    assert watched.observer.lag_seconds == {P0: 0.0}
+
+
+@in_virtual_time
+@pytest.mark.reliability("F95")
+async def test_what_was_behind_from_the_start_waits_since_its_timestamp_or_since_then() -> None:
+    watched = Watched()
+    for partition in (P0, P1):
+        watched.ledger.begin(partition, StartOffset(0, None))
+    watched.source.highwaters = {P0: 8, P1: 8}
+    watched.ledger[P0].oldest_unread_ms = STAMPED_MS - 3_600_000
+    watched.ledger[P1].oldest_unread_ms = -1
+    await asyncio.sleep(10.5)
+    assert watched.observer.lag_seconds == pytest.approx({P0: 3610.0, P1: 9.0})
+
+
+@in_virtual_time
+@pytest.mark.reliability("F95")
+async def test_a_record_that_was_stamped_long_before_it_arrived_waits_since_it_arrived() -> None:
+    watched = Watched()
+    watched.ledger.begin(P0, StartOffset(8, None))
+    watched.source.highwaters = {P0: 8}
+    await asyncio.sleep(5.5)
+    watched.source.highwaters = {P0: 9}
+    watched.ledger.take(P0, 8, 9)
+    watched.ledger[P0].oldest_unread_ms = STAMPED_MS - 3_600_000
+    await asyncio.sleep(2.0)
+    assert watched.observer.lag_seconds == pytest.approx({P0: 2.0})
 
 
 @in_virtual_time

@@ -104,10 +104,10 @@ def server(health: Health, metrics: Metrics) -> Iterator[HttpServer]:
         yield server
 
 
-def get(server: HttpServer, path: str) -> tuple[int, str, bytes]:
+def get(server: HttpServer, path: str, accept: str = "*/*") -> tuple[int, str, bytes]:
     connection = HTTPConnection("127.0.0.1", server.port, timeout=10)
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers={"Accept": accept})
         response = connection.getresponse()
         return response.status, response.headers["Content-Type"], response.read()
     finally:
@@ -139,6 +139,14 @@ def test_metrics_are_served_in_prometheus_format(server: HttpServer, metrics: Me
     assert status == 200
     assert content_type.startswith("text/plain")
     assert b'consumer_lag_records{partition="3",topic="conversation.events"} 42.0\n' in body
+
+
+def test_a_scraper_that_takes_openmetrics_gets_it(server: HttpServer) -> None:
+    accept = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3"
+    _, content_type, body = get(server, "/metrics", accept)
+    assert content_type.startswith("application/openmetrics-text; version=1.0.0")
+    assert body.endswith(b"# EOF\n")
+    assert b"# TYPE consumer_rebalances counter\n" in body
 
 
 def test_any_other_path_says_which_there_are(server: HttpServer) -> None:

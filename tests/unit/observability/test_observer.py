@@ -103,7 +103,7 @@ def test_a_batch_is_one_line_with_counts_durations_and_offsets(watched: Watched)
     counts = {"records": 6, "applied": 3, "redelivered": 2, "dead_lettered": 1, "late": 1}
     assert sums == {"event": "settled", "log_level": "info", "batches": 1, **counts}
     assert watched.metrics.sample("consumer_records_total", **WHERE, outcome="redelivered") == 2
-    assert watched.metrics.sample("consumer_batch_seconds_count", stage="apply") == 1
+    assert watched.metrics.sample("consumer_stage_duration_seconds_count", stage="apply") == 1
 
 
 @pytest.mark.reliability("F95")
@@ -173,8 +173,7 @@ def test_refused_activities_are_counted_and_a_line_for_each_cause_and_interval(
         ("error", "DocumentValidationFailure"),
     ]
     assert entries[-1]["repeated"] == 2
-    refused = "consumer_activities_refused_total"
-    assert watched.metrics.sample(refused, cause="DocumentValidationFailure") == 4
+    assert watched.metrics.sample("consumer_activities_refused_total") == 5
 
 
 def test_the_process_is_unready_from_the_first_failure_until_recovery(watched: Watched) -> None:
@@ -227,7 +226,7 @@ def test_a_commit_that_succeeds_takes_back_that_one_failed(watched: Watched) -> 
 def test_a_rebalance_makes_unready_until_the_next_assignment_and_forgets_all_trouble(
     watched: Watched,
 ) -> None:
-    watched.observer.held(EVENTS, HOLD)
+    watched.observer.held(EVENTS, HOLD, 700)
     watched.observer.unreadable(SESSIONS, LOST, attempt=1)
     watched.observer.retrying(Stage.APPLY, LOST, attempt=1, delay=0.1)
     assert watched.reasons == {
@@ -249,7 +248,7 @@ def test_a_held_partition_says_since_when_where_and_why_until_it_is_resumed(
     watched: Watched,
 ) -> None:
     with capture_logs() as entries:
-        watched.observer.held(EVENTS, HOLD)
+        watched.observer.held(EVENTS, HOLD, 700)
     assert one(entries) == {
         "event": "partition_held",
         "log_level": "error",
@@ -263,21 +262,22 @@ def test_a_held_partition_says_since_when_where_and_why_until_it_is_resumed(
         "latest records would be dead-lettered (undecodable 600, invalid 100)"
     }
     since = "consumer_partition_held_since_timestamp_seconds"
-    assert watched.metrics.sample("consumer_partitions_held") == 1
+    assert watched.metrics.sample("consumer_partition_held", **WHERE) == 1
+    assert watched.metrics.sample("consumer_records_abandoned_total", **WHERE) == 700
     assert watched.metrics.sample(since, **WHERE) == NOW.timestamp()
     watched.observer.resumed([EVENTS])
     assert watched.reasons == set()
-    assert watched.metrics.sample("consumer_partitions_held") == 0
+    assert watched.metrics.sample("consumer_partition_held", **WHERE) == 0
     assert watched.metrics.sample(since, **WHERE) is None
 
 
 def test_an_unreadable_partition_is_shown_until_it_can_be_read(watched: Watched) -> None:
     watched.observer.unreadable(EVENTS, TransientError("CorruptRecord"), attempt=1)
     watched.observer.unreadable(EVENTS, TransientError("CorruptRecord"), attempt=2)
-    assert watched.metrics.sample("consumer_partitions_unreadable") == 1
+    assert watched.metrics.sample("consumer_partition_unreadable", **WHERE) == 1
     watched.observer.readable(EVENTS)
     assert watched.reasons == set()
-    assert watched.metrics.sample("consumer_partitions_unreadable") == 0
+    assert watched.metrics.sample("consumer_partition_unreadable", **WHERE) == 0
 
 
 def test_deleted_records_and_a_log_that_began_anew_are_errors_in_the_log(watched: Watched) -> None:
@@ -328,9 +328,44 @@ def test_an_abandoned_batch_counts_its_records(watched: Watched) -> None:
 
 
 def test_what_is_measured_goes_to_the_metrics(watched: Watched) -> None:
-    watched.observer.lag(EVENTS, 5)
+    watched.observer.lag(EVENTS, 5, 61.0)
     watched.observer.loop_lag(0.25)
     watched.observer.in_flight(2)
     assert watched.metrics.sample("consumer_lag_records", **WHERE) == 5
+    assert watched.metrics.sample("consumer_lag_seconds", **WHERE) == 61
     assert watched.metrics.sample("consumer_event_loop_lag_seconds") == 0.25
     assert watched.metrics.sample("consumer_batches_in_flight") == 2
+
+
+@pytest.mark.reliability("F95")
+def test_mongodb_is_up_while_it_answers_and_takes_what_is_written(watched: Watched) -> None:
+    def up() -> float | None:
+        return watched.metrics.sample("consumer_mongodb_up")
+
+    assert up() == 0, "nobody has asked yet"
+    watched.observer.mongodb_answers(True)
+    assert up() == 1
+    watched.observer.retrying(Stage.APPLY, LOST, 1, 1.0, [EVENTS])
+    assert up() == 0, "a ping is no write"
+    assert watched.metrics.sample("consumer_stage_failing", stage="apply") == 1
+    watched.observer.recovered(Stage.APPLY, 1, [EVENTS])
+    assert up() == 1
+    watched.observer.mongodb_answers(False)
+    assert up() == 0
+    applied = PartitionReport(0, 1, Counter({Outcome.APPLIED: 1}))
+    watched.observer.settled(BatchReport({EVENTS: applied}))
+    assert up() == 1, "a write was acknowledged"
+
+
+def test_kafka_is_up_while_the_brokers_answer(watched: Watched) -> None:
+    assert watched.metrics.sample("consumer_kafka_up") == 0
+    watched.observer.kafka_answers(True)
+    assert watched.metrics.sample("consumer_kafka_up") == 1
+    watched.observer.kafka_answers(False)
+    assert watched.metrics.sample("consumer_kafka_up") == 0
+
+
+def test_a_stage_that_failed_for_an_assignment_before_fails_no_longer(watched: Watched) -> None:
+    watched.observer.retrying(Stage.DEAD_LETTERS, LOST, 1, 1.0, [EVENTS])
+    watched.observer.assigned([EVENTS], epoch=2)
+    assert watched.metrics.sample("consumer_stage_failing", stage="dead_letters") == 0
