@@ -158,7 +158,7 @@ async def _run(settings: Settings, writer: LogWriter, *, until_caught_up: bool) 
         opening = stack.enter_async_context(open_resources(settings, observer))
         resources = await run_unless_stopped(stop, opening)
         if resources is None:
-            return ExitCode.DONE
+            return _ended(StopReason.STOPPED)
         ends = None
         if until_caught_up:
             asking = wiring.retry_until(
@@ -166,7 +166,7 @@ async def _run(settings: Settings, writer: LogWriter, *, until_caught_up: bool) 
             )
             ends = await run_unless_stopped(stop, asking)
             if ends is None:
-                return ExitCode.DONE
+                return _ended(StopReason.STOPPED)
         engine = wiring.build_engine(
             source=resources.source,
             store=resources.store,
@@ -181,8 +181,12 @@ async def _run(settings: Settings, writer: LogWriter, *, until_caught_up: bool) 
         wiring.rest_garbage_collector()
         running = engine.runner.run(stop, ends)
         reason = await _supervise(settings, resources, engine, observer, running)
-        observer.log_totals(final=True)
-        get_logger().info("ended", end=reason.value)
+    return _ended(reason)
+
+
+def _ended(reason: StopReason) -> ExitCode:
+    """Log why the process ends by itself, and return its exit code."""
+    get_logger().info("ended", end=reason.value)
     return exit_code_of(reason)
 
 
@@ -205,9 +209,12 @@ async def _supervise(
     indexes = resources.store.watch_indexes(
         lambda error: get_logger().warning("indexes_not_verified", cause=error.cause)
     )
-    return await supervise(
-        running, {**engine.watches(), "ends": ends, "indexes": indexes, "mongodb": mongodb}
-    )
+    try:
+        return await supervise(
+            running, {**engine.watches(), "ends": ends, "indexes": indexes, "mongodb": mongodb}
+        )
+    finally:
+        observer.log_totals(final=True)
 
 
 def exit_code_of(reason: StopReason) -> ExitCode:

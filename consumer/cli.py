@@ -13,7 +13,13 @@ import typer
 
 from consumer import __version__, signals
 from consumer import cli_options as options
-from consumer.cli_options import finish, selection_from, settings_from, with_options
+from consumer.cli_options import (
+    finish,
+    selection_from,
+    settings_from,
+    settings_to_run,
+    with_options,
+)
 from consumer.commands.common.record_selection import RecordSelection
 from consumer.commands.dead_letters.dead_letters_cli import dead_letters_app
 from consumer.contract.messages import MessageKind
@@ -43,7 +49,7 @@ def _root(
 
 
 @app.command()
-@with_options(settings_from, "servers", "group", "uri", "database", "assignments")
+@with_options(settings_to_run, "servers", "group", "uri", "database", "assignments")
 def run(
     settings: Settings,
     *,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from functools import wraps
 from inspect import Signature, signature
 from typing import Annotated, Any
 
 import typer
 
 from consumer.commands.common.record_selection import RecordSelection
+from consumer.errors import SettingsError
 from consumer.settings.model import Settings
 from consumer.settings.sources import load_settings
 
@@ -84,6 +86,19 @@ def settings_from(
     }
     overrides |= {name: given for name, given in named.items() if given is not None}
     return load_settings(overrides)
+
+
+@wraps(settings_from)
+def settings_to_run(*, assignments: Set = None, **options: Any) -> Settings:  # noqa: ANN401 -- they are passed on
+    """As ``settings_from``; where the log is for machines, what is refused is a line of it."""
+    try:
+        return settings_from(assignments=assignments, **options)
+    except SettingsError as error:
+        from consumer.observability.logs import (  # noqa: PLC0415 -- only where it is needed
+            log_refused_start,
+        )
+
+        raise typer.Exit(log_refused_start(error, assignments or [])) from None
 
 
 def selection_from(

@@ -10,7 +10,7 @@ from itertools import groupby
 from consumer.contract.record import Offsets, Partitions, TopicPartition
 from consumer.errors import PreconditionError, TransientError
 from consumer.kafka.range_reader import RangeReader, open_range_reader
-from consumer.settings import KafkaSettings
+from consumer.settings.model import KafkaSettings
 
 ENDS_INTERVAL = 5.0
 """Seconds between two questions for the ends of the logs."""

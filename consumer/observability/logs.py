@@ -10,7 +10,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -22,6 +22,7 @@ from consumer.observability.log_writer import STANDARD_ERROR, LogWriter, duplica
 from consumer.observability.redaction import Redactor, describe_failure, known_secrets
 from consumer.printable import printable_line
 from consumer.settings.model import LogSettings, Settings
+from consumer.settings.sources import colors_allowed, log_format
 from consumer.settings.values import LogFormat
 
 FLUSH_DEADLINE = 2.0
@@ -59,7 +60,10 @@ def configure_logging(settings: Settings, *, descriptor: int = STANDARD_ERROR) -
         processors=[
             structlog.stdlib.add_log_level,
             *_processors(Redactor(known_secrets(settings))),
-            _renderer(readable=_readable(settings.log, terminal=terminal), colors=terminal),
+            _renderer(
+                readable=_readable(settings.log, terminal=terminal),
+                colors=terminal and colors_allowed(),
+            ),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=lambda *_: _LineLogger(writer),
@@ -92,6 +96,19 @@ def log_exit(error: ConsumerError, settings: LogSettings) -> ExitCode:
         raise error
     get_logger().critical("ended", end="error", exit_code=int(error.exit_code), message=str(error))
     return error.exit_code
+
+
+def log_refused_start(error: ConsumerError, assignments: Iterable[str]) -> ExitCode:
+    """As ``log_exit``, where the settings are so wrong that there is no log yet.
+
+    ``assignments``: what the command line sets, each NAME=VALUE.
+    """
+    given = (assignment.partition("=") for assignment in assignments)
+    settings = Settings(
+        log=LogSettings(format=log_format({name.strip(): value for name, _, value in given}))
+    )
+    configure_logging(settings)
+    return log_exit(error, settings.log)
 
 
 def _readable(settings: LogSettings, *, terminal: bool) -> bool:

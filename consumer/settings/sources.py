@@ -24,7 +24,7 @@ from pydantic_core import ErrorDetails
 
 from consumer.errors import SettingsError
 from consumer.settings.model import Settings
-from consumer.settings.values import Allowed, shown
+from consumer.settings.values import Allowed, LogFormat, shown
 
 ENVIRONMENT_PREFIX = "CONSUMER_"
 GROUP_DELIMITER = "__"
@@ -242,14 +242,7 @@ def load_settings(
     Raises ``SettingsError`` with one line for each problem.
     """
     problems: list[str] = []
-    variables = environment() if variables is None else variables
-    path = variables.get(CONFIG_VARIABLE)
-    given = _known((overrides or {}).items(), problems)
-    values = {
-        **(from_toml(path, problems) if path else {}),
-        **from_environment(variables, problems),
-        **{name: value for name, value in given.items() if value is not None},
-    }
+    values = _values(overrides or {}, environment() if variables is None else variables, problems)
     try:
         settings = Settings.model_validate(_nested(values))
     except ValidationError as error:
@@ -258,6 +251,31 @@ def load_settings(
         # Raised here and not in the handler: the validator's own error would quote values.
         raise SettingsError("\n".join(dict.fromkeys(problems)))
     return settings
+
+
+def log_format(overrides: Mapping[str, object]) -> LogFormat:
+    """Return the format of the log, also where other settings are wrong and nothing can start."""
+    try:
+        return LogFormat(str(_values(overrides, environment(), []).get("log.format")).lower())
+    except ValueError:
+        return LogFormat.AUTO
+
+
+def colors_allowed() -> bool:
+    """Tell whether whoever runs this has not asked every program for no colors (no-color.org)."""
+    return not os.environ.get("NO_COLOR")
+
+
+def _values(
+    overrides: Mapping[str, object], variables: Mapping[str, str], problems: list[str]
+) -> dict[str, object]:
+    path = variables.get(CONFIG_VARIABLE)
+    given = _known(overrides.items(), problems)
+    return {
+        **(from_toml(path, problems) if path else {}),
+        **from_environment(variables, problems),
+        **{name: value for name, value in given.items() if value is not None},
+    }
 
 
 def _nested(values: Mapping[str, object]) -> dict[str, Any]:

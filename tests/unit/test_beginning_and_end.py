@@ -220,6 +220,32 @@ def test_the_line_that_says_why_a_run_ends_is_json_where_the_log_is() -> None:
 
 
 @pytest.mark.reliability("F97")
+@pytest.mark.parametrize("log_format", ["json", "auto", "neither"])
+def test_settings_that_are_refused_are_told_in_the_logs_format_too(log_format: str) -> None:
+    done = subprocess.run(
+        (*MODULE, "run", "--set", "engine.batches_in_flight=0"),
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "CONSUMER_LOG__FORMAT": log_format},
+    )
+    assert done.returncode == ExitCode.USAGE
+    (line,) = done.stderr.splitlines()
+    ended = json.loads(line)
+    assert (ended["event"], ended["exit_code"]) == ("ended", ExitCode.USAGE)
+    assert "engine.batches_in_flight: '0' is not allowed" in ended["message"]
+
+
+@pytest.mark.reliability("F97")
+def test_settings_that_are_refused_are_plain_words_where_people_read_the_log() -> None:
+    command = (*MODULE, "run", "--set", "log.format=console", "--set", "engine.batches_in_flight=0")
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == ExitCode.USAGE
+    assert done.stderr.startswith("consumer: engine.batches_in_flight: '0' is not allowed")
+
+
+@pytest.mark.reliability("F97")
 def test_where_people_read_the_log_why_a_run_ends_is_its_last_line() -> None:
     command = (*MODULE, "run", "--set", "log.format=console", "--set", "engine.startup_timeout=0.5")
     done = subprocess.run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -103,6 +104,8 @@ def test_sigusr1_while_the_consumer_waits_for_its_servers_is_told_and_ends_nothi
             process.send_signal(signal.SIGUSR1)
             assert any("nothing_to_resume" in line for line in process.stderr)
             process.send_signal(signal.SIGTERM)
+            last = json.loads(list(process.stderr)[-1])
+            assert (last["event"], last["end"]) == ("ended", "stopped")
             assert process.wait(timeout=20) == ExitCode.DONE
         finally:
             process.kill()

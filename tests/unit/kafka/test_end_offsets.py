@@ -13,7 +13,7 @@ from consumer.contract.record import TopicPartition
 from consumer.errors import TransientError
 from consumer.kafka import end_offsets
 from consumer.kafka.range_reader import RangeReader
-from consumer.settings import KafkaSettings
+from consumer.settings.model import KafkaSettings
 from tests.simulation.loop import in_virtual_time
 
 KAFKA = KafkaSettings(topics=("a", "b"), request_timeout=20.0)

@@ -72,6 +72,21 @@ def start(tmp_path: Path) -> Iterator[Start]:
     structlog.reset_defaults()
 
 
+@pytest.mark.parametrize(("no_color", "colored"), [(None, True), ("", True), ("1", False)])
+def test_a_terminal_gets_colors_unless_no_color_is_set(
+    start: Start, monkeypatch: pytest.MonkeyPatch, no_color: str | None, *, colored: bool
+) -> None:
+    monkeypatch.setattr(os, "isatty", lambda _: True)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if no_color is not None:
+        monkeypatch.setenv("NO_COLOR", no_color)
+    lines = start(LogFormat.AUTO)
+    get_logger().info("starting")
+    (line,) = lines()
+    assert "starting" in line
+    assert ("\x1b[" in line) is colored
+
+
 def test_a_line_is_one_json_object_that_begins_with_when_how_bad_and_what(start: Start) -> None:
     lines = start()
     get_logger().warning("retrying", stage="apply", attempt=3)
