@@ -18,6 +18,7 @@ ConsumerError                     6  what has no code of its own is a defect
 │   ├── EmbeddedServerError       3  a server of the demo is not installed, or does not start
 │   └── ConsumerEndedError        3  a consumer of the demo ended by itself
 ├── IncidentError                 4  an incident that the settings say to stop for
+├── FencedError                   7  another process has this one's kafka.group_instance_id
 ├── TaskDiedError                 6  what should have run as long as the process has ended
 └── OutputClosedError             0  whoever read standard output has seen enough
 
@@ -46,6 +47,7 @@ class ExitCode(IntEnum):
     INCIDENT = 4
     DEADLINE = 5
     TASK_DIED = 6
+    FENCED = 7
     SECOND_SIGNAL = 130
 
 

@@ -29,6 +29,7 @@ from consumer.kafka import client_patches, fetch_results
 from consumer.kafka.committed import Committed
 from consumer.kafka.connection import connection_options, transient_errors
 from consumer.kafka.decompression import limit_decompression
+from consumer.kafka.static_membership import StaticMembership
 from consumer.kafka.topic_ids import TopicIds, topic_ids
 from consumer.settings.model import KafkaSettings
 
@@ -86,6 +87,8 @@ def consumer_options(kafka: KafkaSettings) -> dict[str, Any]:
 def _member_options(kafka: KafkaSettings) -> dict[str, Any]:
     return consumer_options(kafka) | {
         "group_id": kafka.group_id,
+        "group_instance_id": kafka.group_instance_id,
+        "client_rack": kafka.client_rack,
         # The only assignor that keeps a session's partitions of all topics on one member.
         "partition_assignment_strategy": [RangePartitionAssignor],
         "session_timeout_ms": int(kafka.session_timeout * 1000),
@@ -103,6 +106,7 @@ class GroupClient:
         """Wrap a started and subscribed consumer; use ``open_group_client``."""
         self._consumer = consumer
         self._fetch_errors = client_patches.FetchErrors(consumer)
+        self._static = StaticMembership(consumer)
         self._ids_told_by: int | None = None
         self._undecodable: dict[ClientPartition, fetch_results.UnreadableBatchError] = {}
 
@@ -155,8 +159,8 @@ class GroupClient:
         """Take what was fetched for ``partitions`` (none: only prove liveness).
 
         An empty sequence: the partition could not be read before, and now can. Raises
-        ``ClientLostError``; ``PartitionsError`` where it is known which cannot be read, or
-        ``TransientError`` where it is not: then records of others may have been dropped.
+        ``ClientLostError``, ``FencedError``; ``PartitionsError`` where it is known which cannot be
+        read, or ``TransientError`` where it is not: then records of others may have been dropped.
         """
         targets = [ClientPartition(*partition) for partition in partitions] or [UNASSIGNED]
         self._check_membership()
@@ -212,6 +216,7 @@ class GroupClient:
 
     def _check_membership(self) -> None:
         """Tell trouble of the group from trouble of a partition, before the fetch mixes them."""
+        self._static.check()
         coordinator = self._consumer._coordinator  # noqa: SLF001 -- a dead coordination task
         # is never replaced by aiokafka, and a dead heartbeat task raises on every poll
         if coordinator._coordination_task.done():  # noqa: SLF001
@@ -238,13 +243,15 @@ class GroupClient:
 
         Each time another broker is asked, if there is one. Raises ``TransientError``.
 
-        The client itself is told to look where it knows otherwise.
+        The client itself is told to look where it knows otherwise, and the group where partitions
+        of the topics belong to nobody.
         """
         client = self._consumer._client  # noqa: SLF001 -- nothing public asks
         found, self._ids_told_by = await topic_ids(client, topics, self._ids_told_by)
         known = self.partition_counts()
         if any((topic in known) is not (topic in found) for topic in topics):
             client.force_metadata_update()
+        await self._static.claim_unassigned(known)
         return found
 
     def partition_counts(self) -> Mapping[str, int]:

@@ -177,7 +177,7 @@ def connection_options(kafka: KafkaSettings) -> dict[str, Any]:
     security = kafka.security
     options: dict[str, Any] = {
         "bootstrap_servers": list(kafka.bootstrap_servers),
-        "client_id": kafka.group_id,
+        "client_id": kafka.client_id or kafka.group_id,
         "request_timeout_ms": int(kafka.request_timeout * 1000),
         "security_protocol": security.protocol.value,
     }

@@ -20,6 +20,7 @@ from consumer.settings.values import (
     DatabaseName,
     Days,
     Driver,
+    InstanceId,
     LogFormat,
     LogLevel,
     MongoUri,
@@ -81,6 +82,15 @@ class KafkaSettings(SettingsGroup):
     """The topics to read; every kind of message is accepted on each of them."""
     group_id: Text = "conversation-consumer"
     """The consumer group; its committed offsets say what has been stored."""
+    group_instance_id: Annotated[InstanceId | None, Optionally] = None
+    """A name that this process alone has, and has again after a restart: it keeps its partitions.
+
+    While it is away nobody reads them, for ``kafka.session_timeout`` at most.
+    """
+    client_id: Annotated[Text | None, Optionally] = None
+    """What the brokers call this client in logs, quotas and metrics; the group when not set."""
+    client_rack: Annotated[Text | None, Optionally] = None
+    """The rack or zone of this process, as in the brokers' broker.rack: replicas there are read."""
     key_policy: KeyPolicy = KeyPolicy.WARN
     """What becomes of a record whose key is not its sessionId: applied and counted, or refused."""
     on_gap: OnGap = OnGap.CONTINUE

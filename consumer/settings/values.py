@@ -197,6 +197,11 @@ TopicName = Annotated[
     _matching(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}"),
     Allowed("a topic name: 1 to 249 of the characters A-Z a-z 0-9 . _ -"),
 ]
+InstanceId = Annotated[
+    str,
+    _matching(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}"),
+    Allowed("1 to 249 of the characters A-Z a-z 0-9 . _ -; empty for none"),
+]
 TopicNames = Annotated[
     tuple[TopicName, ...],
     BeforeValidator(_split),

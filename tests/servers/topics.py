@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 
 from aiokafka import TopicPartition as ClientPartition
-from aiokafka.admin import NewTopic, RecordsToDelete
+from aiokafka.admin import NewPartitions, NewTopic, RecordsToDelete
 
 from consumer.contract.record import TopicPartition
 from consumer.kafka.admin import open_admin
@@ -62,3 +62,11 @@ async def delete_records(bootstrap_servers: str, ends: Mapping[TopicPartition, i
         await admin.raw.delete_records(
             {ClientPartition(*one): RecordsToDelete(end) for one, end in ends.items() if end}
         )
+
+
+async def add_partitions(bootstrap_servers: str, name: str, total: int) -> None:
+    """Let a topic have ``total`` partitions."""
+    settings = KafkaSettings(bootstrap_servers=tuple(bootstrap_servers.split(",")))
+    async with open_admin(settings) as admin:
+        reply = await admin.raw.create_partitions({name: NewPartitions(total)})
+        assert {entry[1] for entry in reply.topic_errors} == {0}, reply

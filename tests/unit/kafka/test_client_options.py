@@ -29,6 +29,14 @@ def test_no_option_of_the_client_can_lose_a_record(option: str, value: object) -
     assert _member_options(KafkaSettings())[option] == value
 
 
+def test_the_brokers_are_told_the_names_that_are_set() -> None:
+    kafka = KafkaSettings(group_instance_id="consumer-0", client_id="blue", client_rack="zone-a")
+    told = ("group_instance_id", "client_id", "client_rack")
+    assert [_member_options(kafka)[name] for name in told] == ["consumer-0", "blue", "zone-a"]
+    named_after_the_group = [None, "conversation-consumer", None]
+    assert [_member_options(KafkaSettings())[name] for name in told] == named_after_the_group
+
+
 @in_virtual_time
 @pytest.mark.reliability("F61")
 async def test_how_a_commit_ends_that_was_given_up_is_nobodys_complaint() -> None:

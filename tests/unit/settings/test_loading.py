@@ -177,6 +177,8 @@ def test_a_wrong_value_is_one_line_with_the_name_the_value_and_what_is_allowed(
         ("MONGO__EVENTS", "$events"),
         ("MONGO__RETENTION_DAYS", "1"),
         ("KAFKA__GROUP_ID", " "),
+        ("KAFKA__GROUP_INSTANCE_ID", "consumer 0"),
+        ("KAFKA__GROUP_INSTANCE_ID", ".."),
         ("KAFKA__BOOTSTRAP_SERVERS", "kafka://broker:9092"),
         ("LOG__LEVEL", "verbose"),
         ("DEAD_LETTERS__BREAKER_SHARE", "1.1"),
