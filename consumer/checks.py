@@ -1,8 +1,8 @@
-"""What a check of one precondition found."""
+"""What a check of one precondition found, and what can be made where it is missing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -47,3 +47,20 @@ def raise_if_failed(results: Iterable[CheckResult]) -> None:
     failed = [result for result in results if result.status is CheckStatus.FAILED]
     if failed:
         raise PreconditionError("\n".join(f"{f.name}: {f.detail}; fix: {f.fix}" for f in failed))
+
+
+@dataclass(frozen=True, slots=True)
+class Provision:
+    """A topic, collection, index or shard key that a run needs.
+
+    ``there``: whether it is. ``detail``: what it is like, or what is ``wrong`` with it, so that
+    somebody has to change it. ``command``: the shell's command that makes it. ``make`` does the
+    same; None where it is not to be made. It raises ``PreconditionError`` where it may or can not.
+    """
+
+    name: str
+    there: bool
+    detail: str = ""
+    wrong: bool = False
+    command: str = ""
+    make: Callable[[], Awaitable[None]] | None = None

@@ -82,6 +82,62 @@ def check(settings: Settings, *, as_json: options.Json = False) -> None:
 
 
 @app.command()
+@with_options(settings_from, "servers", "uri", "database", "assignments")
+def init(
+    settings: Settings,
+    *,
+    topics: Annotated[
+        bool,
+        typer.Option(
+            "--topics", help="Also create the topics that are read; otherwise they must be there."
+        ),
+    ] = False,
+    partitions: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Partitions of topics that are created. [default: as those that are read]"
+        ),
+    ] = None,
+    replication_factor: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Replicas of topics that are created. [default: the cluster's own]"
+        ),
+    ] = None,
+    retention_days: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001,
+            help="How long topics that are read keep records, where they are created. "
+            "[default: the cluster's own]",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Print the commands that would do it; change nothing."),
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Make what is missing: dead-letter topics, collections, indexes, shard keys; topics if asked.
+
+    What is there stays as it is, so that this can be run again. Exit 1 if something is missing
+    or wrong in the end.
+    """
+    from consumer.commands.init.init import initialize
+    from consumer.commands.init.topic_provisions import InitRequest
+
+    request = InitRequest(
+        topics=topics,
+        partitions=partitions,
+        replicas=replication_factor,
+        retention_days=retention_days,
+        dry_run=dry_run,
+        as_json=as_json,
+    )
+    finish(initialize(settings, request))
+
+
+@app.command()
 @with_options(settings_from, "uri", "database", "assignments")
 def show(
     settings: Settings,

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from consumer import signals
+from consumer import __version__, signals
 from consumer.settings.sources import load_settings
 from producer_tools.generate import GenerationPlan
 from producer_tools.outgoing_message import MEBIBYTE, PublishTarget, Topics
@@ -60,6 +60,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 load_app = typer.Typer(
     no_args_is_help=True,
@@ -69,8 +70,13 @@ load_app = typer.Typer(
 app.add_typer(load_app, name="load")
 
 
-@app.callback()
-def _about() -> None:
+@app.callback(invoke_without_command=True)
+def _about(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)
+    ] = False,
+) -> None:
     """Publish conversation messages to Kafka: your own, made-up ones, or real conversations.
 
     And verify what others have published.
@@ -81,6 +87,9 @@ def _about() -> None:
     written; 3 the brokers or standard output cannot be used; 130 or 143 interrupted by SIGINT or
     SIGTERM, after saying what was done.
     """
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
 
 
 def _existing(file: Path) -> Path:

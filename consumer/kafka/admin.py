@@ -166,9 +166,13 @@ class Admin:
         }
 
     async def create(
-        self, name: str, partitions: int, configs: Mapping[str, str] = NO_CONFIGS
+        self,
+        name: str,
+        partitions: int,
+        configs: Mapping[str, str] = NO_CONFIGS,
+        replicas: int | None = None,
     ) -> bool:
-        """Create a topic, with the cluster's own number of replicas; return whether it is new.
+        """Create a topic; return whether it is new. Without ``replicas`` the cluster decides.
 
         One that exists already is left as it is. Raises ``BrokersError`` where the broker refuses,
         with the command for who may, ``TransientError`` while there is none.
@@ -176,14 +180,14 @@ class Admin:
         with transient_errors("create_topics"):
             # The client takes -1 replicas only beside assignments, which may be empty.
             reply = await self._client.create_topics(
-                [NewTopic(name, partitions, -1, {}, dict(configs))]
+                [NewTopic(name, partitions, replicas or -1, {}, dict(configs))]
             )
         # The client does not raise on errors of single topics.
         error = errors.for_code(reply.topic_errors[0][1])
         if error not in {errors.NoError, errors.TopicAlreadyExistsError}:
             raise BrokersError(
                 f"topic {name} cannot be created ({error.__name__}); let someone who may run: "
-                + create_command(self._kafka, name, partitions, configs)
+                + create_command(self._kafka, name, partitions, configs, replicas)
             )
         return error is errors.NoError
 
@@ -264,12 +268,14 @@ def create_command(
     name: str,
     partitions: int = SUGGESTED_PARTITIONS,
     configs: Mapping[str, str] = NO_CONFIGS,
+    replicas: int | None = None,
 ) -> str:
     """Return the command that creates the topic."""
+    replication = f" --replication-factor {replicas}" if replicas else ""
     extra = "".join(f" --config {option}={value}" for option, value in configs.items())
     return (
         f"kafka-topics.sh --bootstrap-server {','.join(kafka.bootstrap_servers)} --create "
-        f"--topic {name} --partitions {partitions}{extra}"
+        f"--topic {name} --partitions {partitions}{replication}{extra}"
     )
 
 

@@ -5,7 +5,7 @@ Nothing is written and no group is joined.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
@@ -101,6 +101,8 @@ def check_topics(
     results += _stamped_by_producers(present) if expiring else []
     if letters.topic not in unseen:
         results.append(_dead_letter_topic(kafka, letters, topics, present))
+    if letters.topic in topics and letters.topic not in unseen:
+        results += _kept_as_long(topics[letters.topic], present)
     return results
 
 
@@ -191,6 +193,33 @@ def _stamped_by_producers(present: list[TopicDescription]) -> list[CheckResult]:
     ]
 
 
+def dead_letter_bytes_needed(sources: Iterable[TopicDescription]) -> int:
+    """Return how large a dead letter of these topics may get, whole."""
+    sizes = [topic.max_message_bytes for topic in sources if topic.max_message_bytes]
+    return max(sizes, default=BROKER_MESSAGE_BYTES) + DEAD_LETTER_HEADER_BYTES
+
+
+def _kept_as_long(
+    letters: TopicDescription, present: list[TopicDescription]
+) -> Iterator[CheckResult]:
+    """Warn where a dead letter may be deleted before the record that it tells of."""
+    name = f"retention of {letters.name}"
+    for config, what in (("retention.ms", "by age"), ("retention.bytes", "by size")):
+        limit = int(letters.configs.get(config, "-1"))
+        sources = {t.name: int(t.configs[config]) for t in present if config in t.configs}
+        longer = [one for one, kept in sources.items() if kept < 0 or kept > limit]
+        if limit < 0 or not longer:
+            continue
+        shown = ", ".join(f"{one}'s is {sources[one]}" for one in longer)
+        most = -1 if any(kept < 0 for kept in sources.values()) else max(sources.values())
+        yield CheckResult.warning(
+            name,
+            f"{config} is {limit}, {shown}: letters are deleted {what} while the records they tell "
+            "of are still there, and an audit cannot tell any more what became of those",
+            _alter(letters.name, f"{config}={most}"),
+        )
+
+
 def _dead_letter_topic(
     kafka: KafkaSettings,
     letters: DeadLetterSettings,
@@ -198,8 +227,7 @@ def _dead_letter_topic(
     present: list[TopicDescription],
 ) -> CheckResult:
     name = f"dead-letter topic {letters.topic}"
-    sources = [topic.max_message_bytes for topic in present if topic.max_message_bytes]
-    needed = max(sources, default=BROKER_MESSAGE_BYTES) + DEAD_LETTER_HEADER_BYTES
+    needed = dead_letter_bytes_needed(present)
     if letters.topic not in topics:
         configs = {"max.message.bytes": str(needed)}
         create = create_command(kafka, letters.topic, configs=configs)

@@ -192,10 +192,14 @@ def _shown(pattern: Mapping[str, object]) -> str:
     return "{" + ", ".join(f"{name}: {json.dumps(value)}" for name, value in pattern.items()) + "}"
 
 
-def _creation(required: Index) -> str:
-    """Return a mongosh call that makes the index."""
+def create_call(required: Index) -> str:
+    """Return the call of mongosh on the collection that makes the index."""
     arguments = ", ".join(_shown(one) for one in (required.key, required.options) if one)
-    return f"create it: db.{required.collection}.createIndex({arguments})"
+    return f"createIndex({arguments})"
+
+
+def _creation(required: Index) -> str:
+    return f"create it: db.{required.collection}.{create_call(required)}"
 
 
 def _conversion(required: Index) -> str:

@@ -125,12 +125,13 @@ async def create_indexes(client: Client, settings: MongoSettings) -> None:
     for index in indexes.required_indexes(settings):
         with driver_errors():
             # Asked first, so that a server that is away is not waited for as long as for a build.
-            present = await _indexes_of(database, index.collection)
+            present = await indexes_of(database, index.collection)
             built = any(index.has_key_of(other) and indexes.BUILD not in other for other in present)
-            await _create(database, index, settings.timeout if built else INDEX_BUILD_SECONDS)
+            await create_index(database, index, settings.timeout if built else INDEX_BUILD_SECONDS)
 
 
-async def _create(database: Database, index: Index, seconds: float) -> None:
+async def create_index(database: Database, index: Index, seconds: float) -> None:
+    """Create one and wait until it is built; why it could not be made is left to the check."""
     command = {
         "createIndexes": index.collection,
         "indexes": [index.specification()],
@@ -174,13 +175,30 @@ async def inspect_database(
     database = clients.database_of(client, settings)
     made_by_a_run = before_a_run and settings.create_indexes
     with driver_errors():
-        return [
+        results = [
             check_version(await database.command({"buildInfo": 1})),
             check_deployment(await database.command({"hello": 1})),
             *await _collections(
                 database, settings, indexes.required_indexes(settings), made_by_a_run=made_by_a_run
             ),
         ]
+        if before_a_run:
+            results += await _not_empty(database, settings)
+    return results
+
+
+async def _not_empty(database: Database, settings: MongoSettings) -> Sequence[CheckResult]:
+    """Refuse a database that has nothing of ours: where its name is mistyped all looks well."""
+    names = (settings.sessions, settings.events)
+    if any([await clients.collection_info(database, name) for name in names]):
+        return []
+    return [
+        CheckResult.failed(
+            f"database {settings.database}",
+            f"has neither {settings.sessions} nor {settings.events}",
+            "is mongo.database right? consumer init makes the collections and their indexes",
+        )
+    ]
 
 
 async def verify_unique_indexes(client: Client, settings: MongoSettings) -> None:
@@ -206,7 +224,7 @@ async def _collections(
     results: list[CheckResult] = []
     for name in (settings.sessions, settings.events):
         results += check_collection(name, await clients.collection_info(database, name))
-        present = await _indexes_of(database, name)
+        present = await indexes_of(database, name)
         results += [
             indexes.check_index(index, present, made_by_a_run=made_by_a_run)
             for index in required
@@ -216,7 +234,8 @@ async def _collections(
     return results
 
 
-async def _indexes_of(database: Database, name: str) -> Sequence[Mapping[str, Any]]:
+async def indexes_of(database: Database, name: str) -> Sequence[Mapping[str, Any]]:
+    """Return the indexes of a collection, ``listed``."""
     command = {"listIndexes": name, "cursor": {"batchSize": MAX_INDEXES + 1}}
     try:
         try:

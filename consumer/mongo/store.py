@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from consumer.aio import wait_at_most
-from consumer.checks import CheckResult
+from consumer.checks import CheckResult, Provision
 from consumer.errors import ConsumerError, PreconditionError, TransientError
 from consumer.mongo.bulk import BatchSizers, Sender, SendResult, WriteKey
 from consumer.mongo.clients import APP_NAME, Client, close_client, open_client, target_of
+from consumer.mongo.collection_provisions import collection_provisions
 from consumer.mongo.collections import (
     EVENT_KEY,
     SESSION_KEY,
@@ -250,6 +251,10 @@ class OpenStore(MongoStore):
     async def inspect(self) -> Sequence[CheckResult]:
         """Check before a run, and change nothing; see ``inspect_database``."""
         return await inspect_database(self.client, self._settings, before_a_run=True)
+
+    async def provisions(self) -> Sequence[Provision]:
+        """Tell what the database needs, and how it is made; see ``collection_provisions``."""
+        return await collection_provisions(self.client, self._settings)
 
     def forget(self) -> None:
         """See ``MongoStore``. Called at every assignment: the indexes are looked at again."""

@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
 from confluent_kafka.admin._acl import AclOperation
 from confluent_kafka.admin._resource import ResourceType
+from pymongo import AsyncMongoClient
 
 from consumer.contract.dead_letter import dead_letter
 from consumer.contract.record import Record
@@ -44,13 +46,14 @@ TOPICS, LETTERS, STATE, PARKING, GROUP = "topics", "letters", "state", "parking"
 (…\u200b.redriven), those parked, and the group."""
 
 Grant = tuple[str, str]
-READ, WRITE = "READ", "WRITE"
+READ, WRITE, DESCRIBE = "READ", "WRITE", "DESCRIBE"
 
 RUNNING: tuple[Grant, ...] = ((TOPICS, READ), (LETTERS, WRITE), (GROUP, READ))
 LOOKING: tuple[Grant, ...] = ((TOPICS, READ), (LETTERS, READ), (GROUP, READ))
 NEEDS: dict[tuple[str, ...], tuple[Grant, ...]] = {
     (CONSUMER, "run", "--exit-when-caught-up"): RUNNING,
     (CONSUMER, "check"): RUNNING,
+    (CONSUMER, "init"): tuple((about, DESCRIBE) for about in (TOPICS, LETTERS, STATE, PARKING)),
     (CONSUMER, "status"): ((TOPICS, READ), (GROUP, READ)),
     (CONSUMER, "audit"): LOOKING,
     (CONSUMER, "explain", "s"): LOOKING,
@@ -166,6 +169,9 @@ async def user(secured_kafka: KafkaSettings, kafka_bootstrap_servers: str, empty
     home = home_of("s")
     await empty_log.publish((empty_log.topics[0], home, b"s", encoded(created("s"))))
     await send_letters(empty_log)
+    async with AsyncMongoClient[Any](empty_log.uri) as client:
+        # A check would take an empty database for a mistyped one.
+        await client[f"{empty_log.name}-a"].create_collection("conversation_events")
     return User(access, secured_kafka, empty_log)
 
 

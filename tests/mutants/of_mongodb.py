@@ -337,9 +337,9 @@ result.errors.append(TransientError("write_concern", code_name(code)))""",
     mutant(
         "what is listed is not asked for",
         "preflight.create_indexes",
-        "await _create(database, index, settings.timeout if built else INDEX_BUILD_SECONDS)",
+        "await create_index(database, index, settings.timeout if built else INDEX_BUILD_SECONDS)",
         """if not built:
-    await _create(database, index, INDEX_BUILD_SECONDS)""",
+    await create_index(database, index, INDEX_BUILD_SECONDS)""",
         "a router lists the indexes of one shard",
         "test_what_is_listed_is_asked_for_all_the_same",
         "test_a_unique_index_on_one_shard_alone_does_not_pass",

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from pydantic import SecretStr
+from pymongo import AsyncMongoClient
 
 from consumer.commands.check import check_everything
 from consumer.commands.explain import explain_session
@@ -233,10 +234,13 @@ async def test_a_missing_topic_fails_with_the_command_that_makes_it(
 async def test_an_index_that_a_run_would_make_forbids_nothing(
     empty_log: Log, capsys: Captured
 ) -> None:
-    index = f"index sessionId_1_eventId_1 of {empty_log.settings().mongo.events}"
+    mongo = empty_log.settings().mongo
+    index = f"index sessionId_1_eventId_1 of {mongo.events}"
+    async with AsyncMongoClient[Any](empty_log.uri) as client:
+        await client[mongo.database].create_collection(mongo.events)
     code, found = await checked(empty_log.settings(), capsys)
     assert (code, found[index]["status"]) == (ExitCode.DONE, "warning")
-    mongo = empty_log.settings().mongo.model_copy(update={"create_indexes": False})
+    mongo = mongo.model_copy(update={"create_indexes": False})
     code, found = await checked(empty_log.settings(mongo=mongo), capsys)
     assert (code, found[index]["status"]) == (ExitCode.FOUND, "failed")
 

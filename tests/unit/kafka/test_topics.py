@@ -24,7 +24,7 @@ from consumer.kafka.admin import Admin, TopicDescription
 from consumer.kafka.dead_letter_topic import max_dead_letter_bytes
 from consumer.kafka.kafka_preflight import check_topics
 from consumer.kafka.topic_ids import Operation
-from consumer.settings.model import DeadLetterSettings, KafkaSettings
+from consumer.settings.model import DeadLetterSettings, KafkaSettings, Settings
 
 
 class Configs(NamedTuple):
@@ -276,3 +276,32 @@ def test_settings_that_are_not_told_for_want_of_a_grant_are_warned_of() -> None:
     (told,) = [result for result in results if result.name == "settings of t"]
     assert told.status is CheckStatus.WARNING
     assert told.fix == "grant DESCRIBE_CONFIGS on topic t"
+
+
+@pytest.mark.parametrize(
+    ("letters", "source", "warned"),
+    [
+        ({"retention.ms": "1000"}, {"retention.ms": "5000"}, "retention.ms=5000"),
+        ({"retention.ms": "1000"}, {"retention.ms": "-1"}, "retention.ms=-1"),
+        ({"retention.bytes": "1000"}, {"retention.bytes": "-1"}, "retention.bytes=-1"),
+        ({"retention.ms": "5000"}, {"retention.ms": "5000"}, None),
+        ({"retention.ms": "-1", "retention.bytes": "-1"}, {"retention.ms": "-1"}, None),
+        ({}, {"retention.ms": "5000"}, None),
+    ],
+)
+def test_letters_that_are_deleted_before_their_records_are_warned_of(
+    letters: dict[str, str], source: dict[str, str], warned: str | None
+) -> None:
+    settings = Settings()
+    name = settings.dead_letters.topic
+    topics = {
+        topic: TopicDescription(topic, 1, 3, configs)
+        for topic, configs in (*((one, source) for one in settings.kafka.topics), (name, letters))
+    }
+    results = {r.name: r for r in check_topics(settings.kafka, settings.dead_letters, topics)}
+    found = results.get(f"retention of {name}")
+    assert (
+        (found.status, found.fix.rpartition(" ")[2]) == ("warning", warned)
+        if found
+        else (warned is None)
+    )

@@ -1,0 +1,132 @@
+"""``consumer init``: makes what is missing before a first run, and says what was there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+
+from rich.table import Table
+from rich.text import Text
+
+from consumer.checks import Provision
+from consumer.commands.common.output import console, to_json
+from consumer.commands.init.topic_provisions import InitRequest, TopicPlan, topic_names
+from consumer.errors import ExitCode, PreconditionError, TransientError
+from consumer.kafka.admin import open_admin
+from consumer.kafka.connection import broker_errors
+from consumer.mongo.store import open_store
+from consumer.printable import printable_line
+from consumer.settings.model import Settings
+
+
+class Presence(StrEnum):
+    """What has become of one thing. ``would be made``: in a dry run."""
+
+    THERE = "there"
+    MADE = "made"
+    WOULD_BE_MADE = "would be made"
+    MISSING = "missing"
+    WRONG = "wrong"
+
+
+STYLES = {
+    Presence.THERE: "green",
+    Presence.MADE: "bold green",
+    Presence.WOULD_BE_MADE: "yellow",
+    Presence.MISSING: "bold red",
+    Presence.WRONG: "bold red",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Provided:
+    """One thing, and what has become of it."""
+
+    provision: Provision
+    presence: Presence
+
+
+async def initialize(settings: Settings, request: InitRequest) -> ExitCode:
+    """Make what is missing; ``FOUND`` as exit code where something is missing all the same.
+
+    Both servers are asked before anything is made. Raises ``PreconditionError`` where one does not
+    answer or refuses, after saying what had been made by then.
+    """
+    done: list[Provided] = []
+    async with AsyncExitStack() as stack:
+        with broker_errors(settings.kafka):
+            admin = await stack.enter_async_context(open_admin(settings.kafka))
+            known = await admin.describe(topic_names(settings))
+        topics = TopicPlan(settings, request, known).provisions(admin)
+        store = await stack.enter_async_context(open_store(settings.mongo))
+        with _database_errors():
+            await store.answer()
+            collections = await store.provisions()
+        try:
+            with broker_errors(settings.kafka):
+                await _provide(topics, request, done)
+            with _database_errors():
+                await _provide(collections, request, done)
+        finally:
+            _print(done, request)
+    lacking = {Presence.MISSING, Presence.WRONG} & {one.presence for one in done}
+    return ExitCode.FOUND if lacking else ExitCode.DONE
+
+
+@contextmanager
+def _database_errors() -> Iterator[None]:
+    try:
+        yield
+    except TransientError as error:
+        raise PreconditionError(f"MongoDB does not answer ({error})") from error
+
+
+async def _provide(
+    provisions: Iterable[Provision], request: InitRequest, done: list[Provided]
+) -> None:
+    """Make each that is missing and can be made, and note what has become of it."""
+    for provision in provisions:
+        if provision.wrong:
+            presence = Presence.WRONG
+        elif provision.there:
+            presence = Presence.THERE
+        elif provision.make is None:
+            presence = Presence.MISSING
+        elif request.dry_run:
+            presence = Presence.WOULD_BE_MADE
+        else:
+            await provision.make()
+            presence = Presence.MADE
+        done.append(Provided(provision, presence))
+
+
+def _print(done: Sequence[Provided], request: InitRequest) -> None:
+    out = console()
+    if request.as_json:
+        rows = [
+            {
+                "name": one.provision.name,
+                "presence": one.presence,
+                "detail": one.provision.detail,
+                "command": one.provision.command,
+            }
+            for one in done
+        ]
+        out.out(to_json(rows))
+    elif request.dry_run:
+        for one in done:
+            found = one.provision
+            said = f"# {found.name}: {one.presence}" + (f" ({found.detail})" * bool(found.detail))
+            out.out(found.command or printable_line(said))
+    else:
+        table = Table("", "what", "detail", box=None, pad_edge=False)
+        for one in done:
+            found = one.provision
+            table.add_row(
+                Text(one.presence, STYLES[one.presence]),
+                Text(printable_line(found.name)),
+                Text(printable_line(found.detail)),
+            )
+        out.print(table)

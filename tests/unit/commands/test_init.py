@@ -1,0 +1,76 @@
+"""Which topics are made, what they are like, and what is said of each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from consumer.checks import Provision
+from consumer.commands.init.topic_provisions import InitRequest, TopicPlan
+from consumer.kafka.admin import TopicDescription
+from consumer.settings.model import Settings
+
+SETTINGS = Settings()
+SESSIONS, EVENTS = SETTINGS.kafka.topics
+LETTERS, PARKING = SETTINGS.dead_letters.topic, SETTINGS.dead_letters.parking_topic
+STATUSES = f"{LETTERS}.redriven"
+NOBODY: Any = None
+
+
+def planned(request: InitRequest, *known: TopicDescription) -> dict[str, Provision]:
+    plan = TopicPlan(SETTINGS, request, {topic.name: topic for topic in known})
+    return {one.name.removeprefix("topic "): one for one in plan.provisions(NOBODY)}
+
+
+def test_topics_that_are_read_are_made_only_where_that_is_asked_for() -> None:
+    unasked, asked = planned(InitRequest()), planned(InitRequest(topics=True))
+    assert list(unasked) == [SESSIONS, EVENTS, LETTERS, STATUSES, PARKING]
+    assert [name for name, one in unasked.items() if one.make is None] == [SESSIONS, EVENTS]
+    assert "--topics" in unasked[SESSIONS].detail
+    assert all(one.make for one in asked.values())
+
+
+def test_what_is_there_stays_as_it_is_and_a_difference_is_told() -> None:
+    found = planned(InitRequest(topics=True, partitions=6), TopicDescription(EVENTS, 3, 1))
+    assert found[EVENTS].there
+    assert found[EVENTS].make is None
+    assert found[EVENTS].detail == "3 partitions, not 6: left as it is"
+
+
+def test_topics_have_as_many_partitions_as_those_that_are_read() -> None:
+    found = planned(InitRequest(), TopicDescription(EVENTS, 12, 3))
+    assert "--partitions 12 " in found[LETTERS].command
+
+
+def test_a_topic_is_made_with_what_was_asked_for() -> None:
+    request = InitRequest(topics=True, partitions=4, replicas=3, retention_days=2)
+    command = planned(request)[EVENTS].command
+    assert command.endswith(
+        f"--create --topic {EVENTS} --partitions 4 --replication-factor 3 "
+        "--config min.insync.replicas=2 --config retention.ms=172800000"
+    )
+
+
+@pytest.mark.parametrize(
+    ("sessions", "events", "letters"),
+    [("1000", "5000", "5000"), ("1000", "-1", "-1"), ("9000", "5000", "9000")],
+)
+def test_dead_letters_are_kept_as_long_as_the_records_they_tell_of(
+    sessions: str, events: str, letters: str
+) -> None:
+    known = [
+        TopicDescription(SESSIONS, 1, 1, {"retention.ms": sessions}),
+        TopicDescription(EVENTS, 1, 1, {"retention.ms": events}),
+    ]
+    found = planned(InitRequest(), *known)
+    assert f"--config retention.ms={letters}" in found[LETTERS].command
+    assert "--config retention.ms=-1" in found[PARKING].command
+    assert "--config cleanup.policy=compact" in found[STATUSES].command
+
+
+def test_a_dead_letter_may_be_as_large_as_the_largest_record_with_its_headers() -> None:
+    large = TopicDescription(EVENTS, 1, 1, {"max.message.bytes": "2000000"})
+    found = planned(InitRequest(), large)
+    assert "--config max.message.bytes=2004096" in found[LETTERS].command
+    assert "--config max.message.bytes=2004096" in found[PARKING].command
