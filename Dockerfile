@@ -40,7 +40,7 @@ COPY --from=packages /opt/consumer /opt/consumer
 # A number, so that an orchestrator can see without asking that it is not root.
 USER 10001:10001
 WORKDIR /tmp
-# /livez, /readyz and /metrics; CONSUMER_HTTP__PORT says where, empty for nowhere.
+# /livez, /readyz, /metrics and the status page; CONSUMER_HTTP__PORT says where, empty for nowhere.
 EXPOSE 8080
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["consumer"]

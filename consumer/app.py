@@ -24,7 +24,10 @@ from consumer.kafka.end_offsets import watch_end_offsets
 from consumer.kafka.range_reader import open_range_reader
 from consumer.kafka.source import KafkaSource
 from consumer.mongo.store import OpenStore, open_store
-from consumer.observability.health import Health, serve
+from consumer.observability.health import Health
+from consumer.observability.http_server import serve
+from consumer.observability.incidents import RecentIncidents
+from consumer.observability.instance_status import StatusReader
 from consumer.observability.log_writer import LogWriter
 from consumer.observability.logs import configure_logging, get_logger, log_exit
 from consumer.observability.metrics import Metrics
@@ -118,9 +121,10 @@ async def run_consumer(settings: Settings, *, until_caught_up: bool) -> ExitCode
     Returns how the process ends; raises a ``ConsumerError`` that carries its exit code, where
     it has not been logged.
     """
-    writer = configure_logging(settings)
+    incidents = RecentIncidents()
+    writer = configure_logging(settings, incidents=incidents)
     try:
-        return await _run(settings, writer, until_caught_up=until_caught_up)
+        return await _run(settings, writer, incidents, until_caught_up=until_caught_up)
     except TaskDiedError as error:
         get_logger().critical("died", exc_info=True)
         return log_exit(error, settings.log)
@@ -133,7 +137,9 @@ async def run_consumer(settings: Settings, *, until_caught_up: bool) -> ExitCode
         return log_exit(died, settings.log)
 
 
-async def _run(settings: Settings, writer: LogWriter, *, until_caught_up: bool) -> ExitCode:
+async def _run(
+    settings: Settings, writer: LogWriter, incidents: RecentIncidents, *, until_caught_up: bool
+) -> ExitCode:
     health, metrics = Health(), Metrics()
     metrics.watch(
         ready=lambda: not health.unready_reasons(), log_lines_dropped=lambda: writer.dropped
@@ -154,7 +160,8 @@ async def _run(settings: Settings, writer: LogWriter, *, until_caught_up: bool) 
     for variable in exposed_files():
         get_logger().warning("secret_readable_by_all", variable=variable)
     async with AsyncExitStack() as stack:
-        stack.enter_context(serve(settings.http, health, metrics))
+        status = StatusReader(settings, health, metrics, incidents)
+        stack.enter_context(serve(settings.http, health, metrics, status))
         opening = stack.enter_async_context(open_resources(settings, observer))
         resources = await run_unless_stopped(stop, opening)
         if resources is None:

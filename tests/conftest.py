@@ -17,6 +17,7 @@ from pymongo.errors import OperationFailure
 
 from consumer.settings.model import KafkaSettings, SecuritySettings
 from consumer.settings.values import SecurityProtocol
+from tests.browser import CHROMIUM_VARIABLE, EXECUTABLES, find_chromium
 from tests.servers import provision
 from tests.servers.control import Control
 from tests.servers.provision import Kind, Server
@@ -140,6 +141,8 @@ def _has_what_its_marks_ask_for(request: pytest.FixtureRequest) -> Iterator[None
     marks = {mark.name for mark in request.node.iter_markers()}
     if "container" in marks and not provision.docker_answers():
         _cannot_run("no Docker engine answers")
+    if "browser" in marks and find_chromium() is None:
+        _cannot_run(f"no browser: {CHROMIUM_VARIABLE} is not set, no {EXECUTABLES} on the PATH")
     if "real_kafka" in marks and _server(request, "kafka_server").kind is Kind.EMBEDDED:
         _cannot_run(f"the embedded broker is not Kafka; {provision.KAFKA_VARIABLE} names one")
     if "kafka_control" in marks and not _server(request, "kafka_server").control.possible:

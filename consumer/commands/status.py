@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from typing import NamedTuple, NoReturn
 
 from rich.console import Group as Rows
@@ -24,6 +23,7 @@ from consumer.kafka.committed import Committed, CommittedHold
 from consumer.kafka.range_reader import RangeReader, open_range_reader
 from consumer.kafka.ranges import OffsetRange
 from consumer.printable import printable, printable_line
+from consumer.quantities import count_text, duration_text, rate_text
 from consumer.settings.model import Settings
 
 INTERVAL = 2.0
@@ -234,12 +234,12 @@ def _print(status: GroupStatus, *, as_json: bool) -> None:
 
 
 def _table(status: GroupStatus) -> RenderableType:
-    rate = "?" if status.rate is None else f"{status.rate:,.0f}/s"
-    left = f", {_duration(status.seconds_left)} left" if status.lag and status.rate else ""
+    rate = rate_text(status.rate)
+    left = f", {duration_text(status.seconds_left)} left" if status.lag and status.rate else ""
     state = printable(status.state) if status.known else "there is no such group"
     head = Text(
         f"{printable(status.group)}: {state}, {status.members} members, "
-        f"lag {status.lag:,}, {rate}{left}"
+        f"lag {count_text(status.lag)}, {rate}{left}"
     )
     for target in status.stored_in:
         head.append(f"\nstored in {printable(target)}")
@@ -255,9 +255,9 @@ def _table(status: GroupStatus) -> RenderableType:
             Text(_member(part)),
             "-" if part.committed is None else str(part.committed),
             str(part.end),
-            f"{part.lag:,}",
-            _duration(part.behind),
-            _duration(part.retention_margin),
+            count_text(part.lag),
+            duration_text(part.behind),
+            duration_text(part.retention_margin),
             Text(str(part.lost), "bold red") if part.lost else Text("0"),
         )
     held = [
@@ -277,7 +277,3 @@ def _member(part: PartitionStatus) -> str:
     if part.member is None:
         return "-"
     return printable(f"{part.member[-ID_SHOWN:]} {part.host}")
-
-
-def _duration(seconds: float | None) -> str:
-    return "-" if seconds is None else str(timedelta(seconds=round(seconds)))

@@ -18,6 +18,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from consumer.errors import ConsumerError, ExitCode
+from consumer.observability.incidents import RecentIncidents
 from consumer.observability.log_writer import STANDARD_ERROR, LogWriter, duplicate_descriptor
 from consumer.observability.redaction import Redactor, describe_failure, known_secrets
 from consumer.printable import printable_line
@@ -46,8 +47,13 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-def configure_logging(settings: Settings, *, descriptor: int = STANDARD_ERROR) -> LogWriter:
-    """Send our own lines and the libraries' to ``descriptor``.
+def configure_logging(
+    settings: Settings,
+    *,
+    descriptor: int = STANDARD_ERROR,
+    incidents: RecentIncidents | None = None,
+) -> LogWriter:
+    """Send our own lines and the libraries' to ``descriptor``, and tell ``incidents`` of them.
 
     Called once, by the command. Returns the writer, which counts the lines that could
     not be written; it is flushed when the process ends.
@@ -59,7 +65,7 @@ def configure_logging(settings: Settings, *, descriptor: int = STANDARD_ERROR) -
     structlog.configure(
         processors=[
             structlog.stdlib.add_log_level,
-            *_processors(Redactor(known_secrets(settings))),
+            *_processors(Redactor(known_secrets(settings)), incidents or RecentIncidents()),
             _renderer(
                 readable=_readable(settings.log, terminal=terminal),
                 colors=terminal and colors_allowed(),
@@ -126,7 +132,7 @@ class _LineLogger:
 # --- from an event to a line ---------------------------------------------------------
 
 
-def _processors(redactor: Redactor) -> list[Processor]:
+def _processors(redactor: Redactor, incidents: RecentIncidents) -> list[Processor]:
     """Return the steps that every event goes through before it is rendered."""
 
     def failure(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -147,7 +153,12 @@ def _processors(redactor: Redactor) -> list[Processor]:
     def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         return {name: redacted(name, value) for name, value in event.items()}
 
-    return [failure, redact, structlog.processors.TimeStamper(fmt="iso", utc=True), _in_order]
+    def remember(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        incidents.add(event)
+        return event
+
+    stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+    return [failure, redact, stamp, remember, _in_order]
 
 
 def _in_order(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

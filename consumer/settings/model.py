@@ -197,12 +197,12 @@ class LogSettings(SettingsGroup):
 
 
 class HttpSettings(SettingsGroup):
-    """Health and metrics over HTTP."""
+    """Health, metrics and the status page over HTTP."""
 
     host: Text = "0.0.0.0"  # noqa: S104 -- probes and scrapers come from outside the container
     """The address to listen on."""
     port: Annotated[Port | None, Optionally] = None
-    """The port of /livez, /readyz and /metrics; off when not set."""
+    """The port of /livez, /readyz, /metrics and the status page at /; off when not set."""
 
 
 class Settings(SettingsGroup):

@@ -1,21 +1,8 @@
-"""Ready and alive, the reasons why not, and what probes and scrapers get."""
+"""Ready and alive, and the reasons why not."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import socket
-import threading
-from collections.abc import Iterator
-from http.client import HTTPConnection
-
-import pytest
-
-from consumer.contract.record import TopicPartition
-from consumer.errors import PreconditionError
-from consumer.observability.health import BEAT_OVERDUE, MOST_CLIENTS, Health, HttpServer, serve
-from consumer.observability.metrics import Metrics
-from consumer.settings.model import HttpSettings
+from consumer.observability.health import BEAT_OVERDUE, Health, Obstacle
 
 
 class Clock:
@@ -87,166 +74,30 @@ def test_reasons_that_were_given_do_not_change_afterwards() -> None:
     assert set(reasons) == {"starting"}
 
 
-@pytest.fixture
-def health() -> Health:
-    return Health()
-
-
-@pytest.fixture
-def metrics() -> Metrics:
-    return Metrics()
-
-
-@pytest.fixture
-def server(health: Health, metrics: Metrics) -> Iterator[HttpServer]:
-    with serve(HttpSettings(host="127.0.0.1", port=0), health, metrics) as server:
-        assert server is not None
-        yield server
-
-
-def get(server: HttpServer, path: str, accept: str = "*/*") -> tuple[int, str, bytes]:
-    connection = HTTPConnection("127.0.0.1", server.port, timeout=10)
-    try:
-        connection.request("GET", path, headers={"Accept": accept})
-        response = connection.getresponse()
-        return response.status, response.headers["Content-Type"], response.read()
-    finally:
-        connection.close()
-
-
-def test_readyz_gives_the_reasons_until_there_are_none(server: HttpServer, health: Health) -> None:
-    status, content_type, body = get(server, "/readyz")
-    assert (status, content_type) == (503, "application/json")
-    assert json.loads(body) == {
-        "ok": False,
-        "reasons": {"starting": "not assigned to the group yet"},
-    }
+def test_what_it_waits_for_is_known_with_the_moment_since_which_it_has_waited() -> None:
+    now = Clock()
+    health = Health(Clock(), now)
     health.ready("starting")
-    status, _, body = get(server, "/readyz?verbose")
-    assert (status, json.loads(body)) == (200, {"ok": True, "reasons": {}})
+    now.now = 10.0
+    health.not_ready("apply", "NetworkTimeout, attempt 1")
+    now.now = 20.0
+    health.not_ready("apply", "NetworkTimeout, attempt 2")
+    assert health.obstacles() == [Obstacle("apply", "NetworkTimeout, attempt 2", 10.0)]
+    health.ready("apply")
+    health.not_ready("apply", "NetworkTimeout, attempt 1")
+    assert [one.since for one in health.obstacles()] == [20.0]
 
 
-def test_livez_fails_only_when_a_restart_would_help(server: HttpServer, health: Health) -> None:
-    assert get(server, "/livez")[0] == 200
+def test_what_a_restart_helps_stands_first_and_once() -> None:
+    clock, now = Clock(), Clock()
+    health = Health(clock, now)
+    health.beat()
+    health.not_ready("stalled", "no progress")
     health.unhealthy("stalled", "no progress for 120 s")
-    status, _, body = get(server, "/livez")
-    assert (status, json.loads(body)["reasons"]) == (503, {"stalled": "no progress for 120 s"})
-
-
-def test_metrics_are_served_in_prometheus_format(server: HttpServer, metrics: Metrics) -> None:
-    metrics.lag.labels(*TopicPartition("conversation.events", 3)).set(42)
-    status, content_type, body = get(server, "/metrics")
-    assert status == 200
-    assert content_type.startswith("text/plain")
-    assert b'consumer_lag_records{partition="3",topic="conversation.events"} 42.0\n' in body
-
-
-def test_a_scraper_that_takes_openmetrics_gets_it(server: HttpServer) -> None:
-    accept = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3"
-    _, content_type, body = get(server, "/metrics", accept)
-    assert content_type.startswith("application/openmetrics-text; version=1.0.0")
-    assert body.endswith(b"# EOF\n")
-    assert b"# TYPE consumer_rebalances counter\n" in body
-
-
-def test_any_other_path_says_which_there_are(server: HttpServer) -> None:
-    status, _, body = get(server, "/")
-    assert (status, body) == (404, b"/livez /readyz /metrics\n")
-
-
-def test_a_port_in_use_is_a_failed_precondition_that_names_the_setting(
-    server: HttpServer, health: Health, metrics: Metrics
-) -> None:
-    with pytest.raises(PreconditionError, match=rf"^http\.port: .*:{server.port}: .*in use"):
-        HttpServer("127.0.0.1", server.port, health, metrics)
-
-
-def test_nothing_is_served_while_no_port_is_set(health: Health, metrics: Metrics) -> None:
-    with serve(HttpSettings(), health, metrics) as server:
-        assert server is None
-
-
-def test_a_client_that_says_nothing_keeps_nobody_waiting(server: HttpServer) -> None:
-    with socket.create_connection(("127.0.0.1", server.port)):
-        assert get(server, "/livez")[0] == 200
-
-
-@pytest.mark.reliability("F72")
-def test_a_client_that_trickles_keeps_no_thread(
-    server: HttpServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("consumer.observability.health.CLIENT_TIMEOUT", 0.3)
-    with socket.create_connection(("127.0.0.1", server.port)) as client:
-        client.settimeout(0.05)  # a byte every now and then, for ten seconds
-        assert any(hung_up(client) for _ in range(200))
-    assert get(server, "/livez")[0] == 200
-
-
-def hung_up(client: socket.socket) -> bool:
-    """Say one more byte of a request; tell whether the other side has had enough."""
-    try:
-        client.send(b"G")
-        return client.recv(1) == b""
-    except TimeoutError:
-        return False
-    except ConnectionError:
-        return True
-
-
-@pytest.mark.reliability("F72")
-def test_many_clients_get_a_bounded_number_of_threads_and_probes_are_answered(
-    server: HttpServer,
-) -> None:
-    before = threading.active_count()
-    with contextlib.ExitStack() as silent:
-        for _ in range(MOST_CLIENTS * 3):
-            silent.enter_context(socket.create_connection(("127.0.0.1", server.port)))
-        assert get(server, "/livez")[0] == 200
-        assert threading.active_count() - before <= MOST_CLIENTS
-
-
-@pytest.mark.reliability("F72")
-def test_head_is_answered_without_a_body(server: HttpServer) -> None:
-    connection = HTTPConnection("127.0.0.1", server.port, timeout=10)
-    connection.request("HEAD", "/livez")
-    response = connection.getresponse()
-    assert (response.status, response.read()) == (200, b"")
-    assert int(response.headers["Content-Length"]) > 0
-    connection.close()
-
-
-@pytest.mark.reliability("F90")
-def test_ipv6_can_be_listened_on(health: Health, metrics: Metrics) -> None:
-    try:
-        server = HttpServer("::1", 0, health, metrics)
-    except PreconditionError:
-        # Where this machine has no IPv6 nobody else can listen there either.
-        with (
-            pytest.raises(OSError, match="ddress"),
-            socket.create_server(("::1", 0), family=socket.AF_INET6),
-        ):
-            pass
-        return
-    try:
-        with socket.create_connection(("::1", server.port), timeout=10) as client:
-            client.sendall(b"GET /livez HTTP/1.0\r\n\r\n")
-            assert client.recv(64).startswith(b"HTTP/1.0 200 ")
-    finally:
-        server.close()
-
-
-@pytest.mark.reliability("F88")
-def test_a_resolver_that_keeps_silent_holds_nobody_up(
-    monkeypatch: pytest.MonkeyPatch, health: Health, metrics: Metrics
-) -> None:
-    asked: list[str] = []
-
-    def getfqdn(name: str = "") -> str:
-        asked.append(name)
-        return name
-
-    monkeypatch.setattr(socket, "getfqdn", getfqdn)
-    with serve(HttpSettings(host="127.0.0.1", port=0), health, metrics) as server:
-        assert server is not None
-        assert get(server, "/livez")[0] == 200
-    assert asked == []
+    clock.now, now.now = 100.0, 1000.0
+    assert health.obstacles() == [
+        Obstacle("stalled", "no progress for 120 s", 0.0, restart_helps=True),
+        Obstacle("event_loop", "no beat for 100 s", 900.0, restart_helps=True),
+        Obstacle("starting", "not assigned to the group yet", 0.0),
+    ]
+    assert health.silence() == 100.0

@@ -1,0 +1,102 @@
+"""The status page: HTML made from the document of ``/status.json``.
+
+``status_page.html`` says with attributes where the document's values go, and is filled twice by
+the same rules: here, so that the page needs no script, and by ``status_page.js`` at every refresh.
+
+=============== ===================================================================
+``data-each``   repeat the element for each item of this list; paths in it begin there
+``data-if``     leave the element out where this is null, false, 0 or empty
+``data-unless`` leave it out where it is not
+``data-text``   this value is the element's text
+``data-as``     how: ``text`` (where nothing is said), or another of ``FORMATS``
+``data-class``  this value, with ``-`` for spaces, is added to the element's classes
+=============== ===================================================================
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from importlib.resources import files
+from typing import Any, Final
+from xml.etree import ElementTree as ET
+from xml.etree.ElementTree import Element
+
+from consumer.quantities import NONE, count_text, duration_text, rate_text
+
+FOLDER: Final = files("consumer.observability")
+
+
+def time_text(time: str | None) -> str:
+    """Return a time of RFC 3339 in UTC as people read it, to the second."""
+    return NONE if time is None else f"{time[:10]} {time[11:19]}"
+
+
+FORMATS: Final[Mapping[str, Callable[[Any], str]]] = {
+    "text": lambda value: NONE if value is None else str(value),
+    "count": count_text,
+    "rate": rate_text,
+    "duration": duration_text,
+    "time": time_text,
+    "clock": lambda time: NONE if time is None else time[11:19],
+}
+
+
+class StatusPage:
+    """The page's template, and pages made from it."""
+
+    def __init__(self) -> None:
+        """Read the template."""
+        text = (FOLDER / "status_page.html").read_text("utf-8")
+        self._page = ET.fromstring(text)  # noqa: S314 -- a file of our own
+        main = self._page.find("body/main")
+        body = self._page.find("body")
+        if main is None or body is None:
+            raise ValueError("status_page.html has no main element in its body")
+        # The script fills it anew at each refresh.
+        self._unfilled = Element("template", {"id": "unfilled"})
+        self._unfilled.append(copy.deepcopy(main))
+
+    def render(self, document: Mapping[str, Any]) -> bytes:
+        """Return the page. Whatever the document holds is text in it, never markup."""
+        page = copy.deepcopy(self._page)
+        fill(page, document)
+        page.find("body").append(self._unfilled)  # type: ignore[union-attr]  # see above
+        html = ET.tostring(page, encoding="unicode", method="html")
+        return b"<!doctype html>\n" + html.encode("utf-8", "xmlcharrefreplace")
+
+
+def fill(element: Element, scope: Any) -> None:  # noqa: ANN401 -- an object or a list's item
+    """Follow the attributes of an element and of all below it, and take them away."""
+    if (path := element.attrib.pop("data-class", None)) is not None:
+        added = str(_look_up(scope, path)).replace(" ", "-")
+        element.set("class", f"{element.get('class', '')} {added}".strip())
+    path, kind = element.attrib.pop("data-text", None), element.attrib.pop("data-as", "text")
+    if path is not None:
+        element.text = FORMATS[kind](_look_up(scope, path))
+    for child in list(element):
+        _fill_child(element, child, scope)
+
+
+def _fill_child(parent: Element, child: Element, scope: Any) -> None:  # noqa: ANN401 -- likewise
+    each = child.attrib.pop("data-each", None)
+    wanted, unwanted = child.attrib.pop("data-if", None), child.attrib.pop("data-unless", None)
+    if (wanted is not None and not _look_up(scope, wanted)) or (
+        unwanted is not None and _look_up(scope, unwanted)
+    ):
+        parent.remove(child)
+    elif each is None:
+        fill(child, scope)
+    else:
+        at = list(parent).index(child)
+        parent.remove(child)
+        for offset, item in enumerate(_look_up(scope, each)):
+            one = copy.deepcopy(child)
+            fill(one, item)
+            parent.insert(at + offset, one)
+
+
+def _look_up(scope: Any, path: str) -> Any:  # noqa: ANN401 -- whatever is there
+    for name in path.split("."):
+        scope = scope[name]
+    return scope
