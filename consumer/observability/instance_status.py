@@ -39,7 +39,7 @@ class InstanceState(StrEnum):
     RESTART_HELPS = "not alive"
 
 
-class PartitionState(StrEnum):
+class ReadingState(StrEnum):
     """What the instance does with a partition that it is assigned."""
 
     READING = "reading"
@@ -53,7 +53,7 @@ class AssignedPartition:
 
     topic: str
     partition: int
-    state: PartitionState
+    state: ReadingState
     lag: int | None
     behind: float | None
     rate: float | None
@@ -200,12 +200,12 @@ class StatusReader:
         margins, lost = _by_partition(metrics.margin), _by_partition(metrics.lost)
         rates = self._rates.rates()
 
-        def state(partition: TopicPartition) -> PartitionState:
+        def state(partition: TopicPartition) -> ReadingState:
             if held[partition]:
-                return PartitionState.HELD
+                return ReadingState.HELD
             if unreadable.get(partition):
-                return PartitionState.UNREADABLE
-            return PartitionState.READING
+                return ReadingState.UNREADABLE
+            return ReadingState.READING
 
         return [
             AssignedPartition(

@@ -196,6 +196,7 @@ def test_what_is_no_request_is_refused_in_one_line_that_is_no_markup(server: Htt
     assert body.count(b"\n") == 1
 
 
+@pytest.mark.reliability("F99")
 @pytest.mark.parametrize("path", ["/livez", "/metrics", "/nothing", *PATHS])
 def test_every_answer_forbids_whatever_is_from_elsewhere(server: HttpServer, path: str) -> None:
     headers = ask(server, path)[0].headers

@@ -85,6 +85,7 @@ def incidents() -> Iterator[RecentIncidents]:
     structlog.reset_defaults()
 
 
+@pytest.mark.reliability("F99")
 def test_they_are_cleaned_as_the_log_is_and_hold_no_payload(incidents: RecentIncidents) -> None:
     said = "what somebody said"
     try:

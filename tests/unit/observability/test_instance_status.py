@@ -12,7 +12,7 @@ from consumer.observability.instance_status import (
     AssignedPartition,
     InstanceState,
     InstanceStatus,
-    PartitionState,
+    ReadingState,
     RecordCount,
     WaitingFor,
     as_document,
@@ -63,6 +63,7 @@ def test_an_instance_that_reads_has_sums_of_its_partitions() -> None:
     assert [count.name for count in status.outcomes] == list(Outcome)
 
 
+@pytest.mark.reliability("F99")
 def test_the_lag_of_all_is_not_known_while_that_of_one_is_not() -> None:
     instance = Instance()
     instance.read_all()
@@ -77,10 +78,10 @@ def test_trouble_is_named_by_partition_reason_and_what_is_waited_for() -> None:
     status = instance.status()
     assert status.state is InstanceState.NOT_READY
     assert {part.state for part in status.partitions} == {
-        PartitionState.READING,
-        PartitionState.HELD,
+        ReadingState.READING,
+        ReadingState.HELD,
     }
-    held = next(part for part in status.partitions if part.state is PartitionState.HELD)
+    held = next(part for part in status.partitions if part.state is ReadingState.HELD)
     assert (held.topic, held.partition) == EVENTS[1]
     assert [(part.topic, part.partition) for part in status.partitions if part.lost] == [
         SESSIONS[2]
@@ -96,9 +97,10 @@ def test_trouble_is_named_by_partition_reason_and_what_is_waited_for() -> None:
         "retrying", "partition_held", "record_rejected", "records_deleted_unread", "precondition",
     ]  # fmt: skip
     instance.metrics.partition_unreadable.labels(*EVENTS[0]).set(1)
-    assert instance.status().partitions[0].state is PartitionState.UNREADABLE
+    assert instance.status().partitions[0].state is ReadingState.UNREADABLE
 
 
+@pytest.mark.reliability("F99")
 def test_a_stuck_event_loop_is_told_with_the_age_of_the_numbers() -> None:
     instance = Instance()
     instance.read_all()
@@ -121,6 +123,7 @@ def test_what_was_revoked_is_no_partition_any_more_and_stays_counted() -> None:
     assert status.records == records
 
 
+@pytest.mark.reliability("F99")
 def test_settings_are_those_in_force_and_no_secret_is_among_them() -> None:
     security = SecuritySettings(
         protocol=SecurityProtocol.SASL_SSL,

@@ -83,6 +83,7 @@ def test_a_stuck_event_loop_is_told_above_all_numbers() -> None:
     assert "A restart helps." in shown
 
 
+@pytest.mark.reliability("F99")
 def test_whatever_is_in_the_document_is_text_and_no_markup() -> None:
     plain, hostile = instance_in_trouble(), instance_in_trouble()
     for instance, text in ((plain, "harmless"), (hostile, HOSTILE)):
