@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 from consumer import signals
+
+
+GC_THRESHOLD = 50_000
+"""So many new objects let the collector of garbage look: loading makes more that all stay, a batch
+of thousands none that are in a circle."""
 
 
 def main() -> None:
     """Answer signals from here on, then load the command line and run it."""
     serves = sys.argv[1:2] == ["run"]
     signals.handle_signals_early(serves=serves)
+    gc.set_threshold(GC_THRESHOLD)
     from consumer import cli  # noqa: PLC0415 -- it takes a second, in which a signal may come
 
     if not serves:

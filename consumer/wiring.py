@@ -43,9 +43,6 @@ T = TypeVar("T")
 STARTUP_PAUSE = 2.0
 """Seconds between two attempts of a start at most: somebody waits for it."""
 
-GC_THRESHOLD = 50_000
-"""So many objects are made between two looks of the collector of garbage at the young ones."""
-
 
 def utc_now() -> datetime:
     """Return the wall clock's time, as brokers and people know it."""
@@ -262,10 +259,6 @@ def build_engine(  # noqa: PLR0913 -- each part is named once, here
 
 
 def rest_garbage_collector() -> None:
-    """Let the collector of garbage look seldom, and never at what is there by now.
-
-    That stays until the end, and a batch is thousands of objects without a circle among them.
-    """
+    """Let the collector of garbage never look at what is there by now: it stays until the end."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(GC_THRESHOLD)

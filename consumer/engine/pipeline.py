@@ -171,7 +171,7 @@ class Pipeline:
                 records_since += 1
                 bytes_since += len(record.value or b"")
                 what, mark = self.planner(record)
-                if mark:
+                if mark is not NO_MARK:  # asking a flag whether it is set costs more
                     marks[len(planned)] = mark
                 planned.append(what)
         report.value_bytes += bytes_since

@@ -17,10 +17,8 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
 from consumer.aio import stop_quietly
 from consumer.contract.record import (
-    NO_TIMESTAMP,
     Offsets,
     Partitions,
-    Record,
     Records,
     TopicPartition,
 )
@@ -186,10 +184,7 @@ class GroupClient:
         if not fetched:
             self._raise_failures(targets)
         found = dict.fromkeys(self._fetch_errors.recovered(targets), ()) | fetched
-        return {
-            TopicPartition(*partition): [_record(item) for item in items]
-            for partition, items in found.items()
-        }
+        return {TopicPartition(*partition): records for partition, records in found.items()}
 
     async def _check_fetching(self, targets: Collection[ClientPartition]) -> None:
         """Raise what the client keeps to itself, before a fetch drains anything."""
@@ -296,19 +291,6 @@ class GroupClient:
         """Leave the group and disconnect."""
         with transient_errors("close"):
             await self._consumer.stop()
-
-
-def _record(item: Any) -> Record:  # noqa: ANN401 -- aiokafka ships no types
-    timestamp = item.timestamp
-    return Record(
-        item.topic,
-        item.partition,
-        item.offset,
-        NO_TIMESTAMP if timestamp is None else timestamp,
-        item.key,
-        item.value,
-        tuple(item.headers),
-    )
 
 
 async def open_group_client(kafka: KafkaSettings, callbacks: RebalanceCallbacks) -> GroupClient:

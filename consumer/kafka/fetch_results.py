@@ -17,7 +17,7 @@ from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
 from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.memory_records import MemoryRecords
 
-from consumer.contract.record import HEADER_NAME_ERRORS, size_of
+from consumer.contract.record import HEADER_NAME_ERRORS, NO_TIMESTAMP, Record, size_of
 
 _LENGTH = struct.Struct(">i")
 _LENGTH_AT = struct.calcsize(">q")
@@ -98,7 +98,7 @@ class RecordBatches:
 
 
 class NamedPartitionRecords(PartitionRecords):  # type: ignore[misc]  # aiokafka ships no types
-    """Says which batch cannot be read. Over ``RecordBatches``."""
+    """Makes our own records, and says which batch cannot be read. Over ``RecordBatches``."""
 
     _records: RecordBatches
     _records_iterator: Any
@@ -119,6 +119,18 @@ class NamedPartitionRecords(PartitionRecords):  # type: ignore[misc]  # aiokafka
             end = getattr(self._records.last, "next_offset", 0)
             known = end if end > first else None
             raise UnreadableBatchError(type(error).__name__, first, known) from error
+
+    def _consumer_record(self, partition: Any, record: Any) -> Record:  # noqa: ANN401 -- as above
+        timestamp = record.timestamp
+        return Record(
+            partition.topic,
+            partition.partition,
+            record.offset,
+            NO_TIMESTAMP if timestamp is None else timestamp,
+            record.key,
+            record.value,
+            tuple(record.headers),
+        )
 
 
 class BoundedFetchResult(FetchResult):  # type: ignore[misc]  # aiokafka ships no types
@@ -141,13 +153,13 @@ class BoundedFetchResult(FetchResult):  # type: ignore[misc]  # aiokafka ships n
         batches: RecordBatches = self._partition_records._records  # noqa: SLF001 -- nothing else has it
         return batches.size_in_bytes()
 
-    def getall(self, max_records: int | None = None) -> list[Any]:
+    def getall(self, max_records: int | None = None) -> list[Record]:
         """Return records in order, none where the first cannot be read: see ``failures``."""
         if not self.check_assignment(self._topic_partition) or not self.has_more():
             return []
         if BoundedFetchResult.room <= 0:
             return []
-        room, taken = BoundedFetchResult.room, list[Any]()
+        room, taken = BoundedFetchResult.room, list[Record]()
         try:
             for record in self._partition_records:
                 taken.append(record)

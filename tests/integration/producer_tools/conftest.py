@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from consumer.contract.record import Record
 from tests.servers.topics import create_topics
 
 PARTITIONS = 3
@@ -106,11 +107,17 @@ class Topics:
                 while len(found) < count:
                     for records in (await client.getmany(timeout_ms=200)).values():
                         found += [
-                            Published(r.partition, r.key, r.value, r.timestamp) for r in records
+                            Published(r.partition, r.key, r.value, timestamp_of(r)) for r in records
                         ]
             return found
         finally:
             await client.stop()
+
+
+def timestamp_of(record: Any) -> int:
+    """The client's consumers of a process make our own records once one of ours has been open."""
+    stamp: int = record.timestamp_ms if isinstance(record, Record) else record.timestamp
+    return stamp
 
 
 @pytest.fixture
