@@ -15,6 +15,7 @@ import os
 import platform
 import random
 import secrets
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,9 +25,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.contestants import CONTESTANTS, FLOOR, PEERS_PYTHON, REPLAY, Contestant, Place
+from benchmarks.counting_proxy import counting
 from benchmarks.measuring import measure
-from benchmarks.reporting import Results, Run
-from benchmarks.workloads import Workload, publish
+from benchmarks.reporting import AskedRun, Results, Run
+from benchmarks.workloads import Backlog, Workload, publish
 
 TOOLS = Path(__file__).parents[2] / "shared" / "tools"
 
@@ -48,6 +50,7 @@ class Plan:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print the table, write chart and JSON. Returns the exit code."""
     options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended early, not lost
     names = options.only or [one.name for one in CONTESTANTS]
     contestants = [one for one in CONTESTANTS if one.name in names]
     if any(one.peer for one in contestants) and not PEERS_PYTHON.exists():
@@ -65,8 +68,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with ExitStack() as stack:
         kafka = options.bootstrap or stack.enter_context(_started("kafka", "up", "--port", "0"))
         mongodb = options.mongodb or stack.enter_context(_store(options.store))
-        results = asyncio.run(compare(kafka, mongodb, plan))
-    print(results.table())
+        results = Results(FLOOR.name)
+        try:
+            asyncio.run(compare(kafka, mongodb, plan, results))
+        except KeyboardInterrupt:
+            print("interrupted; what was measured:", flush=True)
+            _write(results, plan, options)
+            return 130
+        except (Exception, SystemExit) as error:
+            print(f"ended early ({type(error).__name__}: {error}); what was measured:", flush=True)
+            _write(results, plan, options)
+            raise
+    _write(results, plan, options)
+    return 0
+
+
+def _write(results: Results, plan: Plan, options: argparse.Namespace) -> None:
+    """Print the table; write chart and JSON of what there is."""
+    results.sort()
+    print(results.table(), flush=True)
     facts = {
         "records": plan.records,
         "rounds": plan.rounds,
@@ -76,9 +96,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     options.output.mkdir(parents=True, exist_ok=True)
     results.write_json(options.output / "results.json", facts)
-    results.write_chart(options.output / "results.png")
+    if results.runs:
+        results.write_chart(options.output / "results.png")
     print(f"{options.output}/results.json and results.png; {facts['machine']}, seed {plan.seed}")
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -87,19 +107,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--mongodb", help="URI of a MongoDB that runs")
     parser.add_argument("--store", choices=("rust", "python", "free"), default="rust")
     parser.add_argument("--records", type=int, default=200_000)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="0: only count what is asked")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(2**32))
     kinds = [str(workload) for workload in Workload]
-    parser.add_argument("--workloads", nargs="+", choices=kinds, default=[Workload.ORDINARY])
+    parser.add_argument("--workloads", nargs="+", choices=kinds, default=kinds)
     parser.add_argument("--only", nargs="+", choices=[one.name for one in CONTESTANTS])
-    parser.add_argument("--instances", type=int, nargs="+", default=[1])
+    parser.add_argument("--instances", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--output", type=Path, default=Path("build/benchmarks"))
     return parser
 
 
-async def compare(kafka: str, mongodb: str, plan: Plan) -> Results:
-    """Let every contestant read every backlog in every round."""
-    results = Results(FLOOR.name)
+async def compare(kafka: str, mongodb: str, plan: Plan, results: Results) -> None:
+    """Let every contestant read every backlog in every round; count once what each asks."""
     order = random.Random(plan.seed)
     for workload in plan.workloads:
         backlog = await publish(kafka, workload, plan.records, plan.seed)
@@ -118,15 +137,25 @@ async def compare(kafka: str, mongodb: str, plan: Plan) -> Results:
                 for run in await _both(contestant, place, instances, number, plan):
                     results.runs.append(run)
                     print(f"round {number}: {run}", flush=True)
-    # New records of all contestants stand together, then duplicates.
-    places = [*map(str, plan.workloads), *(one.name for one in plan.contestants)]
-    results.runs.sort(
-        key=lambda run: (
-            *(places.index(run.workload), run.duplicates),
-            *(places.index(run.contestant), run.instances),
-        )
-    )
-    return results
+        for contestant in plan.contestants:
+            if not (contestant.ends or contestant.only_reads):
+                results.asked += await _asked(kafka, mongodb, contestant, backlog, plan)
+
+
+async def _asked(
+    kafka: str, mongodb: str, contestant: Contestant, backlog: Backlog, plan: Plan
+) -> list[AskedRun]:
+    """Read the backlog through a proxy that counts: not a measurement of time."""
+    found = []
+    place = Place(kafka, mongodb, backlog, "", f"{backlog.name}-{secrets.token_hex(3)}")
+    for duplicates in (False, True) if plan.duplicates else (False,):
+        async with counting(mongodb) as (uri, asked):
+            group = f"{place.database}-{'again' if duplicates else 'new'}"
+            await measure(contestant, replace(place, mongodb=uri, group=group), 1)
+        run = AskedRun(backlog.workload.value, duplicates, contestant.name, backlog.records, asked)
+        print(f"asked by {run}", flush=True)
+        found.append(run)
+    return found
 
 
 async def _both(

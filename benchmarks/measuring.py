@@ -32,11 +32,14 @@ class Measured:
     """What one run took.
 
     ``seconds``: from the moment when the group is stable until it has committed the ends; of a
-    command that ends by itself all of its life. ``cpu_seconds`` of all its processes, start and
-    end included; ``peak_mib`` of the largest of them. The servers' CPU is what they took meanwhile.
+    command that ends by itself all of its life. ``timed_share``: of the records, what had not been
+    committed at its beginning: a first instance reads while others start. ``cpu_seconds`` of all
+    processes, start and end included; ``peak_mib`` of the largest of them. The servers' CPU is
+    what they took meanwhile.
     """
 
     seconds: float
+    timed_share: float
     cpu_seconds: float
     peak_mib: float
     mongodb_cpu_seconds: float
@@ -74,7 +77,7 @@ async def measure(contestant: Contestant, place: Place, instances: int) -> Measu
     with tempfile.TemporaryFile() as log:
         processes = [_start(contestant, place, log) for _ in range(instances)]
         try:
-            seconds, usages = await _watch(contestant, place, processes)
+            seconds, share, usages = await _watch(contestant, place, processes)
         except BaseException:
             log.seek(0)
             print(log.read().decode(errors="replace")[-LAST_BYTES:])
@@ -86,6 +89,7 @@ async def measure(contestant: Contestant, place: Place, instances: int) -> Measu
     after = mongodb.seconds(), kafka.seconds()
     return Measured(
         seconds,
+        share,
         sum(usage.ru_utime + usage.ru_stime for usage in usages),
         max(usage.ru_maxrss for usage in usages) / 1024,
         after[0] - before[0],
@@ -95,15 +99,15 @@ async def measure(contestant: Contestant, place: Place, instances: int) -> Measu
 
 async def _watch(
     contestant: Contestant, place: Place, processes: list[subprocess.Popen[bytes]]
-) -> tuple[float, list[struct_rusage]]:
-    """Let the processes read everything and end; return the seconds and what each has used."""
+) -> tuple[float, float, list[struct_rusage]]:
+    """Let the processes read everything and end; return seconds, timed share and usages."""
     begun = time.perf_counter()
-    seconds = None
+    seconds, share = None, 1.0
     if not contestant.ends:
         ends = await _ends(place)
         async with _administration(place.kafka) as admin:
             reading = _time_to(ends, admin, place.group, processes)
-            seconds = await asyncio.wait_for(reading, GIVE_UP)
+            seconds, share = await asyncio.wait_for(reading, GIVE_UP)
         for process in processes:
             process.send_signal(signal.SIGTERM)
     usages = []
@@ -112,7 +116,7 @@ async def _watch(
         if status and contestant.ends:
             raise SystemExit(f"{contestant.name} ended with {os.waitstatus_to_exitcode(status)}")
         usages.append(usage)
-    return seconds or time.perf_counter() - begun, usages
+    return seconds or time.perf_counter() - begun, share, usages
 
 
 def _start(contestant: Contestant, place: Place, log: IO[bytes]) -> subprocess.Popen[bytes]:
@@ -142,17 +146,23 @@ async def _time_to(
     admin: AIOKafkaAdminClient,
     group: str,
     processes: list[subprocess.Popen[bytes]],
-) -> float:
-    """Return the seconds from the group's being stable to its having committed ``ends``."""
+) -> tuple[float, float]:
+    """Return the seconds from the group's being stable to its having committed ``ends``.
+
+    And the share of them that it had not committed at the beginning of that time.
+    """
     while not await _stable(admin, group, len(processes)):
         _all_alive(processes)
         await asyncio.sleep(LOOK_INTERVAL)
     begun = time.perf_counter()
+    before = await admin.list_consumer_group_offsets(group)
+    read = sum(max(before[p].offset, 0) for p in ends if p in before)
+    share = 1 - read / sum(ends.values())
     while True:
         _all_alive(processes)
         committed = await admin.list_consumer_group_offsets(group)
         if all(p in committed and committed[p].offset >= end for p, end in ends.items()):
-            return time.perf_counter() - begun
+            return time.perf_counter() - begun, share
         await asyncio.sleep(LOOK_INTERVAL)
 
 

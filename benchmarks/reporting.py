@@ -9,7 +9,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.counting_proxy import Asked
 from benchmarks.measuring import Measured
+
+MOST = 0.5
+"""Of the records; a rate is not told of fewer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +35,9 @@ class Run:
 
     @property
     def rate(self) -> float:
-        """Records a second."""
-        return self.records / self.measured.seconds
+        """Records a second; 0 where most had been read before all instances had joined."""
+        share = self.measured.timed_share
+        return share * self.records / self.measured.seconds if share > MOST else 0.0
 
     @property
     def cpu(self) -> float:
@@ -45,6 +50,43 @@ class Run:
         return self.measured.mongodb_cpu_seconds / self.records * 1e6
 
 
+@dataclass(frozen=True, slots=True)
+class AskedRun:
+    """What one consumer has asked of the store for a whole backlog."""
+
+    workload: str
+    duplicates: bool
+    contestant: str
+    records: int
+    asked: Asked
+
+    def facts(self) -> dict[str, Any]:
+        """Return everything by name; ``asdict`` cannot copy a counter."""
+        return {
+            **{name: getattr(self, name) for name in ("workload", "duplicates", "contestant")},
+            "records": self.records,
+            "commands": self.asked.commands,
+            "documents": self.asked.documents,
+            "bytes_sent": self.asked.bytes_sent,
+            "bytes_answered": self.asked.bytes_answered,
+        }
+
+    def __str__(self) -> str:
+        """Say it in a line, for a thousand records."""
+        kind = "all duplicates" if self.duplicates else "new"
+        asked, thousands = self.asked, self.records / 1_000
+        commands = ", ".join(
+            f"{count / thousands:.2f} {name}"
+            + (f" of {asked.documents[name] / count:,.0f}" if name in asked.documents else "")
+            for name, count in asked.commands.most_common(5)
+        )
+        return (
+            f"{self.contestant}, {self.workload}, {kind}, a thousand records: {commands}; "
+            f"{asked.bytes_sent / thousands / 1024:,.0f} KiB sent, "
+            f"{asked.bytes_answered / thousands / 1024:,.0f} KiB answered"
+        )
+
+
 Key = tuple[str, bool, int, str]
 
 
@@ -55,6 +97,19 @@ class Results:
         """``base``: the contestant that the others are compared with."""
         self._base = base
         self.runs: list[Run] = []
+        self.asked: list[AskedRun] = []
+
+    def sort(self) -> None:
+        """Let new records of all contestants stand together, then duplicates."""
+        places: dict[str, int] = {}
+        for run in self.runs:
+            places.setdefault(run.workload, len(places))
+        self.runs.sort(
+            key=lambda run: (
+                *(places[run.workload], run.duplicates, run.contestant != self._base),
+                *(run.contestant, run.instances),
+            )
+        )
 
     def series(self) -> dict[Key, list[Run]]:
         """Return the rounds of each contestant in each situation, in the order of measuring."""
@@ -90,19 +145,29 @@ class Results:
                 lines += ["", f"{workload}, {kind}, {runs[0].records:,} records", head]
             many = f" x{instances}" if instances > 1 else ""
             lines.append(
-                f"{contestant + many:<24}{_median(runs, lambda run: run.rate):>10,.0f}"
+                f"{contestant + many:<24}{_rate(runs):>10}"
                 f"{_spread(self.ratios(runs, lambda run: run.rate)):>20}"
                 f"{_median(runs, lambda run: run.cpu):>8.1f}"
                 f"{_spread(self.ratios(runs, lambda run: run.cpu)):>20}"
                 f"{_median(runs, lambda run: run.server_cpu):>11.1f}"
                 f"{max(run.measured.peak_mib for run in runs):>6.0f}"
             )
+        if self.asked:
+            lines += ["", "asked of the store", *map(str, self.asked)]
         return "\n".join([*lines, "", f"ratios to '{self._base}' in the same round"])
 
     def write_json(self, path: Path, facts: dict[str, Any]) -> None:
         """Write every single run."""
         path.write_text(
-            json.dumps({**facts, "runs": [asdict(run) for run in self.runs]}, indent=1) + "\n",
+            json.dumps(
+                {
+                    **facts,
+                    "runs": [asdict(run) for run in self.runs],
+                    "asked": [run.facts() for run in self.asked],
+                },
+                indent=1,
+            )
+            + "\n",
             encoding="utf-8",
         )
 
@@ -146,7 +211,12 @@ def _median(runs: Sequence[Run], value: Callable[[Run], float]) -> float:
     return statistics.median(value(run) for run in runs)
 
 
+def _rate(runs: Sequence[Run]) -> str:
+    rate = _median(runs, lambda run: run.rate)
+    return f"{rate:,.0f}" if rate else "-"
+
+
 def _spread(ratios: Sequence[float]) -> str:
-    if not ratios:
+    if not any(ratios):
         return "-"
     return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}..{max(ratios):.2f})"

@@ -7,7 +7,6 @@ import sys
 
 from consumer import signals
 
-
 GC_THRESHOLD = 50_000
 """So many new objects let the collector of garbage look: loading makes more that all stay, a batch
 of thousands none that are in a circle."""
