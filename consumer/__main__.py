@@ -15,8 +15,8 @@ of thousands none that are in a circle."""
 def main() -> None:
     """Answer signals from here on, then load the command line and run it."""
     serves = sys.argv[1:2] == ["run"]
-    signals.handle_signals_early(serves=serves)
     gc.set_threshold(GC_THRESHOLD)
+    signals.handle_signals_early(serves=serves)
     from consumer import cli  # noqa: PLC0415 -- it takes a second, in which a signal may come
 
     if not serves:
