@@ -119,6 +119,9 @@ def test_an_instance_that_does_not_answer_any_more_is_not_shown_as_ready(browser
     page.wait_for("document.querySelector('#refresh').textContent === 'no answer since'")
     assert page.evaluate("document.title") == "no answer: conversation-consumer"
     assert page.evaluate("document.querySelector('main').className") == "old"
+    state = "getComputedStyle(document.querySelector('.state')).color"
+    soft = "getComputedStyle(document.querySelector('.kind')).color"
+    assert page.evaluate(f"{state} === {soft}") is True
     with served(instance, server.port):
         page.wait_for(LIVE)
         assert page.evaluate("document.querySelector('main').className") == ""

@@ -62,6 +62,7 @@ def test_without_script_it_is_a_snapshot_of_everything() -> None:
         "no answer", "held", "6 days, 23:59:56", "120", "undecodable 3", "invalid 412",
         "2026-03-04 09:59:26 warning retrying \u00d7 7 since 09:59:20",
         "mongo.uri *** ", "kafka.group_id conversation-consumer",
+        "mongo.retention_days not set",
     ):  # fmt: skip
         assert text in shown
 
