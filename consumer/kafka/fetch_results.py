@@ -24,7 +24,7 @@ _LENGTH_AT = struct.calcsize(">q")
 """Every format of batches says its length there, of what follows it."""
 
 
-BEYOND_BOUND = 1024 * 1024
+BEYOND_BOUND = 256 * 1024
 """Bytes that a fetch may bring although as much is kept as may be."""
 
 

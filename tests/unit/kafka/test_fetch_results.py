@@ -18,6 +18,7 @@ from consumer.kafka.fetch_results import (
     begin_fetch,
     bound_buffers,
 )
+from consumer.settings.model import KafkaSettings
 
 P0 = ClientPartition("t", 0)
 HEADER = b"h" * 100_000
@@ -96,3 +97,36 @@ def test_what_is_kept_of_all_partitions_counts_against_one_bound(monkeypatch: An
         begin_fetch()
         kept.getall()
     assert fetcher._get_actions_per_node(None) == asked[0], "what was taken is kept no longer"
+
+
+class Kept(Result):
+    """What is kept of a partition, as far as its weight."""
+
+    def __init__(self, weight: int) -> None:
+        self._weight = weight
+
+    @property
+    def fetched_bytes(self) -> int:
+        return self._weight
+
+
+@pytest.mark.reliability("F70")
+@pytest.mark.parametrize(("partitions", "most_mib"), [(12, 50), (300, 125)])
+def test_what_is_kept_of_many_full_partitions_is_bounded_at_defaults(
+    partitions: int, most_mib: int
+) -> None:
+    kafka, fetcher = KafkaSettings(), Fetcher()
+    cluster = SimpleNamespace(brokers=lambda: {1})
+    bound_buffers(
+        SimpleNamespace(_fetcher=fetcher, _client=SimpleNamespace(cluster=cluster)),
+        kafka.fetch_max_bytes,
+    )
+    left = [ClientPartition("t", number) for number in range(partitions)]
+    while left:  # nobody polls: a partition of which something is kept is not fetched
+        room = fetcher._get_actions_per_node(None)
+        while left and room > 0:
+            part = min(room, kafka.max_partition_fetch_bytes)
+            fetcher._records[left.pop()] = Kept(part)
+            room -= part
+    kept = sum(one.fetched_bytes for one in fetcher._records.values() if isinstance(one, Kept))
+    assert kept <= most_mib * 1024 * 1024
