@@ -42,6 +42,17 @@ USER 10001:10001
 WORKDIR /tmp
 # /livez, /readyz, /metrics and the status page; CONSUMER_HTTP__PORT says where, empty for nowhere.
 EXPOSE 8080
+# Whether a restart would help; an outage of the servers is no reason for one.
+HEALTHCHECK --interval=10s --timeout=6s --start-period=60s --retries=3 CMD ["consumer-health", "livez"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["consumer"]
 CMD ["run"]
+# docker build --build-arg REVISION=$(git rev-parse HEAD) --build-arg CREATED=$(date -u +%FT%TZ)
+ARG REVISION=unknown
+ARG CREATED=unknown
+LABEL org.opencontainers.image.title="conversation-consumer" \
+      org.opencontainers.image.description="Kafka session and event messages, applied idempotently to MongoDB" \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}" \
+      org.opencontainers.image.licenses="MIT"

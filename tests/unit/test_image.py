@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import subprocess
+import sys
 import sysconfig
 from pathlib import Path
 
 import pytest
 
+from consumer import __version__
+from consumer.observability.health import Health
+from consumer.observability.http_server import serve
+from consumer.observability.incidents import RecentIncidents
+from consumer.observability.instance_status import StatusReader
+from consumer.observability.metrics import Metrics
+from consumer.settings.model import HttpSettings, Settings
 from consumer.settings.sources import load_settings
 
 ROOT = Path(__file__).parents[2]
@@ -68,3 +78,41 @@ def test_what_the_readme_types_into_the_image_is_in_it() -> None:
     assert commands
     # The real conversations come with the extra `demo`, which the image does without.
     assert [command for command in commands if "chitchat" in command] == []
+
+
+def test_the_image_says_which_version_it_is_and_how_to_ask_for_its_health() -> None:
+    assert f'org.opencontainers.image.version="{__version__}"' in RECIPE
+    (probe,) = re.findall(r"^HEALTHCHECK .*CMD (.*)$", RECIPE, re.MULTILINE)
+    script, _ = json.loads(probe)
+    assert os.access(ROOT / "deploy" / "bin" / script, os.X_OK)
+
+
+def asked(path: str, port: str) -> subprocess.CompletedProcess[str]:
+    """Run what the image's HEALTHCHECK runs."""
+    return subprocess.run(
+        [sys.executable, ROOT / "deploy" / "bin" / "consumer-health", path],
+        env={"CONSUMER_HTTP__PORT": port},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_a_container_is_as_healthy_as_its_consumer_says() -> None:
+    health, metrics = Health(), Metrics()
+    status = StatusReader(Settings(), health, metrics, RecentIncidents())
+    health.not_ready("kafka", "gone")
+    with serve(HttpSettings(host="127.0.0.1", port=0), health, metrics, status) as server:
+        assert server is not None
+        port = str(server.port)
+        assert asked("livez", port).returncode == 0
+        unready = asked("readyz", port)
+    assert unready.returncode == 1
+    assert "gone" in unready.stderr
+    gone = asked("livez", port)
+    assert gone.returncode == 1
+    assert f"no answer on port {port}" in gone.stderr
+
+
+def test_where_nothing_listens_nobody_is_called_healthy() -> None:
+    assert asked("livez", "").returncode == 1
