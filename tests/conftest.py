@@ -17,7 +17,7 @@ from pymongo.errors import OperationFailure
 
 from consumer.settings.model import KafkaSettings, SecuritySettings
 from consumer.settings.values import SecurityProtocol
-from tests.browser import CHROMIUM_VARIABLE, EXECUTABLES, find_chromium
+from tests.browser import CHROMIUM_VARIABLE, EXECUTABLES, Browser, find_chromium, open_browser
 from tests.servers import provision
 from tests.servers.control import Control
 from tests.servers.provision import Kind, Server
@@ -102,6 +102,16 @@ def mongodb_uri(mongodb_server: Server) -> str:
     return mongodb_server.address
 
 
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A real browser. Mark the test ``browser``."""
+    if find_chromium() is None:
+        known = ", ".join(EXECUTABLES)
+        _cannot_run(f"no browser: {CHROMIUM_VARIABLE} is not set, and none of {known} on the PATH")
+    with open_browser(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
+
+
 @pytest.fixture
 def secured_kafka() -> KafkaSettings:
     """The same brokers' listener that asks for a password over TLS, for one who may do all."""
@@ -141,8 +151,6 @@ def _has_what_its_marks_ask_for(request: pytest.FixtureRequest) -> Iterator[None
     marks = {mark.name for mark in request.node.iter_markers()}
     if "container" in marks and not provision.docker_answers():
         _cannot_run("no Docker engine answers")
-    if "browser" in marks and find_chromium() is None:
-        _cannot_run(f"no browser: {CHROMIUM_VARIABLE} is not set, no {EXECUTABLES} on the PATH")
     if "real_kafka" in marks and _server(request, "kafka_server").kind is Kind.EMBEDDED:
         _cannot_run(f"the embedded broker is not Kafka; {provision.KAFKA_VARIABLE} names one")
     if "kafka_control" in marks and not _server(request, "kafka_server").control.possible:

@@ -14,7 +14,7 @@ import pytest
 
 from consumer.observability.http_server import HttpServer, serve
 from consumer.settings.model import HttpSettings
-from tests.browser import Browser, BrowserPage, open_browser
+from tests.browser import Browser, BrowserPage
 from tests.fakes.instance import Instance, instance_in_trouble
 
 pytestmark = pytest.mark.browser
@@ -22,12 +22,6 @@ pytestmark = pytest.mark.browser
 LIVE = "document.querySelector('#refresh')?.textContent === 'live'"
 PHONE, DESKTOP = 390, 1100
 HOSTILE = "</template><script>window.hit = 1</script><img src=x onerror='window.hit = 1'>"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with open_browser(tmp_path_factory.mktemp("profile")) as browser:
-        yield browser
 
 
 @contextmanager
