@@ -178,10 +178,12 @@ class Admin:
         with the command for who may, ``TransientError`` while there is none.
         """
         with transient_errors("create_topics"):
-            # The client takes -1 replicas only beside assignments, which may be empty.
-            reply = await self._client.create_topics(
-                [NewTopic(name, partitions, replicas or -1, {}, dict(configs))]
+            # The client takes -1 replicas only beside assignments, which may be empty, and a number
+            # of them only without.
+            topic = NewTopic(
+                name, partitions, replicas or -1, None if replicas else {}, dict(configs)
             )
+            reply = await self._client.create_topics([topic])
         # The client does not raise on errors of single topics.
         error = errors.for_code(reply.topic_errors[0][1])
         if error not in {errors.NoError, errors.TopicAlreadyExistsError}:

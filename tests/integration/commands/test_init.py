@@ -53,7 +53,7 @@ async def test_what_is_missing_is_made_once_and_a_check_is_content(
 ) -> None:
     everything = TOPICS + COLLECTIONS + INDEXES
     assert await check_code(settings) is ExitCode.FOUND
-    made = await initialized(settings, capsys, topics=True, partitions=2)
+    made = await initialized(settings, capsys, topics=True, partitions=2, replicas=1)
     assert made == (ExitCode.DONE, {"made": everything})
     assert await check_code(settings) is ExitCode.DONE
     again = await initialized(settings, capsys, topics=True, partitions=2)
