@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import psutil
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from benchmarks.contestants import ROOT, Contestant, Place
 from benchmarks.workloads import PARTITIONS
@@ -167,7 +168,10 @@ async def _time_to(
 
 
 async def _stable(admin: AIOKafkaAdminClient, group: str, members: int) -> bool:
-    (response,) = await admin.describe_consumer_groups([group])
+    try:
+        (response,) = await admin.describe_consumer_groups([group])
+    except GroupCoordinatorNotAvailableError:  # the first group of a cluster: it makes the topic
+        return False
     ((_, _, state, _, _, joined, *_),) = response.groups
     return state == "Stable" and len(joined) == members
 
