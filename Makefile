@@ -104,6 +104,12 @@ bench: $(VENV)/bench $(VENV)-peers/installed ## Measure throughput beside a floo
 tables: $(VENV)/test ## Write the tables of settings, modules and mutants into the documents
 	@$(VENV)/bin/python scripts/tables.py
 
+.PHONY: docs
+docs: $(VENV)/docs ## The documents as a site in build/site; a broken link fails
+	@echo "==> Building the site of the documents"
+	@NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --quiet --strict
+	@echo "Open build/site/index.html: python3 -m http.server --directory build/site"
+
 .PHONY: clean
 clean: ## Delete the virtual environment and every cache
 	@rm -rf $(VENV) $(VENV)-peers build dist deploy/site-packages *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
@@ -125,6 +131,11 @@ $(VENV)/test: $(VENV)/created pyproject.toml constraints.txt
 $(VENV)/dev: $(VENV)/test
 	@echo "==> Installing the developers' tools (once)"
 	@$(PIP) '.[demo,test,dev]'
+	@touch $@
+
+$(VENV)/docs: $(VENV)/created pyproject.toml constraints.txt
+	@echo "==> Installing what builds the site of the documents (once)"
+	@$(PIP) '.[docs]'
 	@touch $@
 
 $(VENV)/bench: $(VENV)/test
