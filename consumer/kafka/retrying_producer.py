@@ -109,8 +109,20 @@ class RetryingProducer:
             if self._client is None:
                 self._failed(None, self._failure or errors.KafkaError("not connected"))
             else:
-                await self._hand_over(waiting)
+                try:
+                    await self._hand_over(waiting)
+                except asyncio.CancelledError:
+                    self._withdraw(waiting)
+                    raise
         return delivered
+
+    def _withdraw(self, waiting: _Unacknowledged) -> None:
+        """Forget a record that the client has not taken: it never sends one then."""
+        if waiting in self._waiting:
+            del self._waiting[waiting]
+            self._bytes -= waiting.size
+            self.sent -= 1
+            self._progress.set()
 
     def raise_undelivered(self) -> None:
         """Raise ``BrokersError`` once for records that were given up and that nobody watches."""

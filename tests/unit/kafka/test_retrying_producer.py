@@ -266,3 +266,23 @@ async def test_closing_ends_the_search_for_brokers(clients: Clients) -> None:
     await asyncio.sleep(0)
     await producer.close()
     assert isinstance(sent.exception(), BrokersError)
+
+
+async def test_what_was_interrupted_before_the_client_took_it_does_not_count_as_sent(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    producer = await connected(clients)
+    reached = asyncio.Event()
+
+    async def full(*_: object) -> None:
+        reached.set()
+        await asyncio.get_running_loop().create_future()
+
+    monkeypatch.setattr(clients.started[0], "send", full)
+    sending = asyncio.ensure_future(producer.send(saying(b"1")))
+    await reached.wait()
+    sending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sending
+    assert (producer.sent, producer.acknowledged) == (0, 0)
+    await producer.flush()
