@@ -14,7 +14,7 @@ from consumer.aio import run_unless_stopped, supervise
 from consumer.checks import CheckResult, CheckStatus, raise_if_failed
 from consumer.contract.record import Offsets, TopicPartition
 from consumer.engine.runner import StopReason
-from consumer.errors import ConsumerError, ExitCode, TaskDiedError, TransientError
+from consumer.errors import ConsumerError, ExitCode, SettingsError, TaskDiedError, TransientError
 from consumer.kafka.admin import TopicDescription, describe_group, open_admin
 from consumer.kafka.client import open_group_client
 from consumer.kafka.committed import AcceptedTarget
@@ -109,6 +109,24 @@ async def open_resources(settings: Settings, observer: EngineObserver) -> AsyncI
         yield Resources(topics, store, source, letters)
 
 
+def build_observer(settings: Settings, metrics: Metrics, health: Health) -> EngineObserver:
+    """Return whom the engine tells what happens.
+
+    Raises ``SettingsError`` where spans are asked for and nothing could take them.
+    """
+    if not settings.tracing.enabled:
+        return EngineObserver(metrics, health)
+    try:
+        # Loads OpenTelemetry, which need not be installed.
+        from consumer.observability.tracing import open_tracing  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"tracing.enabled is true, and {error.name} is not installed: "
+            "pip install 'conversation-consumer[otel]'"
+        ) from None
+    return open_tracing(settings.kafka, metrics, health)
+
+
 async def fetch_ends(settings: Settings) -> Offsets:
     """Return where every subscribed partition ends now."""
     async with open_range_reader(settings.kafka) as reader:
@@ -144,7 +162,7 @@ async def _run(
     metrics.watch(
         ready=lambda: not health.unready_reasons(), log_lines_dropped=lambda: writer.dropped
     )
-    observer = EngineObserver(metrics, health)
+    observer = build_observer(settings, metrics, health)
     stop = asyncio.Event()
     signals.stop_on_signal(stop, lambda number: get_logger().info("stopping", signal=number.name))
     engine: wiring.Engine | None = None

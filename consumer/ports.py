@@ -252,6 +252,12 @@ class Observer(Protocol):
     def consumed(self, partition: TopicPartition, records: int) -> None:
         """So many records were taken into a batch; each is settled or abandoned later."""
 
+    def batch_started(self, records: Records) -> None:
+        """A batch begins. What is told of it until it ends is told in one context (contextvars)."""
+
+    def batch_ended(self, error: BaseException | None) -> None:
+        """The batch of this context has ended; ``error`` is what it raised, if it did."""
+
     def settled(self, report: BatchReport) -> None:
         """The records of these partitions have ended, each in one counted outcome."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -66,6 +67,8 @@ class InFlightBatches:
         await cancel_and_wait(*self._epochs)
 
     async def _run(self, batch: Batch, spans: Mapping[TopicPartition, Span]) -> None:
+        # Here and not in ``start``: a task has a context of its own.
+        self.observer.batch_started(batch.records)
         try:
             report = await self.pipeline.process(batch)
         except Abandoned:
@@ -77,6 +80,7 @@ class InFlightBatches:
             self._settle(batch, spans, report)
         finally:
             self.ledger.release(batch.records)
+            self.observer.batch_ended(sys.exc_info()[1])
 
     def _abandon(self, batch: Batch, partitions: Iterable[TopicPartition]) -> None:
         for partition in partitions:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from structlog.typing import FilteringBoundLogger
 
-from consumer.contract.record import Record, TopicPartition
+from consumer.contract.record import Record, Records, TopicPartition
 from consumer.contract.rejection import Reason, Rejected
 from consumer.contract.times import format_time
 from consumer.errors import TransientError
@@ -70,6 +70,12 @@ class EngineObserver:
 
     def consumed(self, partition: TopicPartition, records: int) -> None:
         self._metrics.consumed(partition, records)
+
+    def batch_started(self, records: Records) -> None:
+        """See ``Observer``: the batch itself matters to traces only, see ``TracingObserver``."""
+
+    def batch_ended(self, error: BaseException | None) -> None:
+        """See ``Observer``: likewise."""
 
     def settled(self, report: BatchReport) -> None:
         """See ``Observer``: counts, a line of the batch from DEBUG on, and one of the sums."""

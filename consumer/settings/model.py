@@ -205,6 +205,13 @@ class HttpSettings(SettingsGroup):
     """The port of /livez, /readyz, /metrics and the status page at /; off when not set."""
 
 
+class TracingSettings(SettingsGroup):
+    """Traces, by OpenTelemetry (docs/tracing.md)."""
+
+    enabled: bool = False
+    """Whether each batch becomes a span; needs the extra ``otel`` and a tracer provider."""
+
+
 class Settings(SettingsGroup):
     """Everything that can be set, with the defaults that fit together.
 
@@ -217,6 +224,7 @@ class Settings(SettingsGroup):
     engine: EngineSettings = EngineSettings()
     log: LogSettings = LogSettings()
     http: HttpSettings = HttpSettings()
+    tracing: TracingSettings = TracingSettings()
 
     @model_validator(mode="after")
     def _rules_across_fields(self) -> Self:

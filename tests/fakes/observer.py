@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping
 
-from consumer.contract.record import Record, TopicPartition
+from consumer.contract.record import Record, Records, TopicPartition
 from consumer.contract.rejection import Rejected
 from consumer.errors import TransientError
 from consumer.ports import BatchReport, Hold, LogReset, OffsetGap, Stage
@@ -16,6 +16,8 @@ class RecordingObserver:
     """Implements ``Observer``."""
 
     def __init__(self) -> None:
+        self.started = 0
+        self.ended: list[BaseException | None] = []
         self.reports: list[BatchReport] = []
         self.rejections: list[tuple[Record, Rejected]] = []
         self.consumed_records: Counter[TopicPartition] = Counter()
@@ -62,6 +64,12 @@ class RecordingObserver:
 
     def consumed(self, partition: TopicPartition, records: int) -> None:
         self.consumed_records[partition] += records
+
+    def batch_started(self, records: Records) -> None:
+        self.started += 1
+
+    def batch_ended(self, error: BaseException | None) -> None:
+        self.ended.append(error)
 
     def settled(self, report: BatchReport) -> None:
         self.reports.append(report)

@@ -15,7 +15,7 @@ from consumer.contract.rejection import Reason, Rejected
 from consumer.engine.breaker import BreakerLimits
 from consumer.engine.runner import EngineConfig, StopReason
 from consumer.errors import ConsumerError, TransientError
-from consumer.ports import NO_HOLDS, AssignmentListener, Holds, Polled, StartOffset
+from consumer.ports import NO_HOLDS, AssignmentListener, Holds, Observer, Polled, StartOffset
 from consumer.state.outcomes import NO_MARK, Mark, Outcome, Result
 from consumer.state.writes import Write
 from consumer.wiring import build_engine
@@ -220,10 +220,18 @@ def opened_gate() -> asyncio.Event:
 
 
 class Engine:
-    """A runner over scripted parts. ``breaker_share`` of 1 never holds."""
+    """A runner over scripted parts. ``breaker_share`` of 1 never holds.
+
+    ``told`` is the observer to tell instead of one that keeps what it is told.
+    """
 
     def __init__(
-        self, *, batches_in_flight: int = 3, stop_on_gap: bool = False, breaker_share: float = 1.0
+        self,
+        *,
+        batches_in_flight: int = 3,
+        stop_on_gap: bool = False,
+        breaker_share: float = 1.0,
+        told: Observer | None = None,
     ) -> None:
         self.source = ScriptedSource()
         self.store = ScriptedStore()
@@ -236,7 +244,7 @@ class Engine:
             dead_letters=self.letters,
             planner=planned,
             build_dead_letter=letter,
-            observer=self.observer,
+            observer=self.observer if told is None else told,
             config=EngineConfig(
                 max_poll_records=100,
                 batches_in_flight=batches_in_flight,
