@@ -67,9 +67,9 @@ class InFlightBatches:
         await cancel_and_wait(*self._epochs)
 
     async def _run(self, batch: Batch, spans: Mapping[TopicPartition, Span]) -> None:
-        # Here and not in ``start``: a task has a context of its own.
-        self.observer.batch_started(batch.records)
         try:
+            # Here and not in ``start``: a task has a context of its own.
+            self.observer.batch_started(batch.records)
             report = await self.pipeline.process(batch)
         except Abandoned:
             self._abandon(batch, batch.records)

@@ -6,6 +6,31 @@ from tests.mutants.mutant import mutant, without
 
 MUTANTS = (
     mutant(
+        "a span tells an error's text",
+        "TracingObserver.batch_ended",
+        "_fail(traced.span, type(error).__name__)",
+        "_fail(traced.span, str(error))",
+        "what the text quotes would be in every tool that shows traces",
+        "test_a_batch_that_ends_the_process_ends_its_span_with_the_errors_type",
+    ),
+    mutant(
+        "a span has a link for every record",
+        "links_of",
+        "len(links) == MAX_LINKS",
+        "len(links) == 10 ** 9",
+        "the SDK would drop links, and nobody would know how many",
+        "test_more_links_than_a_span_keeps_are_counted",
+    ),
+    mutant(
+        "the span of a batch begins before its task",
+        "InFlightBatches.start",
+        "task = asyncio.ensure_future(self._run(Batch(records, ended), spans))",
+        """self.observer.batch_started(records)
+task = asyncio.ensure_future(self._run(Batch(records, ended), spans))""",
+        "commands of other batches, and commits, would be told as part of this one",
+        "test_a_batch_is_one_span_with_the_attributes_of_the_conventions",
+    ),
+    mutant(
         "what a file on standard input has before it is published too",
         "_check_and_publish",
         "os.lseek(descriptor, start, os.SEEK_SET)",
