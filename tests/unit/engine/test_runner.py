@@ -507,6 +507,7 @@ async def test_a_batch_that_is_late_is_abandoned_and_sends_no_dead_letter() -> N
     engine.store.gate.set()
     await asyncio.sleep(10.0)
     assert engine.observer.abandoned_records == {P0: 2}
+    assert (engine.observer.started, engine.observer.ended) == (1, [None])
     assert engine.observer.rejections == []
     assert engine.letters.attempts == 0
     assert engine.source.commits == []
@@ -718,9 +719,10 @@ async def test_what_kills_a_batch_ends_the_run_also_while_it_drains(stopping: bo
         await asyncio.sleep(0.1)
     engine.store.gate.set()
     assert engine.running is not None
-    with pytest.raises(PreconditionError, match="another unique index"):
+    with pytest.raises(PreconditionError, match="another unique index") as raised:
         await engine.running
     assert engine.source.commits == []
+    assert (engine.observer.started, engine.observer.ended) == (1, [raised.value])
 
 
 @in_virtual_time

@@ -1,4 +1,4 @@
-"""What the span of a batch costs, off and on: ``python benchmarks/tracing.py``. Needs ``otel``.
+"""``python -m benchmarks.batch_spans``: what the span of a batch costs, off and on. Needs ``otel``.
 
 CPU time of the observer's calls around a batch of 2,000 records, the least of several rounds: made
 and linked, not exported.
