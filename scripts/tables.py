@@ -79,7 +79,7 @@ def _table(rows: Iterable[SettingRow]) -> Iterator[str]:
     yield "| setting | environment variable | default | allowed | meaning |"
     yield "|---|---|---|---|---|"
     for row in rows:
-        variable = f"`{row.env}`" + (f" or `{row.env}_FILE`" if row.secret else "")
+        variable = f"`{row.env}`" + (f" or `{row.env}_FILE`" if row.in_file else "")
         default = f"`{row.default}`" if row.default else "not set"
         cells = (f"`{row.name}`", variable, default, row.allowed, row.meaning)
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -16,7 +16,7 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
 from consumer.settings.model import KafkaSettings, SecuritySettings
-from consumer.settings.values import SecurityProtocol
+from consumer.settings.values import SaslMechanism, SecurityProtocol
 from tests.browser import CHROMIUM_VARIABLE, EXECUTABLES, Browser, find_chromium, open_browser
 from tests.servers import provision
 from tests.servers.control import Control
@@ -130,6 +130,17 @@ def secured_kafka() -> KafkaSettings:
             ca_file=given["CA_FILE"],
         ),
     )
+
+
+@pytest.fixture
+def oauth_kafka(secured_kafka: KafkaSettings) -> KafkaSettings:
+    """The same listener for tokens that nobody has signed, whose sessions end with them."""
+    if not os.environ.get("TEST_KAFKA_OAUTHBEARER"):
+        _cannot_run("TEST_KAFKA_OAUTHBEARER is not set")
+    security = secured_kafka.security.model_copy(
+        update={"mechanism": SaslMechanism.OAUTHBEARER, "username": None, "password": None}
+    )
+    return secured_kafka.model_copy(update={"security": security})
 
 
 @pytest.fixture

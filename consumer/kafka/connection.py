@@ -13,12 +13,20 @@ from typing import Any, assert_never
 
 import aiokafka.admin.client
 import aiokafka.client
+import aiokafka.conn
 from aiokafka import errors
 from aiokafka.protocol.metadata import MetadataRequest
 
 from consumer.errors import ConsumerError, PreconditionError, SettingsError, TransientError
+from consumer.kafka.oauth_tokens import (
+    EndpointTokens,
+    TokenError,
+    TokenRefusedError,
+    token_provider,
+)
 from consumer.settings.model import KafkaSettings, SecuritySettings
-from consumer.settings.values import SecurityProtocol
+from consumer.settings.sources import read_again
+from consumer.settings.values import SaslMechanism, SecurityProtocol
 
 # Where a command keeps no log, what the client says there is told by our own errors, once.
 logging.getLogger("aiokafka").addHandler(logging.NullHandler())
@@ -38,14 +46,41 @@ _FAILED: dict[tuple[str, int], BaseException] = {}
 def _remembering(connect: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     async def create_conn(host: str, port: int, **options: Any) -> Any:  # noqa: ANN401 -- the client's
         try:
-            connection = await connect(host, port, **options)
+            connection = await connect(host, port, **_asked_now(options))
         except (OSError, errors.KafkaError, ValueError) as error:
             _FAILED[host, port] = error
+            tokens = options.get("sasl_oauth_token_provider")
+            if isinstance(error, errors.SaslAuthenticationFailed) and isinstance(
+                tokens, EndpointTokens
+            ):
+                tokens.forget()
             raise
         _FAILED.pop((host, port), None)
         return connection
 
     return create_conn
+
+
+def _asked_now(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options as they are at this moment: those that are functions are asked."""
+    renewed = ("ssl_context", "sasl_plain_username", "sasl_plain_password")
+    return options | {name: options[name]() for name in renewed if callable(options.get(name))}
+
+
+class _OAuthAuthenticator(aiokafka.conn.OAuthAuthenticator):  # type: ignore[misc]  # no types
+    """aiokafka 0.14 takes a refusal for a success, and the connection ends a moment later.
+
+    A broker refuses a token by an answer that is not empty (RFC 7628, 3.2.2).
+    """
+
+    async def step(self, payload: bytes | None) -> tuple[bytes, bool] | None:
+        if payload:
+            raise errors.SaslAuthenticationFailed("the broker refuses the token")
+        step: tuple[bytes, bool] | None = await super().step(payload)
+        return step
+
+
+aiokafka.conn.OAuthAuthenticator = _OAuthAuthenticator
 
 
 # Of a start that fails the client tells only that it did; the reason is in its log at best.
@@ -69,18 +104,17 @@ def unreachable(kafka: KafkaSettings, error: Exception) -> ConsumerError:
 
 def _reason(failure: BaseException | None, security: SecuritySettings) -> tuple[str, bool]:
     """Return what is wrong, with its fix, and whether it stays so until somebody changes it."""
-    fitting = f"is kafka.security.protocol, {security.protocol.value}, that of its listener?"
+    fitting = _fitting(security)
     lasting = False
     match failure:
-        case errors.SaslAuthenticationFailed():
-            lasting = True
-            said = f"it refuses the user {security.username} by {security.mechanism.value}"
-            said += "; fix: kafka.security.username, password and mechanism must be right"
-        case errors.UnsupportedSaslMechanismError():
-            lasting = True
-            said = f"it does not take {security.mechanism.value}; fix: kafka.security.mechanism"
-        case errors.IllegalSaslStateError():
-            lasting, said = True, f"it asks for no user there; {fitting}"
+        case TokenError() | CredentialsFileError():
+            lasting, said = isinstance(failure, TokenRefusedError), str(failure.args[0])
+        case (
+            errors.SaslAuthenticationFailed()
+            | errors.UnsupportedSaslMechanismError()
+            | errors.IllegalSaslStateError()
+        ):
+            lasting, said = True, _sasl_reason(failure, security)
         case ssl.SSLCertVerificationError():
             lasting = True
             said = f"its certificate is not trusted ({failure.verify_message})"
@@ -98,6 +132,30 @@ def _reason(failure: BaseException | None, security: SecuritySettings) -> tuple[
         case _:
             said = type(failure).__name__
     return said, lasting
+
+
+def _fitting(security: SecuritySettings) -> str:
+    return f"is kafka.security.protocol, {security.protocol.value}, that of its listener?"
+
+
+def _sasl_reason(failure: errors.KafkaError, security: SecuritySettings) -> str:
+    """Return what a broker refuses that speaks SASL, or not there."""
+    mechanism = security.mechanism
+    match failure:
+        case errors.UnsupportedSaslMechanismError():
+            return f"it does not take {mechanism.value}; fix: kafka.security.mechanism"
+        case errors.IllegalSaslStateError():
+            return f"it asks for no user there; {_fitting(security)}"
+        case _ if mechanism is SaslMechanism.OAUTHBEARER:
+            return (
+                "it refuses the token; fix: what its listener asks of one (issuer, audience, "
+                "scope, time)"
+            )
+        case _:
+            return (
+                f"it refuses the user {security.username} by {mechanism.value}; fix: "
+                "kafka.security.username, password and mechanism must be right"
+            )
 
 
 @contextmanager
@@ -142,6 +200,35 @@ def describe_error(error: BaseException) -> str:
     return text if name in text else f"{name}: {text}" if text else name
 
 
+class CredentialsFileError(errors.KafkaError):  # type: ignore[misc]  # aiokafka ships no types
+    """What is read anew for a connection cannot be used; the next attempt reads it again."""
+
+
+def _now(security: SecuritySettings) -> SecuritySettings:
+    try:
+        return read_again(security)
+    except OSError as error:
+        raise CredentialsFileError(f"{error.filename} cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise CredentialsFileError(str(error)) from error
+
+
+def _username(security: SecuritySettings) -> str | None:
+    return _now(security).username
+
+
+def _password(security: SecuritySettings) -> str | None:
+    password = _now(security).password
+    return password.get_secret_value() if password else None
+
+
+def _renewed_ssl_context(security: SecuritySettings) -> ssl.SSLContext:
+    try:
+        return _ssl_context(_now(security))
+    except SettingsError as error:
+        raise CredentialsFileError(str(error)) from error
+
+
 def _ssl_context(security: SecuritySettings) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=security.ca_file)
@@ -161,18 +248,28 @@ def _ssl_context(security: SecuritySettings) -> ssl.SSLContext:
 
 
 def _sasl_options(security: SecuritySettings) -> dict[str, Any]:
-    password = security.password
-    return {
-        "sasl_mechanism": security.mechanism.value,
-        "sasl_plain_username": security.username,
-        "sasl_plain_password": password.get_secret_value() if password else None,
+    mechanism = {"sasl_mechanism": security.mechanism.value}
+    if security.mechanism is SaslMechanism.OAUTHBEARER:
+        return mechanism | {"sasl_oauth_token_provider": token_provider(security)}
+    return mechanism | {
+        "sasl_plain_username": partial(_username, security),
+        "sasl_plain_password": partial(_password, security),
     }
+
+
+def _ssl_options(security: SecuritySettings) -> dict[str, Any]:
+    context = _ssl_context(security)  # what is wrong now ends the start
+    if security.ca_file or security.cert_file:
+        return {"ssl_context": partial(_renewed_ssl_context, security)}
+    return {"ssl_context": context}
 
 
 def connection_options(kafka: KafkaSettings) -> dict[str, Any]:
     """Return the options that consumer, producer and admin clients have in common.
 
-    Raises ``SettingsError`` where a certificate cannot be loaded.
+    Certificates, and what comes from files, are read again for every connection, by functions
+    that stand where the client expects values. Raises ``SettingsError`` where a certificate or a
+    token provider cannot be loaded.
     """
     security = kafka.security
     options: dict[str, Any] = {
@@ -185,12 +282,11 @@ def connection_options(kafka: KafkaSettings) -> dict[str, Any]:
         case SecurityProtocol.PLAINTEXT:
             pass
         case SecurityProtocol.SSL:
-            options["ssl_context"] = _ssl_context(security)
+            options |= _ssl_options(security)
         case SecurityProtocol.SASL_PLAINTEXT:
             options |= _sasl_options(security)
         case SecurityProtocol.SASL_SSL:
-            options |= _sasl_options(security)
-            options["ssl_context"] = _ssl_context(security)
+            options |= _sasl_options(security) | _ssl_options(security)
         case _:
             assert_never(security.protocol)
     return options

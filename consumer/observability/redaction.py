@@ -40,7 +40,7 @@ def known_secrets(settings: Settings) -> tuple[str, ...]:
     security = settings.kafka.security
     texts += [
         secret.get_secret_value()
-        for secret in (security.password, security.key_password)
+        for secret in (security.password, security.key_password, security.token_client_secret)
         if secret is not None
     ]
     return tuple({text for text in texts if len(text) >= _SHORTEST_SECRET})

@@ -9,7 +9,7 @@ import operator
 from collections.abc import Iterator
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from consumer.contract.decode import MAX_VALUE_BYTES
 from consumer.contract.rejection import KeyPolicy
@@ -20,9 +20,11 @@ from consumer.settings.values import (
     DatabaseName,
     Days,
     Driver,
+    FunctionName,
     InstanceId,
     LogFormat,
     LogLevel,
+    MayBeInFile,
     MongoUri,
     OnGap,
     Optionally,
@@ -33,6 +35,7 @@ from consumer.settings.values import (
     Servers,
     Share,
     Text,
+    TokenUrl,
     TopicName,
     TopicNames,
     UpperCase,
@@ -59,7 +62,7 @@ class SecuritySettings(SettingsGroup):
     """How the brokers' listener is secured, in Kafka's words."""
     mechanism: SaslMechanism = SaslMechanism.SCRAM_SHA_512
     """The SASL mechanism, used with SASL_PLAINTEXT and SASL_SSL."""
-    username: Annotated[Text | None, Optionally] = None
+    username: Annotated[Text | None, Optionally, MayBeInFile] = None
     """The SASL user name."""
     password: Annotated[SecretStr | None, Optionally] = None
     """The SASL password."""
@@ -71,6 +74,20 @@ class SecuritySettings(SettingsGroup):
     """A PEM file of the client certificate's private key."""
     key_password: Annotated[SecretStr | None, Optionally] = None
     """The password of that private key."""
+    token_url: Annotated[TokenUrl | None, Optionally] = None
+    """The token endpoint that OAUTHBEARER gets its tokens from, by client credentials."""
+    token_client_id: Annotated[Text | None, Optionally, MayBeInFile] = None
+    """The client id at the token endpoint."""
+    token_client_secret: Annotated[SecretStr | None, Optionally] = None
+    """The client secret at the token endpoint."""
+    token_scope: Annotated[Text | None, Optionally] = None
+    """The scope to ask for, several separated by spaces; the endpoint's default when not set."""
+    token_ca_file: Annotated[Text | None, Optionally] = None
+    """A PEM file of the authorities to trust at the token endpoint; the system's when not set."""
+    token_provider: Annotated[FunctionName | None, Optionally] = None
+    """A Python function that returns a token, in the place of a token endpoint."""
+    files: Annotated[tuple[tuple[str, str], ...], Field(exclude=True)] = ()
+    """Which of these settings came from a file, and from which: no setting of its own."""
 
 
 class KafkaSettings(SettingsGroup):
@@ -267,17 +284,18 @@ def _order(settings: Settings) -> Iterator[str]:
 
 
 _FILES = ("ca_file", "cert_file", "key_file")
+_PASSWORD = ("username", "password")
+_BY_URL = ("token_client_id", "token_client_secret")
+_TOKEN = ("token_url", *_BY_URL, "token_scope", "token_ca_file", "token_provider")
 
 
 def _security(security: SecuritySettings) -> Iterator[str]:
     protocol = security.protocol
     group = "kafka.security"
     given = {name for name in type(security).model_fields if getattr(security, name) is not None}
-    for name in ("username", "password"):
-        if protocol.authenticated and name not in given:
-            yield f"{group}.{name} is missing: {group}.protocol is {protocol}"
+    yield from _mechanism(security, given)
     for names, used, allowed in (
-        (("username", "password"), protocol.authenticated, "SASL_PLAINTEXT, SASL_SSL"),
+        ((*_PASSWORD, *_TOKEN), protocol.authenticated, "SASL_PLAINTEXT, SASL_SSL"),
         ((*_FILES, "key_password"), protocol.encrypted, "SSL, SASL_SSL"),
     ):
         for name in names:
@@ -286,7 +304,7 @@ def _security(security: SecuritySettings) -> Iterator[str]:
                     f"{group}.{name} is not used while {group}.protocol is {protocol}; "
                     f"allowed with it: {allowed}"
                 )
-    for name in _FILES:
+    for name in (*_FILES, "token_ca_file"):
         # What stands there may be a private key: it is not quoted.
         if "-----BEGIN" in (getattr(security, name) or ""):
             yield f"{group}.{name} must be the name of a file, not what the file holds"
@@ -297,6 +315,29 @@ def _security(security: SecuritySettings) -> Iterator[str]:
     ):
         if name in given and needed not in given:
             yield f"{group}.{name} needs {group}.{needed}"
+
+
+def _mechanism(security: SecuritySettings, given: set[str]) -> Iterator[str]:
+    """Refuse what the mechanism needs and has not, and what it does not use."""
+    if not security.protocol.authenticated:
+        return
+    group, mechanism = "kafka.security", security.mechanism
+    by_token = mechanism is SaslMechanism.OAUTHBEARER
+    needed = () if by_token else _PASSWORD
+    if by_token and given.isdisjoint({"token_url", "token_provider"}):
+        yield f"{group}.token_url or token_provider is missing: {group}.mechanism is {mechanism}"
+    if by_token and "token_url" in given:
+        needed = _BY_URL
+    for name in needed:
+        if name not in given:
+            because = "token_url is set" if by_token else f"protocol is {security.protocol}"
+            yield f"{group}.{name} is missing: {group}.{because}"
+    for name in _PASSWORD if by_token else _TOKEN:
+        if name in given:
+            yield f"{group}.{name} is not used while {group}.mechanism is {mechanism}"
+    for name in _TOKEN:
+        if by_token and name in given and name != "token_provider" and "token_provider" in given:
+            yield f"{group}.{name} is not used while {group}.token_provider is set"
 
 
 def _names(settings: Settings) -> Iterator[str]:

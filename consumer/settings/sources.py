@@ -23,8 +23,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from consumer.errors import SettingsError
-from consumer.settings.model import Settings
-from consumer.settings.values import Allowed, LogFormat, shown
+from consumer.settings.model import SecuritySettings, Settings
+from consumer.settings.values import Allowed, LogFormat, MayComeFromFile, shown
 
 ENVIRONMENT_PREFIX = "CONSUMER_"
 GROUP_DELIMITER = "__"
@@ -38,7 +38,7 @@ BYTE_ORDER_MARK = "\ufeff"
 class SettingRow:
     """One setting, as the documentation shows it.
 
-    ``secret`` marks what is never shown and may come from a file.
+    ``secret`` marks what is never shown. Secrets may come from a file, and what ``in_file`` marks.
     """
 
     name: str
@@ -47,6 +47,7 @@ class SettingRow:
     allowed: str
     meaning: str
     secret: bool
+    in_file: bool
 
 
 def environment_name(name: str) -> str:
@@ -57,6 +58,8 @@ def environment_name(name: str) -> str:
 def _walk(model: type[BaseModel], prefix: str) -> Iterator[SettingRow]:
     for field_name, field in model.model_fields.items():
         name = prefix + field_name
+        if field.exclude:
+            continue
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from _walk(field.annotation, name + ".")
         else:
@@ -72,6 +75,8 @@ def _row(name: str, field: FieldInfo) -> SettingRow:
         allowed=_allowed([*field.metadata, *parts]),
         meaning=" ".join((field.description or "").split()),
         secret=SecretStr in parts,
+        in_file=SecretStr in parts
+        or any(isinstance(part, MayComeFromFile) for part in field.metadata),
     )
 
 
@@ -132,10 +137,12 @@ def _service_link(name: str, value: str) -> bool:
 
 def exposed_files() -> list[str]:
     """Return the variables that name a secret's file which everybody on the machine may read."""
+    named = {row.env + FILE_SUFFIX for row in CATALOGUE.values() if row.secret}
+    named.add(environment_name("kafka.security.key_file"))
     return [
         variable
         for variable, path in environment().items()
-        if variable.endswith(FILE_SUFFIX) and _readable_by_all(path)
+        if variable in named and _readable_by_all(path)
     ]
 
 
@@ -147,9 +154,9 @@ def _readable_by_all(path: str) -> bool:
 
 
 def from_environment(variables: Mapping[str, str], problems: list[str]) -> dict[str, object]:
-    """Read ``CONSUMER_GROUP__NAME`` variables, and ``…_FILE`` ones for secrets."""
+    """Read ``CONSUMER_GROUP__NAME`` variables, and ``…_FILE`` ones of what may be in a file."""
     by_variable = {row.env: row for row in CATALOGUE.values()}
-    by_file_variable = {row.env + FILE_SUFFIX: row.name for row in CATALOGUE.values() if row.secret}
+    by_file_variable = _by_file_variable()
     known = [*by_variable, *by_file_variable, CONFIG_VARIABLE]
     values: dict[str, object] = {}
     for variable in sorted(variables):
@@ -167,14 +174,51 @@ def from_environment(variables: Mapping[str, str], problems: list[str]) -> dict[
     return values
 
 
+def _by_file_variable() -> dict[str, str]:
+    return {row.env + FILE_SUFFIX: row.name for row in CATALOGUE.values() if row.in_file}
+
+
+def _text_of(path: str) -> str:
+    """Read a setting's file; what editors leave at its beginning and end is no part of it."""
+    return Path(path).read_text(encoding="utf-8-sig").removesuffix("\n").removesuffix("\r")
+
+
 def _secret(variable: str, path: str, problems: list[str]) -> str | None:
-    """Read a secret's file; what editors leave at its beginning and end is no part of it."""
     try:
-        return Path(path).read_text(encoding="utf-8-sig").removesuffix("\n").removesuffix("\r")
+        return _text_of(path)
     except (OSError, ValueError) as error:
         # Without the value: it may be the secret itself, put where its file belongs.
         problems.append(f"{variable}: the file that it names cannot be read: {_reason(error)}")
         return None
+
+
+_SECURITY = "kafka.security."
+
+
+def _security_files(variables: Mapping[str, str]) -> dict[str, object]:
+    """Return which settings of the security came from which file."""
+    named = [
+        (name.removeprefix(_SECURITY), variables[variable])
+        for variable, name in _by_file_variable().items()
+        if variable in variables and name.startswith(_SECURITY)
+    ]
+    return {f"{_SECURITY}files": tuple(named)} if named else {}
+
+
+def read_again(security: SecuritySettings) -> SecuritySettings:
+    """Return the same settings as their files have them now: what rotates secrets writes those.
+
+    Raises ``OSError`` and ``ValueError`` where one cannot be read, or holds nothing.
+    """
+    fresh = {}
+    for name, path in security.files:
+        row = CATALOGUE[_SECURITY + name]
+        text = _text_of(path)
+        if not text.strip():
+            # Between the truncation of a file and its writing, too.
+            raise ValueError(f"{row.env}{FILE_SUFFIX}: the file is empty")
+        fresh[name] = SecretStr(text) if row.secret else text.strip()
+    return security.model_copy(update=fresh) if fresh else security
 
 
 def from_toml(path: str, problems: list[str]) -> dict[str, object]:
@@ -242,9 +286,10 @@ def load_settings(
     Raises ``SettingsError`` with one line for each problem.
     """
     problems: list[str] = []
-    values = _values(overrides or {}, environment() if variables is None else variables, problems)
+    variables = environment() if variables is None else variables
+    values = _values(overrides or {}, variables, problems)
     try:
-        settings = Settings.model_validate(_nested(values))
+        settings = Settings.model_validate(_nested(values | _security_files(variables)))
     except ValidationError as error:
         problems.extend(line for details in error.errors() for line in _lines(details, values))
     if problems:

@@ -59,16 +59,17 @@ class SecurityProtocol(StrEnum):
 
     @property
     def authenticated(self) -> bool:
-        """Whether the client tells a user name and a password."""
+        """Whether the client says who it is: by user name and password, or by a token."""
         return self in {SecurityProtocol.SASL_PLAINTEXT, SecurityProtocol.SASL_SSL}
 
 
 class SaslMechanism(StrEnum):
-    """The mechanisms a password serves."""
+    """Kafka's own names."""
 
     PLAIN = "PLAIN"
     SCRAM_SHA_256 = "SCRAM-SHA-256"
     SCRAM_SHA_512 = "SCRAM-SHA-512"
+    OAUTHBEARER = "OAUTHBEARER"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,11 @@ class Allowed:
     """Says in words which values a setting takes; part of its type, shown in every refusal."""
 
     words: str
+
+
+@dataclass(frozen=True, slots=True)
+class MayComeFromFile:
+    """A setting that is no secret and may come from a file none the less, as secrets may."""
 
 
 def _none_when_empty(value: object) -> object:
@@ -166,6 +172,7 @@ def _reachable(server: str) -> str:
 LARGEST_PORT = 65535
 
 Number = BeforeValidator(_no_truth_value)
+MayBeInFile = MayComeFromFile()
 Optionally = BeforeValidator(_none_when_empty)
 UpperCase = BeforeValidator(_upper)
 
@@ -229,6 +236,17 @@ CollectionName = Annotated[
     str,
     _matching(r"(?!system\.)[^$\x00.][^$\x00]{0,119}"),
     Allowed('a collection name: at most 120 characters, without $ and without "system." in front'),
+]
+TokenUrl = Annotated[
+    str,
+    # A client secret crosses no network unprotected; a sidecar has none between.
+    _matching(r"(https://|http://(localhost|127\.0\.0\.1|\[::1\])[:/])[^\s@]+"),
+    Allowed("an https:// URL without user and password; http:// for localhost alone"),
+]
+FunctionName = Annotated[
+    str,
+    _matching(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"),
+    Allowed("package.module:function"),
 ]
 MongoUri = Annotated[
     SecretStr,

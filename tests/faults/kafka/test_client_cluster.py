@@ -28,7 +28,6 @@ from consumer.kafka.producer import producer_options
 from consumer.kafka.range_reader import open_range_reader
 from consumer.kafka.topic_ids import MetadataRequestV12
 from consumer.settings.model import DeadLetterSettings, KafkaSettings
-from consumer.settings.values import SaslMechanism
 from tests.fakes.observer import RecordingObserver
 from tests.faults.kafka.clusters import mocked
 from tests.faults.kafka.frames import Api
@@ -184,11 +183,6 @@ async def test_a_session_is_looked_for_where_a_producer_with_murmur2_puts_it() -
             }
     assert len(placed) == len(keys)
     assert found == placed
-
-
-@pytest.mark.reliability("A27")
-def test_no_mechanism_is_offered_whose_sessions_end_under_the_client() -> None:
-    assert set(SaslMechanism) == {"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"}
 
 
 @pytest.mark.real_kafka

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from consumer.errors import SettingsError
 from consumer.mongo.clients import open_client
 from consumer.settings.model import Settings
-from consumer.settings.sources import exposed_files, load_settings
+from consumer.settings.sources import exposed_files, load_settings, read_again
 from consumer.settings.values import Driver, LogLevel
 
 SECRET = "hunter2-canary"
@@ -429,6 +429,46 @@ def test_a_byte_order_mark_is_no_part_of_a_password_or_a_file(
     assert settings.kafka.group_id == "g"
     assert settings.kafka.security.password == SecretStr(SECRET)
     assert settings.kafka.security.key_password == SecretStr(SECRET)
+
+
+def test_a_user_name_and_secrets_are_read_again_from_the_files_that_they_came_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, password = tmp_path / "name", tmp_path / "password"
+    name.write_text("first\n")
+    password.write_text(f"{SECRET}\n")
+    monkeypatch.setenv("CONSUMER_KAFKA__SECURITY__PROTOCOL", "SASL_SSL")
+    monkeypatch.setenv("CONSUMER_KAFKA__SECURITY__USERNAME_FILE", str(name))
+    monkeypatch.setenv("CONSUMER_KAFKA__SECURITY__PASSWORD_FILE", str(password))
+    security = load_settings().kafka.security
+    assert (security.username, security.password) == ("first", SecretStr(SECRET))
+    name.write_text("second\n")
+    password.write_text("another\n")
+    fresh = read_again(security)
+    assert (fresh.username, fresh.password) == ("second", SecretStr("another"))
+    from_nowhere = load_settings({}, {}).kafka.security
+    assert read_again(from_nowhere) == from_nowhere
+    password.write_text("")
+    with pytest.raises(ValueError, match=r"PASSWORD_FILE: the file is empty"):
+        read_again(security)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://idp/token", "https://u:p@idp/token", "idp/token", "http://localhost.idp/token"]
+)
+def test_a_client_secret_is_sent_over_tls_alone(url: str) -> None:
+    assert "kafka.security.token_url" in refusal({"kafka.security.token_url": url})
+
+
+def test_a_file_that_holds_no_secret_may_be_read_by_everybody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("x")
+    file.chmod(0o644)
+    for name in ("CA_FILE", "CERT_FILE", "KEY_FILE", "USERNAME_FILE"):
+        monkeypatch.setenv(f"CONSUMER_KAFKA__SECURITY__{name}", str(file))
+    assert exposed_files() == ["CONSUMER_KAFKA__SECURITY__KEY_FILE"]
 
 
 @pytest.mark.reliability("F87")

@@ -15,6 +15,7 @@ SASL = {
     "kafka.security.username": "u",
     "kafka.security.password": "p",
 }
+OAUTH = {"kafka.security.protocol": "SASL_SSL", "kafka.security.mechanism": "OAUTHBEARER"}
 
 
 @pytest.mark.parametrize(
@@ -66,6 +67,28 @@ SASL = {
             {**SASL, "kafka.security.key_password": "p"},
             ("kafka.security.key_password", "kafka.security.key_file"),
         ),
+        ({**OAUTH}, ("kafka.security.token_url or token_provider", "kafka.security.mechanism")),
+        (
+            {
+                **OAUTH,
+                "kafka.security.token_url": "https://h/",
+                "kafka.security.token_client_id": "c",
+            },
+            ("kafka.security.token_client_secret", "kafka.security.token_url"),
+        ),
+        (
+            {**OAUTH, "kafka.security.token_provider": "a:b", "kafka.security.token_scope": "s"},
+            ("kafka.security.token_scope", "kafka.security.token_provider"),
+        ),
+        (
+            {**OAUTH, "kafka.security.token_provider": "a:b", "kafka.security.username": "u"},
+            ("kafka.security.username", "kafka.security.mechanism"),
+        ),
+        (
+            {**SASL, "kafka.security.token_url": "https://h/"},
+            ("kafka.security.token_url", "kafka.security.mechanism"),
+        ),
+        ({"kafka.security.token_provider": "a:b"}, ("kafka.security.token_provider", "SASL_SSL")),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused_in_one_line_that_names_both(

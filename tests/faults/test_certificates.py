@@ -1,0 +1,90 @@
+"""What is said where MongoDB's certificate is not to be trusted, and that it is shown ours."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from consumer.errors import PreconditionError
+from consumer.mongo.store import open_store
+from consumer.settings.sources import load_settings
+from consumer.wiring import retry_until, startup_policy
+from tests.e2e.processes import LOOPBACK
+from tests.fakes.certificates import localhost_certificate
+
+DRIVERS = pytest.mark.parametrize("driver", ["motor", "pymongo"])
+
+
+@asynccontextmanager
+async def listening(context: ssl.SSLContext) -> AsyncIterator[tuple[int, asyncio.Queue[Any]]]:
+    """A TLS port that says nothing, and the clients' certificates that it is shown."""
+    shown: asyncio.Queue[Any] = asyncio.Queue()
+
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        shown.put_nowait(writer.get_extra_info("peercert"))
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, LOOPBACK, 0, ssl=context) as server:
+        yield server.sockets[0].getsockname()[1], shown
+
+
+def server_context(certificate: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return context
+
+
+async def refused_start(uri: str, driver: str) -> str:
+    """Return the line with which a start ends."""
+    settings = load_settings(
+        {"mongo.uri": uri, "mongo.driver": driver, "mongo.timeout": 5, "engine.startup_timeout": 1}
+    )
+    async with open_store(settings.mongo) as store:
+        with pytest.raises(PreconditionError) as caught:
+            await retry_until(
+                "MongoDB", store.answer, startup_policy(settings), reason=store.trouble
+            )
+    (line,) = str(caught.value).splitlines()
+    return line
+
+
+@DRIVERS
+@pytest.mark.parametrize(
+    ("days", "trusted", "reason"),
+    [(2, False, "self-signed certificate"), (-1, True, "certificate has expired")],
+)
+@pytest.mark.reliability("F94")
+async def test_a_certificate_that_is_not_trusted_or_has_expired_is_told_as_that(
+    tmp_path: Path, driver: str, days: int, trusted: bool, reason: str
+) -> None:
+    certificate = localhost_certificate(tmp_path, days=days)
+    authority = f"&tlsCAFile={certificate}" if trusted else ""
+    async with listening(server_context(certificate)) as (port, _):
+        line = await refused_start(f"mongodb://{LOOPBACK}:{port}/?tls=true{authority}", driver)
+    assert f"{LOOPBACK}:{port}: [SSL: CERTIFICATE_VERIFY_FAILED]" in line
+    assert reason in line
+
+
+@DRIVERS
+@pytest.mark.reliability("F94")
+async def test_a_server_that_asks_for_a_certificate_is_shown_that_of_the_uri(
+    tmp_path: Path, driver: str
+) -> None:
+    certificate = localhost_certificate(tmp_path)
+    ours = localhost_certificate(tmp_path, name="consumer")
+    context = server_context(certificate)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(ours)
+    uri = "mongodb://{host}/?tls=true&tlsCAFile={ca}&tlsCertificateKeyFile={ours}{how}"
+    how = "&authMechanism=MONGODB-X509&authSource=$external"
+    async with listening(context) as (port, shown):
+        await refused_start(
+            uri.format(host=f"{LOOPBACK}:{port}", ca=certificate, ours=ours, how=how), driver
+        )
+        assert shown.get_nowait()["subject"] == ((("commonName", "consumer"),),)
