@@ -18,6 +18,7 @@ from aiokafka import errors
 from aiokafka.protocol.metadata import MetadataRequest
 
 from consumer.errors import ConsumerError, PreconditionError, SettingsError, TransientError
+from consumer.kafka.credentials import CredentialsFileError, read_now
 from consumer.kafka.oauth_tokens import (
     EndpointTokens,
     TokenError,
@@ -25,7 +26,6 @@ from consumer.kafka.oauth_tokens import (
     token_provider,
 )
 from consumer.settings.model import KafkaSettings, SecuritySettings
-from consumer.settings.sources import read_again
 from consumer.settings.values import SaslMechanism, SecurityProtocol
 
 # Where a command keeps no log, what the client says there is told by our own errors, once.
@@ -200,31 +200,18 @@ def describe_error(error: BaseException) -> str:
     return text if name in text else f"{name}: {text}" if text else name
 
 
-class CredentialsFileError(errors.KafkaError):  # type: ignore[misc]  # aiokafka ships no types
-    """What is read anew for a connection cannot be used; the next attempt reads it again."""
-
-
-def _now(security: SecuritySettings) -> SecuritySettings:
-    try:
-        return read_again(security)
-    except OSError as error:
-        raise CredentialsFileError(f"{error.filename} cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise CredentialsFileError(str(error)) from error
-
-
 def _username(security: SecuritySettings) -> str | None:
-    return _now(security).username
+    return read_now(security).username
 
 
 def _password(security: SecuritySettings) -> str | None:
-    password = _now(security).password
+    password = read_now(security).password
     return password.get_secret_value() if password else None
 
 
 def _renewed_ssl_context(security: SecuritySettings) -> ssl.SSLContext:
     try:
-        return _ssl_context(_now(security))
+        return _ssl_context(read_now(security))
     except SettingsError as error:
         raise CredentialsFileError(str(error)) from error
 

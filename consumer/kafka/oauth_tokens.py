@@ -26,8 +26,8 @@ from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import KafkaError
 
 from consumer.errors import SettingsError
+from consumer.kafka.credentials import read_now
 from consumer.settings.model import SecuritySettings
-from consumer.settings.sources import read_again
 
 ANSWER_SECONDS = 10.0
 """How long the token endpoint may be silent."""
@@ -81,7 +81,10 @@ class EndpointTokens(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka s
         self._kept = None
 
     async def token(self) -> str:
-        """Return a token that is valid for a while. Raises ``TokenError``."""
+        """Return a token that is valid for a while. Raises ``TokenError``.
+
+        ``CredentialsFileError`` where the client's secret cannot be read from its file.
+        """
         async with self._asking:
             if self._kept is None or monotonic() >= self._kept.use_until:
                 # Whoever gave up on a connection leaves the thread to its own timeout.
@@ -91,8 +94,9 @@ class EndpointTokens(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka s
 
 def _fetch(security: SecuritySettings) -> _Token:
     asked_at = monotonic()
+    security = read_now(security)
     try:
-        answer = _post(read_again(security))
+        answer = _post(security)
     except http_errors.HTTPError as error:
         with error:
             raise _refusal(security, error.code, error.read(LARGEST_ANSWER)) from None
@@ -163,8 +167,6 @@ def _unreachable(security: SecuritySettings, error: Exception) -> TokenError:
             return TokenError(f"{said}no TLS connection ({reason.reason})")
         case TimeoutError():
             return TokenError(f"{said}no answer")
-        case FileNotFoundError() | PermissionError():
-            return TokenError(f"{said}a file of its settings cannot be read ({reason.strerror})")
         case OSError(strerror=str(text)):
             return TokenError(f"{said}{text}")
         case ValueError():
@@ -229,4 +231,11 @@ def token_provider(security: SecuritySettings) -> AbstractTokenProvider:
     """Return what the settings say tokens come from. Raises ``SettingsError``."""
     if security.token_provider:
         return ProvidedTokens(security.token_provider)
+    try:
+        ssl.create_default_context(cafile=security.token_ca_file)
+    except OSError as error:
+        raise SettingsError(
+            f"kafka.security.token_ca_file: {security.token_ca_file!r} cannot be used "
+            f"({type(error).__name__}); allowed: a PEM file of certificates"
+        ) from error
     return EndpointTokens(security)

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,28 +12,9 @@ from consumer.mongo.store import open_store
 from consumer.settings.sources import load_settings
 from consumer.wiring import retry_until, startup_policy
 from tests.e2e.processes import LOOPBACK
-from tests.fakes.certificates import localhost_certificate
+from tests.fakes.certificates import listening, localhost_certificate, server_context
 
 DRIVERS = pytest.mark.parametrize("driver", ["motor", "pymongo"])
-
-
-@asynccontextmanager
-async def listening(context: ssl.SSLContext) -> AsyncIterator[tuple[int, asyncio.Queue[Any]]]:
-    """A TLS port that says nothing, and the clients' certificates that it is shown."""
-    shown: asyncio.Queue[Any] = asyncio.Queue()
-
-    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        shown.put_nowait(writer.get_extra_info("peercert"))
-        writer.close()
-
-    async with await asyncio.start_server(hang_up, LOOPBACK, 0, ssl=context) as server:
-        yield server.sockets[0].getsockname()[1], shown
-
-
-def server_context(certificate: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    return context
 
 
 async def refused_start(uri: str, driver: str) -> str:

@@ -17,6 +17,7 @@ from pydantic import SecretStr
 
 from consumer.errors import SettingsError
 from consumer.kafka import oauth_tokens
+from consumer.kafka.credentials import CredentialsFileError
 from consumer.kafka.oauth_tokens import TokenError, TokenRefusedError, token_provider
 from consumer.settings.model import SecuritySettings
 from tests.e2e.processes import free_port
@@ -115,6 +116,25 @@ async def test_a_client_secret_that_is_changed_in_its_file_is_used(
     assert sent == [b"con%3Asumer:old", b"con%3Asumer:new"]
 
 
+async def test_a_client_secret_whose_file_is_empty_just_then_is_said_and_read_again(
+    endpoint: TokenEndpoint, tmp_path: Path
+) -> None:
+    file = tmp_path / "secret"
+    file.write_text("")
+    tokens = token_provider(asking(endpoint.url, files=(("token_client_secret", str(file)),)))
+    with pytest.raises(CredentialsFileError, match=r"TOKEN_CLIENT_SECRET_FILE: the file is empty"):
+        await tokens.token()
+    file.write_bytes(b"\xff")
+    with pytest.raises(CredentialsFileError, match=r"is not UTF-8"):
+        await tokens.token()
+    file.unlink()
+    with pytest.raises(CredentialsFileError, match=r"secret cannot be read \(No such file"):
+        await tokens.token()
+    assert not endpoint.requests
+    file.write_text("there")
+    assert await tokens.token()
+
+
 @pytest.mark.parametrize(
     ("status", "body", "said"),
     [
@@ -201,6 +221,14 @@ async def test_a_certificate_that_is_not_trusted_is_told_as_that(over_tls: Token
     assert "its certificate is not trusted (" in error.args[0]
     assert "fix: kafka.security.token_ca_file" in error.args[0]
     assert not over_tls.requests
+
+
+@pytest.mark.parametrize("name", ["missing.pem", "garbage.pem"])
+def test_an_authority_that_is_none_is_a_wrong_setting(tmp_path: Path, name: str) -> None:
+    (tmp_path / "garbage.pem").write_text("garbage")
+    file = str(tmp_path / name)
+    with pytest.raises(SettingsError, match=r"kafka\.security\.token_ca_file: .* cannot be used"):
+        token_provider(asking("https://localhost/", token_ca_file=file))
 
 
 # --- a function of the user's ------------------------------------------------------------
