@@ -77,6 +77,18 @@ def test_all_secrets_of_the_settings_are_known_as_given_and_as_decoded() -> None
     }
 
 
+def test_the_client_secret_of_the_token_endpoint_is_known() -> None:
+    security = {
+        "protocol": "SASL_SSL",
+        "mechanism": "OAUTHBEARER",
+        "token_url": "https://idp/token",
+        "token_client_id": "consumer",
+        "token_client_secret": "client-pass",
+    }
+    settings = Settings.model_validate({"kafka": {"security": security}})
+    assert known_secrets(settings) == ("client-pass",)
+
+
 def test_a_uri_without_a_password_is_no_secret() -> None:
     assert known_secrets(Settings()) == ()
 
