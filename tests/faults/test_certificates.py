@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import ssl
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,16 @@ from consumer.settings.sources import load_settings
 from consumer.wiring import retry_until, startup_policy
 from tests.e2e.processes import LOOPBACK
 from tests.fakes.certificates import listening, localhost_certificate, server_context
+
+# A handshake that fails leaves its transport to the collector.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(autouse=True)
+def _collected() -> Iterator[None]:
+    yield
+    gc.collect()
+
 
 DRIVERS = pytest.mark.parametrize("driver", ["motor", "pymongo"])
 

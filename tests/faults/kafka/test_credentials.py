@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,16 @@ from tests.faults.kafka.test_access import EVENTS, PASSWORD, User, user
 from tests.servers.topics import create_topics
 
 __all__ = ["user"]
+
+
+# A transport that is cut while it is made is left to the collector by the client.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(autouse=True)
+def _collected() -> Iterator[None]:
+    yield
+    gc.collect()
 
 
 @pytest.fixture
