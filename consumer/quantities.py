@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+LONGEST = timedelta(days=999_999_999).total_seconds()
+"""Seconds. A producer's clock, or a retention of for ever, may make more of them."""
+
 UNKNOWN = "?"
 NONE = "-"
 
@@ -20,4 +23,6 @@ def rate_text(rate: float | None) -> str:
 
 def duration_text(seconds: float | None) -> str:
     """Return seconds as ``0:01:05`` or ``2 days, 0:01:05``; ``-`` where there is none."""
-    return NONE if seconds is None else str(timedelta(seconds=round(seconds)))
+    if seconds is None:
+        return NONE
+    return str(timedelta(seconds=round(max(min(seconds, LONGEST), -LONGEST))))

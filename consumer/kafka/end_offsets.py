@@ -28,36 +28,49 @@ async def watch_end_offsets(
     why they did not is told by whoever reads, who has the same trouble.
     """
     while True:
+        answered = False
         with suppress(TransientError, PreconditionError):
             async with open_range_reader(kafka) as reader:
-                while True:
+                silent = False
+                while not silent:
                     await asyncio.sleep(ENDS_INTERVAL)
-                    ends = await end_offsets_by_topic(reader, assigned(), kafka.request_timeout)
+                    answered = False
+                    ends, silent = await end_offsets_by_topic(
+                        reader, assigned(), kafka.request_timeout
+                    )
                     if not ends and not await _anybody(reader, kafka):
                         break
                     learn(ends)
                     answers(True)  # noqa: FBT003 -- it is all there is to say
-        answers(False)  # noqa: FBT003 -- likewise
+                    answered = True
+        if not answered:
+            answers(False)  # noqa: FBT003 -- likewise
         await asyncio.sleep(ENDS_INTERVAL)
 
 
 async def end_offsets_by_topic(
     reader: RangeReader, partitions: Partitions, timeout: float
-) -> dict[TopicPartition, int]:
+) -> tuple[dict[TopicPartition, int], bool]:
     """Return where the partitions end, of those topics of which brokers told it in time.
 
-    Each is asked for alone: one that was deleted must not keep the others' ends unknown.
+    Each is asked for alone: one that was deleted must not keep the others' ends unknown. And
+    whether there was silence about one: the client keeps the connection, which may be dead.
     """
 
-    async def ask(asked: Partitions) -> Offsets:
-        with suppress(TransientError, TimeoutError):
+    async def ask(asked: Partitions) -> Offsets | None:
+        with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                return await reader.end_offsets(asked)
-        return {}
+                try:
+                    return await reader.end_offsets(asked)
+                except TransientError:
+                    return {}
+        return None
 
     topics = groupby(sorted(partitions), key=lambda partition: partition.topic)
     told = await asyncio.gather(*(ask(list(asked)) for _, asked in topics))
-    return {partition: end for ends in told for partition, end in ends.items()}
+    return {
+        partition: end for ends in told if ends for partition, end in ends.items()
+    }, None in told
 
 
 async def _anybody(reader: RangeReader, kafka: KafkaSettings) -> bool:

@@ -85,6 +85,8 @@ class HttpServer(ThreadingHTTPServer):
         self.page = StatusPage()
         self._slots = threading.BoundedSemaphore(MOST_CLIENTS)
         self._guard = threading.Lock()
+        self.work = threading.Lock()
+        """One long answer is made at a time: many would take the CPU from the event loop."""
         self._until: dict[socket.socket, float] = {}
         try:
             super().__init__((host, port), _Handler)
@@ -177,17 +179,20 @@ class _Handler(BaseHTTPRequestHandler):
         server = cast("HttpServer", self.server)
         match self.path.partition("?")[0]:
             case "/":
-                page = server.page.render(as_document(server.status.read()))
+                with server.work:
+                    page = server.page.render(as_document(server.status.read()))
                 return HttpAnswer(HTTPStatus.OK, "text/html; charset=utf-8", page)
             case "/status.json":
-                return _as_json(HTTPStatus.OK, as_document(server.status.read()))
+                with server.work:
+                    return _as_json(HTTPStatus.OK, as_document(server.status.read()))
             case "/livez":
                 return _as_health(server.health.unhealthy_reasons())
             case "/readyz":
                 return _as_health(server.health.unready_reasons())
             case "/metrics":
                 accept = self.headers.get("Accept", "")
-                return HttpAnswer(HTTPStatus.OK, *server.metrics.exposition(accept))
+                with server.work:
+                    return HttpAnswer(HTTPStatus.OK, *server.metrics.exposition(accept))
             case path if path in PAGE_FILES:
                 body = (FOLDER / path.removeprefix("/")).read_bytes()
                 return HttpAnswer(HTTPStatus.OK, PAGE_FILES[path], body)

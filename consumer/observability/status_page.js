@@ -4,6 +4,7 @@
 
 const INTERVAL_MS = 2000;
 const TIMEOUT_MS = 5000;
+const LONGEST_SECONDS = 86399999913600;
 
 const NUMBER = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0, roundingMode: "halfEven" });
 
@@ -11,7 +12,7 @@ const FORMATS = {
   text: (value) => (value === null ? "-" : String(value)),
   count: (value) => (value === null ? "?" : NUMBER.format(value)),
   rate: (value) => (value === null ? "?" : `${NUMBER.format(value)}/s`),
-  duration: (value) => (value === null ? "-" : duration(round(value))),
+  duration: (value) => (value === null ? "-" : duration(round(Math.max(Math.min(value, LONGEST_SECONDS), -LONGEST_SECONDS)))),
   time: (value) => (value === null ? "-" : `${value.slice(0, 10)} ${value.slice(11, 19)}`),
   clock: (value) => (value === null ? "-" : value.slice(11, 19)),
 };

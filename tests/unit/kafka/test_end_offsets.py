@@ -93,6 +93,21 @@ async def test_a_topic_that_is_gone_keeps_no_others_ends_unknown(
 
 
 @in_virtual_time
+@pytest.mark.reliability("F95")
+async def test_a_connection_that_keeps_silent_about_a_topic_is_not_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    brokers = Brokers()
+    brokers.silent = {"a"}
+    asked = Asked(brokers, monkeypatch)
+    await asyncio.sleep(26.0)
+    brokers.silent = set()
+    await asyncio.sleep(11.0)
+    assert (asked.ends, brokers.opened) == ([{B0: 12}, {A0: 10, B0: 12}], 2)
+    assert asked.answers == [True, True]
+
+
+@in_virtual_time
 async def test_brokers_that_are_away_are_asked_again_over_a_new_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -23,6 +23,8 @@ class Coordinator:
 
     def __init__(self, *codes: int) -> None:
         self.codes = list(codes)
+        self.aborted: list[Exception] = []
+        self._subscription = SimpleNamespace(abort_waiters=self.aborted.append)
         self.asked_by: list[str] = []
         self.member_id = "member-1"
 
@@ -53,6 +55,7 @@ async def test_a_member_whose_instance_id_another_one_has_does_not_join() -> Non
     with pytest.raises(KafkaError):
         await coordinator.join()
     assert coordinator.asked_by == ["member-1"]
+    assert coordinator.aborted, "whoever polls would wait for an assignment for ever"
     with pytest.raises(FencedError, match=r"kafka\.group_instance_id instance"):
         membership.check()
 

@@ -171,6 +171,30 @@ def test_many_clients_get_a_bounded_number_of_threads_and_probes_are_answered(
 
 
 @pytest.mark.reliability("F72")
+def test_one_long_answer_is_made_at_a_time_and_probes_wait_for_none(
+    server: HttpServer, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Semaphore(0), threading.Event()
+
+    def slow(_: str) -> tuple[str, bytes]:
+        begun.release()
+        assert go_on.wait(10)
+        return "text/plain", b"numbers"
+
+    monkeypatch.setattr(metrics, "exposition", slow)
+    scrapers = [threading.Thread(target=get, args=(server, "/metrics")) for _ in range(2)]
+    for scraper in scrapers:
+        scraper.start()
+    assert begun.acquire(timeout=10)
+    assert get(server, "/livez")[0] == 200
+    assert not begun.acquire(timeout=0.2), "two threads would take the CPU from the event loop"
+    go_on.set()
+    for scraper in scrapers:
+        scraper.join(10)
+    assert begun.acquire(timeout=10)
+
+
+@pytest.mark.reliability("F72")
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics", "/nothing", *PATHS])
 def test_head_is_answered_without_a_body(server: HttpServer, path: str) -> None:
     head, body = ask(server, path, "HEAD")
