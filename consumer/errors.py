@@ -39,7 +39,7 @@ from typing import ClassVar
 
 
 class ExitCode(IntEnum):
-    """How the process ends. Documented in docs/operations.md; scripts rely on it."""
+    """How the process ends. Documented in docs/process.md; scripts rely on it."""
 
     DONE = 0
     FOUND = 1

@@ -1,4 +1,4 @@
-"""What each command must be granted on the brokers, as docs/operations.md lists it."""
+"""What each command must be granted on the brokers, as docs/grants.md lists it."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,13 @@ from typing import Any
 
 import yaml
 
+from consumer.observability import health, observer
+from consumer.ports import Stage
+from tests.unit.deploy.promql import alerts
+
 ROOT = Path(__file__).parents[2]
+RUNBOOK = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+SEEN, _, MEANT = RUNBOOK.partition("## What it means and what to do")
 
 
 def test_the_tables_in_the_documents_are_in_step_with_the_code() -> None:
@@ -42,3 +49,35 @@ def _pages(nav: Any) -> Iterator[str]:
     else:
         for part in nav.values() if isinstance(nav, dict) else nav:
             yield from _pages(part)
+
+
+def test_the_runbook_tells_of_every_event_that_is_a_warning_or_worse() -> None:
+    events = {name for path in (ROOT / "consumer").rglob("*.py") for name in _events(path)}
+    assert {"retrying", "partition_held"} <= events
+    assert [name for name in sorted(events) if f"`{name}`" not in SEEN] == []
+
+
+def _events(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        match node:
+            case ast.Call(
+                func=ast.Attribute(value=logger, attr="warning" | "error" | "critical"),
+                args=[ast.Constant(value=str(name)), *_],
+            ) if ast.unparse(logger) in {"get_logger()", "self._log", "log"}:
+                yield name
+
+
+def test_the_runbook_tells_of_every_reason_not_to_be_ready() -> None:
+    reasons = [
+        *(health.STARTING, health.EVENT_LOOP, observer.ASSIGNMENT, observer.STALLED),
+        *(observer.HELD, observer.UNREADABLE, observer.UNREACHABLE, observer.MISSING),
+        *(Stage.POLL, Stage.APPLY, Stage.DEAD_LETTERS, Stage.COMMIT),
+    ]
+    assert [name for name in reasons if f"`{name}" not in SEEN] == []
+
+
+def test_the_runbook_names_each_alert_where_it_says_what_to_do() -> None:
+    for alert in alerts():
+        _, _, chapter = alert.runbook.partition(": ")
+        _, _, section = MEANT.partition(f"### {chapter}\n")
+        assert f"`{alert.name}`" in section.partition("\n### ")[0], alert
