@@ -23,7 +23,7 @@ from consumer.cli_options import (
 from consumer.commands.common.record_selection import RecordSelection
 from consumer.commands.dead_letters.dead_letters_cli import dead_letters_app
 from consumer.contract.messages import MessageKind
-from consumer.settings.model import Settings
+from consumer.settings.model import EVENTS_TOPIC, SESSIONS_TOPIC, Settings
 
 app = typer.Typer(
     name="consumer",
@@ -299,8 +299,18 @@ def contract(
         MessageKind | None,
         typer.Option("--json-schema", metavar="TYPE", help="Print the JSON Schema of this type."),
     ] = None,
+    sessions_topic: Annotated[
+        str, typer.Option(metavar="TOPIC", help="Where producers send session messages.")
+    ] = SESSIONS_TOPIC,
+    events_topic: Annotated[
+        str, typer.Option(metavar="TOPIC", help="Where producers send events.")
+    ] = EVENTS_TOPIC,
 ) -> None:
-    """Print the message contract for other programs, as the code itself has it."""
+    """Print the message contract for other programs, as the code itself has it.
+
+    The AsyncAPI document is about the topics that are named here, which must be among those that
+    are read (kafka.topics), and the dead-letter topic of the settings.
+    """
     from consumer.commands.print_contract import print_asyncapi, print_json_schema
 
     if asyncapi == (json_schema is not None):
@@ -308,7 +318,7 @@ def contract(
     if json_schema is not None:
         print_json_schema(json_schema)
     else:
-        print_asyncapi(settings)
+        print_asyncapi(settings, sessions_topic, events_topic)
 
 
 @app.command()

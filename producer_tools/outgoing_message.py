@@ -22,7 +22,7 @@ from consumer.contract.messages import EventRecorded, Message, MessageKind, iden
 from consumer.contract.record import Headers, Record, size_of
 from consumer.contract.rejection import KeyPolicy, Reason, Rejected
 from consumer.contract.times import REDRIVE_TIMESTAMP
-from consumer.settings.model import KafkaSettings
+from consumer.settings.model import EVENTS_TOPIC, SESSIONS_TOPIC, KafkaSettings
 
 MEBIBYTE: Final = 1024 * 1024
 
@@ -59,8 +59,8 @@ class Outgoing(NamedTuple):
 class Topics:
     """Where each stream of message is published."""
 
-    sessions: str = "conversation.sessions"
-    events: str = "conversation.events"
+    sessions: str = SESSIONS_TOPIC
+    events: str = EVENTS_TOPIC
 
     def of(self, stream: Stream) -> str:
         """Return the topic of ``stream``."""

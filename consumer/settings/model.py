@@ -42,6 +42,9 @@ from consumer.settings.values import (
     shown,
 )
 
+SESSIONS_TOPIC = "conversation.sessions"
+EVENTS_TOPIC = "conversation.events"
+
 
 class SettingsGroup(BaseModel):
     """Settings that belong together."""
@@ -95,7 +98,7 @@ class KafkaSettings(SettingsGroup):
 
     bootstrap_servers: Servers = ("localhost:9092",)
     """The brokers to ask first."""
-    topics: TopicNames = ("conversation.sessions", "conversation.events")
+    topics: TopicNames = (SESSIONS_TOPIC, EVENTS_TOPIC)
     """The topics to read; every kind of message is accepted on each of them."""
     group_id: Text = "conversation-consumer"
     """The consumer group; its committed offsets say what has been stored."""
