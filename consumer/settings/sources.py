@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import shlex
 import stat
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
@@ -296,6 +297,20 @@ def load_settings(
         # Raised here and not in the handler: the validator's own error would quote values.
         raise SettingsError("\n".join(dict.fromkeys(problems)))
     return settings
+
+
+def shell_value(name: str, value: str) -> str | None:
+    """Return what a shell reads ``value``, a secret setting's, from where it was read here.
+
+    Quoted: the variable, or its file. None where neither holds it.
+    """
+    variable, variables = environment_name(name), environment()
+    if variables.get(variable) == value:
+        return f'"${variable}"'
+    path = variables.get(variable + FILE_SUFFIX)
+    if path is None or _secret(variable, path, []) != value:
+        return None
+    return f'"$(cat {shlex.quote(path)})"'
 
 
 def log_format(overrides: Mapping[str, object]) -> LogFormat:

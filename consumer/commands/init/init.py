@@ -19,6 +19,10 @@ from consumer.kafka.connection import broker_errors
 from consumer.mongo.store import open_store
 from consumer.printable import printable_line
 from consumer.settings.model import Settings
+from consumer.settings.sources import shell_value
+
+URI = '"$CONSUMER_MONGO__URI"'
+"""How the commands of mongosh name the connection string."""
 
 
 class Presence(StrEnum):
@@ -70,7 +74,7 @@ async def initialize(settings: Settings, request: InitRequest) -> ExitCode:
             with _database_errors():
                 await _provide(collections, request, done)
         finally:
-            _print(done, request)
+            _print(done, request, settings)
     lacking = {Presence.MISSING, Presence.WRONG} & {one.presence for one in done}
     return ExitCode.FOUND if lacking else ExitCode.DONE
 
@@ -102,7 +106,19 @@ async def _provide(
         done.append(Provided(provision, presence))
 
 
-def _print(done: Sequence[Provided], request: InitRequest) -> None:
+def shell_lines(done: Sequence[Provided], settings: Settings) -> Iterator[str]:
+    """Yield the commands as they can be typed, and as comments what there is no command for."""
+    uri = shell_value("mongo.uri", settings.mongo.uri.get_secret_value())
+    if uri is None and any(URI in one.provision.command for one in done):
+        yield "# for mongosh set CONSUMER_MONGO__URI to the connection string (mongo.uri)"
+    for one in done:
+        found = one.provision
+        said = f"# {found.name}: {one.presence}" + (f" ({found.detail})" * bool(found.detail))
+        command = found.command.replace(URI, uri or URI, 1)
+        yield command or printable_line(said)
+
+
+def _print(done: Sequence[Provided], request: InitRequest, settings: Settings) -> None:
     out = console()
     if request.as_json:
         rows = [
@@ -116,10 +132,8 @@ def _print(done: Sequence[Provided], request: InitRequest) -> None:
         ]
         out.out(to_json(rows))
     elif request.dry_run:
-        for one in done:
-            found = one.provision
-            said = f"# {found.name}: {one.presence}" + (f" ({found.detail})" * bool(found.detail))
-            out.out(found.command or printable_line(said))
+        for line in shell_lines(done, settings):
+            out.out(line)
     else:
         table = Table("", "what", "detail", box=None, pad_edge=False)
         for one in done:

@@ -93,7 +93,10 @@ class TopicPlan:
         durable = (self.request.replicas or 0) >= DURABLE_REPLICAS
         configs = {"min.insync.replicas": "2"} if durable else {}
         letters = self.settings.dead_letters
-        size = {"max.message.bytes": str(dead_letter_bytes_needed(self._sources))}
+        # Of topics that are not there yet nobody knows what they will take: it is the cluster's own
+        # limit, as it will be of this one.
+        needed = str(dead_letter_bytes_needed(self._sources))
+        size = {"max.message.bytes": needed} if self._sources else {}
         if name in self.settings.kafka.topics:
             kept = self.request.retention_ms
             limit = {} if kept is None else {"retention.ms": kept}

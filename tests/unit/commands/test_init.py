@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from consumer.checks import Provision
+from consumer.commands.init.init import Presence, Provided, shell_lines
 from consumer.commands.init.topic_provisions import InitRequest, TopicPlan
 from consumer.kafka.admin import TopicDescription
 from consumer.settings.model import Settings
@@ -16,6 +18,8 @@ SESSIONS, EVENTS = SETTINGS.kafka.topics
 LETTERS, PARKING = SETTINGS.dead_letters.topic, SETTINGS.dead_letters.parking_topic
 STATUSES = f"{LETTERS}.redriven"
 NOBODY: Any = None
+COMMAND = 'mongosh "$CONSUMER_MONGO__URI" --eval 1'
+TO_BE_MADE = Provided(Provision("x", there=False, command=COMMAND), Presence.WOULD_BE_MADE)
 
 
 def planned(request: InitRequest, *known: TopicDescription) -> dict[str, Provision]:
@@ -69,8 +73,34 @@ def test_dead_letters_are_kept_as_long_as_the_records_they_tell_of(
     assert "--config cleanup.policy=compact" in found[STATUSES].command
 
 
+def test_the_size_of_a_dead_letter_is_the_clusters_own_where_no_topic_tells_of_records() -> None:
+    found = planned(InitRequest(topics=True))
+    assert "max.message.bytes" not in found[LETTERS].command
+    assert "max.message.bytes" not in found[PARKING].command
+
+
 def test_a_dead_letter_may_be_as_large_as_the_largest_record_with_its_headers() -> None:
     large = TopicDescription(EVENTS, 1, 1, {"max.message.bytes": "2000000"})
     found = planned(InitRequest(), large)
     assert "--config max.message.bytes=2004096" in found[LETTERS].command
     assert "--config max.message.bytes=2004096" in found[PARKING].command
+
+
+def test_printed_commands_read_the_uri_from_its_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    uri, file = SETTINGS.mongo.uri.get_secret_value(), tmp_path / "uri"
+    file.write_text(uri)
+    monkeypatch.delenv("CONSUMER_MONGO__URI", raising=False)
+    monkeypatch.setenv("CONSUMER_MONGO__URI_FILE", str(file))
+    assert list(shell_lines([TO_BE_MADE], SETTINGS)) == [f'mongosh "$(cat {file})" --eval 1']
+
+
+def test_where_printed_commands_cannot_find_the_uri_a_comment_asks_for_the_variable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("CONSUMER_MONGO__URI", raising=False)
+    comment, command = shell_lines([TO_BE_MADE], SETTINGS)
+    assert comment.startswith("# ")
+    assert "CONSUMER_MONGO__URI" in comment
+    assert command == TO_BE_MADE.provision.command
