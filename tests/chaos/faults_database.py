@@ -15,6 +15,8 @@ from tests.faults.proxy import Proxy, Way
 OUTAGE_SECONDS = 60.0
 SECONDS_AT_LENGTH = 600.0
 MAY_GROW = 50 * 2**20
+STARTED = 64 * 2**20
+"""Bytes that a consumer takes that has done nothing yet: one may be starting when it begins."""
 
 
 @fault("the database is killed", Target.DATABASE)
@@ -41,7 +43,7 @@ async def _outage(world: World, random: Random, seconds: float) -> AsyncIterator
         yield ""
         await asyncio.sleep(max(0.0, begun + seconds - clock()))
         for name, resident in world.consumers.memory().items():
-            if resident - before.get(name, resident) > MAY_GROW:
+            if resident - max(before.get(name, resident), STARTED) > MAY_GROW:
                 world.consumers.problems.append(f"{name} grew to {resident >> 20} MiB in an outage")
 
 
