@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import zlib
@@ -11,10 +12,12 @@ from typing import NoReturn
 
 import hypothesis
 import pytest
+import structlog
 from pydantic import SecretStr
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
+from consumer.observability.logs import LibraryHandler
 from consumer.settings.model import KafkaSettings, SecuritySettings
 from consumer.settings.values import SaslMechanism, SecurityProtocol
 from tests.browser import CHROMIUM_VARIABLE, EXECUTABLES, Browser, find_chromium, open_browser
@@ -73,6 +76,18 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("CONSUMER_"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """A command that sets up the log does so for its process; the next test is another one."""
+    yield
+    if structlog.is_configured():
+        structlog.reset_defaults()
+        logging.captureWarnings(capture=False)
+        root = logging.getLogger()
+        root.handlers[:] = [one for one in root.handlers if not isinstance(one, LibraryHandler)]
+        root.setLevel(logging.WARNING)
 
 
 # --- servers ----------------------------------------------------------------------------

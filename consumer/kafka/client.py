@@ -79,6 +79,7 @@ def consumer_options(kafka: KafkaSettings) -> dict[str, Any]:
         "max_partition_fetch_bytes": kafka.max_partition_fetch_bytes,
         "fetch_max_bytes": kafka.fetch_max_bytes,
         "check_crcs": True,
+        "key_deserializer": fetch_results.as_our_record,
     }
 
 

@@ -97,6 +97,14 @@ class RecordBatches:
         return True
 
 
+def as_our_record(key: bytes) -> bytes:
+    """Mark a consumer by its ``key_deserializer``, that it makes our records and not the client's.
+
+    Those would have to be made again, one by one. Other consumers of the process keep theirs.
+    """
+    return key
+
+
 class NamedPartitionRecords(PartitionRecords):  # type: ignore[misc]  # aiokafka ships no types
     """Makes our own records, and says which batch cannot be read. Over ``RecordBatches``."""
 
@@ -120,7 +128,9 @@ class NamedPartitionRecords(PartitionRecords):  # type: ignore[misc]  # aiokafka
             known = end if end > first else None
             raise UnreadableBatchError(type(error).__name__, first, known) from error
 
-    def _consumer_record(self, partition: Any, record: Any) -> Record:  # noqa: ANN401 -- as above
+    def _consumer_record(self, partition: Any, record: Any) -> Any:  # noqa: ANN401 -- as above
+        if self._key_deserializer is not as_our_record:
+            return super()._consumer_record(partition, record)
         timestamp = record.timestamp
         return Record(
             partition.topic,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import socket
 import time
@@ -11,7 +10,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
-import structlog
 
 from consumer import app
 from consumer.contract.dead_letter import TRUNCATED
@@ -139,17 +137,6 @@ async def test_a_clock_that_jumps_kills_nothing(
             assert max(member.seen.loop_lags) < 60
 
 
-@pytest.fixture
-def _logging_as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    structlog.reset_defaults()
-    logging.captureWarnings(capture=False)
-    root.handlers[:] = handlers
-    root.setLevel(level)
-
-
 def unread_pipe() -> Iterator[int]:
     """A pipe that is full, and whose reader sleeps."""
     reading, writing = os.pipe()
@@ -177,7 +164,6 @@ def full_disk() -> Iterator[int]:
     os.close(device)
 
 
-@pytest.mark.usefixtures("_logging_as_before")
 @pytest.mark.parametrize("place", [unread_pipe, closed_pipe, full_disk])
 @pytest.mark.reliability("F43")
 async def test_a_log_that_cannot_be_written_does_not_stop_the_consumer(
@@ -198,7 +184,6 @@ async def test_a_log_that_cannot_be_written_does_not_stop_the_consumer(
         writer.close(timeout=1.0)
 
 
-@pytest.mark.usefixtures("_logging_as_before")
 @pytest.mark.reliability("F44")
 async def test_a_port_that_is_in_use_ends_the_start_before_anything_is_connected() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:

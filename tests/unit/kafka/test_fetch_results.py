@@ -9,12 +9,15 @@ import pytest
 from aiokafka import TopicPartition as ClientPartition
 from aiokafka.consumer.fetcher import READ_COMMITTED
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.structs import ConsumerRecord
 
+from consumer.contract.record import Record
 from consumer.kafka import fetch_results
 from consumer.kafka.fetch_results import (
     BoundedFetchResult,
     NamedPartitionRecords,
     RecordBatches,
+    as_our_record,
     begin_fetch,
     bound_buffers,
 )
@@ -39,7 +42,7 @@ class Result(BoundedFetchResult):
         return True
 
 
-def fetched(records: int) -> Result:
+def fetched(records: int, mark: Any = as_our_record) -> Result:
     """What a fetch brings of records that are small but for their headers."""
     builder = DefaultRecordBatchBuilder(
         magic=2,
@@ -53,7 +56,7 @@ def fetched(records: int) -> Result:
     for offset in range(records):
         builder.append(offset, 1, b"k", b"{}", [("trace", HEADER)])
     content = RecordBatches(bytes(builder.build()))
-    parts = NamedPartitionRecords(P0, content, [], 0, None, None, True, READ_COMMITTED)
+    parts = NamedPartitionRecords(P0, content, [], 0, mark, None, True, READ_COMMITTED)
     return Result(P0, assignment=Assigned(), partition_records=parts, backoff=0)
 
 
@@ -130,3 +133,10 @@ def test_what_is_kept_of_many_full_partitions_is_bounded_at_defaults(
             room -= part
     kept = sum(one.fetched_bytes for one in fetcher._records.values() if isinstance(one, Kept))
     assert kept <= most_mib * 1024 * 1024
+
+
+@pytest.mark.parametrize(("mark", "kind"), [(None, ConsumerRecord), (as_our_record, Record)])
+def test_a_consumer_that_is_not_marked_gets_the_clients_own_records(mark: Any, kind: type) -> None:
+    begin_fetch()
+    (record,) = fetched(1, mark).getall()
+    assert type(record) is kind

@@ -8,7 +8,6 @@ import os
 from collections.abc import Iterator
 
 import pytest
-import structlog
 from pydantic import SecretStr
 
 from consumer.observability.incidents import (
@@ -19,7 +18,7 @@ from consumer.observability.incidents import (
     IncidentFact,
     RecentIncidents,
 )
-from consumer.observability.logs import LIBRARIES, configure_logging, get_logger
+from consumer.observability.logs import configure_logging, get_logger
 from consumer.settings.model import MongoSettings, Settings
 
 
@@ -66,9 +65,6 @@ def test_memory_does_not_grow_with_them() -> None:
 @pytest.fixture
 def incidents() -> Iterator[RecentIncidents]:
     """What a process remembers whose log is set up as that of a run is."""
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    levels = {name: logging.getLogger(name).level for name in LIBRARIES}
     incidents = RecentIncidents()
     nowhere = os.open(os.devnull, os.O_WRONLY)
     uri = "mongodb://user:hunter22@db/?authSource=admin"
@@ -77,12 +73,6 @@ def incidents() -> Iterator[RecentIncidents]:
     yield incidents
     os.close(nowhere)
     assert writer.flush(10)
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    for name, its_level in levels.items():
-        logging.getLogger(name).setLevel(its_level)
-    logging.captureWarnings(capture=False)
-    structlog.reset_defaults()
 
 
 @pytest.mark.reliability("F99")

@@ -9,11 +9,10 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
@@ -22,7 +21,6 @@ from structlog.testing import capture_logs
 from consumer.errors import TransientError
 from consumer.observability.log_writer import MOST_WAITING
 from consumer.observability.logs import (
-    LIBRARIES,
     MOST_KEYS,
     REPEAT_INTERVAL,
     LibraryHandler,
@@ -41,11 +39,8 @@ Start = Callable[..., Lines]
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Configure the log into a file; what that changed is undone at the end."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    levels = {name: logging.getLogger(name).level for name in LIBRARIES}
+def start(tmp_path: Path) -> Start:
+    """Configure the log into a file."""
     path = tmp_path / "log"
 
     def configure(log_format: LogFormat = LogFormat.JSON, level: LogLevel = LogLevel.INFO) -> Lines:
@@ -63,13 +58,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
         return lines
 
-    yield configure
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    for name, its_level in levels.items():
-        logging.getLogger(name).setLevel(its_level)
-    logging.captureWarnings(capture=False)
-    structlog.reset_defaults()
+    return configure
 
 
 @pytest.mark.parametrize(("no_color", "colored"), [(None, True), ("", True), ("1", False)])
