@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 from consumer.errors import SettingsError
 from consumer.terminal import Advance
-from producer_tools.outgoing_message import Outgoing, UnsendableLine, check_line
+from producer_tools.outgoing_message import Outgoing, Stream, UnsendableLine, check_line
 
 LONGEST_LINE: Final = 64 * 1024 * 1024
 """In bytes. No message is larger, and input without newlines must not fill the memory."""
@@ -140,7 +140,8 @@ class MessageLines:
     name: str
     """What the input is called."""
     descriptor: int
-    max_message_bytes: int
+    limit: Callable[[Stream], int]
+    """The bytes of the largest message."""
     report: Callable[[Line, UnsendableLine], None]
     """Told about every wrong line."""
     read: int = 0
@@ -163,4 +164,4 @@ class MessageLines:
     def _check(self, line: Line) -> Outgoing | UnsendableLine:
         if line.text is None:
             return UnsendableLine("too_large", f"a line of more than {LONGEST_LINE:,} bytes")
-        return check_line(line.text, self.max_message_bytes)
+        return check_line(line.text, self.limit)

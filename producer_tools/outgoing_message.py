@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
@@ -116,17 +116,17 @@ class UnsendableLine:
     detail: str
 
 
-def check_line(value: bytes, max_message_bytes: int) -> Outgoing | UnsendableLine:
+def check_line(value: bytes, limit: Callable[[Stream], int]) -> Outgoing | UnsendableLine:
     """Return the line as a message under its sessionId, or why the consumer would refuse it.
 
-    It is read as the consumer would read the record. What only shows when the document is
-    encoded (the reason ``unstorable``) the consumer may still find.
+    It is read as the consumer would read the record. ``limit``: the bytes of the largest.
+    What only shows when the document is encoded (``unstorable``) the consumer may still find.
     """
     read = _read(value)
     if isinstance(read, UnsendableLine):
         return read
     outgoing = Outgoing(_stream_of(read), read.session_id.encode(), value)
-    return _too_large(outgoing, max_message_bytes) or outgoing
+    return _too_large(outgoing, limit(outgoing.stream)) or outgoing
 
 
 def prepare_message(

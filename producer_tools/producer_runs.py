@@ -25,6 +25,7 @@ from producer_tools.outgoing_message import (
     EndState,
     Outgoing,
     PublishTarget,
+    Stream,
     UnsendableLine,
     encode_message,
 )
@@ -54,8 +55,8 @@ async def _publish(
     def report(line: Line, wrong: UnsendableLine) -> None:
         print_error(f"{name}:{line.number}: {wrong.reason}: {wrong.detail}")
 
-    lines = MessageLines(name, descriptor, to.max_message_bytes, report)
     publisher, began = _publisher(to), time.monotonic()
+    lines = MessageLines(name, descriptor, publisher.limit, report)
     with _says_how_far(publisher):
         await _check_and_publish(lines, publisher, skip_invalid=skip_invalid)
     result = {"published": publisher.acknowledged, "rejected": lines.rejected}
@@ -85,24 +86,20 @@ async def _check_and_publish(
 
     Without ``skip_invalid`` a pipe is published up to its first wrong line.
     """
-    descriptor = lines.descriptor
-    status = os.fstat(descriptor)
+    status = os.fstat(lines.descriptor)
     size: int | None = None
-    if stat.S_ISREG(status.st_mode):
+    if is_file := stat.S_ISREG(status.st_mode):
         # Standard input may be a file that another has read in part: its rest is the input.
-        start = os.lseek(descriptor, 0, os.SEEK_CUR)
-        size = status.st_size - start
-        if not skip_invalid:
-            with progress("checking", size) as advance:
-                async for _ in lines.messages(advance):
-                    pass
-            if lines.rejected:
-                _warn("nothing was published; --skip-invalid publishes the good lines")
-                return
-            os.lseek(descriptor, start, os.SEEK_SET)
+        size = status.st_size - os.lseek(lines.descriptor, 0, os.SEEK_CUR)
+    check, limits = is_file and not skip_invalid, [publisher.limit(stream) for stream in Stream]
+    if check and await _has_wrong_lines(lines, size):
+        return
     stopped_at: int | None = None
-    with progress("publishing", size) as advance:
-        async with publisher:
+    async with publisher:
+        topics_take_less = limits != [publisher.limit(stream) for stream in Stream]
+        if check and topics_take_less and await _has_wrong_lines(lines, size):
+            return
+        with progress("publishing", size) as advance:
             async for number, message in lines.messages(advance):
                 if message is not None:
                     await publisher.send_unchecked(message)
@@ -113,6 +110,18 @@ async def _check_and_publish(
         _warn(f"{lines.name} holds no message")
     if stopped_at is not None:
         _warn(f"stopped at line {stopped_at}; --skip-invalid goes on behind wrong lines")
+
+
+async def _has_wrong_lines(lines: MessageLines, size: int | None) -> bool:
+    """Check a file from where it stands, and go back there."""
+    start = os.lseek(lines.descriptor, 0, os.SEEK_CUR)
+    with progress("checking", size) as advance:
+        async for _ in lines.messages(advance):
+            pass
+    os.lseek(lines.descriptor, start, os.SEEK_SET)
+    if lines.rejected:
+        _warn("nothing was published; --skip-invalid publishes the good lines")
+    return lines.rejected > 0
 
 
 def run_generate(

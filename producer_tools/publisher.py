@@ -26,7 +26,14 @@ from consumer.kafka.retrying_producer import DELIVERY_TIMEOUT, RetryingProducer
 from consumer.kafka.topic_ids import Operation
 from consumer.settings.model import KafkaSettings
 from consumer.settings.sources import load_settings
-from producer_tools.outgoing_message import MEBIBYTE, Outgoing, Topics, check_size, prepare_message
+from producer_tools.outgoing_message import (
+    MEBIBYTE,
+    Outgoing,
+    Stream,
+    Topics,
+    check_size,
+    prepare_message,
+)
 
 CLIENT_ID: Final = "producer-tools"
 
@@ -88,6 +95,10 @@ class Publisher:
         self._warn = warn or logging.getLogger(__package__).warning
         self._producer: RetryingProducer | None = None
 
+    def limit(self, stream: Stream) -> int:
+        """Return the bytes of the largest message; once connected, no more than its topic takes."""
+        return self._limits[self._topics.of(stream)]
+
     @property
     def acknowledged(self) -> int:
         """How many messages the brokers have acknowledged."""
@@ -129,6 +140,8 @@ class Publisher:
                 await self.flush()
         finally:
             await self._started.close()
+        if error is None:
+            self._started.raise_undelivered()
 
     async def send(
         self,
@@ -143,7 +156,7 @@ class Publisher:
         ``flush``, and by the end of the context. ``traceparent`` is that of W3C Trace Context.
 
         Raises ``InvalidMessageError``, with nothing sent, and ``BrokersError`` where an earlier
-        message was not delivered; this one is not sent then.
+        message was not delivered, or where this one could not be sent in time; it is not sent then.
         """
         self._started.raise_undelivered()
         return await self._started.send(self._record(self._prepared(message, headers, traceparent)))
@@ -187,7 +200,7 @@ class Publisher:
         outgoing = prepare_message(
             message, form=self._form, headers=headers, traceparent=traceparent
         )
-        check_size(outgoing, self._limits[self._topics.of(outgoing.stream)])
+        check_size(outgoing, self.limit(outgoing.stream))
         return outgoing
 
     def _record(self, outgoing: Outgoing) -> OutgoingRecord:

@@ -42,7 +42,7 @@ FAILURES: Final = (errors.KafkaError, OSError, TimeoutError)
 
 TOO_LARGE: Final = (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError)
 
-_ABOUT_ONE_RECORD: Final = (*TOO_LARGE, errors.InvalidTimestampError)
+ABOUT_ONE_RECORD: Final = (*TOO_LARGE, errors.InvalidTimestampError)
 """What is against one record; all others of its batch may be refused with it."""
 
 _WITHOUT_PRODUCER_IDS: Final = (
@@ -122,10 +122,15 @@ class AnyRecordProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka shi
         partition: int | None = None,
         timestamp_ms: int | None = None,
         headers: Sequence[tuple[str, bytes | None]] | None = None,
+        *,
+        alone: bool = False,
     ) -> asyncio.Future[Any]:
-        """Queue a record; the future is done when the brokers have acknowledged it."""
+        """Queue a record; the future is done when the brokers have acknowledged it.
+
+        ``alone``: in a batch of its own, so that a refusal is about no other record.
+        """
         odd = any(not _is_utf8(name) for name, _ in headers or ())
-        if not odd and (key is not None or value is not None):
+        if not (odd or alone) and (key is not None or value is not None):
             sent: asyncio.Future[Any] = await super().send(
                 topic, value, key, partition, timestamp_ms, headers
             )
@@ -133,12 +138,39 @@ class AnyRecordProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka shi
         batch = self._any_names_batch() if odd else self.create_batch()
         named = [(_HeaderName(name) if odd else name, content) for name, content in headers or ()]
         batch.append(timestamp=timestamp_ms, key=key, value=value, headers=named)
+        if alone:
+            batch.close()
         if partition is None:
             # They have to be known, or none could be chosen.
             await self.partitions_for(topic)
             partition = self._partition(topic, None, key, value, key, value)
-        alone: asyncio.Future[Any] = await self.send_batch(batch, topic, partition=partition)
-        return alone
+        queued: asyncio.Future[Any] = await self.send_batch(batch, topic, partition=partition)
+        return queued
+
+    def stop_sending(self) -> None:
+        """Send nothing more of what is queued; what the brokers have may still be answered."""
+        if self._sender.sender_task is not None:
+            self._sender.sender_task.cancel()
+
+    async def discard(self, timeout: float) -> None:
+        """Disconnect; what is on its way is waited for at most ``timeout`` seconds.
+
+        Unlike ``stop`` it needs no broker that reads what is written to it.
+        """
+        self._closed = True  # as stop does
+        flushing, sending = asyncio.ensure_future(self.flush()), self._sender.sender_task
+        ends = [flushing] if sending is None else [flushing, sending]
+        try:
+            await asyncio.wait(ends, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            flushing.cancel()
+            self.stop_sending()
+            for connection in self.client._conns.values():  # noqa: SLF001 -- it only closes in order
+                if (transport := connection._protocol._transport) is not None:  # noqa: SLF001
+                    transport.abort()
+            await stop_quietly(self.client.close(), timeout)
+            if (update := self.client._md_update_fut) is not None:  # noqa: SLF001 -- left pending
+                update.cancel()
 
     def _any_names_batch(self) -> BatchBuilder:
         """Return a batch whose builder is the client's one in Python: that in C takes text only."""
@@ -191,7 +223,7 @@ async def start_producer(options: dict[str, Any], warn: Warn | None = None) -> A
     try:
         await client.start()
     except BaseException as error:
-        await client.stop()
+        await client.discard(DISCARD_WAIT)
         serves_none = options["enable_idempotence"] and isinstance(error, _WITHOUT_PRODUCER_IDS)
         if warn is None or not serves_none:
             raise
@@ -228,7 +260,7 @@ class Producer:
         Then those may come behind others. Nothing is raised for a record.
         """
         results = await self.deliver(records)
-        if any(isinstance(result, _ABOUT_ONE_RECORD) for result in results):
+        if any(isinstance(result, ABOUT_ONE_RECORD) for result in results):
             # The batches share the refusal.
             for index, record in enumerate(records):
                 if not isinstance(results[index], Position):
@@ -320,7 +352,7 @@ async def _queue(
             record.timestamp_ms,
             list(record.headers),
         )
-    except _ABOUT_ONE_RECORD as error:
+    except ABOUT_ONE_RECORD as error:
         refused: Exception = error
         return refused
     # Nobody asks how it ended if the time is over first.

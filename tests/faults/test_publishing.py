@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
+from consumer.contract.record import Position
+from consumer.kafka.connection import BrokersError
+from consumer.kafka.producer import OutgoingRecord, producer_options, start_producer
 from consumer.kafka.range_reader import open_range_reader
 from consumer.kafka.retrying_producer import RetryingProducer
 from consumer.settings.model import KafkaSettings
@@ -68,3 +73,54 @@ async def test_after_an_outage_everything_is_there_in_order_under_the_same_ids(
     assert (publisher.acknowledged, publisher.unconfirmed) == (MESSAGES, 0)
     near = KafkaSettings(bootstrap_servers=(kafka_bootstrap_servers,))
     assert await event_ids(near, topics.events) == expected
+
+
+@pytest.mark.reliability("F98")
+async def test_a_broker_that_reads_no_more_keeps_nobody_from_closing(
+    kafka_bootstrap_servers: str, kafka: Frames, unique_name: str
+) -> None:
+    await create_topics(kafka_bootstrap_servers, unique_name, partitions=24)
+    distant = KafkaSettings(bootstrap_servers=(kafka.bootstrap_servers,))
+    client = await start_producer(producer_options(distant, 900_000, idempotent=True))
+    await client.partitions_for(unique_name)
+    await client.send_and_wait(unique_name, b"first", partition=0)
+    for connection in kafka.proxies[0]._connections:
+        transport = connection.client.transport
+        assert isinstance(transport, asyncio.Transport)
+        transport.pause_reading()
+    for partition in range(24):
+        await client.send(unique_name, random.randbytes(800_000), partition=partition)
+    (used,) = client.client._conns.values()
+    async with asyncio.timeout(10):
+        while not used._writer.transport.get_write_buffer_size():  # noqa: ASYNC110 -- it tells nobody
+            await asyncio.sleep(0.01)
+    async with asyncio.timeout(5):
+        await client.discard(0.1)
+    assert used._closed_fut.done()
+    _, unfinished = await asyncio.wait([client._sender.sender_task], timeout=5)
+    assert not unfinished
+
+
+@pytest.mark.reliability("F98")
+async def test_of_a_refused_batch_only_what_is_too_large_by_itself_is_not_delivered(
+    kafka_bootstrap_servers: str, unique_name: str
+) -> None:
+    limit = {"max.message.bytes": "4096"}
+    await create_topics(kafka_bootstrap_servers, unique_name, configs=limit)
+    near = KafkaSettings(bootstrap_servers=(kafka_bootstrap_servers,))
+    options = producer_options(near, 1_000_000, idempotent=True) | {"linger_ms": 50}
+    producer = RetryingProducer(partial(start_producer, options))
+    await producer.connect()
+    sizes = (1000, 1000, 1000, 1000, 6000, 1000, 1000)
+    sent = [
+        await producer.send(
+            OutgoingRecord(unique_name, 0, None, b"k", random.randbytes(size), ()), watched=True
+        )
+        for size in sizes
+    ]
+    results = await asyncio.gather(*sent, return_exceptions=True)
+    await producer.close()
+    refused = results.pop(4)
+    assert isinstance(refused, BrokersError)
+    assert "MessageSizeTooLargeError" in str(refused)
+    assert results == [Position(unique_name, 0, offset) for offset in range(6)]

@@ -129,6 +129,15 @@ def topics(kafka_bootstrap_servers: str, unique_name: str) -> Topics:
 
 
 @pytest.fixture
+def small_topics(kafka_bootstrap_servers: str, unique_name: str) -> Topics:
+    """Topics that take messages of 2 KiB."""
+    made = Topics(kafka_bootstrap_servers, unique_name)
+    names, limit = (made.sessions, made.events), {"max.message.bytes": "2048"}
+    asyncio.run(create_topics(kafka_bootstrap_servers, *names, configs=limit))
+    return made
+
+
+@pytest.fixture
 def no_topics(kafka_bootstrap_servers: str, unique_name: str) -> Topics:
     """Names of topics that do not exist."""
     return Topics(kafka_bootstrap_servers, unique_name)

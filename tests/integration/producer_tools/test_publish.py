@@ -16,6 +16,8 @@ from aiokafka.partitioner import murmur2
 
 from tests.integration.producer_tools.conftest import PARTITIONS, Topics
 
+SKIPPING = {"file": [], "skip-invalid": ["--skip-invalid"]}
+
 
 def created(session_id: str) -> str:
     return json.dumps({"type": "session.created", "sessionId": session_id, "language": "en"})
@@ -80,6 +82,23 @@ def test_of_a_file_with_a_wrong_line_nothing_is_published(topics: Topics, file: 
     file.write_text(created("b"))
     topics.run("publish", str(file))
     assert [record.key for record in topics.read(topics.sessions, 1)] == [b"b"]
+
+
+@pytest.mark.parametrize("how", ["file", "stream", "skip-invalid"])
+def test_a_line_that_its_topic_does_not_take_is_told_by_its_number(
+    small_topics: Topics, file: Path, how: str
+) -> None:
+    lines = [created("a"), event("b", "1").replace("space", "x" * 4000), created("c")]
+    file.write_text("\n".join(lines))
+    if how == "stream":
+        ran = small_topics.run("publish", "-", "--json", stdin=file.read_bytes())
+    else:
+        ran = small_topics.run("publish", str(file), "--json", *SKIPPING[how])
+    assert ran.code == 1
+    assert ":2: too_large: " in ran.err
+    assert "bytes of at most 2,048" in ran.err
+    assert ran.result["published"] == {"file": 0, "stream": 1, "skip-invalid": 2}[how]
+    assert ran.result["rejected"] == 1
 
 
 def test_the_good_lines_of_a_file_can_be_asked_for(topics: Topics, file: Path) -> None:

@@ -8,7 +8,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiokafka.errors import KafkaTimeoutError, MessageSizeTooLargeError, NotLeaderForPartitionError
+from aiokafka.errors import (
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    NotLeaderForPartitionError,
+    TopicAuthorizationFailedError,
+)
 
 from consumer.contract.record import Headers, Position
 from consumer.kafka import retrying_producer
@@ -24,8 +29,9 @@ class Client:
         self.values: list[bytes | None] = []
         self.answers: list[asyncio.Future[Any]] = []
         self.refuses: Exception | None = None
-        self.stopped = False
-        self.client = self
+        self.alone: list[bytes | None] = []
+        self.sending = True
+        self.discarded = False
 
     async def send(
         self,
@@ -35,18 +41,22 @@ class Client:
         partition: int | None = None,
         timestamp_ms: int | None = None,
         headers: Sequence[tuple[str, bytes | None]] | None = None,
+        *,
+        alone: bool = False,
     ) -> asyncio.Future[Any]:
         if self.refuses is not None:
             raise self.refuses
         self.values.append(value)
+        if alone:
+            self.alone.append(value)
         self.answers.append(asyncio.get_running_loop().create_future())
         return self.answers[-1]
 
-    async def stop(self) -> None:
-        self.stopped = True
+    def stop_sending(self) -> None:
+        self.sending = False
 
-    async def close(self) -> None:
-        return
+    async def discard(self, _timeout: float) -> None:
+        self.discarded = True
 
     def acknowledge(self, *numbers: int) -> None:
         for number in numbers or range(len(self.answers)):
@@ -101,6 +111,10 @@ def saying(value: bytes, headers: Headers = ()) -> OutgoingRecord:
     return OutgoingRecord("t", None, None, b"k", value, headers)
 
 
+async def forever(*_: object, **__: object) -> Any:
+    await asyncio.get_running_loop().create_future()
+
+
 async def taken(client: Client, count: int) -> None:
     while len(client.values) < count:  # noqa: ASYNC110 -- some turns of the loop
         await asyncio.sleep(0)
@@ -129,7 +143,7 @@ async def test_what_a_failed_client_did_not_deliver_goes_over_the_next_in_order(
     later = await producer.send(saying(b"4"))
     second.acknowledge()
     await asyncio.gather(*sent, later)
-    assert first.stopped
+    assert first.discarded
     assert second.values == [b"1", b"2", b"3", b"4"]
     assert producer.acknowledged == 5
 
@@ -202,21 +216,43 @@ async def test_while_no_client_can_be_started_records_are_given_up_too(clients: 
 async def test_who_watches_a_record_is_told_alone(clients: Clients) -> None:
     producer = await connected(clients)
     sent = await producer.send(saying(b"1"), watched=True)
-    clients.started[0].answers[0].set_exception(MessageSizeTooLargeError())
+    clients.started[0].answers[0].set_exception(TopicAuthorizationFailedError())
     with pytest.raises(BrokersError):
         await sent
     producer.raise_undelivered()
 
 
-async def test_a_record_that_no_broker_takes_harms_no_other(clients: Clients) -> None:
+@pytest.mark.reliability("F98")
+async def test_a_record_that_no_broker_takes_harms_none_that_was_refused_with_it(
+    clients: Clients,
+) -> None:
     producer = await connected(clients)
-    large, small = [await producer.send(saying(value)) for value in (b"1", b"2")]
-    clients.started[0].answers[0].set_exception(MessageSizeTooLargeError())
-    clients.started[0].acknowledge(1)
+    sent = [await producer.send(saying(value)) for value in (b"1", b"2", b"3")]
+    for answer in clients.started[0].answers[:2]:  # one batch
+        answer.set_exception(MessageSizeTooLargeError())
+    second = await clients.next()
+    await taken(second, 3)
+    assert second.values == [b"1", b"2", b"3"]
+    assert second.alone == [b"1", b"2"]
+    second.answers[0].set_exception(MessageSizeTooLargeError())
+    third = await clients.next()
+    await taken(third, 2)
+    third.acknowledge()
+    with pytest.raises(BrokersError, match="MessageSizeTooLargeError") as refused:
+        await sent[0]
+    assert "safe" not in str(refused.value)
+    assert [(await one).offset for one in sent[1:]] == [0, 1]
+
+
+async def test_a_topic_that_may_not_be_written_to_is_no_reason_for_another_client(
+    clients: Clients,
+) -> None:
+    producer = await connected(clients)
+    sent = await producer.send(saying(b"1"))
+    clients.started[0].answers[0].set_exception(TopicAuthorizationFailedError())
     with pytest.raises(BrokersError):
-        await large
-    assert (await small).offset == 1
-    assert len(clients.started) == 1
+        await sent
+    assert not clients.started[0].discarded
 
 
 @pytest.mark.reliability("F98")
@@ -243,10 +279,117 @@ async def test_a_record_that_is_larger_than_all_that_may_be_on_its_way_goes_alon
 async def test_whoever_gives_up_waiting_leaves_the_record_on_its_way(clients: Clients) -> None:
     producer = await connected(clients)
     (await producer.send(saying(b"1"))).cancel()
-    await producer.send(saying(b"2"))
+    flushing = asyncio.ensure_future(producer.flush())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not flushing.done()
     clients.started[0].acknowledge()
-    await producer.flush()
-    assert producer.acknowledged == 2
+    await flushing
+    assert producer.acknowledged == 1
+
+
+@pytest.mark.parametrize("watched", [True, False])
+async def test_what_was_not_delivered_and_whose_sender_waits_no_more_is_told(
+    clients: Clients, watched: bool
+) -> None:
+    producer = await connected(clients)
+    (await producer.send(saying(b"1"), watched=watched)).cancel()
+    await producer.close()
+    with pytest.raises(BrokersError, match="closed before it was acknowledged"):
+        producer.raise_undelivered()
+
+
+@pytest.mark.reliability("F98")
+async def test_a_record_that_the_client_does_not_take_in_time_is_not_sent(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    producer = await connected(clients, delivery_timeout=0.01)
+    monkeypatch.setattr(clients.started[0], "send", forever)
+    for _ in range(2):
+        with pytest.raises(BrokersError, match="nothing was sent of it"):
+            await producer.send(saying(b"1"))
+    assert (producer.sent, producer.acknowledged) == (0, 0)
+    producer.raise_undelivered()
+
+
+@pytest.mark.reliability("F98")
+async def test_while_another_client_is_looked_for_sending_waits_no_longer_than_it_may(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    producer = await connected(clients, delivery_timeout=0.05)
+    sent = await producer.send(saying(b"1"))
+    clients.away = 10**9
+    clients.started[0].answers[0].set_exception(NotLeaderForPartitionError())
+    await asyncio.sleep(0)
+    monkeypatch.setattr(producer, "_start", forever)
+    while producer._client is not None:  # noqa: ASYNC110 -- some turns of the loop
+        await asyncio.sleep(0)
+    with pytest.raises(BrokersError, match=r"in time: .*NotLeader.*nothing was"):
+        await producer.send(saying(b"2"))
+    assert isinstance(sent.exception(), BrokersError)
+    await producer.close()
+
+
+@pytest.mark.reliability("F98")
+async def test_a_client_that_never_starts_is_given_up(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    producer = await connected(clients)
+    monkeypatch.setattr(retrying_producer, "_START_SECONDS", 0.01)
+    starts = [clients.start, forever]
+
+    async def start() -> Any:
+        return await starts.pop()()
+
+    monkeypatch.setattr(producer, "_start", start)
+    sent = await producer.send(saying(b"1"))
+    clients.started[0].answers[0].set_exception(NotLeaderForPartitionError())
+    second = await clients.next()
+    await taken(second, 1)
+    second.acknowledge()
+    await sent
+
+
+@pytest.mark.reliability("F98")
+async def test_nothing_overtakes_what_a_failed_client_did_not_deliver(clients: Clients) -> None:
+    producer = await connected(clients)
+    first = clients.started[0]
+    await producer.send(saying(b"1"))
+    first.answers[0].set_exception(NotLeaderForPartitionError())
+    await asyncio.sleep(0)
+    assert not first.sending
+    await producer.send(saying(b"2"))
+    second = await clients.next()
+    await taken(second, 2)
+    assert (first.values, second.values) == ([b"1"], [b"1", b"2"])
+
+
+async def test_what_a_failed_client_does_not_take_goes_over_the_next(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    producer = await connected(clients)
+    await producer.send(saying(b"1"))
+    monkeypatch.setattr(clients.started[0], "send", forever)
+    sending = asyncio.ensure_future(producer.send(saying(b"2")))
+    await asyncio.sleep(0)
+    clients.started[0].answers[0].set_exception(NotLeaderForPartitionError())
+    second = await clients.next()
+    await taken(second, 2)
+    assert second.values == [b"1", b"2"]
+    await sending
+
+
+@pytest.mark.reliability("F98")
+async def test_what_is_sent_after_closing_is_refused_and_opens_no_client(clients: Clients) -> None:
+    producer = await connected(clients, max_unacknowledged_bytes=10)
+    await producer.send(saying(b"12345"))
+    waits = asyncio.ensure_future(producer.send(saying(b"12345")))
+    await asyncio.sleep(0)
+    await producer.close()
+    for sending in (waits, producer.send(saying(b"1"))):
+        with pytest.raises(RuntimeError, match="closed"):
+            await sending
+    assert len(clients.started) == 1
 
 
 async def test_closing_gives_up_what_is_not_acknowledged(clients: Clients) -> None:
@@ -255,7 +398,7 @@ async def test_closing_gives_up_what_is_not_acknowledged(clients: Clients) -> No
     await producer.close()
     with pytest.raises(BrokersError, match="closed before it was acknowledged"):
         await sent
-    assert clients.started[0].stopped
+    assert clients.started[0].discarded
 
 
 async def test_closing_ends_the_search_for_brokers(clients: Clients) -> None:
@@ -274,7 +417,7 @@ async def test_what_was_interrupted_before_the_client_took_it_does_not_count_as_
     producer = await connected(clients)
     reached = asyncio.Event()
 
-    async def full(*_: object) -> None:
+    async def full(*_: object, **__: object) -> None:
         reached.set()
         await asyncio.get_running_loop().create_future()
 

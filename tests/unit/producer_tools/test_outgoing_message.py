@@ -13,7 +13,11 @@ from producer_tools.outgoing_message import (
     encode_message,
 )
 
-LIMIT = 1024 * 1024
+
+def limit(_: Stream) -> int:
+    return 1024 * 1024
+
+
 CREATED = b'{"type":"session.created","sessionId":"s\xc3\xa9","language":"en"}'
 EVENT = (
     b'{"type":"event.recorded","sessionId":"s","eventId":"e","eventType":"system",'
@@ -23,12 +27,12 @@ EVENT = (
 
 def test_a_good_line_is_sent_as_it_stands_under_its_session() -> None:
     spaced = b' { "sessionId" : "s", "type":"session.failed", "unknown": 1 } '.strip()
-    assert check_line(CREATED, LIMIT) == Outgoing(Stream.SESSIONS, "sé".encode(), CREATED)
-    assert check_line(spaced, LIMIT) == Outgoing(Stream.SESSIONS, b"s", spaced)
+    assert check_line(CREATED, limit) == Outgoing(Stream.SESSIONS, "sé".encode(), CREATED)
+    assert check_line(spaced, limit) == Outgoing(Stream.SESSIONS, b"s", spaced)
 
 
 def test_an_event_goes_to_the_events() -> None:
-    assert check_line(EVENT, LIMIT) == Outgoing(Stream.EVENTS, b"s", EVENT)
+    assert check_line(EVENT, limit) == Outgoing(Stream.EVENTS, b"s", EVENT)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +47,7 @@ def test_an_event_goes_to_the_events() -> None:
     ],
 )
 def test_a_wrong_line_is_told_with_reason_and_field(line: bytes, reason: str, detail: str) -> None:
-    problem = check_line(line, LIMIT)
+    problem = check_line(line, limit)
     assert isinstance(problem, UnsendableLine)
     assert problem.reason == reason
     assert detail in problem.detail
@@ -51,15 +55,15 @@ def test_a_wrong_line_is_told_with_reason_and_field(line: bytes, reason: str, de
 
 def test_a_problem_does_not_quote_what_was_said() -> None:
     line = EVENT.replace(b'"payload":{"n":1}', b'"payload":"my secret"')
-    problem = check_line(line, LIMIT)
+    problem = check_line(line, limit)
     assert isinstance(problem, UnsendableLine)
     assert "secret" not in problem.detail
 
 
 def test_a_message_that_the_brokers_would_refuse_is_refused_here() -> None:
     large = EVENT.replace(b'{"n":1}', b'{"text":"' + b"x" * 2000 + b'"}')
-    assert isinstance(check_line(large, 4096), Outgoing)
-    problem = check_line(large, 2048)
+    assert isinstance(check_line(large, lambda _: 4096), Outgoing)
+    problem = check_line(large, lambda _: 2048)
     assert isinstance(problem, UnsendableLine)
     assert problem.reason == "too_large"
 

@@ -33,7 +33,7 @@ class Producer:
         self.keeps = 0
 
     async def send(
-        self, _topic: str, _value: bytes, key: bytes, *_: object
+        self, _topic: str, _value: bytes, key: bytes, *_: object, **__: object
     ) -> asyncio.Future[object]:
         self.keys.append(key)
         self.futures.append(asyncio.get_running_loop().create_future())
@@ -41,7 +41,7 @@ class Producer:
             self.reached.set()
         return self.futures[-1]
 
-    async def stop(self) -> None:
+    async def discard(self, _timeout: float) -> None:
         for future in self.futures[self.keeps :]:
             future.set_result(ACKNOWLEDGED)
 
@@ -141,7 +141,7 @@ async def test_of_a_file_that_was_read_in_part_only_the_rest_is_published(
     producer: Producer, tmp_path: Path, skip_invalid: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def acknowledged(
-        _topic: str, _value: bytes, key: bytes, *_: object
+        _topic: str, _value: bytes, key: bytes, *_: object, **__: object
     ) -> asyncio.Future[object]:
         producer.keys.append(key)
         future: asyncio.Future[object] = asyncio.get_running_loop().create_future()

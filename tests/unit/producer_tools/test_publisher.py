@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiokafka.errors import MessageSizeTooLargeError
+from aiokafka.errors import TopicAuthorizationFailedError
 from aiokafka.partitioner import DefaultPartitioner
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,6 +63,7 @@ class Brokers:
         self.records: list[tuple[str, bytes | None, bytes | None, Headers]] = []
         self.options: dict[str, Any] = {}
         self.refuses: Exception | None = None
+        self.silent = False
         self.configs = {"max.message.bytes": str(max_message_bytes)}
         self.client = self
 
@@ -81,8 +82,12 @@ class Brokers:
         _partition: int | None = None,
         _timestamp_ms: int | None = None,
         headers: Any = None,
+        *,
+        alone: bool = False,
     ) -> asyncio.Future[Any]:
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        if self.silent:
+            return answer
         if self.refuses is None:
             answer.set_result(SimpleNamespace(topic=topic, partition=2, offset=len(self.records)))
         else:
@@ -90,7 +95,7 @@ class Brokers:
         self.records.append((topic, key, value, tuple(headers or ())))
         return answer
 
-    async def stop(self) -> None:
+    async def discard(self, _timeout: float) -> None:
         return
 
     def last(self) -> Record:
@@ -237,7 +242,7 @@ def test_brokers_that_are_none_are_refused_whatever_the_environment_says(
 
 
 async def test_what_nobody_awaited_is_told_by_the_next_send_or_the_end(brokers: Brokers) -> None:
-    brokers.refuses = MessageSizeTooLargeError()
+    brokers.refuses = TopicAuthorizationFailedError()
     with pytest.raises(BrokersError, match="was not delivered"):
         async with Publisher() as opened:
             await opened.send(created())
@@ -249,6 +254,43 @@ async def test_what_nobody_awaited_is_told_by_the_next_send_or_the_end(brokers: 
         with pytest.raises(BrokersError, match="was not delivered"):
             await opened.send_and_wait(created())
     assert (opened.acknowledged, opened.unconfirmed) == (0, 2)
+
+
+@pytest.mark.reliability("F98")
+async def test_the_end_raises_what_was_not_acknowledged_although_nobody_waits_any_more(
+    brokers: Brokers,
+) -> None:
+    brokers.silent = True
+    opened = await Publisher(delivery_timeout=0.05).__aenter__()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(await opened.send(created()), 0.01)
+    with pytest.raises(BrokersError, match="no acknowledgement in time"):
+        await opened.__aexit__(None, None, None)
+    assert opened.unconfirmed == 1
+
+
+@pytest.mark.reliability("F98")
+async def test_the_end_raises_what_was_given_up_while_it_closed(
+    brokers: Brokers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    brokers.silent = True
+    opened = await Publisher().__aenter__()
+
+    async def flush() -> None:
+        """Miss what another task sends meanwhile."""
+        await opened.send(created())
+
+    monkeypatch.setattr(opened, "flush", flush)
+    with pytest.raises(BrokersError, match="closed before it was acknowledged"):
+        await opened.__aexit__(None, None, None)
+
+
+async def test_after_the_end_nothing_is_sent(brokers: Brokers) -> None:
+    async with Publisher() as opened:
+        pass
+    with pytest.raises(RuntimeError, match="closed"):
+        await opened.send(created())
+    assert brokers.records == []
 
 
 async def test_what_no_consumer_would_apply_can_be_sent_unchecked(brokers: Brokers) -> None:
