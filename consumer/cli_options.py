@@ -167,7 +167,7 @@ def with_options(
         run.__name__ = command.__name__
         # This is where the options are looked for.
         parameters = (kept | taken).values()
-        run.__signature__ = Signature(list(parameters))  # type: ignore[attr-defined]
+        run.__signature__ = Signature(list(parameters))  # type: ignore[attr-defined]  # no function has it by its type
         run.__annotations__ = {one.name: one.annotation for one in parameters}
         return run
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, datetime
@@ -259,9 +259,9 @@ def _samples(metric: MetricWrapperBase) -> Iterable[tuple[dict[str, str], float]
 
 def _by_partition(metric: MetricWrapperBase) -> dict[TopicPartition, float]:
     """Add up the samples of each partition."""
-    sums: Counter[TopicPartition] = Counter()
+    sums: defaultdict[TopicPartition, float] = defaultdict(float)
     for labels, value in _samples(metric):
-        sums[TopicPartition(labels["topic"], int(labels["partition"]))] += value  # type: ignore[assignment]  # a Counter adds floats as well
+        sums[TopicPartition(labels["topic"], int(labels["partition"]))] += value
     return dict(sums)
 
 
