@@ -14,6 +14,7 @@ from typing import Final
 
 from consumer.contract.encode import encode_json
 from consumer.contract.rejection import Reason
+from consumer.contract.schema_versions import newest_version
 from producer_tools.conversations import Message, conversation, event_count
 from producer_tools.outgoing_message import EndState, Outgoing, encode_message
 
@@ -114,6 +115,10 @@ def _time_without_seconds(message: Message) -> bytes:
     return _with(**{field.get(str(message["type"]), "endedAt"): "2026-01-01T12:30Z"})(message)
 
 
+def _of_a_later_version(message: Message) -> bytes:
+    return _with(schemaVersion=newest_version(str(message["type"])) + 1)(message)
+
+
 FLAWS: Final[tuple[tuple[Reason, Flaw], ...]] = (
     (Reason.UNDECODABLE, _closed_by(b"")),
     (Reason.UNDECODABLE, lambda _: b"[object Object]"),
@@ -125,7 +130,7 @@ FLAWS: Final[tuple[tuple[Reason, Flaw], ...]] = (
     (Reason.INVALID, _with(sessionId="")),
     (Reason.INVALID, _time_without_seconds),
     (Reason.UNSUPPORTED_TYPE, _with(type="session.archived")),
-    (Reason.UNSUPPORTED_VERSION, _with(schemaVersion=2)),
+    (Reason.UNSUPPORTED_VERSION, _of_a_later_version),
 )
 """What no consumer can apply, each with the reason it must be refused for."""
 

@@ -24,6 +24,7 @@ from consumer.contract.messages import (
 )
 from consumer.contract.record import Headers, Record
 from consumer.contract.rejection import Reason, Rejected
+from consumer.contract.schema_versions import newest_version
 
 _SPOKEN: Final = datetime(2026, 3, 4, 10, 0, 5, 250_000, tzinfo=UTC)
 _STAMPED_MS: Final = 1_772_618_405_250
@@ -174,7 +175,7 @@ def _content_type(pattern: str) -> dict[str, Any]:
 
 
 def _type_pattern(kind: MessageKind) -> str:
-    return rf"^([A-Za-z0-9_-]+\.)*{re.escape(kind.value)}(\.v1)?$"
+    return rf"^([A-Za-z0-9_-]+\.)*{re.escape(kind.value)}(\.v{newest_version(kind)})?$"
 
 
 def _attributes(kind: MessageKind, prefix: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Nothing here raises on any input: what a record holds decides over this record a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, NamedTuple, assert_never
@@ -15,7 +15,6 @@ from consumer.contract.cloudevents import CloudEvent, Mode, Unusable
 from consumer.contract.json_text import NotAnObjectError, TooManyPartsError, parse_object
 from consumer.contract.messages import (
     MAX_LANGUAGE_CODE_POINTS,
-    SCHEMA_VERSION,
     TIME_FIELDS,
     EventRecorded,
     EventType,
@@ -28,6 +27,7 @@ from consumer.contract.messages import (
 )
 from consumer.contract.record import Record
 from consumer.contract.rejection import KeyPolicy, Reason, Rejected
+from consumer.contract.schema_versions import FIRST_VERSION, newest_version, upcast
 from consumer.contract.times import EPOCH, parse_time, record_time
 
 MAX_VALUE_BYTES: Final = 32 * 1024 * 1024
@@ -91,6 +91,7 @@ class _RefusedError(Exception):
 _UNMARKED: Final = (
     "content-type: an envelope of CloudEvents needs the header application/cloudevents+json"
 )
+_UPGRADE: Final = "the newest that is known here: upgrade the consumer, then redrive"
 _REQUIRED: Final = object()
 _KINDS: Final = {kind.value: kind for kind in MessageKind}
 _EVENT_TYPES: Final = {event_type.value: event_type for event_type in EventType}
@@ -128,22 +129,11 @@ def _opened(record: Record, mode: Mode) -> _Opened:
 
 
 def _message(opened: _Opened, record: Record) -> Message:
-    kind, type_version = _kind(opened)
-    fields = opened.fields if opened.fields is not None else {}
-    if kind is MessageKind.EVENT_RECORDED:
-        _read_event_type(fields)
-    version = fields.get("schemaVersion")
-    if _is_later(type_version) or _is_later(version):
-        raise _RefusedError(
-            Reason.UNSUPPORTED_VERSION, f"schemaVersion: later than {SCHEMA_VERSION}"
-        )
+    kind, named = _kind(opened)
     problems: list[str] = []
     if kind is None:
         problems.append("type: missing" if opened.type is None else "type: must be text")
-    if version is not None and not (type(version) is int and version == SCHEMA_VERSION):
-        problems.append("schemaVersion: must be an integer from 1 on")
-    if type_version is not None and type_version < 1:
-        problems.append("type: its version must be from 1 on")
+    opened = _in_newest_version(kind, named, opened, problems)
     if opened.event is not None:
         problems.extend(_problems_of_event(opened.event))
     if kind is None or opened.fields is None:
@@ -168,17 +158,66 @@ def _kind(opened: _Opened) -> tuple[MessageKind | None, int | None]:
     return kind, version
 
 
-def _read_event_type(fields: dict[str, Any]) -> None:
+def _in_newest_version(
+    kind: MessageKind | None, named: int | None, opened: _Opened, problems: list[str]
+) -> _Opened:
+    """Return the message as the newest version writes it. ``named``: the version in its type.
+
+    As it is, where something is wrong with its version, which is added to ``problems``.
+    """
+    fields = opened.fields if opened.fields is not None else {}
+    newest = max(newest_version(one) for one in (MessageKind if kind is None else (kind,)))
+    version, wrong = _version(named, fields.get("schemaVersion"))
+    later = "" if version <= newest else f"schemaVersion: later than {newest}, {_UPGRADE}"
+    if kind is not None and version < newest and not wrong:
+        fields = _upcast(kind, version, fields)
+        opened = opened._replace(fields=fields)
+    if kind is MessageKind.EVENT_RECORDED:
+        _read_event_type(fields, later)
+    if later:
+        raise _RefusedError(Reason.UNSUPPORTED_VERSION, later)
+    problems.extend(wrong)
+    return opened
+
+
+def _version(named: int | None, stated: object) -> tuple[int, Sequence[str]]:
+    """Return the version that a message has, the later where its type and fields differ.
+
+    And what is wrong with it.
+    """
+    version, problems = FIRST_VERSION, []
+    if stated is not None:
+        if type(stated) is int and stated >= FIRST_VERSION:
+            version = stated
+        else:
+            problems.append(f"schemaVersion: must be an integer from {FIRST_VERSION} on")
+    if named is not None:
+        if named < FIRST_VERSION:
+            problems.append(f"type: its version must be from {FIRST_VERSION} on")
+        elif stated is not None and named != stated:
+            problems.append("type: its version must be schemaVersion")
+        version = max(version, named)
+    return version, problems
+
+
+def _upcast(kind: MessageKind, version: int, fields: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return upcast(kind, version, fields)
+    except Exception as error:  # noqa: BLE001 -- upcasters read what is not validated yet
+        # Of what it says the rest may quote a value.
+        problem = f"schemaVersion: {version} was not read as {newest_version(kind)}"
+        raise _RefusedError(Reason.INVALID, f"{problem}: {type(error).__name__}") from None
+
+
+def _read_event_type(fields: dict[str, Any], later: str) -> None:
+    """Put the type itself in the place of its text. ``later``: why it may be of a later version."""
     written = fields.get("eventType")
     if isinstance(written, str):
         event_type = _EVENT_TYPES.get(written)
         if event_type is None:
-            raise _RefusedError(Reason.UNSUPPORTED_TYPE, "eventType: not a known one")
+            detail = "; ".join(filter(None, ("eventType: not a known one", later)))
+            raise _RefusedError(Reason.UNSUPPORTED_TYPE, detail)
         fields["eventType"] = event_type
-
-
-def _is_later(version: object) -> bool:
-    return type(version) is int and version > SCHEMA_VERSION
 
 
 def _problems_of_event(event: CloudEvent) -> Iterable[str]:

@@ -20,6 +20,7 @@ from consumer.contract.messages import (
     SessionFailed,
 )
 from consumer.contract.record import Headers
+from consumer.contract.schema_versions import FIRST_VERSION, newest_version
 from consumer.contract.times import format_time
 
 TRACEPARENT: Final = "traceparent"
@@ -57,6 +58,8 @@ def message_fields(message: Message) -> dict[str, Any]:
     """
     kind = kind_of(message)
     fields: dict[str, Any] = {"type": kind.value, "sessionId": message.session_id}
+    if (version := newest_version(kind)) > FIRST_VERSION:
+        fields["schemaVersion"] = version
     match message:
         case SessionCreated():
             fields |= {"language": message.language, "metadata": message.metadata}

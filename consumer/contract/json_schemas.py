@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -12,7 +11,6 @@ from pydantic.alias_generators import to_camel
 from pydantic.dataclasses import dataclass
 
 from consumer.contract.messages import (
-    SCHEMA_VERSION,
     TIME_FIELDS,
     EventRecorded,
     Message,
@@ -21,6 +19,7 @@ from consumer.contract.messages import (
     SessionCreated,
     SessionFailed,
 )
+from consumer.contract.schema_versions import FIRST_VERSION, newest_version
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
@@ -49,9 +48,8 @@ _DESCRIPTIONS: Final = {
 _TIME: Final = "RFC 3339 with seconds and zone; absent: the record's timestamp."
 
 
-@cache
 def message_schema(kind: MessageKind) -> Mapping[str, Any]:
-    """Return the schema of the JSON object that a message of ``kind`` is.
+    """Return the schema of the JSON object that a message of ``kind`` is, in its newest version.
 
     What JSON Schema cannot say the decoder asks for all the same: no unpaired surrogates, times
     of years 1 to 9999, and what a document can hold. Unknown fields are ignored.
@@ -62,9 +60,11 @@ def message_schema(kind: MessageKind) -> Mapping[str, Any]:
     made = TypeAdapter(read).json_schema()
     time = TIME_FIELDS[kind]
     required = [name for name in made["required"] if name != time]
+    newest = newest_version(kind)
+    version = {"type": "integer", "const": newest}
     properties: dict[str, Any] = {
         "type": {"const": kind.value},
-        "schemaVersion": _optional({"type": "integer", "const": SCHEMA_VERSION}),
+        "schemaVersion": _optional(version) if newest == FIRST_VERSION else version,
     }
     for name, found in made["properties"].items():
         if name == _INTERNAL:
@@ -83,7 +83,7 @@ def message_schema(kind: MessageKind) -> Mapping[str, Any]:
         "description": (cls.__doc__ or "").partition(".")[0] + ".",
         "type": "object",
         "properties": properties,
-        "required": ["type", *required],
+        "required": ["type", *(["schemaVersion"] if newest > FIRST_VERSION else ()), *required],
     }
 
 

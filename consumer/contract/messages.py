@@ -1,4 +1,4 @@
-"""The kinds of message, schema version 1, and what their fields may hold."""
+"""The kinds of message in their newest versions, and what their fields may hold."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Annotated, Any, Final
 
 from annotated_types import Ge, Len
 
-SCHEMA_VERSION = 1
 MAX_ID_CODE_POINTS = 256
 MAX_LANGUAGE_CODE_POINTS = 64
 

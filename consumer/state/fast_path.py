@@ -19,13 +19,9 @@ from consumer.contract.cloudevents import (
     split_type,
 )
 from consumer.contract.json_text import MAX_QUICK_BYTES, parse_quickly
-from consumer.contract.messages import (
-    SCHEMA_VERSION,
-    EventType,
-    MessageKind,
-    identifier_problem,
-)
+from consumer.contract.messages import EventType, MessageKind, identifier_problem
 from consumer.contract.record import Headers, Record
+from consumer.contract.schema_versions import FIRST_VERSION, newest_version
 from consumer.contract.times import parse_time, record_time
 from consumer.state.writes import EventWrite, event_write, origin_fields
 
@@ -61,7 +57,7 @@ def plan_event_quickly(
         or not isinstance(event_type, str)
         or event_type not in _EVENT_TYPES
         or not isinstance(payload, dict)
-        or not (version is None or (type(version) is int and version == SCHEMA_VERSION))
+        or not _is_newest(FIRST_VERSION if version is None else version)
         or key != session_id.encode()
     ):
         return None
@@ -87,11 +83,13 @@ def _cloud_event_fields(headers: Headers, value: bytes, mode: Mode) -> dict[str,
     if event.specversion != SPECVERSION or not isinstance(event.type, str):
         return None
     kind, version = split_type(event.type)
-    if kind is not MessageKind.EVENT_RECORDED or version not in (None, SCHEMA_VERSION):
+    if kind is not MessageKind.EVENT_RECORDED or not (version is None or _is_newest(version)):
         return None
     fields = event.data
     if not isinstance(fields, dict) or event.subject not in (None, fields.get("sessionId")):
         return None
+    if fields.get("schemaVersion") is None:
+        fields["schemaVersion"] = version
     if isinstance(event.id, Unusable) or isinstance(event.time, Unusable):
         return None
     if fields.get("eventId") is None:
@@ -99,3 +97,7 @@ def _cloud_event_fields(headers: Headers, value: bytes, mode: Mode) -> dict[str,
     if fields.get("timestamp") is None:
         fields["timestamp"] = event.time
     return fields
+
+
+def _is_newest(version: object) -> bool:
+    return type(version) is int and version == newest_version(_EVENT)

@@ -7,13 +7,15 @@ import json
 import random
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from consumer.contract.messages import EventRecorded
+from consumer.contract.messages import EventRecorded, MessageKind
 from consumer.contract.record import Record
 from consumer.contract.rejection import KeyPolicy, Reason, Rejected
+from consumer.contract.schema_versions import UPCASTERS, Fields
 from consumer.kafka.admin import Admin
 from consumer.kafka.producer import Delivery, OutgoingRecord, Producer, Unconfirmed
 from tests.integration.commands.dead_letter_topics import (
@@ -107,6 +109,33 @@ def test_an_absurd_time_goes_back_as_it_came(desk: DeadLetterTopics, timestamp_m
     assert desk.consume() == ([], 1)
     letter = desk.read(desk.letters)[-1]
     assert dict(letter.headers)["dlq-timestamp"] == str(timestamp_ms).encode()
+
+
+@pytest.mark.reliability("F100")
+def test_a_later_version_waits_as_a_letter_and_is_redriven_after_the_upgrade(
+    desk: DeadLetterTopics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = event("e-2", payload={"said": "hello"}, schemaVersion=2)
+    desk.produce(desk.event(event()), desk.event(second))
+    ((first,), rejected) = desk.consume()
+    assert rejected == 1
+    assert len(desk.read(desk.events)) == 2
+    (letter,) = desk.read(desk.letters)
+    assert b"upgrade the consumer, then redrive" in (dict(letter.headers)["dlq-detail"] or b"")
+    desk.run("redrive")
+    assert desk.consume() == ([], 1)
+
+    def upcast(fields: Fields) -> Fields:
+        return fields | {"payload": {"said": fields["payload"]["text"]}}
+
+    monkeypatch.setitem(UPCASTERS, (MessageKind.EVENT_RECORDED, 1), upcast)
+    ran = desk.run("redrive", "--reason", "unsupported_version", "--json")
+    assert (ran.code, ran.result["redriven"]) == (0, 1)
+    ((decoded,), rejected) = desk.consume()
+    assert rejected == 0
+    assert isinstance(decoded.message, EventRecorded)
+    assert isinstance(first.message, EventRecorded)
+    assert decoded.message == replace(first.message, event_id="e-2", payload={"said": "hello"})
 
 
 # --- C36: what can never succeed ------------------------------------------------------------

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from consumer.contract.decode import MAX_VALUE_BYTES, Decoded, decode
+from consumer.contract.messages import MessageKind
 from consumer.contract.record import Headers, Record
 from consumer.contract.rejection import KeyPolicy
+from consumer.contract.schema_versions import UPCASTERS, Fields
 from consumer.contract.times import REDRIVE_TIMESTAMP
 from consumer.state.fast_path import plan_event_quickly
 from consumer.state.writes import EventWrite, plan
@@ -104,6 +106,7 @@ def test_an_ordinary_event_is_planned_fast_and_as_slowly(
         binary(EVENT, subject=b"other"),
         binary(EVENT, ("ce_id", b"ce-2")),
         binary(EVENT, type=b"event.recorded.v2"),
+        binary(EVENT | {"schemaVersion": 1}, type=b"event.recorded.v2"),
         structured(data_base64="e30="),
         structured(data=[EVENT]),
         record(EVENT, headers=(("content-type", b"application/cloudevents+avro"),)),
@@ -120,29 +123,53 @@ def test_a_value_larger_than_may_be_read_goes_the_slow_way() -> None:
     assert plan_event_quickly(source, None, size - 1) is None
 
 
-def enveloped(data: dict[str, Any]) -> Record:
-    return structured(data=data)
+def of_version(suffix: str, *, binary_mode: bool, data: dict[str, Any]) -> Record:
+    name = f"event.recorded{suffix}"
+    return binary(data, type=name.encode()) if binary_mode else structured(data=data, type=name)
 
 
 @st.composite
 def nearly_events(draw: st.DrawFn) -> Record:
-    """Events in each wrapping of which at most two fields are anything."""
+    """Events in each wrapping and of several versions of which at most two fields are anything."""
     odd = st.dictionaries(
         st.sampled_from([*EVENT, "schemaVersion", "data", "id"]), values, max_size=2
     )
-    wraps: list[Callable[[dict[str, Any]], Record]] = [record, binary, enveloped]
-    wrap = draw(st.sampled_from(wraps))
+    version: st.SearchStrategy[dict[str, Any]] = st.just({}) | st.fixed_dictionaries(
+        {"schemaVersion": st.integers(0, 4)}
+    )
     dropped = draw(st.sets(st.sampled_from(["type", "eventId", "timestamp"])))
-    made: Record = wrap(without(EVENT, *dropped) | draw(odd))
+    data: dict[str, Any] = without(EVENT, *dropped) | draw(version) | draw(odd)
+    suffix = draw(st.sampled_from(["", ".v1", ".v2", ".v3"]))
+    binary_mode = draw(st.none() | st.booleans())
+    made = (
+        record(data)
+        if binary_mode is None
+        else of_version(suffix, binary_mode=binary_mode, data=data)
+    )
     key: bytes | None = draw(st.sampled_from((b"s-1", b"s-2", None)))
     more: Headers = draw(st.just(()) | headers)
     stamped: int = draw(st.sampled_from((1_772_618_400_000, -1, 0)))
     return Record("t", 3, 42, stamped, key, made.value, made.headers + more)
 
 
-@given(nearly_events() | records, st.none() | st.just(EXPIRY))
-@example(record(json.dumps(EVENT).replace("hello", "a\\u0000").encode()), None)
-def test_both_ways_make_the_same_write(source: Record, expire_at: datetime | None) -> None:
-    planned: Any = plan_event_quickly(source, expire_at, MAX_VALUE_BYTES)
-    if planned is not None:
-        assert planned == planned_slowly(source, expire_at)
+def shouted(fields: Fields) -> Fields:
+    """Read a version whose payload was another."""
+    return fields | {"payload": {"upcast": fields["payload"]}}
+
+
+@given(nearly_events() | records, st.none() | st.just(EXPIRY), st.integers(1, 3))
+@example(record(json.dumps(EVENT).replace("hello", "a\\u0000").encode()), None, 1)
+@example(record(EVENT), None, 2)
+@example(record(EVENT | {"schemaVersion": 2}), None, 2)
+@example(of_version(".v2", binary_mode=True, data=EVENT), None, 2)
+@example(of_version(".v2", binary_mode=False, data=EVENT | {"schemaVersion": 1}), None, 2)
+@example(of_version(".v1", binary_mode=False, data=EVENT | {"schemaVersion": 2}), None, 2)
+@pytest.mark.reliability("F100")
+def test_both_ways_make_the_same_write(
+    source: Record, expire_at: datetime | None, newest: int
+) -> None:
+    upcasters = {(MessageKind.EVENT_RECORDED, version): shouted for version in range(1, newest)}
+    with patch.dict(UPCASTERS, upcasters):
+        planned: Any = plan_event_quickly(source, expire_at, MAX_VALUE_BYTES)
+        if planned is not None:
+            assert planned == planned_slowly(source, expire_at)
