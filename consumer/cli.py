@@ -29,7 +29,6 @@ app = typer.Typer(
     name="consumer",
     help="Read conversation sessions and events from Kafka and apply them idempotently to MongoDB.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -66,6 +65,8 @@ def run(
     Start as many instances as there are partitions; they share the work. A second signal
     ends the process at once (exit 130). SIGUSR1 resumes partitions that the dead-letter
     breaker holds.
+
+    Example: `consumer run --set kafka.group_id=backfill --exit-when-caught-up`
     """
     from consumer.app import run_consumer
 
@@ -75,7 +76,10 @@ def run(
 @app.command()
 @with_options(settings_from, "servers", "uri", "database", "assignments")
 def check(settings: Settings, *, as_json: options.Json = False) -> None:
-    """Look at every precondition, with a fix for each that fails. Exit 1 if any does."""
+    """Look at every precondition, with a fix for each that fails. Exit 1 if any does.
+
+    Example: `consumer check --json`
+    """
     from consumer.commands.check import check_everything
 
     finish(check_everything(settings, as_json=as_json))
@@ -122,6 +126,8 @@ def init(
 
     What is there stays as it is, so that this can be run again. Exit 1 if something is missing
     or wrong in the end.
+
+    Example: `consumer init --topics --partitions 12 --replication-factor 3 --dry-run`
     """
     from consumer.commands.init.init import initialize
     from consumer.commands.init.topic_provisions import InitRequest
@@ -145,7 +151,10 @@ def show(
     *,
     as_json: options.Json = False,
 ) -> None:
-    """Print a session and its events in order. Exit 1 if it is unknown."""
+    """Print a session and its events in order. Exit 1 if it is unknown.
+
+    Example: `consumer show 7d0c2f6a --json`
+    """
     from consumer.commands.show import show_session
 
     finish(show_session(settings, session_id, as_json=as_json))
@@ -201,8 +210,10 @@ def replay(
 
     Live offsets stay as they are, and the group may go on meanwhile. The ends found at start
     bound it. --database rebuilds into another database. Exit 5 if it was interrupted, 1 if no
-    record of the sessions asked for was found, or if
-    listed records are not in the topics any more.
+    record of the sessions asked for was found, or if listed records are not in the topics
+    any more.
+
+    Example: `consumer replay --from-time 2h --dry-run`
     """
     from consumer.commands.replay.replay_request import ReplayRequest
     from consumer.commands.replay.run_replay import show_replay
@@ -240,6 +251,8 @@ def audit(
     Reads all that the group has committed, or the part selected. Exit 1 if anything is missing,
     altered, repeated (several documents of one identity), or unknown: a record that can have
     left nothing but a dead letter, from a time whose letters have expired.
+
+    Example: `consumer audit --from-time yesterday --emit problems.ndjson`
     """
     from consumer.commands.audit.audit import show_audit
 
@@ -261,6 +274,8 @@ def explain(
     Reads the partitions that the session's key leads to and that its documents came from; all of
     them where keys do not lead to where records lie, or nothing is found. A record that the
     group has not committed yet is unread, not missing. Exit 1 if nothing is known of it.
+
+    Example: `consumer explain 7d0c2f6a --from-time 2d`
     """
     from consumer.commands.explain import explain_session
 
@@ -275,12 +290,21 @@ def explain(
 def status(
     settings: Settings,
     *,
-    watch: Annotated[bool, typer.Option("--watch", help="Redraw until interrupted.")] = False,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            help="Look again every two seconds until interrupted: redraw on a terminal, else write "
+            "a line for each look, or an object with --json.",
+        ),
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Show the group: members, lag in records and time, rate, time left, retention margin.
 
     Exit 1 where records were deleted before the group had read them.
+
+    Example: `consumer status --watch`
     """
     from consumer.commands.status import show_status
 
@@ -310,6 +334,8 @@ def contract(
 
     The AsyncAPI document is about the topics that are named here, which must be among those that
     are read (kafka.topics), and the dead-letter topic of the settings.
+
+    Example: `consumer contract --json-schema event.recorded`
     """
     from consumer.commands.print_contract import print_asyncapi, print_json_schema
 
@@ -331,7 +357,10 @@ def demo(
         bool, typer.Option("--all", help="Publish every conversation.")
     ] = False,
 ) -> None:
-    """See it work: embedded servers, real conversations, two consumers of which one is killed."""
+    """See it work: embedded servers, real conversations, two consumers of which one is killed.
+
+    Example: `consumer demo --sessions 200`
+    """
     from consumer.demo.demo import run_demo
 
     raise typer.Exit(run_demo(all_sessions=all_sessions, sessions=sessions))

@@ -14,7 +14,7 @@ import typer
 from consumer.commands.common.record_selection import RecordSelection
 from consumer.errors import SettingsError
 from consumer.settings.model import Settings
-from consumer.settings.sources import load_settings
+from consumer.settings.sources import load_settings, parse_assignments
 
 NO_DEAD_LETTERS = "none"
 """The name that stands for no dead-letter topic at all."""
@@ -70,13 +70,7 @@ def settings_from(
     assignments: Set = None,
 ) -> Settings:
     """Load the settings; a command's own options win, then ``--set``, then the environment."""
-    overrides: dict[str, object] = {}
-    for assignment in assignments or []:
-        name, equals, value = assignment.partition("=")
-        if not equals:
-            # Without the text: it may hold a secret.
-            raise typer.BadParameter("one of them is not NAME=VALUE", param_hint="--set")
-        overrides[name.strip()] = value
+    overrides = parse_assignments(assignments or [])
     named = {
         "kafka.bootstrap_servers": servers,
         "kafka.group_id": group,

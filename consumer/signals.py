@@ -143,7 +143,7 @@ def run_app(app: Callable[..., object], name: str) -> tuple[int, str]:
     it may quote. Python would give a defect the exit code of a check that found something.
     """
     try:
-        ended = app(standalone_mode=False)
+        ended = app(prog_name=name, standalone_mode=False)
     except ConsumerError as error:
         return error.exit_code, "\n".join(_lines(error, name))
     except Exception as error:  # noqa: BLE001 -- the last who can say what it was

@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 
 from consumer import __version__, signals
-from consumer.settings.sources import load_settings
+from consumer.settings.model import KafkaSettings
+from consumer.settings.sources import load_settings, parse_assignments
 from producer_tools.generate import GenerationPlan
 from producer_tools.outgoing_message import MEBIBYTE, PublishTarget, Topics
 from producer_tools.producer_runs import run_generate, run_load_chitchat, run_publish
@@ -27,6 +28,15 @@ BootstrapServers = Annotated[
         metavar="HOST:PORT,…",
         help="The brokers to ask first; else the consumer's setting kafka.bootstrap_servers.",
         show_default=False,
+    ),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Any of the consumer's settings by its dotted name, e.g. --set "
+        "kafka.security.protocol=SSL. Repeatable. Others on the machine see it: no secrets.",
     ),
 ]
 SessionsTopic = Annotated[
@@ -57,7 +67,6 @@ class GenerateTo(StrEnum):
 app = typer.Typer(
     name="producer-tools",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -108,12 +117,12 @@ def _in_a_directory(file: Path | None) -> Path | None:
     return file
 
 
-def _target(
-    bootstrap_servers: str | None, sessions_topic: str, events_topic: str, max_message_bytes: int
-) -> PublishTarget:
-    """Return where to publish, by these options and the settings. Raises ``SettingsError``."""
-    settings = load_settings({"kafka.bootstrap_servers": bootstrap_servers})
-    return PublishTarget(settings.kafka, Topics(sessions_topic, events_topic), max_message_bytes)
+def _kafka(bootstrap_servers: str | None, assignments: list[str] | None) -> KafkaSettings:
+    """Return how to connect, by these options and the settings. Raises ``SettingsError``."""
+    overrides = parse_assignments(assignments or [])
+    if bootstrap_servers is not None:
+        overrides["kafka.bootstrap_servers"] = bootstrap_servers
+    return load_settings(overrides).kafka
 
 
 @app.command()
@@ -135,6 +144,7 @@ def publish(
     sessions_topic: SessionsTopic = DEFAULT_TOPICS.sessions,
     events_topic: EventsTopic = DEFAULT_TOPICS.events,
     max_message_bytes: MaxMessageBytes = MEBIBYTE,
+    assignments: Set = None,
     as_json: AsJson = False,
 ) -> None:
     """Publish a file of messages, or a stream of them.
@@ -143,8 +153,11 @@ def publish(
     its number. Of a file with a wrong line nothing is published. A stream cannot be looked
     through beforehand: it is published up to its first wrong line. With --skip-invalid, all
     good lines of either are. The key is the sessionId; the kind of a message decides its topic.
+
+    Example: `producer-tools publish messages.ndjson --bootstrap-servers broker:9092`
     """
-    to = _target(bootstrap_servers, sessions_topic, events_topic, max_message_bytes)
+    kafka, topics = _kafka(bootstrap_servers, assignments), Topics(sessions_topic, events_topic)
+    to = PublishTarget(kafka, topics, max_message_bytes)
     raise typer.Exit(run_publish(file, to, skip_invalid=skip_invalid, as_json=as_json))
 
 
@@ -176,6 +189,7 @@ def verify(
         ),
     ] = CLIENT_HEADER,
     bootstrap_servers: BootstrapServers = None,
+    assignments: Set = None,
     as_json: AsJson = False,
 ) -> None:
     """Look for what the consumer would reject or warn of, by producer; nothing is changed.
@@ -185,10 +199,12 @@ def verify(
     never with what they say. A producer is known by its CloudEvents' source, else by a header.
     Exit 1 if a record would be rejected, or something could not be read. The last lines say what
     was not looked at.
+
+    Example: `producer-tools verify --topic conversation.events --last 10000`
     """
     if file is not None and (topics or last):
         raise typer.BadParameter("--topic and --last are for topics; a file is read whole")
-    kafka = load_settings({"kafka.bootstrap_servers": bootstrap_servers}).kafka
+    kafka = _kafka(bootstrap_servers, assignments)
     request = VerifyRequest(kafka, tuple(topics or ()), last, client_header, as_json)
     ended = run_verify_topics(request) if file is None else run_verify_file(file, request)
     raise typer.Exit(ended)
@@ -235,6 +251,7 @@ def generate(
     bootstrap_servers: BootstrapServers = None,
     sessions_topic: SessionsTopic = DEFAULT_TOPICS.sessions,
     events_topic: EventsTopic = DEFAULT_TOPICS.events,
+    assignments: Set = None,
     as_json: AsJson = False,
 ) -> None:
     """Make up conversations, and tell what must be stored once they have been consumed.
@@ -242,14 +259,16 @@ def generate(
     Everything follows from --seed: the same options make the same bytes. The faults are laid
     over the same conversations: more of one changes nothing else. Wrong messages belong in
     the dead-letter topic; the expected end state counts them by reason.
+
+    Example: `producer-tools generate --sessions 1000 --duplicates 0.1 --to kafka`
     """
     plan = GenerationPlan(
         seed, sessions, events_per_session, duplicates, disorder, disorder_window, malformed
     )
+    brokers = None
     if to is GenerateTo.KAFKA:
-        brokers = _target(bootstrap_servers, sessions_topic, events_topic, MEBIBYTE)
-    else:
-        brokers = None
+        kafka, topics = _kafka(bootstrap_servers, assignments), Topics(sessions_topic, events_topic)
+        brokers = PublishTarget(kafka, topics, MEBIBYTE)
     raise typer.Exit(run_generate(plan, brokers, rate=rate, expect=expect, as_json=as_json))
 
 
@@ -267,14 +286,18 @@ def chitchat(
     bootstrap_servers: BootstrapServers = None,
     sessions_topic: SessionsTopic = DEFAULT_TOPICS.sessions,
     events_topic: EventsTopic = DEFAULT_TOPICS.events,
+    assignments: Set = None,
     as_json: AsJson = False,
 ) -> None:
     """Publish the 7,168 conversations of BYU's Chit-Chat Challenge, 258,145 messages in all.
 
     They come with the extra demo (the package chitchat-dataset). Both speakers are people:
     the first to speak is published as the user, the other as the bot.
+
+    Example: `producer-tools load chitchat --limit 100`
     """
-    to = _target(bootstrap_servers, sessions_topic, events_topic, MEBIBYTE)
+    kafka, topics = _kafka(bootstrap_servers, assignments), Topics(sessions_topic, events_topic)
+    to = PublishTarget(kafka, topics, MEBIBYTE)
     raise typer.Exit(run_load_chitchat(to, limit, as_json=as_json))
 
 

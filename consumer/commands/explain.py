@@ -197,9 +197,9 @@ def _sent_back(
 
 def _facts(found: Explanation) -> dict[str, object]:
     return {
-        "sessionId": found.session_id,
+        "session_id": found.session_id,
         "partitions": [part.name for part in found.looked_at],
-        "partitionsLeftOut": found.left_out,
+        "partitions_left_out": found.left_out,
         "records": [
             {
                 **each.record.position._asdict(),
@@ -210,21 +210,21 @@ def _facts(found: Explanation) -> dict[str, object]:
             }
             for each in found.records
         ],
-        "deadLetters": [
+        "dead_letters": [
             {
                 **record.position._asdict(),
                 "reason": info.reason,
                 "detail": info.detail,
                 "origin": list(info.origin),
                 "attempt": info.attempt,
-                "sentBack": list(back.record.position) if back else None,
+                "sent_back": list(back.record.position) if back else None,
             }
             for record, info in found.dead_letters
             for back in [_sent_back(found, record, info)]
         ],
         "session": json.loads(to_json(found.session)) if found.session else None,
-        "storedEvents": found.events,
-        "notRead": list(found.not_read),
+        "stored_events": found.events,
+        "not_read": list(found.not_read),
     }
 
 

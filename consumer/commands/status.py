@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from typing import NamedTuple, NoReturn
 
 from rich.console import Group as Rows
@@ -17,6 +19,7 @@ from rich.text import Text
 
 from consumer.commands.common.output import add_name_column, console
 from consumer.contract.record import TopicPartition
+from consumer.contract.times import format_time
 from consumer.errors import ExitCode, PreconditionError, TransientError
 from consumer.kafka.admin import Admin, GroupMember, describe_group, open_admin
 from consumer.kafka.committed import Committed, CommittedHold
@@ -25,9 +28,10 @@ from consumer.kafka.ranges import OffsetRange
 from consumer.printable import printable, printable_line
 from consumer.quantities import count_text, duration_text, rate_text
 from consumer.settings.model import Settings
+from consumer.terminal import write
 
 INTERVAL = 2.0
-"""Seconds between two redraws, and the shortest time over which a rate is measured."""
+"""Seconds between two looks, and the shortest time over which a rate is measured."""
 
 PATIENCE = 10.0
 """Seconds that the oldest unread records are waited for, whose age is shown."""
@@ -62,9 +66,10 @@ class PartitionStatus:
 class GroupStatus:
     """The group. ``rate`` in records per second, ``seconds_left`` at that rate.
 
-    ``known``: whether there is such a group at all.
+    ``time``: when it was asked for, RFC 3339. ``known``: whether there is such a group at all.
     """
 
+    time: str
     group: str
     known: bool
     state: str
@@ -77,6 +82,8 @@ class GroupStatus:
     """Where the first unread record could not be read, so that its age is not known."""
     stored_in: Sequence[str] = ()
     """Where the records went, as it was committed beside the offsets."""
+    trouble: str | None = None
+    """Why nothing newer is known, where the brokers are watched and do not answer."""
 
     @property
     def found(self) -> bool:
@@ -101,7 +108,7 @@ async def show_status(settings: Settings, *, watch: bool, as_json: bool) -> Exit
     """
     try:
         if watch:
-            await _watch(settings)
+            await _watch(settings, as_json=as_json)
         async with open_admin(settings.kafka) as admin, open_range_reader(settings.kafka) as reader:
             status, before = await _look(settings, admin, reader, None)
             await asyncio.sleep(INTERVAL if status.lag else 0)
@@ -112,14 +119,14 @@ async def show_status(settings: Settings, *, watch: bool, as_json: bool) -> Exit
     return ExitCode.FOUND if status.found else ExitCode.DONE
 
 
-async def _watch(settings: Settings) -> NoReturn:
-    """Redraw until interrupted, through every trouble once the group has been seen.
+async def _watch(settings: Settings, *, as_json: bool) -> NoReturn:
+    """Look again and again until interrupted, through every trouble once the group has been seen.
 
     Raises ``TransientError`` and ``PreconditionError`` before.
     """
     status: GroupStatus | None = None
     before: _Sample | None = None
-    with Live(console=console(), auto_refresh=False) as live:
+    with _shown(as_json=as_json) as show:
         while True:
             try:
                 async with (
@@ -129,15 +136,30 @@ async def _watch(settings: Settings) -> NoReturn:
                 ):
                     # Connected anew for each look: a client clings to brokers that have died.
                     status, before = await _look(settings, admin, reader, before)
-                live.update(_table(status), refresh=True)
+                show(status)
             except (TransientError, PreconditionError, TimeoutError) as error:
                 if status is None:
                     raise
                 said = str(error) or "no answer in time"
-                live.update(
-                    Rows(Text(printable_line(said), "bold red"), _table(status)), refresh=True
-                )
+                show(replace(status, time=_now(), trouble=said))
             await asyncio.sleep(INTERVAL)
+
+
+@contextmanager
+def _shown(*, as_json: bool) -> Iterator[Callable[[GroupStatus], None]]:
+    """Yield what shows a look: redrawn on a terminal, else a line of text or JSON for each."""
+    out = console()
+    if as_json:
+        yield _write_json
+    elif not out.is_terminal:
+        yield _write_line
+    else:
+        with Live(console=out, auto_refresh=False) as live:
+            yield lambda status: live.update(_table(status), refresh=True)
+
+
+def _now() -> str:
+    return format_time(datetime.now(UTC))
 
 
 async def _look(
@@ -169,6 +191,7 @@ async def _look(
     # Several where they were not moved well.
     targets = {group.committed[p].details.target for p in partitions if p in group.committed}
     status = GroupStatus(
+        _now(),
         settings.kafka.group_id,
         group.known,
         group.state,
@@ -226,32 +249,53 @@ def _partition(
 
 
 def _print(status: GroupStatus, *, as_json: bool) -> None:
-    out = console()
     if as_json:
-        out.out(json.dumps(asdict(status)))
+        _write_json(status)
     else:
-        out.print(_table(status))
+        console().print(_table(status))
 
 
-def _table(status: GroupStatus) -> RenderableType:
+def _write_json(status: GroupStatus) -> None:
+    write(json.dumps(asdict(status)) + "\n", flush=True)
+
+
+def _write_line(status: GroupStatus) -> None:
+    """Write what a look has found, and all that is wrong, on one line."""
+    wrong = [f"{_name(part)} lost {part.lost}" for part in status.partitions if part.lost]
+    wrong += [_held(part, part.held) for part in status.partitions if part.held]
+    wrong += [status.trouble] if status.trouble else []
+    said = "; ".join([_head(status), *wrong, *status.unread])
+    write(f"{status.time} {printable_line(said)}\n", flush=True)
+
+
+def _head(status: GroupStatus) -> str:
     rate = rate_text(status.rate)
     left = f", {duration_text(status.seconds_left)} left" if status.lag and status.rate else ""
     state = printable(status.state) if status.known else "there is no such group"
-    head = Text(
+    return (
         f"{printable(status.group)}: {state}, {status.members} members, "
         f"lag {count_text(status.lag)}, {rate}{left}"
     )
+
+
+def _name(part: PartitionStatus) -> str:
+    return f"{printable(part.topic)}-{part.partition}"
+
+
+def _table(status: GroupStatus) -> RenderableType:
+    head = Text(_head(status))
+    if status.trouble:
+        head = Text.assemble((f"{printable_line(status.trouble)}\n", "bold red"), head)
     for target in status.stored_in:
         head.append(f"\nstored in {printable(target)}")
-    names = {part: f"{printable(part.topic)}-{part.partition}" for part in status.partitions}
     table = Table(box=None, pad_edge=False)
-    add_name_column(table, "partition", names.values())
+    add_name_column(table, "partition", map(_name, status.partitions))
     table.add_column("member", overflow="ellipsis", no_wrap=True)
     for name in ("committed", "end", "lag", "behind", "until deleted", "lost"):
         table.add_column(name, justify="right")
     for part in status.partitions:
         table.add_row(
-            Text(names[part]),
+            Text(_name(part)),
             Text(_member(part)),
             "-" if part.committed is None else str(part.committed),
             str(part.end),
@@ -260,16 +304,14 @@ def _table(status: GroupStatus) -> RenderableType:
             duration_text(part.retention_margin),
             Text(str(part.lost), "bold red") if part.lost else Text("0"),
         )
-    held = [
-        Text(_held(names[part], part.held), "bold red") for part in status.partitions if part.held
-    ]
+    held = [Text(_held(part, part.held), "bold red") for part in status.partitions if part.held]
     return Rows(head, Text(), table, *held, *(Text(printable(line)) for line in status.unread))
 
 
-def _held(name: str, held: CommittedHold) -> str:
+def _held(part: PartitionStatus, held: CommittedHold) -> str:
     reasons = ", ".join(f"{printable(reason)} {count}" for reason, count in held.reasons.items())
     why = f" ({reasons})" if reasons else ""
-    return f"{name} is held since {printable(held.since)} at offset {held.offset}{why}"
+    return f"{_name(part)} is held since {printable(held.since)} at offset {held.offset}{why}"
 
 
 def _member(part: PartitionStatus) -> str:

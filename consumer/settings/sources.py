@@ -299,6 +299,18 @@ def load_settings(
     return settings
 
 
+def parse_assignments(assignments: Iterable[str]) -> dict[str, object]:
+    """Return what ``NAME=VALUE`` texts set, by name. Raises ``SettingsError``."""
+    found: dict[str, object] = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        if not equals:
+            # Without the text: it may hold a secret.
+            raise SettingsError("--set: one of them is not NAME=VALUE")
+        found[name.strip()] = value
+    return found
+
+
 def shell_value(name: str, value: str) -> str | None:
     """Return what a shell reads ``value``, a secret setting's, from where it was read here.
 

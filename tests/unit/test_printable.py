@@ -136,7 +136,7 @@ async def _show() -> None:
 async def _status() -> None:
     part = status.PartitionStatus(HOSTILE, 0, HOSTILE, HOSTILE, 0, 1, 2, 1, None, None, 0)
     status._print(
-        status.GroupStatus(HOSTILE, True, HOSTILE, 1, 1, None, None, [part]), as_json=False
+        status.GroupStatus(HOSTILE, HOSTILE, True, HOSTILE, 1, 1, None, None, [part]), as_json=False
     )
 
 

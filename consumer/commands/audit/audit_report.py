@@ -82,25 +82,25 @@ def _facts(report: AuditReport) -> dict[str, object]:
         "records": report.total.total(),
         "seconds": round(report.seconds, 3),
         "unread": report.unread,
-        "outsideTimes": report.outside,
-        "beforeTimes": report.before,
-        "deadLetters": report.dead_letters,
+        "outside_times": report.outside,
+        "before_times": report.before,
+        "dead_letters": report.dead_letters,
         "total": {result.value: report.total[result] for result in COLUMNS},
         "documents": {kind.value: count for kind, count in report.documents.items()},
         "partitions": [
             partition._asdict() | {result.value: counts[result] for result in COLUMNS}
             for partition, counts in sorted(report.counts.items())
         ],
-        "notRead": [part.facts() for part in report.not_read],
+        "not_read": [part.facts() for part in report.not_read],
         "problems": [problem.model_dump() for problem in report.problems],
-        "sessionsNotInTheLog": list(report.not_in_the_log),
-        "partitionsLeftOut": report.left_out,
-        "eventCountDisagrees": {
+        "sessions_not_in_the_log": list(report.not_in_the_log),
+        "partitions_left_out": report.left_out,
+        "event_count_disagrees": {
             "sessions": report.disagreements.total,
             "unread": report.disagreements.unread,
             "expired": report.disagreements.expired,
             "first": [
-                {"sessionId": d.session_id, "declared": d.declared, "stored": d.stored}
+                {"session_id": d.session_id, "declared": d.declared, "stored": d.stored}
                 for d in report.disagreements.first
             ],
         },

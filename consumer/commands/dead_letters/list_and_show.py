@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from consumer.commands.common.output import add_name_column
 from consumer.commands.dead_letters.context import open_context, warn
 from consumer.commands.dead_letters.dead_letter_record import (
     UNREADABLE,
@@ -180,7 +181,11 @@ def print_groups(groups: DeadLetterGroups, *, with_state: bool, as_json: bool) -
     console = Console()
     if console.is_terminal:
         caption = f"{letters:,} dead letters, {copies:,} of them copies"
-        table = Table(*columns, title="Dead letters", caption=caption, box=SIMPLE_HEAD)
+        table = Table(title="Dead letters", caption=caption, box=SIMPLE_HEAD, pad_edge=False)
+        for column in columns[:-1]:
+            table.add_column(column, overflow="fold")
+        # As --letter takes it: half of it is another one.
+        add_name_column(table, columns[-1], [row[columns[-1]] for row in rows])
         for row in rows:
             table.add_row(*(Text(row[column], overflow="fold") for column in columns))
         with output_errors():

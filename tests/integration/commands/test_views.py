@@ -96,9 +96,9 @@ async def test_everything_about_a_session_is_on_one_screen(
     kinds = [(one["kind"], one["outcome"]) for one in found["records"] if one["offset"] < 4]
     assert ("created", "applied") in kinds
     assert ("event e0001", "applied") in kinds
-    assert [one["reason"] for one in found["deadLetters"]] == ["undecodable"]
+    assert [one["reason"] for one in found["dead_letters"]] == ["undecodable"]
     assert found["session"]["status"] == "completed"
-    assert found["storedEvents"] == 2
+    assert found["stored_events"] == 2
     assert await explain_session(empty_log.settings(), request, as_json=False) is ExitCode.DONE
     assert "event e0001" in capsys.readouterr().out
 

@@ -51,7 +51,7 @@ def test_an_audit_that_could_not_look_at_everything_does_not_end_well(
 
 @pytest.mark.reliability("F59")
 def test_status_names_what_it_could_not_look_at(capsys: pytest.CaptureFixture[str]) -> None:
-    status = GroupStatus("g", True, "Stable", 1, 0, None, None, [], [str(SPOILT)])
+    status = GroupStatus("", "g", True, "Stable", 1, 0, None, None, [], [str(SPOILT)])
     assert status.found
     _print(status, as_json=False)
     assert SAID in capsys.readouterr().out.splitlines()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -26,7 +27,7 @@ def partition(number: int, *, topic: str = "conversation.events") -> PartitionSt
 
 def group(partitions: int, *, known: bool = True) -> GroupStatus:
     parts = [partition(number) for number in range(partitions)]
-    return GroupStatus("g", known, "Stable", 1, 1, None, None, parts)
+    return GroupStatus("2026-03-04T10:00:00.000Z", "g", known, "Stable", 1, 1, None, None, parts)
 
 
 class Over(Exception):  # noqa: N818 -- not an error: the test has seen enough
@@ -80,6 +81,31 @@ async def test_watching_shows_trouble_and_goes_on(
     _, during, after = written.getvalue().partition(said)
     assert during, "the trouble is not shown"
     assert "events-1" in after, "what came after it is not shown"
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+async def test_where_it_is_piped_each_look_is_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, as_json: bool
+) -> None:
+    held = CommittedHold("2026-03-04T09:00:00.000Z", 7, {"invalid": 600})
+    wrong = replace(group(0), partitions=[replace(partition(3), lost=5, held=held)])
+    trouble = TransientError("KafkaConnectionError", "a broker\nis away")
+    seen(monkeypatch, group(2), wrong, trouble)
+    monkeypatch.setattr(status, "console", lambda: Console(width=200))
+    with pytest.raises(Over):
+        await status.show_status(Settings(), watch=True, as_json=as_json)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    if as_json:
+        first, second, third = map(json.loads, lines)
+        assert (first["time"], len(first["partitions"])) == ("2026-03-04T10:00:00.000Z", 2)
+        assert second["partitions"][0]["held"]["offset"] == 7
+        assert (first["trouble"], third["trouble"]) == (None, str(trouble))
+        assert third["time"] > second["time"]
+    else:
+        assert lines[0] == "2026-03-04T10:00:00.000Z g: Stable, 1 members, lag 1, ?"
+        assert "; conversation.events-3 lost 5; conversation.events-3 is held since" in lines[1]
+        assert lines[2].count(r"a broker\nis away") == 1
 
 
 @pytest.mark.reliability("F66")

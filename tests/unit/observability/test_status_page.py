@@ -124,7 +124,7 @@ def test_the_script_knows_every_format_of_the_page() -> None:
 def test_its_columns_are_named_as_those_of_the_status_command() -> None:
     template = (FOLDER / "status_page.html").read_text("utf-8")
     columns = re.findall(r'<th scope="col">([^<]+)</th>', template)
-    group = GroupStatus("g", True, "Stable", 1, 0, None, None, [partition(0)])
+    group = GroupStatus("", "g", True, "Stable", 1, 0, None, None, [partition(0)])
     (table,) = (part for part in _table(group).renderables if hasattr(part, "columns"))  # type: ignore[union-attr]
     assert set(columns) - {str(column.header) for column in table.columns} == {"state", "rate"}
 

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from consumer import __version__
 from consumer.errors import SettingsError
 from producer_tools.producer_cli import app
 
@@ -32,11 +31,6 @@ def test_every_command_explains_itself(arguments: list[str]) -> None:
         result = RUNNER.invoke(app, [*arguments, option])
         assert result.exit_code == 0
         assert "Usage" in result.output
-
-
-def test_the_version_is_told() -> None:
-    result = RUNNER.invoke(app, ["--version"])
-    assert (result.exit_code, result.output.strip()) == (0, __version__)
 
 
 def test_a_file_with_wrong_lines_is_refused_as_a_whole_and_no_broker_is_asked(

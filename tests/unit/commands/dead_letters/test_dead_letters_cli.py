@@ -30,10 +30,3 @@ def test_a_wrong_option_is_refused_before_any_broker_is_asked(arguments: str, sa
     refused = isinstance(done.exception, SettingsError)
     assert (ExitCode.USAGE if refused else done.exit_code) == ExitCode.USAGE
     assert says in f"{done.output}{done.exception}"
-
-
-@pytest.mark.parametrize("command", ["list", "show", "redrive", "discard"])
-def test_every_command_explains_itself_with_an_example(command: str) -> None:
-    done = CliRunner().invoke(app, ["dead-letters", command, "--help"], env=NO_BROKERS)
-    assert done.exit_code == 0
-    assert f"consumer dead-letters {command}" in done.output

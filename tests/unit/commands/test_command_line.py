@@ -1,0 +1,143 @@
+"""What all commands of both programs have in common, and answer without any server."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import typer
+from rich.console import Console
+
+from consumer import __version__, cli
+from consumer.commands.dead_letters import list_and_show
+from consumer.contract.record import Position
+from producer_tools import producer_cli
+
+PROGRAMS = {"consumer": cli.app, "producer-tools": producer_cli.app}
+NO_SETTING = {"CONSUMER_NO_SUCH_SETTING": "refuses whatever would begin"}
+
+
+def commands_of(command: Any, *names: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        yield names, command
+        return
+    for name, one in inner.items():
+        yield from commands_of(one, *names, name)
+
+
+COMMANDS = {
+    " ".join(names): command
+    for program, app in PROGRAMS.items()
+    for names, command in commands_of(typer.main.get_command(app), program)
+}
+
+
+def options_of(name: str) -> set[str]:
+    return {option for parameter in COMMANDS[name].params for option in parameter.opts}
+
+
+def run(program: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", program.replace("-", "_"), *arguments],
+        env=os.environ | NO_SETTING | variables,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_all_commands_are_looked_at() -> None:
+    assert {"consumer run", "consumer dead-letters redrive", "producer-tools load chitchat"} < set(
+        COMMANDS
+    )
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself_with_an_example(name: str) -> None:
+    example = (COMMANDS[name].help or "").partition(f"Example: `{name}")[2]
+    assert example, "no example of this command"
+    options = {word for word in example.partition("`")[0].split() if word.startswith("--")}
+    assert options <= options_of(name)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_that_reads_settings_takes_any_of_them(name: str) -> None:
+    reads = {"--bootstrap-servers", "--mongo-uri", "--group-id"} & options_of(name)
+    assert "--set" in options_of(name) or not reads
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_setting_that_is_not_name_equals_value_is_not_repeated(program: str) -> None:
+    command = {"consumer": "check", "producer-tools": "verify"}[program]
+    refused = run(program, command, "--set", "hunter2")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr == f"{program}: --set: one of them is not NAME=VALUE\n"
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_setting_of_the_command_line_wins_over_the_environment(program: str) -> None:
+    command = {"consumer": "check", "producer-tools": "verify"}[program]
+    refused = run(
+        program, command, "--set", "kafka.request_timeout=soon", CONSUMER_NO_SUCH_SETTING="",
+        CONSUMER_KAFKA__REQUEST_TIMEOUT="5",
+    )  # fmt: skip
+    assert refused.returncode == 2
+    assert "kafka.request_timeout: 'soon' is not allowed" in refused.stderr
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_program_tells_its_version_whatever_the_settings_are(program: str) -> None:
+    told = run(program, "--version")
+    assert (told.returncode, told.stdout, told.stderr) == (0, f"{__version__}\n", "")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_program_prints_what_completes_its_commands_in_a_shell(program: str, shell: str) -> None:
+    variable = f"_{program.replace('-', '_').upper()}_COMPLETE"
+    printed = run(program, **{variable: f"source_{shell}"})
+    assert (printed.returncode, printed.stderr) == (0, "")
+    assert variable in printed.stdout
+    if found := shutil.which(shell):
+        checked = [found, "-n"] if shell != "fish" else [found, "--no-execute"]
+        assert subprocess.run(checked, input=printed.stdout, text=True, check=False).returncode == 0
+
+
+def test_commands_and_options_are_completed() -> None:
+    def completed(*words: str) -> list[str]:
+        printed = run(
+            "consumer", _CONSUMER_COMPLETE="complete_bash",
+            COMP_WORDS=" ".join(words), COMP_CWORD=str(len(words) - 1),
+        )  # fmt: skip
+        assert printed.stderr == ""
+        return printed.stdout.split()
+
+    assert completed("consumer", "sta") == ["status"]
+    assert completed("consumer", "dead-letters", "re") == ["redrive"]
+    assert completed("consumer", "status", "--wa") == ["--watch"]
+
+
+@pytest.mark.parametrize("width", [80, 60])
+@pytest.mark.reliability("F97")
+def test_where_a_dead_letter_lies_is_never_cut(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.StringIO()
+    monkeypatch.setattr(
+        list_and_show, "Console", lambda: Console(file=written, force_terminal=True, width=width)
+    )
+    groups = list_and_show.DeadLetterGroups()
+    for number in range(3):
+        place = Position("dlq", 11, 1234567 + number)
+        groups[str(number),] = list_and_show.DeadLetterGroup(
+            "waiting", "unsupported_version", "conversation.a-topic-with-a-long-name",
+            "2026-03-04T10:00:00.000Z", 12345, 1234, 0, 3, place,
+        )  # fmt: skip
+    list_and_show.print_groups(groups, with_state=True, as_json=False)
+    assert [f"11:{1234567 + n} " in written.getvalue() for n in range(3)] == [True] * 3
