@@ -81,18 +81,24 @@ def table(mutants: Sequence[Mutant]) -> str:
 def _judge(mutants: Sequence[Mutant], copies: Sequence[Tree]) -> bool:
     begun = time.monotonic()
     tests = sorted({test for mutant in mutants for test in mutant.tests})
-    for _ in range(2):  # a busy machine makes some of them late
-        green = copies[0].run(tests)
-        if green.code == 0:
-            break
-    else:
-        print(green.output)
-        print("these tests must be green before any mistake is planted")
-        return False
+    with ThreadPoolExecutor(len(copies)) as workers:
+        shares = [tests[number :: len(copies)] for number in range(min(len(copies), len(tests)))]
+        if not all(list(workers.map(_are_green, copies, shares))):
+            print("these tests must be green before any mistake is planted")
+            return False
     print(f"{len(tests)} tests are green without mutants, {time.monotonic() - begun:.0f} s")
     noticed = _each(mutants, copies, _is_noticed)
     print(f"{noticed} of {len(mutants)} mutants noticed, {time.monotonic() - begun:.0f} s")
     return noticed == len(mutants)
+
+
+def _are_green(tree: Tree, tests: Sequence[str]) -> bool:
+    for _ in range(2):  # a busy machine makes some of them late
+        ran = tree.run(tests)
+        if ran.code == 0:
+            return True
+    print(ran.output)
+    return False
 
 
 def _is_noticed(mutant: Mutant, tree: Tree) -> bool:

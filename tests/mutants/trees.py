@@ -21,11 +21,16 @@ COPIED = ("consumer", "producer_tools", "tests", "pyproject.toml", "Dockerfile",
 TEST_SECONDS = 30
 """A test that takes longer counts as red: some mistakes let it wait for ever."""
 
+FIRST_RED = "tests.mutants.first_red"
+
 TESTS_FAILED = 1
 """The exit code of pytest when tests ran and some failed."""
 
 NOT_COMPILED = {"PYTHONDONTWRITEBYTECODE": "1"}
 """Leaves no compiled code of what is about to be undone."""
+
+COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}
+"""Keeps compiled code, whatever this machine prefers: each mutant starts a process of its own."""
 
 _RED = re.compile(r"^(?:FAILED|ERROR) (\S+::.*)$", re.MULTILINE)
 
@@ -55,11 +60,12 @@ class Tree:
             check=False,
         )
 
-    def run(self, tests: Sequence[str], **variables: str) -> Ran:
-        """Run tests here, with these variables of the environment."""
+    def run(self, tests: Sequence[str], *plugins: str, **variables: str) -> Ran:
+        """Run tests here, with these plugins of pytest and variables of the environment."""
         options = ["-q", "--no-header", "--tb=line", "-rfE", "-p", "no:cacheprovider"]
         limit = ["--timeout", str(TEST_SECONDS)]
-        variables |= {"TEST_SEED": "1", "TEST_SHUFFLE": ""}
+        options += [option for plugin in plugins for option in ("-p", plugin)]
+        variables = COMPILED | variables | {"TEST_SEED": "1", "TEST_SHUFFLE": ""}
         done = self._python("pytest", *options, *limit, *tests, **variables)
         return Ran(done.returncode, _RED.findall(done.stdout), (done.stdout + done.stderr)[-3000:])
 
@@ -84,7 +90,7 @@ class Tree:
         Raises ``StaleMutantError``.
         """
         with self._planted(mutant):
-            ran = self.run(mutant.tests, **NOT_COMPILED)
+            ran = self.run(mutant.tests, FIRST_RED, **NOT_COMPILED)
         red = ran.red if ran.code == TESTS_FAILED else ()
         named = mutant.tests
         return [test for test in named if not any(one.startswith(test) for one in red)], ran.output
