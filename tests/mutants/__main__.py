@@ -24,7 +24,8 @@ ALL: Sequence[Mutant] = [
     for mutant in import_module(f"{__package__}.{file.stem}").MUTANTS
 ]
 
-JOBS = 2
+JOBS = 3
+"""More than this machine may have cores: some mistakes let a test wait until its time is over."""
 
 
 def main() -> int:
