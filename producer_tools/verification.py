@@ -17,6 +17,7 @@ from consumer.contract.json_text import NotAnObjectError, TooManyPartsError, par
 from consumer.contract.record import Record, last_header
 from consumer.contract.rejection import KeyPolicy, Reason, Rejected
 from consumer.printable import printable
+from consumer.state.writes import plan
 
 UNNAMED: Final = "(unnamed)"
 """The producer of records that name none."""
@@ -127,18 +128,13 @@ class Verification:
         """Count a record; ``warnings``: what its place says, None where it has no key either."""
         counts = self.producers.setdefault(producer, ProducerCounts())
         counts.records += 1
-        decoded = decode(
-            record,
-            self.key_policy if warnings is not None else KeyPolicy.WARN,
-            self.max_value_bytes,
-        )
-        match decoded:
+        policy = self.key_policy if warnings is not None else KeyPolicy.WARN
+        judged = _judge(record, policy, self.max_value_bytes)
+        match judged:
             case Rejected():
                 counts.rejected += 1
-                general = _OF_ONE_RECORD.sub("…", decoded.detail)
-                self._find(
-                    Finding(producer, Verdict.REJECTED, decoded.reason.value, general), place
-                )
+                general = _OF_ONE_RECORD.sub("…", judged.detail)
+                self._find(Finding(producer, Verdict.REJECTED, judged.reason, general), place)
                 return
             case Tombstone():
                 counts.skipped += 1
@@ -147,7 +143,7 @@ class Verification:
                     words = "no key" if record.key is None else "the key is not the sessionId"
                     warnings.append((Reason.KEY_MISMATCH.value, words))
             case _:
-                assert_never(decoded)
+                assert_never(judged)
         counts.warned += bool(warnings)
         for reason, detail in warnings or ():
             self._find(Finding(producer, Verdict.WARNED, reason, detail), place)
@@ -195,6 +191,18 @@ class Verification:
         return sorted(
             self.producers.items(), key=lambda one: (-one[1].rejected, -one[1].warned, one[0])
         )
+
+
+def _judge(
+    record: Record, key_policy: KeyPolicy, max_value_bytes: int
+) -> Decoded | Tombstone | Rejected:
+    """Return what the consumer makes of the record before it asks the database anything."""
+    decoded = decode(record, key_policy, max_value_bytes)
+    if isinstance(decoded, Decoded):
+        planned = plan(decoded.message, record)
+        if isinstance(planned, Rejected):
+            return planned
+    return decoded
 
 
 def producer_of(record: Record, client_header: str) -> str:

@@ -15,7 +15,7 @@ from consumer.settings.model import KafkaSettings
 from producer_tools import verification
 from producer_tools.verification import OTHERS, UNNAMED, Finding, Verdict, Verification
 from producer_tools.verify import VerifyRequest, run_verify_file
-from tests.builders import created, encoded, event, record
+from tests.builders import completed, created, encoded, event, failed, record
 
 VOICE: Headers = (
     ("ce_specversion", b"1.0"),
@@ -57,6 +57,24 @@ def test_what_would_be_rejected_is_told_with_reason_fields_and_places() -> None:
     assert where.examples[0] == "conversation.events-0 @ 0"
     assert found.total().rejected == 5
     assert "SECRET" not in "".join(found.lines()) + json.dumps(found.facts())
+
+
+@pytest.mark.reliability("F101")
+@pytest.mark.parametrize(
+    ("says", "detail"),
+    [
+        (event(payload={"n": 2**63}), "payload: an integer beyond 64 bits"),
+        (event(payload={"a\0": 1}), "payload: NUL in a field name"),
+        (created(metadata={"t": "\ud800"}), "metadata: an unpaired surrogate"),
+        (completed(eventCount=2**63), "eventCount: an integer beyond 64 bits"),
+        (failed(reason="x" * 70_000), "takes more than the 63488 bytes it may"),
+    ],
+)
+def test_what_no_document_can_hold_would_be_rejected(says: dict[str, object], detail: str) -> None:
+    found = looking()
+    found.add(record(json.dumps(says).encode(), key=b"s"), 0)
+    (finding,) = found.findings
+    assert finding == Finding(UNNAMED, Verdict.REJECTED, "unstorable", detail)
 
 
 @pytest.mark.parametrize(("key", "detail"), [(b"t", "the key is not the"), (None, "no key")])
@@ -142,4 +160,4 @@ def test_a_file_is_looked_at_line_by_line(
     assert ("unsupported_type" in said) is (code is ExitCode.FOUND)
     assert ("such as line 2" in said) is (code is ExitCode.FOUND)
     assert "not looked at: keys, headers and partitions" in said
-    assert "not looked at: whether MongoDB can hold each document" in said
+    assert "not looked at: what the database alone refuses" in said
