@@ -12,13 +12,8 @@ import re
 import threading
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
-from typing import Any, assert_never
+from typing import TYPE_CHECKING, Any, TypeAlias, assert_never
 
-from motor.motor_asyncio import (
-    AsyncIOMotorClient,
-    AsyncIOMotorCollection,
-    AsyncIOMotorDatabase,
-)
 from pymongo import AsyncMongoClient, ReadPreference, WriteConcern
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
@@ -32,10 +27,17 @@ from consumer.ports import Target
 from consumer.settings.model import MongoSettings
 from consumer.settings.values import Driver
 
+if TYPE_CHECKING:  # it is loaded by whoever uses it
+    from motor.motor_asyncio import (
+        AsyncIOMotorClient,
+        AsyncIOMotorCollection,
+        AsyncIOMotorDatabase,
+    )
+
 Document = dict[str, Any]
-Client = AsyncMongoClient[Document] | AsyncIOMotorClient[Document]
-Database = AsyncDatabase[Document] | AsyncIOMotorDatabase[Document]
-Collection = AsyncCollection[Any] | AsyncIOMotorCollection[Any]
+Client: TypeAlias = "AsyncMongoClient[Document] | AsyncIOMotorClient[Document]"
+Database: TypeAlias = "AsyncDatabase[Document] | AsyncIOMotorDatabase[Document]"
+Collection: TypeAlias = "AsyncCollection[Any] | AsyncIOMotorCollection[Any]"
 
 ACKNOWLEDGED = WriteConcern(w="majority", j=True)
 """By a majority and its journal. Less could be lost after its offset has been committed."""
@@ -72,6 +74,8 @@ def open_client(settings: MongoSettings, app_name: str = APP_NAME) -> Client:
     try:
         match settings.driver:
             case Driver.MOTOR:
+                from motor.motor_asyncio import AsyncIOMotorClient  # noqa: PLC0415 -- as above
+
                 return AsyncIOMotorClient(uri, **options)
             case Driver.PYMONGO:
                 return AsyncMongoClient(uri, **options)

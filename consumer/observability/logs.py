@@ -14,9 +14,6 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
-
 from consumer.errors import ConsumerError, ExitCode
 from consumer.observability.incidents import RecentIncidents
 from consumer.observability.log_writer import STANDARD_ERROR, LogWriter, duplicate_descriptor
@@ -25,6 +22,16 @@ from consumer.printable import printable_line
 from consumer.settings.model import LogSettings, Settings
 from consumer.settings.sources import colors_allowed, log_format
 from consumer.settings.values import LogFormat
+
+_RICH_IS_UNUSED = "rich" not in sys.modules
+if _RICH_IS_UNUSED:
+    # structlog would load it for tracebacks, which nothing here prints: a tenth of a start.
+    sys.modules["rich"] = None  # type: ignore[assignment]  # so that it seems not to be installed
+import structlog  # noqa: E402 -- see above
+from structlog.typing import EventDict, Processor, WrappedLogger  # noqa: E402 -- see above
+
+if _RICH_IS_UNUSED:
+    del sys.modules["rich"]
 
 FLUSH_DEADLINE = 2.0
 """Seconds that the end of the process waits for a reader of the log."""

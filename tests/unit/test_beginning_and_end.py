@@ -286,3 +286,12 @@ async def test_a_uri_that_cannot_be_used_is_told_before_any_server_is_asked() ->
     with pytest.raises(SettingsError, match=r"^mongo\.uri: "):
         async with open_resources(load_settings(nobody), EngineObserver(Metrics(), Health())):
             pytest.fail("it must not open")
+
+
+def test_a_run_loads_nothing_that_only_other_commands_or_settings_need() -> None:
+    # The CPU of its start is a good part of a short run's.
+    source = "import sys, consumer.cli, consumer.app; print(*sys.modules)"
+    ran = subprocess.run(
+        [sys.executable, "-c", source], capture_output=True, check=True, text=True, cwd=ROOT
+    )
+    assert {"attr", "motor", "pygments", "rich"}.isdisjoint(ran.stdout.split())
