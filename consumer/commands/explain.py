@@ -43,7 +43,7 @@ from consumer.kafka.ranges import OffsetRange
 from consumer.mongo.session_reader import SessionReader
 from consumer.printable import printable
 from consumer.settings.model import Settings
-from consumer.state.writes import CreateWrite, EndWrite, EventWrite
+from consumer.state.writes import CreateWrite, DocumentWrite, EndWrite, EventWrite
 from consumer.wiring import RetryPolicy, ask_retention, retry_until
 
 
@@ -161,6 +161,8 @@ def _kind(each: JudgedRecord) -> str:
             return "created"
         case EndWrite():
             return write.status.value
+        case DocumentWrite():
+            return " ".join((write.kind.name, *write.ids[1:]))
         case Rejected():
             return f"rejected: {write.reason}"
         case None:

@@ -10,11 +10,11 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple, assert_never
 
 from consumer.contract.cloudevents import CONTENT_TYPE, PREFIX, SPECVERSION, STRUCTURED_JSON
+from consumer.contract.kinds import Kind, UpsertNewest, known_kinds
 from consumer.contract.messages import (
-    TIME_FIELDS,
     EventRecorded,
     Message,
-    MessageKind,
+    OwnMessage,
     SessionCompleted,
     SessionCreated,
     SessionFailed,
@@ -36,19 +36,14 @@ def encode_json(value: object) -> bytes:
     return _encode(value).encode()
 
 
-def kind_of(message: Message) -> MessageKind:
+_KIND_OF: Final = {kind.model: kind for kind in known_kinds().values()}
+
+
+def kind_of(message: Message) -> Kind:
     """Return the kind that the message is of."""
-    match message:
-        case SessionCreated():
-            return MessageKind.SESSION_CREATED
-        case SessionCompleted():
-            return MessageKind.SESSION_COMPLETED
-        case SessionFailed():
-            return MessageKind.SESSION_FAILED
-        case EventRecorded():
-            return MessageKind.EVENT_RECORDED
-        case _:
-            assert_never(message)
+    if isinstance(message, OwnMessage):
+        return known_kinds()[message.type]
+    return _KIND_OF[type(message)]
 
 
 def message_fields(message: Message) -> dict[str, Any]:
@@ -57,9 +52,9 @@ def message_fields(message: Message) -> dict[str, Any]:
     Raises ``ValueError`` for a time without a zone, which would mean another one elsewhere.
     """
     kind = kind_of(message)
-    fields: dict[str, Any] = {"type": kind.value, "sessionId": message.session_id}
-    if (version := newest_version(kind)) > FIRST_VERSION:
-        fields["schemaVersion"] = version
+    version = newest_version(kind.name)
+    fields: dict[str, Any] = {"type": kind.name, "sessionId": message.session_id}
+    fields |= {"schemaVersion": version} if version > FIRST_VERSION else {}
     match message:
         case SessionCreated():
             fields |= {"language": message.language, "metadata": message.metadata}
@@ -70,17 +65,30 @@ def message_fields(message: Message) -> dict[str, Any]:
         case EventRecorded():
             fields |= {"eventId": message.event_id, "eventType": message.event_type}
             fields["payload"] = message.payload
+        case OwnMessage():
+            fields |= message.fields
         case _:
             assert_never(message)
-    if not message.time_defaulted:
-        instant = _time_of(message)
-        if instant.tzinfo is None:
-            raise ValueError(f"{TIME_FIELDS[kind]}: must have a time zone")
-        fields[TIME_FIELDS[kind]] = format_time(instant)
-    return fields
+    instant = _time_of(message)
+    if kind.time is not None:
+        fields.pop(kind.time, None)
+        if instant is not None:
+            fields[kind.time] = instant
+    return {name: _as_json(name, value) for name, value in fields.items()}
 
 
-def _time_of(message: Message) -> datetime:
+def _as_json(name: str, value: object) -> object:
+    if not isinstance(value, datetime):
+        return value
+    if value.tzinfo is None:
+        raise ValueError(f"{name}: must have a time zone")
+    return format_time(value)
+
+
+def _time_of(message: Message) -> datetime | None:
+    """Return the time that the message itself says."""
+    if message.time_defaulted:
+        return None
     match message:
         case SessionCreated():
             return message.started_at
@@ -88,8 +96,21 @@ def _time_of(message: Message) -> datetime:
             return message.ended_at
         case EventRecorded():
             return message.timestamp
+        case OwnMessage():
+            time = kind_of(message).time
+            return None if time is None else message.fields.get(time)
         case _:
             assert_never(message)
+
+
+def _own_id(kind: Kind, message: Message, fields: Mapping[str, Any]) -> str:
+    """Return what tells the message from the others of its session."""
+    if isinstance(message, EventRecorded):
+        return message.event_id
+    ids = [str(fields.get(name)) for name in kind.identity[1:]]
+    if isinstance(kind.write, UpsertNewest):
+        ids.append(str(fields.get(kind.write.by)))
+    return "/".join((kind.name, *ids))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,16 +152,15 @@ def as_cloud_event(
     Its id is made of the message's own ids, so that it is the same however often it is sent.
     """
     kind = kind_of(message)
-    own = message.event_id if isinstance(message, EventRecorded) else kind.value
     attributes = {
         "specversion": SPECVERSION,
-        "type": form.type_prefix + kind.value,
+        "type": form.type_prefix + kind.name,
         "source": form.source,
-        "id": f"{message.session_id}/{own}",
+        "id": f"{message.session_id}/{_own_id(kind, message, fields)}",
         "subject": message.session_id,
     }
-    if not message.time_defaulted:
-        attributes["time"] = format_time(_time_of(message))
+    if (instant := _time_of(message)) is not None:
+        attributes["time"] = format_time(instant)
     if traceparent is not None:
         attributes[TRACEPARENT] = traceparent
     if form.structured:

@@ -89,7 +89,21 @@ class EventRecorded:
     time_defaulted: bool = False
 
 
-Message = SessionCreated | SessionCompleted | SessionFailed | EventRecorded
+@dataclass(frozen=True, slots=True)
+class OwnMessage:
+    """A message of a kind that others have declared (``consumer.contract.kinds``).
+
+    ``type``: the kind's name. ``fields``: those of its model that it has, by their names in the
+    message and in the model's order; texts that say a time as times.
+    """
+
+    type: str
+    session_id: Id
+    fields: dict[str, Any]
+    time_defaulted: bool = False
+
+
+Message = SessionCreated | SessionCompleted | SessionFailed | EventRecorded | OwnMessage
 
 
 def identifier_problem(value: object) -> str | None:

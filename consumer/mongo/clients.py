@@ -1,4 +1,4 @@
-"""Opens the client of either driver, and the two collections on it.
+"""Opens the client of either driver, and the collections on it.
 
 Motor wraps PyMongo in threads; PyMongo's own asyncio client needs none. Both have the same
 methods, so that everything above this file is written once.
@@ -21,6 +21,7 @@ from pymongo.errors import PyMongoError
 from pymongo.read_concern import ReadConcern
 
 from consumer.aio import stop_quietly, wait_at_most
+from consumer.contract.kinds import EVENTS, SESSIONS, collections
 from consumer.errors import SettingsError
 from consumer.mongo.driver_errors import driver_errors
 from consumer.ports import Target
@@ -135,6 +136,15 @@ def database_of(client: Client, settings: MongoSettings) -> Database:
         read_concern=JUDGED,
         read_preference=ReadPreference.PRIMARY,
     )
+
+
+def collection_names(settings: MongoSettings) -> Mapping[str, str]:
+    """Return what the collections of all kinds are called in the database.
+
+    The settings name the two of the contract; one that others declare has the name it says.
+    """
+    named = {SESSIONS: settings.sessions, EVENTS: settings.events}
+    return {name: named.get(name, name) for name in collections()}
 
 
 def collection_of(database: Database, name: str) -> Collection:

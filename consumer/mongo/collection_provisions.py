@@ -13,7 +13,7 @@ from pymongo.errors import OperationFailure
 
 from consumer.checks import CheckStatus, Provision, raise_if_failed
 from consumer.errors import PreconditionError
-from consumer.mongo.clients import Client, Database, collection_info, database_of
+from consumer.mongo.clients import Client, Database, collection_info, collection_names, database_of
 from consumer.mongo.driver_errors import CodeClass, classify, driver_errors
 from consumer.mongo.indexes import Index, check_index, create_call, required_indexes
 from consumer.mongo.preflight import (
@@ -37,7 +37,7 @@ async def collection_provisions(client: Client, settings: MongoSettings) -> Sequ
     Raises ``TransientError`` where the database could not be asked.
     """
     database = database_of(client, settings)
-    names = (settings.sessions, settings.events)
+    names = collection_names(settings).values()
     with driver_errors():
         hello = await database.command({"hello": 1})
         infos = {name: await collection_info(database, name) for name in names}
@@ -112,7 +112,10 @@ def _shard_keys(
             detail = f"{dict(key)}" if right else f"is {dict(key)}, not {SHARD_KEY}; reshard it"
             yield Provision(subject, there=True, detail=detail, wrong=not right)
             continue
-        unique = name == settings.sessions
+        # Where a session has one document alone, the shard key is the unique index.
+        unique = ("sessionId",) in (
+            index.fields for index in required_indexes(settings) if index.collection == name
+        )
         shard = {"shardCollection": namespace, "key": SHARD_KEY, "unique": unique}
         options = f"{json.dumps(namespace)}, {{sessionId: 1}}, {json.dumps(unique)}"
         yield Provision(

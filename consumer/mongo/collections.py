@@ -1,4 +1,4 @@
-"""The few primitives the store needs of its two collections.
+"""The few primitives the store needs of its collections.
 
 Implemented over both drivers, and in memory for tests. None of them decides anything.
 """
@@ -10,10 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from consumer.errors import TransientError
-from consumer.state.writes import SessionUpdate
-
-EVENT_KEY = ("sessionId", "eventId")
-SESSION_KEY = ("sessionId",)
+from consumer.state.guards import Upsert
 
 
 class RefusedError(TransientError):
@@ -60,7 +57,7 @@ class BulkReply:
 
 
 class Collections(Protocol):
-    """The documents, as BSON.
+    """The documents, as BSON, by the name that a collection has in ``consumer.contract.kinds``.
 
     Every method raises ``TransientError`` (``TimedOutError`` where a deadline passed,
     ``RefusedError`` where the content was refused, or ``ConnectionLostError``) when a command as a
@@ -68,18 +65,16 @@ class Collections(Protocol):
     from the primary what a majority has, and hold no more than one reply of the server's.
     """
 
-    async def insert_events(self, documents: Sequence[bytes]) -> BulkReply:
+    async def insert(self, collection: str, documents: Sequence[bytes]) -> BulkReply:
         """Insert by one unordered command; failures by the position in ``documents``."""
 
-    async def update_sessions(self, updates: Sequence[SessionUpdate]) -> BulkReply:
-        """Upsert by one unordered command; failures by the position in ``updates``."""
+    async def upsert(self, collection: str, upserts: Sequence[Upsert]) -> BulkReply:
+        """Upsert by one unordered command; failures by the position in ``upserts``."""
 
-    def find_events(
-        self, session_ids: Sequence[str], event_ids: Sequence[str]
+    def find(
+        self, collection: str, *ids: Sequence[str], fields: Collection[str] | None = None
     ) -> AsyncGenerator[Sequence[bytes], None]:
-        """Yield the events that have one of these and one of these ids, reply by reply."""
+        """Yield what has one of ``ids`` in each field of the unique index, reply by reply.
 
-    def find_sessions(
-        self, session_ids: Sequence[str], fields: Collection[str] | None = None
-    ) -> AsyncGenerator[Sequence[bytes], None]:
-        """Yield these sessions likewise; ``fields`` besides their id, None: whole documents."""
+        ``fields`` besides the first id, None: whole documents.
+        """

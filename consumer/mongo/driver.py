@@ -6,13 +6,20 @@ from asyncio import Semaphore
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from typing import Any
 
+from consumer.contract.kinds import key_of
 from consumer.errors import TransientError
-from consumer.mongo.clients import ACKNOWLEDGED, Client, collection_of, database_of
+from consumer.mongo.clients import (
+    ACKNOWLEDGED,
+    Client,
+    collection_names,
+    collection_of,
+    database_of,
+)
 from consumer.mongo.clients import Collection as MongoCollection
 from consumer.mongo.collections import BulkReply, WriteFailure
 from consumer.mongo.driver_errors import driver_errors
 from consumer.settings.model import MongoSettings
-from consumer.state.writes import SessionUpdate
+from consumer.state.guards import Upsert
 
 _LENGTH_BYTES = 4
 """How a document of BSON begins: with its length, these bytes included."""
@@ -41,38 +48,34 @@ class MongoCollections:
     """
 
     def __init__(self, client: Client, settings: MongoSettings) -> None:
-        """Work on the two collections that the settings name. No I/O yet."""
+        """Work on the collections of all kinds. No I/O yet."""
         self._database = database_of(client, settings)
-        self._events = collection_of(self._database, settings.events)
-        self._sessions = collection_of(self._database, settings.sessions)
+        self._collections = {
+            name: collection_of(self._database, stored_as)
+            for name, stored_as in collection_names(settings).items()
+        }
         self._turns = Semaphore(settings.max_pool_size)
 
-    async def insert_events(self, documents: Sequence[bytes]) -> BulkReply:
+    async def insert(self, collection: str, documents: Sequence[bytes]) -> BulkReply:
         """Insert, unordered. The server adds the ``_id``: what is sent is what was encoded."""
         encoded = [EncodedDocument(document) for document in documents]
-        return await self._write({"insert": self._events.name}, "documents", encoded)
+        command = {"insert": self._collections[collection].name}
+        return await self._write(command, "documents", encoded)
 
-    async def update_sessions(self, updates: Sequence[SessionUpdate]) -> BulkReply:
+    async def upsert(self, collection: str, upserts: Sequence[Upsert]) -> BulkReply:
         """Upsert, unordered."""
-        statements = [{"q": one.filter, "u": one.update, "upsert": True} for one in updates]
-        return await self._write({"update": self._sessions.name}, "updates", statements)
+        statements = [{"q": one.filter, "u": one.update, "upsert": True} for one in upserts]
+        command = {"update": self._collections[collection].name}
+        return await self._write(command, "updates", statements)
 
-    def find_events(
-        self, session_ids: Sequence[str], event_ids: Sequence[str]
+    def find(
+        self, collection: str, *ids: Sequence[str], fields: Collection[str] | None = None
     ) -> AsyncGenerator[Sequence[bytes], None]:
-        """Yield the events that have one of these and one of these ids, reply by reply."""
-        condition = {"sessionId": _any_of(session_ids), "eventId": _any_of(event_ids)}
-        return self._find(self._events, condition, None, len(event_ids))
-
-    def find_sessions(
-        self, session_ids: Sequence[str], fields: Collection[str] | None = None
-    ) -> AsyncGenerator[Sequence[bytes], None]:
-        """Yield these sessions, ``fields`` of them."""
-        projection = (
-            None if fields is None else {"_id": 0, "sessionId": 1, **dict.fromkeys(fields, 1)}
-        )
-        condition = {"sessionId": _any_of(session_ids)}
-        return self._find(self._sessions, condition, projection, len(session_ids))
+        """Yield what has one of ``ids`` in each field of the unique index, ``fields`` of it."""
+        key = key_of(collection)
+        projection = None if fields is None else {"_id": 0, key[0]: 1, **dict.fromkeys(fields, 1)}
+        condition = {name: _any_of(some) for name, some in zip(key, ids, strict=True)}
+        return self._find(self._collections[collection], condition, projection, len(ids[-1]))
 
     async def _write(
         self, command: Mapping[str, str], field: str, statements: Sequence[object]

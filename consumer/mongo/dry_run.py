@@ -18,6 +18,7 @@ from bson.raw_bson import RawBSONDocument
 from consumer.mongo.collections import Collections
 from consumer.mongo.duplicates import Asked, LookUp
 from consumer.state.bson_compare import raw_document
+from consumer.state.guards import has_place_taken
 from consumer.state.outcomes import (
     APPLIED,
     Outcome,
@@ -27,7 +28,7 @@ from consumer.state.outcomes import (
     has_time_alike,
     origin_position,
 )
-from consumer.state.writes import EventWrite, Write, guard_of
+from consumer.state.writes import Write
 
 DIGEST_BYTES = 16
 """Of an identity: small keys make small indexes, and no two of a trillion are likely the same."""
@@ -57,10 +58,10 @@ class DryRunState:
         results: list[Result] = []
         for index, write in enumerate(writes):
             earlier = self.content_of(write)
-            if earlier is not None:
+            if earlier is not None and has_place_taken(write, earlier):
                 result = classify_duplicate(write, earlier)
                 self.contradictions += _may_differ(write, earlier, result)
-            elif index in judged:
+            elif index in judged and earlier is None:
                 result = judged[index]
             else:
                 self.put(write)
@@ -108,7 +109,7 @@ class DryStore:
         found: list[RawBSONDocument] = []
 
         def tell(stored: RawBSONDocument | None) -> None:
-            if stored is not None and _is_taken(write, stored):
+            if stored is not None and has_place_taken(write, stored):
                 found.append(stored)
 
         async with self._one_at_a_time:
@@ -159,15 +160,10 @@ async def _look_up(collections: Collections, asked: Sequence[Asked]) -> None:
         raise errors[0]
 
 
-def _is_taken(write: Write, stored: RawBSONDocument) -> bool:
-    """A session may be there without its creation, or without its end: a stub, an open one."""
-    return isinstance(write, EventWrite) or not guard_of(write).holds(stored)
-
-
 def _judge(
     results: dict[int, Result], index: int, write: Write, stored: RawBSONDocument | None
 ) -> None:
-    if stored is not None and _is_taken(write, stored):
+    if stored is not None and has_place_taken(write, stored):
         results[index] = classify_duplicate(write, stored)
 
 
@@ -181,5 +177,5 @@ def _may_differ(write: Write, earlier: RawBSONDocument, result: Result) -> bool:
 
 def _digest(write: Write) -> bytes:
     """Ids hold no NUL, so it separates the parts."""
-    identity = "\0".join(write.identity).encode()
+    identity = "\0".join((write.kind.part, *write.ids)).encode()
     return hashlib.blake2b(identity, digest_size=DIGEST_BYTES).digest()

@@ -23,20 +23,15 @@ from itertools import chain, islice, product
 
 from bson.raw_bson import RawBSONDocument
 
+from consumer.contract.kinds import EVENTS, SESSIONS, key_of
 from consumer.errors import ConsumerError, TimedOutError
 from consumer.mongo.bulk import MAX_IN_ONE_FIND, BatchSizer, BatchSizers, WriteKey
 from consumer.mongo.collections import Collections
 from consumer.mongo.results import ResultRecorder
 from consumer.state.bson_compare import behind_id, behind_length, raw_document
+from consumer.state.guards import guard_of
 from consumer.state.outcomes import compared_fields
-from consumer.state.writes import (
-    ActivityWrite,
-    CreateWrite,
-    EventWrite,
-    SessionWrite,
-    content_bytes,
-    guard_of,
-)
+from consumer.state.writes import ActivityWrite, AnyWrite, CreateWrite, EventWrite, content_bytes
 
 FINDS_AT_ONCE = 4
 
@@ -54,10 +49,10 @@ class Asked:
 
     ``tell`` gets each document that is found there: one, as long as the unique indexes hold.
     Where there is none it gets None, once. ``fields``: what is read of a session's document
-    besides its id and what the write is judged by; an event's is read whole.
+    besides its id and what the write is judged by; others are read whole.
     """
 
-    write: EventWrite | SessionWrite
+    write: AnyWrite
     tell: Callable[[RawBSONDocument | None], None]
     fields: tuple[str, ...] = ()
 
@@ -67,7 +62,7 @@ Places = dict[str, list[Asked]]
 
 
 class LookUp:
-    """Finds documents over a store's two collections."""
+    """Finds documents over a store's collections."""
 
     def __init__(self, collections: Collections, sizers: BatchSizers | None = None) -> None:
         """``sizers``: how many ids a find carries; smaller where finds time out."""
@@ -80,42 +75,41 @@ class LookUp:
         After a find that had no answer no further one is started: then some have not been
         told, and some may have been told of a part of what is there.
         """
-        groups: dict[tuple[str | None, bool], Places] = {}
+        groups: dict[tuple[str, tuple[str, ...], bool], Places] = {}
         for one in asked:
             write = one.write
-            group: tuple[str | None, bool]
-            if isinstance(write, EventWrite):
-                group, name = (write.session_id, False), write.event_id
-            else:
-                # Only creations are judged by metadata, which may be as large as a document.
-                group, name = (None, isinstance(write, CreateWrite)), write.session_id
+            *same, name = write.ids
+            # Only creations are judged by metadata, which may be as large as a document.
+            group = (
+                SESSIONS if isinstance(write, ActivityWrite) else write.kind.collection,
+                tuple(same),
+                isinstance(write, CreateWrite),
+            )
             groups.setdefault(group, {}).setdefault(name, []).append(one)
         return await _run_bounded(
             [
                 find.run
-                for (session_id, _), places in groups.items()
-                for find in self._finds(session_id, places)
+                for (collection, same_ids, _), places in groups.items()
+                for find in self._finds(collection, same_ids, places)
             ]
         )
 
-    def _finds(self, session_id: str | None, places: Places) -> Iterator[_Find]:
-        """Yield finds for events of a session, or for sessions where none is named."""
-        sizer = self._sizers.sessions if session_id is None else self._sizers.events
+    def _finds(self, collection: str, same_ids: tuple[str, ...], places: Places) -> Iterator[_Find]:
+        """Yield finds for documents that differ in the last of their ids."""
+        sizer = self._sizers.events if same_ids else self._sizers.sessions
+        key, same = key_of(collection)[-1], [[one] for one in same_ids]
 
         def weight(name: str) -> int:
             return max(content_bytes(one.write) for one in places[name])
 
         for names in sizer.chunks(list(places), weight, EXPECTED_BYTES):
             part = {name: places[name] for name in names}
-            if session_id is None:
-                fields = {
-                    field for asked in part.values() for one in asked for field in _fields(one)
-                }
-                replies = self.collections.find_sessions(names, sorted(fields))
-                yield _Find(sizer, "sessionId", part, replies)
-            else:
-                replies = self.collections.find_events([session_id], names)
-                yield _Find(sizer, "eventId", part, replies)
+            fields: Sequence[str] | None = None
+            if collection == SESSIONS:
+                asked = chain.from_iterable(part.values())
+                fields = sorted({field for one in asked for field in _fields(one)})
+            replies = self.collections.find(collection, *same, names, fields=fields)
+            yield _Find(sizer, key, part, replies)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -153,11 +147,9 @@ def ids_in(value: object) -> Iterator[str]:
 
 def _fields(asked: Asked) -> Iterable[str]:
     """Return what is read of a session's document: by what a write is judged, and more."""
-    write = asked.write
-    if isinstance(write, EventWrite):
-        return asked.fields
+    write, guard = asked.write, guard_of(asked.write)
     compared = () if isinstance(write, ActivityWrite) else compared_fields(write)
-    return ("status", guard_of(write).field, *compared, *asked.fields)
+    return ("status", *([guard.field] if guard else ()), *compared, *asked.fields)
 
 
 async def _run_bounded(finds: Iterable[Callable[[], Awaitable[None]]]) -> list[ConsumerError]:
@@ -196,9 +188,7 @@ class DuplicateResolver:
         asked = [Asked(self._recorder.write(key), _once(tell, key)) for key in writes]
         return errors + await self._lookup.ask(asked)
 
-    async def ask_first(
-        self, events: Mapping[WriteKey, EventWrite], sessions: Mapping[WriteKey, SessionWrite]
-    ) -> None:
+    async def ask_first(self, due: Mapping[str, Mapping[WriteKey, AnyWrite]]) -> None:
         """Settle what is there before anything is sent; an error only costs the saving.
 
         What is not found says nothing: it is sent, and the unique index decides.
@@ -208,10 +198,14 @@ class DuplicateResolver:
             if document is not None:
                 self._recorder.found_before(key, document)
 
+        others = dict(chain.from_iterable(writes.items() for writes in due.values()))
+        events = {key: one for key, one in others.items() if isinstance(one, EventWrite)}
         finds = list(islice(self._crossed(events), MAX_FIRST_FINDS + 1))
         if len(finds) <= MAX_FIRST_FINDS:
             await _run_bounded([find.run for find in finds])
-        await self._lookup.ask(Asked(one, _once(tell, key)) for key, one in sessions.items())
+        await self._lookup.ask(
+            Asked(one, _once(tell, key)) for key, one in others.items() if key not in events
+        )
 
     def _crossed(self, events: Mapping[WriteKey, EventWrite]) -> Iterator[_FirstFind]:
         """Yield finds for events of several sessions that have no event id in common.
@@ -262,7 +256,7 @@ class _FirstFind:
         """Settle what is found: by its bytes where they are ours, else by what it says."""
         read, most = 0, 2 * len(self._keys)
         sessions = list(dict.fromkeys(self._session_of.values()))
-        replies = self._collections.find_events(sessions, list(self._session_of))
+        replies = self._collections.find(EVENTS, sessions, list(self._session_of))
         async with aclosing(replies):
             async for reply in replies:
                 for document in reply:

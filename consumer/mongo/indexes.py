@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from consumer.checks import CheckResult
-from consumer.mongo.collections import EVENT_KEY, SESSION_KEY
+from consumer.contract.kinds import key_of
+from consumer.mongo.clients import collection_names
 from consumer.settings.model import MongoSettings
 
 
@@ -66,17 +67,12 @@ class Index:
 
 def required_indexes(settings: MongoSettings) -> Sequence[Index]:
     """Return the indexes that have to be there."""
-    indexes = [
-        Index(settings.sessions, SESSION_KEY, unique=True),
-        Index(settings.events, EVENT_KEY, unique=True),
-        # eventId makes the order total: a page border neither skips nor repeats an event.
-        Index(settings.events, ("sessionId", "timestamp", "eventId")),
-    ]
+    names = collection_names(settings)
+    indexes = [Index(stored_as, key_of(name), unique=True) for name, stored_as in names.items()]
+    # eventId makes the order total: a page border neither skips nor repeats an event.
+    indexes.append(Index(settings.events, ("sessionId", "timestamp", "eventId")))
     if settings.retention_days is not None:
-        indexes += [
-            Index(settings.sessions, ("expireAt",), expires=True),
-            Index(settings.events, ("expireAt",), expires=True),
-        ]
+        indexes += [Index(stored_as, ("expireAt",), expires=True) for stored_as in names.values()]
     return indexes
 
 

@@ -222,7 +222,7 @@ async def _collections(
     made_by_a_run: bool,
 ) -> Sequence[CheckResult]:
     results: list[CheckResult] = []
-    for name in (settings.sessions, settings.events):
+    for name in clients.collection_names(settings).values():
         results += check_collection(name, await clients.collection_info(database, name))
         present = await indexes_of(database, name)
         results += [

@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from consumer.contract.record import Position
-from consumer.mongo.clients import Client, collection_of, database_of
+from consumer.mongo.clients import Client, collection_names, collection_of, database_of
 from consumer.mongo.driver_errors import driver_errors
 from consumer.ports import Store, WriteBatch
 from consumer.settings.model import MongoSettings
-from consumer.state.outcomes import APPLIED, Outcome, Result, origin_field
-from consumer.state.writes import CreateWrite, EndWrite, EventWrite, Write
+from consumer.state.outcomes import APPLIED, Outcome, Result
+from consumer.state.writes import CreateWrite, EndWrite, WholeWrite, Write
 
-FOUND_ITS_OWN = frozenset({Outcome.CONFLICT, Outcome.REDELIVERED})
-"""How a record ends whose document has been altered: in what counts as content, or beside it."""
+FOUND_ITS_OWN = frozenset({Outcome.CONFLICT, Outcome.REDELIVERED, Outcome.SKIPPED})
+"""How a record ends whose document has been altered: in what counts as content, or beside it,
+or in what tells which of two versions is the newer one."""
 
 _OF_ENDS = ("eventCount", "reason")
 
@@ -78,28 +79,26 @@ class MongoRepairer:
     """Overwrites documents in MongoDB."""
 
     def __init__(self, client: Client, settings: MongoSettings) -> None:
-        """Work on the two collections that the settings name. No I/O yet."""
-        database = database_of(client, settings)
-        self._events = collection_of(database, settings.events)
-        self._sessions = collection_of(database, settings.sessions)
+        """Work on the collections of all kinds. No I/O yet."""
+        self._database = database_of(client, settings)
+        self._names = collection_names(settings)
 
     async def repair(self, write: Write) -> bool:
         """See ``Repair``."""
         condition = origin_filter(write)
+        collection = collection_of(self._database, self._names[write.kind.collection])
         with driver_errors():
-            if isinstance(write, EventWrite):
-                replaced = await self._events.replace_one(condition, write.content)
+            if isinstance(write, WholeWrite):
+                replaced = await collection.replace_one(condition, write.content)
                 return bool(replaced.matched_count)
-            updated = await self._sessions.update_one(condition, repairing_update(write))
+            updated = await collection.update_one(condition, repairing_update(write))
             return bool(updated.matched_count)
 
 
 def origin_filter(write: Write) -> dict[str, Any]:
     """Return the filter of the one document that says it came from the write's record."""
-    condition: dict[str, Any] = {"sessionId": write.session_id}
-    if isinstance(write, EventWrite):
-        condition["eventId"] = write.event_id
-    origin = origin_field(write)
+    condition: dict[str, Any] = dict(zip(write.kind.identity, write.ids, strict=True))
+    origin = write.kind.origin
     return condition | {
         f"{origin}.{name}": value for name, value in write.position._asdict().items()
     }

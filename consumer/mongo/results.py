@@ -8,20 +8,22 @@ from datetime import datetime
 
 from bson.raw_bson import RawBSONDocument
 
+from consumer.contract.kinds import EVENTS, SESSIONS
 from consumer.contract.rejection import Reason, Rejected
 from consumer.errors import ConsumerError, TransientError
 from consumer.mongo.bulk import PendingWrite, SendResult, WriteKey
+from consumer.state.guards import guard_of, has_place_taken
 from consumer.state.outcomes import BatchResults, Result
 from consumer.state.writes import (
     ENDED,
     PAST_INITIATED,
     ActivityWrite,
+    AnyWrite,
+    DocumentWrite,
     EndWrite,
     EventWrite,
     SessionStatus,
-    SessionWrite,
     Write,
-    guard_of,
     status_of,
 )
 
@@ -112,29 +114,31 @@ class ResultRecorder:
         """Return one result for each write, in their order, when nothing is left."""
         return self._batch.results(self._late)
 
-    def due(self) -> tuple[dict[WriteKey, EventWrite], dict[WriteKey, SessionWrite]]:
-        """Return what is to be sent now.
+    def due(self) -> dict[str, dict[WriteKey, AnyWrite]]:
+        """Return what is to be sent now, by collection.
 
         The end of a session says more than its activity: where one is being sent in the same
         round, the activity waits, and is needed only if the end is refused.
         """
-        events: dict[WriteKey, EventWrite] = {}
-        sessions: dict[WriteKey, SessionWrite] = {}
+        due: dict[str, dict[WriteKey, AnyWrite]] = {}
+        events: dict[WriteKey, AnyWrite] = {}
         ending: set[str] = set()
         for index in self._batch.pending:
             write = self._writes[index]
             if isinstance(write, EventWrite):
                 events[index] = write
             else:
-                sessions[index] = write
+                due.setdefault(write.kind.collection, {})[index] = write
                 if isinstance(write, EndWrite):
                     ending.add(write.session_id)
         for session_id in [name for name in self._activities if self._cache.status(name)]:
             del self._activities[session_id]
-        sessions.update({k: v for k, v in self._activities.items() if k not in ending})
-        return events, sessions
+        activities = {k: v for k, v in self._activities.items() if k not in ending}
+        if activities:
+            due.setdefault(SESSIONS, {}).update(activities)
+        return {EVENTS: events, **due} if events else due
 
-    def write(self, key: WriteKey) -> EventWrite | SessionWrite:
+    def write(self, key: WriteKey) -> AnyWrite:
         """Return a write of ``due``."""
         return self._activities[key] if isinstance(key, str) else self._writes[key]
 
@@ -167,7 +171,7 @@ class ResultRecorder:
         A session may be there without its creation, or without its end: then nothing is settled.
         """
         write = self.write(key)
-        if isinstance(write, EventWrite) or not guard_of(write).holds(stored):
+        if has_place_taken(write, stored):
             self.pending[key].found_existing = True
             self.found(key, stored)
 
@@ -177,11 +181,12 @@ class ResultRecorder:
             # It was deleted in between, or the read went to a primary that has been deposed.
             return [TransientError("stored_document_not_found")]
         write, pending = self.write(key), self.pending[key]
+        guard = guard_of(write)
         if isinstance(write, EventWrite):
             self.existing_events += 1
-        elif guard_of(write).holds(stored):
-            return self._lost_race(key, write, stored)
-        else:
+        elif guard is not None and guard.holds(stored):
+            return self._lost_race(key, guard.field, stored)
+        elif not isinstance(write, DocumentWrite):
             status = status_of(stored.get("status"))
             foreign = isinstance(write, ActivityWrite) or pending.found_existing
             if foreign and status in ENDED and write.session_id in self._activities:
@@ -194,7 +199,7 @@ class ResultRecorder:
         return ()
 
     def _lost_race(
-        self, key: WriteKey, write: SessionWrite, stored: RawBSONDocument
+        self, key: WriteKey, field: str, stored: RawBSONDocument
     ) -> Sequence[ConsumerError]:
         """Let the same guarded upsert be sent again: a concurrent one was first to insert.
 
@@ -215,7 +220,7 @@ class ResultRecorder:
         if isinstance(key, str):
             self._give_up(key, "ForeignDocument")
         else:
-            self._batch.foreign(key, guard_of(write).field)
+            self._batch.foreign(key, field)
         return ()
 
     def _give_up(self, session_id: str, cause: str) -> None:

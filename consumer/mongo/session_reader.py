@@ -8,8 +8,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from consumer.contract.kinds import EVENTS, SESSIONS, collections
 from consumer.contract.record import TopicPartition
-from consumer.mongo.clients import Client, close_client, collection_of, database_of, open_client
+from consumer.mongo.clients import (
+    Client,
+    close_client,
+    collection_names,
+    collection_of,
+    database_of,
+    open_client,
+)
 from consumer.mongo.driver_errors import driver_errors
 from consumer.settings.model import MongoSettings
 
@@ -36,10 +44,14 @@ class SessionReader:
     """Sessions and their events as other services see them."""
 
     def __init__(self, client: Client, settings: MongoSettings) -> None:
-        """Read the two collections that the settings name. No I/O yet."""
+        """Read the collections of all kinds. No I/O yet."""
         database = database_of(client, settings)
         self._sessions = collection_of(database, settings.sessions)
         self._events = collection_of(database, settings.events)
+        self._collections = {
+            name: collection_of(database, stored_as)
+            for name, stored_as in collection_names(settings).items()
+        }
 
     async def session(self, session_id: str) -> Document | None:
         """Return the session's document, None where there is none."""
@@ -50,15 +62,23 @@ class SessionReader:
     async def came_from(self, session_ids: Sequence[str]) -> set[TopicPartition]:
         """Return the partitions that the documents of these sessions say they came from."""
         condition = {"sessionId": {"$in": list(session_ids)}}
-        asked = ((self._sessions, ("createdFrom", "endedFrom")), (self._events, ("from",)))
         found: set[TopicPartition] = set()
         with driver_errors():
-            for collection, origins in asked:
-                parts = {f"{name}.{part}": 1 for name in origins for part in ("topic", "partition")}
+            for name, collection in self._collections.items():
+                origins = list(dict.fromkeys(kind.origin for kind in collections()[name]))
+                parts = {f"{one}.{part}": 1 for one in origins for part in ("topic", "partition")}
                 # Read as they come: a session may have any number of events.
                 async for document in collection.find(condition, {"_id": 0, **parts}):
                     found.update(_origins(document, origins))
         return found
+
+    async def others(self, session_id: str) -> AsyncIterator[tuple[str, Document]]:
+        """Yield the session's documents of kinds that others declared, with their collection."""
+        for name, collection in self._collections.items():
+            if name not in {SESSIONS, EVENTS}:
+                with driver_errors():
+                    async for document in collection.find({"sessionId": session_id}):
+                        yield name, document
 
     async def count_events(self, session_id: str) -> int:
         """Count the stored events of a session."""

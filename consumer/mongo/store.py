@@ -7,21 +7,17 @@ import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from consumer.aio import wait_at_most
 from consumer.checks import CheckResult, Provision
+from consumer.contract.kinds import InsertOnce, collections, key_of
 from consumer.errors import ConsumerError, PreconditionError, TransientError
 from consumer.mongo.bulk import BatchSizers, Sender, SendResult, WriteKey
 from consumer.mongo.clients import APP_NAME, Client, close_client, open_client, target_of
 from consumer.mongo.collection_provisions import collection_provisions
-from consumer.mongo.collections import (
-    EVENT_KEY,
-    SESSION_KEY,
-    BulkReply,
-    Collections,
-    ConnectionLostError,
-)
+from consumer.mongo.collections import BulkReply, Collections, ConnectionLostError
 from consumer.mongo.driver import MongoCollections
 from consumer.mongo.driver_errors import AUTHENTICATION_FAILED, driver_errors
 from consumer.mongo.duplicates import DuplicateResolver, LookUp
@@ -29,8 +25,16 @@ from consumer.mongo.preflight import inspect_database, run_preflight, verify_uni
 from consumer.mongo.results import ResultRecorder, SessionStatusCache
 from consumer.ports import Target
 from consumer.settings.model import MongoSettings
+from consumer.state.guards import update_of
 from consumer.state.outcomes import Result
-from consumer.state.writes import EventWrite, SessionWrite, Write, content_bytes, update_of
+from consumer.state.writes import (
+    AnyWrite,
+    DocumentWrite,
+    SessionWrite,
+    WholeWrite,
+    Write,
+    content_bytes,
+)
 
 UPSERT_BYTES = 2 * 1024
 """The most that an upsert takes besides its content: an id of at most 1,024 bytes, the guard."""
@@ -120,12 +124,7 @@ class MongoWriteBatch:
         self._ask_first = memory.read_again
         self._recorder = recorder = ResultRecorder(writes, memory.sessions, on_activity_refused)
         self._resolver = DuplicateResolver(LookUp(collections, memory.sizers), recorder)
-        self._event_sender = Sender(
-            self._insert, content_bytes, EVENT_KEY, memory.sizers.inserts, recorder.pending
-        )
-        self._session_sender = Sender(
-            self._upsert, session_bytes, SESSION_KEY, memory.sizers.upserts, recorder.pending
-        )
+        self._senders: dict[str, Sender[Any]] = {}
 
     async def execute(self) -> Sequence[Result]:
         """Apply the whole batch once; one result for each write, in their order.
@@ -136,7 +135,7 @@ class MongoWriteBatch:
         recorder = self._recorder
         if self._ask_first:
             self._ask_first = False
-            await self._resolver.ask_first(*recorder.due())
+            await self._resolver.ask_first(recorder.due())
         tried_again = False
         while recorder.left:
             errors = await self._round()
@@ -150,36 +149,45 @@ class MongoWriteBatch:
 
     async def _round(self) -> Sequence[ConsumerError]:
         """Send, settle, resolve; return what went wrong."""
-        from_events, from_sessions = await self._send(*self._recorder.due())
-        self._recorder.sent(from_events)
-        self._recorder.sent(from_sessions)
-        errors = from_events.errors + from_sessions.errors
-        if not (from_events.broken or from_sessions.broken):
-            errors += await self._resolver.resolve(
-                from_events.duplicates + from_sessions.duplicates
-            )
+        sent = await self._send(self._recorder.due())
+        for result in sent:
+            self._recorder.sent(result)
+        errors = [error for result in sent for error in result.errors]
+        if not any(result.broken for result in sent):
+            duplicates = [key for result in sent for key in result.duplicates]
+            errors += await self._resolver.resolve(duplicates)
         return errors
 
-    async def _send(
-        self, events: Mapping[WriteKey, EventWrite], sessions: Mapping[WriteKey, SessionWrite]
-    ) -> tuple[SendResult, SendResult]:
-        """Send both kinds side by side; a lone one without the price of a task."""
-        if not sessions:
-            return await self._event_sender.send(events), SendResult()
-        if not events:
-            return SendResult(), await self._session_sender.send(sessions)
-        return await asyncio.gather(
-            self._event_sender.send(events), self._session_sender.send(sessions)
-        )
+    async def _send(self, due: Mapping[str, Mapping[WriteKey, AnyWrite]]) -> Sequence[SendResult]:
+        """Send to all collections side by side; to a lone one without the price of a task."""
+        sending = [self._sender(name).send(writes) for name, writes in due.items()]
+        return [await sending[0]] if len(sending) == 1 else await asyncio.gather(*sending)
 
-    async def _insert(self, events: Sequence[EventWrite]) -> BulkReply:
-        return await self._collections.insert_events([event.document for event in events])
+    def _sender(self, collection: str) -> Sender[Any]:
+        """Return what sends to a collection. All kinds that share one are written alike."""
+        sender = self._senders.get(collection)
+        if sender is None:
+            inserts = isinstance(collections()[collection][0].write, InsertOnce)
+            sizers = self._memory.sizers
+            sender = self._senders[collection] = Sender(
+                partial(self._insert if inserts else self._upsert, collection),
+                content_bytes if inserts else upsert_bytes,
+                key_of(collection),
+                sizers.inserts if inserts else sizers.upserts,
+                self._recorder.pending,
+            )
+        return sender
 
-    async def _upsert(self, writes: Sequence[SessionWrite]) -> BulkReply:
-        return await self._collections.update_sessions([update_of(write) for write in writes])
+    async def _insert(self, collection: str, writes: Sequence[WholeWrite]) -> BulkReply:
+        return await self._collections.insert(collection, [one.document for one in writes])
+
+    async def _upsert(
+        self, collection: str, writes: Sequence[SessionWrite | DocumentWrite]
+    ) -> BulkReply:
+        return await self._collections.upsert(collection, [update_of(one) for one in writes])
 
 
-def session_bytes(write: SessionWrite) -> int:
+def upsert_bytes(write: AnyWrite) -> int:
     """Return what an upsert weighs in a command, at most."""
     return UPSERT_BYTES + content_bytes(write)
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from enum import Flag, StrEnum, auto
-from typing import assert_never
 
 from bson.raw_bson import RawBSONDocument
 
+from consumer.contract.kinds import Kind, UpsertNewest
 from consumer.contract.record import Position
 from consumer.contract.rejection import Reason, Rejected
 from consumer.state.bson_compare import differing_fields, same_but_for_id
-from consumer.state.writes import CreateWrite, EndWrite, EventWrite, Write
+from consumer.state.writes import EventWrite, WholeWrite, Write
 
 
 class Outcome(StrEnum):
@@ -63,25 +63,9 @@ class Result:
     late: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ComparedFields:
-    """Which fields make one message say the same as another.
-
-    ``time`` is compared only where both messages carried it: a relayed copy without a time
-    of its own has another record's timestamp. ``origin`` names the record it came from.
-    """
-
-    fields: tuple[str, ...]
-    time: str | None
-    origin: str
-
-
-_EVENT = ComparedFields(("type", "payload"), "timestamp", "from")
-_CREATE = ComparedFields(("language", "metadata"), "startedAt", "createdFrom")
-_END = ComparedFields(("status",), None, "endedFrom")
-
 REDELIVERED = Result(Outcome.REDELIVERED)
 DUPLICATE = Result(Outcome.DUPLICATE)
+SUPERSEDED = Result(Outcome.SKIPPED)
 
 
 def classify_duplicate(write: Write, stored: RawBSONDocument) -> Result:
@@ -90,18 +74,23 @@ def classify_duplicate(write: Write, stored: RawBSONDocument) -> Result:
     ``conflict``: other content; what is stored stays. ``redelivered``: the same content from
     this very record. ``duplicate``: the same content from another record. A position alone
     proves nothing: a topic that was created anew has the same offsets with other content.
+    ``skipped``: a newer version is stored, where that is what stays.
     """
-    if isinstance(write, EventWrite) and same_but_for_id(write.content, stored):
+    if isinstance(write, WholeWrite) and same_but_for_id(write.content, stored):
         return REDELIVERED
     foreign = _foreign_ids(write, stored)
     if foreign:
         return conflict(write, foreign)
-    content = _content_of(write)
-    fields = content.fields
-    if content.time is not None and not (
-        _time_defaulted(write.content, content) or _time_defaulted(stored, content)
+    kind = write.kind
+    if isinstance(kind.write, UpsertNewest) and differing_fields(
+        write.content, stored, (kind.write.by,)
     ):
-        fields = (*fields, content.time)
+        return SUPERSEDED
+    fields = kind.content
+    if kind.compared_time is not None and not (
+        _time_defaulted(write.content, kind) or _time_defaulted(stored, kind)
+    ):
+        fields = (*fields, kind.compared_time)
     differing = differing_fields(write.content, stored, fields)
     if differing:
         return conflict(write, differing)
@@ -110,9 +99,9 @@ def classify_duplicate(write: Write, stored: RawBSONDocument) -> Result:
 
 def compared_fields(write: Write) -> tuple[str, ...]:
     """Return the fields of a document by which ``classify_duplicate`` judges a write."""
-    content = _content_of(write)
-    time = () if content.time is None else (content.time,)
-    return (*content.fields, *time, content.origin)
+    kind = write.kind
+    time = () if kind.compared_time is None else (kind.compared_time,)
+    return (*kind.content, *time, kind.origin)
 
 
 def came_from(stored: RawBSONDocument, write: Write) -> bool:
@@ -125,7 +114,7 @@ def origin_position(stored: RawBSONDocument, write: Write) -> tuple[object, ...]
 
     None where it names no record: an older writer may have left no origin.
     """
-    origin = _origin(stored, _content_of(write))
+    origin = _origin(stored, write.kind)
     return None if origin is None else tuple(origin.get(name) for name in Position._fields)
 
 
@@ -135,27 +124,10 @@ def has_time_alike(stored: RawBSONDocument, write: Write) -> bool:
     A copy without a time of its own agrees with any time, so that it agrees with records that
     contradict each other.
     """
-    content = _content_of(write)
-    return content.time is None or (
-        _time_defaulted(stored, content) == _time_defaulted(write.content, content)
+    kind = write.kind
+    return kind.compared_time is None or (
+        _time_defaulted(stored, kind) == _time_defaulted(write.content, kind)
     )
-
-
-def origin_field(write: Write) -> str:
-    """Return the field in which a document names the record that wrote the write's part."""
-    return _content_of(write).origin
-
-
-def _content_of(write: Write) -> ComparedFields:
-    match write:
-        case EventWrite():
-            return _EVENT
-        case CreateWrite():
-            return _CREATE
-        case EndWrite():
-            return _END
-        case _:
-            assert_never(write)
 
 
 def _foreign_ids(write: Write, stored: RawBSONDocument) -> tuple[str, ...]:
@@ -163,26 +135,23 @@ def _foreign_ids(write: Write, stored: RawBSONDocument) -> tuple[str, ...]:
 
     A unique index takes an array for each of its elements, so that it stands in our place.
     """
-    ids = {"sessionId": write.session_id}
-    if isinstance(write, EventWrite):
-        ids["eventId"] = write.event_id
-    return tuple(name for name, value in ids.items() if stored.get(name, value) != value)
+    ids = zip(write.kind.identity, write.ids, strict=True)
+    return tuple(name for name, value in ids if stored.get(name, value) != value)
 
 
 def conflict(write: Write, differing: tuple[str, ...]) -> Result:
     """Return how a record ends whose place is taken by a document that differs in these."""
-    noun = "event" if isinstance(write, EventWrite) else "session"
-    detail = f"the stored {noun} differs in {', '.join(differing)}"
+    detail = f"the stored {write.kind.document} differs in {', '.join(differing)}"
     return Result(Outcome.CONFLICT, Rejected(Reason.CONFLICT, detail))
 
 
-def _origin(document: RawBSONDocument, content: ComparedFields) -> RawBSONDocument | None:
-    origin = document.get(content.origin)
+def _origin(document: RawBSONDocument, kind: Kind) -> RawBSONDocument | None:
+    origin = document.get(kind.origin)
     return origin if isinstance(origin, RawBSONDocument) else None
 
 
-def _time_defaulted(document: RawBSONDocument, content: ComparedFields) -> bool:
-    origin = _origin(document, content)
+def _time_defaulted(document: RawBSONDocument, kind: Kind) -> bool:
+    origin = _origin(document, kind)
     return origin is not None and origin.get("defaulted") is True
 
 

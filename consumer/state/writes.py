@@ -8,7 +8,6 @@ rejects it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -17,9 +16,20 @@ from typing import Any, NamedTuple, assert_never
 from bson.raw_bson import RawBSONDocument
 
 from consumer.contract.json_text import MAX_DOCUMENT_BYTES
+from consumer.contract.kinds import (
+    ENDED_STATUSES,
+    EVENT_RECORDED,
+    SESSION_COMPLETED,
+    SESSION_CREATED,
+    SESSION_FAILED,
+    Kind,
+    UpsertNewest,
+    known_kinds,
+)
 from consumer.contract.messages import (
     EventRecorded,
     Message,
+    OwnMessage,
     SessionCompleted,
     SessionCreated,
     SessionFailed,
@@ -39,7 +49,7 @@ class SessionStatus(StrEnum):
     FAILED = "failed"
 
 
-ENDED = frozenset({SessionStatus.COMPLETED, SessionStatus.FAILED})
+ENDED = frozenset(map(SessionStatus, ENDED_STATUSES))
 PAST_INITIATED = ENDED | {SessionStatus.ACTIVE}
 
 
@@ -86,6 +96,16 @@ class EventWrite(NamedTuple):
         return Position(origin["topic"], origin["partition"], origin["offset"])
 
     @property
+    def kind(self) -> Kind:
+        """The kind of its message."""
+        return EVENT_RECORDED
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The values of its kind's ``identity``."""
+        return (self.session_id, self.event_id)
+
+    @property
     def identity(self) -> tuple[str, ...]:
         """What the unique index holds to be one."""
         return ("event", self.session_id, self.event_id)
@@ -105,6 +125,16 @@ class CreateWrite:
     expire_at: datetime | None = None
 
     @property
+    def kind(self) -> Kind:
+        """The kind of its message."""
+        return SESSION_CREATED
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The values of its kind's ``identity``."""
+        return (self.session_id,)
+
+    @property
     def identity(self) -> tuple[str, ...]:
         """A session is created once."""
         return ("create", self.session_id)
@@ -121,12 +151,60 @@ class EndWrite:
     expire_at: datetime | None = None
 
     @property
+    def kind(self) -> Kind:
+        """The kind of its message."""
+        return SESSION_FAILED if self.status is SessionStatus.FAILED else SESSION_COMPLETED
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The values of its kind's ``identity``."""
+        return (self.session_id,)
+
+    @property
     def identity(self) -> tuple[str, ...]:
         """A session ends once: completed and failed stand for the same place."""
         return ("end", self.session_id)
 
 
-Write = EventWrite | CreateWrite | EndWrite
+@dataclass(frozen=True, slots=True, repr=False)
+class DocumentWrite:
+    """The whole document of a kind that others have declared.
+
+    Inserted, or put in the place of an older one. ``ids``: the values of its kind's ``identity``;
+    ``document``: as BSON, without ``_id``.
+    """
+
+    kind: Kind
+    ids: tuple[str, ...]
+    position: Position
+    document: bytes
+    expire_at: datetime | None = None
+
+    @property
+    def session_id(self) -> str:
+        """The first field of every identity."""
+        return self.ids[0]
+
+    @property
+    def content(self) -> RawBSONDocument:
+        """The document, for reading."""
+        return raw_document(self.document)
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """What can be applied once: each version of a document that the newest one replaces."""
+        rule = self.kind.write
+        version = (str(int(self.content[rule.by])),) if isinstance(rule, UpsertNewest) else ()
+        return (self.kind.part, *self.ids, *version)
+
+    def __repr__(self) -> str:
+        """Print no document, as in ``EventWrite``."""
+        return f"<{self.kind.name} {self.ids!r}, {len(self.document)} bytes>"
+
+
+Write = EventWrite | CreateWrite | EndWrite | DocumentWrite
+WholeWrite = EventWrite | DocumentWrite
+"""What is the whole of its document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +213,11 @@ class ActivityWrite:
 
     session_id: str
     expire_at: datetime | None = None
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The values of the sessions' identity."""
+        return (self.session_id,)
 
 
 def plan(message: Message, record: Record, expire_at: datetime | None = None) -> Write | Rejected:
@@ -159,6 +242,8 @@ def plan(message: Message, record: Record, expire_at: datetime | None = None) ->
             return _create(message, record, origin, expire_at)
         case SessionCompleted() | SessionFailed():
             return _end(message, record, origin, expire_at)
+        case OwnMessage():
+            return _document(message, record, origin, expire_at)
         case _:
             assert_never(message)
 
@@ -229,6 +314,21 @@ def _end(
     return EndWrite(message.session_id, record.position, raw_document(encoded), status, expire_at)
 
 
+def _document(
+    message: OwnMessage, record: Record, origin: dict[str, Any], expire_at: datetime | None
+) -> DocumentWrite | Rejected:
+    kind = known_kinds()[message.type]
+    document = {**message.fields, kind.origin: origin}
+    if expire_at is not None:
+        document["expireAt"] = expire_at
+    said = [name for name, value in message.fields.items() if not isinstance(value, datetime)]
+    encoded = encode(document, said, MAX_EVENT_BYTES)
+    if isinstance(encoded, Rejected):
+        return encoded
+    ids = tuple(message.fields[name] for name in kind.identity)
+    return DocumentWrite(kind, ids, record.position, encoded, expire_at)
+
+
 def origin_fields(record: Record, *, defaulted: bool) -> dict[str, Any]:
     """Return where a content came from; ``defaulted``: its time is the record's."""
     origin: dict[str, Any] = {
@@ -242,86 +342,15 @@ def origin_fields(record: Record, *, defaulted: bool) -> dict[str, Any]:
 
 
 SessionWrite = CreateWrite | EndWrite | ActivityWrite
+AnyWrite = Write | ActivityWrite
 
 
-def content_bytes(write: EventWrite | SessionWrite) -> int:
+def content_bytes(write: AnyWrite) -> int:
     """Return how many bytes of BSON a write has to say."""
     match write:
-        case EventWrite():
+        case EventWrite() | DocumentWrite():
             return len(write.document)
         case ActivityWrite():
             return 0
         case _:
             return len(write.content.raw)
-
-
-@dataclass(frozen=True, slots=True)
-class SessionUpdate:
-    """One upsert in MongoDB's own terms."""
-
-    filter: Mapping[str, Any]
-    update: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Guard:
-    """A write applies unless ``field`` has one of the ``refused`` values; None: any value.
-
-    No field goes back, so a guard that has failed once fails for ever.
-    """
-
-    field: str
-    refused: frozenset[SessionStatus] | None
-
-    def condition(self) -> dict[str, Any]:
-        """Return the guard as part of a filter."""
-        if self.refused is None:
-            return {self.field: None}
-        return {self.field: {"$nin": sorted(status.value for status in self.refused)}}
-
-    def holds(self, stored: RawBSONDocument) -> bool:
-        """Tell whether the write applies to what is stored: the same as ``condition`` matching."""
-        value = stored.get(self.field)
-        if self.refused is None:
-            return value is None
-        return not (isinstance(value, str) and value in self.refused)
-
-
-_CREATE = Guard("startedAt", None)
-_ACTIVITY = Guard("status", PAST_INITIATED)
-_END = Guard("status", ENDED)
-
-
-def guard_of(write: SessionWrite) -> Guard:
-    """Return the guard of a write."""
-    match write:
-        case CreateWrite():
-            return _CREATE
-        case ActivityWrite():
-            return _ACTIVITY
-        case EndWrite():
-            return _END
-        case _:
-            assert_never(write)
-
-
-def update_of(write: SessionWrite) -> SessionUpdate:
-    """Return the guarded upsert of a write."""
-    condition = {"sessionId": write.session_id, **guard_of(write).condition()}
-    update: dict[str, Any]
-    match write:
-        case CreateWrite():
-            update = {
-                "$set": write.content,
-                "$setOnInsert": {"status": SessionStatus.INITIATED.value},
-            }
-        case ActivityWrite():
-            update = {"$set": {"status": SessionStatus.ACTIVE.value}}
-        case EndWrite():
-            update = {"$set": write.content}
-        case _:
-            assert_never(write)
-    if write.expire_at is not None:
-        # The latest of all the records that wrote the session, in whichever order they came.
-        update["$max"] = {"expireAt": write.expire_at}
-    return SessionUpdate(condition, update)

@@ -1,23 +1,25 @@
-"""The two collections in memory, with faults on demand. No clock, no thread, no chance."""
+"""The collections in memory, with faults on demand. No clock, no thread, no chance."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import product
 from typing import Any
 
 import bson
+from bson.datetime_ms import DatetimeMS
 from bson.raw_bson import RawBSONDocument
 
+from consumer.contract.kinds import EVENTS, SESSIONS, key_of
 from consumer.errors import ConsumerError
-from consumer.mongo.collections import EVENT_KEY, SESSION_KEY, BulkReply, WriteFailure
+from consumer.mongo.collections import BulkReply, WriteFailure
 from consumer.mongo.duplicates import ids_in
 from consumer.state.bson_compare import SERVER_ID_BYTES, raw_document
-from consumer.state.writes import SessionUpdate
+from consumer.state.guards import Upsert
 from tests.model import Document
 
 DUPLICATE_KEY = 11000
@@ -32,6 +34,12 @@ class Command(StrEnum):
     UPDATE_SESSIONS = "update_sessions"
     FIND_EVENTS = "find_events"
     FIND_SESSIONS = "find_sessions"
+    INSERT_OTHERS = "insert_others"
+    UPSERT_OTHERS = "upsert_others"
+    FIND_OTHERS = "find_others"
+
+
+FINDS = {EVENTS: Command.FIND_EVENTS, SESSIONS: Command.FIND_SESSIONS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +99,8 @@ class MemoryCollections:
     def __init__(self, decide: Callable[[Command, int], Fault | None] | None = None) -> None:
         self.events: dict[tuple[str, str], RawBSONDocument] = {}
         self.sessions: dict[str, dict[str, Any]] = {}
+        self.others: defaultdict[str, dict[tuple[str, ...], RawBSONDocument]] = defaultdict(dict)
+        """The documents of kinds that are not of the contract, by collection and identity."""
         self.commands: list[tuple[Command, int]] = []
         self._script: defaultdict[Command, deque[Fault]] = defaultdict(deque)
         self._decide = decide
@@ -119,30 +129,33 @@ class MemoryCollections:
         events = [one for key in self.events if (one := self.event(key)) is not None]
         return sessions, events
 
-    async def insert_events(self, documents: Sequence[bytes]) -> BulkReply:
-        return await self._bulk(Command.INSERT_EVENTS, [self._insert(one) for one in documents])
+    async def insert(self, collection: str, documents: Sequence[bytes]) -> BulkReply:
+        command = Command.INSERT_EVENTS if collection == EVENTS else Command.INSERT_OTHERS
+        return await self._bulk(command, [self._insert(collection, one) for one in documents])
 
-    async def update_sessions(self, updates: Sequence[SessionUpdate]) -> BulkReply:
-        return await self._bulk(Command.UPDATE_SESSIONS, [self._upsert(one) for one in updates])
+    async def upsert(self, collection: str, upserts: Sequence[Upsert]) -> BulkReply:
+        command = Command.UPDATE_SESSIONS if collection == SESSIONS else Command.UPSERT_OTHERS
+        return await self._bulk(command, [self._upsert(collection, one) for one in upserts])
 
-    async def find_events(
-        self, session_ids: Sequence[str], event_ids: Sequence[str]
+    async def find(
+        self, collection: str, *ids: Sequence[str], fields: Collection[str] | None = None
     ) -> AsyncGenerator[Sequence[bytes], None]:
-        fault = await self._begin(Command.FIND_EVENTS, len(event_ids))
-        keys = () if fault.hidden else product(session_ids, event_ids)
-        # One document of another writer can stand in several places.
-        found = {id(self.events[key]): self.events[key] for key in keys if key in self.events}
-        for document in found.values():
-            yield [with_id(document)]
+        fault = await self._begin(FINDS.get(collection, Command.FIND_OTHERS), len(ids[-1]))
+        for document in self.found(collection, () if fault.hidden else product(*ids), fields):
+            yield [document]
 
-    async def find_sessions(
-        self, session_ids: Sequence[str], fields: Collection[str] | None = None
-    ) -> AsyncGenerator[Sequence[bytes], None]:
-        fault = await self._begin(Command.FIND_SESSIONS, len(session_ids))
-        keys = () if fault.hidden else session_ids
-        found = {id(self.sessions[key]): self.sessions[key] for key in keys if key in self.sessions}
-        for session in found.values():
-            yield [projected(session, fields)]
+    def found(
+        self, collection: str, keys: Iterable[tuple[str, ...]], fields: Collection[str] | None
+    ) -> list[bytes]:
+        """Return what stands at these places; one of another writer can stand in several."""
+        if collection == SESSIONS:
+            some = [self.sessions[key] for (key,) in keys if key in self.sessions]
+            return [projected(one, fields) for one in {id(one): one for one in some}.values()]
+        places: Mapping[Any, RawBSONDocument] = (
+            self.events if collection == EVENTS else self.others[collection]
+        )
+        whole = [places[key] for key in keys if key in places]
+        return [with_id(one) for one in {id(one): one for one in whole}.values()]
 
     def put_event(self, document: Mapping[str, Any]) -> None:
         """Store an event as somebody else would have: an array as id takes several places."""
@@ -169,7 +182,7 @@ class MemoryCollections:
         fault = fault or NO_FAULT
         if fault.meanwhile is not None:
             fault.meanwhile(self)
-        if fault.error is not None and command in {Command.FIND_EVENTS, Command.FIND_SESSIONS}:
+        if fault.error is not None and command.value.startswith("find_"):
             raise fault.error
         return fault
 
@@ -188,25 +201,44 @@ class MemoryCollections:
             raise fault.error
         return BulkReply(failures, fault.write_concern_code)
 
-    def _insert(self, encoded: bytes) -> Callable[[], WriteFailure | None]:
+    def _insert(self, collection: str, encoded: bytes) -> Callable[[], WriteFailure | None]:
         document = raw_document(encoded)
+        places: dict[Any, RawBSONDocument] = (
+            self.events if collection == EVENTS else self.others[collection]
+        )
 
         def insert() -> WriteFailure | None:
-            key = (document["sessionId"], document["eventId"])
-            if key in self.events:
-                return WriteFailure(DUPLICATE_KEY, EVENT_KEY)
-            self.events[key] = document
+            key = tuple(document[name] for name in key_of(collection))
+            if key in places:
+                return WriteFailure(DUPLICATE_KEY, key_of(collection))
+            places[key] = document
             return None
 
         return insert
 
-    def _upsert(self, statement: SessionUpdate) -> Callable[[], WriteFailure | None]:
+    def _replace(self, collection: str, statement: Upsert) -> Callable[[], WriteFailure | None]:
+        places, key = self.others[collection], key_of(collection)
+        ids = tuple(statement.filter[name] for name in key)
+
+        def replace() -> WriteFailure | None:
+            stored = places.get(ids)
+            if stored is not None and not _matches(stored, statement.filter):
+                return WriteFailure(DUPLICATE_KEY, key)
+            places[ids] = raw_document(bson.encode(statement.update))
+            return None
+
+        return replace
+
+    def _upsert(self, collection: str, statement: Upsert) -> Callable[[], WriteFailure | None]:
+        if collection != SESSIONS:
+            return self._replace(collection, statement)
+
         def upsert() -> WriteFailure | None:
             session_id = statement.filter["sessionId"]
             stored = self.sessions.get(session_id)
             if stored is not None and not _matches(stored, statement.filter):
                 # An upsert that matches nothing inserts, and the unique index has the key.
-                return WriteFailure(DUPLICATE_KEY, SESSION_KEY)
+                return WriteFailure(DUPLICATE_KEY, key_of(SESSIONS))
             update = raw_document(bson.encode(statement.update))
             if stored is None:
                 stored = self.sessions[session_id] = {"sessionId": session_id}
@@ -220,6 +252,13 @@ class MemoryCollections:
         return upsert
 
 
+def _at_least(value: Any, least: Any) -> bool:
+    """Compare as the server does: numbers with numbers, times with times, nothing else."""
+    kinds = (int | float, DatetimeMS)
+    comparable = any(isinstance(value, kind) and isinstance(least, kind) for kind in kinds)
+    return comparable and not isinstance(value, bool) and bool(value >= least)
+
+
 def _matches(stored: Mapping[str, Any], condition: Mapping[str, Any]) -> bool:
     """Evaluate the few kinds of condition that the guards are made of.
 
@@ -229,11 +268,15 @@ def _matches(stored: Mapping[str, Any], condition: Mapping[str, Any]) -> bool:
         value = stored.get(name)
         values = [*value, value] if isinstance(value, list) else [value]
         if isinstance(wanted, Mapping):
-            (operator, operands), *others = wanted.items()
-            if operator != "$nin" or others:
-                raise NotImplementedError(f"the memory knows no {operator}")
-            if any(one in operands for one in values):
-                return False
+            match dict(wanted):
+                case {"$nin": operands, **others} if not others:
+                    if any(one in operands for one in values):
+                        return False
+                case {"$not": {"$gte": least, **others}} if not others:
+                    if any(_at_least(one, least) for one in values):
+                        return False
+                case _:
+                    raise NotImplementedError(f"the memory knows no {wanted}")
         elif wanted not in values:
             return False
     return True

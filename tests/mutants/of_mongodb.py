@@ -70,9 +70,9 @@ MUTANTS = (
     ),
     mutant(
         "an end overwrites an end",
-        "writes._END",
-        '_END = Guard("status", ENDED)',
-        '_END = Guard("status", frozenset())',
+        "_UNLESS_ENDED",
+        '_UNLESS_ENDED: Final = SetOnce("status", ENDED_STATUSES)',
+        '_UNLESS_ENDED: Final = SetOnce("status", frozenset())',
         "whichever came last would win: the order would decide",
         "test_activity_and_end_apply_until_the_status_is_there",
         "test_stubs_late_events_and_ends_in_any_order_are_normal",
@@ -92,10 +92,10 @@ MUTANTS = (
     mutant(
         "the same position proves the same record",
         "classify_duplicate.fields",
-        "fields = content.fields",
-        """if _came_from(stored, content, write.position):
+        "fields = kind.content",
+        """if came_from(stored, write):
     return REDELIVERED
-fields = content.fields""",
+fields = kind.content""",
         "a topic that was made anew has the same positions with other content",
         "test_other_content_is_a_conflict_even_at_the_same_position",
         rows="B17",
@@ -182,7 +182,7 @@ fields = content.fields""",
     never(
         "a lost race is taken for a duplicate",
         "ResultRecorder.found",
-        "elif guard_of(write).holds(stored):",
+        "elif guard is not None and guard.holds(stored):",
         "a creation that lost to an event would never be stored",
         "test_the_same_write_is_sent_again_and_applied",
         rows="F36",
@@ -199,8 +199,8 @@ fields = content.fields""",
     mutant(
         "a session is known before the store has answered",
         "ResultRecorder.due",
-        "sessions.update({k: v for k, v in self._activities.items() if k not in ending})",
-        """sessions.update({k: v for k, v in self._activities.items() if k not in ending})
+        "activities = {k: v for k, v in self._activities.items() if k not in ending}",
+        """activities = {k: v for k, v in self._activities.items() if k not in ending}
 for name in self._activities:
     self._cache.remember(name, SessionStatus.ACTIVE)""",
         "a write that failed would never be repeated",
@@ -244,8 +244,8 @@ return MongoWriteBatch(""",
     mutant(
         "sessions are read whole",
         "LookUp._finds",
-        "replies = self.collections.find_sessions(names, sorted(fields))",
-        "replies = self.collections.find_sessions(names, [*fields, 'metadata'])",
+        "fields = sorted({field for one in asked for field in _fields(one)})",
+        "fields = ['metadata', *{field for one in asked for field in _fields(one)}]",
         "a few hundred events would bring their sessions' metadata into memory",
         "test_the_sessions_of_many_events_are_read_without_what_they_hold",
     ),

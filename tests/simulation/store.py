@@ -9,15 +9,11 @@ from itertools import product
 from random import Random
 from typing import Any
 
+from consumer.contract.kinds import key_of
 from consumer.errors import TimedOutError, TransientError
-from consumer.mongo.collections import (
-    SESSION_KEY,
-    BulkReply,
-    ConnectionLostError,
-    WriteFailure,
-)
-from consumer.state.writes import SessionUpdate
-from tests.fakes.collections import DUPLICATE_KEY, MemoryCollections, projected, with_id
+from consumer.mongo.collections import BulkReply, ConnectionLostError, WriteFailure
+from consumer.state.guards import Upsert
+from tests.fakes.collections import DUPLICATE_KEY, MemoryCollections
 from tests.simulation.loop import SimulationLoop
 from tests.simulation.network import Link, LostError, Network
 
@@ -60,9 +56,9 @@ class Database:
 
     # --- statements ---------------------------------------------------------------
 
-    def insert(self, document: bytes) -> Statement:
-        """Insert one event."""
-        carry_out = self.memory._insert(document)
+    def insert(self, collection: str, document: bytes) -> Statement:
+        """Insert one document."""
+        carry_out = self.memory._insert(collection, document)
 
         def insert() -> WriteFailure | None:
             refused = self._refusal()
@@ -72,16 +68,17 @@ class Database:
 
         return insert
 
-    def upsert(self, update: SessionUpdate, *, race: bool) -> Statement:
-        """Upsert one session; ``race``: somebody else may insert it after it was not found."""
-        carry_out = self.memory._upsert(update)
-        session_id = update.filter["sessionId"]
-        found = not race or session_id in self.memory.sessions
+    def upsert(self, collection: str, statement: Upsert, *, race: bool) -> Statement:
+        """Upsert one document; ``race``: somebody else may insert it after it was not found."""
+        carry_out = self.memory._upsert(collection, statement)
+        key = key_of(collection)
+        ids = tuple(statement.filter[name] for name in key)
+        found = not race or self.memory.found(collection, [ids], None)
 
         def upsert() -> WriteFailure | None:
             refused = self._refusal()
-            if refused is None and not found and session_id in self.memory.sessions:
-                return WriteFailure(DUPLICATE_KEY, SESSION_KEY)
+            if refused is None and not found and self.memory.found(collection, [ids], None):
+                return WriteFailure(DUPLICATE_KEY, key)
             return refused or carry_out()
 
         return upsert
@@ -144,20 +141,13 @@ class Database:
         step()
         return done
 
-    def find_events(self, session_ids: Sequence[str], event_ids: Sequence[str]) -> Sequence[bytes]:
-        """Answer with these events."""
-        keys = [key for key in product(session_ids, event_ids) if self._sees()]
-        return [with_id(self.memory.events[key]) for key in keys if key in self.memory.events]
-
-    def find_sessions(
-        self, session_ids: Sequence[str], fields: Collection[str] | None
+    def find(
+        self, collection: str, ids: Sequence[Sequence[str]], fields: Collection[str] | None
     ) -> Sequence[bytes]:
-        """Answer with these sessions."""
-        return [
-            projected(self.memory.sessions[session_id], fields)
-            for session_id in session_ids
-            if session_id in self.memory.sessions and self._sees()
-        ]
+        """Answer with what stands at these places."""
+        there = [key for key in product(*ids) if self.memory.found(collection, [key], fields)]
+        seen = [key for key in there if self._sees()]
+        return self.memory.found(collection, seen, fields)
 
     def _sees(self) -> bool:
         """Tell whether a find sees what is there: a deposed primary need not."""
@@ -179,32 +169,27 @@ class SimulatedCollections:
         self._network = network
         self._link = link
 
-    async def insert_events(self, documents: Sequence[bytes]) -> BulkReply:
+    async def insert(self, collection: str, documents: Sequence[bytes]) -> BulkReply:
         database = self._database
         reply: BulkReply = await self._ask(
-            lambda: database.bulk([database.insert(document) for document in documents])
+            lambda: database.bulk([database.insert(collection, one) for one in documents])
         )
         return reply
 
-    async def update_sessions(self, updates: Sequence[SessionUpdate]) -> BulkReply:
+    async def upsert(self, collection: str, upserts: Sequence[Upsert]) -> BulkReply:
         database = self._database
 
         def carry_out() -> BulkReply | asyncio.Future[BulkReply]:
             race = database.chance.random() < database.troubles.interleaved
-            return database.bulk([database.upsert(update, race=race) for update in updates])
+            return database.bulk([database.upsert(collection, one, race=race) for one in upserts])
 
         reply: BulkReply = await self._ask(carry_out)
         return reply
 
-    async def find_events(
-        self, session_ids: Sequence[str], event_ids: Sequence[str]
+    async def find(
+        self, collection: str, *ids: Sequence[str], fields: Collection[str] | None = None
     ) -> AsyncGenerator[Sequence[bytes], None]:
-        yield await self._ask(lambda: self._database.find_events(session_ids, event_ids))
-
-    async def find_sessions(
-        self, session_ids: Sequence[str], fields: Collection[str] | None = None
-    ) -> AsyncGenerator[Sequence[bytes], None]:
-        yield await self._ask(lambda: self._database.find_sessions(session_ids, fields))
+        yield await self._ask(lambda: self._database.find(collection, ids, fields))
 
     async def _ask(self, action: Callable[[], Any]) -> Any:
         try:

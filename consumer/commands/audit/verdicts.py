@@ -8,18 +8,12 @@ from enum import StrEnum
 
 from consumer.contract.rejection import Reason, Rejected
 from consumer.state.bson_compare import Stored, differing_fields, same_but_for_id
+from consumer.state.guards import has_place_taken
 from consumer.state.outcomes import Outcome, came_from, classify_duplicate
-from consumer.state.writes import (
-    PAST_INITIATED,
-    CreateWrite,
-    EventWrite,
-    Write,
-    guard_of,
-    status_of,
-)
+from consumer.state.writes import PAST_INITIATED, EventWrite, WholeWrite, Write, status_of
 
 Identity = tuple[str, ...]
-"""A document: ("event", sessionId, eventId) or ("session", sessionId)."""
+"""A document: ("event", sessionId, eventId), ("session", sessionId), or a kind and its ids."""
 
 
 class AuditResult(StrEnum):
@@ -48,7 +42,7 @@ class AuditResult(StrEnum):
 class Judgement:
     """What was found for a record; for a problem, the document it is about, and what is wrong.
 
-    ``part``: which part of it the record itself should have written: event, create or end.
+    ``part``: which part of it the record itself should have written, as its kind names it.
     """
 
     result: AuditResult
@@ -71,6 +65,8 @@ PROBLEMS = (
 
 NOT_SAID = frozenset({"expireAt"})
 """What no record says: it follows from a setting, which may have changed since."""
+
+_NOUNS = {"create": "its creation", "end": "its end"}
 
 _TRACELESS = (AuditResult.MISSING, AuditResult.UNKNOWN, AuditResult.SUSPECT)
 
@@ -116,12 +112,12 @@ def judge_stored(
     """
     if document is None:
         return _judge_absent(write, dead_letter, "the document is not there")
-    if isinstance(write, EventWrite) and same_but_for_id(write.content, document):
+    if isinstance(write, WholeWrite) and same_but_for_id(write.content, document):
         # By far the most, and byte for byte: nothing has to be decoded.
         return _judge_session(write, sessions, APPLIED)
     own = came_from(document, write)
-    if not isinstance(write, EventWrite) and guard_of(write).holds(document):
-        noun = "its creation" if isinstance(write, CreateWrite) else "its end"
+    if not has_place_taken(write, document):
+        noun = _NOUNS.get(write.kind.part, "its version")
         if own:
             return _about(write, AuditResult.ALTERED, f"{noun} taken back")
         return _judge_absent(write, dead_letter, f"{noun} is not in it")
@@ -136,8 +132,11 @@ def judge_stored(
         case Outcome.CONFLICT:
             result = AuditResult.UNKNOWN if dead_letter.expired else AuditResult.SUSPECT
             return _about(write, result, "conflicts, and no dead letter is there")
+        case Outcome.SKIPPED:
+            found = SKIPPED
         case _:
-            return _judge_session(write, sessions, APPLIED if own else DUPLICATE)
+            found = APPLIED if own else DUPLICATE
+    return _judge_session(write, sessions, found)
 
 
 def judge_unread(write: Write | Rejected | None, found: Judgement) -> Judgement:
@@ -146,7 +145,7 @@ def judge_unread(write: Write | Rejected | None, found: Judgement) -> Judgement:
     ``found`` is what a record that was read would be. What has a document or a letter of its
     own was read all the same.
     """
-    has_document = isinstance(write, EventWrite) and found.document != _document_of(write)
+    has_document = isinstance(write, WholeWrite) and found.document != _document_of(write)
     if has_document or found.result not in _TRACELESS:
         return found
     detail = "the group has not read it yet"
@@ -179,10 +178,9 @@ def _judge_absent(write: Write, dead_letter: DeadLetterEntry, detail: str) -> Ju
 
 
 def _about(write: Write, result: AuditResult, detail: str) -> Judgement:
-    return Judgement(result, _document_of(write), detail, part=write.identity[0])
+    return Judgement(result, _document_of(write), detail, part=write.kind.part)
 
 
 def _document_of(write: Write) -> Identity:
     """Return the document: creation and end are two parts of one."""
-    kind, *ids = write.identity
-    return ("event" if kind == "event" else "session", *ids)
+    return (write.kind.document, *write.ids)

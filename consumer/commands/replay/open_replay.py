@@ -19,6 +19,7 @@ from consumer.commands.replay.replay_request import (
     selection_facts,
 )
 from consumer.contract.dead_letter import DeadLetter
+from consumer.contract.kinds import SESSIONS
 from consumer.errors import PreconditionError
 from consumer.kafka.admin import TopicDescription, open_admin
 from consumer.kafka.range_reader import RangeReader, open_range_reader
@@ -185,7 +186,7 @@ async def _describe(settings: Settings, topic: str) -> dict[str, TopicDescriptio
 
 async def _reach(collections: MongoCollections) -> None:
     """Return once the database answers. Raises ``TransientError``."""
-    async for _ in collections.find_sessions(()):
+    async for _ in collections.find(SESSIONS, ()):
         pass
 
 

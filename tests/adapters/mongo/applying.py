@@ -8,6 +8,7 @@ from typing import Any
 import bson
 from bson.raw_bson import RawBSONDocument
 
+from consumer.contract.kinds import EVENTS, SESSIONS
 from consumer.errors import TransientError
 from consumer.mongo.collections import Collections
 from consumer.mongo.store import MongoStore, MongoWriteBatch
@@ -54,10 +55,10 @@ async def state(
     found_sessions = {}
     found_events = {}
     for start in range(0, len(session_ids), 500):
-        for raw in await found_by(collections.find_sessions(session_ids[start : start + 500])):
+        for raw in await found_by(collections.find(SESSIONS, session_ids[start : start + 500])):
             found_sessions[raw["sessionId"]] = _plain(bytes(raw.raw), without)
     for session_id in session_ids:
-        for raw in await found_by(collections.find_events([session_id], event_ids)):
+        for raw in await found_by(collections.find(EVENTS, [session_id], event_ids)):
             found_events[(session_id, raw["eventId"])] = _plain(bytes(raw.raw), without)
     return found_sessions, found_events
 

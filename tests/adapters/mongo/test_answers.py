@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 from pymongo.errors import AutoReconnect, NetworkTimeout
 
+from consumer.contract.kinds import EVENTS, SESSIONS
 from consumer.errors import TimedOutError, TransientError
 from consumer.mongo.collections import BulkReply, WriteFailure
 from consumer.mongo.driver import EncodedDocument, MongoCollections
 from consumer.settings.model import MongoSettings
-from consumer.state.writes import ActivityWrite, update_of
+from consumer.state.guards import update_of
+from consumer.state.writes import ActivityWrite
 
 CANARY = "a caller's words"
 
@@ -41,14 +43,14 @@ class Scripted:
 
 async def answer_to(statements: int, answer: Mapping[str, Any] | Exception) -> BulkReply:
     client: Any = Scripted(answer)
-    return await MongoCollections(client, MongoSettings()).insert_events([b""] * statements)
+    return await MongoCollections(client, MongoSettings()).insert(EVENTS, [b""] * statements)
 
 
 async def test_commands_are_unordered_and_ask_for_a_majority_and_its_journal() -> None:
     client: Any = Scripted({"n": 1})
     collections = MongoCollections(client, MongoSettings())
-    await collections.insert_events([b"x"])
-    await collections.update_sessions([update_of(ActivityWrite("s"))])
+    await collections.insert(EVENTS, [b"x"])
+    await collections.upsert(SESSIONS, [update_of(ActivityWrite("s"))])
     for command in client.commands:
         assert command["ordered"] is False
         assert command["writeConcern"] == {"w": "majority", "j": True}

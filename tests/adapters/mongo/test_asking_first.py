@@ -6,11 +6,12 @@ It only saves: whatever a find shows or does not show, every record ends as it w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from random import Random
 
 import pytest
 
+from consumer.contract.kinds import EVENTS
 from consumer.contract.messages import Message
 from consumer.errors import TimedOutError, TransientError
 from consumer.mongo.collections import Collections
@@ -200,11 +201,11 @@ class Counted(MemoryCollections):
 
     read = 0
 
-    async def find_events(
-        self, session_ids: Sequence[str], event_ids: Sequence[str]
+    async def find(
+        self, collection: str, *ids: Sequence[str], fields: Collection[str] | None = None
     ) -> AsyncGenerator[Sequence[bytes], None]:
-        async for reply in super().find_events(session_ids, event_ids):
-            self.read += len(reply)
+        async for reply in super().find(collection, *ids, fields=fields):
+            self.read += len(reply) if collection == EVENTS else 0
             yield reply
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from bson.raw_bson import RawBSONDocument
 
+from consumer.contract import kinds
 from consumer.contract.messages import Message
 from consumer.contract.rejection import Reason, Rejected
 from consumer.errors import TransientError
@@ -45,7 +46,7 @@ async def ends(store: MongoStore, writes: Sequence[Write], *, together: bool) ->
 
 
 async def the_event(collections: Collections, event_id: str = "e") -> RawBSONDocument:
-    (found,) = await found_by(collections.find_events("s", [event_id]))
+    (found,) = await found_by(collections.find(kinds.EVENTS, "s", [event_id]))
     return found
 
 
@@ -133,7 +134,7 @@ async def test_an_end_reported_twice_is_a_duplicate_and_changes_nothing(
     writes = [write(message, record(n, topic=SESSIONS)) for n, message in enumerate(log)]
     ended = await ends(MongoStore(collections), writes, together=together)
     assert ended == [APPLIED, APPLIED, DUPLICATE, DUPLICATE]
-    (stored,) = await found_by(collections.find_sessions(["s"]))
+    (stored,) = await found_by(collections.find(kinds.SESSIONS, ["s"]))
     assert stored["endedFrom"]["offset"] == 1
     assert stored["endedAt"].as_datetime() == at(17, 809).replace(tzinfo=None)
     assert "eventCount" not in stored
@@ -147,7 +148,7 @@ async def test_of_two_different_ends_the_first_stays(
     writes = [write(first, 1), write(second, 2), write(first, 3), write(second, 4)]
     ended = await ends(MongoStore(collections), writes, together=together)
     assert ended == [APPLIED, CONFLICT, DUPLICATE, CONFLICT]
-    (stored,) = await found_by(collections.find_sessions(["s"]))
+    (stored,) = await found_by(collections.find(kinds.SESSIONS, ["s"]))
     assert stored["endedFrom"]["offset"] == 1
 
 
@@ -174,7 +175,7 @@ async def test_extended_json_stays_what_it_looks_like(
     ]
     ended = await ends(MongoStore(collections), writes, together=together)
     assert ended == [APPLIED, DUPLICATE, APPLIED, DUPLICATE]
-    (session,) = await found_by(collections.find_sessions(["s"]))
+    (session,) = await found_by(collections.find(kinds.SESSIONS, ["s"]))
     for stored in ((await the_event(collections))["payload"], session["metadata"]):
         assert set(stored) == set(EXTENDED_JSON)
         for name, value in EXTENDED_JSON.items():

@@ -9,9 +9,11 @@ from typing import Any
 import bson
 from bson.raw_bson import RawBSONDocument
 
-from consumer.mongo.collections import EVENT_KEY, SESSION_KEY, BulkReply, Collections
+from consumer.contract.kinds import EVENTS, SESSIONS, key_of
+from consumer.mongo.collections import BulkReply, Collections
 from consumer.state.bson_compare import behind_id, behind_length, same_value
-from consumer.state.writes import ActivityWrite, CreateWrite, EndWrite, update_of
+from consumer.state.guards import update_of
+from consumer.state.writes import ActivityWrite, CreateWrite, EndWrite
 from tests.unit.state.builders import (
     STAMPED,
     completed,
@@ -39,7 +41,7 @@ def content(found: Sequence[RawBSONDocument]) -> list[dict[str, Any]]:
 async def upsert(
     collections: Collections, *writes: CreateWrite | EndWrite | ActivityWrite
 ) -> BulkReply:
-    return await collections.update_sessions([update_of(one) for one in writes])
+    return await collections.upsert(SESSIONS, [update_of(one) for one in writes])
 
 
 def keys(reply: BulkReply) -> dict[int, tuple[int, tuple[str, ...] | None]]:
@@ -48,9 +50,9 @@ def keys(reply: BulkReply) -> dict[int, tuple[int, tuple[str, ...] | None]]:
 
 async def test_an_event_is_stored_as_the_bytes_it_was_sent(collections: Collections) -> None:
     written = event_write(event("s", "e", {"z": 1, "a": {"$date": "x"}, "b": [1.0, -0.0]}))
-    reply = await collections.insert_events([written.document])
+    reply = await collections.insert(EVENTS, [written.document])
     assert reply == BulkReply()
-    (stored,) = await found_by(collections.find_events(["s"], ["e"]))
+    (stored,) = await found_by(collections.find(EVENTS, ["s"], ["e"]))
     assert stored["payload"].raw == written.content["payload"].raw
     assert content([stored]) == content([written.content])
 
@@ -64,10 +66,10 @@ async def test_names_that_mean_something_elsewhere_are_stored_inert(
         event_write(event("s", "e", payload)),
         create_write(created("s", metadata=payload)),
     )
-    assert await collections.insert_events([written.document]) == BulkReply()
+    assert await collections.insert(EVENTS, [written.document]) == BulkReply()
     assert await upsert(collections, created_with) == BulkReply()
-    (found,) = await found_by(collections.find_events(["s"], ["e"]))
-    (session,) = await found_by(collections.find_sessions(["s"]))
+    (found,) = await found_by(collections.find(EVENTS, ["s"], ["e"]))
+    (session,) = await found_by(collections.find(SESSIONS, ["s"]))
     assert same_value(found["payload"], written.content["payload"])
     assert same_value(session["metadata"], written.content["payload"])
 
@@ -76,28 +78,28 @@ async def test_events_whose_place_is_taken_are_told_by_index_and_key(
     collections: Collections,
 ) -> None:
     first, second, third = (event_write(event("s", name)).document for name in "abc")
-    await collections.insert_events([first, third])
-    reply = await collections.insert_events([third, second, first, second])
-    taken = (DUPLICATE_KEY, EVENT_KEY)
+    await collections.insert(EVENTS, [first, third])
+    reply = await collections.insert(EVENTS, [third, second, first, second])
+    taken = (DUPLICATE_KEY, key_of(EVENTS))
     assert keys(reply) == {0: taken, 2: taken, 3: taken}
     assert reply.write_concern_code is None
-    found = await found_by(collections.find_events(["s"], ["a", "b", "c", "missing"]))
+    found = await found_by(collections.find(EVENTS, ["s"], ["a", "b", "c", "missing"]))
     assert sorted(document["eventId"] for document in found) == ["a", "b", "c"]
 
 
 async def test_events_are_found_in_their_own_session_only(collections: Collections) -> None:
-    await collections.insert_events([event_write(event(name, "e")).document for name in "st"])
-    (found,) = await found_by(collections.find_events(["s"], ["e"]))
+    await collections.insert(EVENTS, [event_write(event(name, "e")).document for name in "st"])
+    (found,) = await found_by(collections.find(EVENTS, ["s"], ["e"]))
     assert found["sessionId"] == "s"
-    assert list(await found_by(collections.find_events(["u"], ["e"]))) == []
+    assert list(await found_by(collections.find(EVENTS, ["u"], ["e"]))) == []
 
 
 async def test_events_of_several_sessions_are_found_by_all_ids_at_once(
     collections: Collections,
 ) -> None:
     pairs = [("s", "a"), ("s", "b"), ("t", "c"), ("t", "a"), ("u", "a")]
-    await collections.insert_events([event_write(event(*pair)).document for pair in pairs])
-    found = await found_by(collections.find_events(["s", "t"], ["a", "c"]))
+    await collections.insert(EVENTS, [event_write(event(*pair)).document for pair in pairs])
+    found = await found_by(collections.find(EVENTS, ["s", "t"], ["a", "c"]))
     assert sorted((document["sessionId"], document["eventId"]) for document in found) == [
         ("s", "a"),
         ("t", "a"),
@@ -107,16 +109,16 @@ async def test_events_of_several_sessions_are_found_by_all_ids_at_once(
 
 async def test_a_stored_event_is_its_bytes_behind_an_id(collections: Collections) -> None:
     written = event_write(event("s", "e", {"z": 1, "a": [1.5, None]})).document
-    await collections.insert_events([written])
-    async for (found,) in collections.find_events(["s"], ["e"]):
+    await collections.insert(EVENTS, [written])
+    async for (found,) in collections.find(EVENTS, ["s"], ["e"]):
         assert behind_id(found) == behind_length(written)
 
 
 async def test_ids_are_compared_byte_by_byte(collections: Collections) -> None:
     names = ["e", "E", " e", "é", "e\u0301", "e\n", "$e", "e.e"]
-    reply = await collections.insert_events([event_write(event("s", n)).document for n in names])
+    reply = await collections.insert(EVENTS, [event_write(event("s", n)).document for n in names])
     assert reply == BulkReply()
-    found = await found_by(collections.find_events(["s"], names))
+    found = await found_by(collections.find(EVENTS, ["s"], names))
     assert sorted(document["eventId"] for document in found) == sorted(names)
 
 
@@ -124,8 +126,8 @@ async def test_an_upsert_creates_and_then_its_guard_rejects_it(collections: Coll
     written = create_write(created("s", metadata={"$set": {"a.b": 1}}))
     assert await upsert(collections, written) == BulkReply()
     reply = await upsert(collections, written)
-    assert keys(reply) == {0: (DUPLICATE_KEY, SESSION_KEY)}
-    (stored,) = await found_by(collections.find_sessions(["s"]))
+    assert keys(reply) == {0: (DUPLICATE_KEY, key_of(SESSIONS))}
+    (stored,) = await found_by(collections.find(SESSIONS, ["s"]))
     assert content([stored]) == [
         {"sessionId": "s", "status": "initiated", **content([written.content])[0]}
     ]
@@ -135,8 +137,10 @@ async def test_an_update_only_adds_the_fields_of_its_kind(collections: Collectio
     create, end = create_write(created("s")), end_write(completed("s", event_count=3))
     await upsert(collections, end)
     await upsert(collections, create)
-    assert keys(await upsert(collections, ActivityWrite("s"))) == {0: (DUPLICATE_KEY, SESSION_KEY)}
-    (stored,) = await found_by(collections.find_sessions(["s"]))
+    assert keys(await upsert(collections, ActivityWrite("s"))) == {
+        0: (DUPLICATE_KEY, key_of(SESSIONS))
+    }
+    (stored,) = await found_by(collections.find(SESSIONS, ["s"]))
     assert content([stored]) == [
         {"sessionId": "s", **content([create.content])[0], **content([end.content])[0]}
     ]
@@ -154,9 +158,9 @@ async def test_failures_of_upserts_are_told_by_index(collections: Collections) -
         end_write(completed("c")),
         end_write(failed("c")),
     )
-    rejected = (DUPLICATE_KEY, SESSION_KEY)
+    rejected = (DUPLICATE_KEY, key_of(SESSIONS))
     assert keys(reply) == {1: rejected, 2: rejected, 6: rejected}
-    found = await found_by(collections.find_sessions(["a", "b", "c", "missing"]))
+    found = await found_by(collections.find(SESSIONS, ["a", "b", "c", "missing"]))
     assert {document["sessionId"]: document["status"] for document in found} == {
         "a": "initiated",
         "b": "failed",
@@ -169,7 +173,7 @@ async def test_a_session_known_by_its_events_only_does_not_keep_its_creation_out
 ) -> None:
     await upsert(collections, ActivityWrite("s"))
     assert await upsert(collections, create_write(created("s"))) == BulkReply()
-    (stored,) = await found_by(collections.find_sessions(["s"]))
+    (stored,) = await found_by(collections.find(SESSIONS, ["s"]))
     assert stored["status"] == "active"
 
 
@@ -188,7 +192,7 @@ async def test_the_latest_expiry_stands_in_whatever_order_it_comes(
             second,
         )
         await upsert(collections, end)
-    found = content(await found_by(collections.find_sessions(["s", "t"])))
+    found = content(await found_by(collections.find(SESSIONS, ["s", "t"])))
     assert [document["expireAt"] for document in found] == [late.replace(tzinfo=None)] * 2
 
 
@@ -197,23 +201,23 @@ async def test_a_document_with_a_hundred_levels_is_stored(collections: Collectio
     for _ in range(98):
         payload = {"a": payload}
     written = event_write(event("s", "e", payload))
-    assert await collections.insert_events([written.document]) == BulkReply()
+    assert await collections.insert(EVENTS, [written.document]) == BulkReply()
     create = create_write(created("s", metadata=payload))
     assert await upsert(collections, create) == BulkReply()
-    assert content(await found_by(collections.find_sessions(["s"])))[0]["metadata"] == payload
+    assert content(await found_by(collections.find(SESSIONS, ["s"])))[0]["metadata"] == payload
 
 
 async def test_more_documents_than_one_answer_holds_are_found(collections: Collections) -> None:
     names = [f"e{number}" for number in range(450)]
-    await collections.insert_events([event_write(event("s", name)).document for name in names])
-    found = await found_by(collections.find_events(["s"], names))
+    await collections.insert(EVENTS, [event_write(event("s", name)).document for name in names])
+    found = await found_by(collections.find(EVENTS, ["s"], names))
     assert sorted(document["eventId"] for document in found) == sorted(names)
 
 
 async def test_concurrent_commands_are_answered_each_on_its_own(collections: Collections) -> None:
     replies = await asyncio.gather(
         *(
-            collections.insert_events([event_write(event("s", "e"), offset).document])
+            collections.insert(EVENTS, [event_write(event("s", "e"), offset).document])
             for offset in range(8)
         )
     )

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from pydantic import SecretStr
 
+from consumer.contract.kinds import EVENTS
 from consumer.mongo.clients import close_client, open_client
 from consumer.mongo.driver import MongoCollections
 from consumer.state.writes import EventWrite
@@ -34,7 +35,7 @@ async def test_commands_that_wait_for_the_only_connection_keep_all_their_time(
             collections = MongoCollections(client, settings)
             through.proxy.delay = ROUND_TRIP / 2
             replies = await asyncio.gather(
-                *(collections.insert_events([document(n)]) for n in range(COMMANDS))
+                *(collections.insert(EVENTS, [document(n)]) for n in range(COMMANDS))
             )
         finally:
             through.proxy.heal()

@@ -8,9 +8,10 @@ from typing import Any
 import bson
 import pytest
 
+from consumer.contract.kinds import EVENTS, key_of
 from consumer.contract.rejection import Reason, Rejected
 from consumer.errors import PreconditionError, TimedOutError, TransientError
-from consumer.mongo.collections import EVENT_KEY, RefusedError, WriteFailure
+from consumer.mongo.collections import RefusedError, WriteFailure
 from consumer.mongo.results import MAX_LOST_RACES
 from consumer.mongo.store import MongoStore
 from consumer.state.outcomes import Outcome, Result
@@ -38,7 +39,7 @@ FIND_EVENTS, FIND_SESSIONS = Command.FIND_EVENTS, Command.FIND_SESSIONS
 
 CUT_OFF = TransientError("AutoReconnect")
 TOO_SLOW = TimedOutError("NetworkTimeout")
-TAKEN = WriteFailure(11000, EVENT_KEY)
+TAKEN = WriteFailure(11000, key_of(EVENTS))
 BUSY = WriteFailure(16500)
 INVALID = WriteFailure(121)
 REFUSED_BY_VALIDATOR = Rejected(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from consumer.contract.kinds import SESSIONS
 from consumer.mongo.store import MongoStore
 from consumer.state.outcomes import Outcome
 from consumer.state.writes import MAX_CREATE_BYTES, MAX_END_BYTES, MAX_EVENT_BYTES, Write
@@ -48,6 +49,6 @@ async def test_the_largest_creation_and_end_are_stored_in_either_order(
     ]
     for one in reversed(both) if end_first else both:
         assert await outcomes(MongoStore(prepared.collections()), one) == [Outcome.APPLIED]
-    (stored,) = await found_by(prepared.collections().find_sessions([SESSION_ID]))
+    (stored,) = await found_by(prepared.collections().find(SESSIONS, [SESSION_ID]))
     assert len(stored["metadata"]["t"]) == SPARE_CREATE
     assert len(stored["reason"]) == SPARE_END

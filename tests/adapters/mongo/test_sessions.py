@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from consumer.contract.kinds import SESSIONS, key_of
 from consumer.errors import TransientError
-from consumer.mongo.collections import SESSION_KEY, WriteFailure
+from consumer.mongo.collections import WriteFailure
 from consumer.mongo.results import MAX_LOST_RACES, SessionStatusCache
 from consumer.mongo.store import MongoStore
 from consumer.state.outcomes import Outcome
@@ -32,7 +33,7 @@ APPLIED, REDELIVERED, DUPLICATE, CONFLICT, DEAD_LETTERED = (
     Outcome.DEAD_LETTERED,
 )
 UPDATE, FIND = Command.UPDATE_SESSIONS, Command.FIND_SESSIONS
-TAKEN = WriteFailure(11000, SESSION_KEY)
+TAKEN = WriteFailure(11000, key_of(SESSIONS))
 CUT_OFF = TransientError("AutoReconnect")
 
 

@@ -22,7 +22,8 @@ from consumer.contract.messages import MessageKind
 from consumer.contract.record import Headers, Record
 from consumer.contract.rejection import KeyPolicy
 from consumer.kafka.producer import partition_for
-from consumer.state.writes import CreateWrite, EndWrite, EventWrite, plan, update_of
+from consumer.state.guards import update_of
+from consumer.state.writes import CreateWrite, EndWrite, EventWrite, plan
 from tests.servers.topics import create_topics
 
 GOLDEN = Path(__file__).parents[3] / "docs" / "golden"

@@ -10,6 +10,7 @@ import bson
 import pytest
 from bson.raw_bson import RawBSONDocument
 
+from consumer.contract.kinds import SESSIONS
 from consumer.errors import TimedOutError
 from consumer.mongo.bulk import BatchSizers
 from consumer.mongo.duplicates import EXPECTED_BYTES, FINDS_AT_ONCE, Asked, LookUp
@@ -38,15 +39,16 @@ class Watched(MemoryCollections):
     def told(self, _document: RawBSONDocument | None) -> None:
         self.untold -= 1
 
-    async def find_sessions(
-        self, session_ids: Sequence[str], fields: Collection[str] | None = None
+    async def find(
+        self, collection: str, *ids: Sequence[str], fields: Collection[str] | None = None
     ) -> AsyncGenerator[Sequence[bytes], None]:
-        assert fields is not None
-        self.fields.append(set(fields))
+        if collection == SESSIONS:
+            assert fields is not None
+            self.fields.append(set(fields))
         self.running += 1
         self.most_running = max(self.running, self.most_running)
         await asyncio.sleep(0)
-        async for reply in super().find_sessions(session_ids, fields):
+        async for reply in super().find(collection, *ids, fields=fields):
             self.bytes_read += sum(map(len, reply))
             self.untold += len(reply)
             self.most_untold = max(self.untold, self.most_untold)
@@ -137,8 +139,8 @@ class Foreign(MemoryCollections):
         super().__init__()
         self._foreign = bson.encode(document)
 
-    async def find_events(
-        self, session_ids: Sequence[str], event_ids: Sequence[str]
+    async def find(
+        self, collection: str, *ids: Sequence[str], fields: Collection[str] | None = None
     ) -> AsyncGenerator[Sequence[bytes], None]:
         yield [self._foreign]
 

@@ -12,6 +12,7 @@ from consumer.contract.messages import Message
 from consumer.contract.rejection import Rejected
 from consumer.mongo.store import MongoStore
 from consumer.state.bson_compare import SERVER_ID_BYTES
+from consumer.state.guards import update_of
 from consumer.state.writes import (
     MAX_CREATE_BYTES,
     MAX_END_BYTES,
@@ -20,7 +21,6 @@ from consumer.state.writes import (
     EndWrite,
     EventWrite,
     plan,
-    update_of,
 )
 from tests.fakes.collections import Command, MemoryCollections
 from tests.unit.state.builders import created, event, failed, record, write

@@ -17,6 +17,7 @@ from consumer.commands.audit.problems import Disagreements, ProblemList
 from consumer.commands.audit.verdicts import PROBLEMS, AuditResult
 from consumer.contract.dead_letter import dead_letter
 from consumer.contract.decode import MAX_VALUE_BYTES
+from consumer.contract.kinds import SESSIONS
 from consumer.contract.record import NO_TIMESTAMP, Record, TopicPartition
 from consumer.contract.rejection import Reason, Rejected
 from consumer.mongo.store import MongoStore
@@ -206,16 +207,10 @@ async def test_letters_of_other_groups_explain_nothing(case: Case) -> None:
 class WithoutIndex(MemoryCollections):
     """Every document is there twice, as when the unique indexes had been dropped for a while."""
 
-    async def find_events(
-        self, session_ids: Sequence[str], event_ids: Sequence[str]
+    async def find(
+        self, collection: str, *ids: Sequence[str], fields: Collection[str] | None = None
     ) -> AsyncGenerator[Sequence[bytes], None]:
-        async for reply in super().find_events(session_ids, event_ids):
-            yield [*reply, *reply]
-
-    async def find_sessions(
-        self, session_ids: Sequence[str], fields: Collection[str] | None = None
-    ) -> AsyncGenerator[Sequence[bytes], None]:
-        async for reply in super().find_sessions(session_ids, fields):
+        async for reply in super().find(collection, *ids, fields=fields):
             yield [*reply, *reply]
 
 
@@ -274,11 +269,11 @@ class Weighed(MemoryCollections):
 
     weight = 0
 
-    async def find_sessions(
-        self, session_ids: Sequence[str], fields: Collection[str] | None = None
+    async def find(
+        self, collection: str, *ids: Sequence[str], fields: Collection[str] | None = None
     ) -> AsyncGenerator[Sequence[bytes], None]:
-        async for reply in super().find_sessions(session_ids, fields):
-            self.weight += sum(map(len, reply))
+        async for reply in super().find(collection, *ids, fields=fields):
+            self.weight += sum(map(len, reply)) if collection == SESSIONS else 0
             yield reply
 
 
