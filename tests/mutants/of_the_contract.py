@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutants.mutant import mutant, never
+from tests.mutants.mutant import mutant, never, without
 
 MUTANTS = (
     mutant(
@@ -403,5 +403,29 @@ if len(self._fields) > 9:
         "if not 1 <= len(value) <= MAX_ID_CODE_POINTS:",
         "an index key of megabytes is refused with the command it travels in",
         "test_a_session_id_that_is_no_short_text_is_invalid",
+    ),
+    without(
+        "the documents' Go program takes librdkafka's partitioner",
+        "docs/contract.md",
+        '"partitioner":        "murmur2_random",',
+        "two producers would put one session in two partitions",
+        "test_a_program_asks_for_what_must_hold",
+    ),
+    mutant(
+        "the documents' TypeScript program takes the old partitioner",
+        "docs/contract.md",
+        "createPartitioner: Partitioners.DefaultPartitioner",
+        "createPartitioner: Partitioners.LegacyPartitioner",
+        "two producers would put one session in two partitions",
+        "test_a_program_asks_for_what_must_hold",
+    ),
+    mutant(
+        "the documents' Java program is not idempotent",
+        "docs/contract.md",
+        '"enable.idempotence", "true"',
+        '"enable.idempotence", "false"',
+        "a retry of the client would lie behind what was sent after it",
+        "test_a_program_asks_for_what_must_hold",
+        "test_a_program_publishes_idempotently_where_its_key_leads_what_is_applied_once",
     ),
 )
