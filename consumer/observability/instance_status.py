@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import threading
 import time
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, datetime
@@ -20,7 +21,6 @@ from consumer.contract.times import format_time
 from consumer.observability.health import Health, Obstacle
 from consumer.observability.incidents import Incident, RecentIncidents
 from consumer.observability.metrics import Metrics
-from consumer.observability.record_rates import RecordRates
 from consumer.observability.redaction import HIDDEN
 from consumer.printable import printable_line
 from consumer.settings.model import Settings
@@ -29,6 +29,12 @@ from consumer.settings.values import LogLevel, shown
 
 NUMBERS_OLD = 10.0
 """Seconds without a beat of the event loop after which its numbers are told to be old."""
+
+SAMPLE_INTERVAL = 2.0
+"""Seconds between two samples, and the shortest time over which a rate is measured."""
+
+SAMPLES = 6
+"""Samples that are kept: a rate is of the last ten seconds or so."""
 
 
 class InstanceState(StrEnum):
@@ -306,3 +312,35 @@ def as_document(value: Any) -> Any:  # noqa: ANN401 -- whatever a status is made
             return [as_document(inner) for inner in value]
         case _:
             return value
+
+
+class RecordRates:
+    """Rates from samples of what was settled in all. Safe from any thread."""
+
+    def __init__(
+        self,
+        settled: Callable[[], Mapping[TopicPartition, float]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``settled`` says how many records of each partition were; ``clock``: seconds."""
+        self._settled, self._clock = settled, clock
+        self._guard = threading.Lock()
+        self._samples: deque[tuple[float, Mapping[TopicPartition, float]]] = deque(maxlen=SAMPLES)
+
+    def sample(self) -> None:
+        """Take a sample where one is due; to be called often."""
+        with self._guard:
+            now = self._clock()
+            if not self._samples or now - self._samples[-1][0] >= SAMPLE_INTERVAL:
+                self._samples.append((now, self._settled()))
+
+    def rates(self) -> Mapping[TopicPartition, float] | None:
+        """Return records per second of each partition; None where it is too early to say."""
+        with self._guard:
+            if len(self._samples) < 2:  # noqa: PLR2004 -- the two ends of a time
+                return None
+            (since, before), (until, after) = self._samples[0], self._samples[-1]
+        return {
+            partition: (count - before.get(partition, 0.0)) / (until - since)
+            for partition, count in after.items()
+        }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from consumer.contract.record import TopicPartition
-from consumer.observability.record_rates import SAMPLE_INTERVAL, SAMPLES, RecordRates
+from consumer.observability.instance_status import SAMPLE_INTERVAL, SAMPLES, RecordRates
 
 ONE, OTHER = TopicPartition("t", 0), TopicPartition("t", 1)
 
