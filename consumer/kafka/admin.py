@@ -26,7 +26,7 @@ from consumer.kafka.connection import (
     transient_errors,
     unreachable,
 )
-from consumer.kafka.topic_ids import Grants, Operation, topic_grants
+from consumer.kafka.topic_ids import Grants, Operation, group_with_grants, topic_grants
 from consumer.settings.model import KafkaSettings
 
 CLOSE_TIMEOUT = 2.0
@@ -296,12 +296,14 @@ class GroupDescription:
     """A group as its coordinator describes it. ``committed``: only what has been committed.
 
     ``assignor``: how its members share partitions, by name; empty while there are none.
+    ``grants``: what this client may do with it; None where the coordinator does not tell that.
     """
 
     state: str
     assignor: str
     members: Sequence[GroupMember]
     committed: Mapping[TopicPartition, Committed]
+    grants: Grants | None = None
 
     @property
     def offsets(self) -> Offsets:
@@ -339,11 +341,11 @@ async def describe_group(admin: Admin, group_id: str) -> GroupDescription:
     """
     node = await coordinator_of(admin, group_id)
     try:
-        replies = await admin.raw.describe_consumer_groups([group_id], node)
+        described, grants = await group_with_grants(admin.raw._client, node, group_id)  # noqa: SLF001
+        # -- the admin client reads no grants
         committed = await admin.raw.list_consumer_group_offsets(group_id, node)
     except errors.KafkaError as error:
         raise _undescribed(type(error), group_id) from error
-    described = replies[0].groups[0]
     if described[0]:
         raise _undescribed(errors.for_code(described[0]), group_id)
     members = [_member(*found[:5]) for found in described[5]]
@@ -352,7 +354,7 @@ async def describe_group(admin: Admin, group_id: str) -> GroupDescription:
         for p, entry in committed.items()
         if entry.offset >= 0
     }
-    return GroupDescription(described[2], described[4], members, kept)
+    return GroupDescription(described[2], described[4], members, kept, grants)
 
 
 def _undescribed(error: type[errors.KafkaError], group_id: str) -> ConsumerError:

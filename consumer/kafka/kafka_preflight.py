@@ -21,6 +21,8 @@ from consumer.settings.model import DeadLetterSettings, KafkaSettings, Settings
 DEAD_LETTER_HEADER_BYTES = 4096
 """Bytes that the dlq- headers may add to a record."""
 
+NOT_TOLD_WHAT_IS_GRANTED = "the broker does not tell what is granted"
+
 ASSIGNOR = RangePartitionAssignor.name
 """How this consumer's group shares partitions: all its members must do it alike."""
 
@@ -43,7 +45,7 @@ def _granted(topic: TopicDescription, operation: Operation) -> CheckResult:
     name = f"{'reading' if operation is Operation.READ else 'writing to'} {topic.name}"
     fix = f"grant {operation.name} on topic {topic.name}"
     if topic.grants is None:
-        return CheckResult.warning(name, "the broker does not tell what is granted", fix)
+        return CheckResult.warning(name, NOT_TOLD_WHAT_IS_GRANTED, fix)
     if operation in topic.grants:
         return CheckResult.ok(name, "allowed")
     return CheckResult.failed(name, "not authorized", fix)
@@ -51,11 +53,11 @@ def _granted(topic: TopicDescription, operation: Operation) -> CheckResult:
 
 async def check_group(group_id: str, admin: Admin) -> CheckResult:
     """Judge whether a member may join: allowed to, and by the way the others share partitions."""
-    name = f"group {group_id}"
+    name, fix = f"group {group_id}", f"grant READ on group {group_id}"
     try:
         group = await describe_group(admin, group_id)
     except PreconditionError:
-        return CheckResult.failed(name, "not authorized", f"grant READ on group {group_id}")
+        return CheckResult.failed(name, "not authorized", fix)
     except TransientError as error:
         return CheckResult.warning(name, f"not described ({error.cause})", "look at the brokers")
     if group.members and group.assignor not in {"", ASSIGNOR}:
@@ -65,7 +67,11 @@ async def check_group(group_id: str, admin: Admin) -> CheckResult:
             f"consumer by {ASSIGNOR!r}",
             "end them, or set kafka.group_id to a group of its own",
         )
-    return CheckResult.ok(name, "its coordinator answers")
+    if group.grants is None:
+        return CheckResult.warning(name, NOT_TOLD_WHAT_IS_GRANTED, fix)
+    if Operation.READ not in group.grants:
+        return CheckResult.failed(name, "not authorized to join", fix)
+    return CheckResult.ok(name, "its coordinator answers, and joining is allowed")
 
 
 def check_topics(

@@ -15,6 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from aiokafka import errors
 from aiokafka.protocol.abstract import AbstractType
+from aiokafka.protocol.admin import (
+    DescribeGroupsRequest,
+    DescribeGroupsRequest_v3,
+    DescribeGroupsResponse_v3,
+)
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import (
     Boolean,
@@ -41,7 +46,10 @@ A topic that does not exist is absent."""
 
 
 class Operation(IntEnum):
-    """What may be granted on a topic, by Kafka's numbers. READ and WRITE include DESCRIBE."""
+    """What may be granted on a topic or group, by Kafka's numbers.
+
+    READ and WRITE include DESCRIBE.
+    """
 
     READ = 3
     WRITE = 4
@@ -158,6 +166,26 @@ class TopicIdRequest(Request[MetadataRequestV12]):  # type: ignore[misc]  # as a
         # the schema
 
 
+class GroupGrantsRequestV3(DescribeGroupsRequest_v3):  # type: ignore[misc]  # as above
+    """The first version that tells grants; aiokafka reads its answer as one of version 2."""
+
+    RESPONSE_TYPE = DescribeGroupsResponse_v3
+
+
+class GroupGrantsRequest(Request[GroupGrantsRequestV3]):  # type: ignore[misc]  # as above
+    """Asks a group's coordinator what the group is like, and what this client may do with it."""
+
+    API_KEY = 15
+
+    def __init__(self, group_id: str) -> None:
+        """Name the group."""
+        self._group_id = group_id
+
+    def build(self, request_struct_class: type[GroupGrantsRequestV3]) -> GroupGrantsRequestV3:
+        """See ``Request``."""
+        return request_struct_class([self._group_id], True)  # noqa: FBT003 -- as in the schema
+
+
 class TopicWatch:
     """Asks now and then which topics there are, beside the polls and never in their way."""
 
@@ -263,6 +291,28 @@ async def topic_grants(client: Any, topics: Collection[str]) -> Mapping[str, Gra
         return dict.fromkeys(topics) if response is None else _grants(response)
 
 
+async def group_with_grants(client: Any, node: int, group_id: str) -> tuple[Any, Grants | None]:  # noqa: ANN401
+    # -- aiokafka ships no types
+    """Return a group as its coordinator ``node`` describes it, and what this client may do with it.
+
+    None of the latter where the coordinator does not tell. Raises ``KafkaError``.
+    """
+    try:
+        reply = await client.send(node, GroupGrantsRequest(group_id))
+    except (errors.IncompatibleBrokerVersion, NotImplementedError):
+        (group,) = (await client.send(node, DescribeGroupsRequest([group_id]))).groups
+        return group, None
+    (group,) = reply.groups
+    return group, _told(group[-1])
+
+
+def _told(operations: int) -> Grants | None:
+    """Return the grants of an answer's bits."""
+    if operations == NOT_TOLD:
+        return None
+    return frozenset(one for one in Operation if operations >> one & 1)
+
+
 async def _ask_any(client: Any, request: TopicIdRequest, other_than: int | None = None) -> Any:  # noqa: ANN401
     # -- as above
     """Return the answer, None of a broker that does not know the request, and which one it was."""
@@ -287,10 +337,7 @@ def _grants(response: Any) -> Mapping[str, Grants | None]:  # noqa: ANN401 -- as
         if error is errors.TopicAuthorizationFailedError:
             found[name] = frozenset()
         elif error is errors.NoError:
-            known = operations != NOT_TOLD
-            found[name] = (
-                frozenset(one for one in Operation if operations >> one & 1) if known else None
-            )
+            found[name] = _told(operations)
     return found
 
 

@@ -28,7 +28,7 @@ MAX_INDEXES = 64
 
 _NAMESPACE_NOT_FOUND = 26
 
-_KNOWS_NO_BUILD_INFO = frozenset({2, 9, 14, 59, 72, 115, 238, 303, 40415})
+_KNOWS_NO_OPTION = frozenset({2, 9, 14, 59, 72, 115, 238, 303, 40415})
 """How servers refuse an option they do not know; those that only speak the protocol, too."""
 
 _LEFT_TO_THE_CHECK = {
@@ -99,6 +99,70 @@ def _collection_flaws(subject: str, info: Mapping[str, Any]) -> Iterator[CheckRe
             "let it accept sessions that so far have a status only, or the order of "
             "messages decides what it refuses",
         )
+
+
+WRITING = ("find", "insert", "update")
+"""The actions on both collections without which no record is applied."""
+
+
+_GRANTS_NOT_TOLD = CheckResult.warning(
+    "grants of MongoDB",
+    "the server does not tell what is granted",
+    f"see to it that {', '.join(WRITING)} are granted on both collections",
+)
+
+
+def check_grants(settings: MongoSettings, answer: Mapping[str, Any]) -> Sequence[CheckResult]:
+    """Look at what connectionStatus tells of the user's privileges on the two collections.
+
+    To be asked once the server has listed collections: whoever is not logged in may do all then.
+    """
+    told = answer["authInfo"]
+    if not told.get("authenticatedUsers"):
+        return [CheckResult.ok("grants of MongoDB", "nobody is logged in, and nobody has to be")]
+    privileges = told.get("authenticatedUserPrivileges")
+    if not privileges:  # of an imitation: who has none may not list collections, either
+        return [_GRANTS_NOT_TOLD]
+    results = []
+    for collection in (settings.sessions, settings.events):
+        place = f"{settings.database}.{collection}"
+        granted = {
+            action
+            for privilege in privileges
+            if _covers(privilege["resource"], settings.database, collection)
+            for action in privilege["actions"]
+        }
+        lacking = ", ".join(action for action in WRITING if action not in granted)
+        name = f"writing to {collection}"
+        if lacking:
+            fix = f"grant {lacking} on {place}"
+            results.append(CheckResult.failed(name, f"not authorized: {lacking}", fix))
+        elif settings.create_indexes and "createIndex" not in granted:
+            fix = (
+                f"grant createIndex on {place}, or set mongo.create_indexes to false once consumer "
+                "init has made the indexes"
+            )
+            detail = "allowed; but createIndex is not: an index that is missing keeps a run away"
+            results.append(CheckResult.warning(name, detail, fix))
+        else:
+            results.append(CheckResult.ok(name, "allowed"))
+    return results
+
+
+def _covers(resource: Mapping[str, Any], database: str, collection: str) -> bool:
+    """Whether a privilege is about a collection. An empty name stands for all."""
+    named = resource.get("db") in {"", database} and resource.get("collection") in {"", collection}
+    return named or bool(resource.get("anyResource"))
+
+
+async def _granted(database: Database, settings: MongoSettings) -> Sequence[CheckResult]:
+    try:
+        answer = await database.command({"connectionStatus": 1, "showPrivileges": True})
+    except OperationFailure as error:
+        if error.code not in _KNOWS_NO_OPTION:
+            raise
+        return [_GRANTS_NOT_TOLD]
+    return check_grants(settings, answer)
 
 
 async def run_preflight(client: Client, settings: MongoSettings) -> Sequence[CheckResult]:
@@ -183,6 +247,7 @@ async def inspect_database(
             ),
         ]
         if before_a_run:
+            results += await _granted(database, settings)
             results += await _not_empty(database, settings)
     return results
 
@@ -241,7 +306,7 @@ async def indexes_of(database: Database, name: str) -> Sequence[Mapping[str, Any
         try:
             entries = await clients.first_batch(database, command | {"includeIndexBuildInfo": True})
         except OperationFailure as error:
-            if error.code not in _KNOWS_NO_BUILD_INFO:
+            if error.code not in _KNOWS_NO_OPTION:
                 raise
             entries = await clients.first_batch(database, command)
     except OperationFailure as error:

@@ -206,3 +206,14 @@ async def test_a_grant_that_is_missing_is_named_at_once(
     about, _ = missing
     assert any(name in said for name in user.names(about)), said
     assert "authorized" in said
+
+
+@pytest.mark.reliability("F67")
+async def test_a_check_fails_where_the_group_may_be_described_and_not_joined(user: User) -> None:
+    command = (CONSUMER, "check")
+    await user.allow(*(grant for grant in NEEDS[command] if grant != (GROUP, READ)))
+    await user.allow((GROUP, DESCRIBE))
+    code, said = await user.ends(command)
+    assert code == ExitCode.FOUND, said
+    assert "not authorized to join" in said
+    assert f"grant READ on group {user.log.name}" in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
@@ -12,9 +13,9 @@ from rich.text import Text
 
 from consumer.checks import Provision
 from consumer.commands.common.output import console, to_json
-from consumer.commands.init.topic_provisions import InitRequest, TopicPlan, topic_names
+from consumer.commands.init.topic_provisions import InitRequest, TopicPlan, dead_letter_topics
 from consumer.errors import ExitCode, PreconditionError, TransientError
-from consumer.kafka.admin import open_admin
+from consumer.kafka.admin import ATTEMPTS, PAUSE, Admin, TopicDescription, open_admin
 from consumer.kafka.connection import broker_errors
 from consumer.mongo.store import open_store
 from consumer.printable import printable_line
@@ -62,21 +63,40 @@ async def initialize(settings: Settings, request: InitRequest) -> ExitCode:
     async with AsyncExitStack() as stack:
         with broker_errors(settings.kafka):
             admin = await stack.enter_async_context(open_admin(settings.kafka))
-            known = await admin.describe(topic_names(settings))
-        topics = TopicPlan(settings, request, known).provisions(admin)
+            known = await admin.describe([*settings.kafka.topics, *dead_letter_topics(settings)])
         store = await stack.enter_async_context(open_store(settings.mongo))
         with _database_errors():
             await store.answer()
             collections = await store.provisions()
         try:
             with broker_errors(settings.kafka):
-                await _provide(topics, request, done)
+                await _provide_topics(settings, admin, known, request, done)
             with _database_errors():
                 await _provide(collections, request, done)
         finally:
             _print(done, request, settings)
     lacking = {Presence.MISSING, Presence.WRONG} & {one.presence for one in done}
     return ExitCode.FOUND if lacking else ExitCode.DONE
+
+
+async def _provide_topics(
+    settings: Settings,
+    admin: Admin,
+    known: dict[str, TopicDescription],
+    request: InitRequest,
+    done: list[Provided],
+) -> None:
+    """Make the topics that are read, then those of dead letters, which must take their records."""
+    read = settings.kafka.topics
+    await _provide(TopicPlan(settings, request, known).provisions(admin, read), request, done)
+    made = [name for name in read if name not in known and request.topics and not request.dry_run]
+    for _ in range(ATTEMPTS if made else 0):
+        known = known | await admin.describe(made)
+        if known.keys() >= set(made):
+            break
+        await asyncio.sleep(PAUSE)  # another broker than the one that made it may be asked
+    letters = dead_letter_topics(settings)
+    await _provide(TopicPlan(settings, request, known).provisions(admin, letters), request, done)
 
 
 @contextmanager
@@ -111,6 +131,12 @@ def shell_lines(done: Sequence[Provided], settings: Settings) -> Iterator[str]:
     uri = shell_value("mongo.uri", settings.mongo.uri.get_secret_value())
     if uri is None and any(URI in one.provision.command for one in done):
         yield "# for mongosh set CONSUMER_MONGO__URI to the connection string (mongo.uri)"
+    read = {f"topic {name}" for name in settings.kafka.topics}
+    if any(one.provision.name in read and one.presence is Presence.WOULD_BE_MADE for one in done):
+        yield (
+            "# the topics of dead letters must take the largest record of those read: once "
+            "these are there, print the rest again"
+        )
     for one in done:
         found = one.provision
         said = f"# {found.name}: {one.presence}" + (f" ({found.detail})" * bool(found.detail))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -47,14 +47,12 @@ class TopicPlan:
     request: InitRequest
     known: Mapping[str, TopicDescription]
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """All of them, in the order in which they are made."""
-        return topic_names(self.settings)
+    def provisions(self, admin: Admin, names: Iterable[str]) -> Iterator[Provision]:
+        """Yield each of these topics, there or not.
 
-    def provisions(self, admin: Admin) -> Iterator[Provision]:
-        """Yield each topic, there or not."""
-        for name in self.names:
+        Those of dead letters follow from those that are read: they come later, with these known.
+        """
+        for name in names:
             subject, wanted = f"topic {name}", self.configs(name)
             if name in self.known:
                 yield Provision(subject, there=True, detail=self._differs(self.known[name]))
@@ -93,8 +91,7 @@ class TopicPlan:
         durable = (self.request.replicas or 0) >= DURABLE_REPLICAS
         configs = {"min.insync.replicas": "2"} if durable else {}
         letters = self.settings.dead_letters
-        # Of topics that are not there yet nobody knows what they will take: it is the cluster's own
-        # limit, as it will be of this one.
+        # Of topics that are not there yet nobody knows what they will take.
         needed = str(dead_letter_bytes_needed(self._sources))
         size = {"max.message.bytes": needed} if self._sources else {}
         if name in self.settings.kafka.topics:
@@ -118,11 +115,10 @@ class TopicPlan:
         return {"retention.ms": FOR_EVER if FOR_EVER in told else max(told, key=int)}
 
 
-def topic_names(settings: Settings) -> tuple[str, ...]:
-    """Return the topics of a deployment: what is read, and three for dead letters."""
+def dead_letter_topics(settings: Settings) -> tuple[str, ...]:
+    """Return the topics of a deployment beside those that are read."""
     letters = settings.dead_letters
-    status = letters.topic + STATUS_TOPIC_SUFFIX
-    return (*settings.kafka.topics, letters.topic, status, letters.parking_topic)
+    return letters.topic, letters.topic + STATUS_TOPIC_SUFFIX, letters.parking_topic
 
 
 async def _create(

@@ -9,7 +9,7 @@ import pytest
 
 from consumer.checks import Provision
 from consumer.commands.init.init import Presence, Provided, shell_lines
-from consumer.commands.init.topic_provisions import InitRequest, TopicPlan
+from consumer.commands.init.topic_provisions import InitRequest, TopicPlan, dead_letter_topics
 from consumer.kafka.admin import TopicDescription
 from consumer.settings.model import Settings
 
@@ -24,7 +24,8 @@ TO_BE_MADE = Provided(Provision("x", there=False, command=COMMAND), Presence.WOU
 
 def planned(request: InitRequest, *known: TopicDescription) -> dict[str, Provision]:
     plan = TopicPlan(SETTINGS, request, {topic.name: topic for topic in known})
-    return {one.name.removeprefix("topic "): one for one in plan.provisions(NOBODY)}
+    names = [*SETTINGS.kafka.topics, *dead_letter_topics(SETTINGS)]
+    return {one.name.removeprefix("topic "): one for one in plan.provisions(NOBODY, names)}
 
 
 def test_topics_that_are_read_are_made_only_where_that_is_asked_for() -> None:
@@ -77,6 +78,10 @@ def test_the_size_of_a_dead_letter_is_the_clusters_own_where_no_topic_tells_of_r
     found = planned(InitRequest(topics=True))
     assert "max.message.bytes" not in found[LETTERS].command
     assert "max.message.bytes" not in found[PARKING].command
+    done = [Provided(one, Presence.WOULD_BE_MADE) for one in found.values()]
+    assert "print the rest again" in next(iter(shell_lines(done, SETTINGS)))
+    done = [Provided(found[LETTERS], Presence.WOULD_BE_MADE)]
+    assert list(shell_lines(done, SETTINGS)) == [found[LETTERS].command]
 
 
 def test_a_dead_letter_may_be_as_large_as_the_largest_record_with_its_headers() -> None:
