@@ -80,7 +80,7 @@ def test_who_may_not_make_indexes_is_warned_where_a_run_would_make_them() -> Non
 
 
 def test_a_server_that_asks_nobody_to_log_in_has_no_grants() -> None:
-    answer = {"authInfo": {"authenticatedUsers": [], "authenticatedUserPrivileges": []}}
+    answer: Any = {"authInfo": {"authenticatedUsers": [], "authenticatedUserPrivileges": []}}
     (result,) = check_grants(SETTINGS, answer)
     assert (result.status, "nobody is logged in" in result.detail) == (CheckStatus.OK, True)
 
