@@ -24,7 +24,15 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.contestants import CONTESTANTS, FLOOR, PEERS_PYTHON, REPLAY, Contestant, Place
+from benchmarks.contestants import (
+    CONTESTANTS,
+    FLOOR,
+    PEERS_PYTHON,
+    REPLAY,
+    Contestant,
+    Place,
+    varied,
+)
 from benchmarks.counting_proxy import counting
 from benchmarks.measuring import measure
 from benchmarks.reporting import AskedRun, Results, Run
@@ -43,6 +51,7 @@ class Plan:
     workloads: Sequence[Workload]
     contestants: Sequence[Contestant]
     instances: Sequence[int]
+    partitions: int
     duplicates: bool
     """Whether to read everything once more; pointless on a store that keeps nothing."""
     counted: bool
@@ -54,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended early, not lost
     names = options.only or [one.name for one in CONTESTANTS]
-    contestants = [one for one in CONTESTANTS if one.name in names]
+    chosen = [one for one in CONTESTANTS if one.name in names]
+    contestants = [other for one in chosen for other in (one, *varied(one, options.vary))]
     if any(one.peer for one in contestants) and not PEERS_PYTHON.exists():
         print("the peers are not installed: make .venv-peers/installed", file=sys.stderr)
         return 2
@@ -65,13 +75,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         [Workload(name) for name in options.workloads],
         contestants,
         options.instances,
+        options.partitions,
         duplicates=bool(options.mongodb) or options.store != "free",
         counted=not options.uncounted,
     )
     with ExitStack() as stack:
         kafka = options.bootstrap or stack.enter_context(_started("kafka", "up", "--port", "0"))
         mongodb = options.mongodb or stack.enter_context(_store(options.store))
-        results = Results(FLOOR.name)
+        results = Results(FLOOR.name if FLOOR in contestants else contestants[0].name)
         try:
             asyncio.run(compare(kafka, mongodb, plan, results))
         except KeyboardInterrupt:
@@ -94,6 +105,7 @@ def _write(results: Results, plan: Plan, options: argparse.Namespace) -> None:
         "records": plan.records,
         "rounds": plan.rounds,
         "seed": plan.seed,
+        "partitions": plan.partitions,
         "store": "named" if options.mongodb else options.store,
         "machine": f"{os.cpu_count()} cores, {_processor()}, Python {platform.python_version()}",
     }
@@ -116,6 +128,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workloads", nargs="+", choices=kinds, default=kinds)
     parser.add_argument("--only", nargs="+", choices=[one.name for one in CONTESTANTS])
     parser.add_argument("--instances", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--partitions", type=int, default=6, help="of each of the two topics")
+    helped = "SETTING=VALUE,VALUE: measure run with each of these values, too; may be repeated"
+    parser.add_argument("--vary", action="append", default=[], help=helped)
     parser.add_argument("--uncounted", action="store_true", help="count nothing that is asked")
     parser.add_argument("--output", type=Path, default=Path("build/benchmarks"))
     return parser
@@ -125,7 +140,7 @@ async def compare(kafka: str, mongodb: str, plan: Plan, results: Results) -> Non
     """Let every contestant read every backlog in every round; count once what each asks."""
     order = random.Random(plan.seed)
     for workload in plan.workloads:
-        backlog = await publish(kafka, workload, plan.records, plan.seed)
+        backlog = await publish(kafka, workload, plan.records, plan.seed, plan.partitions)
         size = backlog.value_bytes // backlog.records
         print(f"{workload}: {backlog.records:,} records of {size:,} bytes", flush=True)
         for number in range(1, plan.rounds + 1):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.workloads import Backlog
@@ -86,3 +86,13 @@ CONTESTANTS = (
     REPLAY,
     Contestant("audit", arguments=("audit", "--from-offset", "0")),
 )
+
+
+def varied(contestant: Contestant, settings: Sequence[str]) -> Iterator[Contestant]:
+    """Yield it with each value of each ``name=value,value``, one at a time; only of ``run``."""
+    for setting in settings if contestant.peer is None and not contestant.ends else ():
+        name, _, values = setting.partition("=")
+        for value in values.split(","):
+            given = f"{name}={value}"
+            arguments = (*contestant.arguments, "--set", given)
+            yield replace(contestant, name=f"{contestant.name}, {given}", arguments=arguments)

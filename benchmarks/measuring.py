@@ -8,11 +8,11 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from resource import struct_rusage
-from typing import IO
 from urllib.parse import urlsplit
 
 import psutil
@@ -21,11 +21,12 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from benchmarks.contestants import ROOT, Contestant, Place
-from benchmarks.workloads import PARTITIONS
+from benchmarks.process_watch import ProcessWatch, Watched
 
 LAST_BYTES = 4_000
 LOOK_INTERVAL = 0.05
-GIVE_UP = 900.0
+GIVE_UP = 300.0
+"""Seconds without a further record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +36,20 @@ class Measured:
     ``seconds``: from the moment when the group is stable until it has committed the ends; of a
     command that ends by itself all of its life. ``timed_share``: of the records, what had not been
     committed at its beginning: a first instance reads while others start. ``cpu_seconds`` of all
-    processes, start and end included; ``peak_mib`` of the largest of them. The servers' CPU is
-    what they took meanwhile.
+    processes, start and end included. The servers' CPU is what they took meanwhile.
     """
 
     seconds: float
     timed_share: float
     cpu_seconds: float
-    peak_mib: float
+    watched: Sequence[Watched]
     mongodb_cpu_seconds: float
     kafka_cpu_seconds: float
+
+    @property
+    def peak_mib(self) -> float:
+        """The most memory of the largest process."""
+        return max(watched.peak_mib for watched in self.watched)
 
 
 class ServerClock:
@@ -71,35 +76,48 @@ def _listening_on(port: int) -> psutil.Process | None:
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A process of a contestant. Its log may not be shared: it tells when each began."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+    watch: ProcessWatch
+
+
 async def measure(contestant: Contestant, place: Place, instances: int) -> Measured:
     """Let it read the whole backlog. Ends the benchmark where a process of it fails."""
     mongodb, kafka = ServerClock(place.mongodb), ServerClock(place.kafka.split(",")[0])
     before = mongodb.seconds(), kafka.seconds()
-    with tempfile.TemporaryFile() as log:
-        processes = [_start(contestant, place, log) for _ in range(instances)]
+    with tempfile.TemporaryDirectory() as logs:
+        started = [_start(contestant, place, Path(logs, str(n))) for n in range(instances)]
+        watching = [asyncio.ensure_future(one.watch.watch()) for one in started]
         try:
-            seconds, share, usages = await _watch(contestant, place, processes)
+            seconds, share, usages = await _watch(contestant, place, started)
         except BaseException:
-            log.seek(0)
-            print(log.read().decode(errors="replace")[-LAST_BYTES:])
+            for one in started:
+                print(one.log.read_text(errors="replace")[-LAST_BYTES:])
             raise
         finally:
-            for process in processes:
-                process.kill()
-                process.returncode = 0
+            for task in watching:
+                task.cancel()
+            for one in started:
+                one.process.kill()
+                one.process.returncode = 0
+        watched = [one.watch.seen() for one in started]
     after = mongodb.seconds(), kafka.seconds()
     return Measured(
         seconds,
         share,
         sum(usage.ru_utime + usage.ru_stime for usage in usages),
-        max(usage.ru_maxrss for usage in usages) / 1024,
+        watched,
         after[0] - before[0],
         after[1] - before[1],
     )
 
 
 async def _watch(
-    contestant: Contestant, place: Place, processes: list[subprocess.Popen[bytes]]
+    contestant: Contestant, place: Place, started: list[Started]
 ) -> tuple[float, float, list[struct_rusage]]:
     """Let the processes read everything and end; return seconds, timed share and usages."""
     begun = time.perf_counter()
@@ -107,35 +125,38 @@ async def _watch(
     if not contestant.ends:
         ends = await _ends(place)
         async with _administration(place.kafka) as admin:
-            reading = _time_to(ends, admin, place.group, processes)
-            seconds, share = await asyncio.wait_for(reading, GIVE_UP)
-        for process in processes:
-            process.send_signal(signal.SIGTERM)
+            seconds, share = await _time_to(ends, admin, place.group, started)
+        for one in started:
+            one.process.send_signal(signal.SIGTERM)
     usages = []
-    for process in processes:
-        _, status, usage = await asyncio.to_thread(os.wait4, process.pid, 0)
+    for one in started:
+        _, status, usage = await asyncio.to_thread(os.wait4, one.process.pid, 0)
         if status and contestant.ends:
             raise SystemExit(f"{contestant.name} ended with {os.waitstatus_to_exitcode(status)}")
         usages.append(usage)
     return seconds or time.perf_counter() - begun, share, usages
 
 
-def _start(contestant: Contestant, place: Place, log: IO[bytes]) -> subprocess.Popen[bytes]:
+def _start(contestant: Contestant, place: Place, log: Path) -> Started:
     own = {name: value for name, value in os.environ.items() if not name.startswith("CONSUMER_")}
-    return subprocess.Popen(
-        list(contestant.command()),
-        env={**own, **contestant.environment(place)},
-        cwd=ROOT,
-        stdout=log,
-        stderr=log,
-    )
+    begun = time.time()
+    with log.open("wb") as written:
+        process = subprocess.Popen(
+            list(contestant.command()),
+            env={**own, **contestant.environment(place)},
+            cwd=ROOT,
+            stdout=written,
+            stderr=written,
+        )
+    return Started(process, log, ProcessWatch(process.pid, log, begun))
 
 
 async def _ends(place: Place) -> Mapping[TopicPartition, int]:
     consumer = AIOKafkaConsumer(bootstrap_servers=place.kafka)
     await consumer.start()
     try:
-        wanted = [TopicPartition(t, p) for t in place.backlog.topics for p in range(PARTITIONS)]
+        numbers = range(place.backlog.partitions)
+        wanted = [TopicPartition(t, p) for t in place.backlog.topics for p in numbers]
         ends: dict[TopicPartition, int] = await consumer.end_offsets(wanted)
     finally:
         await consumer.stop()
@@ -146,25 +167,40 @@ async def _time_to(
     ends: Mapping[TopicPartition, int],
     admin: AIOKafkaAdminClient,
     group: str,
-    processes: list[subprocess.Popen[bytes]],
+    started: Sequence[Started],
 ) -> tuple[float, float]:
     """Return the seconds from the group's being stable to its having committed ``ends``.
 
-    And the share of them that it had not committed at the beginning of that time.
+    And the share of them that it had not committed at the beginning of that time. Raises
+    ``TimeoutError`` where nothing is committed for long.
     """
-    while not await _stable(admin, group, len(processes)):
-        _all_alive(processes)
+    joined_by = time.perf_counter() + GIVE_UP
+    while not await _stable(admin, group, len(started)):
+        _all_alive(started)
+        if time.perf_counter() > joined_by:
+            raise TimeoutError(f"after {GIVE_UP:.0f} s not all instances have joined")
         await asyncio.sleep(LOOK_INTERVAL)
-    begun = time.perf_counter()
-    before = await admin.list_consumer_group_offsets(group)
-    read = sum(max(before[p].offset, 0) for p in ends if p in before)
-    share = 1 - read / sum(ends.values())
-    while True:
-        _all_alive(processes)
-        committed = await admin.list_consumer_group_offsets(group)
-        if all(p in committed and committed[p].offset >= end for p, end in ends.items()):
-            return time.perf_counter() - begun, share
+    begun = moved = time.perf_counter()
+    first = last = await _committed(ends, admin, group)
+    while last < sum(ends.values()):
+        _all_alive(started)
         await asyncio.sleep(LOOK_INTERVAL)
+        committed = await _committed(ends, admin, group)
+        if committed > last:
+            last, moved = committed, time.perf_counter()
+        elif time.perf_counter() > moved + GIVE_UP:
+            raise TimeoutError(f"nothing was committed for {GIVE_UP:.0f} s")
+        for one in started:
+            one.watch.share = last / sum(ends.values())
+    return moved - begun, 1 - first / sum(ends.values())
+
+
+async def _committed(
+    ends: Mapping[TopicPartition, int], admin: AIOKafkaAdminClient, group: str
+) -> int:
+    """Return how many records the group has committed."""
+    committed = await admin.list_consumer_group_offsets(group)
+    return sum(min(max(committed[p].offset, 0), ends[p]) for p in ends if p in committed)
 
 
 async def _stable(admin: AIOKafkaAdminClient, group: str, members: int) -> bool:
@@ -176,11 +212,11 @@ async def _stable(admin: AIOKafkaAdminClient, group: str, members: int) -> bool:
     return state == "Stable" and len(joined) == members
 
 
-def _all_alive(processes: list[subprocess.Popen[bytes]]) -> None:
-    for process in processes:
-        code = process.poll()
+def _all_alive(started: Sequence[Started]) -> None:
+    for one in started:
+        code = one.process.poll()
         if code is not None:
-            raise SystemExit(f"{process.args!r} ended with {code}")
+            raise SystemExit(f"{one.process.args!r} ended with {code}")
 
 
 @asynccontextmanager

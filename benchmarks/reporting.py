@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.counting_proxy import Asked
 from benchmarks.measuring import Measured
+from benchmarks.process_watch import START_PARTS, Part
 
 MOST = 0.5
 """Of the records; a rate is not told of fewer."""
@@ -138,23 +140,49 @@ class Results:
         )
         lines: list[str] = []
         situation: tuple[str, bool] | None = None
-        for (workload, duplicates, instances, contestant), runs in self.series().items():
+        for (workload, duplicates, _, _), runs in self.series().items():
             if situation != (workload, duplicates):
                 situation = workload, duplicates
                 kind = "all duplicates" if duplicates else "new"
                 lines += ["", f"{workload}, {kind}, {runs[0].records:,} records", head]
-            many = f" x{instances}" if instances > 1 else ""
             lines.append(
-                f"{contestant + many:<24}{_rate(runs):>10}"
+                f"{_name(runs[0]):<24}{_rate(runs):>10}"
                 f"{_spread(self.ratios(runs, lambda run: run.rate)):>20}"
                 f"{_median(runs, lambda run: run.cpu):>8.1f}"
                 f"{_spread(self.ratios(runs, lambda run: run.cpu)):>20}"
                 f"{_median(runs, lambda run: run.server_cpu):>11.1f}"
                 f"{max(run.measured.peak_mib for run in runs):>6.0f}"
             )
+        lines += self._starts()
+        lines += self._growth()
         if self.asked:
             lines += ["", "asked of the store", *map(str, self.asked)]
         return "\n".join([*lines, "", f"ratios to '{self._base}' in the same round"])
+
+    def _starts(self) -> Iterator[str]:
+        """Yield the parts of each contestant's start, the medians of all its processes."""
+        starts: defaultdict[str, list[Mapping[str, Part]]] = defaultdict(list)
+        for run in self.runs:
+            starts[run.contestant] += [one.start for one in run.measured.watched if one.start]
+        for number, (contestant, found) in enumerate(starts.items()):
+            if not number:
+                yield from ("", "start, ms of time (of CPU), until its first records are applied")
+            parts = [
+                f"{name} {_milliseconds(found, name, 'seconds'):,.0f}"
+                f" ({_milliseconds(found, name, 'cpu_seconds'):,.0f})"
+                for name in START_PARTS.values()
+            ]
+            yield f"{contestant:<24}" + ", ".join(parts)
+
+    def _growth(self) -> Iterator[str]:
+        """Yield the memory of each contestant while each tenth of the records was committed."""
+        for number, runs in enumerate(self.series().values()):
+            found = [one.growth_mib for run in runs for one in run.measured.watched]
+            tenths = sorted({tenth for growth in found for tenth in growth})
+            if not number:
+                yield from ("", "MiB, the most in each tenth of the records")
+            most = (max(growth.get(tenth, 0.0) for growth in found) for tenth in tenths)
+            yield f"{_name(runs[0])}, {runs[0].workload}: " + " ".join(f"{mib:.0f}" for mib in most)
 
     def write_json(self, path: Path, facts: dict[str, Any]) -> None:
         """Write every single run."""
@@ -179,9 +207,8 @@ class Results:
         from matplotlib import pyplot as plt  # noqa: PLC0415 -- as above
 
         situations: dict[tuple[str, bool], list[tuple[str, list[Run]]]] = {}
-        for (workload, duplicates, instances, contestant), runs in self.series().items():
-            many = f" x{instances}" if instances > 1 else ""
-            situations.setdefault((workload, duplicates), []).append((contestant + many, runs))
+        for (workload, duplicates, _, _), runs in self.series().items():
+            situations.setdefault((workload, duplicates), []).append((_name(runs[0]), runs))
         figure, grid = plt.subplots(
             len(situations), 2, figsize=(11, 0.6 + 2.2 * len(situations)), squeeze=False
         )
@@ -205,6 +232,14 @@ class Results:
         figure.tight_layout()
         figure.savefig(path, dpi=120)
         plt.close(figure)
+
+
+def _name(run: Run) -> str:
+    return run.contestant + (f" x{run.instances}" if run.instances > 1 else "")
+
+
+def _milliseconds(starts: Sequence[Mapping[str, Part]], part: str, value: str) -> float:
+    return 1_000 * float(statistics.median(getattr(start[part], value) for start in starts))
 
 
 def _median(runs: Sequence[Run], value: Callable[[Run], float]) -> float:

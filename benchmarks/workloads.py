@@ -16,7 +16,6 @@ from consumer.contract.encode import encode_json
 from producer_tools.generate import GenerationPlan, generate_messages
 from producer_tools.outgoing_message import EndState, Outgoing, Stream
 
-PARTITIONS = 6
 IN_FLIGHT = 5_000
 LARGE_BYTES = 50_000
 
@@ -33,12 +32,13 @@ class Workload(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Topics with records in them."""
+    """Topics with records in them, each with so many ``partitions``."""
 
     workload: Workload
     name: str
-    records: int
-    value_bytes: int
+    partitions: int
+    records: int = 0
+    value_bytes: int = 0
 
     @property
     def topics(self) -> tuple[str, str]:
@@ -83,15 +83,17 @@ def _enlarged(plan: GenerationPlan) -> Iterator[Outgoing]:
             yield message
 
 
-async def publish(kafka: str, workload: Workload, records: int, seed: int) -> Backlog:
+async def publish(
+    kafka: str, workload: Workload, records: int, seed: int, partitions: int
+) -> Backlog:
     """Create the topics and fill them."""
-    backlog = Backlog(workload, f"bench-{secrets.token_hex(4)}", 0, 0)
+    backlog = Backlog(workload, f"bench-{secrets.token_hex(4)}", partitions)
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
     await admin.start()
     try:
         names = (*backlog.topics, backlog.dead_letters)
         configs = {"retention.ms": "-1"}
-        await admin.create_topics([NewTopic(name, PARTITIONS, -1, {}, configs) for name in names])
+        await admin.create_topics([NewTopic(name, partitions, -1, {}, configs) for name in names])
     finally:
         await admin.close()
     producer = AIOKafkaProducer(

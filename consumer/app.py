@@ -204,6 +204,7 @@ async def _run(
             config=wiring.engine_config(settings, resources.topics),
         )
         wiring.rest_garbage_collector()
+        get_logger().info("joining", topics=list(settings.kafka.topics))
         running = engine.runner.run(stop, ends)
         reason = await _supervise(settings, resources, engine, observer, running)
     return _ended(reason)

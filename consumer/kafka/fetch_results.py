@@ -206,7 +206,8 @@ def bound_buffers(consumer: AIOKafkaConsumer, max_bytes: int) -> None:
     """Let a started consumer keep about ``max_bytes`` of all its partitions together.
 
     Its own way, that bounds one reply, and what is kept is as much of every partition as one
-    reply may bring. Beyond the bound a fetch still brings ``BEYOND_BOUND``: partitions that nobody
+    reply may bring. A reply is in memory twice while it is taken apart, so that it may be half of
+    what there is room for. Beyond the bound a fetch still brings ``BEYOND_BOUND``: partitions that nobody
     polls must not keep the others from being read, nor slow them down to a batch at a time.
     """
     fetcher = consumer._fetcher  # noqa: SLF001 -- nothing public tells what is kept
@@ -222,7 +223,7 @@ def bound_buffers(consumer: AIOKafkaConsumer, max_bytes: int) -> None:
         )
         # Each broker is asked for a part, since they are asked side by side.
         brokers = max(len(consumer._client.cluster.brokers()), 1)  # noqa: SLF001 -- as above
-        fetcher._fetch_max_bytes = max((max_bytes - kept) // brokers, least)  # noqa: SLF001 -- as above
+        fetcher._fetch_max_bytes = max((max_bytes - kept) // (2 * brokers), least)  # noqa: SLF001 -- as above
         return actions(assignment)
 
     fetcher._get_actions_per_node = within_bounds  # noqa: SLF001 -- as above

@@ -208,7 +208,8 @@ class Sender(Generic[W]):
             index = self._blame(command[0], command, result)
             if isinstance(error, TransientError):
                 error = type(error)(error.cause, error.detail, index=index)
-        result.errors.append(error)
+        # Without the calls it came through, which hold this very result.
+        result.errors.append(error.with_traceback(None))
         result.broken = True
 
     def _sort(self, command: Sequence[WriteKey], reply: BulkReply, result: SendResult) -> None:

@@ -152,7 +152,7 @@ def _fields(asked: Asked) -> Iterable[str]:
     return ("status", *([guard.field] if guard else ()), *compared, *asked.fields)
 
 
-async def _run_bounded(finds: Iterable[Callable[[], Awaitable[None]]]) -> list[ConsumerError]:
+async def _run_bounded(finds: Sequence[Callable[[], Awaitable[None]]]) -> list[ConsumerError]:
     """Run the finds, a few at once; after one had no answer no further one is started."""
     errors: list[ConsumerError] = []
     waiting = iter(finds)
@@ -162,11 +162,11 @@ async def _run_bounded(finds: Iterable[Callable[[], Awaitable[None]]]) -> list[C
             try:
                 await find()
             except ConsumerError as error:
-                errors.append(error)
+                errors.append(error.with_traceback(None))  # it holds this call, which has the list
             if errors:
                 return
 
-    await asyncio.gather(*(work_off() for _ in range(FINDS_AT_ONCE)))
+    await asyncio.gather(*(work_off() for _ in finds[:FINDS_AT_ONCE]))
     return errors
 
 

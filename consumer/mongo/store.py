@@ -141,7 +141,10 @@ class MongoWriteBatch:
             errors = await self._round()
             lost = all(isinstance(error, ConnectionLostError) for error in errors)
             if errors and (tried_again or not lost):
-                raise most_severe(errors)
+                try:
+                    raise most_severe(errors)
+                finally:
+                    errors = ()  # an error's traceback holds this call: it may not hold the error
             tried_again = tried_again or bool(errors)
         if recorder.events:
             self._memory.read_again = 2 * recorder.existing_events >= recorder.events
@@ -170,7 +173,8 @@ class MongoWriteBatch:
             inserts = isinstance(collections()[collection][0].write, InsertOnce)
             sizers = self._memory.sizers
             sender = self._senders[collection] = Sender(
-                partial(self._insert if inserts else self._upsert, collection),
+                # By no method of this batch: in a circle it would wait for the collector.
+                partial(_insert if inserts else _upsert, self._collections, collection),
                 content_bytes if inserts else upsert_bytes,
                 key_of(collection),
                 sizers.inserts if inserts else sizers.upserts,
@@ -178,13 +182,15 @@ class MongoWriteBatch:
             )
         return sender
 
-    async def _insert(self, collection: str, writes: Sequence[WholeWrite]) -> BulkReply:
-        return await self._collections.insert(collection, [one.document for one in writes])
 
-    async def _upsert(
-        self, collection: str, writes: Sequence[SessionWrite | DocumentWrite]
-    ) -> BulkReply:
-        return await self._collections.upsert(collection, [update_of(one) for one in writes])
+async def _insert(store: Collections, collection: str, writes: Sequence[WholeWrite]) -> BulkReply:
+    return await store.insert(collection, [one.document for one in writes])
+
+
+async def _upsert(
+    store: Collections, collection: str, writes: Sequence[SessionWrite | DocumentWrite]
+) -> BulkReply:
+    return await store.upsert(collection, [update_of(one) for one in writes])
 
 
 def upsert_bytes(write: AnyWrite) -> int:

@@ -8,10 +8,19 @@ MUTANTS = (
     mutant(
         "each partition may fill its own buffer",
         "bound_buffers.within_bounds",
-        "fetcher._fetch_max_bytes = max((max_bytes - kept) // brokers, least)",
-        "fetcher._fetch_max_bytes = max_bytes // brokers",
+        "fetcher._fetch_max_bytes = max((max_bytes - kept) // (2 * brokers), least)",
+        "fetcher._fetch_max_bytes = max_bytes // (2 * brokers)",
         "memory would grow with the number of partitions while the database is slow",
         "test_what_is_kept_of_all_partitions_counts_against_one_bound",
+    ),
+    mutant(
+        "a reply may fill all the room there is",
+        "bound_buffers.within_bounds",
+        "// (2 * brokers), least)",
+        "// brokers, least)",
+        "while a reply is taken apart it would take twice what the setting allows",
+        "test_what_is_kept_of_all_partitions_counts_against_one_bound",
+        "test_a_reply_that_is_taken_apart_counts_twice",
     ),
     mutant(
         "what was acknowledged is sent again with what was not",

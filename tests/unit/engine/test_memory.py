@@ -1,0 +1,129 @@
+"""What the process keeps of the records that it has applied: nothing, and that at once."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import tracemalloc
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+
+import pytest
+import structlog
+
+from consumer.aio import Backoff
+from consumer.contract.record import TopicPartition
+from consumer.contract.rejection import KeyPolicy
+from consumer.engine.pipeline import RecordPlanner
+from consumer.errors import TransientError
+from consumer.mongo.collections import BulkReply, WriteFailure
+from consumer.mongo.store import MongoStore
+from consumer.observability.health import Health
+from consumer.observability.metrics import Metrics
+from consumer.observability.observer import EngineObserver
+from consumer.ports import Polled
+from consumer.state.writes import Upsert
+from tests import builders
+from tests.fakes.collections import MemoryCollections
+from tests.unit.engine.scripted import HELD_AT, P0, P1, Engine
+
+TEXT = "x" * 10_000
+SESSIONS = 10
+WARM, LATER = 300, 3_000
+"""Batches after which memory is looked at."""
+
+SILENT = structlog.make_filtering_bound_logger(logging.CRITICAL)(None, [], {})
+TIMED_OUT = 50
+
+
+class Forgetful(MemoryCollections):
+    """Acknowledges every write and keeps nothing. Each ``trouble``-th insert goes wrong."""
+
+    def __init__(self, trouble: int) -> None:
+        super().__init__()
+        self.trouble = trouble
+        self.inserts = 0
+
+    async def insert(self, collection: str, documents: Sequence[bytes]) -> BulkReply:
+        self.inserts += 1
+        if self.trouble and self.inserts % self.trouble == 0:
+            if self.inserts // self.trouble % 2:
+                raise TransientError("AutoReconnect")
+            return BulkReply({0: WriteFailure(TIMED_OUT, None)})
+        return BulkReply({})
+
+    async def upsert(self, collection: str, upserts: Sequence[Upsert]) -> BulkReply:
+        return BulkReply({})
+
+
+class Run:
+    """An engine with a source that never ends. It keeps nothing, as the store."""
+
+    def __init__(self, trouble: int) -> None:
+        self.collections = Forgetful(trouble)
+        self.engine = Engine(told=EngineObserver(Metrics(), Health(), log=SILENT))
+        self.engine.pipeline.store = MongoStore(self.collections)
+        self.engine.pipeline.planner = RecordPlanner(KeyPolicy.WARN, None, lambda: HELD_AT)
+        self.engine.pipeline.backoff = Backoff(initial=0.001, maximum=0.001)
+        self._offsets = Counter[TopicPartition]()
+        self._begin = self.engine.source.poll
+        self.engine.source.poll = self._poll  # type: ignore[method-assign]
+        self.engine.source.commit = self._commit  # type: ignore[method-assign]
+
+    async def _poll(
+        self, partitions: Collection[TopicPartition], max_records: int, timeout: float
+    ) -> Polled:
+        if self.engine.source.scripts:  # where the partitions begin
+            return await self._begin(partitions, max_records, timeout)
+        await asyncio.sleep(0)
+        records = {}
+        for partition in partitions:
+            offset = self._offsets[partition]
+            said = builders.event(f"s{offset % SESSIONS}", f"e{offset}", payload={"text": TEXT})
+            topic, number = partition
+            records[partition] = [builders.record(said, offset, topic=topic, partition=number)]
+            self._offsets[partition] += 1
+        return Polled(records)
+
+    async def _commit(self, *_: object) -> None:
+        pass
+
+    async def batches(self, number: int) -> None:
+        """Wait until there have been so many in all."""
+        while self.collections.inserts < number:
+            await asyncio.sleep(0)
+
+
+@contextmanager
+def no_collector() -> Iterator[None]:
+    """Leave alone what is in a circle."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+@contextmanager
+def traced() -> Iterator[None]:
+    tracemalloc.start()
+    try:
+        yield
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("trouble", [0, 7], ids=["all goes well", "with trouble"])
+async def test_memory_is_the_same_after_many_batches_without_the_collector(trouble: int) -> None:
+    run = Run(trouble)
+    with no_collector(), traced():
+        await run.engine.start(P0, P1)
+        await run.batches(WARM)
+        before = tracemalloc.get_traced_memory()[0]
+        await run.batches(LATER)
+        grown = tracemalloc.get_traced_memory()[0] - before
+    await run.engine.end()
+    assert grown < 20 * len(TEXT), f"{grown / (LATER - WARM):.0f} bytes a batch are kept"
