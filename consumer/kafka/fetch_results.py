@@ -207,8 +207,8 @@ def bound_buffers(consumer: AIOKafkaConsumer, max_bytes: int) -> None:
 
     Its own way, that bounds one reply, and what is kept is as much of every partition as one
     reply may bring. A reply is in memory twice while it is taken apart, so that it may be half of
-    what there is room for. Beyond the bound a fetch still brings ``BEYOND_BOUND``: partitions that nobody
-    polls must not keep the others from being read, nor slow them down to a batch at a time.
+    what there is room for. Beyond the bound a fetch still brings ``BEYOND_BOUND``: partitions that
+    nobody polls must not keep the others from being read, nor slow them down to a batch at a time.
     """
     fetcher = consumer._fetcher  # noqa: SLF001 -- nothing public tells what is kept
     actions = fetcher._get_actions_per_node  # noqa: SLF001 -- as above

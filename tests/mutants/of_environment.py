@@ -303,4 +303,11 @@ return""",
         "an image is built, and ends with an import that fails at every start",
         "test_packages_that_were_left_there_for_another_python_are_refused",
     ),
+    without(
+        "the C library raises the bound of a large block",
+        "give_back_large_blocks",
+        "ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)",
+        "what was fetched would end up among small blocks, which keep it from being given back",
+        "test_a_large_block_of_memory_is_given_back_when_it_is_freed",
+    ),
 )

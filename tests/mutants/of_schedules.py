@@ -66,7 +66,7 @@ delay = self.backoff.delay(attempt, self.jitter())""",
     mutant(
         "a command without an answer counts",
         "Sender._unanswered",
-        """result.errors.append(error)
+        """result.errors.append(error.with_traceback(None))
 result.broken = True""",
         "result.applied.extend(command)",
         "a command that was cut off half way is taken for carried out",

@@ -295,3 +295,28 @@ def test_a_run_loads_nothing_that_only_other_commands_or_settings_need() -> None
         [sys.executable, "-c", source], capture_output=True, check=True, text=True, cwd=ROOT
     )
     assert {"attr", "motor", "pygments", "rich"}.isdisjoint(ran.stdout.split())
+
+
+LARGE_BLOCKS_AMONG_SMALL_ONES = """
+from pathlib import Path
+from consumer.__main__ import give_back_large_blocks
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+give_back_large_blocks()
+bytearray(16 << 20)  # freed at once: from here on glibc would keep blocks of up to that size
+before, small, large = resident(), [], []
+for _ in range(30):
+    large.append(bytearray(2 << 20))
+    small.append(bytes(4_000))
+large.clear()
+print(resident() - before)
+"""
+
+
+@pytest.mark.reliability("F110")
+def test_a_large_block_of_memory_is_given_back_when_it_is_freed() -> None:
+    command = (sys.executable, "-c", LARGE_BLOCKS_AMONG_SMALL_ONES)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 2 << 20

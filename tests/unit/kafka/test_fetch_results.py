@@ -94,12 +94,25 @@ def test_what_is_kept_of_all_partitions_counts_against_one_bound(monkeypatch: An
     for number in range(4):
         fetcher._records[ClientPartition("t", number)] = fetched(10)
         asked.append(fetcher._get_actions_per_node(None))
-    assert asked == [3 * size // 2, size, size // 2, 1_000, 1_000]
+    assert asked == [3 * size // 4, size // 2, size // 4, 1_000, 1_000]
     for kept in fetcher._records.values():
         assert isinstance(kept, Result)
         begin_fetch()
         kept.getall()
     assert fetcher._get_actions_per_node(None) == asked[0], "what was taken is kept no longer"
+
+
+@pytest.mark.reliability("F110")
+def test_a_reply_that_is_taken_apart_counts_twice() -> None:
+    fetcher, most = Fetcher(), KafkaSettings().fetch_max_bytes
+    cluster = SimpleNamespace(brokers=lambda: {1})
+    bound_buffers(SimpleNamespace(_fetcher=fetcher, _client=SimpleNamespace(cluster=cluster)), most)
+    kept = 0
+    for number in range(12):
+        reply = fetcher._get_actions_per_node(None)
+        assert reply == fetch_results.BEYOND_BOUND or kept + 2 * reply <= most
+        kept += reply
+        fetcher._records[ClientPartition("t", number)] = Kept(reply)
 
 
 class Kept(Result):
