@@ -28,6 +28,10 @@ demo: $(VENV)/demo ## See it work: servers, producers and consumers, one of whic
 	@echo "==> Starting the demo"
 	@$(RUN) consumer demo $(ARGS)
 
+.PHONY: serve
+serve: $(VENV)/demo ## A Kafka, a MongoDB and a consumer to publish to, until Ctrl-C
+	@$(RUN) consumer demo --serve $(ARGS)
+
 .PHONY: up
 up: ## Run Kafka, MongoDB and two consumers in Docker
 	@echo "==> Building and starting the containers; make down ends them"

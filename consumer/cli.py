@@ -356,13 +356,28 @@ def demo(
     all_sessions: Annotated[
         bool, typer.Option("--all", help="Publish every conversation.")
     ] = False,
+    serve: Annotated[
+        bool,
+        typer.Option(
+            "--serve",
+            help="Instead: the servers and one consumer, to publish to, until Ctrl-C.",
+        ),
+    ] = False,
+    kafka_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="With --serve; 0 takes any free one.")
+    ] = 9092,
+    mongodb_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="With --serve; 0 takes any free one.")
+    ] = 27017,
 ) -> None:
     """See it work: embedded servers, real conversations, two consumers of which one is killed.
 
     Example: `consumer demo --sessions 200`
     """
-    from consumer.demo.demo import run_demo
+    from consumer.demo.demo import run_demo, run_servers
 
+    if serve:
+        raise typer.Exit(run_servers(kafka_port=kafka_port, mongodb_port=mongodb_port))
     raise typer.Exit(run_demo(all_sessions=all_sessions, sessions=sessions))
 
 

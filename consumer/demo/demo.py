@@ -12,7 +12,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
@@ -30,7 +30,7 @@ from consumer.errors import ExitCode, PreconditionError, TransientError
 from consumer.kafka.admin import create_topic
 from consumer.kafka.range_reader import open_range_reader
 from consumer.mongo.session_reader import open_session_reader
-from consumer.settings.model import KafkaSettings
+from consumer.settings.model import KafkaSettings, Settings
 from consumer.settings.sources import load_settings
 from consumer.signals import BY_SIGNAL, run_interruptible
 from producer_tools.outgoing_message import Outgoing, Topics
@@ -72,6 +72,44 @@ def run_demo(*, all_sessions: bool, sessions: int) -> int:
     return ExitCode.DONE if agrees else ExitCode.FOUND
 
 
+def run_servers(*, kafka_port: int, mongodb_port: int) -> int:
+    """Run both servers and one consumer until Ctrl-C or a signal ends them.
+
+    Raises ``PreconditionError`` as ``run_demo`` does, and where a port is taken.
+    """
+    out = console()
+    try:
+        return run_interruptible(_serve(out, kafka_port, mongodb_port))
+    except SystemExit:
+        return BY_SIGNAL + signal.SIGTERM
+
+
+async def _serve(out: Console, kafka_port: int, mongodb_port: int) -> int:
+    async with AsyncExitStack() as stack:
+        out.print("starting a Kafka and a MongoDB; nothing of theirs is kept")
+        servers = await stack.enter_async_context(embedded_servers(kafka_port, mongodb_port))
+        settings = demo_settings(servers)
+        await _create_topics(load_settings(settings, variables={}))
+        logs = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="consumer-demo-")))
+        consumer = await stack.enter_async_context(run_consumer("consumer", settings, logs))
+        while not consumer.partitions:
+            await consumer.look()
+            await asyncio.sleep(_LOOK_EVERY)
+        out.print(f"Kafka: {servers.bootstrap_servers}")
+        out.print(f"MongoDB: {servers.mongodb_uri}")
+        out.print(f"a consumer reads {', '.join(Topics().names)}; Ctrl-C ends all of it")
+        while True:
+            await consumer.look()
+            await asyncio.sleep(_LOOK_EVERY)
+
+
+async def _create_topics(settings: Settings) -> Sequence[str]:
+    names = [*Topics().names, settings.dead_letters.topic]
+    for name in names:
+        await create_topic(settings.kafka, name, _PARTITIONS)
+    return names
+
+
 async def _demo(out: Console, sessions: int | None) -> DemoOutcome:
     with open_screen(out) as screen:
         try:
@@ -90,9 +128,7 @@ async def _on_screen(screen: Screen, sessions: int | None) -> DemoOutcome:
         settings = load_settings(overrides, variables={})
         kafka, mongo, dead_letters = settings.kafka, settings.mongo, settings.dead_letters.topic
         screen.begin("create the topics")
-        names = [*Topics().names, dead_letters]
-        for name in names:
-            await create_topic(kafka, name, _PARTITIONS)
+        names = await _create_topics(settings)
         screen.done(f"{', '.join(names)}; {_PARTITIONS} partitions each")
         stored = await stack.enter_async_context(open_stored(mongo))
         logs = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="consumer-demo-")))

@@ -31,6 +31,8 @@ _DIE_WITH_PARENT: Final = Path(__file__).with_name("die_with_parent.py")
 _STOP_SECONDS: Final = 5.0
 _LONGEST_WORDS: Final = 400
 HOST: Final = "127.0.0.1"
+ANY_PORT: Final = 0
+"""Asks for a port that is free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +48,20 @@ class EmbeddedServerError(PreconditionError):
 
 
 @asynccontextmanager
-async def embedded_servers() -> AsyncIterator[EmbeddedServers]:
+async def embedded_servers(
+    kafka_port: int = ANY_PORT, mongodb_port: int = ANY_PORT
+) -> AsyncIterator[EmbeddedServers]:
     """Run both servers, empty, until the body ends. Nothing of their data is kept.
 
     Raises ``EmbeddedServerError``.
     """
-    async with embedded_kafka() as bootstrap_servers, embedded_mongodb() as mongodb_uri:
+    kafka, mongodb = embedded_kafka(kafka_port), embedded_mongodb(mongodb_port)
+    async with kafka as bootstrap_servers, mongodb as mongodb_uri:
         yield EmbeddedServers(bootstrap_servers, mongodb_uri)
 
 
 @asynccontextmanager
-async def embedded_kafka() -> AsyncIterator[str]:
+async def embedded_kafka(port: int = ANY_PORT) -> AsyncIterator[str]:
     """Run the broker and yield its bootstrap servers. Raises ``EmbeddedServerError``."""
     program = _tansu()
 
@@ -65,12 +70,12 @@ async def embedded_kafka() -> AsyncIterator[str]:
         listen = ("--listener-url", url, "--advertised-listener-url", url)
         return (program, "broker", *listen, "--storage-engine", "memory://tansu/")
 
-    async with _server("Tansu, the Kafka-compatible broker,", command) as port:
-        yield f"{HOST}:{port}"
+    async with _server("Tansu, the Kafka-compatible broker,", command, port) as taken:
+        yield f"{HOST}:{taken}"
 
 
 @asynccontextmanager
-async def embedded_mongodb() -> AsyncIterator[str]:
+async def embedded_mongodb(port: int = ANY_PORT) -> AsyncIterator[str]:
     """Run the database and yield its URI. Raises ``EmbeddedServerError``."""
     program = _secantusd()
 
@@ -82,8 +87,8 @@ async def embedded_mongodb() -> AsyncIterator[str]:
         listen = ("--host", HOST, "--port", str(port))
         return (program, "--config", str(config), *listen, "--storage-path", str(data))
 
-    async with _server("SecantusDB, the MongoDB-compatible server,", command) as port:
-        yield f"mongodb://{HOST}:{port}/?directConnection=true"
+    async with _server("SecantusDB, the MongoDB-compatible server,", command, port) as taken:
+        yield f"mongodb://{HOST}:{taken}/?directConnection=true"
 
 
 def _tansu() -> str:
@@ -117,11 +122,13 @@ def _missing(server: str) -> EmbeddedServerError:
 
 
 @asynccontextmanager
-async def _server(name: str, command: Callable[[int, Path], Sequence[str]]) -> AsyncIterator[int]:
-    """Run a server on a free port in a directory of its own, and yield the port when it listens."""
+async def _server(
+    name: str, command: Callable[[int, Path], Sequence[str]], wanted: int
+) -> AsyncIterator[int]:
+    """Run a server on that port in a directory of its own, and yield the port when it listens."""
     for _ in range(_PORT_ATTEMPTS):
         with tempfile.TemporaryDirectory(prefix="consumer-", ignore_cleanup_errors=True) as made:
-            directory, port = Path(made), free_port()
+            directory, port = Path(made), _free(name, wanted) if wanted else free_port()
             log = directory / "server.log"
             async with child_process(command(port, directory), log=log, cwd=directory) as process:
                 if await _is_ready(name, process, port):
@@ -153,6 +160,19 @@ async def _listens(port: int) -> bool:
         return False
     writer.close()
     return True
+
+
+def _free(name: str, port: int) -> int:
+    """Return the port. Raises ``EmbeddedServerError`` where another listens on it."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((HOST, port))
+        except OSError as error:
+            raise EmbeddedServerError(
+                f"{name} cannot have port {port}: {error.strerror}; end what listens there"
+            ) from error
+    return port
 
 
 def free_port() -> int:

@@ -16,7 +16,15 @@ from typing import NamedTuple
 from tests.known_tests import ROOT
 from tests.mutants.mutant import Mutant
 
-COPIED = ("consumer", "producer_tools", "tests", "pyproject.toml", "Dockerfile", "README.md")
+COPIED = (
+    "consumer",
+    "producer_tools",
+    "tests",
+    "docs",
+    "pyproject.toml",
+    "Dockerfile",
+    "README.md",
+)
 
 TEST_SECONDS = 30
 """A test that takes longer counts as red: some mistakes let it wait for ever."""
