@@ -22,7 +22,6 @@ from consumer.cli_options import (
 )
 from consumer.commands.common.record_selection import RecordSelection
 from consumer.commands.dead_letters.dead_letters_cli import dead_letters_app
-from consumer.contract.messages import MessageKind
 from consumer.settings.model import EVENTS_TOPIC, SESSIONS_TOPIC, Settings
 
 app = typer.Typer(
@@ -168,7 +167,7 @@ def replay(
     settings: Settings,
     *,
     types: Annotated[
-        list[MessageKind] | None,
+        list[str] | None,
         typer.Option("--type", help="Only messages of this type. Repeatable."),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All that the topics hold.")] = False,
@@ -320,7 +319,7 @@ def contract(
         bool, typer.Option("--asyncapi", help="Print it as an AsyncAPI 3 document, in YAML.")
     ] = False,
     json_schema: Annotated[
-        MessageKind | None,
+        str | None,
         typer.Option("--json-schema", metavar="TYPE", help="Print the JSON Schema of this type."),
     ] = None,
     sessions_topic: Annotated[

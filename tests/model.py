@@ -1,9 +1,10 @@
 """What a multiset of messages must leave behind, whatever their order, number, batches and writers.
 
 Written from the design and not from the code: nothing of the consumer runs here. Every message
-claims a place: an event its (sessionId, eventId), a creation and an end their session's. One
-claimant of each place wins and its part is stored; the others say the same (duplicates) or
-something else (conflicts, dead-lettered). Order decides only who wins among those that may.
+claims a place: an event its (sessionId, eventId), a creation and an end their session's, one of an
+own kind its identity. One claimant of each place wins and its part is stored; the others say the
+same (duplicates) or something else (conflicts, dead-lettered). Order decides only who wins among
+those that may. Where the newest version stays, only those of the highest may win.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from consumer.contract.kinds import UpsertNewest, is_time, known_kinds, model_schema
 from consumer.contract.record import Position
 from consumer.contract.rejection import Reason
 
 Document = Mapping[str, Any]
 Place = tuple[str, ...]
-"""("event", sessionId, eventId), ("create", sessionId) or ("end", sessionId)."""
+"""("event", sessionId, eventId), ("create", sessionId), ("end", sessionId); a kind and its ids."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 PAST_INITIATED = ("active", "completed", "failed")
@@ -44,6 +46,10 @@ class Sent:
     refused: bool = False
 
 
+Letters = list[tuple[Sent, set[Reason]]]
+"""Records that are due to have a dead letter, and for which reasons."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Shape:
     """What a kind of message stores: fields that must agree, then a time, then where it is from."""
@@ -54,6 +60,38 @@ class _Shape:
     time_agrees: bool
     origin: str
     lesser: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _OwnShape(_Shape):
+    """The same of an own kind, as its declaration says it: one document for each identity."""
+
+    identity: tuple[str, ...] = ()
+    newest_by: str | None = None
+    times: frozenset[str] = frozenset()
+
+
+def _own_shape(name: str) -> _OwnShape:
+    kind = known_kinds()[name]
+    fields = model_schema(kind)["properties"]
+    content = tuple(sorted(fields.keys() - {*kind.identity, kind.time}))
+    newest_by = kind.write.by if isinstance(kind.write, UpsertNewest) else None
+    times = frozenset(one for one in fields if is_time(fields[one]))
+    return _OwnShape(
+        name,
+        content,
+        kind.time or "",
+        kind.time is not None,
+        "from",
+        (),
+        kind.identity,
+        newest_by,
+        times,
+    )
+
+
+def _shape_of(place: str) -> _Shape:
+    return _SHAPES.get(place) or _own_shape(place)
 
 
 _SHAPES = {
@@ -73,19 +111,25 @@ def place_of(message: Document) -> Place:
         case "session.completed" | "session.failed":
             return ("end", message["sessionId"])
         case other:
-            raise ValueError(f"not a kind of message: {other}")
+            return (other, *(message[name] for name in known_kinds()[other].identity))
 
 
 def part_of(sent: Sent) -> dict[str, Any]:
     """Return what is stored where this record wins its place, without the ids."""
     message = sent.says
     assert isinstance(message, Mapping)
-    shape = _SHAPES[place_of(message)[0]]
-    written = message.get(shape.time)
+    shape = _shape_of(place_of(message)[0])
     origin: dict[str, Any] = sent.position._asdict()
-    if written is None:
-        origin["defaulted"] = True
-    part: dict[str, Any] = {shape.time: _time(written, sent.timestamp_ms), shape.origin: origin}
+    part: dict[str, Any] = {shape.origin: origin}
+    if shape.time:
+        written = message.get(shape.time)
+        if written is None:
+            origin["defaulted"] = True
+        part[shape.time] = _time(written, sent.timestamp_ms)
+    if isinstance(shape, _OwnShape):
+        said = {name: message[name] for name in shape.content if message.get(name) is not None}
+        times = {name: _time(said[name], 0) for name in shape.times if name in said}
+        return part | said | times
     match message["type"]:
         case "event.recorded":
             part |= {"type": message["eventType"], "payload": message["payload"]}
@@ -98,7 +142,7 @@ def part_of(sent: Sent) -> dict[str, Any]:
 
 def agree(kind: str, one: Document, other: Document) -> bool:
     """Tell whether two parts say the same; times count only where both messages carried them."""
-    shape = _SHAPES[kind]
+    shape = _shape_of(kind)
     fields = shape.content
     defaulted = [part.get(shape.origin, {}).get("defaulted", False) for part in (one, other)]
     if shape.time_agrees and not any(defaulted):
@@ -150,8 +194,12 @@ def problems(
     sessions: Iterable[Document],
     events: Iterable[Document],
     letters: Iterable[tuple[Position, Reason]],
+    others: Mapping[str, Iterable[Document]] | None = None,
 ) -> list[str]:
-    """Return how documents and dead letters differ from what ``sent`` allows; [] where they fit."""
+    """Return how documents and dead letters differ from what ``sent`` allows; [] where they fit.
+
+    ``others``: the documents of own kinds, by kind.
+    """
     everything = list(sent)
     sessions, events = list(sessions), list(events)
     claims: defaultdict[Place, list[Sent]] = defaultdict(list)
@@ -159,25 +207,64 @@ def problems(
         if isinstance(one.says, Mapping):
             claims[place_of(one.says)].append(one)
     stored, found = _stored_parts(sessions, events)
-    due = [(one, {one.says}) for one in everything if isinstance(one.says, Reason)]
+    for kind, documents in (others or {}).items():
+        _add_own_parts(kind, documents, stored, found)
+    due: Letters = [(one, {one.says}) for one in everything if isinstance(one.says, Reason)]
+    may_be_due: Letters = []
     for place, claimants in claims.items():
         part = stored.pop(place, None)
-        candidates = may_win(claimants)
+        candidates = _candidates(place[0], claimants)
         if part is None:
             if any(candidate.surely_read for candidate in candidates):
                 found.append(f"{place}: nothing is stored")
         elif all(plain(part_of(candidate)) != plain(part) for candidate in candidates):
             found.append(f"{place}: no message that may have its place says {part}")
         for one in claimants:
-            conflict = part is not None and not agree(place[0], part_of(one), part)
-            if one.refused:
-                # Who waits behind another of its batch is judged without being sent.
-                due.append((one, {Reason.UNSTORABLE, *([Reason.CONFLICT] * conflict)}))
-            elif conflict:
-                due.append((one, {Reason.CONFLICT}))
+            older = part is not None and _is_older(place[0], one, part)
+            # An older one may have met another of its own version before the newer one came.
+            (may_be_due if older else due).extend(_letter_due(place[0], one, part))
     found += [f"{place}: nobody said {part}" for place, part in stored.items()]
     found += _status_problems(claims, sessions)
-    return found + _letter_problems(due, letters)
+    return found + _letter_problems(due, letters, may_be_due)
+
+
+def _candidates(place: str, claimants: Sequence[Sent]) -> list[Sent]:
+    """Return who may have the place: where the newest stays, nobody older than a sure one."""
+    shape = _shape_of(place)
+    if not isinstance(shape, _OwnShape) or shape.newest_by is None:
+        return may_win(claimants)
+    versions: defaultdict[Any, list[Sent]] = defaultdict(list)
+    for one in claimants:
+        versions[part_of(one)[shape.newest_by]].append(one)
+    sure = [v for v, some in versions.items() if any(one.surely_read for one in some)]
+    newest = [some for v, some in versions.items() if not sure or v >= max(sure)]
+    return [one for some in newest for one in may_win(some)]
+
+
+def _letter_due(place: str, sent: Sent, part: Document | None) -> Letters:
+    conflict = part is not None and not agree(place, part_of(sent), part)
+    if sent.refused:
+        # Who waits behind another of its batch is judged without being sent.
+        return [(sent, {Reason.UNSTORABLE, *([Reason.CONFLICT] * conflict)})]
+    return [(sent, {Reason.CONFLICT})] if conflict else []
+
+
+def _is_older(place: str, sent: Sent, part: Document) -> bool:
+    shape = _shape_of(place)
+    if not isinstance(shape, _OwnShape) or shape.newest_by is None:
+        return False
+    return bool(part_of(sent)[shape.newest_by] < part[shape.newest_by])
+
+
+def _add_own_parts(
+    kind: str, documents: Iterable[Document], parts: dict[Place, dict[str, Any]], found: list[str]
+) -> None:
+    for document in documents:
+        rest = {name: value for name, value in document.items() if name != "_id"}
+        place = (kind, *(rest.pop(name) for name in known_kinds()[kind].identity))
+        if place in parts:
+            found.append(f"{place}: several documents")
+        parts[place] = rest
 
 
 def _stored_parts(
@@ -213,7 +300,7 @@ def _status_problems(
     kinds: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for place, claimants in claims.items():
         for one in claimants:
-            if place[0] == "event" or not one.refused:
+            if place[0] in _SHAPES and (place[0] == "event" or not one.refused):
                 kinds[place[1]][place[0]] += 1
                 kinds[place[1]][f"sure {place[0]}"] += one.surely_read
     statuses = {one["sessionId"]: one.get("status") for one in sessions}
@@ -236,7 +323,9 @@ def _status_problems(
 
 
 def _letter_problems(
-    due: Iterable[tuple[Sent, set[Reason]]], letters: Iterable[tuple[Position, Reason]]
+    due: Letters,
+    letters: Iterable[tuple[Position, Reason]],
+    may_be_due: Letters,
 ) -> list[str]:
     """Every record that is due must have a dead letter, more than one do no harm."""
     lettered: defaultdict[Position, set[Reason]] = defaultdict(set)
@@ -244,6 +333,8 @@ def _letter_problems(
         lettered[position].add(reason)
     allowed: defaultdict[Position, set[Reason]] = defaultdict(set)
     found = []
+    for one, reasons in may_be_due:
+        allowed[one.position] |= reasons
     for one, reasons in due:
         allowed[one.position] |= reasons
         if one.surely_read and not lettered[one.position] & reasons:
@@ -259,16 +350,25 @@ def accounted_for(
     session: Callable[[str], Document | None],
     event: Callable[[tuple[str, ...]], Document | None],
     lettered: Iterable[Reason],
+    other: Callable[[Place], Document | None] = lambda _: None,
 ) -> bool:
     """Tell whether the record may be forgotten: what it says is stored, or its letter is sent.
 
-    ``session`` and ``event`` find what is stored now, by sessionId and (sessionId, eventId).
+    ``session`` and ``event`` find what is stored now, by sessionId and (sessionId, eventId);
+    ``other`` what is of an own kind, by its name and ids.
     """
     if sent.says is None:
         return True
     if isinstance(sent.says, Reason):
         return sent.says in lettered
     place = place_of(sent.says)
+    if place[0] not in _SHAPES:
+        stored = other(place)
+        return stored is not None and (
+            _is_older(place[0], sent, stored)
+            or agree(place[0], part_of(sent), stored)
+            or Reason.CONFLICT in lettered
+        )
     stored = session(place[1])
     status = None if stored is None else stored.get("status")
     if place[0] == "event" and status not in PAST_INITIATED:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -61,6 +61,8 @@ class Explanation:
     """What of the topics could not be read: it may have records of the session, too."""
     left_out: int = 0
     """Partitions that were not read, since no record of the session should be there."""
+    others: Mapping[str, int] = field(default_factory=dict)
+    """How many documents there are of kinds that others declared, by collection."""
 
 
 async def explain_session(
@@ -87,9 +89,12 @@ async def explain_session(
                     stack.enter_context(_paged(out, found))
                     events = _events(log.sessions, found.session_id, log.policy)
                     await _print(out, found, events)
+                    async for collection, document in log.sessions.others(found.session_id):
+                        out.print(Text(printable(f"{collection}: {to_json(document)}")))
         except TransientError as error:
             raise PreconditionError(f"a server does not answer ({error})") from error
-    known = found.records or found.dead_letters or found.events or found.session is not None
+    stored = found.session is not None or found.events or any(found.others.values())
+    known = found.records or found.dead_letters or stored
     return ExitCode.DONE if known and not found.not_read else ExitCode.FOUND
 
 
@@ -127,6 +132,7 @@ async def find_session(log: LogJudge, selection: RecordSelection) -> Explanation
         await retry_until("MongoDB", lambda: sessions.count_events(session_id), policy),
         list(dict.fromkeys(map(str, log.reader.unreadable))),
         len(left_out),
+        await retry_until("MongoDB", lambda: sessions.count_others(session_id), policy),
     )
 
 
@@ -226,6 +232,7 @@ def _facts(found: Explanation) -> dict[str, object]:
         ],
         "session": json.loads(to_json(found.session)) if found.session else None,
         "stored_events": found.events,
+        "stored_documents": dict(found.others),
         "not_read": list(found.not_read),
     }
 
@@ -284,5 +291,7 @@ async def _print(
         )
     session = to_json(found.session) if found.session else "no session document"
     out.print(Text(f"\n{session}\n{found.events} events stored"))
+    for collection, count in found.others.items():
+        out.print(Text(f"{count} documents in {printable(collection)}"))
     async for event in events:
         out.print(event_line(event))

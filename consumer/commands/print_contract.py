@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from consumer import __version__
 from consumer.contract.asyncapi import TopicNames, asyncapi_document, json_schema_text, to_yaml
-from consumer.contract.messages import MessageKind
+from consumer.contract.kinds import known_kinds
 from consumer.errors import SettingsError
 from consumer.settings.model import EVENTS_TOPIC, SESSIONS_TOPIC, Settings
 from consumer.terminal import write
@@ -33,6 +33,12 @@ def print_asyncapi(settings: Settings, sessions: str, events: str) -> None:
     write(asyncapi_text(settings, sessions, events), flush=True)
 
 
-def print_json_schema(kind: MessageKind) -> None:
-    """Write the JSON Schema of a kind to standard output. Raises ``OutputError``."""
+def print_json_schema(kind: str) -> None:
+    """Write the JSON Schema of a kind to standard output.
+
+    Raises ``OutputError``, and ``SettingsError`` for a kind that is not known.
+    """
+    if kind not in known_kinds():
+        known = ", ".join(known_kinds())
+        raise SettingsError(f"--json-schema {kind!r} is no kind of message; known: {known}")
     write(json_schema_text(kind), flush=True)

@@ -11,8 +11,16 @@ from typing import Any, Final
 
 from consumer.contract import dead_letter as letters
 from consumer.contract.cloudevents import PREFIX, SPECVERSION
-from consumer.contract.encode import CloudEventsFormat, as_cloud_event, encode_json, message_fields
+from consumer.contract.decode import Decoded, decode
+from consumer.contract.encode import (
+    CloudEventsFormat,
+    Wrapped,
+    as_cloud_event,
+    encode_json,
+    message_fields,
+)
 from consumer.contract.json_schemas import message_schema
+from consumer.contract.kinds import EVENT_RECORDED, Kind, known_kinds
 from consumer.contract.messages import (
     EventRecorded,
     EventType,
@@ -22,14 +30,14 @@ from consumer.contract.messages import (
     SessionCreated,
     SessionFailed,
 )
-from consumer.contract.record import Headers, Record
-from consumer.contract.rejection import Reason, Rejected
+from consumer.contract.record import Record
+from consumer.contract.rejection import KeyPolicy, Reason, Rejected
 from consumer.contract.schema_versions import newest_version
 
 _SPOKEN: Final = datetime(2026, 3, 4, 10, 0, 5, 250_000, tzinfo=UTC)
 _STAMPED_MS: Final = 1_772_618_405_250
 
-EXAMPLES: Final[Mapping[MessageKind, Message]] = {
+EXAMPLES: Final[Mapping[str, Message]] = {
     MessageKind.SESSION_CREATED: SessionCreated("s-1", "en-US", _SPOKEN, {"channel": "voice"}),
     MessageKind.SESSION_COMPLETED: SessionCompleted("s-1", _SPOKEN, 1),
     MessageKind.SESSION_FAILED: SessionFailed("s-1", _SPOKEN, "the line broke"),
@@ -61,15 +69,18 @@ def asyncapi_document(topics: TopicNames, version: str) -> dict[str, Any]:
     """Return the document; ``version`` is the consumer's own."""
     messages: dict[str, Any] = {}
     schemas: dict[str, Any] = {}
-    for kind in MessageKind:
+    sessions: list[str] = []
+    events: list[str] = []
+    for kind in known_kinds().values():
         name = _name(kind)
         schemas[name] = _without_dialect(kind)
         schemas[f"{name}Data"] = _data(kind)
         schemas[f"{name}Envelope"] = _envelope(kind)
         schemas[f"{name}Headers"] = _cloud_event_headers(kind)
-        messages |= _messages(kind)
+        forms = _messages(kind)
+        (events if kind is EVENT_RECORDED else sessions).extend(forms)
+        messages |= forms
     messages["DeadLetter"] = _dead_letter_message()
-    every = [name for name in messages if name != "DeadLetter"]
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -81,8 +92,8 @@ def asyncapi_document(topics: TopicNames, version: str) -> dict[str, Any]:
         },
         "defaultContentType": "application/json",
         "channels": {
-            "sessions": _channel(topics.sessions, [n for n in every if n.startswith("Session")]),
-            "events": _channel(topics.events, [n for n in every if n.startswith("Event")]),
+            "sessions": _channel(topics.sessions, sessions),
+            "events": _channel(topics.events, events),
             "deadLetters": _channel(topics.dead_letters, ["DeadLetter"]),
         },
         "operations": {
@@ -94,9 +105,20 @@ def asyncapi_document(topics: TopicNames, version: str) -> dict[str, Any]:
     }
 
 
-def _name(kind: MessageKind) -> str:
+def _name(kind: Kind) -> str:
     """Return ``session.created`` as ``SessionCreated``."""
-    return "".join(part.capitalize() for part in kind.value.split("."))
+    return "".join(part.capitalize() for part in kind.name.split("."))
+
+
+def _example(kind: Kind) -> Message | None:
+    """Return a message of the kind, read as the consumer reads it."""
+    if kind.name in EXAMPLES or kind.example is None:
+        return EXAMPLES.get(kind.name)
+    value = encode_json(
+        {"type": kind.name, "schemaVersion": newest_version(kind.name), **kind.example}
+    )
+    read = decode(Record("", 0, 0, _STAMPED_MS, None, value), KeyPolicy.WARN)
+    return read.message if isinstance(read, Decoded) else None
 
 
 def _channel(topic: str, names: Iterable[str]) -> dict[str, Any]:
@@ -117,22 +139,24 @@ def _operation(action: str, channel: str) -> dict[str, Any]:
     return {"action": action, "channel": {"$ref": f"#/channels/{channel}"}}
 
 
-def _messages(kind: MessageKind) -> dict[str, Any]:
+def _messages(kind: Kind) -> dict[str, Any]:
     """Return a kind bare, and as a CloudEvent in both of its modes."""
-    name, message = _name(kind), EXAMPLES[kind]
-    fields = message_fields(message)
-    binary = as_cloud_event(fields, message, _BINARY)
-    structured = as_cloud_event(fields, message, _STRUCTURED)
-    bare = _told_message(kind, "", encode_json(fields), ())
+    name, message = _name(kind), _example(kind)
+    bare = binary = structured = None
+    if message is not None:
+        fields = message_fields(message)
+        bare = Wrapped(encode_json(fields), ())
+        binary = as_cloud_event(fields, message, _BINARY)
+        structured = as_cloud_event(fields, message, _STRUCTURED)
     return {
-        name: bare,
+        name: _told_message(kind, "", bare),
         f"{name}Binary": {
-            **_told_message(kind, ", a CloudEvent in binary mode", *binary),
+            **_told_message(kind, ", a CloudEvent in binary mode", binary),
             "headers": {"$ref": f"#/components/schemas/{name}Headers"},
             "payload": {"$ref": f"#/components/schemas/{name}Data"},
         },
         f"{name}Structured": {
-            **_told_message(kind, ", a CloudEvent in structured mode", *structured),
+            **_told_message(kind, ", a CloudEvent in structured mode", structured),
             "contentType": "application/cloudevents+json",
             "headers": _content_type("^application/cloudevents\\+json *(;.*)?$"),
             "payload": {"$ref": f"#/components/schemas/{name}Envelope"},
@@ -140,29 +164,35 @@ def _messages(kind: MessageKind) -> dict[str, Any]:
     }
 
 
-def _told_message(kind: MessageKind, form: str, value: bytes, headers: Headers) -> dict[str, Any]:
-    example: dict[str, Any] = {"payload": json.loads(value)}
-    if headers:
-        example["headers"] = {name: (content or b"").decode() for name, content in headers}
+def _told_message(kind: Kind, form: str, example: Wrapped | None) -> dict[str, Any]:
     return {
-        "name": kind.value,
-        "title": kind.value + form,
+        "name": kind.name,
+        "title": kind.name + form,
         "contentType": "application/json",
         "payload": {"$ref": f"#/components/schemas/{_name(kind)}"},
         "bindings": {"kafka": _KEY},
-        "examples": [example],
+        **({} if example is None else {"examples": [_shown(example)]}),
     }
 
 
-def _without_dialect(kind: MessageKind) -> dict[str, Any]:
-    return {name: said for name, said in message_schema(kind).items() if name != "$schema"}
+def _shown(example: Wrapped) -> dict[str, Any]:
+    shown: dict[str, Any] = {"payload": json.loads(example.value)}
+    if example.headers:
+        headers = example.headers
+        shown["headers"] = {name: (content or b"").decode() for name, content in headers}
+    return shown
 
 
-def _data(kind: MessageKind) -> dict[str, Any]:
+def _without_dialect(kind: Kind) -> dict[str, Any]:
+    return {name: said for name, said in message_schema(kind.name).items() if name != "$schema"}
+
+
+def _data(kind: Kind) -> dict[str, Any]:
     """Return the schema of a CloudEvent's data, which may leave to it what it says, too."""
     schema = _without_dialect(kind)
-    own = [name for name in schema["required"] if name not in {"type", "eventId"}]
-    return {**schema, "title": f"{kind.value}, as data of a CloudEvent", "required": own}
+    said = {"type", "eventId"} if kind is EVENT_RECORDED else {"type"}
+    own = [name for name in schema["required"] if name not in said]
+    return {**schema, "title": f"{kind.name}, as data of a CloudEvent", "required": own}
 
 
 def _content_type(pattern: str) -> dict[str, Any]:
@@ -174,11 +204,11 @@ def _content_type(pattern: str) -> dict[str, Any]:
     }
 
 
-def _type_pattern(kind: MessageKind) -> str:
-    return rf"^([A-Za-z0-9_-]+\.)*{re.escape(kind.value)}(\.v{newest_version(kind)})?$"
+def _type_pattern(kind: Kind) -> str:
+    return rf"^([A-Za-z0-9_-]+\.)*{re.escape(kind.name)}(\.v{newest_version(kind.name)})?$"
 
 
-def _attributes(kind: MessageKind, prefix: str) -> dict[str, Any]:
+def _attributes(kind: Kind, prefix: str) -> dict[str, Any]:
     """Return the attributes of a CloudEvent that are read, and its source, which is not."""
     attributes: dict[str, Any] = {
         "specversion": {"const": SPECVERSION},
@@ -191,12 +221,12 @@ def _attributes(kind: MessageKind, prefix: str) -> dict[str, Any]:
     return {prefix + name: said for name, said in attributes.items()}
 
 
-def _cloud_event_headers(kind: MessageKind) -> dict[str, Any]:
+def _cloud_event_headers(kind: Kind) -> dict[str, Any]:
     required = [PREFIX + name for name in ("specversion", "type", "source", "id")]
     return {"type": "object", "properties": _attributes(kind, PREFIX), "required": required}
 
 
-def _envelope(kind: MessageKind) -> dict[str, Any]:
+def _envelope(kind: Kind) -> dict[str, Any]:
     """Return the schema of a structured CloudEvent."""
     data = {"$ref": f"#/components/schemas/{_name(kind)}Data"}
     return {
@@ -274,6 +304,6 @@ def _entry(label: str, inner: object, depth: int) -> Iterable[str]:
         yield f"{label} {json.dumps(inner, ensure_ascii=False)}"
 
 
-def json_schema_text(kind: MessageKind) -> str:
-    """Return the schema of a kind as the file that is published."""
+def json_schema_text(kind: str) -> str:
+    """Return the schema of the kind of this name as the file that is published."""
     return json.dumps(message_schema(kind), indent=2) + "\n"

@@ -13,7 +13,7 @@ from enum import Enum, StrEnum
 from typing import Any, Final, NamedTuple
 
 from consumer.contract.json_text import NotAnObjectError, TooManyPartsError, parse_object
-from consumer.contract.messages import MessageKind
+from consumer.contract.kinds import known_kinds, name_endings
 from consumer.contract.record import Headers
 
 SPECVERSION: Final = "1.0"
@@ -30,8 +30,6 @@ _ATTRIBUTE_OF: Final = {PREFIX + name: name for name in ATTRIBUTES}
 _VERSION: Final = re.compile(r"v(0|[1-9][0-9]*)")
 _REVERSE_DNS: Final = re.compile(r"[A-Za-z0-9_-]++(?:\.[A-Za-z0-9_-]++)*+")
 _VERSION_DIGITS: Final = 9
-_KINDS: Final = {kind.value: kind for kind in MessageKind}
-_ENDINGS: Final = tuple((kind, f".{kind}") for kind in MessageKind)
 
 
 class Mode(StrEnum):
@@ -111,7 +109,7 @@ def is_envelope(fields: Mapping[str, Any]) -> bool:
     return "specversion" in fields and ("data" in fields or "data_base64" in fields)
 
 
-def split_type(written: str) -> tuple[MessageKind | None, int | None]:
+def split_type(written: str) -> tuple[str | None, int | None]:
     """Take the kind and the version out of ``com.example.event.recorded.v1``.
 
     The kind is None where it is not a known one, the version where none is written.
@@ -122,11 +120,13 @@ def split_type(written: str) -> tuple[MessageKind | None, int | None]:
         # More digits than these say no more than that it is not a version of ours.
         version = int(found[1][:_VERSION_DIGITS])
         written = head
-    for kind, ending in _ENDINGS:
+    if written in known_kinds():
+        return written, version
+    for kind, ending in name_endings():
         if written.endswith(ending):
             prefixed = _REVERSE_DNS.fullmatch(written, 0, len(written) - len(ending))
             return (kind if prefixed else None), version
-    return _KINDS.get(written), version
+    return None, version
 
 
 def _text(encoded: bytes) -> str | bytes:

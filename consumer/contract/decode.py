@@ -13,13 +13,14 @@ from typing import Any, Final, NamedTuple, assert_never
 from consumer.contract import cloudevents
 from consumer.contract.cloudevents import CloudEvent, Mode, Unusable
 from consumer.contract.json_text import NotAnObjectError, TooManyPartsError, parse_object
+from consumer.contract.kinds import EVENT_RECORDED, Kind, known_kinds, read_model
 from consumer.contract.messages import (
     MAX_LANGUAGE_CODE_POINTS,
-    TIME_FIELDS,
     EventRecorded,
     EventType,
     Message,
     MessageKind,
+    OwnMessage,
     SessionCompleted,
     SessionCreated,
     SessionFailed,
@@ -28,7 +29,7 @@ from consumer.contract.messages import (
 from consumer.contract.record import Record
 from consumer.contract.rejection import KeyPolicy, Reason, Rejected
 from consumer.contract.schema_versions import FIRST_VERSION, newest_version, upcast
-from consumer.contract.times import EPOCH, parse_time, record_time
+from consumer.contract.times import EPOCH, format_time, parse_time, record_time
 
 MAX_VALUE_BYTES: Final = 32 * 1024 * 1024
 """The largest value that is read unless something else is asked for: twice what a document may
@@ -93,7 +94,6 @@ _UNMARKED: Final = (
 )
 _UPGRADE: Final = "the newest that is known here: upgrade the consumer, then redrive"
 _REQUIRED: Final = object()
-_KINDS: Final = {kind.value: kind for kind in MessageKind}
 _EVENT_TYPES: Final = {event_type.value: event_type for event_type in EventType}
 
 
@@ -144,35 +144,34 @@ def _message(opened: _Opened, record: Record) -> Message:
     return message
 
 
-def _kind(opened: _Opened) -> tuple[MessageKind | None, int | None]:
+def _kind(opened: _Opened) -> tuple[Kind | None, int | None]:
     """Return the kind, None where no text tells it, and the version that its name carries."""
     if not isinstance(opened.type, str):
         return None, None
-    kind, version = (
-        cloudevents.split_type(opened.type)
-        if opened.event is not None
-        else (_KINDS.get(opened.type), None)
+    name, version = (
+        cloudevents.split_type(opened.type) if opened.event is not None else (opened.type, None)
     )
+    kind = None if name is None else known_kinds().get(name)
     if kind is None:
         raise _RefusedError(Reason.UNSUPPORTED_TYPE, "type: not a known kind of message")
     return kind, version
 
 
 def _in_newest_version(
-    kind: MessageKind | None, named: int | None, opened: _Opened, problems: list[str]
+    kind: Kind | None, named: int | None, opened: _Opened, problems: list[str]
 ) -> _Opened:
     """Return the message as the newest version writes it. ``named``: the version in its type.
 
     As it is, where something is wrong with its version, which is added to ``problems``.
     """
     fields = opened.fields if opened.fields is not None else {}
-    newest = max(newest_version(one) for one in (MessageKind if kind is None else (kind,)))
+    newest = max(newest_version(one) for one in (known_kinds() if kind is None else (kind.name,)))
     version, wrong = _version(named, fields.get("schemaVersion"))
     later = "" if version <= newest else f"schemaVersion: later than {newest}, {_UPGRADE}"
     if kind is not None and version < newest and not wrong:
-        fields = _upcast(kind, version, fields)
+        fields = _upcast(kind.name, version, fields)
         opened = opened._replace(fields=fields)
-    if kind is MessageKind.EVENT_RECORDED:
+    if kind is EVENT_RECORDED:
         _read_event_type(fields, later)
     if later:
         raise _RefusedError(Reason.UNSUPPORTED_VERSION, later)
@@ -200,7 +199,7 @@ def _version(named: int | None, stated: object) -> tuple[int, Sequence[str]]:
     return version, problems
 
 
-def _upcast(kind: MessageKind, version: int, fields: dict[str, Any]) -> dict[str, Any]:
+def _upcast(kind: str, version: int, fields: dict[str, Any]) -> dict[str, Any]:
     try:
         return upcast(kind, version, fields)
     except Exception as error:  # noqa: BLE001 -- upcasters read what is not validated yet
@@ -242,15 +241,15 @@ class _Fields:
         self._record = record
         self._problems = problems
 
-    def message(self, kind: MessageKind) -> Message:
+    def message(self, kind: Kind) -> Message:
         """Return the message, which holds anything where there are problems."""
-        instant, defaulted = self._time(TIME_FIELDS[kind])
+        instant, defaulted = (EPOCH, False) if kind.time is None else self._time(kind.time)
         session_id = self._id("sessionId")
         subject = None if self._event is None else self._event.subject
         if subject is not None and subject != session_id:
             words = "must equal" if "sessionId" in self._fields else "does not stand for"
             self._problems.append(f"subject: {words} sessionId")
-        match kind:
+        match kind.name:
             case MessageKind.SESSION_CREATED:
                 language = self._typed("language", str, "must be text")
                 if type(language) is str and not 1 <= len(language) <= MAX_LANGUAGE_CODE_POINTS:
@@ -274,7 +273,22 @@ class _Fields:
                 payload = self._typed("payload", dict, "must be an object")
                 return EventRecorded(session_id, event_id, event_type, payload, instant, defaulted)
             case _:
-                assert_never(kind)
+                return self._own(kind, session_id, instant, defaulted=defaulted)
+
+    def _own(
+        self, kind: Kind, session_id: str, instant: datetime, *, defaulted: bool
+    ) -> OwnMessage:
+        """Return a message of a kind that others have declared, as their model has it."""
+        known = len(self._problems)
+        for name in kind.identity[1:]:
+            self._id(name)
+        if kind.time is not None:
+            self._fields[kind.time] = format_time(instant)
+        fields, problems = read_model(kind, self._fields)
+        # What is wrong with an id, or the time, is told in our own words.
+        if len(self._problems) == known:
+            self._problems.extend(problems)
+        return OwnMessage(kind.name, session_id, fields, defaulted)
 
     def _id(self, name: str) -> str:
         value: str = self._fields.get(name)  # type: ignore[assignment]  # or it is a problem

@@ -1,40 +1,23 @@
-"""The JSON Schema of each kind of message, made from the classes of ``messages``."""
+"""The JSON Schema of each kind of message, made from its model."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 from pydantic.alias_generators import to_camel
 from pydantic.dataclasses import dataclass
 
-from consumer.contract.messages import (
-    TIME_FIELDS,
-    EventRecorded,
-    Message,
-    MessageKind,
-    SessionCompleted,
-    SessionCreated,
-    SessionFailed,
-)
+from consumer.contract.kinds import Kind, known_kinds, model_schema
+from consumer.contract.messages import MAX_ID_CODE_POINTS
 from consumer.contract.schema_versions import FIRST_VERSION, newest_version
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
-CLASSES: Final[Mapping[MessageKind, type[Message]]] = MappingProxyType(
-    {
-        MessageKind.SESSION_CREATED: SessionCreated,
-        MessageKind.SESSION_COMPLETED: SessionCompleted,
-        MessageKind.SESSION_FAILED: SessionFailed,
-        MessageKind.EVENT_RECORDED: EventRecorded,
-    }
-)
-
 _INTERNAL: Final = "timeDefaulted"
 
-_ID_PATTERN: Final = "^[^\\u0000]*$"
+_ID: Final = {"minLength": 1, "maxLength": MAX_ID_CODE_POINTS, "pattern": "^[^\\u0000]*$"}
 
 _DESCRIPTIONS: Final = {
     "sessionId": "Stored as it is. It is the record's key, too.",
@@ -48,43 +31,50 @@ _DESCRIPTIONS: Final = {
 _TIME: Final = "RFC 3339 with seconds and zone; absent: the record's timestamp."
 
 
-def message_schema(kind: MessageKind) -> Mapping[str, Any]:
-    """Return the schema of the JSON object that a message of ``kind`` is, in its newest version.
+def message_schema(kind_name: str) -> Mapping[str, Any]:
+    """Return the schema of the JSON object that a message of a kind is, in its newest version.
 
     What JSON Schema cannot say the decoder asks for all the same: no unpaired surrogates, times
     of years 1 to 9999, and what a document can hold. Unknown fields are ignored.
     """
-    cls = CLASSES[kind]
-    # The class itself stays a plain one: messages are made by the million, and checked before.
-    read = dataclass(cls, frozen=True, config=ConfigDict(alias_generator=to_camel))
-    made = TypeAdapter(read).json_schema()
-    time = TIME_FIELDS[kind]
-    required = [name for name in made["required"] if name != time]
-    newest = newest_version(kind)
+    kind = known_kinds()[kind_name]
+    fields, always = _fields_of(kind)
+    required = [name for name in always if name != kind.time]
+    newest = newest_version(kind.name)
     version = {"type": "integer", "const": newest}
     properties: dict[str, Any] = {
-        "type": {"const": kind.value},
+        "type": {"const": kind.name},
         "schemaVersion": _optional(version) if newest == FIRST_VERSION else version,
     }
-    for name, found in made["properties"].items():
-        if name == _INTERNAL:
-            continue
-        said = _inlined(found, made.get("$defs", {}))
-        if name == time:
-            said["description"] = _TIME
-        elif name in _DESCRIPTIONS:
-            said["description"] = _DESCRIPTIONS[name]
-        if name.endswith("Id"):
-            said["pattern"] = _ID_PATTERN
+    for name, found in fields.items():
+        said = {**found, "description": _TIME} if name == kind.time else found
+        if name in kind.identity:
+            said = said | {limit: most for limit, most in _ID.items() if limit not in said}
         properties[name] = said if name in required else _optional(said)
     return {
         "$schema": DIALECT,
-        "title": kind.value,
-        "description": (cls.__doc__ or "").partition(".")[0] + ".",
+        "title": kind.name,
+        "description": (kind.model.__doc__ or kind.name).partition(".")[0] + ".",
         "type": "object",
         "properties": properties,
         "required": ["type", *(["schemaVersion"] if newest > FIRST_VERSION else ()), *required],
     }
+
+
+def _fields_of(kind: Kind) -> tuple[Mapping[str, Any], Sequence[str]]:
+    """Return the schemas of the fields that a kind's model has, and which of them it requires."""
+    if issubclass(kind.model, BaseModel):
+        made = model_schema(kind)
+        return made["properties"], made.get("required", ())
+    # The class itself stays a plain one: messages are made by the million, and checked before.
+    read = dataclass(kind.model, frozen=True, config=ConfigDict(alias_generator=to_camel))
+    made = TypeAdapter(read).json_schema()
+    fields = {}
+    for name, found in made["properties"].items():
+        if name != _INTERNAL:
+            described = {"description": _DESCRIPTIONS[name]} if name in _DESCRIPTIONS else {}
+            fields[name] = _inlined(found, made.get("$defs", {})) | described
+    return fields, made["required"]
 
 
 def _inlined(found: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,6 +89,8 @@ def _inlined(found: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[s
 
 def _optional(said: Mapping[str, Any]) -> dict[str, Any]:
     """Return the schema of a field that may be absent, which an explicit null says, too."""
+    if {"type": "null"} in said.get("anyOf", ()):
+        return dict(said)
     described = {"description": said["description"]} if "description" in said else {}
     value = {name: part for name, part in said.items() if name != "description"}
     return {**described, "anyOf": [value, {"type": "null"}]}

@@ -6,9 +6,14 @@ The four of the contract are declared here, and those of others beside them when
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Final
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from consumer.contract.messages import (
     EventRecorded,
@@ -17,6 +22,8 @@ from consumer.contract.messages import (
     SessionCreated,
     SessionFailed,
 )
+from consumer.contract.schema_versions import FIRST_VERSION, UPCASTERS, Upcaster
+from consumer.contract.times import parse_time
 
 SESSIONS: Final = "sessions"
 """The collection that the setting ``mongo.sessions`` names."""
@@ -71,8 +78,10 @@ class Kind:
     ``model``: a class of pydantic's, or one of ``messages``. ``collection``: the name of a
     collection of its own, or one of the two above. ``identity``: the fields of the document in its
     unique index; the first is sessionId. ``time``: the field in which a message says its own time;
-    where it says none, that is its record's. ``example``: a message, for the contract's documents.
+    where it says none, that is its record's. ``example``: the fields of a message, for the
+    contract's documents. ``upcasters``: what makes a message of version 1, 2, … one of the next.
 
+    The rest is for kinds that share a document; of others it follows from what is above.
     ``part`` is what it writes of a document, ``document`` what people call that, and ``origin`` the
     field of it that names the record. Two messages say the same where the fields of ``content`` are
     equal, and ``compared_time`` where both carried it: a relayed copy without a time of its own
@@ -86,6 +95,7 @@ class Kind:
     write: InsertOnce | UpsertNewest | SetOnce
     time: str | None = None
     example: Mapping[str, Any] | None = None
+    upcasters: Sequence[Upcaster] = ()
     part: str = ""
     document: str = ""
     content: tuple[str, ...] = ()
@@ -154,6 +164,8 @@ class _Registry:
 
     def __init__(self, *own: Kind) -> None:
         self.kinds = {kind.name: kind for kind in (*_OF_THE_CONTRACT, *own)}
+        longest_first = sorted(self.kinds, key=len, reverse=True)
+        self.endings = tuple((name, f".{name}") for name in longest_first)
         self.collections: dict[str, list[Kind]] = {}
         for kind in self.kinds.values():
             self.collections.setdefault(kind.collection, []).append(kind)
@@ -167,6 +179,11 @@ def known_kinds() -> Mapping[str, Kind]:
     return _registry.kinds
 
 
+def name_endings() -> Sequence[tuple[str, str]]:
+    """Return each kind's name, and how a type ends that has a prefix; the longest first."""
+    return _registry.endings
+
+
 def collections() -> Mapping[str, Sequence[Kind]]:
     """Return the collections, sessions first, each with the kinds that are stored in it.
 
@@ -178,3 +195,176 @@ def collections() -> Mapping[str, Sequence[Kind]]:
 def key_of(collection: str) -> tuple[str, ...]:
     """Return the fields of a collection's unique index."""
     return _registry.collections[collection][0].identity
+
+
+# --- kinds that others declare -----------------------------------------------------
+
+_NAME: Final = re.compile(r"[a-z][a-z0-9]*(?:\.[a-z][a-z0-9]*)+")
+_VERSION_SUFFIX: Final = re.compile(r"\.v[0-9]+$")
+_COLLECTION: Final = re.compile(r"(?!system\.)[A-Za-z_][A-Za-z0-9_.-]{0,119}")
+_RESERVED: Final = frozenset({"type", "schemaVersion", "from", "expireAt", "_id"})
+"""What a message says of itself, and what a document says beside its message."""
+
+
+def set_own_kinds(own: Iterable[Kind], taken: Iterable[str] = ()) -> None:
+    """Let there be these kinds beside those of the contract. Called once, at the start.
+
+    ``taken``: names of collections that are not theirs. Raises ``ValueError`` with one line for the
+    first that cannot be stored idempotently, or is at odds with another.
+    """
+    known = {kind.name for kind in _OF_THE_CONTRACT}
+    taken = {SESSIONS, EVENTS, *taken}
+    complete: list[Kind] = []
+    for kind in own:
+        problem = next(iter(_problems(kind, known, taken)), None)
+        if problem is not None:
+            raise ValueError(f"kind {kind.name!r}: {problem}")
+        known.add(kind.name)
+        taken.add(kind.collection)
+        complete.append(_complete(kind))
+    global _registry  # noqa: PLW0603 -- the one moment in which it changes
+    for kind in _registry.kinds.values():
+        for version in range(len(kind.upcasters)):
+            del UPCASTERS[kind.name, FIRST_VERSION + version]
+    _registry = _Registry(*complete)
+    for kind in complete:
+        for version, upcaster in enumerate(kind.upcasters, FIRST_VERSION):
+            UPCASTERS[kind.name, version] = upcaster
+
+
+def _complete(kind: Kind) -> Kind:
+    """Return the kind with what follows from the rest of it: it has its document to itself."""
+    content = [one for one in model_schema(kind)["properties"] if one != kind.time]
+    return replace(
+        kind,
+        part=kind.name,
+        document=kind.name,
+        content=tuple(one for one in content if one not in kind.identity),
+        compared_time=kind.time,
+        origin="from",
+    )
+
+
+def _problems(kind: Kind, known: Iterable[str], taken: Iterable[str]) -> Iterator[str]:
+    if not _NAME.fullmatch(kind.name) or _VERSION_SUFFIX.search(kind.name):
+        yield "its name must be lower-case words joined by dots, the last one no version"
+    if kind.name in known:
+        yield "there is another kind of this name"
+    if kind.collection in taken:
+        yield f"collection {kind.collection!r} is another kind's, whose unique index differs"
+    if not _COLLECTION.fullmatch(kind.collection):
+        yield f"{kind.collection!r} cannot be the name of a collection"
+    model: object = kind.model
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        yield "its model must be a class of pydantic.BaseModel"
+    try:
+        fields = model_schema(kind)["properties"]
+    except (RecursionError, KeyError):
+        yield "its model must have fields, and must not hold itself"
+    except Exception as error:  # noqa: BLE001 -- a model is others' code
+        yield f"its model has no JSON Schema: {type(error).__name__}"
+    yield from _field_problems(kind, fields)
+    yield from _write_problems(kind, fields)
+    if kind.example is not None:
+        yield from (f"its example: {problem}" for problem in read_model(kind, kind.example)[1])
+
+
+def _field_problems(kind: Kind, fields: Mapping[str, Any]) -> Iterator[str]:
+    for name in fields:
+        if name in _RESERVED or name.startswith("$") or "." in name:
+            yield f"its model must not have the field {name!r}, which has a meaning of its own"
+    for field in kind.model.model_fields.values():
+        if not isinstance(field.validation_alias, str | None):
+            yield "each field of its model must have one name"
+    required = model_schema(kind).get("required", ())
+    for name in kind.identity:
+        if name not in fields:
+            yield f"its identity {name!r} is no field of its model"
+        if fields[name].get("type") != "string" or name not in required:
+            yield f"its identity {name!r} must be text that every message has"
+    if kind.identity[:1] != ("sessionId",) or len(set(kind.identity)) < len(kind.identity):
+        yield "its identity must be sessionId, and other fields behind it, each once"
+    if kind.time is not None and not is_time(fields.get(kind.time, {})):
+        yield f"its time {kind.time!r} must be a field of its model that is a datetime"
+
+
+def _write_problems(kind: Kind, fields: Mapping[str, Any]) -> Iterator[str]:
+    """Refuse a write that would depend on the order, or the number, of messages."""
+    if isinstance(kind.write, InsertOnce):
+        return
+    if not isinstance(kind.write, UpsertNewest):
+        yield "its write must be InsertOnce() or UpsertNewest(by=…)"
+        return
+    by = kind.write.by
+    if by in kind.identity or by not in fields:
+        yield f"by {by!r} must be a field of its model that is not in its identity"
+    always = by == kind.time or by in model_schema(kind).get("required", ())
+    if not always or not (fields[by].get("type") == "integer" or is_time(fields[by])):
+        must = "must be an integer or a datetime that every message has"
+        yield f"by {by!r} {must}: what has no order cannot say which message is the newest"
+
+
+@cache
+def _adapter(kind: Kind) -> TypeAdapter[Any]:
+    return TypeAdapter(kind.model)
+
+
+@cache
+def model_schema(kind: Kind) -> Mapping[str, Any]:
+    """Return the JSON Schema of a kind's pydantic model, with all that it refers to in place."""
+    made = _adapter(kind).json_schema()
+    resolved: dict[str, Any] = _resolved(made, made.get("$defs", {}))
+    return resolved
+
+
+def _resolved(value: Any, definitions: Mapping[str, Any]) -> Any:  # noqa: ANN401 -- any JSON
+    if isinstance(value, list):
+        return [_resolved(one, definitions) for one in value]
+    if not isinstance(value, Mapping):
+        return value
+    if "$ref" in value:
+        return _resolved(definitions[value["$ref"].rpartition("/")[2]], definitions)
+    inner = {name: _resolved(one, definitions) for name, one in value.items() if name != "$defs"}
+    return {name: one for name, one in inner.items() if not (name == "title" and type(one) is str)}
+
+
+def is_time(schema: Mapping[str, Any]) -> bool:
+    """Tell whether a field's schema is that of a time, or of one that may be absent."""
+    return any(one.get("format") == "date-time" for one in (schema, *schema.get("anyOf", ())))
+
+
+def read_model(kind: Kind, said: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return the fields of a message of a pydantic model, its times as times, and what is wrong.
+
+    They are those that were said, whatever the model makes of them: a default or a validator that
+    asks a clock would store something else each time. A null is an absent field.
+    """
+    properties = model_schema(kind)["properties"]
+    values = {name: said[name] for name in properties if said.get(name) is not None}
+    problems = _model_problems(kind, values)
+    for name, value in values.items():
+        if is_time(properties[name]) and isinstance(value, str):
+            instant = parse_time(value)
+            if instant is None:
+                problems.append(f"{name}: must be a time of RFC 3339 with seconds and zone")
+            values[name] = instant
+    return values, problems
+
+
+def _model_problems(kind: Kind, values: Mapping[str, Any]) -> list[str]:
+    """Name the fields that the model refuses, and its rules; never a value."""
+    try:
+        _adapter(kind).validate_json(json.dumps(values), strict=True, by_alias=True, by_name=False)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        # It was JSON: what pydantic cannot read again, BSON cannot hold, and that says so itself.
+        told = [one for one in found if one["type"] != "json_invalid"]
+        return list(dict.fromkeys(f"{_field(one['loc'])}: {one['type']}" for one in told))
+    except Exception as error:  # noqa: BLE001 -- a validator is others' code
+        return [f"its model raises {type(error).__name__}"]
+    return []
+
+
+def _field(place: tuple[int | str, ...]) -> str:
+    """Return the field: what lies deeper may be a name that the producer chose."""
+    return str(place[0]) if place else "the message"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 from annotated_types import Ge, Len
 
@@ -20,15 +20,6 @@ class MessageKind(StrEnum):
     SESSION_COMPLETED = "session.completed"
     SESSION_FAILED = "session.failed"
     EVENT_RECORDED = "event.recorded"
-
-
-TIME_FIELDS: Final = {
-    MessageKind.SESSION_CREATED: "startedAt",
-    MessageKind.SESSION_COMPLETED: "endedAt",
-    MessageKind.SESSION_FAILED: "endedAt",
-    MessageKind.EVENT_RECORDED: "timestamp",
-}
-"""The field in which a message says its own time."""
 
 
 class EventType(StrEnum):

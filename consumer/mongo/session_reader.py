@@ -72,8 +72,17 @@ class SessionReader:
                     found.update(_origins(document, origins))
         return found
 
+    async def count_others(self, session_id: str) -> dict[str, int]:
+        """Count the session's documents of kinds that others declared, by collection."""
+        with driver_errors():
+            return {
+                name: int(await collection.count_documents({"sessionId": session_id}))
+                for name, collection in self._collections.items()
+                if name not in {SESSIONS, EVENTS}
+            }
+
     async def others(self, session_id: str) -> AsyncIterator[tuple[str, Document]]:
-        """Yield the session's documents of kinds that others declared, with their collection."""
+        """Yield these documents, each with its collection."""
         for name, collection in self._collections.items():
             if name not in {SESSIONS, EVENTS}:
                 with driver_errors():

@@ -25,6 +25,7 @@ from pydantic_core import ErrorDetails
 
 from consumer.errors import SettingsError
 from consumer.settings.model import SecuritySettings, Settings
+from consumer.settings.own_kinds import load_own_kinds
 from consumer.settings.values import Allowed, LogFormat, MayComeFromFile, shown
 
 ENVIRONMENT_PREFIX = "CONSUMER_"
@@ -282,6 +283,8 @@ def load_settings(
 ) -> Settings:
     """Read the settings: ``overrides`` win over the environment, which wins over the TOML file.
 
+    Then the kinds of message that installed packages add are known, too.
+
     ``overrides`` holds a command's options by dotted name (``kafka.group_id``); one that is
     None was not given. ``variables``: these instead of the process's own.
     Raises ``SettingsError`` with one line for each problem.
@@ -296,6 +299,7 @@ def load_settings(
     if problems:
         # Raised here and not in the handler: the validator's own error would quote values.
         raise SettingsError("\n".join(dict.fromkeys(problems)))
+    load_own_kinds(settings.mongo)
     return settings
 
 

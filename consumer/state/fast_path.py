@@ -83,7 +83,7 @@ def _cloud_event_fields(headers: Headers, value: bytes, mode: Mode) -> dict[str,
     if event.specversion != SPECVERSION or not isinstance(event.type, str):
         return None
     kind, version = split_type(event.type)
-    if kind is not MessageKind.EVENT_RECORDED or not (version is None or _is_newest(version)):
+    if kind != _EVENT or not (version is None or _is_newest(version)):
         return None
     fields = event.data
     if not isinstance(fields, dict) or event.subject not in (None, fields.get("sessionId")):

@@ -14,7 +14,7 @@ import bson
 from bson.datetime_ms import DatetimeMS
 from bson.raw_bson import RawBSONDocument
 
-from consumer.contract.kinds import EVENTS, SESSIONS, key_of
+from consumer.contract.kinds import EVENTS, SESSIONS, key_of, known_kinds
 from consumer.errors import ConsumerError
 from consumer.mongo.collections import BulkReply, WriteFailure
 from consumer.mongo.duplicates import ids_in
@@ -122,6 +122,20 @@ class MemoryCollections:
         """Return an event, by sessionId and eventId, as a reader of the database gets it."""
         found = None if len(key) != 2 else self.events.get((key[0], key[1]))
         return None if found is None else bson.decode(bytes(found.raw))
+
+    def other(self, place: tuple[str, ...]) -> Document | None:
+        """Return a document of an own kind, by its name and ids."""
+        kind, *ids = place
+        found = self.others[known_kinds()[kind].collection].get(tuple(ids))
+        return None if found is None else bson.decode(bytes(found.raw))
+
+    def other_documents(self) -> dict[str, list[Document]]:
+        """Return all documents of own kinds, by kind."""
+        own = {kind.collection: name for name, kind in known_kinds().items()}
+        return {
+            own[collection]: [bson.decode(bytes(one.raw)) for one in places.values()]
+            for collection, places in self.others.items()
+        }
 
     def documents(self) -> tuple[list[Document], list[Document]]:
         """Return all sessions and all events."""

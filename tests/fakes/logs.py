@@ -146,6 +146,13 @@ class MemorySessions:
         self._answer()
         return len(self._events([session_id]))
 
+    async def count_others(self, session_id: str) -> dict[str, int]:
+        self._answer()
+        return {
+            name: sum(ids[0] == session_id for ids in places)
+            for name, places in self._collections.others.items()
+        }
+
     async def events(
         self, session_id: str, after: Mapping[str, Any] | None = None
     ) -> AsyncIterator[Mapping[str, Any]]:

@@ -73,4 +73,5 @@ class Writers:
 
     def problems(self, sent: Iterable[Sent]) -> list[str]:
         """Return how what is stored and refused differs from what the model allows."""
-        return problems(sent, *self.database.memory.documents(), self.letters)
+        memory = self.database.memory
+        return problems(sent, *memory.documents(), self.letters, memory.other_documents())

@@ -134,7 +134,8 @@ class Checker:
     def accounted_for(self, sent: Sent) -> bool:
         """Tell whether the record may be forgotten."""
         lettered = self._letters[sent.position, sent.timestamp_ms]
-        return accounted_for(sent, self._memory.session, self._memory.event, lettered)
+        memory = self._memory
+        return accounted_for(sent, memory.session, memory.event, lettered, memory.other)
 
     # --- in the end -----------------------------------------------------------------
 
@@ -158,7 +159,9 @@ class Checker:
     def check_documents(self) -> None:
         """Nothing is lost, nothing is invented, everything is as the model has it."""
         letters = [(at, reason) for (at, _), reasons in self._letters.items() for reason in reasons]
-        self.found += problems(self._workload.sent.values(), *self._memory.documents(), letters)
+        others = self._memory.other_documents()
+        everything = self._workload.sent.values()
+        self.found += problems(everything, *self._memory.documents(), letters, others)
         for slot, sent in self._workload.sent.items():
             if sent.surely_read or self.accounted_for(sent) or self._told(sent):
                 continue

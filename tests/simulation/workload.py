@@ -17,6 +17,8 @@ from tests.fakes.broker import Broker, Log
 from tests.model import Sent
 from tests.simulation.store import REFUSED_MARK
 
+SayOwn = Callable[[Random, str], dict[str, Any]]
+
 Slot = tuple[TopicPartition, int, int]
 """A partition, the number of its log, an offset."""
 
@@ -41,6 +43,8 @@ class Workload:
     """Appends records to the logs and remembers what each one says."""
 
     def __init__(self, broker: Broker, chance: Random, *, sessions: int) -> None:
+        self.say_own: SayOwn | None = None
+        """What makes every second message, of a kind that is not of the contract."""
         self._broker = broker
         self._chance = chance
         self._sessions = [f"s{number}" for number in range(sessions)]
@@ -106,6 +110,10 @@ class Workload:
 
     def _say(self) -> dict[str, Any]:
         chance = self._chance
+        if self.say_own is not None and chance.random() < 0.5:
+            own = self.say_own(chance, chance.choice(self._sessions))
+            self._said.append(own)
+            return own
         session_id, draw = chance.choice(self._sessions), chance.random()
         time = builders.SPOKEN if chance.random() < 0.8 else None
         if draw < 0.6:

@@ -51,6 +51,11 @@ def _pages(nav: Any) -> Iterator[str]:
             yield from _pages(part)
 
 
+def test_the_example_of_own_kinds_is_the_module_that_the_tests_install() -> None:
+    module = (ROOT / "tests" / "own_kinds" / "acme_kinds.py").read_text("utf-8")
+    assert f"```python\n{module}```" in (ROOT / "docs" / "own-kinds.md").read_text("utf-8")
+
+
 def test_the_runbook_tells_of_every_event_that_is_a_warning_or_worse() -> None:
     events = {name for path in (ROOT / "consumer").rglob("*.py") for name in _events(path)}
     assert {"retrying", "partition_held"} <= events

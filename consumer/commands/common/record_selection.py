@@ -8,14 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 from consumer.commands.common.time_parsing import parse_moment
 from consumer.contract.decode import Decoded, decode
-from consumer.contract.messages import (
-    EventRecorded,
-    Message,
-    MessageKind,
-    SessionCompleted,
-    SessionCreated,
-    SessionFailed,
-)
+from consumer.contract.encode import kind_of
+from consumer.contract.kinds import known_kinds
 from consumer.contract.record import Record, TopicPartition
 from consumer.contract.rejection import KeyPolicy
 from consumer.contract.times import EPOCH
@@ -23,13 +17,6 @@ from consumer.errors import SettingsError
 from consumer.kafka.ranges import EVERYTHING, Bounds
 
 _NO_SESSION_ID = "is not the id of a session: it must be text, and not empty"
-
-_KIND_OF: dict[type[Message], MessageKind] = {
-    SessionCreated: MessageKind.SESSION_CREATED,
-    SessionCompleted: MessageKind.SESSION_COMPLETED,
-    SessionFailed: MessageKind.SESSION_FAILED,
-    EventRecorded: MessageKind.EVENT_RECORDED,
-}
 
 _HIDING = (b"\\", b"data_base64")
 """A value with one of these may hold a text that its bytes do not show."""
@@ -50,7 +37,7 @@ class RecordSelection:
     to_time: str | None = None
     sessions: tuple[str, ...] = ()
     all_partitions: bool = False
-    kinds: tuple[MessageKind, ...] = ()
+    kinds: tuple[str, ...] = ()
 
     @property
     def selects(self) -> bool:
@@ -83,6 +70,9 @@ def selection_violations(selection: RecordSelection) -> Iterable[str]:
         yield f"--session {_NO_SESSION_ID}"
     if selection.all_partitions and not selection.sessions:
         yield "--all-partitions says where a session is looked for: it needs --session"
+    for name in selection.kinds:
+        if name not in known_kinds():
+            yield f"--type {name!r} is no kind of message; known: {', '.join(known_kinds())}"
     first, end = selection.from_offset, selection.to_offset
     if first is not None and end is not None and first >= end:
         yield f"--from-offset {first} is not below --to-offset {end}"
@@ -121,7 +111,7 @@ class MessageFilter:
     def __init__(
         self,
         sessions: Collection[str] = (),
-        kinds: Collection[MessageKind] = (),
+        kinds: Collection[str] = (),
         bounds: Bounds = EVERYTHING,
     ) -> None:
         """Match records of any of these sessions that are of any of these kinds and in bounds."""
@@ -131,7 +121,7 @@ class MessageFilter:
         self._sessions = frozenset(sessions)
         self._kinds = frozenset(kinds)
         self._session_bytes = tuple(session.encode() for session in self._sessions)
-        self._kind_bytes = tuple(kind.value.encode() for kind in self._kinds)
+        self._kind_bytes = tuple(kind.encode() for kind in self._kinds)
 
     def matches(self, record: Record) -> bool:
         """See ``RecordFilter``."""
@@ -148,7 +138,7 @@ class MessageFilter:
         message = decoded.message
         if self._sessions and message.session_id not in self._sessions:
             return False
-        return not self._kinds or _KIND_OF[type(message)] in self._kinds
+        return not self._kinds or kind_of(message).name in self._kinds
 
     def next_match(
         self,

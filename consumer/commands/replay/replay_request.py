@@ -111,7 +111,7 @@ def selection_facts(
         "--to-time": request.to_time,
         "--session": sorted(request.sessions),
         "--all-partitions": request.all_partitions,
-        "--type": sorted(kind.value for kind in request.kinds),
+        "--type": sorted(request.kinds),
         "--file": digest,
         "--repair": request.repair,
         "--mongo-uri": servers_of(settings.mongo.uri.get_secret_value()),

@@ -198,6 +198,7 @@ OF_ANOTHER_KIND = {
     "consumer/commands/replay/replay_request.py": "the state file, which only a replay reads",
     "consumer/commands/show.py": "documents as they are stored",
     "consumer/contract/asyncapi.py": "the contract",
+    "consumer/contract/kinds.py": "what a message says, for its model to judge",
     "consumer/demo/dataset.py": "a digest of documents",
     "consumer/kafka/committed.py": "the text beside a committed offset",
     "consumer/mongo/collection_provisions.py": "commands of mongosh",

@@ -64,7 +64,7 @@ def test_a_type_is_a_kind_with_a_prefix_and_a_version(
     written: str, kind: MessageKind | None, version: int | None
 ) -> None:
     found, stated = split_type(written)
-    assert found is kind
+    assert found == kind
     if kind is not None:
         assert stated == version
 

@@ -1,0 +1,57 @@
+"""Kinds of message that a team adds, as tests have them installed, and messages of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import EntryPoint, EntryPoints
+from random import Random
+from typing import Any
+
+import pytest
+
+from consumer.contract.kinds import set_own_kinds
+from consumer.settings import own_kinds
+from consumer.settings.model import MongoSettings
+
+ACME = {
+    "rated": "tests.own_kinds.acme_kinds:RATED",
+    "summary": "tests.own_kinds.acme_kinds:SUMMARIZED",
+}
+
+
+@contextmanager
+def installed(**values: str) -> Iterator[None]:
+    """Let there be packages with these entry points, as a start of the process finds them."""
+    group = own_kinds.GROUP
+    entries = EntryPoints(EntryPoint(name, value, group) for name, value in values.items())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(own_kinds, "entry_points", entries.select)
+        try:
+            own_kinds.load_own_kinds(MongoSettings())
+            yield
+        finally:
+            set_own_kinds(())
+
+
+def rated(session_id: str = "s", rating_id: str = "r", **fields: Any) -> dict[str, Any]:
+    """A session is rated; a field given as None is left out."""
+    usual = {"stars": 4, "ratedAt": "2026-03-04T10:09:00.500Z"}
+    message = {"type": "session.rated", "sessionId": session_id, "ratingId": rating_id}
+    return message | {k: v for k, v in {**usual, **fields}.items() if v is not None}
+
+
+def summarized(session_id: str = "s", revision: int = 1, **fields: Any) -> dict[str, Any]:
+    """A session is summarized; a field given as None is left out."""
+    message = {"type": "session.summarized", "sessionId": session_id, "revision": revision}
+    return message | {k: v for k, v in {"text": "short", **fields}.items() if v is not None}
+
+
+def say_own(chance: Random, session_id: str) -> dict[str, Any]:
+    """Say something of either kind, at times what contradicts something that was said."""
+    if chance.random() < 0.5:
+        time = "2026-03-04T10:09:00Z" if chance.random() < 0.7 else None
+        stars = 4 if chance.random() < 0.8 else 1
+        return rated(session_id, f"r{chance.randrange(4)}", stars=stars, ratedAt=time)
+    topics = None if chance.random() < 0.5 else ["a"]
+    return summarized(session_id, chance.randrange(5), topics=topics)
