@@ -7,6 +7,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 VENV := .venv
+LOWEST := .venv-lowest
 RUN := $(VENV)/bin/python -m
 PIP := $(RUN) pip --disable-pip-version-check install --quiet --constraint constraints.txt --editable
 COMPOSE ?= docker compose
@@ -55,6 +56,11 @@ site-packages: $(VENV)/created ## Fetch the image's packages here, for a base im
 test: $(VENV)/test ## All tests, on servers of their own where no others are named
 	@echo "==> Running the tests"
 	@$(RUN) pytest $(ARGS)
+
+.PHONY: test-lowest
+test-lowest: $(LOWEST)/installed ## The unit tests with the oldest versions that pyproject.toml allows
+	@echo "==> Running the unit tests with the oldest versions allowed"
+	@$(LOWEST)/bin/python -m pytest tests/unit $(ARGS)
 
 .PHONY: coverage
 coverage: $(VENV)/dev ## Which lines of the product the tests run
@@ -116,7 +122,7 @@ docs: $(VENV)/docs ## The documents as a site in build/site; a broken link fails
 
 .PHONY: clean
 clean: ## Delete the virtual environment and every cache
-	@rm -rf $(VENV) $(VENV)-peers build dist deploy/site-packages *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	@rm -rf $(VENV) $(VENV)-peers $(LOWEST) build dist deploy/site-packages *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- what they need ----------------------------------------------------------------
@@ -140,6 +146,13 @@ $(VENV)/dev: $(VENV)/test
 $(VENV)/docs: $(VENV)/created pyproject.toml constraints.txt
 	@echo "==> Installing what builds the site of the documents (once)"
 	@$(PIP) '.[docs]'
+	@touch $@
+
+$(LOWEST)/installed: $(VENV)/created pyproject.toml
+	@echo "==> Installing the oldest versions that pyproject.toml allows (once, a minute or so)"
+	@$(VENV)/bin/python -m venv --clear $(LOWEST)
+	@$(LOWEST)/bin/python -m pip --disable-pip-version-check install --quiet uv
+	@$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct --editable '.[demo,test]'
 	@touch $@
 
 $(VENV)/bench: $(VENV)/test

@@ -40,7 +40,7 @@ def test_progress_is_told_once_a_quarter() -> None:
         screen.events = 1000
         for screen.stored in range(0, 1001, 10):
             screen.changed()
-    assert written(out).splitlines() == [
+    assert written(out).rstrip().splitlines() == [  # older versions of rich end with an empty line
         f"  {count} of 1,000 events are stored" for count in ("250", "500", "750", "1,000")
     ]
 

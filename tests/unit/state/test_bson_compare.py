@@ -123,7 +123,8 @@ def test_a_document_is_recognised_behind_the_id_that_the_server_adds() -> None:
 def test_a_large_document_is_recognised_too() -> None:
     content = {"sessionId": "s", "payload": {"text": "x" * 10_000}}
     stored = raw_document(bson.encode({"stored": {"_id": bson.ObjectId(), **content}}))["stored"]
-    assert isinstance(stored.raw, memoryview)
+    # Newer versions of PyMongo hand out a view of what they received.
+    assert isinstance(stored.raw, bytes | memoryview)
     assert same_but_for_id(raw_document(bson.encode(content)), stored)
     assert same_value(raw_document(bson.encode(content))["payload"], stored["payload"])
 
