@@ -1,11 +1,13 @@
 """What an error of the driver or of the server means here.
 
 Everything is transient unless it is known to lie in the one record: an outage must never
-become a flood of dead letters. No server's text is passed on, since it quotes values.
+become a flood of dead letters. No server's text is passed on, since it quotes values; of the
+driver's, which server does not answer, and why.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -70,6 +72,9 @@ AUTHENTICATION_FAILED = "AuthenticationFailed"
 _REFUSED = {13: "Unauthorized", 18: AUTHENTICATION_FAILED, 8000: "AtlasError"}
 """Of who we are and what we may: may be granted later, so a running process tries again."""
 
+_SERVER_AND_REASON = re.compile(r"([^\s,]+:\d+: [^,]*?) \(configured timeouts: [^)]*\)(?=,|$)")
+_NO_SERVER = re.compile(r"No (?:primary|replica set members|mongos|servers)\b[^,]*")
+
 
 def classify(code: int) -> CodeClass:
     """Return what a server's code asks for."""
@@ -103,9 +108,9 @@ def translate(error: Exception) -> ConsumerError:
             return RefusedError(cause)
         case errors.ServerSelectionTimeoutError() | errors.WaitQueueTimeoutError():
             # Nothing was sent: a smaller command would wait as long for a server or a connection.
-            return TransientError(cause)
+            return TransientError(cause, _unanswering(error))
         case errors.PyMongoError(timeout=True) | TimeoutError():
-            return TimedOutError(cause)
+            return TimedOutError(cause, _unanswering(error))
         case (
             errors.ConfigurationError()
             | errors.InvalidName()
@@ -117,9 +122,20 @@ def translate(error: Exception) -> ConsumerError:
                 "check mongo.uri and the server's version"
             )
         case errors.AutoReconnect():
-            return ConnectionLostError(cause)
+            return ConnectionLostError(cause, _unanswering(error))
         case _:
             return TransientError(cause)
+
+
+def _unanswering(error: Exception) -> str:
+    """Return which servers do not answer, and why; empty where the driver does not say.
+
+    Found by the shape of the driver's own sentences, so that no server's text is among it.
+    """
+    if not isinstance(error, errors.ConnectionFailure):
+        return ""
+    none = _NO_SERVER.match(str(error))
+    return none.group() if none else "; ".join(_SERVER_AND_REASON.findall(str(error)))
 
 
 def _command_failure(error: errors.OperationFailure) -> ConsumerError:

@@ -22,6 +22,7 @@ from consumer.observability.health import Health, Obstacle
 from consumer.observability.incidents import Incident, RecentIncidents
 from consumer.observability.metrics import Metrics
 from consumer.observability.redaction import HIDDEN
+from consumer.ports import Stage
 from consumer.printable import printable_line
 from consumer.settings.model import Settings
 from consumer.settings.sources import CATALOGUE
@@ -49,6 +50,8 @@ class ReadingState(StrEnum):
     """What the instance does with a partition that it is assigned."""
 
     READING = "reading"
+    WAITING = "waiting"
+    """Its records cannot be stored, or their dead letters not be sent, for now."""
     HELD = "held"
     UNREADABLE = "cannot be read"
 
@@ -163,7 +166,8 @@ class StatusReader:
         """Return the status of this moment."""
         now, metrics = self._now(), self._metrics
         obstacles, silence = self._health.obstacles(), self._health.silence()
-        partitions = self._partitions()
+        storing = {one.name for one in obstacles}.isdisjoint({Stage.APPLY, Stage.DEAD_LETTERS})
+        partitions = self._partitions(storing=storing)
         lag = _sum(part.lag for part in partitions) if partitions else None
         rate = _sum(part.rate for part in partitions) if partitions else None
         state = _state(obstacles)
@@ -197,20 +201,22 @@ class StatusReader:
             settings=self._settings,
         )
 
-    def _partitions(self) -> list[AssignedPartition]:
+    def _partitions(self, *, storing: bool) -> list[AssignedPartition]:
         metrics = self._metrics
         held, unreadable = map(
             _by_partition, (metrics.partition_held, metrics.partition_unreadable)
         )
         lags, behind = _by_partition(metrics.lag), _by_partition(metrics.lag_seconds)
         margins, lost = _by_partition(metrics.margin), _by_partition(metrics.lost)
-        rates = self._rates.rates()
+        rates, in_flight = self._rates.rates(), _by_partition(metrics.records_in_flight)
 
         def state(partition: TopicPartition) -> ReadingState:
             if held[partition]:
                 return ReadingState.HELD
             if unreadable.get(partition):
                 return ReadingState.UNREADABLE
+            if not storing and (lags.get(partition) or in_flight.get(partition)):
+                return ReadingState.WAITING
             return ReadingState.READING
 
         return [

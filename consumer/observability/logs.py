@@ -43,6 +43,9 @@ Kafka client log hundreds of errors a minute."""
 MOST_KEYS = 1000
 LIBRARIES = ("aiokafka", "asyncio", "motor", "py.warnings", "pymongo")
 
+NO_INCIDENTS = frozenset({"Heartbeat failed for group %s because it is rebalancing"})
+"""What libraries warn of though it is how things go: our own lines tell of each rebalance."""
+
 FIRST = ("timestamp", "level", "event")
 FAILURE = "failure"
 MESSAGE = "message"
@@ -225,6 +228,8 @@ class LibraryHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Log the record, unless the same message was logged within the interval."""
+        if record.msg in NO_INCIDENTS:
+            return
         kind = (record.name, record.levelno, _NUMBER.sub("#", str(record.msg)))
         with self._guard:
             held_back = self._repeats.admit(kind, record, self._clock())

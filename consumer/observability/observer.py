@@ -153,13 +153,16 @@ class EngineObserver:
         self._metrics.retries.labels(stage, error.cause).inc()
         if stage is Stage.COMMIT:
             self._metrics.commits.labels("failed").inc()
-        self._failing[stage][frozenset(partitions)] = f"{error.cause}, attempt {attempt}"
+        self._failing[stage][frozenset(partitions)] = (
+            f"{_server_of(stage)}: {error}, attempt {attempt}"
+        )
         self._update_health(stage)
+        said = {"detail": error.detail} if error.detail else {}
         self._log.warning(
             "retrying",
             stage=stage,
             cause=error.cause,
-            detail=error.detail,
+            **said,
             attempt=attempt,
             delay=round(delay, 3),
         )
@@ -393,3 +396,7 @@ class EngineObserver:
 
 def _repeated(held_back: int) -> dict[str, int]:
     return {"repeated": held_back} if held_back else {}
+
+
+def _server_of(stage: Stage) -> str:
+    return "MongoDB" if stage is Stage.APPLY else "Kafka"

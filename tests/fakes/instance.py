@@ -101,9 +101,16 @@ def instance_in_trouble() -> Instance:
     instance.settle(190, [partition for partition in ALL if partition != held])
     instance.metrics.mongodb_up.set(0)
     for attempt in range(1, 8):
-        instance.health.not_ready("apply", f"NetworkTimeout, attempt {attempt}")
+        said = f"MongoDB: NetworkTimeout: db:27017: timed out, attempt {attempt}"
+        instance.health.not_ready("apply", said)
         instance.log(
-            "warning", "retrying", stage="apply", cause="NetworkTimeout", attempt=attempt, delay=0.9
+            "warning",
+            "retrying",
+            stage="apply",
+            cause="NetworkTimeout",
+            detail="db:27017: timed out",
+            attempt=attempt,
+            delay=0.9,
         )
         instance.settle(1, [])
     return instance

@@ -10,7 +10,7 @@ from aiokafka.partitioner import murmur2
 from bson.codec_options import CodecOptions
 
 from consumer.contract.record import Record, TopicPartition
-from consumer.errors import PreconditionError, TransientError
+from consumer.errors import PreconditionError, TimedOutError, TransientError
 from consumer.kafka.range_reader import RangeReader
 from consumer.kafka.ranges import (
     EVERYTHING,
@@ -110,11 +110,15 @@ class MemoryLogs:
 
 
 class MemorySessions:
-    """What ``SessionReader`` tells of collections in memory; ``fails`` of its answers are lost."""
+    """What ``SessionReader`` tells of collections in memory; ``fails`` of its answers are lost.
+
+    ``fits``: for how many sessions events can be counted before the deadline of a command.
+    """
 
     def __init__(self, collections: MemoryCollections) -> None:
         self._collections = collections
         self.fails = 0
+        self.fits = 1_000_000
 
     @property
     def reader(self) -> SessionReader:
@@ -179,6 +183,8 @@ class MemorySessions:
 
     async def event_counts(self, session_ids: Sequence[str]) -> dict[str, int]:
         self._answer()
+        if len(session_ids) > self.fits:
+            raise TimedOutError("NetworkTimeout")
         return {one: len(self._events([one])) for one in session_ids}
 
     def _events(self, session_ids: Sequence[str]) -> list[dict[str, Any]]:

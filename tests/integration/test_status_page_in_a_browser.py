@@ -82,7 +82,7 @@ def test_without_script_it_is_a_snapshot(browser: Browser) -> None:
         page = browser.open_page(address(server), script=False)
         shown = page.evaluate("document.body.innerText")
         assert "snapshot" in shown
-        assert "NetworkTimeout, attempt 7" in shown
+        assert "MongoDB: NetworkTimeout: db:27017: timed out, attempt 7" in shown
         assert page.evaluate("document.querySelectorAll('tbody tr').length") > 12
         assert_nothing_is_wrong(page, server)
 

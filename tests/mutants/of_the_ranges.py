@@ -135,6 +135,13 @@ return _about(write, lost, detail)""",
         "every session longer than a moment would raise a false alarm before it expires",
         "test_events_that_have_expired_are_no_disagreement[40-1]",
     ),
+    without(
+        "an audit asks a slow database for as much again",
+        "EventCounts._count",
+        "self.sizer.timed_out(len(session_ids))",
+        "where events cannot be counted within a command's deadline it would never end",
+        "test_a_slow_database_is_asked_for_fewer_sessions_at_once",
+    ),
     mutant(
         "trouble of the database ends an audit",
         "LogJudge.judge.judge_batch",

@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 
@@ -16,6 +16,8 @@ from consumer.contract.decode import Decoded, decode
 from consumer.contract.messages import EventRecorded
 from consumer.contract.record import Position, Record, TopicPartition
 from consumer.contract.rejection import KeyPolicy
+from consumer.errors import TimedOutError
+from consumer.mongo.bulk import BatchSizer
 from consumer.mongo.session_reader import EndedSession, SessionReader
 from consumer.state.retention import GRACE
 from consumer.wiring import RetryPolicy, retry_until
@@ -134,6 +136,7 @@ class EventCounts:
     sessions: SessionReader
     policy: RetryPolicy
     expired: int = 0
+    sizer: BatchSizer = field(default_factory=lambda: BatchSizer(SESSIONS_AT_ONCE))
 
     def __post_init__(self) -> None:
         """Keep the sessions in ``database``."""
@@ -151,15 +154,9 @@ class EventCounts:
 
     async def compare(self, now: datetime) -> bool:
         """Compare all; tell whether any session has fewer events than it says."""
-        ended = self.database.execute("SELECT session FROM ended ORDER BY session")
-        while rows := ended.fetchmany(SESSIONS_AT_ONCE):
-            session_ids = [row[0] for row in rows]
-            found = await retry_until(
-                "MongoDB", partial(self.sessions.ended, session_ids), self.policy
-            )
-            counted = await retry_until(
-                "MongoDB", partial(self.sessions.event_counts, list(found)), self.policy
-            )
+        last = ""
+        while counts := await retry_until("MongoDB", partial(self._count, last), self.policy):
+            last, found, counted = counts
             differing = []
             for session_id, session in found.items():
                 stored = counted.get(session_id, 0)
@@ -170,6 +167,27 @@ class EventCounts:
             self.database.executemany("INSERT INTO differing VALUES (?, ?, ?)", differing)
         fewer = "SELECT 1 FROM differing WHERE stored < declared LIMIT 1"
         return self.database.execute(fewer).fetchone() is not None
+
+    async def _count(
+        self, last: str
+    ) -> tuple[str, Mapping[str, EndedSession], Mapping[str, int]] | None:
+        """Ask for the next sessions behind ``last``; return the last of them, too.
+
+        For fewer the next time where so many do not fit a command's deadline.
+        """
+        following = "SELECT session FROM ended WHERE session > ? ORDER BY session LIMIT ?"
+        rows = self.database.execute(following, (last, self.sizer.limit)).fetchall()
+        session_ids = [row[0] for row in rows]
+        if not session_ids:
+            return None
+        try:
+            found = await self.sessions.ended(session_ids)
+            counted = await self.sessions.event_counts(list(found))
+        except TimedOutError:
+            self.sizer.timed_out(len(session_ids))
+            raise
+        self.sizer.fitted(len(session_ids))
+        return session_ids[-1], found, counted
 
     async def excuse_by(
         self, unread: AsyncIterator[tuple[TopicPartition, Sequence[Record]]]

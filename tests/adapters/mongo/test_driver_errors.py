@@ -101,6 +101,44 @@ def test_a_drivers_error_becomes_ours_without_its_text(name: str) -> None:
     assert name in str(error)
 
 
+TIMEOUTS = "(configured timeouts: socketTimeoutMS: 10000.0ms, connectTimeoutMS: 10000.0ms)"
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (
+            pymongo.errors.ServerSelectionTimeoutError(
+                f"a.example:27017: [Errno 111] Connection refused {TIMEOUTS},b:27018: [Errno -2] "
+                f"Name or service not known {TIMEOUTS}, Timeout: 10s, Topology Description: "
+                f"<TopologyDescription error=AutoReconnect('b:27018: unsaid {TIMEOUTS}')>"
+            ),
+            (
+                "ServerSelectionTimeoutError: a.example:27017: [Errno 111] Connection refused; "
+                "b:27018: [Errno -2] Name or service not known"
+            ),
+        ),
+        (
+            pymongo.errors.ServerSelectionTimeoutError(
+                'No replica set members match selector "Primary()", Timeout: 10s, Topology …'
+            ),
+            'ServerSelectionTimeoutError: No replica set members match selector "Primary()"',
+        ),
+        (
+            pymongo.errors.NetworkTimeout(f"[::1]:27017: timed out {TIMEOUTS}"),
+            "NetworkTimeout: [::1]:27017: timed out",
+        ),
+        (
+            pymongo.errors.AutoReconnect(f"a:27017: connection closed {TIMEOUTS}"),
+            "AutoReconnect: a:27017: connection closed",
+        ),
+        (pymongo.errors.NotPrimaryError(f"{CANARY}, full error: {{}}"), "NotPrimaryError"),
+    ],
+)
+def test_which_server_does_not_answer_and_why_is_told(error: Exception, expected: str) -> None:
+    assert str(translate(error)) == expected
+
+
 @pytest.mark.parametrize(
     ("code", "expected"),
     [

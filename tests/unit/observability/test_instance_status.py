@@ -78,7 +78,8 @@ def test_trouble_is_named_by_partition_reason_and_what_is_waited_for() -> None:
     status = instance.status()
     assert status.state is InstanceState.NOT_READY
     assert {part.state for part in status.partitions} == {
-        ReadingState.READING,
+        ReadingState.READING,  # without lag
+        ReadingState.WAITING,
         ReadingState.HELD,
     }
     held = next(part for part in status.partitions if part.state is ReadingState.HELD)

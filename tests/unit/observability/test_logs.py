@@ -102,6 +102,16 @@ def test_libraries_lines_look_like_our_own(start: Start) -> None:
     assert (entry["level"], entry["logger"]) == ("warning", "aiokafka.conn")
 
 
+def test_a_rebalance_is_no_warning(start: Start) -> None:
+    lines = start()
+    coordinator = logging.getLogger("aiokafka.consumer.group_coordinator")
+    coordinator.warning("Heartbeat failed for group %s because it is rebalancing", "g")
+    coordinator.warning("Heartbeat failed: local member_id was not recognized")
+    assert [json.loads(line)["event"] for line in lines()] == [
+        "Heartbeat failed: local member_id was not recognized"
+    ]
+
+
 def test_a_secret_is_in_no_line_whatever_says_it(start: Start) -> None:
     lines = start()
     uri = f"mongodb://user:{CANARY}@db"

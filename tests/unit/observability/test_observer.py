@@ -188,6 +188,19 @@ def test_the_process_is_unready_from_the_first_failure_until_recovery(watched: W
     assert sample == 1
 
 
+def test_what_is_tried_again_is_told_with_the_server_that_is_away(watched: Watched) -> None:
+    refused = TransientError("ServerSelectionTimeoutError", "db:27017: Connection refused")
+    with capture_logs() as entries:
+        watched.observer.retrying(Stage.APPLY, refused, attempt=3, delay=0.1)
+        watched.observer.retrying(Stage.POLL, TransientError("not_connected"), 1, delay=0.1)
+    assert watched.health.unready_reasons() == {
+        "apply": "MongoDB: ServerSelectionTimeoutError: db:27017: Connection refused, attempt 3",
+        "poll": "Kafka: not_connected, attempt 1",
+    }
+    assert entries[0]["detail"] == "db:27017: Connection refused"
+    assert "detail" not in entries[1]
+
+
 @pytest.mark.reliability("F83")
 def test_one_batch_that_recovers_does_not_hide_another_that_still_fails(
     watched: Watched,
@@ -198,7 +211,7 @@ def test_one_batch_that_recovers_does_not_hide_another_that_still_fails(
     watched.observer.retrying(Stage.APPLY, LOST, 1, 0.1, [other])
     assert watched.health.unready_reasons()[Stage.APPLY].endswith("(and 1 more)")
     watched.observer.recovered(Stage.APPLY, 1, [other])
-    assert watched.health.unready_reasons() == {Stage.APPLY: f"{LOST.cause}, attempt 7"}
+    assert watched.health.unready_reasons() == {Stage.APPLY: f"MongoDB: {LOST}, attempt 7"}
     watched.observer.recovered(Stage.APPLY, 7, [one])
     assert not watched.health.unready_reasons()
 

@@ -58,7 +58,8 @@ def test_without_script_it_is_a_snapshot_of_everything() -> None:
     assert "data-" not in filled(page)
     shown = words(page)
     for text in (
-        "conversation-consumer", "not ready", "snapshot", "NetworkTimeout, attempt 7", "60,315",
+        "conversation-consumer", "not ready", "snapshot", "60,315",
+        "MongoDB: NetworkTimeout: db:27017: timed out, attempt 7",
         "no answer", "held", "6 days, 23:59:56", "120", "undecodable 3", "invalid 412",
         "2026-03-04 09:59:26 warning retrying \u00d7 7 since 09:59:20",
         "mongo.uri *** ", "kafka.group_id conversation-consumer",

@@ -233,3 +233,11 @@ async def test_trouble_of_either_server_that_passes_costs_an_audit_nothing(
     assert report.total == {AuditResult.APPLIED: 7}
     assert report.disagreements == quiet.disagreements
     assert (world.logs.fails, world.sessions.fails) == (0, 0)
+
+
+async def test_a_slow_database_is_asked_for_fewer_sessions_at_once(world: World) -> None:
+    for number in range(40):
+        await world.say(created(f"s{number}"), event(f"s{number}"))
+        await world.say(completed(f"s{number}", eventCount=1 + number % 2))
+    world.sessions.fits = 3
+    assert (await world.audit()).disagreements.total == 20
