@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from typing import Any, Final, TypeVar
 from consumer.errors import ConsumerError, TaskDiedError, TransientError
 
 T = TypeVar("T")
+
+ASKING_SECONDS: Final = 2.0
+"""How long a port may take to say what it speaks."""
 
 SHORTEST_DELAY: Final = 0.005
 """Seconds. A shorter sleep costs more than it paces."""
@@ -150,3 +154,25 @@ async def supervise(main: Awaitable[T], background: Mapping[str, Awaitable[None]
         raise TaskDiedError(f"the task {tasks[task]} ended {how}") from error
     finally:
         await cancel_and_wait(leading, *tasks)
+
+
+async def first_bytes(
+    host: str, port: int, question: bytes, count: int, *, tls: bool
+) -> bytes | None:
+    """Return with how many bytes a port answers a question first; None where it does not.
+
+    ``tls``: over TLS, whoever is there: no certificate is looked at, so ask nothing secret.
+    """
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        async with asyncio.timeout(ASKING_SECONDS):
+            connected = asyncio.open_connection(host, port, ssl=context if tls else None)
+            reader, writer = await connected
+            try:
+                writer.write(question)
+                return await reader.readexactly(count)
+            finally:
+                writer.transport.abort()
+    except (OSError, EOFError, TimeoutError):
+        return None

@@ -35,6 +35,9 @@ from consumer.observability.observer import EngineObserver
 from consumer.settings.model import Settings
 from consumer.settings.sources import exposed_files
 
+SOON = 5.0
+"""Seconds after which a start says that the database does not answer, and asks again."""
+
 CLOSE_SHARE = 0.2
 """The part of the drain deadline that each connection may take to close."""
 
@@ -89,7 +92,9 @@ async def open_resources(settings: Settings, observer: EngineObserver) -> AsyncI
             "Kafka", lambda: wiring.preflight_kafka(settings), policy
         )
         accept(results)
-        await wiring.retry_until("MongoDB", store.answer, policy, reason=store.trouble)
+        await wiring.retry_until(
+            "MongoDB", partial(store.answer, SOON), policy, reason=store.trouble
+        )
         # Not cut short: an index over many documents takes longer to build than any start.
         accept(await wiring.retry_until("MongoDB", store.run_preflight, policy, cancel=False))
         target = await wiring.retry_until("MongoDB", store.target, policy)

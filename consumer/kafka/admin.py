@@ -224,7 +224,7 @@ async def open_admin(kafka: KafkaSettings) -> AsyncIterator[Admin]:
         try:
             await client.start()
         except (errors.KafkaError, OSError) as error:
-            raise unreachable(kafka, error) from error
+            raise await unreachable(kafka, error) from error
         yield Admin(client, kafka)
     finally:
         await stop_quietly(client.close(), CLOSE_TIMEOUT)

@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import ssl
+import struct
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -17,6 +18,7 @@ import aiokafka.conn
 from aiokafka import errors
 from aiokafka.protocol.metadata import MetadataRequest
 
+from consumer.aio import first_bytes
 from consumer.errors import ConsumerError, PreconditionError, SettingsError, TransientError
 from consumer.kafka.credentials import CredentialsFileError, read_now
 from consumer.kafka.oauth_tokens import (
@@ -87,19 +89,51 @@ aiokafka.conn.OAuthAuthenticator = _OAuthAuthenticator
 aiokafka.client.create_conn = _remembering(aiokafka.client.create_conn)
 
 
-def unreachable(kafka: KafkaSettings, error: Exception) -> ConsumerError:
+async def unreachable(kafka: KafkaSettings, error: Exception) -> ConsumerError:
     """Return what to raise where no client could be started: what each broker is in the way of.
 
     ``PreconditionError`` where one has answered, and will not answer anything else by itself.
     """
-    reasons, lasting = [], False
+    reasons, lasting, wanted = [], False, kafka.security.protocol
     for server in kafka.bootstrap_servers:
-        host, _, port = server.rpartition(":")
-        reason, lasts = _reason(_FAILED.get((host.strip("[]"), int(port))), kafka.security)
+        name, _, port = server.rpartition(":")
+        address = name.strip("[]"), int(port)
+        failure = _FAILED.get(address)
+        reason, lasts = _reason(failure, kafka.security)
+        if not lasts and isinstance(failure, _CLOSED):
+            spoken = await _listener_protocol(*address)
+            if spoken not in {None, wanted}:
+                reason = f"its listener is {spoken}, not {wanted}; fix: kafka.security.protocol"
+                lasts = True
         reasons.append(f"{server}: {reason}")
         lasting = lasting or lasts
     said = "; ".join(reasons)
     return PreconditionError(said) if lasting else TransientError(type(error).__name__, said)
+
+
+_CLOSED = (ssl.SSLError, ConnectionResetError, errors.KafkaConnectionError, type(None))
+"""How a connection ends to a listener that is secured in another way, and to one that goes away."""
+
+_HANDSHAKE = struct.pack(">ihhihh", 12, 17, 1, 1, 0, 0)
+"""SaslHandshake, version 1, for a mechanism without a name."""
+
+
+async def _listener_protocol(host: str, port: int) -> SecurityProtocol | None:
+    """Ask how a listener is secured; None where it does not tell. No secret is sent.
+
+    One without SASL says that there is nothing to agree on, any other one which mechanisms it has.
+    """
+    for tls, plain, sasl in (
+        (True, SecurityProtocol.SSL, SecurityProtocol.SASL_SSL),
+        (False, SecurityProtocol.PLAINTEXT, SecurityProtocol.SASL_PLAINTEXT),
+    ):
+        reply = await first_bytes(host, port, _HANDSHAKE, 10, tls=tls)
+        code = None if reply is None else struct.unpack(">8xh", reply)[0]
+        if code == errors.IllegalSaslStateError.errno:
+            return plain
+        if code == errors.UnsupportedSaslMechanismError.errno:
+            return sasl
+    return None
 
 
 def _reason(failure: BaseException | None, security: SecuritySettings) -> tuple[str, bool]:

@@ -353,7 +353,7 @@ async def open_range_reader(kafka: KafkaSettings) -> AsyncIterator[RangeReader]:
         try:
             await consumer.start()
         except (KafkaError, OSError) as error:
-            raise unreachable(kafka, error) from error
+            raise await unreachable(kafka, error) from error
         bound_buffers(consumer, kafka.fetch_max_bytes)
         yield RangeReader(consumer, kafka)
     finally:

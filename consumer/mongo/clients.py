@@ -9,18 +9,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import struct
 import threading
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, TypeAlias, assert_never
 
+import bson
 from pymongo import AsyncMongoClient, ReadPreference, WriteConcern
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import PyMongoError
 from pymongo.read_concern import ReadConcern
 
-from consumer.aio import stop_quietly, wait_at_most
+from consumer.aio import first_bytes, stop_quietly, wait_at_most
 from consumer.contract.kinds import EVENTS, SESSIONS, collections
 from consumer.errors import SettingsError
 from consumer.mongo.driver_errors import driver_errors
@@ -50,6 +52,10 @@ CLOSE_SECONDS = 2.0
 """What ending the sessions on the server may take; it drops them by itself later."""
 
 DEFAULT_PORT = 27017
+
+OP_MSG = 2013
+"""The kind of message in which commands are sent."""
+
 _PORT = re.compile(r":[0-9]+$")
 
 APP_NAME = "conversation-consumer"
@@ -200,3 +206,11 @@ def _servers(hello: Mapping[str, Any], settings: MongoSettings) -> str:
     if not hosts:
         return settings.uri.get_secret_value().split("://", 1)[-1].rsplit("@", 1)[-1].split("/")[0]
     return "/".join([*filter(None, [hello.get("setName")]), ",".join(sorted(hosts))])
+
+
+async def answers_hello(host: str, port: int, *, tls: bool) -> bool:
+    """Whether a server answers who asks it with TLS, or without. Nobody logs in."""
+    hello = bson.encode({"hello": 1, "$db": "admin"})
+    message = struct.pack("<4iIB", 21 + len(hello), 1, 0, OP_MSG, 0, 0) + hello
+    header = await first_bytes(host, port, message, 16, tls=tls)
+    return header is not None and struct.unpack("<4i", header)[3] == OP_MSG

@@ -68,8 +68,8 @@ PERMANENT = {
 }
 
 
-AUTHENTICATION_FAILED = "AuthenticationFailed"
-_REFUSED = {13: "Unauthorized", 18: AUTHENTICATION_FAILED, 8000: "AtlasError"}
+AUTHENTICATION_FAILED, UNAUTHORIZED = "AuthenticationFailed", "Unauthorized"
+_REFUSED = {13: UNAUTHORIZED, 18: AUTHENTICATION_FAILED, 8000: "AtlasError"}
 """Of who we are and what we may: may be granted later, so a running process tries again."""
 
 _SERVER_AND_REASON = re.compile(r"([^\s,]+:\d+: [^,]*?) \(configured timeouts: [^)]*\)(?=,|$)")
@@ -166,3 +166,25 @@ def driver_errors() -> Iterator[None]:
         # The texts of all but connection errors may quote documents, and a logged chain of
         # causes would print them.
         raise translate(error) from (error if isinstance(error, errors.ConnectionFailure) else None)
+
+
+@contextmanager
+def refused_users() -> Iterator[None]:
+    """Raise ``PreconditionError`` where the database refuses who we are, or what we may.
+
+    For a start: it would be tried again for ever.
+    """
+    try:
+        yield
+    except TransientError as error:
+        if error.cause == AUTHENTICATION_FAILED:
+            raise PreconditionError(
+                "MongoDB refuses the user of mongo.uri; fix: its user, password, authSource and "
+                "authMechanism must be right"
+            ) from None
+        if error.cause == UNAUTHORIZED:
+            raise PreconditionError(
+                "MongoDB does not let the user of mongo.uri do what is needed, or there is no user "
+                "in it; fix: a user in mongo.uri, with the grants of docs/grants.md"
+            ) from None
+        raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -10,16 +11,25 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import pymongo
+
 from consumer.aio import wait_at_most
 from consumer.checks import CheckResult, Provision
 from consumer.contract.kinds import InsertOnce, collections, key_of
 from consumer.errors import ConsumerError, PreconditionError, TransientError
 from consumer.mongo.bulk import BatchSizers, Sender, SendResult, WriteKey
-from consumer.mongo.clients import APP_NAME, Client, close_client, open_client, target_of
+from consumer.mongo.clients import (
+    APP_NAME,
+    Client,
+    answers_hello,
+    close_client,
+    open_client,
+    target_of,
+)
 from consumer.mongo.collection_provisions import collection_provisions
 from consumer.mongo.collections import BulkReply, Collections, ConnectionLostError
 from consumer.mongo.driver import MongoCollections
-from consumer.mongo.driver_errors import AUTHENTICATION_FAILED, driver_errors
+from consumer.mongo.driver_errors import driver_errors, refused_users
 from consumer.mongo.duplicates import DuplicateResolver, LookUp
 from consumer.mongo.preflight import inspect_database, run_preflight, verify_unique_indexes
 from consumer.mongo.results import ResultRecorder, SessionStatusCache
@@ -224,51 +234,66 @@ class OpenStore(MongoStore):
         self._settings = settings
         self._assigned = asyncio.Event()
 
-    async def answer(self) -> None:
+    async def answer(self, within: float = math.inf) -> None:
         """Ask the database whether it is there, by who the settings say that we are.
 
-        Raises ``TransientError`` while it does not answer, ``PreconditionError`` where it
-        refuses the user: at a start the wrong password would be tried for ever.
+        ``within``: seconds that it has, where that is less than ``mongo.timeout``. Raises
+        ``TransientError`` while it does not answer, ``PreconditionError`` where it refuses the
+        user, or where TLS is what mongo.uri says and the server does not speak it, or the reverse.
         """
         try:
-            with driver_errors():
+            deadline = pymongo.timeout(min(within, self._settings.timeout))
+            with refused_users(), driver_errors(), deadline:
                 await self.client.admin.command("ping")
         except TransientError as error:
-            if error.cause == AUTHENTICATION_FAILED:
-                raise PreconditionError(
-                    "MongoDB refuses the user of mongo.uri; fix: its user, password, authSource "
-                    "and authMechanism must be right"
-                ) from None
+            await self._refuse_other_tls()
             raise TransientError(error.cause, self.trouble()) from error
+
+    async def _refuse_other_tls(self) -> None:
+        for host, port in self._servers():
+            if port and await answers_hello(host, port, tls=not self._over_tls):
+                found = "without TLS" if self._over_tls else "over TLS alone"
+                raise PreconditionError(
+                    f"MongoDB at {host}:{port} answers {found}; fix: tls in mongo.uri"
+                )
+
+    def _servers(self) -> Mapping[Any, Any]:
+        client: Any = self.client  # Motor's types do not know its attributes
+        servers: Mapping[Any, Any] = client.topology_description.server_descriptions()
+        return servers
+
+    @property
+    def _over_tls(self) -> bool:
+        return bool(re.search(r"(tls|ssl)=true|\+srv://", self._settings.uri.get_secret_value()))
 
     def trouble(self) -> str:
         """Why no server could be asked, of each that is known; empty where there is no reason."""
-        client: Any = self.client  # Motor's types do not know its attributes
-        errors = [
-            server.error for server in client.topology_description.server_descriptions().values()
-        ]
+        errors = [server.error for server in self._servers().values()]
         # The first part of each names the server and the reason, the rest the time-outs.
         found = [str(error).partition(" (configured")[0] for error in errors if error is not None]
-        over_tls = re.search(r"(tls|ssl)=true|\+srv://", self._settings.uri.get_secret_value())
-        if not found and over_tls:
+        if not found and self._over_tls:
             return "no answer over TLS; is tls in mongo.uri what the server speaks?"
         return "; ".join(found)
 
     async def run_preflight(self) -> Sequence[CheckResult]:
         """Create missing indexes where that is allowed, then check; see ``run_preflight``."""
-        return await run_preflight(self.client, self._settings)
+        with refused_users():
+            return await run_preflight(self.client, self._settings)
 
     async def target(self) -> Target:
         """Tell which database it is; see ``target_of``."""
-        return await target_of(self.client, self._settings)
+        with refused_users():
+            return await target_of(self.client, self._settings)
 
     async def inspect(self) -> Sequence[CheckResult]:
         """Check before a run, and change nothing; see ``inspect_database``."""
-        return await inspect_database(self.client, self._settings, before_a_run=True)
+        with refused_users():
+            return await inspect_database(self.client, self._settings, before_a_run=True)
 
     async def provisions(self) -> Sequence[Provision]:
         """Tell what the database needs, and how it is made; see ``collection_provisions``."""
-        return await collection_provisions(self.client, self._settings)
+        with refused_users():
+            return await collection_provisions(self.client, self._settings)
 
     def forget(self) -> None:
         """See ``MongoStore``. Called at every assignment: the indexes are looked at again."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
+from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer
@@ -11,11 +13,13 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 
 from consumer.checks import CheckStatus
 from consumer.errors import ConsumerError, PreconditionError, TransientError
+from consumer.mongo.clients import OP_MSG
 from consumer.mongo.store import open_store
 from consumer.settings.model import KafkaSettings, Settings
 from consumer.settings.sources import load_settings
 from consumer.wiring import preflight_kafka, retry_until, startup_policy
 from tests.e2e.processes import LOOPBACK, free_port
+from tests.fakes.certificates import localhost_certificate, server_context
 from tests.servers.topics import create_topics
 
 QUICK = {
@@ -60,6 +64,32 @@ async def test_a_listener_of_another_protocol_is_told_as_that() -> None:
             )
         )
     assert "is kafka.security.protocol, SSL, that of its listener?" in str(error)
+
+
+@pytest.mark.real_kafka
+@pytest.mark.parametrize(
+    ("configured", "spoken"),
+    [
+        ("SSL", "PLAINTEXT"),
+        ("SASL_SSL", "PLAINTEXT"),
+        ("SSL", "SASL_SSL"),
+        ("PLAINTEXT", "SASL_SSL"),
+    ],
+)
+@pytest.mark.reliability("F94")
+async def test_a_brokers_listener_of_another_protocol_is_told_at_once(
+    kafka_bootstrap_servers: str, secured_kafka: KafkaSettings, configured: str, spoken: str
+) -> None:
+    secured = ",".join(secured_kafka.bootstrap_servers)
+    changes = {"bootstrap_servers": kafka_bootstrap_servers if spoken == "PLAINTEXT" else secured}
+    if configured.endswith("SSL"):
+        changes["security__ca_file"] = str(secured_kafka.security.ca_file)
+    if configured.startswith("SASL"):
+        changes |= {"security__username": "app", "security__password": "wrong"}
+    changes["security__protocol"] = configured
+    error = await refused(settings_with(**{f"kafka__{name}": it for name, it in changes.items()}))
+    assert isinstance(error, PreconditionError)
+    assert f"its listener is {spoken}, not {configured}; fix: kafka.security.protocol" in str(error)
 
 
 @pytest.mark.real_kafka
@@ -172,3 +202,40 @@ async def test_a_database_without_tls_is_told_as_that() -> None:
                 await retry_until(
                     "MongoDB", store.answer, startup_policy(settings), reason=store.trouble
                 )
+
+
+async def first_answer(settings: Settings) -> ConsumerError:
+    """Return what a start meets at the database at once."""
+    async with open_store(settings.mongo) as store:
+        with pytest.raises(ConsumerError) as caught:
+            await store.answer(1.0)
+    return caught.value
+
+
+@pytest.mark.parametrize("driver", ["motor", "pymongo"])
+@pytest.mark.reliability("F94")
+async def test_a_database_that_speaks_no_tls_is_told_from_one_that_is_away(
+    mongodb_uri: str, driver: str
+) -> None:
+    uri = mongodb_uri + ("&" if "?" in mongodb_uri else "/?") + "tls=true"
+    error = await first_answer(settings_with(mongo__uri=uri, mongo__driver=driver))
+    assert isinstance(error, PreconditionError)
+    assert str(error).endswith(" answers without TLS; fix: tls in mongo.uri")
+
+
+@pytest.mark.parametrize("driver", ["motor", "pymongo"])
+@pytest.mark.reliability("F94")
+async def test_a_database_that_speaks_tls_alone_is_told_as_that(
+    tmp_path: Path, driver: str
+) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if await reader.read(16):
+            writer.write(struct.pack("<4i", 16, 1, 1, OP_MSG))
+        writer.close()
+
+    context = server_context(localhost_certificate(tmp_path))
+    async with await asyncio.start_server(answer, LOOPBACK, 0, ssl=context) as server:
+        uri = f"mongodb://{LOOPBACK}:{server.sockets[0].getsockname()[1]}/"
+        error = await first_answer(settings_with(mongo__uri=uri, mongo__driver=driver))
+    assert isinstance(error, PreconditionError)
+    assert str(error).endswith(" answers over TLS alone; fix: tls in mongo.uri")

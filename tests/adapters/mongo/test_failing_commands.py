@@ -125,6 +125,19 @@ async def test_a_command_that_takes_too_long_is_told_apart(prepared: Server) -> 
     await assert_all_is_stored_once(prepared)
 
 
+@pytest.mark.reliability("F94")
+async def test_a_start_without_the_grants_ends_at_once(prepared: Server) -> None:
+    async with impatient_store(prepared) as store:
+        for command, ask in (
+            ("ping", store.answer),
+            ("listCollections", store.run_preflight),
+            ("listCollections", store.inspect),
+        ):
+            async with failing(prepared, command, "alwaysOn", errorCode=13):
+                with pytest.raises(PreconditionError, match=r"fix: a user in mongo\.uri, with the"):
+                    await ask()
+
+
 async def test_indexes_that_may_not_be_created_are_checked_all_the_same(server: Server) -> None:
     async with failing(server, "createIndexes", "alwaysOn", errorCode=13):
         with pytest.raises(PreconditionError, match="is missing"):

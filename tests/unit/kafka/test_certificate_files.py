@@ -34,7 +34,7 @@ async def failure(client: AIOKafkaClient, kafka: KafkaSettings) -> str:
     """Return why a connection could not be made."""
     with pytest.raises(KafkaConnectionError) as caught:
         await client.bootstrap()
-    error = unreachable(kafka, caught.value)
+    error = await unreachable(kafka, caught.value)
     assert isinstance(error, TransientError)
     return str(error)
 

@@ -1,0 +1,71 @@
+"""What a listener that closes connections is asked, and what is made of its answer."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import struct
+from pathlib import Path
+
+import pytest
+from aiokafka.errors import (
+    IllegalSaslStateError,
+    KafkaConnectionError,
+    UnsupportedSaslMechanismError,
+)
+
+from consumer.errors import PreconditionError, TransientError
+from consumer.kafka.connection import unreachable
+from consumer.settings.model import KafkaSettings, SecuritySettings
+from consumer.settings.values import SecurityProtocol
+from tests.e2e.processes import LOOPBACK
+from tests.fakes.certificates import localhost_certificate, server_context
+
+HANDSHAKE = (
+    b"\x00\x00\x00\x0c" + b"\x00\x11\x00\x01" + b"\x00\x00\x00\x01" + b"\x00\x00" + b"\x00\x00"
+)
+
+
+async def verdict(
+    configured: SecurityProtocol, code: int | None, context: ssl.SSLContext | None
+) -> tuple[type[Exception], str]:
+    """Return what a listener is called that answers so; None: it closes without a word."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked = await reader.read(len(HANDSHAKE))
+        if asked == HANDSHAKE and code is not None:
+            writer.write(struct.pack(">iihi", 10, 1, code, 0))
+            await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, LOOPBACK, 0, ssl=context) as server:
+        server_at = f"{LOOPBACK}:{server.sockets[0].getsockname()[1]}"
+        kafka = KafkaSettings(
+            bootstrap_servers=(server_at,), security=SecuritySettings(protocol=configured)
+        )
+        error = await unreachable(kafka, KafkaConnectionError())
+    return type(error), str(error).partition(f"{server_at}: ")[2]
+
+
+@pytest.mark.parametrize(
+    ("code", "tls", "spoken"),
+    [
+        (IllegalSaslStateError.errno, False, SecurityProtocol.PLAINTEXT),
+        (IllegalSaslStateError.errno, True, SecurityProtocol.SSL),
+        (UnsupportedSaslMechanismError.errno, True, SecurityProtocol.SASL_SSL),
+    ],
+)
+async def test_a_listener_of_another_protocol_is_named_and_not_tried_again(
+    tmp_path: Path, code: int, tls: bool, spoken: SecurityProtocol
+) -> None:
+    context = server_context(localhost_certificate(tmp_path)) if tls else None
+    kind, said = await verdict(SecurityProtocol.SASL_PLAINTEXT, code, context)
+    assert kind is PreconditionError
+    assert said == f"its listener is {spoken}, not SASL_PLAINTEXT; fix: kafka.security.protocol"
+    kind, said = await verdict(spoken, code, context)
+    assert (kind, said.partition(";")[0]) == (TransientError, "it closed the connection")
+
+
+async def test_one_that_says_nothing_may_come_back() -> None:
+    kind, said = await verdict(SecurityProtocol.SSL, None, None)
+    assert (kind, said.partition(";")[0]) == (TransientError, "it closed the connection")
