@@ -153,19 +153,11 @@ class EngineObserver:
         self._metrics.retries.labels(stage, error.cause).inc()
         if stage is Stage.COMMIT:
             self._metrics.commits.labels("failed").inc()
-        self._failing[stage][frozenset(partitions)] = (
-            f"{_server_of(stage)}: {error}, attempt {attempt}"
-        )
+        server = "MongoDB" if stage is Stage.APPLY else "Kafka"
+        self._failing[stage][frozenset(partitions)] = f"{server}: {error}, attempt {attempt}"
         self._update_health(stage)
-        said = {"detail": error.detail} if error.detail else {}
-        self._log.warning(
-            "retrying",
-            stage=stage,
-            cause=error.cause,
-            **said,
-            attempt=attempt,
-            delay=round(delay, 3),
-        )
+        said = {"cause": error.cause} | ({"detail": error.detail} if error.detail else {})
+        self._log.warning("retrying", stage=stage, **said, attempt=attempt, delay=round(delay, 3))
 
     def recovered(
         self, stage: Stage, attempts: int, partitions: Collection[TopicPartition] = ()
@@ -396,7 +388,3 @@ class EngineObserver:
 
 def _repeated(held_back: int) -> dict[str, int]:
     return {"repeated": held_back} if held_back else {}
-
-
-def _server_of(stage: Stage) -> str:
-    return "MongoDB" if stage is Stage.APPLY else "Kafka"

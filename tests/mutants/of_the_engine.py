@@ -277,9 +277,9 @@ elif not after.bypassed:""",
         "a database that does not answer ends the process",
         "translate",
         """case errors.ServerSelectionTimeoutError() | errors.WaitQueueTimeoutError():
-    return TransientError(cause)
+    return TransientError(cause, _unanswering(error))
 case errors.PyMongoError(timeout=True) | TimeoutError():
-    return TimedOutError(cause)""",
+    return TimedOutError(cause, _unanswering(error))""",
         "every outage of the database would have to be seen to by somebody",
         "tests/adapters/mongo/test_driver_errors.py",
         rows="F29 F31 F33",
