@@ -337,17 +337,29 @@ async def coordinator_of(admin: Admin, group_id: str) -> int:
 async def describe_group(admin: Admin, group_id: str) -> GroupDescription:
     """Describe a group; one that never existed has no members.
 
-    Raises ``TransientError``, and ``PreconditionError`` where the grant is missing.
+    A coordinator that has just been chosen is waited for a little, too. Raises ``TransientError``,
+    and ``PreconditionError`` where the grant is missing.
     """
-    node = await coordinator_of(admin, group_id)
-    try:
-        described, grants = await group_with_grants(admin.raw._client, node, group_id)  # noqa: SLF001
-        # -- the admin client reads no grants
-        committed = await admin.raw.list_consumer_group_offsets(group_id, node)
-    except errors.KafkaError as error:
-        raise _undescribed(type(error), group_id) from error
+    attempts = 0
+    while True:
+        node = await coordinator_of(admin, group_id)
+        try:
+            return await _ask_coordinator(admin, group_id, node)
+        except _PASSING as error:
+            attempts += 1
+            if attempts == ATTEMPTS:
+                raise _undescribed(type(error), group_id) from error
+            await asyncio.sleep(PAUSE)
+        except errors.KafkaError as error:
+            raise _undescribed(type(error), group_id) from error
+
+
+async def _ask_coordinator(admin: Admin, group_id: str, node: int) -> GroupDescription:
+    described, grants = await group_with_grants(admin.raw._client, node, group_id)  # noqa: SLF001
+    # -- the admin client reads no grants
+    committed = await admin.raw.list_consumer_group_offsets(group_id, node)
     if described[0]:
-        raise _undescribed(errors.for_code(described[0]), group_id)
+        raise errors.for_code(described[0])(f"group {group_id}")
     members = [_member(*found[:5]) for found in described[5]]
     kept = {
         TopicPartition(*p): Committed(entry.offset, entry.metadata or "")
