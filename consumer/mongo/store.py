@@ -55,6 +55,12 @@ ANSWER_SECONDS = 5.0
 VERIFY_SECONDS = 120.0
 """How long a unique index that was dropped may go unnoticed."""
 
+_CERTIFICATES = {
+    "CERTIFICATE_VERIFY_FAILED": "tlsCAFile in mongo.uri, and a host by the certificate's name",
+    "CERTIFICATE_REQUIRED": "tlsCertificateKeyFile in mongo.uri",
+}
+"""What TLS says where one of the certificates will not do, and what to change."""
+
 RETRY_SECONDS = 5.0
 """When the database is asked again that had no answer."""
 
@@ -239,15 +245,20 @@ class OpenStore(MongoStore):
 
         ``within``: seconds that it has, where that is less than ``mongo.timeout``. Raises
         ``TransientError`` while it does not answer, ``PreconditionError`` where it refuses the
-        user, or where TLS is what mongo.uri says and the server does not speak it, or the reverse.
+        user or a certificate, or where TLS is what mongo.uri says and it does not speak it, or the
+        reverse.
         """
         try:
             deadline = pymongo.timeout(min(within, self._settings.timeout))
             with refused_users(), driver_errors(), deadline:
                 await self.client.admin.command("ping")
         except TransientError as error:
+            trouble = self.trouble()
+            for said, fix in _CERTIFICATES.items():
+                if said in trouble:
+                    raise PreconditionError(f"MongoDB at {trouble}; fix: {fix}") from error
             await self._refuse_other_tls()
-            raise TransientError(error.cause, self.trouble()) from error
+            raise TransientError(error.cause, trouble) from error
 
     async def _refuse_other_tls(self) -> None:
         for host, port in self._servers():

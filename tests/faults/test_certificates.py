@@ -5,12 +5,13 @@ from __future__ import annotations
 import gc
 import ssl
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from consumer.errors import PreconditionError
-from consumer.mongo.store import open_store
+from consumer.mongo.store import OpenStore, open_store
 from consumer.settings.sources import load_settings
 from consumer.wiring import retry_until, startup_policy
 from tests.e2e.processes import LOOPBACK
@@ -32,12 +33,15 @@ DRIVERS = pytest.mark.parametrize("driver", ["motor", "pymongo"])
 async def refused_start(uri: str, driver: str) -> str:
     """Return the line with which a start ends."""
     settings = load_settings(
-        {"mongo.uri": uri, "mongo.driver": driver, "mongo.timeout": 5, "engine.startup_timeout": 1}
+        {"mongo.uri": uri, "mongo.driver": driver, "mongo.timeout": 5, "engine.startup_timeout": 3}
     )
     async with open_store(settings.mongo) as store:
         with pytest.raises(PreconditionError) as caught:
             await retry_until(
-                "MongoDB", store.answer, startup_policy(settings), reason=store.trouble
+                "MongoDB",
+                partial(store.answer, 0.5),
+                startup_policy(settings),
+                reason=store.trouble,
             )
     (line,) = str(caught.value).splitlines()
     return line
@@ -58,6 +62,18 @@ async def test_a_certificate_that_is_not_trusted_or_has_expired_is_told_as_that(
         line = await refused_start(f"mongodb://{LOOPBACK}:{port}/?tls=true{authority}", driver)
     assert f"{LOOPBACK}:{port}: [SSL: CERTIFICATE_VERIFY_FAILED]" in line
     assert reason in line
+    assert "fix: tlsCAFile in mongo.uri" in line
+
+
+@pytest.mark.reliability("F94")
+async def test_a_server_that_asks_for_a_certificate_in_vain_is_told_as_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Whether the alert is read before the connection is closed is left to chance.
+    said = "db:27017: [SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] tlsv13 alert certificate required"
+    monkeypatch.setattr(OpenStore, "trouble", lambda _: said)
+    line = await refused_start(f"mongodb://{LOOPBACK}:1/?tls=true", "pymongo")
+    assert line == f"MongoDB at {said}; fix: tlsCertificateKeyFile in mongo.uri"
 
 
 @DRIVERS
