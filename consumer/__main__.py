@@ -9,9 +9,8 @@ from contextlib import suppress
 
 from consumer import signals
 
-GC_THRESHOLD = 50_000
-"""So many new objects let the collector of garbage look: loading makes more that all stay, a batch
-of thousands none that are in a circle."""
+LOADING_THRESHOLD = 1_000_000
+"""So many new objects let the collector of garbage look while modules are loaded: all stay."""
 
 LARGE_BLOCK = 1024 * 1024
 """Bytes from which on a block of memory is the system's own, and given back as soon as it is freed:
@@ -32,7 +31,7 @@ def main() -> None:
     """Answer signals from here on, then load the command line and run it."""
     serves = sys.argv[1:2] == ["run"]
     give_back_large_blocks()
-    gc.set_threshold(GC_THRESHOLD)
+    gc.set_threshold(LOADING_THRESHOLD)
     signals.handle_signals_early(serves=serves)
     from consumer import cli  # noqa: PLC0415 -- it takes a second, in which a signal may come
 

@@ -208,7 +208,6 @@ async def _run(
             observer=observer,
             config=wiring.engine_config(settings, resources.topics),
         )
-        wiring.rest_garbage_collector()
         get_logger().info("joining", topics=list(settings.kafka.topics))
         running = engine.runner.run(stop, ends)
         reason = await _supervise(settings, resources, engine, observer, running)

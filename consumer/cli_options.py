@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from functools import wraps
@@ -15,6 +16,10 @@ from consumer.commands.common.record_selection import RecordSelection
 from consumer.errors import SettingsError
 from consumer.settings.model import Settings
 from consumer.settings.sources import load_settings, parse_assignments
+
+GC_THRESHOLD = 50_000
+"""So many new objects let the collector of garbage look while a command works: a batch makes
+thousands, none of which are in a circle."""
 
 NO_DEAD_LETTERS = "none"
 """The name that stands for no dead-letter topic at all."""
@@ -179,4 +184,8 @@ def finish(work: Coroutine[Any, Any, int]) -> None:
             # take minutes. ``signals.exit_process`` ends the process without them.
             asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
 
+    # What has been loaded stays until the end. To look it through once more takes a tenth of a
+    # start, and finds an eighth of a megabyte.
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD)
     raise typer.Exit(asyncio.run(without_threads()))

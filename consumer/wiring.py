@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import math
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -256,11 +255,3 @@ def build_engine(  # noqa: PLR0913 -- each part is named once, here
         source, runner.backlog, observer, config.retention_ms, wall_clock
     )
     return Engine(runner, watchdog, retention_watch)
-
-
-def rest_garbage_collector() -> None:
-    """Let the collector of garbage never look at what is there by now: it stays until the end.
-
-    Not looked through before: that takes a tenth of a start, and finds an eighth of a megabyte.
-    """
-    gc.freeze()

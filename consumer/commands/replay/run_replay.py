@@ -34,7 +34,6 @@ from consumer.wiring import (
     build_planner,
     dead_letter_builder,
     engine_config,
-    rest_garbage_collector,
 )
 
 TOPICS_INTERVAL = 10.0
@@ -112,7 +111,6 @@ class _Replay:
             left = offsets_of(self._left)
             with progress(what, left, log=get_logger().info) as self._advance:
                 watches = {"topics": self._topics.watch(self._source)}
-                rest_garbage_collector()
                 end = await supervise(runner.run(stop, self._source.ends), watches)
             get_logger().info("replay_ended", end=end.value)
         made_again = await self._topics.unread(self._left)
