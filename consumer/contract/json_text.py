@@ -9,6 +9,7 @@ more memory than its few bytes, and all of them are there before it is known whi
 from __future__ import annotations
 
 import math
+from itertools import accumulate
 from json import JSONDecodeError, JSONDecoder
 from typing import Any, Final, NoReturn
 
@@ -40,6 +41,10 @@ is longer is read as infinite."""
 MAX_DOCUMENT_BYTES: Final = 16 * 1024 * 1024
 """What MongoDB stores at most as one document."""
 
+MAX_LEVELS: Final = 200
+"""How deep arrays and objects are read: as the fastest parser does. Python's own limit is another
+in each version."""
+
 _FRAME_BYTES: Final = 5
 """The least that an array, an object or a text takes in BSON: its length and its end."""
 
@@ -50,6 +55,8 @@ _ELEMENT_BYTES: Final = 2
 
 _PARTS: Final = bytes(set(range(256)) - set(b'[{,:"tfn'))
 """What tells nothing of the parts outside of strings; a literal is known by its first letter."""
+
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 
 _A_STRING: Final = b"s"
 
@@ -105,6 +112,8 @@ def _may_hold_long_number(data: bytes) -> bool:
 
 def _parse_leniently(data: bytes) -> object:
     """Read JSON that the fastest parser refuses; where it is none, say where that shows."""
+    if _levels(data) > MAX_LEVELS:
+        raise NotAnObjectError("nested deeper than is read")
     try:
         return _LENIENT.decode(data.decode())
     except UnicodeDecodeError:
@@ -114,8 +123,13 @@ def _parse_leniently(data: bytes) -> object:
             raise NotAnObjectError("not a JSON object") from None
         wrong = "more than a JSON object" if error.msg == "Extra data" else "not JSON"
         raise NotAnObjectError(f"{wrong}, at character {error.pos}") from None
-    except RecursionError:
-        raise NotAnObjectError("nested deeper than is read") from None
+
+
+def _levels(data: bytes) -> int:
+    """Return how deep arrays and objects are nested in JSON; of anything else no more is meant."""
+    outside = b"".join(_without_escapes(data).split(b'"')[::2])
+    steps = (1 if one in b"[{" else -1 for one in outside.translate(None, _NO_BRACKETS))
+    return max(accumulate(steps), default=0)
 
 
 def _refuse_constant(_: str) -> NoReturn:
@@ -147,15 +161,19 @@ def least_bson_bytes(data: bytes) -> int:
 
     Counted without reading it: what the reading costs is in question.
     """
-    unescaped = data.replace(b"\\\\", b"").replace(b'\\"', b"")
     # Of most strings nothing but the quotes is left.
-    parts = unescaped.translate(None, _PARTS).replace(b'""', _A_STRING)
+    parts = _without_escapes(data).translate(None, _PARTS).replace(b'""', _A_STRING)
     least, inside = 0, 0
     for start in range(0, len(parts), _AT_ONCE):
         pieces = parts[start : start + _AT_ONCE].split(b'"')
         least += _least_bytes(_A_STRING.join(pieces[inside::2]))
         inside = (inside + len(pieces) - 1) % 2
     return least
+
+
+def _without_escapes(data: bytes) -> bytes:
+    """Leave no quote in strings, so that each that is left begins or ends one."""
+    return data.replace(b"\\\\", b"").replace(b'\\"', b"")
 
 
 def _least_bytes(parts: bytes) -> int:

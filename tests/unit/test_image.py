@@ -30,7 +30,13 @@ def install(directory: Path) -> subprocess.CompletedProcess[str]:
     (step,) = re.findall(r"^RUN (mkdir -p /opt/consumer(?:.*\\\n)*.*)$", RECIPE, re.MULTILINE)
     script = step.replace("/opt/consumer", str(directory / "opt"))
     return subprocess.run(
-        ["/bin/sh", "-ec", script], cwd=directory, check=False, capture_output=True, text=True
+        ["/bin/sh", "-ec", script],
+        cwd=directory,
+        # The image's python3 is the one that the tests run with.
+        env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        check=False,
+        capture_output=True,
+        text=True,
     )
 
 

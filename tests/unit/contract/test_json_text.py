@@ -211,10 +211,12 @@ def test_an_unpaired_surrogate_is_read() -> None:
 
 @pytest.mark.parametrize(("begin", "inside", "end"), [("[", "", "]"), ('{"a":', "1", "}")])
 def test_what_is_nested_deeper_than_is_read_is_refused(begin: str, inside: str, end: str) -> None:
+    long = f',"y":{"9" * 2000}'
     for levels in (1, 99, 101, 181):
         text = begin * levels + inside + end * levels
-        assert member(text) == json.loads(text)
-    for levels, beside in ((250, ""), (250, ',"x":"\\ud800"'), (2000, f',"x":{"9" * 2000}')):
+        for beside in ("", long, ',"y":"[{[{\\\\\\"[","z":[[]]' + long):
+            assert member(text + beside) == json.loads(text)
+    for levels, beside in ((250, ""), (250, ',"y":"\\ud800"'), (250, long), (9000, long)):
         with pytest.raises(NotAnObjectError, match="nested deeper than is read"):
             member(begin * levels + inside + end * levels + beside)
 
