@@ -110,6 +110,20 @@ bench: $(VENV)/bench $(VENV)-peers/installed ## Measure throughput beside a floo
 	@echo "==> Measuring"
 	@$(RUN) benchmarks $(call option,ROUNDS,rounds) $(call option,SEED,seed) $(ARGS)
 
+.PHONY: sbom
+sbom: build/product $(VENV)-tools/installed ## What the product is made of, as CycloneDX: build/sbom.json
+	@echo "==> Listing the product's packages"
+	@$(VENV)-tools/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+	  --output-file build/sbom.json build/product/bin/python
+	@echo "build/sbom.json"
+
+.PHONY: vulnerabilities
+vulnerabilities: build/product $(VENV)-tools/installed ## Known vulnerabilities of the product's packages
+	@echo "==> Asking for known vulnerabilities"
+	@$(VENV)-tools/bin/python -m pip --python build/product/bin/python freeze --exclude conversation-consumer > build/packages.txt
+	@$(VENV)-tools/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off --requirement build/packages.txt \
+	  || { echo "==> Vulnerable, or not all packages could be looked up: the lines above say which" >&2; exit 1; }
+
 .PHONY: tables
 tables: $(VENV)/test ## Write the tables of settings, modules and mutants into the documents
 	@$(VENV)/bin/python scripts/tables.py
@@ -122,7 +136,7 @@ docs: $(VENV)/docs ## The documents as a site in build/site; a broken link fails
 
 .PHONY: clean
 clean: ## Delete the virtual environment and every cache
-	@rm -rf $(VENV) $(VENV)-peers $(LOWEST) build dist deploy/site-packages *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	@rm -rf $(VENV) $(VENV)-peers $(VENV)-tools $(LOWEST) build dist deploy/site-packages *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- what they need ----------------------------------------------------------------
@@ -154,6 +168,17 @@ $(LOWEST)/installed: $(VENV)/created pyproject.toml
 	@$(LOWEST)/bin/python -m pip --disable-pip-version-check install --quiet uv
 	@$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct --editable '.[demo,test]'
 	@touch $@
+
+$(VENV)-tools/installed: $(VENV)/created
+	@echo "==> Installing what lists and looks up packages (once)"
+	@$(VENV)/bin/python -m venv --clear $(VENV)-tools
+	@$(VENV)-tools/bin/python -m pip --disable-pip-version-check install --quiet 'cyclonedx-bom>=7,<8' 'pip-audit>=2.9,<3'
+	@touch $@
+
+build/product: $(VENV)-tools/installed pyproject.toml constraints.txt
+	@echo "==> Installing the product alone"
+	@$(VENV)/bin/python -m venv --clear --without-pip $@
+	@$(VENV)-tools/bin/python -m pip --disable-pip-version-check --python $@/bin/python install --quiet --constraint constraints.txt .
 
 $(VENV)/bench: $(VENV)/test
 	@echo "==> Installing what the benchmark draws and measures with (once)"

@@ -8,7 +8,9 @@ import re
 import subprocess
 import sys
 import sysconfig
-from pathlib import Path
+import tomllib
+from fnmatch import fnmatch
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -91,6 +93,58 @@ def test_the_image_says_which_version_it_is_and_how_to_ask_for_its_health() -> N
     (probe,) = re.findall(r"^HEALTHCHECK .*CMD (.*)$", RECIPE, re.MULTILINE)
     script, _ = json.loads(probe)
     assert os.access(ROOT / "deploy" / "bin" / script, os.X_OK)
+
+
+def test_the_image_is_labelled_as_the_image_specification_of_oci_has_it() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    labels = dict(re.findall(r'org\.opencontainers\.image\.([a-z.]+)="([^"]*)"', RECIPE))
+    assert labels.keys() == {
+        "title", "description", "version", "revision", "created", "licenses", "base.name",
+    }  # fmt: skip
+    assert (labels["title"], labels["licenses"]) == (project["name"], project["license"])
+    assert RECIPE.count("LABEL ") == 1
+    # A variable that is not declared in the last stage is empty there.
+    last = RECIPE[RECIPE.rindex("\nFROM ") :]
+    for variable in re.findall(r"\$\{(\w+)\}", last.partition("LABEL ")[2]):
+        assert re.search(rf"^ARG {variable}\b", last, re.MULTILINE), variable
+
+
+def sent_to_the_build(path: str) -> bool:
+    """Tell by .dockerignore, whose last pattern that fits decides; a folder has all below it."""
+    sent = True
+    for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines():
+        pattern = line.removeprefix("!")
+        places = [path, *map(str, PurePosixPath(path).parents)]
+        deep = pattern.removeprefix("**/")
+        if any(
+            fnmatch(place, pattern) or (deep != pattern and fnmatch(Path(place).name, deep))
+            for place in places
+        ):
+            sent = line.startswith("!")
+    return sent
+
+
+def test_no_environment_of_this_machine_comes_into_the_image() -> None:
+    for path in (
+        ".venv/lib/python3.11/site-packages/pydantic_core/_pydantic_core.cpython-311-darwin.so",
+        ".venv-lowest/bin/python",
+        ".venv-tools/bin/python",
+        "build/product/lib/python3.11/site-packages/rich/text.py",
+        "consumer/__pycache__/cli.cpython-39.pyc",
+        "consumer/kafka/__pycache__/admin.cpython-39.pyc",
+        "conversation_consumer.egg-info/PKG-INFO",
+        ".git/config",
+        "tests/conftest.py",
+    ):
+        assert not sent_to_the_build(path), path
+    for path in ("consumer/cli.py", "deploy/bin/consumer", "pyproject.toml", "constraints.txt"):
+        assert sent_to_the_build(path), path
+
+
+def test_an_audit_of_packages_fails_where_one_could_not_be_looked_up() -> None:
+    make = (ROOT / "Makefile").read_text("utf-8")
+    (command,) = re.findall(r"pip-audit .*", make)
+    assert "--strict" in command
 
 
 def asked(path: str, port: str) -> subprocess.CompletedProcess[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import re
+import shutil
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "deploy" / "kubernetes"
 BASE, STATIC = DEPLOY / "base", DEPLOY / "static-membership"
 KUBERNETES = "1.34"
+KUSTOMIZE = shutil.which("kustomize")
 NAME = "conversation-consumer"
 POD = "a-pod"
 Manifest = dict[str, Any]
@@ -238,6 +241,30 @@ def test_every_file_is_part_of_it(folder: Path) -> None:
     kustomization = (folder / "kustomization.yaml").read_text(encoding="utf-8")
     others = {path.name for path in folder.iterdir()} - {"kustomization.yaml"}
     assert others == {name for name in others if name in kustomization}
+
+
+@pytest.mark.skipif(KUSTOMIZE is None, reason="kustomize is not found")
+@pytest.mark.parametrize("folder", [BASE, STATIC], ids=lambda folder: folder.name)
+def test_kustomize_makes_of_them_what_the_other_tests_look_at(folder: Path) -> None:
+    built = subprocess.run(
+        [str(KUSTOMIZE), "build", str(folder)], capture_output=True, text=True, check=False
+    )
+    assert (built.returncode, built.stderr) == (0, "")
+    made = {one["kind"]: one for one in yaml.safe_load_all(built.stdout)}
+    settings = made.pop("ConfigMap")
+    assert re.fullmatch(f"{NAME}-[a-z0-9]+", settings["metadata"]["name"])
+    assert settings["data"].keys() == {
+        line.partition("=")[0] for line in (BASE / "settings.env").read_text("utf-8").splitlines()
+    }
+    for kind, ours in VARIANTS[folder.name].items():
+        expected = copy.deepcopy(ours)
+        expected["metadata"]["namespace"] = load(folder / "kustomization.yaml")["namespace"]
+        if kind in {"Deployment", "StatefulSet"}:
+            container = expected["spec"]["template"]["spec"]["containers"][0]
+            container["image"] += f":{__version__}"
+            container["envFrom"][0]["configMapRef"]["name"] = settings["metadata"]["name"]
+        assert made.pop(kind) == expected
+    assert made == {}
 
 
 @each_variant
