@@ -309,13 +309,4 @@ if self.parked:""",
         "the page would show credentials and what people said",
         "test_they_are_cleaned_as_the_log_is_and_hold_no_payload",
     ),
-    mutant(
-        "verify does not look at what a document can hold",
-        "verification._judge",
-        "if isinstance(decoded, Decoded):",
-        "if False:",
-        "a topic would be called in order from which records are dead-lettered",
-        "test_what_no_document_can_hold_would_be_rejected",
-        "test_every_fault_is_found_in_a_file_of_a_hundred_thousand_lines",
-    ),
 )

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Self
 
 import pytest
 
 from consumer.contract.decode import MAX_VALUE_BYTES
-from consumer.contract.record import Headers
+from consumer.contract.record import Headers, Record, TopicPartition
 from consumer.contract.rejection import KeyPolicy
 from consumer.errors import ExitCode
+from consumer.kafka.ranges import OffsetRange, UnreadRange
 from consumer.settings.model import KafkaSettings
-from producer_tools import verification
+from producer_tools import verification, verify
 from producer_tools.verification import OTHERS, UNNAMED, Finding, Verdict, Verification
-from producer_tools.verify import VerifyRequest, run_verify_file
+from producer_tools.verify import VerifyRequest, run_verify_file, run_verify_topics
 from tests.builders import completed, created, encoded, event, failed, record
 
 VOICE: Headers = (
@@ -128,6 +131,20 @@ def test_names_that_anybody_may_write_do_not_fill_the_memory(
     assert found.total().records == 9
 
 
+def test_faults_that_differ_without_end_do_not_fill_the_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(verification, "MOST_FINDINGS", 2)
+    found = looking()
+    names = ["sessionId", "eventId", "eventType", "payload", "timestamp"]
+    for name in names:
+        found.add(record(encoded({**event(), name: 1}), key=b"s"), 0)
+    first, second, *rest = found.findings
+    assert [first.detail, second.detail] == ["sessionId: must be text", "eventId: must be text"]
+    assert [one.detail for one in rest] == [OTHERS]
+    assert sum(where.records for where in found.findings.values()) == len(names)
+
+
 def test_a_name_that_a_terminal_would_obey_is_escaped() -> None:
     found = looking()
     found.add(record(event(), headers=(("client-id", b"\x1b[2J"),)), 0)
@@ -161,3 +178,39 @@ def test_a_file_is_looked_at_line_by_line(
     assert ("such as line 2" in said) is (code is ExitCode.FOUND)
     assert "not looked at: keys, headers and partitions" in said
     assert "not looked at: what the database alone refuses" in said
+    assert "not looked at: whether records contradict each other" in said
+
+
+class HalfReadable:
+    """Topics of which one partition cannot be read."""
+
+    def __init__(self, _: KafkaSettings) -> None:
+        self.partitions = [TopicPartition("t", 0), TopicPartition("t", 1)]
+        self.unread = [UnreadRange(self.partitions[1], 0, 3, "CorruptRecordError")]
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+    async def partitions_of(self, _: object) -> list[TopicPartition]:
+        return self.partitions
+
+    async def ranges(self, partitions: list[TopicPartition]) -> list[OffsetRange]:
+        return [OffsetRange(one, 0, 3) for one in partitions]
+
+    async def read(self, _: object) -> AsyncIterator[tuple[TopicPartition, list[Record]]]:
+        yield (
+            self.partitions[0],
+            [record(event(event_id=str(n)), n, topic="t") for n in range(3)],
+        )
+
+
+def test_what_could_not_be_read_is_no_better_than_what_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(verify, "open_range_reader", HalfReadable)
+    assert run_verify_topics(REQUEST) is ExitCode.FOUND
+    said = capsys.readouterr().out
+    assert "3 records of 1 producers: 0 would be rejected" in said
+    assert "not looked at: t-1: offsets 0 to 2 not read (CorruptRecordError)" in said
