@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from consumer.aio import Backoff, cancel_and_wait
+from consumer.aio import Backoff, cancel_and_wait, wait_at_most
 from consumer.contract.record import Offsets, Partitions, TopicPartition
 from consumer.engine.breaker import BreakerLimits
 from consumer.engine.commits import Committer
@@ -74,6 +74,7 @@ class Runner:
     observer: Observer
     config: EngineConfig
     _ended: asyncio.Event = field(default_factory=asyncio.Event)
+    _assigned: asyncio.Event = field(default_factory=asyncio.Event)
     _revoking: bool = False
 
     def __post_init__(self) -> None:
@@ -169,9 +170,11 @@ class Runner:
             # A hold speaks of records: where their log is no more, nobody would tell what is lost.
             if gone := self.ledger.resume(gone=True):
                 self.observer.resumed(gone)
+            self._assigned.clear()
             idle = [] if self._revoking else self.ledger.idle(self._now())
             epoch = self.ledger.epoch
-            wait = BUSY_POLL if self._batches else IDLE_POLL
+            waits = not idle and not self._batches
+            wait = BUSY_POLL if self._batches else 0.0 if waits else IDLE_POLL
             try:
                 polled = await self.source.poll(idle, self.config.max_poll_records, wait)
             except TransientError as error:
@@ -191,6 +194,9 @@ class Runner:
                 self._discard(idle)
             else:
                 self._dispatch(polled)
+            if waits:
+                # Within the poll it would not be told that there are partitions now.
+                await wait_at_most(IDLE_POLL, self._assigned.wait())
 
     async def _wait_for_slot(self) -> None:
         """Wait for a free place, proving liveness, so that an outage costs no membership."""
@@ -281,6 +287,8 @@ class Runner:
         self.observer.revoked(drained=drained, lost=False)
 
     def _begin_epoch(self, partitions: Partitions) -> None:
+        if partitions:
+            self._assigned.set()
         self._ended.set()
         self._ended = asyncio.Event()
         self.ledger.assign(partitions)

@@ -114,10 +114,14 @@ class GroupClient:
         self._fetch_errors.name_kept(self._consumer)
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
-        """Fetch from ``offset`` next; no effect on a partition that is not assigned."""
+        """Fetch from ``offset`` next; no effect on a partition that is not assigned.
+
+        A partition is not fetched at all before it has been sought.
+        """
         target = ClientPartition(*partition)
         if target in self._consumer.assignment():
             self._consumer.seek(target, offset)
+            self._consumer.resume(target)
 
     def position(self, partition: TopicPartition) -> int | None:
         """The offset the client would fetch next, None where it has none.
@@ -314,7 +318,8 @@ async def open_group_client(kafka: KafkaSettings, callbacks: RebalanceCallbacks)
         # A silent broker must not hold up a shutdown.
         await stop_quietly(consumer.stop(), GIVE_UP_WAIT)
         raise
-    consumer.subscribe(topics=list(kafka.topics), listener=client_patches.QuietListener(callbacks))
+    listener = client_patches.QuietListener(consumer, callbacks)
+    consumer.subscribe(topics=list(kafka.topics), listener=listener)
     client = GroupClient(consumer)
     client.name_kept_errors()
     return client

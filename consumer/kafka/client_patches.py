@@ -42,8 +42,9 @@ _ROUTING = (errors.NotLeaderForPartitionError, errors.UnknownTopicOrPartitionErr
 class QuietListener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
     """Keeps exceptions out of the coordination task, which would swallow or die of them."""
 
-    def __init__(self, callbacks: RebalanceCallbacks) -> None:
-        """Hand calls on to ``callbacks``."""
+    def __init__(self, consumer: AIOKafkaConsumer, callbacks: RebalanceCallbacks) -> None:
+        """Hand calls of ``consumer`` on to ``callbacks``."""
+        self._consumer = consumer
         self._callbacks = callbacks
 
     async def on_partitions_revoked(
@@ -57,6 +58,9 @@ class QuietListener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
 
     async def on_partitions_assigned(self, assigned: Collection[ClientPartition]) -> None:
         """These partitions are given, and no others."""
+        # The client would fetch from where it guesses that reading begins, and drop all of it when
+        # the partitions are sought.
+        self._consumer.pause(*assigned)
         partitions = [TopicPartition(*partition) for partition in assigned]
         await asyncio.wait([asyncio.ensure_future(self._callbacks.on_assigned(partitions))])
 

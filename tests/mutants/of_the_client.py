@@ -438,4 +438,11 @@ continue""",
         "test_partitions_that_are_added_are_read_though_every_member_was_restarted",
         "test_partitions_that_were_added_while_a_member_was_away_are_read",
     ),
+    without(
+        "the client fetches from where it guesses that reading begins",
+        "QuietListener.on_partitions_assigned",
+        "self._consumer.pause(*assigned)",
+        "at each assignment tens of megabytes would be fetched and dropped",
+        "test_nothing_is_fetched_before_it_is_known_where_reading_begins",
+    ),
 )

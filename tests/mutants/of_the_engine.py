@@ -332,4 +332,12 @@ while retry""",
         "what deletes documents would be found out after they are gone",
         "test_c54_what_a_run_warns_of_at_its_start_is_in_its_log",
     ),
+    mutant(
+        "partitions wait for the end of an idle poll",
+        "Runner._poll_for_ever",
+        "0.0 if waits else IDLE_POLL",
+        "IDLE_POLL",
+        "each assignment would begin with half a second in which nothing is read",
+        "test_partitions_are_read_as_soon_as_they_are_assigned",
+    ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import aiokafka.codec
@@ -249,3 +250,25 @@ def test_a_codec_that_gives_back_something_else_is_found_too(
     monkeypatch.setitem(decompression._ROUND_TRIPS, "lz4", (available, encode, lambda _: b"else"))
     with pytest.raises(PreconditionError, match="the lz4 codec does not work here"):
         check_codecs()
+
+
+@pytest.mark.reliability("F110")
+async def test_nothing_is_fetched_before_it_is_known_where_reading_begins() -> None:
+    async with (
+        mocked(2, records=5) as (_, frames),
+        reading(quick(frames.bootstrap_servers)) as reader,
+    ):
+        fetches = frames.edit(Api.FETCH, lambda reply: reply)
+        async with asyncio.timeout(10):
+            while not reader.assigned:
+                await reader.source.poll((), 1, 0.05)
+        positions = [
+            reader.consumer._subscription.subscription.assignment.state_value(
+                ClientPartition(*partition)
+            )
+            for partition in (ONE, TWO)
+        ]
+        await eventually(lambda: all(position.has_valid_position for position in positions))
+        await reader.client.end_offsets([ONE, TWO])  # the client has had its time to begin
+        assert fetches.count == 0
+        await reader.until_read({ONE: 5, TWO: 5})

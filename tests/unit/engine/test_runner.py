@@ -102,6 +102,19 @@ async def test_a_poll_is_short_while_batches_are_in_flight() -> None:
 
 
 @in_virtual_time
+async def test_partitions_are_read_as_soon_as_they_are_assigned() -> None:
+    engine = Engine()
+    await engine.start()
+    await asyncio.sleep(2.5 * IDLE_POLL)
+    assert [ask for ask in engine.source.asked if ask[0]] == []
+    assert len(engine.source.asked) <= 6, "without partitions it looks about once in an idle poll"
+    engine.source.scripts.append(brought(P0, 0))
+    await engine.assign(P0)
+    await asyncio.sleep(IDLE_POLL / 50)
+    assert engine.store.offsets == [(0, 0)]
+
+
+@in_virtual_time
 async def test_poll_trouble_is_backed_off_from_and_its_end_is_told() -> None:
     engine = Engine()
     engine.source.scripts += [OUTAGE, OUTAGE, OUTAGE, brought(P0, 0)]
