@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -111,6 +112,17 @@ def test_each_upcaster_goes_one_version_further(monkeypatch: pytest.MonkeyPatch)
     third = decoded(record(COMPLETED | {"schemaVersion": 3}))
     assert decoded(record(first)) == decoded(record(second)) == third
     assert reason(record(COMPLETED | {"schemaVersion": 4})) is Reason.UNSUPPORTED_VERSION
+
+
+def test_the_upcaster_of_the_document_reads_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    document = (Path(__file__).parents[3] / "docs" / "contract.md").read_text("utf-8")
+    (source,) = re.findall(r"```python\n(UPCASTERS.*?)```", document, re.DOTALL)
+    registered: dict[tuple[str, int], Any] = {}
+    exec(source, {"UPCASTERS": registered, "MessageKind": MessageKind})  # noqa: S102 -- ours
+    ((which, upcaster),) = registered.items()
+    monkeypatch.setitem(UPCASTERS, which, upcaster)
+    first = without(COMPLETED, "eventCount") | {"events": 3}
+    assert decoded(record(first)) == decoded(record(COMPLETED | {"schemaVersion": 2}))
 
 
 @pytest.mark.reliability("F100")
