@@ -8,6 +8,7 @@ run at once. Each document is told as it comes and then let go: a find of 500 do
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import (
     AsyncIterator,
     Awaitable,
@@ -19,7 +20,9 @@ from collections.abc import (
 )
 from contextlib import aclosing
 from dataclasses import dataclass
-from itertools import chain, islice, product
+from functools import partial
+from itertools import chain, product
+from typing import Generic, TypeVar
 
 from bson.raw_bson import RawBSONDocument
 
@@ -33,6 +36,8 @@ from consumer.state.guards import guard_of
 from consumer.state.outcomes import compared_fields
 from consumer.state.writes import ActivityWrite, AnyWrite, CreateWrite, EventWrite, content_bytes
 
+K = TypeVar("K")
+
 FINDS_AT_ONCE = 4
 
 EXPECTED_BYTES = 4 * 1024 * 1024
@@ -40,7 +45,7 @@ EXPECTED_BYTES = 4 * 1024 * 1024
 places is mostly the same."""
 
 MAX_FIRST_FINDS = 16
-"""How many finds may ask for a batch's events before they are sent."""
+"""How many finds of events of several sessions may ask for those of a batch."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,6 +98,23 @@ class LookUp:
                 for find in self._finds(collection, same_ids, places)
             ]
         )
+
+    async def find_same(self, events: Mapping[K, EventWrite]) -> set[K]:
+        """Return those in whose place one document stands alone, byte for byte the write's.
+
+        It only saves asking for each session by itself: of the others nothing is known.
+        """
+        same: set[K] = set()
+
+        async def look(find: CrossedFind[K]) -> None:
+            alike: list[K] = []
+            others: set[K] = set()
+            if await find.run(alike.append, lambda key, _: others.add(key)):
+                same.update(k for k, n in Counter(alike).items() if n == 1 and k not in others)
+
+        finds = crossed_finds(self.collections, events)
+        await _run_bounded([partial(look, find) for find in finds])
+        return same
 
     def _finds(self, collection: str, same_ids: tuple[str, ...], places: Places) -> Iterator[_Find]:
         """Yield finds for documents that differ in the last of their ids."""
@@ -152,7 +174,7 @@ def _fields(asked: Asked) -> Iterable[str]:
     return ("status", *([guard.field] if guard else ()), *compared, *asked.fields)
 
 
-async def _run_bounded(finds: Sequence[Callable[[], Awaitable[None]]]) -> list[ConsumerError]:
+async def _run_bounded(finds: Sequence[Callable[[], Awaitable[object]]]) -> list[ConsumerError]:
     """Run the finds, a few at once; after one had no answer no further one is started."""
     errors: list[ConsumerError] = []
     waiting = iter(finds)
@@ -193,50 +215,63 @@ class DuplicateResolver:
 
         What is not found says nothing: it is sent, and the unique index decides.
         """
+        told: set[WriteKey] = set()
+
+        def alike(key: WriteKey) -> None:
+            if key not in told:
+                told.add(key)
+                self._recorder.is_there(key)
 
         def tell(key: WriteKey, document: RawBSONDocument | None) -> None:
-            if document is not None:
+            if document is not None and key not in told:
+                told.add(key)
                 self._recorder.found_before(key, document)
 
         others = dict(chain.from_iterable(writes.items() for writes in due.values()))
         events = {key: one for key, one in others.items() if isinstance(one, EventWrite)}
-        finds = list(islice(self._crossed(events), MAX_FIRST_FINDS + 1))
-        if len(finds) <= MAX_FIRST_FINDS:
-            await _run_bounded([find.run for find in finds])
+        finds = crossed_finds(self._lookup.collections, events)
+        await _run_bounded([partial(find.run, alike, tell) for find in finds])
         await self._lookup.ask(
-            Asked(one, _once(tell, key)) for key, one in others.items() if key not in events
+            Asked(one, partial(tell, key)) for key, one in others.items() if key not in events
         )
 
-    def _crossed(self, events: Mapping[WriteKey, EventWrite]) -> Iterator[_FirstFind]:
-        """Yield finds for events of several sessions that have no event id in common.
 
-        By all their sessions and all their event ids at once: a condition of pairs is slow, and
-        a find for each session is many. An id of two sessions would bring what nobody asked for.
-        """
-        by_session: dict[str, dict[WriteKey, EventWrite]] = {}
-        for key, event in events.items():
-            by_session.setdefault(event.session_id, {})[key] = event
-        find = _FirstFind(self._lookup.collections, self._recorder)
-        for key, event in chain.from_iterable(some.items() for some in by_session.values()):
-            if not find.takes(key, event):
-                yield find
-                find = _FirstFind(self._lookup.collections, self._recorder)
-                find.takes(key, event)
-        yield find
+def crossed_finds(
+    collections: Collections, events: Mapping[K, EventWrite]
+) -> Sequence[CrossedFind[K]]:
+    """Return finds for events of several sessions; none where they would be too many.
+
+    By all their sessions and all their event ids at once: a condition of pairs is slow, and
+    a find for each session is many. An id of two sessions would bring what nobody asked for.
+    """
+    by_session: dict[str, dict[K, EventWrite]] = {}
+    for key, event in events.items():
+        by_session.setdefault(event.session_id, {})[key] = event
+    finds: list[CrossedFind[K]] = []
+    for key, event in chain.from_iterable(some.items() for some in by_session.values()):
+        if not (finds and finds[-1].takes(key, event)):
+            if len(finds) == MAX_FIRST_FINDS:
+                return ()
+            finds.append(CrossedFind(collections))
+            finds[-1].takes(key, event)
+    return finds
 
 
-class _FirstFind:
-    """One find for the events of a batch that may be there already."""
+class CrossedFind(Generic[K]):
+    """One find for events of several sessions that have no event id in common.
 
-    def __init__(self, collections: Collections, recorder: ResultRecorder) -> None:
+    Each is known by a key, and no two stand in one place.
+    """
+
+    def __init__(self, collections: Collections) -> None:
+        """Begin without events."""
         self._collections = collections
-        self._recorder = recorder
-        self._keys: dict[tuple[str, str], WriteKey] = {}
-        self._ours: dict[bytes | None, tuple[str, str]] = {}
+        self._keys: dict[tuple[str, str], K] = {}
+        self._ours: dict[bytes | None, K] = {}
         self._session_of: dict[str, str] = {}
         self._bytes = 0
 
-    def takes(self, key: WriteKey, event: EventWrite) -> bool:
+    def takes(self, key: K, event: EventWrite) -> bool:
         """Take one more event, if it fits."""
         size = len(event.document)
         if self._keys and (
@@ -245,35 +280,40 @@ class _FirstFind:
             or self._session_of.get(event.event_id, event.session_id) != event.session_id
         ):
             return False
-        place = event.session_id, event.event_id
-        self._keys[place] = key
-        self._ours[behind_length(event.document)] = place
+        self._keys[event.session_id, event.event_id] = key
+        self._ours[behind_length(event.document)] = key
         self._session_of[event.event_id] = event.session_id
         self._bytes += size
         return True
 
-    async def run(self) -> None:
-        """Settle what is found: by its bytes where they are ours, else by what it says."""
+    async def run(
+        self, alike: Callable[[K], None], other: Callable[[K, RawBSONDocument], None]
+    ) -> bool:
+        """Tell of each document that stands in a place: by its bytes, or of what it says.
+
+        False where not all was read: their ids are those of other sessions too.
+        Raises ``TransientError`` where the database could not be asked.
+        """
         read, most = 0, 2 * len(self._keys)
         sessions = list(dict.fromkeys(self._session_of.values()))
         replies = self._collections.find(EVENTS, sessions, list(self._session_of))
         async with aclosing(replies):
             async for reply in replies:
                 for document in reply:
-                    place = self._ours.get(behind_id(document))
-                    if place is None:
-                        self._settle(raw_document(document))
-                    elif place in self._keys:
-                        self._recorder.is_there(self._keys.pop(place))
+                    key = self._ours.get(behind_id(document))
+                    if key is None:
+                        self._tell(raw_document(document), other)
+                    else:
+                        alike(key)
                 read += len(reply)
                 if read > most:
-                    # Their ids are those of other sessions too: what is left is sent.
-                    return
+                    return False
+        return True
 
-    def _settle(self, document: RawBSONDocument) -> None:
-        for place in product(ids_in(document.get("sessionId")), ids_in(document.get("eventId"))):
+    def _tell(self, found: RawBSONDocument, other: Callable[[K, RawBSONDocument], None]) -> None:
+        for place in product(ids_in(found.get("sessionId")), ids_in(found.get("eventId"))):
             if place in self._keys:
-                self._recorder.found_before(self._keys.pop(place), document)
+                other(self._keys[place], found)
 
 
 def _once(

@@ -377,21 +377,21 @@ result.errors.append(TransientError("write_concern", code_name(code)))""",
     ),
     mutant(
         "what is found first is not compared",
-        "_FirstFind.run",
-        "place = self._ours.get(behind_id(document))",
+        "CrossedFind.run",
+        "key = self._ours.get(behind_id(document))",
         """found = raw_document(document)
-place = found["sessionId"], found["eventId"]""",
+key = self._keys.get((found["sessionId"], found["eventId"]))""",
         "another content under the same id would vanish without a trace",
         "test_what_is_found_and_what_is_not_end_as_they_would_have",
         rows="B17 F40",
     ),
     mutant(
         "what is asked for first counts as stored",
-        "_FirstFind.run",
+        "CrossedFind.run",
         "read, most = 0, 2 * len(self._keys)",
         """read, most = 0, 2 * len(self._keys)
-while self._keys:
-    self._recorder.is_there(self._keys.popitem()[1])""",
+for key in self._keys.values():
+    alike(key)""",
         "after an assignment new events would be lost",
         "test_what_is_found_and_what_is_not_end_as_they_would_have",
         rows="F2 F34",
@@ -408,8 +408,8 @@ while self._keys:
     mutant(
         "asking first must succeed",
         "DuplicateResolver.ask_first",
-        "await _run_bounded([find.run for find in finds])",
-        """for error in await _run_bounded([find.run for find in finds]):
+        "await _run_bounded([partial(find.run, alike, tell) for find in finds])",
+        """for error in await _run_bounded([partial(find.run, alike, tell) for find in finds]):
     raise error""",
         "what only saves would hold a batch back",
         "test_a_find_that_fails_costs_the_saving_only",
@@ -433,7 +433,7 @@ while self._keys:
     ),
     without(
         "sessions with the same event ids are asked for together",
-        "_FirstFind.takes",
+        "CrossedFind.takes",
         "or self._session_of.get(event.event_id, event.session_id) != event.session_id",
         "a find would bring the events of many sessions that nobody asked for",
         "test_sessions_that_use_the_same_event_ids_are_not_asked_for_together",

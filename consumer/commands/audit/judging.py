@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -22,6 +22,7 @@ from consumer.commands.audit.verdicts import (
     Judgement,
     judge_rejected,
     judge_repeated,
+    judge_same,
     judge_stored,
 )
 from consumer.commands.common.record_selection import MessageFilter, RecordSelection
@@ -168,7 +169,15 @@ class RecordJudge:
         for one in expected:
             found = sessions.get(one.write.session_id, ())
             one.sessions = [document for document in found if document is not None]
-        await self._ask(Asked(one.write, one.tell, _fields(one.write)) for one in expected)
+        same = await self._find_same(expected)
+        for number in same:
+            one = expected[number]
+            one.found.append(judge_same(one.write, one.sessions))
+        await self._ask(
+            Asked(one.write, one.tell, _fields(one.write))
+            for number, one in enumerate(expected)
+            if number not in same
+        )
         return [one.judge() if isinstance(one, _ExpectedDocument) else one for one in planned]
 
     def _plan(
@@ -191,6 +200,19 @@ class RecordJudge:
                 if lifetime.over:
                     return JudgedRecord(record, None, SKIPPED)
                 return JudgedRecord(record, write, judge_rejected(dead_letter))
+
+    async def _find_same(self, expected: Sequence[_ExpectedDocument]) -> Collection[int]:
+        """Return those events that are there, byte for byte: nothing of them is decoded.
+
+        Of several records of one event the first is looked for so.
+        """
+        firsts: dict[tuple[str, ...], int] = {}
+        events: dict[int, EventWrite] = {}
+        for number, one in enumerate(expected):
+            write = one.write
+            if isinstance(write, EventWrite) and firsts.setdefault(write.ids, number) == number:
+                events[number] = write
+        return await LookUp(self.collections).find_same(events)
 
     async def _ask(self, asked: Iterable[Asked]) -> None:
         for error in await LookUp(self.collections).ask(asked):

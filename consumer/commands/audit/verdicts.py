@@ -113,8 +113,7 @@ def judge_stored(
     if document is None:
         return _judge_absent(write, dead_letter, "the document is not there")
     if isinstance(write, WholeWrite) and same_but_for_id(write.content, document):
-        # By far the most, and byte for byte: nothing has to be decoded.
-        return _judge_session(write, sessions, APPLIED)
+        return judge_same(write, sessions)
     own = came_from(document, write)
     if not has_place_taken(write, document):
         noun = _NOUNS.get(write.kind.part, "its version")
@@ -137,6 +136,11 @@ def judge_stored(
         case _:
             found = APPLIED if own else DUPLICATE
     return _judge_session(write, sessions, found)
+
+
+def judge_same(write: Write, sessions: Sequence[Stored]) -> Judgement:
+    """Judge a record whose one document is, byte for byte, what it writes, as nearly all are."""
+    return _judge_session(write, sessions, APPLIED)
 
 
 def judge_unread(write: Write | Rejected | None, found: Judgement) -> Judgement:

@@ -20,12 +20,13 @@ from consumer.contract.decode import MAX_VALUE_BYTES
 from consumer.contract.kinds import SESSIONS
 from consumer.contract.record import NO_TIMESTAMP, Record, TopicPartition
 from consumer.contract.rejection import Reason, Rejected
+from consumer.errors import TimedOutError
 from consumer.mongo.store import MongoStore
 from consumer.state.bson_compare import raw_document
 from consumer.state.retention import Retention
 from tests.adapters.mongo.applying import apply
 from tests.builders import EVENTS, LETTERS, completed, created, event, record
-from tests.fakes.collections import Command, MemoryCollections
+from tests.fakes.collections import Command, Fault, MemoryCollections
 from tests.fakes.logs import MemoryLogs
 from tests.unit.commands.planning import writes_of
 
@@ -293,6 +294,79 @@ async def test_an_audit_reads_of_sessions_what_it_judges_and_never_too_many_at_o
     weighed.commands.clear()
     assert (await case.audited(*said)).total == {AuditResult.APPLIED: 24}
     assert max(weighed.sizes(Command.FIND_SESSIONS)) <= 4
+
+
+class WithCopies(MemoryCollections):
+    """A database without the unique index: each find of events brings further ones, too."""
+
+    def __init__(self, *further: dict[str, Any], times: int = 1) -> None:
+        super().__init__()
+        self.further = [bson.encode(document) for document in further] * times
+
+    async def find(
+        self, collection: str, *ids: Sequence[str], fields: Collection[str] | None = None
+    ) -> AsyncGenerator[Sequence[bytes], None]:
+        async for reply in super().find(collection, *ids, fields=fields):
+            yield reply
+            if collection != SESSIONS:
+                yield self.further or reply
+
+
+TALK = [record(event(f"s-{number}", f"e-{number}"), 20 + number) for number in range(12)]
+BEGINNINGS = [record(created(f"s-{number}"), number) for number in range(12)]
+
+
+async def test_events_of_many_sessions_are_looked_for_at_once(case: Case) -> None:
+    await case.apply(*BEGINNINGS, *TALK)
+    await case.load()
+    case.collections.commands.clear()
+    assert (await case.audited(*TALK)).total == {AuditResult.APPLIED: 12}
+    assert case.collections.sizes(Command.FIND_EVENTS) == [12]
+
+
+async def test_what_is_not_as_it_was_written_is_found_among_what_is(case: Case) -> None:
+    await case.apply(*BEGINNINGS, *TALK)
+    await case.load()
+    del case.collections.events["s-3", "e-3"]
+    said = {"sessionId": ["s-4", "x"], "eventId": "e-4", "payload": {"text": "other"}}
+    case.collections.put_event(said)
+    report = await case.audited(*TALK, TALK[5]._replace(offset=99))
+    assert report.total[AuditResult.APPLIED] == 10
+    assert report.total[AuditResult.DUPLICATE] == 1
+    assert {problem for _, problem in case.emitted()} == {AuditResult.MISSING}
+    assert [offset for offset, _ in case.emitted()] == [23, 24]
+
+
+@pytest.mark.parametrize(
+    "further",
+    [(), ({"sessionId": ["s", "x"], "eventId": "e", "payload": {}},)],
+    ids=["the same once more", "another content"],
+)
+async def test_a_copy_beside_what_was_written_is_found(
+    case: Case, further: tuple[dict[str, Any], ...]
+) -> None:
+    case.collections = WithCopies(*further)
+    said = [record(created("s")), record(event("s", "e"), 1)]
+    await case.apply(*said)
+    await case.load()
+    assert (await case.audited(said[1])).total == {AuditResult.REPEATED: 1}
+
+
+async def test_a_find_that_brings_what_nobody_asked_for_proves_nothing(case: Case) -> None:
+    case.collections = WithCopies({"sessionId": "x", "eventId": "x"}, times=3)
+    said = [record(created("s")), record(event("s", "e"), 1)]
+    await case.apply(*said)
+    await case.load()
+    case.collections.commands.clear()
+    assert (await case.audited(said[1])).total == {AuditResult.APPLIED: 1}
+    assert case.collections.sizes(Command.FIND_EVENTS) == [1, 1]
+
+
+async def test_a_find_of_many_sessions_that_fails_costs_the_saving_only(case: Case) -> None:
+    await case.apply(*BEGINNINGS, *TALK)
+    await case.load()
+    case.collections.script(Command.FIND_EVENTS, Fault(error=TimedOutError("timed_out")))
+    assert (await case.audited(*TALK)).total == {AuditResult.APPLIED: 12}
 
 
 # --- records without a letter -------------------------------------------------------------
