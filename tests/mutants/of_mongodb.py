@@ -473,4 +473,22 @@ for key in self._keys.values():
         "each attempt of an outage would hold its batch until the collector of garbage comes",
         "test_what_was_applied_is_freed_at_once_and_not_by_the_collector[with trouble]",
     ),
+    mutant(
+        "a grant on any database counts",
+        "preflight._covers",
+        'resource.get("db") in {"", database} and resource',
+        "resource",
+        "a check would call well what cannot be written",
+        "test_a_privilege_on_something_else_is_none",
+        rows="F67",
+    ),
+    mutant(
+        "who is told no privileges has all of them",
+        "check_grants",
+        "return [_GRANTS_NOT_TOLD]",
+        "return []",
+        "a check would say nothing of what nobody has looked at",
+        "test_a_server_that_tells_no_privileges_is_not_taken_for_one_that_allows_all",
+        rows="F67",
+    ),
 )
