@@ -90,7 +90,11 @@ def check_topics(
     results = [
         CheckResult.ok(f"topic {name}", f"{topics[name].partitions} partitions")
         if name in topics
-        else CheckResult.failed(f"topic {name}", "does not exist", create_command(kafka, name))
+        else CheckResult.failed(
+            f"topic {name}",
+            "does not exist",
+            f"consumer init --topics, or {create_command(kafka, name)}",
+        )
         for name in kafka.topics
         if name not in unseen
     ]
@@ -237,7 +241,7 @@ def _dead_letter_topic(
     if letters.topic not in topics:
         configs = {"max.message.bytes": str(needed)}
         create = create_command(kafka, letters.topic, configs=configs)
-        return CheckResult.failed(name, "does not exist", create)
+        return CheckResult.failed(name, "does not exist", f"consumer init, or {create}")
     topic = topics[letters.topic]
     if topic.compacted:
         return _not_compacted(topic)

@@ -88,7 +88,11 @@ errors.IllegalStateError,""",
     mutant(
         "a missing topic is a warning",
         "check_topics.results",
-        'else CheckResult.failed(f"topic {name}", "does not exist", create_command(kafka, name))',
+        """else CheckResult.failed(
+    f"topic {name}",
+    "does not exist",
+    f"consumer init --topics, or {create_command(kafka, name)}",
+)""",
         'else CheckResult.warning(f"topic {name}", "does not exist", "")',
         "a misspelt name would be read for ever without a record",
         "test_a_missing_topic_is_refused_at_the_start",

@@ -116,7 +116,8 @@ async def test_missing_topics_are_refused_at_the_start_with_a_fix(
         with pytest.raises(PreconditionError, match=complaint) as refusal:
             async with app.open_resources(settings, EngineObserver(Metrics(), Health())):
                 pytest.fail("it must not open")
-        assert "fix: kafka-topics.sh" in str(refusal.value)
+        assert "fix: consumer init" in str(refusal.value)
+        assert ", or kafka-topics.sh" in str(refusal.value)
         topics, _ = await wiring.preflight_kafka(settings)
         assert topics.keys() == there.keys()
 
