@@ -196,7 +196,7 @@ async def test_a_record_is_given_up_when_its_time_is_over_and_the_next_is_tried(
 
 
 async def test_while_no_client_can_be_started_records_are_given_up_too(clients: Clients) -> None:
-    producer = await connected(clients, delivery_timeout=0.01)
+    producer = await connected(clients, delivery_timeout=0.3)
     sent = await producer.send(saying(b"1"))
     clients.away = 10**9
     clients.started[0].answers[0].set_exception(NotLeaderForPartitionError())
