@@ -235,7 +235,7 @@ def _candidates(place: str, claimants: Sequence[Sent]) -> list[Sent]:
         return may_win(claimants)
     versions: defaultdict[Any, list[Sent]] = defaultdict(list)
     for one in claimants:
-        versions[part_of(one)[shape.newest_by]].append(one)
+        versions[_version(shape, part_of(one))].append(one)
     sure = [v for v, some in versions.items() if any(one.surely_read for one in some)]
     newest = [some for v, some in versions.items() if not sure or v >= max(sure)]
     return [one for some in newest for one in may_win(some)]
@@ -249,11 +249,16 @@ def _letter_due(place: str, sent: Sent, part: Document | None) -> Letters:
     return [(sent, {Reason.CONFLICT})] if conflict else []
 
 
+def _version(shape: _OwnShape, part: Document) -> Any:
+    """Return what tells which of two versions is the newer one."""
+    return plain(part[shape.newest_by or ""])
+
+
 def _is_older(place: str, sent: Sent, part: Document) -> bool:
     shape = _shape_of(place)
     if not isinstance(shape, _OwnShape) or shape.newest_by is None:
         return False
-    return bool(part_of(sent)[shape.newest_by] < part[shape.newest_by])
+    return bool(_version(shape, part_of(sent)) < _version(shape, part))
 
 
 def _add_own_parts(

@@ -102,18 +102,18 @@ def _collection_flaws(subject: str, info: Mapping[str, Any]) -> Iterator[CheckRe
 
 
 WRITING = ("find", "insert", "update")
-"""The actions on both collections without which no record is applied."""
+"""The actions on all collections without which no record is applied."""
 
 
 _GRANTS_NOT_TOLD = CheckResult.warning(
     "grants of MongoDB",
     "the server does not tell what is granted",
-    f"see to it that {', '.join(WRITING)} are granted on both collections",
+    f"see to it that {', '.join(WRITING)} are granted on all collections",
 )
 
 
 def check_grants(settings: MongoSettings, answer: Mapping[str, Any]) -> Sequence[CheckResult]:
-    """Look at what connectionStatus tells of the user's privileges on the two collections.
+    """Look at what connectionStatus tells of the user's privileges on the collections.
 
     To be asked once the server has listed collections: whoever is not logged in may do all then.
     """
@@ -124,7 +124,7 @@ def check_grants(settings: MongoSettings, answer: Mapping[str, Any]) -> Sequence
     if not privileges:  # of an imitation: who has none may not list collections, either
         return [_GRANTS_NOT_TOLD]
     results = []
-    for collection in (settings.sessions, settings.events):
+    for collection in clients.collection_names(settings).values():
         place = f"{settings.database}.{collection}"
         granted = {
             action

@@ -120,23 +120,25 @@ class ResultRecorder:
         The end of a session says more than its activity: where one is being sent in the same
         round, the activity waits, and is needed only if the end is refused.
         """
-        due: dict[str, dict[WriteKey, AnyWrite]] = {}
         events: dict[WriteKey, AnyWrite] = {}
+        sessions: dict[WriteKey, AnyWrite] = {}
+        others: dict[str, dict[WriteKey, AnyWrite]] = {}
         ending: set[str] = set()
         for index in self._batch.pending:
             write = self._writes[index]
             if isinstance(write, EventWrite):
                 events[index] = write
+            elif isinstance(write, DocumentWrite):
+                others.setdefault(write.kind.collection, {})[index] = write
             else:
-                due.setdefault(write.kind.collection, {})[index] = write
+                sessions[index] = write
                 if isinstance(write, EndWrite):
                     ending.add(write.session_id)
         for session_id in [name for name in self._activities if self._cache.status(name)]:
             del self._activities[session_id]
-        activities = {k: v for k, v in self._activities.items() if k not in ending}
-        if activities:
-            due.setdefault(SESSIONS, {}).update(activities)
-        return {EVENTS: events, **due} if events else due
+        sessions.update({k: v for k, v in self._activities.items() if k not in ending})
+        due = {EVENTS: events, SESSIONS: sessions, **others}
+        return {name: writes for name, writes in due.items() if writes}
 
     def write(self, key: WriteKey) -> AnyWrite:
         """Return a write of ``due``."""

@@ -165,7 +165,7 @@ class MongoSettings(SettingsGroup):
     uri: MongoUri = SecretStr("mongodb://localhost:27017")
     """Where MongoDB is, with credentials where it asks for them."""
     database: DatabaseName = "conversations"
-    """The database of both collections."""
+    """The database of all collections."""
     sessions: CollectionName = "conversation_sessions"
     """The collection of sessions."""
     events: CollectionName = "conversation_events"

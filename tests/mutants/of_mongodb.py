@@ -199,8 +199,8 @@ fields = kind.content""",
     mutant(
         "a session is known before the store has answered",
         "ResultRecorder.due",
-        "activities = {k: v for k, v in self._activities.items() if k not in ending}",
-        """activities = {k: v for k, v in self._activities.items() if k not in ending}
+        "sessions.update({k: v for k, v in self._activities.items() if k not in ending})",
+        """sessions.update({k: v for k, v in self._activities.items() if k not in ending})
 for name in self._activities:
     self._cache.remember(name, SessionStatus.ACTIVE)""",
         "a write that failed would never be repeated",

@@ -19,6 +19,8 @@ ACME = {
     "summary": "tests.own_kinds.acme_kinds:SUMMARIZED",
 }
 
+SCORED = {"scored": "tests.own_kinds.more_kinds:SCORED"}
+
 
 @contextmanager
 def installed(**values: str) -> Iterator[None]:
@@ -47,8 +49,19 @@ def summarized(session_id: str = "s", revision: int = 1, **fields: Any) -> dict[
     return message | {k: v for k, v in {"text": "short", **fields}.items() if v is not None}
 
 
+def scored(session_id: str = "s", part: str = "p", **fields: Any) -> dict[str, Any]:
+    """A part of a session is scored; a field given as None is left out."""
+    usual = {"judge": "j", "part": part, "score": 0.5, "judgedAt": "2026-03-04T10:09:00Z"}
+    message = {"type": "session.scored", "sessionId": session_id}
+    return message | {k: v for k, v in {**usual, **fields}.items() if v is not None}
+
+
 def say_own(chance: Random, session_id: str) -> dict[str, Any]:
-    """Say something of either kind, at times what contradicts something that was said."""
+    """Say something of any of them, at times what contradicts something that was said."""
+    if chance.random() < 0.3:
+        time = chance.choice((None, "2026-03-04T10:09:00Z", "2026-03-04T10:10:00Z"))
+        score = 0.5 if chance.random() < 0.8 else 1.0
+        return scored(session_id, f"p{chance.randrange(3)}", judgedAt=time, score=score)
     if chance.random() < 0.5:
         time = "2026-03-04T10:09:00Z" if chance.random() < 0.7 else None
         stars = 4 if chance.random() < 0.8 else 1

@@ -43,6 +43,7 @@ def acme() -> Iterator[None]:
         yield
 
 
+@pytest.mark.reliability("F140")
 @given(data=st.data(), said=own_messages, seed=st.integers(0, 2**32), faulty=st.booleans())
 @settings(max_examples=150, deadline=None)
 def test_any_order_number_and_batching_by_any_writers_gives_the_models_documents_of_own_kinds(
@@ -74,6 +75,7 @@ STORIES: dict[str, list[dict[str, Any]]] = {
 }
 
 
+@pytest.mark.reliability("F140")
 @pytest.mark.parametrize("story", STORIES.values(), ids=STORIES)
 def test_every_permutation_of_own_kinds_in_every_batching_gives_the_models_documents(
     story: list[dict[str, Any]],
@@ -87,6 +89,7 @@ def test_every_permutation_of_own_kinds_in_every_batching_gives_the_models_docum
             assert writers.problems(sent) == [], [[r.offset for r in batch] for batch in batches]
 
 
+@pytest.mark.reliability("F140")
 def test_a_replay_of_own_kinds_changes_no_byte() -> None:
     messages = [message for story in STORIES.values() for message in story]
     records = [delivered(message, offset)[0] for offset, message in enumerate(messages)]

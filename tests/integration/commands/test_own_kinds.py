@@ -102,6 +102,7 @@ def acme(empty_log: Log, tmp_path: Path, request: pytest.FixtureRequest) -> Iter
         yield Acme(empty_log, folder, request.param, client)
 
 
+@pytest.mark.reliability("F140")
 @pytest.mark.timeout(300)
 async def test_own_kinds_go_through_every_command(acme: Acme, tmp_path: Path) -> None:
     log, home = acme.log, home_of("s")

@@ -6,11 +6,12 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from random import random
+from typing import Annotated, Any
 
 import jsonschema
 import pytest
-from pydantic import AliasChoices, BaseModel, Field
+from pydantic import AfterValidator, AliasChoices, BaseModel, Field
 
 from consumer.contract.asyncapi import TopicNames, asyncapi_document
 from consumer.contract.decode import Decoded, decode
@@ -20,6 +21,7 @@ from consumer.contract.kinds import InsertOnce, Kind, SetOnce, UpsertNewest, set
 from consumer.contract.messages import OwnMessage
 from consumer.contract.record import Record
 from consumer.contract.rejection import KeyPolicy, Reason, Rejected
+from consumer.state.writes import plan
 from tests.builders import STAMPED_MS, record
 from tests.own_kinds import ACME, installed, rated, summarized
 from tests.own_kinds.acme_kinds import RATED, SUMMARIZED, Rating, Summary
@@ -55,6 +57,27 @@ def test_what_was_said_is_kept_with_times_as_times() -> None:
         "ratedAt": datetime(2026, 3, 4, 10, 9, 0, 500_000, tzinfo=UTC),
     }
     assert not message.time_defaulted
+
+
+def test_what_was_said_is_kept_whatever_the_model_makes_of_it() -> None:
+    class Drawn(BaseModel):
+        sessionId: str  # noqa: N815
+        drawn: float = Field(default_factory=random)
+        note: Annotated[str, AfterValidator(str.upper)]
+
+    set_own_kinds([Kind("a.drawn", Drawn, "drawn", ("sessionId",), InsertOnce())])
+    fields = read({"type": "a.drawn", "sessionId": "s", "note": "as said"}).fields
+    assert fields == {"sessionId": "s", "note": "as said"}
+
+
+@pytest.mark.parametrize("comment", ["\ud800", "x" * (16 * 1024 * 1024)])
+def test_what_no_document_can_hold_is_unstorable(comment: str) -> None:
+    source = record(json.dumps(rated(comment=comment)).encode())
+    decoded = decode(source, KeyPolicy.WARN)
+    assert isinstance(decoded, Decoded)
+    planned = plan(decoded.message, source)
+    assert isinstance(planned, Rejected)
+    assert planned.reason is Reason.UNSTORABLE
 
 
 def test_a_time_that_is_not_said_is_the_records() -> None:
@@ -166,7 +189,8 @@ class Aliased(BaseModel):
 class Loose(BaseModel):
     sessionId: str  # noqa: N815
     revision: int | None = None
-    size: float = 0.0
+    count: int = 0
+    size: float
 
 
 def loose(**changes: Any) -> Kind:
@@ -174,6 +198,7 @@ def loose(**changes: Any) -> Kind:
     return replace(kind, **changes)
 
 
+@pytest.mark.reliability("F140")
 @pytest.mark.parametrize(
     ("kind", "problem"),
     [
@@ -198,6 +223,7 @@ def loose(**changes: Any) -> Kind:
         (replace(RATED, write=UpsertNewest(by="ratingId")), "not in its identity"),
         (replace(RATED, write=UpsertNewest(by="nothing")), "by 'nothing' must be a field"),
         (loose(write=UpsertNewest(by="revision")), "no order"),
+        (loose(write=UpsertNewest(by="count")), "no order"),
         (loose(write=UpsertNewest(by="size")), "no order"),
         (loose(model=Nested), "must not hold itself"),
         (loose(model=Reserved), "meaning of its own"),

@@ -16,7 +16,10 @@ from consumer.mongo.dry_run import DryRunState, DryStore
 from consumer.mongo.store import MongoStore
 from consumer.state.outcomes import Outcome, Result
 from consumer.state.writes import Write
+from tests import builders as records
 from tests.fakes.collections import Command, MemoryCollections, not_carried_out
+from tests.own_kinds import ACME, SCORED, installed, say_own
+from tests.unit.commands.planning import writes_of
 from tests.unit.state.builders import at, completed, created, event, failed, record, write
 
 
@@ -54,6 +57,27 @@ def random_writes(rng: Random, count: int) -> list[Write]:
 def batches(rng: Random, writes: Sequence[Write]) -> list[Sequence[Write]]:
     cuts = sorted(rng.sample(range(1, len(writes)), min(6, len(writes) - 1)))
     return [writes[a:b] for a, b in zip([0, *cuts], [*cuts, len(writes)], strict=True)]
+
+
+def own_writes(rng: Random, count: int) -> list[Write]:
+    """Records of two partitions that speak of kinds that a team added."""
+    said = [say_own(rng, f"s{rng.randrange(3)}") for _ in range(count)]
+    return writes_of(
+        [records.record(one, at, partition=rng.randrange(2)) for at, one in enumerate(said)]
+    )
+
+
+@pytest.mark.parametrize("round_", range(20))
+async def test_the_prediction_of_own_kinds_is_what_happens_one_after_another(
+    rng: Random, round_: int, state: DryRunState
+) -> None:
+    with installed(**ACME, **SCORED):
+        collections = MemoryCollections()
+        store = MongoStore(collections)
+        await results(store, batches(rng, own_writes(rng, 20)))
+        replayed = [[one] for one in own_writes(rng, 40)]
+        predicted = await results(DryStore(collections, state), replayed)
+        assert await results(store, replayed) == predicted
 
 
 async def results(store: MongoStore | DryStore, parts: Sequence[Sequence[Write]]) -> list[Result]:

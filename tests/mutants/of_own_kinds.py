@@ -1,0 +1,105 @@
+"""Mistakes in what keeps the writes of kinds that a team adds idempotent."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import mutant, never
+
+MUTANTS = (
+    mutant(
+        "an older version overwrites a newer one",
+        "OlderThan.condition",
+        'return {self.field: {"$not": {"$gte": self.value}}}',
+        "return {}",
+        "whichever came last would stay: the order would decide",
+        "test_every_permutation_of_own_kinds_in_every_batching_gives_the_models_documents",
+        "test_the_newest_of_an_identity_stays_whole_in_every_order",
+    ),
+    mutant(
+        "a newer version leaves fields of an older one",
+        "update_of",
+        "return Upsert(dict(ids) | condition, write.content)",
+        'return Upsert(dict(ids) | condition, {"$set": write.content})',
+        "a field would be there or not, as an older version came before or after",
+        "test_the_newest_of_an_identity_stays_whole_in_every_order",
+    ),
+    mutant(
+        "versions of one document are taken for one message",
+        "DocumentWrite.identity",
+        "return (self.kind.part, *self.ids, *version)",
+        "return (self.kind.part, *self.ids)",
+        "of the versions in one batch the first by offset would be sent, and the newest lost",
+        "test_all_versions_of_one_batch_leave_the_newest",
+        "test_every_permutation_of_own_kinds_in_every_batching_gives_the_models_documents",
+    ),
+    never(
+        "an older version is a conflict",
+        "classify_duplicate",
+        "if isinstance(kind.write, UpsertNewest) and differing_fields(write.content, stored, (kind.write.by,)):",
+        "every late version would be dead-lettered",
+        "test_an_older_version_is_skipped_and_the_same_one_judged",
+    ),
+    mutant(
+        "a newer version that lost a race is given up",
+        "OlderThan.holds",
+        "return not theirs >= self.value",
+        "return False",
+        "a version that met an older one at its insert would be taken for written",
+        "test_a_newer_version_that_lost_the_race_to_insert_is_sent_again",
+    ),
+    mutant(
+        "a default of a model is stored",
+        "read_model",
+        "problems = _model_problems(kind, values)",
+        "problems = _model_problems(kind, values)\nvalues |= _adapter(kind).validate_python(values).model_dump()",
+        "one that asks a clock would store something else at each redelivery",
+        "test_what_was_said_is_kept_whatever_the_model_makes_of_it",
+    ),
+    mutant(
+        "what has no order says which message is the newest",
+        "_write_problems",
+        'if not always or not (fields[by].get("type") == "integer" or is_time(fields[by])):',
+        "if not always:",
+        "texts and fractions would be compared as the database sees fit, and not as we do",
+        "test_a_kind_that_cannot_be_stored_idempotently_beside_the_others_is_refused",
+    ),
+    mutant(
+        "the newest is told by a field that a message may lack",
+        "_write_problems",
+        "if not always or not (",
+        "if not (",
+        "a message without it could not be compared with any",
+        "test_a_kind_that_cannot_be_stored_idempotently_beside_the_others_is_refused",
+    ),
+    mutant(
+        "two kinds share a collection",
+        "set_own_kinds",
+        "taken.add(kind.collection)",
+        "taken.discard(kind.collection)",
+        "the unique index of one would refuse documents of the other",
+        "test_a_kind_that_cannot_be_stored_idempotently_beside_the_others_is_refused",
+    ),
+    mutant(
+        "an identity is of any type",
+        "_field_problems",
+        'if fields[name].get("type") != "string" or name not in required:',
+        "if name not in required:",
+        "an array would take the places of all its elements in the unique index",
+        "test_a_kind_that_cannot_be_stored_idempotently_beside_the_others_is_refused",
+    ),
+    mutant(
+        "a dry run takes the first version for the newest",
+        "DryRunState.predict",
+        "if earlier is not None and has_place_taken(write, earlier):",
+        "if earlier is not None:",
+        "it would foresee that newer versions are skipped",
+        "test_the_prediction_of_own_kinds_is_what_happens_one_after_another",
+    ),
+    mutant(
+        "an own kind has no unique index",
+        "required_indexes",
+        "for name, stored_as in names.items()]",
+        'for name, stored_as in names.items() if name in ("sessions", "events")]',
+        "two members could both insert it",
+        "test_the_indexes_follow_from_the_declaration",
+    ),
+)
