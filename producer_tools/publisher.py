@@ -24,7 +24,8 @@ from consumer.kafka.producer import (
 )
 from consumer.kafka.retrying_producer import DELIVERY_TIMEOUT, RetryingProducer
 from consumer.kafka.topic_ids import Operation
-from consumer.settings.model import KafkaSettings
+from consumer.settings.model import KafkaSettings, MongoSettings
+from consumer.settings.own_kinds import load_own_kinds
 from consumer.settings.sources import load_settings
 from producer_tools.outgoing_message import (
     MEBIBYTE,
@@ -85,6 +86,8 @@ class Publisher:
         if isinstance(brokers, str):
             # None of the environment's: a program that publishes need not be the consumer's.
             brokers = load_settings({"kafka.bootstrap_servers": brokers}, variables={}).kafka
+        else:
+            load_own_kinds(MongoSettings())
         self._kafka = brokers
         self._client_id = client_id
         self._topics = topics

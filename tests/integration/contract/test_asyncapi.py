@@ -18,6 +18,7 @@ import jsonschema
 import pytest
 import yaml
 
+from consumer.contract.asyncapi import TopicNames, asyncapi_document
 from consumer.contract.cloudevents import Mode, mode_of
 from consumer.contract.dead_letter import NAMES, origin_of
 from consumer.contract.decode import Decoded, decode
@@ -25,6 +26,7 @@ from consumer.contract.messages import MessageKind
 from consumer.contract.record import NO_TIMESTAMP, Headers, Record
 from consumer.contract.rejection import KeyPolicy, Reason
 from tests.builders import completed, created, encoded, event, failed, record
+from tests.own_kinds import ACME, installed
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
@@ -59,6 +61,13 @@ def test_the_committed_documents_are_what_the_command_prints() -> None:
 def test_it_is_a_document_of_asyncapi() -> None:
     assert [error.message for error in ASYNCAPI.iter_errors(DOCUMENT)] == []
     assert not ASYNCAPI.is_valid({**DOCUMENT, "channels": {"sessions": {"adress": "x"}}})
+
+
+def test_it_is_one_with_own_kinds_in_it() -> None:
+    with installed(**ACME):
+        document = asyncapi_document(TopicNames("s", "e", "d"), "1")
+    assert "SessionRatedEnvelope" in document["components"]["schemas"]
+    assert [error.message for error in ASYNCAPI.iter_errors(document)] == []
 
 
 def references(value: object) -> Iterator[str]:

@@ -21,7 +21,10 @@ from consumer.contract.kinds import InsertOnce, Kind, SetOnce, UpsertNewest, set
 from consumer.contract.messages import OwnMessage
 from consumer.contract.record import Record
 from consumer.contract.rejection import KeyPolicy, Reason, Rejected
+from consumer.settings.model import KafkaSettings
 from consumer.state.writes import plan
+from producer_tools.outgoing_message import InvalidMessageError, Stream, prepare_message
+from producer_tools.publisher import Publisher
 from tests.builders import STAMPED_MS, record
 from tests.own_kinds import ACME, installed, rated, summarized
 from tests.own_kinds.acme_kinds import RATED, SUMMARIZED, Rating, Summary
@@ -170,6 +173,20 @@ def test_the_asyncapi_document_tells_of_own_kinds() -> None:
     messages = document["components"]["messages"]
     assert messages["SessionRated"]["examples"][0]["payload"]["stars"] == 4
     assert "examples" not in messages["SessionSummarized"]
+
+
+@pytest.mark.parametrize("form", [None, CloudEventsFormat("/acme")])
+def test_a_producer_sends_own_kinds_with_the_session_as_key(form: CloudEventsFormat | None) -> None:
+    outgoing = prepare_message(rated(), form=form)
+    assert (outgoing.stream, outgoing.key) == (Stream.SESSIONS, b"s")
+    with pytest.raises(InvalidMessageError, match="stars: less_than_equal"):
+        prepare_message(rated(stars=6), form=form)
+
+
+def test_a_publisher_with_settings_of_its_own_knows_the_installed_kinds() -> None:
+    set_own_kinds(())
+    Publisher(KafkaSettings())
+    assert prepare_message(summarized()).key == b"s"
 
 
 class Nested(BaseModel):
