@@ -25,13 +25,17 @@ from consumer.commands.dead_letters.redrive_policy import (
     RefusalReason,
     SkipReason,
 )
-from consumer.contract.record import Position
+from consumer.contract.decode import Decoded, decode
+from consumer.contract.record import Position, Record
+from consumer.contract.rejection import KeyPolicy, Rejected
+from consumer.contract.schema_versions import UPCASTERS
 from consumer.kafka.producer import Delivery, OutgoingRecord, Refused, Unconfirmed
 from tests.unit.commands.dead_letters.builders import (
     EVENTS,
     LETTERS,
     NOW,
     PARKING,
+    STAMPED_MS,
     STATUS_TOPIC,
     DeadLetterLog,
     FakeProducer,
@@ -63,6 +67,23 @@ async def test_every_letter_is_sent_once_in_order_and_remembered(statuses: Statu
     assert [record.value for record in producer.sent()] == [r.value for r in log.records]
     assert len(producer.sent(STATUS_TOPIC)) == 5
     assert redrive.counts.statuses == {DeadLetterStatus.REDRIVEN: 5}
+
+
+@pytest.mark.reliability("F100")
+async def test_a_letter_of_a_later_version_is_applied_when_it_comes_back_after_the_upgrade(
+    statuses: StatusIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = Record(EVENTS, 0, 0, STAMPED_MS, b"s-1", event(schemaVersion=2))
+    refused = decode(failed, KeyPolicy.DEAD_LETTER)
+    assert isinstance(refused, Rejected)
+    log, producer = DeadLetterLog(), FakeProducer()
+    log.fail(failed, reason=refused.reason, detail=refused.detail)
+    await a_redrive(statuses, producer).run(log.batches())
+    (sent,) = producer.sent()
+    back = Record(EVENTS, 0, 1, STAMPED_MS, sent.key, sent.value, sent.headers)
+    assert isinstance(decode(back, KeyPolicy.DEAD_LETTER), Rejected)
+    monkeypatch.setitem(UPCASTERS, ("event.recorded", 1), dict)
+    assert isinstance(decode(back, KeyPolicy.DEAD_LETTER), Decoded)
 
 
 async def test_a_second_redrive_sends_nothing() -> None:
