@@ -329,19 +329,21 @@ class OpenStore(MongoStore):
     ) -> None:
         """Verify the unique indexes at each assignment and every so many seconds, for ever.
 
-        ``on_trouble`` is told why the database could not be asked; it is asked again soon.
+        ``on_trouble`` is told once why the database could not be asked; it is asked again soon.
         Raises ``PreconditionError`` where one is not as it was: copies would be stored twice.
         """
-        pause = every
+        pause, told = every, False
         while True:
             await wait_at_most(pause, self._assigned.wait())
             self._assigned.clear()
-            pause = every
             try:
                 await verify_unique_indexes(self.client, self._settings)
             except TransientError as error:
-                on_trouble(error)
-                pause = min(every, RETRY_SECONDS)
+                if not told:
+                    on_trouble(error)
+                pause, told = min(every, RETRY_SECONDS), True
+            else:
+                pause, told = every, False
 
 
 @asynccontextmanager
