@@ -9,7 +9,7 @@ from itertools import product
 from random import Random
 from typing import Any
 
-from consumer.contract.kinds import key_of
+from consumer.contract.kinds import SESSIONS, key_of
 from consumer.errors import TimedOutError, TransientError
 from consumer.mongo.collections import BulkReply, ConnectionLostError, WriteFailure
 from consumer.state.guards import Upsert
@@ -145,9 +145,11 @@ class Database:
         self, collection: str, ids: Sequence[Sequence[str]], fields: Collection[str] | None
     ) -> Sequence[bytes]:
         """Answer with what stands at these places."""
-        there = [key for key in product(*ids) if self.memory.found(collection, [key], fields)]
-        seen = [key for key in there if self._sees()]
-        return self.memory.found(collection, seen, fields)
+        keys: Iterable[tuple[str, ...]] = product(*ids)
+        if collection == SESSIONS:
+            # Nobody draws for a session that is not there: the seeds that are kept rely on it.
+            keys = (key for key in keys if key[0] in self.memory.sessions)
+        return self.memory.found(collection, [key for key in keys if self._sees()], fields)
 
     def _sees(self) -> bool:
         """Tell whether a find sees what is there: a deposed primary need not."""
