@@ -249,6 +249,13 @@ def _letter_due(place: str, sent: Sent, part: Document | None) -> Letters:
     return [(sent, {Reason.CONFLICT})] if conflict else []
 
 
+def _is_newer(place: str, sent: Sent, part: Document) -> bool:
+    shape = _shape_of(place)
+    if not isinstance(shape, _OwnShape) or shape.newest_by is None:
+        return False
+    return bool(_version(shape, part_of(sent)) > _version(shape, part))
+
+
 def _version(shape: _OwnShape, part: Document) -> Any:
     """Return what tells which of two versions is the newer one."""
     return plain(part[shape.newest_by or ""])
@@ -371,7 +378,7 @@ def accounted_for(
         stored = other(place)
         return stored is not None and (
             _is_older(place[0], sent, stored)
-            or agree(place[0], part_of(sent), stored)
+            or (not _is_newer(place[0], sent, stored) and agree(place[0], part_of(sent), stored))
             or Reason.CONFLICT in lettered
         )
     stored = session(place[1])

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumer.state.outcomes import Outcome
-from tests.own_kinds import ACME, installed, rated, summarized
+from tests.own_kinds import ACME, SCORED, installed, rated, scored, summarized
 from tests.properties.strategies import Message, delivered
 from tests.properties.test_convergence import FAULTY, batchings, deliveries
 from tests.properties.writers import Writers
@@ -34,12 +34,19 @@ summaries = st.builds(
     text=st.sampled_from(["short", "long"]),
     topics=st.none() | st.lists(st.sampled_from(["a", "b"]), max_size=2),
 )
-own_messages = st.lists(ratings | summaries, min_size=1, max_size=8)
+scores = st.builds(
+    scored,
+    sessions,
+    st.sampled_from(["p0", "p1"]),
+    score=st.sampled_from([0.5, 1.0]),
+    judgedAt=st.sampled_from([None, "2026-03-04T10:05:01.250Z", "2026-03-04T10:07:00Z"]),
+)
+own_messages = st.lists(ratings | summaries | scores, min_size=1, max_size=8)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def acme() -> Iterator[None]:
-    with installed(**ACME):
+    with installed(**ACME, **SCORED):
         yield
 
 
@@ -72,6 +79,12 @@ STORIES: dict[str, list[dict[str, Any]]] = {
         rated(stars=5),
     ],
     "times that only some carry": [rated(ratedAt=None), rated(), rated(ratedAt=None)],
+    "versions by time": [
+        scored(judgedAt=None),
+        scored(judgedAt="2026-03-04T10:09:00Z", score=1.0),
+        scored(judgedAt="2026-03-04T10:09:00Z"),
+        scored(judgedAt=None),
+    ],
 }
 
 
