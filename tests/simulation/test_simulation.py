@@ -37,6 +37,10 @@ def test_a_schedule_in_which_a_mistake_did_harm_does_none(seed: int) -> None:
     run_schedule(seed)
 
 
+def test_a_partition_that_is_held_time_and_again_has_its_time_from_each_release_on() -> None:
+    run_schedule(5667)  # four records of ten contradict others, and three are enough
+
+
 def test_a_seed_tells_everything_that_happens_whatever_the_interpreters_own_seed() -> None:
     told = {
         subprocess.run(
