@@ -93,7 +93,7 @@ def test_sigusr1_resumes_while_the_loop_runs_and_kills_nobody_once_it_has_ended(
 
 @pytest.mark.reliability("F57")
 def test_sigusr1_while_the_consumer_waits_for_its_servers_is_told_and_ends_nothing() -> None:
-    unanswered = ("kafka.bootstrap_servers=127.0.0.1:9", "engine.startup_timeout=5")
+    unanswered = ("kafka.bootstrap_servers=127.0.0.1:9", "engine.startup_timeout=60")
     command = [sys.executable, "-m", "consumer", "run", "--set", "log.format=json"]
     for assignment in unanswered:
         command += ["--set", assignment]
