@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -261,9 +260,13 @@ class OpenStore(MongoStore):
             raise TransientError(error.cause, trouble) from error
 
     async def _refuse_other_tls(self) -> None:
+        over_tls = self._over_tls
         for host, port in self._servers():
-            if port and await answers_hello(host, port, tls=not self._over_tls):
-                found = "without TLS" if self._over_tls else "over TLS alone"
+            # One that speaks both (preferTLS, allowTLS) does not answer for another reason.
+            if not port or await answers_hello(host, port, tls=over_tls):
+                continue
+            if await answers_hello(host, port, tls=not over_tls):
+                found = "without TLS" if over_tls else "over TLS alone"
                 raise PreconditionError(
                     f"MongoDB at {host}:{port} answers {found}; fix: tls in mongo.uri"
                 )
@@ -275,7 +278,9 @@ class OpenStore(MongoStore):
 
     @property
     def _over_tls(self) -> bool:
-        return bool(re.search(r"(tls|ssl)=true|\+srv://", self._settings.uri.get_secret_value()))
+        client: Any = self.client  # as above
+        options = client.options.pool_options
+        return options._ssl_context is not None  # noqa: SLF001 -- nothing else says what mongo.uri means
 
     def trouble(self) -> str:
         """Why no server could be asked, of each that is known; empty where there is no reason."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -27,6 +30,9 @@ QUICK = {
     "kafka.rebalance_timeout": 4.0,
     "kafka.session_timeout": 12.0,
 }
+
+TLS_HANDSHAKE = b"\x16"
+"""The first byte of whoever speaks TLS."""
 
 
 def settings_with(**changes: object) -> Settings:
@@ -223,19 +229,84 @@ async def test_a_database_that_speaks_no_tls_is_told_from_one_that_is_away(
     assert str(error).endswith(" answers without TLS; fix: tls in mongo.uri")
 
 
+async def answer_hello(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer the first command as a server does, with nothing that a driver could use."""
+    if await reader.read(16):
+        writer.write(struct.pack("<4i", 16, 1, 1, OP_MSG))
+    writer.close()
+
+
 @pytest.mark.parametrize("driver", ["motor", "pymongo"])
+@pytest.mark.parametrize("options", ["", "?tls=false"])
 @pytest.mark.reliability("F94")
 async def test_a_database_that_speaks_tls_alone_is_told_as_that(
-    tmp_path: Path, driver: str
+    tmp_path: Path, options: str, driver: str
 ) -> None:
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if await reader.read(16):
-            writer.write(struct.pack("<4i", 16, 1, 1, OP_MSG))
-        writer.close()
-
     context = server_context(localhost_certificate(tmp_path))
-    async with await asyncio.start_server(answer, LOOPBACK, 0, ssl=context) as server:
-        uri = f"mongodb://{LOOPBACK}:{server.sockets[0].getsockname()[1]}/"
+    async with await asyncio.start_server(answer_hello, LOOPBACK, 0, ssl=context) as server:
+        uri = f"mongodb://{LOOPBACK}:{server.sockets[0].getsockname()[1]}/{options}"
         error = await first_answer(settings_with(mongo__uri=uri, mongo__driver=driver))
     assert isinstance(error, PreconditionError)
     assert str(error).endswith(" answers over TLS alone; fix: tls in mongo.uri")
+
+
+@asynccontextmanager
+async def listening_with_and_without_tls(context: ssl.SSLContext) -> AsyncIterator[int]:
+    """Give a port that is answered either way, as with net.tls.mode preferTLS."""
+    loop = asyncio.get_running_loop()
+
+    def protocol() -> asyncio.StreamReaderProtocol:
+        return asyncio.StreamReaderProtocol(asyncio.StreamReader(), answer_hello)
+
+    async def accept(listener: socket.socket) -> None:
+        while True:
+            connected, _ = await loop.sock_accept(listener)
+            asked = asyncio.Event()
+            loop.add_reader(connected, asked.set)
+            await asked.wait()
+            loop.remove_reader(connected)
+            tls = connected.recv(1, socket.MSG_PEEK) == TLS_HANDSHAKE
+            with suppress(OSError):
+                await loop.connect_accepted_socket(
+                    protocol, connected, ssl=context if tls else None
+                )
+
+    with socket.create_server((LOOPBACK, 0)) as listener:
+        listener.setblocking(False)
+        async with asyncio.TaskGroup() as tasks:
+            accepting = tasks.create_task(accept(listener))
+            yield listener.getsockname()[1]
+            accepting.cancel()
+
+
+@pytest.mark.parametrize("driver", ["motor", "pymongo"])
+@pytest.mark.parametrize("options", ["", "?tls=true&tlsCAFile={ca}", "?TLS=true&tlsCAFile={ca}"])
+@pytest.mark.reliability("F94")
+async def test_a_database_that_speaks_both_is_waited_for(
+    tmp_path: Path, options: str, driver: str
+) -> None:
+    certificate = localhost_certificate(tmp_path)
+    async with listening_with_and_without_tls(server_context(certificate)) as port:
+        uri = f"mongodb://{LOOPBACK}:{port}/{options.format(ca=certificate)}"
+        error = await first_answer(settings_with(mongo__uri=uri, mongo__driver=driver))
+    assert isinstance(error, TransientError)
+
+
+@pytest.mark.parametrize("driver", ["motor", "pymongo"])
+@pytest.mark.parametrize(
+    ("options", "over_tls"),
+    [
+        ("", False),
+        ("?tls=false", False),
+        ("?ssl=true", True),
+        ("?TLS=true", True),
+        ("?tlsAllowInvalidCertificates=false", True),
+    ],
+)
+async def test_whether_tls_is_spoken_is_what_the_driver_makes_of_the_uri(
+    options: str, over_tls: bool, driver: str
+) -> None:
+    uri = f"mongodb://{LOOPBACK}:{free_port()}/{options}"
+    settings = settings_with(mongo__uri=uri, mongo__driver=driver)
+    async with open_store(settings.mongo) as store:
+        assert store.trouble().startswith("no answer over TLS") is over_tls

@@ -282,9 +282,17 @@ return""",
     never(
         "a database that speaks no TLS is taken for one that is away",
         "OpenStore._refuse_other_tls",
-        "if port and await answers_hello(host, port, tls=not self._over_tls):",
+        "if await answers_hello(host, port, tls=not over_tls):",
         "with tls in mongo.uri for a server without it every start waits for a minute",
         "test_a_database_that_speaks_no_tls_is_told_from_one_that_is_away[motor]",
+    ),
+    mutant(
+        "a database that speaks TLS and does without is refused",
+        "OpenStore._refuse_other_tls",
+        "if not port or await answers_hello(host, port, tls=over_tls):",
+        "if not port:",
+        "while a replica set moves to TLS an election ends the start of every instance",
+        "test_a_database_that_speaks_both_is_waited_for[-motor]",
     ),
     mutant(
         "a run that ends for gaps names the first",
