@@ -164,8 +164,7 @@ class _Registry:
 
     def __init__(self, *own: Kind) -> None:
         self.kinds = {kind.name: kind for kind in (*_OF_THE_CONTRACT, *own)}
-        longest_first = sorted(self.kinds, key=len, reverse=True)
-        self.endings = tuple((name, f".{name}") for name in longest_first)
+        self.endings = tuple((name, f".{name}") for name in self.kinds)
         self.collections: dict[str, list[Kind]] = {}
         for kind in self.kinds.values():
             self.collections.setdefault(kind.collection, []).append(kind)
@@ -180,7 +179,7 @@ def known_kinds() -> Mapping[str, Kind]:
 
 
 def name_endings() -> Sequence[tuple[str, str]]:
-    """Return each kind's name, and how a type ends that has a prefix; the longest first."""
+    """Return each kind's name, and how a type ends that has a prefix; no type ends in two ways."""
     return _registry.endings
 
 
@@ -250,6 +249,8 @@ def _problems(kind: Kind, known: Iterable[str], taken: Iterable[str]) -> Iterato
         yield "its name must be lower-case words joined by dots, the last one no version"
     if kind.name in known:
         yield "there is another kind of this name"
+    if any(_ends_with(kind.name, name) or _ends_with(name, kind.name) for name in known):
+        yield "its name with a prefix is another kind's: they could not be told apart"
     if kind.collection in taken:
         yield f"collection {kind.collection!r} is another kind's, whose unique index differs"
     if not _COLLECTION.fullmatch(kind.collection):
@@ -267,6 +268,10 @@ def _problems(kind: Kind, known: Iterable[str], taken: Iterable[str]) -> Iterato
     yield from _write_problems(kind, fields)
     if kind.example is not None:
         yield from (f"its example: {problem}" for problem in read_model(kind, kind.example)[1])
+
+
+def _ends_with(name: str, other: str) -> bool:
+    return name.endswith(f".{other}")
 
 
 def _field_problems(kind: Kind, fields: Mapping[str, Any]) -> Iterator[str]:

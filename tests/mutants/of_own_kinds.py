@@ -79,6 +79,14 @@ MUTANTS = (
         "test_a_kind_that_cannot_be_stored_idempotently_beside_the_others_is_refused",
     ),
     mutant(
+        "a kind takes the messages of another that have a prefix",
+        "_problems",
+        "if any(_ends_with(kind.name, name) or _ends_with(name, kind.name) for name in known):",
+        "if any(_ends_with(name, kind.name) for name in known):",
+        "com.acme.session.created would be of another kind once a package is installed",
+        "test_a_prefix_of_a_cloud_event_makes_no_kind_of_another",
+    ),
+    mutant(
         "an identity is of any type",
         "_field_problems",
         'if fields[name].get("type") != "string" or name not in required:',

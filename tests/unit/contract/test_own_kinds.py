@@ -222,6 +222,8 @@ def loose(**changes: Any) -> Kind:
         (replace(RATED, name="session.created"), "another kind of this name"),
         (replace(RATED, name="Rated"), "lower-case words"),
         (replace(RATED, name="session.rated.v2"), "no version"),
+        (replace(RATED, name="acme.session.created"), "could not be told apart"),
+        (replace(RATED, name="acme.session.summarized"), "could not be told apart"),
         (replace(RATED, collection="events"), "another kind's"),
         (replace(RATED, collection="conversation_sessions"), "another kind's"),
         (replace(RATED, collection="session_summaries"), "another kind's"),
@@ -253,6 +255,15 @@ def test_a_kind_that_cannot_be_stored_idempotently_beside_the_others_is_refused(
     with pytest.raises(ValueError, match=problem) as refusal:
         set_own_kinds([SUMMARIZED, kind], ["conversation_sessions", "conversation_events"])
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.reliability("F140")
+@pytest.mark.parametrize("names", [("a.b", "x.a.b"), ("x.a.b", "a.b")])
+def test_a_prefix_of_a_cloud_event_makes_no_kind_of_another(names: tuple[str, str]) -> None:
+    one, other = (replace(RATED, name=name, collection=name) for name in names)
+    with pytest.raises(ValueError, match="could not be told apart"):
+        set_own_kinds([one, other])
+    set_own_kinds([one, replace(other, name="xa.b")])
 
 
 @pytest.mark.parametrize("by", ["stars", "ratedAt"])
