@@ -200,7 +200,9 @@ def key_of(collection: str) -> tuple[str, ...]:
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*(?:\.[a-z][a-z0-9]*)+")
 _VERSION_SUFFIX: Final = re.compile(r"\.v[0-9]+$")
-_COLLECTION: Final = re.compile(r"(?!system\.)[A-Za-z_][A-Za-z0-9_.-]{0,119}")
+_COLLECTION: Final = re.compile(
+    r"(?!system\.)(?=.{1,120}\Z)[A-Za-z_][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)*"
+)
 _RESERVED: Final = frozenset({"type", "schemaVersion", "from", "expireAt", "_id"})
 """What a message says of itself, and what a document says beside its message."""
 

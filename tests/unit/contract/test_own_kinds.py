@@ -227,7 +227,10 @@ def loose(**changes: Any) -> Kind:
         (replace(RATED, collection="events"), "another kind's"),
         (replace(RATED, collection="conversation_sessions"), "another kind's"),
         (replace(RATED, collection="session_summaries"), "another kind's"),
-        (replace(RATED, collection="$cmd"), "name of a collection"),
+        *(
+            (replace(RATED, collection=name), "name of a collection")
+            for name in ("$cmd", "a.", "a..b", ".a", "system.a", "a\n", "x" * 121)
+        ),
         (replace(RATED, model=dict), "pydantic.BaseModel"),
         (replace(RATED, identity=("sessionId", "rating")), "no field of its model"),
         (replace(RATED, identity=("ratingId",)), "must be sessionId"),
