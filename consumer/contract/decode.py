@@ -28,7 +28,7 @@ from consumer.contract.messages import (
 )
 from consumer.contract.record import Record
 from consumer.contract.rejection import KeyPolicy, Reason, Rejected
-from consumer.contract.schema_versions import FIRST_VERSION, newest_version, upcast
+from consumer.contract.schema_versions import FIRST_VERSION, NoFieldsError, newest_version, upcast
 from consumer.contract.times import EPOCH, format_time, parse_time, record_time
 
 MAX_VALUE_BYTES: Final = 32 * 1024 * 1024
@@ -202,10 +202,12 @@ def _version(named: int | None, stated: object) -> tuple[int, Sequence[str]]:
 def _upcast(kind: str, version: int, fields: dict[str, Any]) -> dict[str, Any]:
     try:
         return upcast(kind, version, fields)
+    except NoFieldsError as error:
+        cause = str(error)
     except Exception as error:  # noqa: BLE001 -- upcasters read what is not validated yet
-        # Of what it says the rest may quote a value.
-        problem = f"schemaVersion: {version} was not read as {newest_version(kind)}"
-        raise _RefusedError(Reason.INVALID, f"{problem}: {type(error).__name__}") from None
+        cause = type(error).__name__  # of what it says the rest may quote a value
+    problem = f"schemaVersion: {version} was not read as {newest_version(kind)}"
+    raise _RefusedError(Reason.INVALID, f"{problem}: {cause}")
 
 
 def _read_event_type(fields: dict[str, Any], later: str) -> None:

@@ -22,6 +22,11 @@ It gets what was sent, unchecked; the result is validated. What it raises makes 
 ``invalid``. What an older version stored must stay what it stores.
 """
 
+
+class NoFieldsError(TypeError):
+    """An upcaster returned something else than fields. The text quotes no value."""
+
+
 UPCASTERS: Final[dict[tuple[str, int], Upcaster]] = {}
 """By kind and version. A kind's newest version is the one that follows its last upcaster."""
 
@@ -35,8 +40,14 @@ def newest_version(kind: str) -> int:
 
 
 def upcast(kind: str, version: int, fields: Fields) -> Fields:
-    """Return the fields of a message of ``version`` in the newest. Raises what upcasters raise."""
+    """Return the fields of a message of ``version`` in the newest.
+
+    Raises ``NoFieldsError``, and what upcasters raise.
+    """
     while (upcaster := UPCASTERS.get((kind, version))) is not None:
-        fields = upcaster(fields)
+        made: object = upcaster(fields)  # others' code: it may forget what it is to return
+        if not isinstance(made, dict):
+            raise NoFieldsError(f"the upcaster of version {version} must return an object")
+        fields = made
         version += 1
     return fields

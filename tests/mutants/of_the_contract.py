@@ -160,6 +160,13 @@ MUTANTS = (
         "one malformed message of an older version would hold up all behind it for ever",
         "test_what_no_upcaster_can_read_is_invalid_alone_and_no_value_is_quoted",
     ),
+    never(
+        "an upcaster returns no object",
+        "upcast",
+        "if not isinstance(made, dict):",
+        "a list would end the process at each start, and nothing be a dead letter without a reason",
+        "test_an_upcaster_that_returns_no_fields_makes_a_message_invalid_and_is_named",
+    ),
     mutant(
         "what is written states no version",
         "message_fields",

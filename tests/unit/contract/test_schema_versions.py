@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -180,6 +181,22 @@ def test_what_no_upcaster_can_read_is_invalid_alone_and_no_value_is_quoted(
     refused = refusal(record(wrong | {"secret": "secret"}))
     assert refused.reason is Reason.INVALID
     assert re.fullmatch(r"schemaVersion: 1 was not read as 2: \w+Error", refused.detail)
+
+
+@pytest.mark.reliability("F100")
+@pytest.mark.parametrize("made", [None, ["fields"], "fields"])
+@pytest.mark.parametrize("at", [1, 2])
+def test_an_upcaster_that_returns_no_fields_makes_a_message_invalid_and_is_named(
+    made: Any, at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for version in (1, 2):
+        upcaster = Mock(return_value=made if version == at else dict(EVENT))
+        monkeypatch.setitem(UPCASTERS, (MessageKind.EVENT_RECORDED, version), upcaster)
+    refused = refusal(record(EVENT))
+    assert refused.reason is Reason.INVALID
+    assert refused.detail == (
+        f"schemaVersion: 1 was not read as 3: the upcaster of version {at} must return an object"
+    )
 
 
 @pytest.mark.usefixtures("two_versions")
