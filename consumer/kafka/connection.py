@@ -92,9 +92,9 @@ aiokafka.client.create_conn = _remembering(aiokafka.client.create_conn)
 async def unreachable(kafka: KafkaSettings, error: Exception) -> ConsumerError:
     """Return what to raise where no client could be started: what each broker is in the way of.
 
-    ``PreconditionError`` where one has answered, and will not answer anything else by itself.
+    ``PreconditionError`` where none will answer anything else by itself.
     """
-    reasons, lasting, wanted = [], False, kafka.security.protocol
+    reasons, lasting, wanted = [], True, kafka.security.protocol
     for server in kafka.bootstrap_servers:
         name, _, port = server.rpartition(":")
         address = name.strip("[]"), int(port)
@@ -106,7 +106,7 @@ async def unreachable(kafka: KafkaSettings, error: Exception) -> ConsumerError:
                 reason = f"its listener is {spoken}, not {wanted}; fix: kafka.security.protocol"
                 lasts = True
         reasons.append(f"{server}: {reason}")
-        lasting = lasting or lasts
+        lasting = lasting and lasts
     said = "; ".join(reasons)
     return PreconditionError(said) if lasting else TransientError(type(error).__name__, said)
 

@@ -244,32 +244,35 @@ class OpenStore(MongoStore):
 
         ``within``: seconds that it has, where that is less than ``mongo.timeout``. Raises
         ``TransientError`` while it does not answer, ``PreconditionError`` where it refuses the
-        user or a certificate, or where TLS is what mongo.uri says and it does not speak it, or the
-        reverse.
+        user, or where with every server it is a certificate that will not do, or TLS that
+        mongo.uri asks for and it does not speak, or the reverse.
         """
         try:
             deadline = pymongo.timeout(min(within, self._settings.timeout))
             with refused_users(), driver_errors(), deadline:
                 await self.client.admin.command("ping")
         except TransientError as error:
-            trouble = self.trouble()
+            trouble, servers = self.trouble(), self._servers().values()
             for said, fix in _CERTIFICATES.items():
-                if said in trouble:
+                # Of every server: one with a good certificate may become the primary.
+                if servers and all(said in str(server.error) for server in servers):
                     raise PreconditionError(f"MongoDB at {trouble}; fix: {fix}") from error
             await self._refuse_other_tls()
             raise TransientError(error.cause, trouble) from error
 
     async def _refuse_other_tls(self) -> None:
-        over_tls = self._over_tls
+        over_tls, found = self._over_tls, ""
         for host, port in self._servers():
-            # One that speaks both (preferTLS, allowTLS) does not answer for another reason.
-            if not port or await answers_hello(host, port, tls=over_tls):
-                continue
-            if await answers_hello(host, port, tls=not over_tls):
-                found = "without TLS" if over_tls else "over TLS alone"
-                raise PreconditionError(
-                    f"MongoDB at {host}:{port} answers {found}; fix: tls in mongo.uri"
-                )
+            # One that speaks both (preferTLS, allowTLS), or neither, may be there soon.
+            if (
+                not port
+                or await answers_hello(host, port, tls=over_tls)
+                or not await answers_hello(host, port, tls=not over_tls)
+            ):
+                return
+            found = f"{host}:{port} answers {'without TLS' if over_tls else 'over TLS alone'}"
+        if found:
+            raise PreconditionError(f"MongoDB at {found}; fix: tls in mongo.uri")
 
     def _servers(self) -> Mapping[Any, Any]:
         client: Any = self.client  # Motor's types do not know its attributes

@@ -7,14 +7,15 @@ import ssl
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
-from consumer.errors import PreconditionError
+from consumer.errors import PreconditionError, TransientError
 from consumer.mongo.store import OpenStore, open_store
 from consumer.settings.sources import load_settings
 from consumer.wiring import retry_until, startup_policy
-from tests.e2e.processes import LOOPBACK
+from tests.e2e.processes import LOOPBACK, free_port
 from tests.fakes.certificates import listening, localhost_certificate, server_context
 
 # A handshake that fails leaves its transport to the collector.
@@ -65,13 +66,25 @@ async def test_a_certificate_that_is_not_trusted_or_has_expired_is_told_as_that(
     assert "fix: tlsCAFile in mongo.uri" in line
 
 
+@DRIVERS
+async def test_one_bad_certificate_ends_no_start_while_another_server_is_away(
+    tmp_path: Path, driver: str
+) -> None:
+    async with listening(server_context(localhost_certificate(tmp_path))) as (port, _):
+        uri = f"mongodb://{LOOPBACK}:{port},{LOOPBACK}:{free_port()}/?tls=true"
+        settings = load_settings({"mongo.uri": uri, "mongo.driver": driver})
+        async with open_store(settings.mongo) as store:
+            with pytest.raises(TransientError, match="CERTIFICATE_VERIFY_FAILED"):
+                await store.answer(2.0)
+
+
 @pytest.mark.reliability("F94")
 async def test_a_server_that_asks_for_a_certificate_in_vain_is_told_as_that(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Whether the alert is read before the connection is closed is left to chance.
     said = "db:27017: [SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] tlsv13 alert certificate required"
-    monkeypatch.setattr(OpenStore, "trouble", lambda _: said)
+    monkeypatch.setattr(OpenStore, "_servers", lambda _: {("db", 27017): Mock(error=said)})
     line = await refused_start(f"mongodb://{LOOPBACK}:1/?tls=true", "pymongo")
     assert line == f"MongoDB at {said}; fix: tlsCertificateKeyFile in mongo.uri"
 

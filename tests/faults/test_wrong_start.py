@@ -22,7 +22,7 @@ from consumer.settings.model import KafkaSettings, Settings
 from consumer.settings.sources import load_settings
 from consumer.wiring import preflight_kafka, retry_until, startup_policy
 from tests.e2e.processes import LOOPBACK, free_port
-from tests.fakes.certificates import localhost_certificate, server_context
+from tests.fakes.certificates import listening, localhost_certificate, server_context
 from tests.servers.topics import create_topics
 
 QUICK = {
@@ -133,6 +133,19 @@ async def test_a_certificate_that_is_not_trusted_is_told_as_that(
     assert isinstance(error, PreconditionError)
     assert "its certificate is not trusted" in str(error)
     assert "kafka.security.ca_file" in str(error)
+
+
+async def test_one_bad_certificate_ends_no_start_while_another_broker_is_away(
+    tmp_path: Path,
+) -> None:
+    away = f"{LOOPBACK}:{free_port()}"
+    async with listening(server_context(localhost_certificate(tmp_path))) as (port, _):
+        servers = f"{away},{LOOPBACK}:{port}"
+        error = await refused(
+            settings_with(kafka__bootstrap_servers=servers, kafka__security__protocol="SSL")
+        )
+    assert isinstance(error, TransientError)
+    assert f"{away}: Connection refused; {LOOPBACK}:{port}: its certificate is" in str(error)
 
 
 @pytest.mark.real_kafka
@@ -288,6 +301,18 @@ async def test_a_database_that_speaks_both_is_waited_for(
     certificate = localhost_certificate(tmp_path)
     async with listening_with_and_without_tls(server_context(certificate)) as port:
         uri = f"mongodb://{LOOPBACK}:{port}/{options.format(ca=certificate)}"
+        error = await first_answer(settings_with(mongo__uri=uri, mongo__driver=driver))
+    assert isinstance(error, TransientError)
+
+
+@pytest.mark.parametrize("driver", ["motor", "pymongo"])
+async def test_one_server_with_other_tls_ends_no_start_while_another_is_away(
+    tmp_path: Path, driver: str
+) -> None:
+    context = server_context(localhost_certificate(tmp_path))
+    async with await asyncio.start_server(answer_hello, LOOPBACK, 0, ssl=context) as server:
+        servers = f"{LOOPBACK}:{server.sockets[0].getsockname()[1]},{LOOPBACK}:{free_port()}"
+        uri = f"mongodb://{servers}/"
         error = await first_answer(settings_with(mongo__uri=uri, mongo__driver=driver))
     assert isinstance(error, TransientError)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from consumer.errors import PreconditionError, TransientError
 from consumer.kafka.connection import unreachable
 from consumer.settings.model import KafkaSettings, SecuritySettings
 from consumer.settings.values import SecurityProtocol
-from tests.e2e.processes import LOOPBACK
+from tests.e2e.processes import LOOPBACK, free_port
 from tests.fakes.certificates import localhost_certificate, server_context
 
 HANDSHAKE = (
@@ -27,9 +28,15 @@ HANDSHAKE = (
 
 
 async def verdict(
-    configured: SecurityProtocol, code: int | None, context: ssl.SSLContext | None
+    configured: SecurityProtocol,
+    code: int | None,
+    context: ssl.SSLContext | None,
+    others: Sequence[str] = (),
 ) -> tuple[type[Exception], str]:
-    """Return what a listener is called that answers so; None: it closes without a word."""
+    """Return what a listener is called that answers so; None: it closes without a word.
+
+    ``others``: further addresses of brokers.
+    """
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         asked = await reader.read(len(HANDSHAKE))
@@ -41,7 +48,7 @@ async def verdict(
     async with await asyncio.start_server(answer, LOOPBACK, 0, ssl=context) as server:
         server_at = f"{LOOPBACK}:{server.sockets[0].getsockname()[1]}"
         kafka = KafkaSettings(
-            bootstrap_servers=(server_at,), security=SecuritySettings(protocol=configured)
+            bootstrap_servers=(*others, server_at), security=SecuritySettings(protocol=configured)
         )
         error = await unreachable(kafka, KafkaConnectionError())
     return type(error), str(error).partition(f"{server_at}: ")[2]
@@ -69,3 +76,11 @@ async def test_a_listener_of_another_protocol_is_named_and_not_tried_again(
 async def test_one_that_says_nothing_may_come_back() -> None:
     kind, said = await verdict(SecurityProtocol.SSL, None, None)
     assert (kind, said.partition(";")[0]) == (TransientError, "it closed the connection")
+
+
+async def test_one_listener_of_another_protocol_ends_no_start_while_others_are_away() -> None:
+    away = f"{LOOPBACK}:{free_port()}"
+    code = IllegalSaslStateError.errno
+    kind, said = await verdict(SecurityProtocol.SSL, code, None, [away])
+    assert kind is TransientError
+    assert said == "its listener is PLAINTEXT, not SSL; fix: kafka.security.protocol"
