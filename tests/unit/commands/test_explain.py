@@ -153,7 +153,7 @@ async def test_trouble_of_either_server_that_passes_costs_an_explanation_nothing
     ]
     await world.apply(*records)
     away = not_carried_out(TransientError("network", "the database is away"))
-    world.collections.script(Command.FIND_EVENTS, away, away)
+    world.collections.script(Command.FIND_EVENTS, away, away, away)
     world.logs.fails, world.sessions.fails = 2, 2
     found = await world.explain(session_id)
     assert [each.judgement.result for each in found.records] == [AuditResult.APPLIED] * 4
