@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,9 @@ COPIED = (
 
 TEST_SECONDS = 30
 """A test that takes longer counts as red: some mistakes let it wait for ever."""
+
+HUNG_SECONDS = 60
+"""A process that takes so much longer than its tests may is killed, and they count as red."""
 
 FIRST_RED = "tests.mutants.first_red"
 
@@ -57,16 +61,25 @@ class Tree:
 
     root: Path
 
-    def _python(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    def _python(self, *command: str, seconds: float | None, **variables: str) -> tuple[int, str]:
+        """Run a module here; return its exit code, negative where it took longer, and its words."""
         own = {name: text for name, text in os.environ.items() if not name.startswith("PYTEST")}
-        return subprocess.run(
+        process = subprocess.Popen(
             [sys.executable, "-m", *command],
             cwd=self.root,
             env={**own, "PYTHONPATH": str(self.root), **variables},
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
-            check=False,
+            start_new_session=True,
         )
+        with process:
+            try:
+                output, _ = process.communicate(timeout=seconds)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)  # and what it has started
+                output, _ = process.communicate()
+        return process.returncode, output
 
     def run(self, tests: Sequence[str], *plugins: str, **variables: str) -> Ran:
         """Run tests here, with these plugins of pytest and variables of the environment."""
@@ -74,8 +87,14 @@ class Tree:
         limit = ["--timeout", str(TEST_SECONDS)]
         options += [option for plugin in plugins for option in ("-p", plugin)]
         variables = COMPILED | variables | {"TEST_SEED": "1", "TEST_SHUFFLE": ""}
-        done = self._python("pytest", *options, *limit, *tests, **variables)
-        return Ran(done.returncode, _RED.findall(done.stdout), (done.stdout + done.stderr)[-3000:])
+        # pytest's own limit is for a test alone: what hangs after it is taken down hangs for ever.
+        seconds = HUNG_SECONDS + TEST_SECONDS * len(tests)
+        code, output = self._python(
+            "pytest", *options, *limit, *tests, seconds=seconds, **variables
+        )
+        if code == -signal.SIGKILL:
+            return Ran(TESTS_FAILED, tests, f"{output[-3000:]}\nkilled after {seconds} s")
+        return Ran(code, _RED.findall(output), output[-3000:])
 
     @contextmanager
     def _planted(self, mutant: Mutant) -> Iterator[None]:
@@ -106,8 +125,9 @@ class Tree:
     def first_schedule(self, mutant: Mutant, seeds: int) -> int | None:
         """Return the seed of the first simulated schedule of ``seeds`` that shows the mutant."""
         with self._planted(mutant):
-            done = self._python("tests.simulation", "--seeds", str(seeds), **NOT_COMPILED)
-        found = re.search(r"^seed (\d+) breaks a rule", done.stdout, re.MULTILINE)
+            command = ("tests.simulation", "--seeds", str(seeds))
+            _, output = self._python(*command, seconds=None, **NOT_COMPILED)
+        found = re.search(r"^seed (\d+) breaks a rule", output, re.MULTILINE)
         return None if found is None else int(found[1])
 
 
