@@ -30,7 +30,7 @@ COPIED = (
 TEST_SECONDS = 30
 """A test that takes longer counts as red: some mistakes let it wait for ever."""
 
-HUNG_SECONDS = 60
+HUNG_SECONDS = 30
 """A process that takes so much longer than its tests may is killed, and they count as red."""
 
 FIRST_RED = "tests.mutants.first_red"
