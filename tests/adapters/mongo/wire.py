@@ -25,6 +25,9 @@ Document = dict[str, Any]
 Answer = Mapping[str, Any] | Callable[[Document], Mapping[str, Any] | None]
 """A reply, or what makes one of the command; None: the connection is cut without one."""
 
+NO_REPLY: Document = {}
+"""The connection stays, and nothing comes."""
+
 PRIMARY: Document = {"setName": "rs", "hosts": ["h:1"], "me": "h:1"}
 ROUTER: Document = {"msg": "isdbgrid"}
 
@@ -115,6 +118,8 @@ class ScriptedServer:
                 reply = self._answer(command)
                 if reply is None:
                     return
+                if reply == NO_REPLY:
+                    continue
                 encoded = bson.encode(reply)
                 if operation == OP_QUERY:
                     framed, kind = struct.pack("<iqii", 0, 0, 0, 1) + encoded, OP_REPLY

@@ -7,8 +7,7 @@ import gc
 import logging
 import tracemalloc
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 
 import pytest
 import structlog
@@ -28,6 +27,7 @@ from consumer.ports import Polled
 from consumer.state.guards import Upsert
 from tests import builders
 from tests.fakes.collections import MemoryCollections
+from tests.memory import no_collector
 from tests.unit.engine.scripted import HELD_AT, P0, P1, Engine
 
 TEXT = "x" * 10_000
@@ -105,17 +105,6 @@ class Run:
         """Wait until there have been so many in all."""
         self.collections.awaited, self.collections.reached = number, asyncio.Event()
         await self.collections.reached.wait()
-
-
-@contextmanager
-def no_collector() -> Iterator[None]:
-    """Leave alone what is in a circle."""
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 @pytest.mark.reliability("F110")
