@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain, repeat
 from typing import assert_never
 
 from consumer import __version__, signals, wiring
@@ -36,7 +38,7 @@ from consumer.settings.model import Settings
 from consumer.settings.sources import exposed_files
 
 SOON = 5.0
-"""Seconds after which a start says that the database does not answer, and asks again."""
+"""Seconds after which a start says first that the database does not answer, and asks again."""
 
 CLOSE_SHARE = 0.2
 """The part of the drain deadline that each connection may take to close."""
@@ -74,6 +76,15 @@ class Resources:
     dead_letters: KafkaDeadLetters
 
 
+async def await_database(store: OpenStore, policy: wiring.RetryPolicy) -> None:
+    """Ask until the database answers. Raises ``PreconditionError`` where it does not in time."""
+    # The later attempts take their time, or a connection that needs longer would never be made.
+    within = chain([SOON], repeat(math.inf))
+    await wiring.retry_until(
+        "MongoDB", lambda: store.answer(next(within)), policy, reason=store.trouble
+    )
+
+
 @asynccontextmanager
 async def open_resources(settings: Settings, observer: EngineObserver) -> AsyncIterator[Resources]:
     """Open what a run needs, after its preconditions; close it in the opposite order.
@@ -92,9 +103,7 @@ async def open_resources(settings: Settings, observer: EngineObserver) -> AsyncI
             "Kafka", lambda: wiring.preflight_kafka(settings), policy
         )
         accept(results)
-        await wiring.retry_until(
-            "MongoDB", partial(store.answer, SOON), policy, reason=store.trouble
-        )
+        await await_database(store, policy)
         # Not cut short: an index over many documents takes longer to build than any start.
         accept(await wiring.retry_until("MongoDB", store.run_preflight, policy, cancel=False))
         target = await wiring.retry_until("MongoDB", store.target, policy)

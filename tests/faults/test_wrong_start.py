@@ -14,6 +14,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
+from consumer import app
 from consumer.checks import CheckStatus
 from consumer.errors import ConsumerError, PreconditionError, TransientError
 from consumer.mongo.clients import OP_MSG
@@ -23,6 +24,7 @@ from consumer.settings.sources import load_settings
 from consumer.wiring import preflight_kafka, retry_until, startup_policy
 from tests.e2e.processes import LOOPBACK, free_port
 from tests.fakes.certificates import listening, localhost_certificate, server_context
+from tests.faults.mongodb_proxy import mongodb_proxied
 from tests.servers.topics import create_topics
 
 QUICK = {
@@ -335,3 +337,17 @@ async def test_whether_tls_is_spoken_is_what_the_driver_makes_of_the_uri(
     settings = settings_with(mongo__uri=uri, mongo__driver=driver)
     async with open_store(settings.mongo) as store:
         assert store.trouble().startswith("no answer over TLS") is over_tls
+
+
+@pytest.mark.parametrize("driver", ["motor", "pymongo"])
+async def test_a_database_that_takes_longer_to_connect_to_than_its_first_attempt_is_there(
+    monkeypatch: pytest.MonkeyPatch, mongodb_uri: str, driver: str
+) -> None:
+    monkeypatch.setattr(app, "SOON", 0.4)
+    async with mongodb_proxied(mongodb_uri) as mongodb:
+        mongodb.proxy.delay = 0.3  # each way
+        settings = settings_with(
+            mongo__uri=mongodb.uri, mongo__driver=driver, engine__startup_timeout=15.0
+        )
+        async with open_store(settings.mongo) as store:
+            await app.await_database(store, startup_policy(settings))
