@@ -104,6 +104,8 @@ def _collection_flaws(subject: str, info: Mapping[str, Any]) -> Iterator[CheckRe
 WRITING = ("find", "insert", "update")
 """The actions on all collections without which no record is applied."""
 
+ANY_ACTION = "anyAction"
+"""Stands for all of them, and is told alone."""
 
 _GRANTS_NOT_TOLD = CheckResult.warning(
     "grants of MongoDB",
@@ -132,6 +134,8 @@ def check_grants(settings: MongoSettings, answer: Mapping[str, Any]) -> Sequence
             if _covers(privilege["resource"], settings.database, collection)
             for action in privilege["actions"]
         }
+        if ANY_ACTION in granted:
+            granted |= {*WRITING, "createIndex"}
         lacking = ", ".join(action for action in WRITING if action not in granted)
         name = f"writing to {collection}"
         if lacking:

@@ -490,6 +490,14 @@ for key in self._keys.values():
         "test_a_privilege_on_something_else_is_none",
         rows="F67",
     ),
+    never(
+        "who may do anything may not write",
+        "check_grants",
+        "if ANY_ACTION in granted:",
+        "a check would fail where a run works",
+        "test_whoever_may_write_to_both_collections_is_told_so",
+        rows="F67",
+    ),
     mutant(
         "who is told no privileges has all of them",
         "check_grants",

@@ -39,6 +39,7 @@ def on(collection: str, database: str = DATABASE) -> Mapping[str, Any]:
         [(on(""), ALL)],
         [(on("", ""), ALL)],
         [({"anyResource": True}, ALL)],
+        [({"anyResource": True}, ["anyAction"])],
         [(on(""), ["find", "createIndex"]), (on(""), ["insert"]), (on(""), ["update"])],
     ],
 )
