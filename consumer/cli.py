@@ -375,6 +375,7 @@ def demo(
     """
     from consumer.demo.demo import run_demo, run_servers
 
+    options.freeze_loaded_objects()
     if serve:
         raise typer.Exit(run_servers(kafka_port=kafka_port, mongodb_port=mongodb_port))
     raise typer.Exit(run_demo(all_sessions=all_sessions, sessions=sessions))

@@ -112,6 +112,7 @@ def request_from(
 
 
 def _finish(command: Coroutine[Any, Any, int]) -> None:
+    options.freeze_loaded_objects()
     raise typer.Exit(run_interruptible(command))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import shutil
@@ -13,8 +14,11 @@ from typing import Any
 import pytest
 import typer
 from rich.console import Console
+from typer.testing import CliRunner
 
 from consumer import __version__, cli
+from consumer.__main__ import LOADING_THRESHOLD
+from consumer.cli_options import GC_THRESHOLD
 from consumer.commands.dead_letters import list_and_show
 from consumer.contract.record import Position
 from producer_tools import producer_cli
@@ -141,3 +145,40 @@ def test_where_a_dead_letter_lies_is_never_cut(width: int, monkeypatch: pytest.M
         )  # fmt: skip
     list_and_show.print_groups(groups, with_state=True, as_json=False)
     assert [f"11:{1234567 + n} " in written.getvalue() for n in range(3)] == [True] * 3
+
+
+@pytest.fixture
+def loading() -> Iterator[None]:
+    """Let the collector of garbage be as while modules are loaded."""
+    before = gc.get_threshold()
+    gc.set_threshold(LOADING_THRESHOLD)
+    yield
+    gc.unfreeze()
+    gc.set_threshold(*before)
+
+
+@pytest.mark.usefixtures("loading")
+@pytest.mark.parametrize(
+    ("arguments", "work"),
+    [
+        ("check", "consumer.commands.check.check_everything"),
+        ("dead-letters list", "consumer.commands.dead_letters.list_and_show.list_dead_letters"),
+        ("demo", "consumer.demo.demo.run_demo"),
+        ("demo --serve", "consumer.demo.demo.run_servers"),
+    ],
+)
+def test_garbage_is_looked_for_while_a_command_works(
+    monkeypatch: pytest.MonkeyPatch, arguments: str, work: str
+) -> None:
+    thresholds = []
+
+    def look(*_: object, **__: object) -> int:
+        thresholds.append(gc.get_threshold()[0])
+        return 0
+
+    async def look_in_a_loop(*_: object, **__: object) -> int:
+        return look()
+
+    monkeypatch.setattr(work, look if "demo" in arguments else look_in_a_loop)
+    CliRunner().invoke(cli.app, arguments, catch_exceptions=False)
+    assert thresholds == [GC_THRESHOLD]
