@@ -10,7 +10,9 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cache
+from itertools import permutations
 from typing import Any, Final
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -200,9 +202,7 @@ def key_of(collection: str) -> tuple[str, ...]:
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*(?:\.[a-z][a-z0-9]*)+")
 _VERSION_SUFFIX: Final = re.compile(r"\.v[0-9]+$")
-_COLLECTION: Final = re.compile(
-    r"(?!system\.)(?=.{1,120}\Z)[A-Za-z_][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)*"
-)
+_COLLECTION: Final = re.compile(r"(?!system\.)(?=.{1,120}\Z)[A-Za-z_][\w-]*(?:\.[\w-]+)*", re.ASCII)
 _RESERVED: Final = frozenset({"type", "schemaVersion", "from", "expireAt", "_id"})
 """What a message says of itself, and what a document says beside its message."""
 
@@ -251,7 +251,8 @@ def _problems(kind: Kind, known: Iterable[str], taken: Iterable[str]) -> Iterato
         yield "its name must be lower-case words joined by dots, the last one no version"
     if kind.name in known:
         yield "there is another kind of this name"
-    if any(_ends_with(kind.name, name) or _ends_with(name, kind.name) for name in known):
+    pairs = (pair for name in known for pair in permutations((kind.name, name)))
+    if any(one.endswith(f".{other}") for one, other in pairs):
         yield "its name with a prefix is another kind's: they could not be told apart"
     if kind.collection in taken:
         yield f"collection {kind.collection!r} is another kind's, whose unique index differs"
@@ -272,10 +273,6 @@ def _problems(kind: Kind, known: Iterable[str], taken: Iterable[str]) -> Iterato
         yield from (f"its example: {problem}" for problem in read_model(kind, kind.example)[1])
 
 
-def _ends_with(name: str, other: str) -> bool:
-    return name.endswith(f".{other}")
-
-
 def _field_problems(kind: Kind, fields: Mapping[str, Any]) -> Iterator[str]:
     for name in fields:
         if name in _RESERVED or name.startswith("$") or "." in name:
@@ -287,11 +284,12 @@ def _field_problems(kind: Kind, fields: Mapping[str, Any]) -> Iterator[str]:
     for name in kind.identity:
         if name not in fields:
             yield f"its identity {name!r} is no field of its model"
-        if fields[name].get("type") != "string" or name not in required:
+        text = fields[name].get("type") == "string" and not is_time(fields[name])
+        if not text or name not in required:
             yield f"its identity {name!r} must be text that every message has"
     if kind.identity[:1] != ("sessionId",) or len(set(kind.identity)) < len(kind.identity):
         yield "its identity must be sessionId, and other fields behind it, each once"
-    if kind.time is not None and not is_time(fields.get(kind.time, {})):
+    if kind.time is not None and not _is_time_alone(fields.get(kind.time, {})):
         yield f"its time {kind.time!r} must be a field of its model that is a datetime"
 
 
@@ -306,7 +304,7 @@ def _write_problems(kind: Kind, fields: Mapping[str, Any]) -> Iterator[str]:
     if by in kind.identity or by not in fields:
         yield f"by {by!r} must be a field of its model that is not in its identity"
     always = by == kind.time or by in model_schema(kind).get("required", ())
-    if not always or not (fields[by].get("type") == "integer" or is_time(fields[by])):
+    if not always or not (fields[by].get("type") == "integer" or _is_time_alone(fields[by])):
         must = "must be an integer or a datetime that every message has"
         yield f"by {by!r} {must}: what has no order cannot say which message is the newest"
 
@@ -340,6 +338,12 @@ def is_time(schema: Mapping[str, Any]) -> bool:
     return any(one.get("format") == "date-time" for one in (schema, *schema.get("anyOf", ())))
 
 
+def _is_time_alone(schema: Mapping[str, Any]) -> bool:
+    """Tell whether a field, where it is there, is nothing but a time."""
+    present = [one for one in schema.get("anyOf", (schema,)) if one != {"type": "null"}]
+    return {one.get("format") for one in present} == {"date-time"}
+
+
 def read_model(kind: Kind, said: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Return the fields of a message of a pydantic model, its times as times, and what is wrong.
 
@@ -351,27 +355,45 @@ def read_model(kind: Kind, said: Mapping[str, Any]) -> tuple[dict[str, Any], lis
     problems = _model_problems(kind, values)
     for name, value in values.items():
         if is_time(properties[name]) and isinstance(value, str):
-            instant = parse_time(value)
-            if instant is None:
+            values[name] = parse_time(value)
+            if values[name] is None:
                 problems.append(f"{name}: must be a time of RFC 3339 with seconds and zone")
-            values[name] = instant
-    return values, problems
+    return values, problems or list(_stored_problems(kind, values))
+
+
+def _stored_problems(kind: Kind, values: Mapping[str, Any]) -> Iterator[str]:
+    """Name what tells documents apart, or which is the newest, and is stored as another type."""
+    # The model has judged what its validators and defaults make of a message.
+    time = (datetime, "a time")
+    types: dict[str, tuple[type, str]] = dict.fromkeys(kind.identity, (str, "text"))
+    if isinstance(kind.write, UpsertNewest):
+        found = model_schema(kind)["properties"][kind.write.by]
+        types[kind.write.by] = time if is_time(found) else (int, "an integer")
+    if kind.time is not None and kind.time in values:
+        types[kind.time] = time
+    for name, (wanted, words) in types.items():
+        if type(values.get(name)) is not wanted:
+            yield f"{name}: must be {words}"
 
 
 def _model_problems(kind: Kind, values: Mapping[str, Any]) -> list[str]:
     """Name the fields that the model refuses, and its rules; never a value."""
     try:
+        return list(dict.fromkeys(_refusals(kind, values)))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 -- a validator is others' code, and may exit
+        return [f"its model raises {type(error).__name__}"]
+
+
+def _refusals(kind: Kind, values: Mapping[str, Any]) -> Iterator[str]:
+    try:
         _adapter(kind).validate_json(json.dumps(values), strict=True, by_alias=True, by_name=False)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False, include_input=False)
-        # It was JSON: what pydantic cannot read again, BSON cannot hold, and that says so itself.
-        told = [one for one in found if one["type"] != "json_invalid"]
-        return list(dict.fromkeys(f"{_field(one['loc'])}: {one['type']}" for one in told))
-    except Exception as error:  # noqa: BLE001 -- a validator is others' code
-        return [f"its model raises {type(error).__name__}"]
-    return []
-
-
-def _field(place: tuple[int | str, ...]) -> str:
-    """Return the field: what lies deeper may be a name that the producer chose."""
-    return str(place[0]) if place else "the message"
+        for one in error.errors(include_url=False, include_context=False, include_input=False):
+            # It was JSON: what pydantic cannot read, BSON cannot hold, and that says so itself.
+            if one["type"] != "json_invalid":
+                # Any other name than a field's may be one that the producer chose.
+                name = str(one["loc"][0]) if one["loc"] else ""
+                known = name in model_schema(kind)["properties"]
+                yield f"{name if known else 'the message'}: {one['type']}"
