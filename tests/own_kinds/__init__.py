@@ -21,6 +21,8 @@ ACME = {
 
 SCORED = {"scored": "tests.own_kinds.more_kinds:SCORED"}
 
+GRADED = {"graded": "tests.own_kinds.more_kinds:GRADED"}
+
 
 @contextmanager
 def installed(**values: str) -> Iterator[None]:
@@ -54,6 +56,12 @@ def scored(session_id: str = "s", part: str = "p", **fields: Any) -> dict[str, A
     usual = {"judge": "j", "part": part, "score": 0.5, "judgedAt": "2026-03-04T10:09:00Z"}
     message = {"type": "session.scored", "sessionId": session_id}
     return message | {k: v for k, v in {**usual, **fields}.items() if v is not None}
+
+
+def graded(session_id: str = "s", revision: object = 1, note: object = None) -> dict[str, Any]:
+    """A session is graded; what is given as None is left out. Only integers are revisions."""
+    said = {"type": "session.graded", "sessionId": session_id, "revision": revision, "note": note}
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def say_own(chance: Random, session_id: str) -> dict[str, Any]:

@@ -11,9 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from consumer.contract.record import Record
+from consumer.contract.rejection import Reason
 from consumer.state.outcomes import Outcome
-from tests.own_kinds import ACME, SCORED, installed, rated, scored, summarized
-from tests.properties.strategies import Message, delivered
+from tests.model import Sent
+from tests.own_kinds import ACME, GRADED, SCORED, graded, installed, rated, scored, summarized
+from tests.properties import strategies
+from tests.properties.strategies import Message
 from tests.properties.test_convergence import FAULTY, batchings, deliveries
 from tests.properties.writers import Writers
 from tests.simulation.store import StoreTroubles
@@ -41,13 +45,28 @@ scores = st.builds(
     score=st.sampled_from([0.5, 1.0]),
     judgedAt=st.sampled_from([None, "2026-03-04T10:05:01.250Z", "2026-03-04T10:07:00Z"]),
 )
-own_messages = st.lists(ratings | summaries | scores, min_size=1, max_size=8)
+grades = st.builds(
+    graded,
+    sessions,
+    st.sampled_from([None, False, True, 0.0, 1.0, "1", 0, 1, 2, 3]),
+    st.sampled_from([None, 1, 1.0, True, "1"]),
+)
+own_messages = st.lists(ratings | summaries | scores | grades, min_size=1, max_size=8)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def acme() -> Iterator[None]:
-    with installed(**ACME, **SCORED):
+    with installed(**ACME, **SCORED, **GRADED):
         yield
+
+
+def delivered(message: Message, offset: int) -> tuple[Record, Sent]:
+    record, sent = strategies.delivered(message, offset)
+    if message["type"] != "session.graded":
+        return record, sent
+    revision = message.get("revision")
+    known = type(revision) is int and revision <= 2
+    return record, sent if known else replace(sent, says=Reason.INVALID)
 
 
 @pytest.mark.reliability("F140")
@@ -84,6 +103,13 @@ STORIES: dict[str, list[dict[str, Any]]] = {
         scored(judgedAt="2026-03-04T10:09:00Z", score=1.0),
         scored(judgedAt="2026-03-04T10:09:00Z"),
         scored(judgedAt=None),
+    ],
+    "revisions of other types": [
+        graded(revision=1, note=1),
+        graded(revision=True),
+        graded(revision=2, note="1"),
+        graded(revision=None),
+        graded(revision=2.0),
     ],
 }
 
