@@ -263,6 +263,7 @@ def _problems(kind: Kind, known: Iterable[str], taken: Iterable[str]) -> Iterato
         yield "its model must be a class of pydantic.BaseModel"
     try:
         fields = model_schema(kind)["properties"]
+        list(map(is_time, fields.values()))  # it is asked of each message
     except (RecursionError, KeyError):
         yield "its model must have fields, and must not hold itself"
     except Exception as error:  # noqa: BLE001 -- a model is others' code

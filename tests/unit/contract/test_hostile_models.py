@@ -135,6 +135,14 @@ class Telling(Hostile):
         return said
 
 
+class Undescribed(Hostile):
+    """JSON Schema has true for what may be anything."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"properties": {"sessionId": {"type": "string"}, "n": True}}
+    )
+
+
 def with_n(n: object) -> type[BaseModel]:
     fields: dict[str, Any] = {"sessionId": (str, ...), "n": (n, ...)}
     return create_model("Hostile", **fields)
@@ -274,6 +282,7 @@ def test_a_name_that_a_producer_chose_is_not_told() -> None:
         ({"model": with_n(datetime | int)}, "no order"),
         ({"model": with_n(datetime | list[datetime])}, "no order"),
         ({"model": with_n(datetime | str)}, "no order"),
+        ({"model": Undescribed, "write": InsertOnce()}, "no JSON Schema: AttributeError"),
         ({"model": with_n(datetime | int), "write": InsertOnce(), "time": "n"}, "a datetime"),
         (
             {"model": with_n(datetime), "write": InsertOnce(), "identity": ("sessionId", "n")},
