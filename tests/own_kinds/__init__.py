@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from consumer.contract.kinds import set_own_kinds
+from consumer.contract.rejection import Reason
 from consumer.settings import own_kinds
 from consumer.settings.model import MongoSettings
 
@@ -59,13 +60,24 @@ def scored(session_id: str = "s", part: str = "p", **fields: Any) -> dict[str, A
 
 
 def graded(session_id: str = "s", revision: object = 1, note: object = None) -> dict[str, Any]:
-    """A session is graded; what is given as None is left out. Only integers are revisions."""
+    """A session is graded; what is given as None is left out."""
     said = {"type": "session.graded", "sessionId": session_id, "revision": revision, "note": note}
     return {name: value for name, value in said.items() if value is not None}
 
 
+def meaning(message: dict[str, Any]) -> dict[str, Any] | Reason:
+    """Return what a message says, or why it can never be applied, as its producer knows it."""
+    if message["type"] != "session.graded":
+        return message
+    revision = message.get("revision")
+    return message if type(revision) is int and revision in {0, 1, 2} else Reason.INVALID
+
+
 def say_own(chance: Random, session_id: str) -> dict[str, Any]:
     """Say something of any of them, at times what contradicts something that was said."""
+    if chance.random() < 0.2:
+        note = chance.choice((None, 1, 1.0, "1")) if chance.random() < 0.3 else "fine"
+        return graded(session_id, chance.choice((None, True, 1.0, 0, 1, 1, 2, 2)), note)
     if chance.random() < 0.3:
         time = chance.choice((None, "2026-03-04T10:09:00Z", "2026-03-04T10:10:00Z"))
         score = 0.5 if chance.random() < 0.8 else 1.0

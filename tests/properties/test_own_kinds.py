@@ -12,10 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumer.contract.record import Record
-from consumer.contract.rejection import Reason
 from consumer.state.outcomes import Outcome
 from tests.model import Sent
-from tests.own_kinds import ACME, GRADED, SCORED, graded, installed, rated, scored, summarized
+from tests.own_kinds import (
+    ACME,
+    GRADED,
+    SCORED,
+    graded,
+    installed,
+    meaning,
+    rated,
+    scored,
+    summarized,
+)
 from tests.properties import strategies
 from tests.properties.strategies import Message
 from tests.properties.test_convergence import FAULTY, batchings, deliveries
@@ -62,11 +71,7 @@ def acme() -> Iterator[None]:
 
 def delivered(message: Message, offset: int) -> tuple[Record, Sent]:
     record, sent = strategies.delivered(message, offset)
-    if message["type"] != "session.graded":
-        return record, sent
-    revision = message.get("revision")
-    known = type(revision) is int and revision <= 2
-    return record, sent if known else replace(sent, says=Reason.INVALID)
+    return record, replace(sent, says=meaning(message))
 
 
 @pytest.mark.reliability("F140")

@@ -12,7 +12,7 @@ from typing import Any
 
 from consumer.contract.record import Position, Record, TopicPartition
 from consumer.contract.rejection import Reason
-from tests import builders
+from tests import builders, own_kinds
 from tests.fakes.broker import Broker, Log
 from tests.model import Sent
 from tests.simulation.store import REFUSED_MARK
@@ -106,7 +106,7 @@ class Workload:
         message = chance.choice(self._said) if self._said and draw < 0.35 else self._say()
         log = into or self._log_of(message)
         key = str(message["sessionId"]).encode()
-        self._append(log, builders.encoded(message), key, message)
+        self._append(log, builders.encoded(message), key, own_kinds.meaning(message))
 
     def _say(self) -> dict[str, Any]:
         chance = self._chance

@@ -11,6 +11,7 @@ import pytest
 
 from consumer.commands.common.scratch import scratch_database
 from consumer.contract.messages import Message
+from consumer.contract.rejection import Reason
 from consumer.errors import TransientError
 from consumer.mongo.dry_run import DryRunState, DryStore
 from consumer.mongo.store import MongoStore
@@ -18,7 +19,7 @@ from consumer.state.outcomes import Outcome, Result
 from consumer.state.writes import Write
 from tests import builders as records
 from tests.fakes.collections import Command, MemoryCollections, not_carried_out
-from tests.own_kinds import ACME, SCORED, installed, say_own
+from tests.own_kinds import ACME, GRADED, SCORED, installed, meaning, say_own
 from tests.unit.commands.planning import writes_of
 from tests.unit.state.builders import at, completed, created, event, failed, record, write
 
@@ -61,7 +62,8 @@ def batches(rng: Random, writes: Sequence[Write]) -> list[Sequence[Write]]:
 
 def own_writes(rng: Random, count: int) -> list[Write]:
     """Records of two partitions that speak of kinds that a team added."""
-    said = [say_own(rng, f"s{rng.randrange(3)}") for _ in range(count)]
+    drawn = (say_own(rng, f"s{rng.randrange(3)}") for _ in range(2 * count))
+    said = [one for one in drawn if not isinstance(meaning(one), Reason)][:count]
     return writes_of(
         [records.record(one, at, partition=rng.randrange(2)) for at, one in enumerate(said)]
     )
@@ -71,7 +73,7 @@ def own_writes(rng: Random, count: int) -> list[Write]:
 async def test_the_prediction_of_own_kinds_is_what_happens_one_after_another(
     rng: Random, round_: int, state: DryRunState
 ) -> None:
-    with installed(**ACME, **SCORED):
+    with installed(**ACME, **SCORED, **GRADED):
         collections = MemoryCollections()
         store = MongoStore(collections)
         await results(store, batches(rng, own_writes(rng, 20)))
