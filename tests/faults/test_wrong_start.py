@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
-import struct
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer
@@ -17,13 +12,11 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 from consumer import app
 from consumer.checks import CheckStatus
 from consumer.errors import ConsumerError, PreconditionError, TransientError
-from consumer.mongo.clients import OP_MSG
 from consumer.mongo.store import open_store
 from consumer.settings.model import KafkaSettings, Settings
 from consumer.settings.sources import load_settings
 from consumer.wiring import preflight_kafka, retry_until, startup_policy
 from tests.e2e.processes import LOOPBACK, free_port
-from tests.fakes.certificates import listening, localhost_certificate, server_context
 from tests.faults.mongodb_proxy import mongodb_proxied
 from tests.servers.topics import create_topics
 
@@ -32,9 +25,6 @@ QUICK = {
     "kafka.rebalance_timeout": 4.0,
     "kafka.session_timeout": 12.0,
 }
-
-TLS_HANDSHAKE = b"\x16"
-"""The first byte of whoever speaks TLS."""
 
 
 def settings_with(**changes: object) -> Settings:
@@ -137,19 +127,6 @@ async def test_a_certificate_that_is_not_trusted_is_told_as_that(
     assert "kafka.security.ca_file" in str(error)
 
 
-async def test_one_bad_certificate_ends_no_start_while_another_broker_is_away(
-    tmp_path: Path,
-) -> None:
-    away = f"{LOOPBACK}:{free_port()}"
-    async with listening(server_context(localhost_certificate(tmp_path))) as (port, _):
-        servers = f"{away},{LOOPBACK}:{port}"
-        error = await refused(
-            settings_with(kafka__bootstrap_servers=servers, kafka__security__protocol="SSL")
-        )
-    assert isinstance(error, TransientError)
-    assert f"{away}: Connection refused; {LOOPBACK}:{port}: its certificate is" in str(error)
-
-
 @pytest.mark.real_kafka
 @pytest.mark.reliability("F94")
 async def test_a_group_whose_members_share_in_another_way_is_refused(
@@ -223,120 +200,6 @@ async def test_a_database_without_tls_is_told_as_that() -> None:
                 await retry_until(
                     "MongoDB", store.answer, startup_policy(settings), reason=store.trouble
                 )
-
-
-async def first_answer(settings: Settings) -> ConsumerError:
-    """Return what a start meets at the database at once."""
-    async with open_store(settings.mongo) as store:
-        with pytest.raises(ConsumerError) as caught:
-            await store.answer(1.0)
-    return caught.value
-
-
-@pytest.mark.parametrize("driver", ["motor", "pymongo"])
-@pytest.mark.reliability("F94")
-async def test_a_database_that_speaks_no_tls_is_told_from_one_that_is_away(
-    mongodb_uri: str, driver: str
-) -> None:
-    uri = mongodb_uri + ("&" if "?" in mongodb_uri else "/?") + "tls=true"
-    error = await first_answer(settings_with(mongo__uri=uri, mongo__driver=driver))
-    assert isinstance(error, PreconditionError)
-    assert str(error).endswith(" answers without TLS; fix: tls in mongo.uri")
-
-
-async def answer_hello(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer the first command as a server does, with nothing that a driver could use."""
-    if await reader.read(16):
-        writer.write(struct.pack("<4i", 16, 1, 1, OP_MSG))
-    writer.close()
-
-
-@pytest.mark.parametrize("driver", ["motor", "pymongo"])
-@pytest.mark.parametrize("options", ["", "?tls=false"])
-@pytest.mark.reliability("F94")
-async def test_a_database_that_speaks_tls_alone_is_told_as_that(
-    tmp_path: Path, options: str, driver: str
-) -> None:
-    context = server_context(localhost_certificate(tmp_path))
-    async with await asyncio.start_server(answer_hello, LOOPBACK, 0, ssl=context) as server:
-        uri = f"mongodb://{LOOPBACK}:{server.sockets[0].getsockname()[1]}/{options}"
-        error = await first_answer(settings_with(mongo__uri=uri, mongo__driver=driver))
-    assert isinstance(error, PreconditionError)
-    assert str(error).endswith(" answers over TLS alone; fix: tls in mongo.uri")
-
-
-@asynccontextmanager
-async def listening_with_and_without_tls(context: ssl.SSLContext) -> AsyncIterator[int]:
-    """Give a port that is answered either way, as with net.tls.mode preferTLS."""
-    loop = asyncio.get_running_loop()
-
-    def protocol() -> asyncio.StreamReaderProtocol:
-        return asyncio.StreamReaderProtocol(asyncio.StreamReader(), answer_hello)
-
-    async def accept(listener: socket.socket) -> None:
-        while True:
-            connected, _ = await loop.sock_accept(listener)
-            asked = asyncio.Event()
-            loop.add_reader(connected, asked.set)
-            await asked.wait()
-            loop.remove_reader(connected)
-            tls = connected.recv(1, socket.MSG_PEEK) == TLS_HANDSHAKE
-            with suppress(OSError):
-                await loop.connect_accepted_socket(
-                    protocol, connected, ssl=context if tls else None
-                )
-
-    with socket.create_server((LOOPBACK, 0)) as listener:
-        listener.setblocking(False)
-        async with asyncio.TaskGroup() as tasks:
-            accepting = tasks.create_task(accept(listener))
-            yield listener.getsockname()[1]
-            accepting.cancel()
-
-
-@pytest.mark.parametrize("driver", ["motor", "pymongo"])
-@pytest.mark.parametrize("options", ["", "?tls=true&tlsCAFile={ca}", "?TLS=true&tlsCAFile={ca}"])
-@pytest.mark.reliability("F94")
-async def test_a_database_that_speaks_both_is_waited_for(
-    tmp_path: Path, options: str, driver: str
-) -> None:
-    certificate = localhost_certificate(tmp_path)
-    async with listening_with_and_without_tls(server_context(certificate)) as port:
-        uri = f"mongodb://{LOOPBACK}:{port}/{options.format(ca=certificate)}"
-        error = await first_answer(settings_with(mongo__uri=uri, mongo__driver=driver))
-    assert isinstance(error, TransientError)
-
-
-@pytest.mark.parametrize("driver", ["motor", "pymongo"])
-async def test_one_server_with_other_tls_ends_no_start_while_another_is_away(
-    tmp_path: Path, driver: str
-) -> None:
-    context = server_context(localhost_certificate(tmp_path))
-    async with await asyncio.start_server(answer_hello, LOOPBACK, 0, ssl=context) as server:
-        servers = f"{LOOPBACK}:{server.sockets[0].getsockname()[1]},{LOOPBACK}:{free_port()}"
-        uri = f"mongodb://{servers}/"
-        error = await first_answer(settings_with(mongo__uri=uri, mongo__driver=driver))
-    assert isinstance(error, TransientError)
-
-
-@pytest.mark.parametrize("driver", ["motor", "pymongo"])
-@pytest.mark.parametrize(
-    ("options", "over_tls"),
-    [
-        ("", False),
-        ("?tls=false", False),
-        ("?ssl=true", True),
-        ("?TLS=true", True),
-        ("?tlsAllowInvalidCertificates=false", True),
-    ],
-)
-async def test_whether_tls_is_spoken_is_what_the_driver_makes_of_the_uri(
-    options: str, over_tls: bool, driver: str
-) -> None:
-    uri = f"mongodb://{LOOPBACK}:{free_port()}/{options}"
-    settings = settings_with(mongo__uri=uri, mongo__driver=driver)
-    async with open_store(settings.mongo) as store:
-        assert store.trouble().startswith("no answer over TLS") is over_tls
 
 
 @pytest.mark.parametrize("driver", ["motor", "pymongo"])
