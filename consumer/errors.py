@@ -112,3 +112,17 @@ class IncidentError(ConsumerError):
 
 class TaskDiedError(ConsumerError):
     """A background task ended that should have run as long as the process."""
+
+
+def drop_tracebacks(error: BaseException) -> None:
+    """Let go of a client's calls: they hold what was sent, and in a circle the error itself.
+
+    Nothing would free it before the collector of garbage, which counts objects and not bytes.
+    """
+    found: dict[int, BaseException] = {}
+    links: list[BaseException | None] = [error]
+    while links:
+        link = links.pop()
+        if link is not None and id(link) not in found:
+            found[id(link)] = link.with_traceback(None)
+            links += [link.__cause__, link.__context__]

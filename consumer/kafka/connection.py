@@ -15,11 +15,18 @@ from typing import Any, assert_never
 import aiokafka.admin.client
 import aiokafka.client
 import aiokafka.conn
+import aiokafka.producer.message_accumulator
 from aiokafka import errors
 from aiokafka.protocol.metadata import MetadataRequest
 
 from consumer.aio import first_bytes
-from consumer.errors import ConsumerError, PreconditionError, SettingsError, TransientError
+from consumer.errors import (
+    ConsumerError,
+    PreconditionError,
+    SettingsError,
+    TransientError,
+    drop_tracebacks,
+)
 from consumer.kafka.credentials import CredentialsFileError, read_now
 from consumer.kafka.oauth_tokens import (
     EndpointTokens,
@@ -83,6 +90,31 @@ class _OAuthAuthenticator(aiokafka.conn.OAuthAuthenticator):  # type: ignore[mis
 
 
 aiokafka.conn.OAuthAuthenticator = _OAuthAuthenticator
+
+
+def _freeing(send: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    async def send_freed(*request: Any, **options: Any) -> Any:  # noqa: ANN401 -- the client's
+        try:
+            return await send(*request, **options)
+        except errors.KafkaError as error:
+            drop_tracebacks(error)  # the calls hold the request, and the error in a circle
+            raise
+
+    return send_freed
+
+
+aiokafka.client.AIOKafkaClient.send = _freeing(aiokafka.client.AIOKafkaClient.send)
+
+
+class _FreedBatch(aiokafka.producer.message_accumulator.MessageBatch):  # type: ignore[misc]  # aiokafka as above
+    """Keeps no calls of the error it failed with: they hold the batch, in a circle."""
+
+    def failure(self, exception: BaseException) -> None:
+        drop_tracebacks(exception)
+        super().failure(exception)
+
+
+aiokafka.producer.message_accumulator.MessageBatch = _FreedBatch
 
 
 # Of a start that fails the client tells only that it did; the reason is in its log at best.

@@ -6,15 +6,15 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import KW_ONLY, dataclass
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import MessageSizeTooLargeError
 
 from consumer.contract.dead_letter import DeadLetter, truncate
 from consumer.contract.record import Position
-from consumer.errors import TransientError
+from consumer.errors import TransientError, drop_tracebacks
 from consumer.kafka.admin import open_admin
 from consumer.kafka.producer import (
     FAILURES,
+    AnyRecordProducer,
     OutgoingRecord,
     Producer,
     producer_options,
@@ -47,7 +47,7 @@ async def ask_max_dead_letter_bytes(kafka: KafkaSettings, letters: DeadLetterSet
 
 async def start_dead_letter_producer(
     kafka: KafkaSettings, letters: DeadLetterSettings, max_bytes: int
-) -> AIOKafkaProducer:
+) -> AnyRecordProducer:
     """Return a started producer for dead letters of at most ``max_bytes``."""
     return await start_producer(producer_options(kafka, max_bytes, idempotent=letters.idempotent))
 
@@ -61,7 +61,7 @@ class KafkaDeadLetters:
     however much is cut. ``timeout`` in seconds for all of one ``send``.
     """
 
-    start: Callable[[int], Awaitable[AIOKafkaProducer]]
+    start: Callable[[int], Awaitable[AnyRecordProducer]]
     topic: str
     _: KW_ONLY
     limit: int
@@ -89,6 +89,7 @@ class KafkaDeadLetters:
                 async with asyncio.timeout_at(deadline):
                     await self._learn_limit(limit)
         except FAILURES as error:
+            drop_tracebacks(error)
             raise TransientError(type(error).__name__, "a dead letter was not acknowledged") from (
                 error
             )

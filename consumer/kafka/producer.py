@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from itertools import chain
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer, errors
@@ -19,6 +20,7 @@ from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
 from consumer.aio import ignore_result, stop_quietly
 from consumer.contract.record import HEADER_NAME_ERRORS, Headers, Position, size_of
+from consumer.errors import drop_tracebacks
 from consumer.kafka.connection import broker_errors, connection_options
 from consumer.settings.model import KafkaSettings
 
@@ -169,8 +171,20 @@ class AnyRecordProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka shi
                 if (transport := connection._protocol._transport) is not None:  # noqa: SLF001
                     transport.abort()
             await stop_quietly(self.client.close(), timeout)
-            if (update := self.client._md_update_fut) is not None:  # noqa: SLF001 -- left pending
-                update.cancel()
+            update = self.client._md_update_fut  # noqa: SLF001 -- left pending
+            if update is not None and not update.done():
+                update.set_result(False)  # cancelled, the sender would end in a circle
+            self._drop_queued()
+
+    def _drop_queued(self) -> None:
+        """Let go of what was not sent: the client stays a while, in a circle with its parts."""
+        accumulator = self._message_accumulator
+        waiting, sent = accumulator._batches, accumulator._pending_batches  # noqa: SLF001 -- as above
+        accumulator.reenqueue = lambda _: None  # of what the brokers have not answered
+        accumulator.fail_all(errors.KafkaError("dropped by its producer"))
+        for batch in chain(sent, *waiting.values()):
+            ignore_result(batch._drain_waiter)  # noqa: SLF001 -- nobody need ask
+        waiting.clear()
 
     def _any_names_batch(self) -> BatchBuilder:
         """Return a batch whose builder is the client's one in Python: that in C takes text only."""
@@ -240,14 +254,14 @@ class Producer:
     An idempotent producer that has failed once may refuse everything after it.
     """
 
-    def __init__(self, start: Callable[[], Awaitable[AIOKafkaProducer]], timeout: float) -> None:
+    def __init__(self, start: Callable[[], Awaitable[AnyRecordProducer]], timeout: float) -> None:
         """``start`` returns a started client. ``timeout``: seconds for all of a ``deliver``."""
         self._start = start
         self._timeout = timeout
-        self._client: AIOKafkaProducer | None = None
+        self._client: AnyRecordProducer | None = None
         self._starting = asyncio.Lock()
 
-    async def connect(self) -> AIOKafkaProducer:
+    async def connect(self) -> AnyRecordProducer:
         """Connect now and not with the first record. Raises what the client raises."""
         async with self._starting:
             if self._client is None:
@@ -284,7 +298,7 @@ class Producer:
         """
         clock = asyncio.get_running_loop().time
         deadline = clock() + (self._timeout if timeout is None else timeout)
-        client: AIOKafkaProducer | None = None
+        client: AnyRecordProducer | None = None
         queued: list[asyncio.Future[Any] | Exception] = []
         failure: Exception | None = None
         try:
@@ -293,6 +307,7 @@ class Producer:
                 while len(queued) < len(records):
                     queued.append(await _queue(client, records[len(queued)]))
         except FAILURES as error:
+            drop_tracebacks(error)
             failure = error
         futures = [entry for entry in queued if isinstance(entry, asyncio.Future)]
         if futures:
@@ -310,14 +325,10 @@ class Producer:
             await self.close(DISCARD_WAIT)
 
     async def close(self, timeout: float | None = None) -> None:
-        """Disconnect within ``timeout`` seconds, by default those of a delivery.
-
-        The client flushes first, and so waits for brokers that do not answer. What they have
-        not acknowledged was not counted either.
-        """
+        """Disconnect, in ``timeout`` seconds; by default those of a delivery."""
         client, self._client = self._client, None
         if client is not None:
-            await stop_quietly(client.stop(), self._timeout if timeout is None else timeout)
+            await client.discard(self._timeout if timeout is None else timeout)
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ from aiokafka import errors
 
 from consumer.aio import Backoff, cancel_and_wait, ignore_result
 from consumer.contract.record import Position
+from consumer.errors import drop_tracebacks
 from consumer.kafka.connection import BrokersError, describe_error
 from consumer.kafka.producer import (
     ABOUT_ONE_RECORD,
@@ -270,6 +271,7 @@ class RetryingProducer:
             return
         if client is not None and not self._has_failed:
             client.stop_sending()  # or what is queued behind would overtake
+        drop_tracebacks(error)
         self._failure = self._failure or error
         self._interrupt()
         if self._replacing is None or self._replacing.done():
@@ -291,6 +293,7 @@ class RetryingProducer:
                 try:
                     await self.connect()
                 except FAILURES as error:
+                    drop_tracebacks(error)
                     self._failure = error
                     continue
                 for waiting in list(self._waiting):

@@ -15,7 +15,13 @@ from enum import StrEnum
 from bson.errors import BSONError, InvalidDocument, InvalidStringData
 from pymongo import errors
 
-from consumer.errors import ConsumerError, PreconditionError, TimedOutError, TransientError
+from consumer.errors import (
+    ConsumerError,
+    PreconditionError,
+    TimedOutError,
+    TransientError,
+    drop_tracebacks,
+)
 from consumer.mongo.collections import ConnectionLostError, RefusedError
 
 
@@ -154,20 +160,6 @@ def _command_failure(error: errors.OperationFailure) -> ConsumerError:
             return TransientError(code_name(code))
 
 
-def _drop_tracebacks(error: BaseException) -> None:
-    """Let go of the driver's calls: they hold what was sent, and in a circle the error itself.
-
-    Nothing would free it before the collector of garbage, which counts objects and not bytes.
-    """
-    found: dict[int, BaseException] = {}
-    links: list[BaseException | None] = [error]
-    while links:
-        link = links.pop()
-        if link is not None and id(link) not in found:
-            found[id(link)] = link.with_traceback(None)
-            links += [link.__cause__, link.__context__]
-
-
 @contextmanager
 def driver_errors() -> Iterator[None]:
     """Turn what the driver raises inside into our errors.
@@ -177,7 +169,7 @@ def driver_errors() -> Iterator[None]:
     try:
         yield
     except (errors.PyMongoError, BSONError, OSError) as error:
-        _drop_tracebacks(error)
+        drop_tracebacks(error)
         # The texts of all but connection errors may quote documents, and a logged chain of
         # causes would print them.
         raise translate(error) from (error if isinstance(error, errors.ConnectionFailure) else None)

@@ -49,7 +49,7 @@ class MemoryProducer:
         await self._connect()
         self.started = True
 
-    async def stop(self) -> None:
+    async def discard(self, _timeout: float) -> None:
         self.stopped = True
 
     async def send(

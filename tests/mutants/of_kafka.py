@@ -307,6 +307,16 @@ await asyncio.sleep(0)""",
         "test_what_is_in_flight_is_finished_and_committed_before_the_group_is_left",
     ),
     mutant(
+        "a client that sends again is left alone with it",
+        "Producer.close",
+        "await client.discard(self._timeout if timeout is None else timeout)",
+        """from consumer.aio import stop_quietly
+await stop_quietly(client.stop(), self._timeout if timeout is None else timeout)""",
+        "each attempt of an outage would leave a client that sends its letters for ever",
+        "test_a_letter_that_is_not_acknowledged_leaves_neither_a_client_nor_itself_behind",
+        rows="F110",
+    ),
+    mutant(
         "leaving has no deadline",
         "KafkaSource._give_up_client",
         "await stop_quietly(client.close(), timeout)",

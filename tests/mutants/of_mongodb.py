@@ -228,7 +228,7 @@ for name in self._activities:
     without(
         "an error of the driver keeps the driver's calls",
         "driver_errors",
-        "_drop_tracebacks(error)",
+        "drop_tracebacks(error)",
         "each attempt of an outage would leave its command to the collector of garbage, 16 MB each",
         "test_failed_writes.py::test_what_the_database_does_not_take_is_freed_at_once[cut-motor]",
         "test_failed_writes.py::test_what_the_database_does_not_take_is_freed_at_once[cut-pymongo]",

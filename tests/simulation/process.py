@@ -223,7 +223,7 @@ class Process:
     async def _letter_limit(self) -> int:
         return self._world.letters.limit
 
-    async def _start_producer(self, _limit: int) -> MemoryProducer:
+    async def _start_producer(self, _limit: int) -> Any:
         producer = MemoryProducer(self._transmit, self._connect)
         await producer.start()
         return producer

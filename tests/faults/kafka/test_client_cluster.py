@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from functools import partial
 from typing import Any
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.partitioner import DefaultPartitioner, murmur2
+from aiokafka.producer.message_accumulator import MessageBatch
 from confluent_kafka import Producer
 
 from consumer.contract.dead_letter import DeadLetter
 from consumer.contract.record import Position, TopicPartition
 from consumer.engine.ledger import Ledger, PartitionState
 from consumer.engine.watchdog import Watchdog
+from consumer.errors import TransientError
 from consumer.kafka.admin import TopicDescription, open_admin
 from consumer.kafka.client import _member_options
 from consumer.kafka.dead_letter_topic import (
@@ -30,13 +33,15 @@ from consumer.kafka.topic_ids import MetadataRequestV12
 from consumer.settings.model import DeadLetterSettings, KafkaSettings
 from tests.fakes.observer import RecordingObserver
 from tests.faults.kafka.clusters import mocked
-from tests.faults.kafka.frames import Api
+from tests.faults.kafka.frames import Api, framed
 from tests.faults.kafka.mock_cluster import mock_cluster
-from tests.faults.kafka.reading import ONE, TOPIC, publish, quick, reading
+from tests.faults.kafka.reading import ONE, TOPIC, eventually, publish, quick, reading
+from tests.memory import no_collector
 from tests.servers.topics import create_topics
 from tests.unit.engine.scripted import ScriptedSource
 
 LETTERS = "letters"
+ATTEMPTS = 4
 
 
 def topic(configs: dict[str, str], replicas: int = 3) -> TopicDescription:
@@ -290,3 +295,39 @@ async def test_a_letter_with_neither_key_nor_value_is_taken_by_a_real_broker(
     letter = DeadLetter(None, None, HEADERS, Position(TOPIC, 0, 7))
     found = await sent(kafka_bootstrap_servers, unique_name, letter)
     assert [(one.key, one.value, one.headers) for one in found] == [(None, None, HEADERS)]
+
+
+@pytest.mark.reliability("F110")
+@pytest.mark.parametrize("idempotent", [True, False])
+@pytest.mark.parametrize("api", ["hold", "lose"])
+async def test_a_letter_that_is_not_acknowledged_leaves_neither_a_client_nor_itself_behind(
+    api: str, *, idempotent: bool
+) -> None:
+    with mock_cluster({LETTERS: 1}) as cluster:
+        async with framed(cluster.bootstrap_servers) as frames:
+            getattr(frames, api)(Api.PRODUCE)
+            kafka = quick(frames.bootstrap_servers, request_timeout=0.3)
+            settings = DeadLetterSettings(topic=LETTERS, idempotent=idempotent)
+            desk = KafkaDeadLetters(
+                partial(start_dead_letter_producer, kafka, settings),
+                LETTERS,
+                limit=BROKER_MESSAGE_BYTES,
+                smallest=1,
+                ask_limit=partial(ask_max_dead_letter_bytes, kafka, settings),
+                timeout=0.5,
+            )
+            with no_collector():
+                for _ in range(ATTEMPTS):
+                    pending = [DeadLetter(b"k", b"v" * 500_000, (), Position(TOPIC, 0, 0))] * 3
+                    with pytest.raises(TransientError):
+                        await desk.send(pending)
+                await eventually(lambda: not sending(), seconds=5.0)
+                batches = [one for one in gc.get_objects() if isinstance(one, MessageBatch)]
+            await desk.close(0.5)
+    # An idempotent client has sent again what was not answered, and ends with one of them.
+    assert len(batches) <= (ATTEMPTS if idempotent else 0)
+
+
+def sending() -> list[object]:
+    """Return the tasks of clients that still send, whoever has given them up."""
+    return [one for one in asyncio.all_tasks() if "Sender." in str(one.get_coro())]

@@ -64,7 +64,7 @@ class Desk:
         await asyncio.sleep(0.1)
         return self.largest if self.told is None else self.told
 
-    async def _open(self, limit: int) -> MemoryProducer:
+    async def _open(self, limit: int) -> Any:
         self.limits.append(limit)
         producer = _HangingProducer(self._transmit, self._connect)
         producer.hangs = self.stop_hangs
@@ -96,10 +96,10 @@ class _HangingProducer(MemoryProducer):
 
     hangs = False
 
-    async def stop(self) -> None:
+    async def discard(self, timeout: float) -> None:
         if self.hangs:
-            await asyncio.Event().wait()
-        await super().stop()
+            await asyncio.sleep(timeout)
+        await super().discard(timeout)
 
 
 @in_virtual_time

@@ -83,7 +83,7 @@ class Scripted:
             future.set_result(SimpleNamespace(topic=topic, partition=0, offset=offset))
         return future
 
-    async def stop(self) -> None:
+    async def discard(self, _timeout: float) -> None:
         self.script.stopped += 1
 
 
