@@ -124,9 +124,10 @@ aiokafka.client.create_conn = _remembering(aiokafka.client.create_conn)
 async def unreachable(kafka: KafkaSettings, error: Exception) -> ConsumerError:
     """Return what to raise where no client could be started: what each broker is in the way of.
 
-    ``PreconditionError`` where none will answer anything else by itself.
+    ``PreconditionError`` where none will answer anything else by itself, and where one refuses
+    the user: a password that is tried again and again locks its user out.
     """
-    reasons, lasting, wanted = [], True, kafka.security.protocol
+    reasons, lasting, refused, wanted = [], True, False, kafka.security.protocol
     for server in kafka.bootstrap_servers:
         name, _, port = server.rpartition(":")
         address = name.strip("[]"), int(port)
@@ -139,8 +140,12 @@ async def unreachable(kafka: KafkaSettings, error: Exception) -> ConsumerError:
                 lasts = True
         reasons.append(f"{server}: {reason}")
         lasting = lasting and lasts
+        refused = refused or isinstance(
+            failure, (errors.SaslAuthenticationFailed, TokenRefusedError)
+        )
     said = "; ".join(reasons)
-    return PreconditionError(said) if lasting else TransientError(type(error).__name__, said)
+    final = lasting or refused
+    return PreconditionError(said) if final else TransientError(type(error).__name__, said)
 
 
 _CLOSED = (ssl.SSLError, ConnectionResetError, errors.KafkaConnectionError, type(None))

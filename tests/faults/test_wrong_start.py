@@ -8,10 +8,12 @@ import socket
 import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.errors import KafkaConnectionError, SaslAuthenticationFailed
 
 from consumer import app
 from consumer.checks import CheckStatus
 from consumer.errors import ConsumerError, PreconditionError, TransientError
+from consumer.kafka import connection
 from consumer.mongo.store import open_store
 from consumer.settings.model import KafkaSettings, Settings
 from consumer.settings.sources import load_settings
@@ -125,6 +127,23 @@ async def test_a_certificate_that_is_not_trusted_is_told_as_that(
     assert isinstance(error, PreconditionError)
     assert "its certificate is not trusted" in str(error)
     assert "kafka.security.ca_file" in str(error)
+
+
+async def test_a_user_that_one_broker_refuses_is_not_tried_again_while_another_is_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kafka = settings_with(
+        kafka__bootstrap_servers="a:9092,b:9092",
+        kafka__security__protocol="SASL_PLAINTEXT",
+        kafka__security__username="u",
+        kafka__security__password="p",
+    ).kafka
+    monkeypatch.setitem(connection._FAILED, ("a", 9092), ConnectionRefusedError(111, ""))
+    monkeypatch.setitem(connection._FAILED, ("b", 9092), SaslAuthenticationFailed())
+    error = await connection.unreachable(kafka, KafkaConnectionError())
+    # A password that is tried again and again locks its user out.
+    assert isinstance(error, PreconditionError)
+    assert "a:9092: Connection refused; b:9092: it refuses the user u" in str(error)
 
 
 @pytest.mark.real_kafka
