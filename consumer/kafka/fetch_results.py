@@ -18,6 +18,7 @@ from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.memory_records import MemoryRecords
 
 from consumer.contract.record import HEADER_NAME_ERRORS, NO_TIMESTAMP, Record, size_of
+from consumer.errors import drop_tracebacks
 
 _LENGTH = struct.Struct(">i")
 _LENGTH_AT = struct.calcsize(">q")
@@ -180,6 +181,7 @@ class BoundedFetchResult(FetchResult):  # type: ignore[misc]  # aiokafka ships n
                 self._end()
         except UnreadableBatchError as error:
             # What came before it is good. It is fetched again, and then it comes first.
+            drop_tracebacks(error)  # they hold the fetch, and this call the error, in a circle
             if not taken:
                 failures = BoundedFetchResult.failures.setdefault(self._assignment, {})
                 failures[self._topic_partition] = error

@@ -306,6 +306,13 @@ await asyncio.sleep(0)""",
         "every restart would have its last batches delivered again",
         "test_what_is_in_flight_is_finished_and_committed_before_the_group_is_left",
     ),
+    without(
+        "a batch that cannot be decoded stays with its error",
+        "BoundedFetchResult.getall",
+        "drop_tracebacks(error)",
+        "each fetch of it would stay until the collector of garbage comes",
+        "test_a_fetch_that_cannot_be_decoded_is_freed_at_once",
+    ),
     mutant(
         "a client that sends again is left alone with it",
         "Producer.close",

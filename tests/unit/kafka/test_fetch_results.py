@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,6 +23,7 @@ from consumer.kafka.fetch_results import (
     bound_buffers,
 )
 from consumer.settings.model import KafkaSettings
+from tests.memory import no_collector
 
 P0 = ClientPartition("t", 0)
 HEADER = b"h" * 100_000
@@ -68,6 +70,21 @@ def test_headers_count_for_what_one_fetch_hands_out(monkeypatch: Any) -> None:
     assert len(result.getall(2000)) == 10
     begin_fetch()
     assert result.getall(2000)[0].offset == 10, "what had no room comes next"
+
+
+@pytest.mark.reliability("F110")
+def test_a_fetch_that_cannot_be_decoded_is_freed_at_once() -> None:
+    content = bytearray(fetched(1)._partition_records._records._content)
+    content[-1] ^= 0xFF
+    batches = RecordBatches(bytes(content))
+    parts = NamedPartitionRecords(P0, batches, [], 0, as_our_record, None, True, READ_COMMITTED)
+    result = Result(P0, assignment=Assigned(), partition_records=parts, backoff=0)
+    kept = weakref.ref(batches)
+    begin_fetch()
+    with no_collector():
+        del batches, parts
+        assert result.getall(500) == []
+        assert kept() is None
 
 
 class Fetcher:
