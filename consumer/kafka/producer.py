@@ -171,16 +171,16 @@ class AnyRecordProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka shi
                 if (transport := connection._protocol._transport) is not None:  # noqa: SLF001
                     transport.abort()
             await stop_quietly(self.client.close(), timeout)
-            update = self.client._md_update_fut  # noqa: SLF001 -- left pending
-            if update is not None and not update.done():
+            if (update := self.client._md_update_fut) and not update.done():  # noqa: SLF001 -- pending
                 update.set_result(False)  # cancelled, the sender would end in a circle
             self._drop_queued()
 
     def _drop_queued(self) -> None:
-        """Let go of what was not sent: the client stays a while, in a circle with its parts."""
+        """Let go of what was not sent. What was to be sent again takes itself off ``sent`` once more."""
         accumulator = self._message_accumulator
         waiting, sent = accumulator._batches, accumulator._pending_batches  # noqa: SLF001 -- as above
         accumulator.reenqueue = lambda _: None  # of what the brokers have not answered
+        sent.update(batch for batch in chain(*waiting.values()) if batch.retry_count)
         accumulator.fail_all(errors.KafkaError("dropped by its producer"))
         for batch in chain(sent, *waiting.values()):
             ignore_result(batch._drain_waiter)  # noqa: SLF001 -- nobody need ask

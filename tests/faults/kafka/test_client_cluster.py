@@ -27,7 +27,7 @@ from consumer.kafka.dead_letter_topic import (
     start_dead_letter_producer,
 )
 from consumer.kafka.kafka_preflight import check_topics
-from consumer.kafka.producer import producer_options
+from consumer.kafka.producer import AnyRecordProducer, producer_options
 from consumer.kafka.range_reader import open_range_reader
 from consumer.kafka.topic_ids import MetadataRequestV12
 from consumer.settings.model import DeadLetterSettings, KafkaSettings
@@ -326,6 +326,27 @@ async def test_a_letter_that_is_not_acknowledged_leaves_neither_a_client_nor_its
             await desk.close(0.5)
     # An idempotent client has sent again what was not answered, and ends with one of them.
     assert len(batches) <= (ATTEMPTS if idempotent else 0)
+
+
+@pytest.mark.reliability("F110")
+async def test_a_producer_that_is_given_up_fails_in_silence_what_it_was_to_send_again() -> None:
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(
+        lambda _, context: complaints.append(context["message"])
+    )
+    producer = AnyRecordProducer(bootstrap_servers="127.0.0.1:1")
+    accumulator, delivered = producer._message_accumulator, []
+    for refused in (True, False):  # one is refused and sent again, one has never been sent
+        letters = TopicPartition(LETTERS, int(refused))
+        queued = producer.create_batch()
+        queued.append(key=b"k", value=b"v", timestamp=None)
+        delivered.append(await accumulator.add_batch(queued, letters, 1.0))
+        if refused:
+            accumulator.reenqueue(accumulator._pop_batch(letters))
+    await producer.discard(0.01)
+    for failed in await asyncio.gather(*delivered, return_exceptions=True):
+        assert str(failed).endswith("dropped by its producer")
+    assert not complaints
 
 
 def sending() -> list[object]:
