@@ -176,7 +176,7 @@ class AnyRecordProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka shi
             self._drop_queued()
 
     def _drop_queued(self) -> None:
-        """Let go of what was not sent. What was to be sent again takes itself off ``sent`` once more."""
+        """Let go of what was not sent. What failed before takes itself off ``sent`` once more."""
         accumulator = self._message_accumulator
         waiting, sent = accumulator._batches, accumulator._pending_batches  # noqa: SLF001 -- as above
         accumulator.reenqueue = lambda _: None  # of what the brokers have not answered
