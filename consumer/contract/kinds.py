@@ -1,7 +1,7 @@
 """The kinds of message there are: what each says, where that is stored, and how it is written.
 
 The four of the contract are declared here, and those of others beside them when the process starts
-(``consumer.own_kinds``). Whatever decodes, stores, proves or documents messages asks here.
+(``consumer.settings.own_kinds``). Whatever decodes, stores, proves or documents messages asks here.
 """
 
 from __future__ import annotations
@@ -133,17 +133,8 @@ SESSION_COMPLETED: Final = Kind(
     content=("status",),
     origin="endedFrom",
 )
-SESSION_FAILED: Final = Kind(
-    MessageKind.SESSION_FAILED.value,
-    SessionFailed,
-    SESSIONS,
-    ("sessionId",),
-    _UNLESS_ENDED,
-    time="endedAt",
-    part="end",
-    document="session",
-    content=("status",),
-    origin="endedFrom",
+SESSION_FAILED: Final = replace(
+    SESSION_COMPLETED, name=MessageKind.SESSION_FAILED.value, model=SessionFailed
 )
 EVENT_RECORDED: Final = Kind(
     MessageKind.EVENT_RECORDED.value,

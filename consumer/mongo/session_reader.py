@@ -46,12 +46,11 @@ class SessionReader:
     def __init__(self, client: Client, settings: MongoSettings) -> None:
         """Read the collections of all kinds. No I/O yet."""
         database = database_of(client, settings)
-        self._sessions = collection_of(database, settings.sessions)
-        self._events = collection_of(database, settings.events)
         self._collections = {
             name: collection_of(database, stored_as)
             for name, stored_as in collection_names(settings).items()
         }
+        self._sessions, self._events = self._collections[SESSIONS], self._collections[EVENTS]
 
     async def session(self, session_id: str) -> Document | None:
         """Return the session's document, None where there is none."""
