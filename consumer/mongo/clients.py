@@ -158,6 +158,12 @@ def collection_of(database: Database, name: str) -> Collection:
     return database.get_collection(name)
 
 
+def collections_of(database: Database, settings: MongoSettings) -> Mapping[str, Collection]:
+    """Return the collections of all kinds, by their names in ``consumer.contract.kinds``."""
+    names = collection_names(settings).items()
+    return {name: collection_of(database, stored_as) for name, stored_as in names}
+
+
 async def first_batch(database: Database, command: Document) -> Sequence[Mapping[str, Any]]:
     """Return what a command of many answers says at once."""
     batch: Sequence[Mapping[str, Any]] = (await database.command(command))["cursor"]["firstBatch"]

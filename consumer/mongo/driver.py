@@ -11,8 +11,7 @@ from consumer.errors import TransientError
 from consumer.mongo.clients import (
     ACKNOWLEDGED,
     Client,
-    collection_names,
-    collection_of,
+    collections_of,
     database_of,
 )
 from consumer.mongo.clients import Collection as MongoCollection
@@ -50,10 +49,7 @@ class MongoCollections:
     def __init__(self, client: Client, settings: MongoSettings) -> None:
         """Work on the collections of all kinds. No I/O yet."""
         self._database = database_of(client, settings)
-        self._collections = {
-            name: collection_of(self._database, stored_as)
-            for name, stored_as in collection_names(settings).items()
-        }
+        self._collections = collections_of(self._database, settings)
         self._turns = Semaphore(settings.max_pool_size)
 
     async def insert(self, collection: str, documents: Sequence[bytes]) -> BulkReply:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from consumer.contract.record import Position
-from consumer.mongo.clients import Client, collection_names, collection_of, database_of
+from consumer.mongo.clients import Client, collections_of, database_of
 from consumer.mongo.driver_errors import driver_errors
 from consumer.ports import Store, WriteBatch
 from consumer.settings.model import MongoSettings
@@ -80,13 +80,12 @@ class MongoRepairer:
 
     def __init__(self, client: Client, settings: MongoSettings) -> None:
         """Work on the collections of all kinds. No I/O yet."""
-        self._database = database_of(client, settings)
-        self._names = collection_names(settings)
+        self._collections = collections_of(database_of(client, settings), settings)
 
     async def repair(self, write: Write) -> bool:
         """See ``Repair``."""
         condition = origin_filter(write)
-        collection = collection_of(self._database, self._names[write.kind.collection])
+        collection = self._collections[write.kind.collection]
         with driver_errors():
             if isinstance(write, WholeWrite):
                 replaced = await collection.replace_one(condition, write.content)

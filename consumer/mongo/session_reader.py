@@ -13,8 +13,7 @@ from consumer.contract.record import TopicPartition
 from consumer.mongo.clients import (
     Client,
     close_client,
-    collection_names,
-    collection_of,
+    collections_of,
     database_of,
     open_client,
 )
@@ -46,10 +45,7 @@ class SessionReader:
     def __init__(self, client: Client, settings: MongoSettings) -> None:
         """Read the collections of all kinds. No I/O yet."""
         database = database_of(client, settings)
-        self._collections = {
-            name: collection_of(database, stored_as)
-            for name, stored_as in collection_names(settings).items()
-        }
+        self._collections = collections_of(database, settings)
         self._sessions, self._events = self._collections[SESSIONS], self._collections[EVENTS]
 
     async def session(self, session_id: str) -> Document | None:
