@@ -241,7 +241,7 @@ def test_nothing_that_a_model_does_raises_and_what_is_stored_has_an_order(
         (Replaced, {"n": "1"}, "n: must be an integer"),
         (Described, {}, "n: must be an integer"),
         (with_n(Literal[1, 2]), {"n": True}, "n: must be an integer"),
-        (with_n(Grade), {"n": 1.0}, "n: must be an integer"),
+        (with_n(Annotated[Grade, BeforeValidator(Grade)]), {"n": 1.0}, "n: must be an integer"),
         (with_n(Annotated[int, BeforeValidator(int)]), {"n": "10"}, "n: must be an integer"),
         (with_n(Annotated[datetime, BeforeValidator(as_time)]), {"n": 5}, "n: must be a time"),
     ],
