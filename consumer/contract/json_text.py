@@ -98,7 +98,7 @@ def parse_quickly(data: bytes) -> object:
     """
     if len(data) > MAX_FRACTION_CHARACTERS and _may_hold_long_number(data):
         raise ValueError("a number too long to be read without looking")
-    return from_json(data, allow_inf_nan=False)
+    return from_json(data, allow_inf_nan=False, cache_strings="keys")
 
 
 def _may_hold_long_number(data: bytes) -> bool:

@@ -63,6 +63,19 @@ def parse_time(text: str) -> datetime | None:
     return local.replace(microsecond=local.microsecond - surplus) if surplus else local
 
 
+def parse_usual_time(text: str) -> datetime | None:
+    """Return an instant of the usual form in UTC, without a zone; None where it is not of that form.
+
+    BSON takes it for the same instant, in half the time that a zone costs to make and to encode.
+    """
+    if _USUAL_FORM.fullmatch(text) is None:
+        return None
+    try:
+        return datetime.fromisoformat(text[:-1])
+    except ValueError:
+        return None
+
+
 def format_time(instant: datetime) -> str:
     """Return an aware time as text in UTC, to the millisecond."""
     return instant.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"

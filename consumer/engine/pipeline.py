@@ -36,7 +36,7 @@ from consumer.state.writes import Write, plan
 
 T = TypeVar("T")
 
-DECODED_AT_ONCE = 200
+DECODED_AT_ONCE = 500
 DECODED_BYTES_AT_ONCE = 1024 * 1024
 """Records, and bytes of values, decoded between two turns of the event loop, so that heartbeats
 stay in time; one record at least."""

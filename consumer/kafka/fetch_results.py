@@ -7,7 +7,7 @@ fetch of a few megabytes may become as many records as memory holds.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
@@ -112,28 +112,36 @@ class NamedPartitionRecords(PartitionRecords):  # type: ignore[misc]  # aiokafka
     _records: RecordBatches
     _records_iterator: Any
 
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the records. Raises ``UnreadableBatchError``.
+
+        The client's own iterator, which is not closed by whoever takes no more for now.
+        """
+        while True:
+            try:
+                for record in self._records_iterator:
+                    yield record  # noqa: UP028 -- ``yield from`` would close it, too
+            except Exception as error:
+                if isinstance(error, UnicodeDecodeError) and self._records.repeat():
+                    # Nothing but the name of a header is decoded, and it is not worth a partition.
+                    self._records_iterator = self._unpack_records()
+                    continue
+                # Any class may come out of it: a codec's, a CRC's, an assertion.
+                first = self.next_fetch_offset
+                end = getattr(self._records.last, "next_offset", 0)
+                known = end if end > first else None
+                raise UnreadableBatchError(type(error).__name__, first, known) from error
+            return
+
     def __next__(self) -> Any:  # noqa: ANN401 -- aiokafka ships no types
         """Return the next record. Raises ``UnreadableBatchError``."""
-        try:
-            return next(self._records_iterator)
-        except StopIteration:
-            raise
-        except Exception as error:
-            if isinstance(error, UnicodeDecodeError) and self._records.repeat():
-                # Nothing but the name of a header is decoded, and it is not worth a partition.
-                self._records_iterator = self._unpack_records()
-                return next(self)
-            # Any class may come out of it: a codec's, a CRC's, an assertion.
-            first = self.next_fetch_offset
-            end = getattr(self._records.last, "next_offset", 0)
-            known = end if end > first else None
-            raise UnreadableBatchError(type(error).__name__, first, known) from error
+        return next(iter(self))
 
     def _consumer_record(self, partition: Any, record: Any) -> Any:  # noqa: ANN401 -- as above
         if self._key_deserializer is not as_our_record:
             return super()._consumer_record(partition, record)
         timestamp = record.timestamp
-        return Record(
+        fields = (
             partition.topic,
             partition.partition,
             record.offset,
@@ -142,6 +150,7 @@ class NamedPartitionRecords(PartitionRecords):  # type: ignore[misc]  # aiokafka
             record.value,
             tuple(record.headers),
         )
+        return tuple.__new__(Record, fields)  # by name it takes twice as long
 
 
 class BoundedFetchResult(FetchResult):  # type: ignore[misc]  # aiokafka ships no types

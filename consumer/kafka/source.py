@@ -14,7 +14,7 @@ from functools import partial
 from typing import TypeVar
 
 from consumer.aio import stop_quietly, with_timeout
-from consumer.contract.record import Offsets, Partitions, Record, Records, TopicPartition
+from consumer.contract.record import Offsets, Partitions, Record, Records, TopicPartition, bytes_of
 from consumer.errors import TransientError
 from consumer.kafka.client import (
     ClientLostError,
@@ -357,6 +357,11 @@ class KafkaSource:
         room = self._max_batch_bytes
         taken: dict[TopicPartition, Sequence[Record]] = {}
         for partition, records in fetched.items():
+            size = bytes_of(records)
+            if size <= max(room, 0):  # without records it can be read again
+                room -= size
+                taken[partition] = records
+                continue
             count = 0
             for record in records:
                 size = record.size
@@ -365,8 +370,6 @@ class KafkaSource:
                     break
                 room -= size
                 count += 1
-            if not records:
-                taken[partition] = ()  # it can be read again
             if count:
                 taken[partition] = records[:count]
             if count < len(records):

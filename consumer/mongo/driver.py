@@ -107,7 +107,8 @@ class MongoCollections:
                 while (reply := await self._next_reply(cursor)) is not None:
                     yield documents_in(reply)
             finally:
-                await cursor.close()
+                if cursor.alive:  # Motor asks a thread to close it, whatever is left of it
+                    await cursor.close()
 
     async def _next_reply(self, cursor: AsyncIterator[bytes]) -> bytes | None:
         """Return the cursor's next reply; whoever handles it may send commands meanwhile."""

@@ -21,11 +21,12 @@ from consumer.contract.cloudevents import (
 from consumer.contract.json_text import MAX_QUICK_BYTES, parse_quickly
 from consumer.contract.messages import EventType, MessageKind, identifier_problem
 from consumer.contract.record import Headers, Record
-from consumer.contract.schema_versions import FIRST_VERSION, newest_version
-from consumer.contract.times import parse_time, record_time
+from consumer.contract.schema_versions import FIRST_VERSION, UPCASTERS, newest_version
+from consumer.contract.times import parse_time, parse_usual_time, record_time
 from consumer.state.writes import EventWrite, event_write, origin_fields
 
 _EVENT: Final = MessageKind.EVENT_RECORDED.value
+_FIRST: Final = (_EVENT, FIRST_VERSION)
 _EVENT_TYPES: Final = frozenset(event_type.value for event_type in EventType)
 
 
@@ -57,12 +58,12 @@ def plan_event_quickly(
         or not isinstance(event_type, str)
         or event_type not in _EVENT_TYPES
         or not isinstance(payload, dict)
-        or not _is_newest(FIRST_VERSION if version is None else version)
+        or (_FIRST in UPCASTERS if version is None else not _is_newest(version))
         or key != session_id.encode()
     ):
         return None
     if isinstance(written, str):
-        timestamp = parse_time(written)
+        timestamp = parse_usual_time(written) or parse_time(written)
     else:
         timestamp = record_time(record) if written is None else None
     if timestamp is None:

@@ -380,7 +380,7 @@ end = end if bounds.to_ms is None else min(end, first + 3)""",
     ),
     never(
         "a header's name is worth a partition",
-        "NamedPartitionRecords.__next__",
+        "NamedPartitionRecords.__iter__",
         "if isinstance(error, UnicodeDecodeError) and self._records.repeat():",
         "one Latin-1 name stops a partition until somebody skips the batch by hand",
         "test_a_header_whose_name_is_not_utf_8_costs_nothing_and_its_letter_has_it[0]",

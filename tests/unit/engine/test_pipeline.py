@@ -14,6 +14,7 @@ from consumer.contract.rejection import KeyPolicy, Reason, Rejected
 from consumer.engine.pipeline import (
     DEAD_LETTER_CHUNK,
     DEAD_LETTER_CHUNK_BYTES,
+    DECODED_AT_ONCE,
     DECODED_BYTES_AT_ONCE,
     Abandoned,
     Batch,
@@ -145,7 +146,7 @@ async def test_a_large_batch_lets_others_run_while_it_is_decoded() -> None:
             await asyncio.sleep(0)
 
     running = asyncio.ensure_future(others())
-    await engine.pipeline._plan(batch(records(P0, 0, 1_000)), BatchReport())
+    await engine.pipeline._plan(batch(records(P0, 0, 5 * DECODED_AT_ONCE)), BatchReport())
     running.cancel()
     assert turns >= 4
 
