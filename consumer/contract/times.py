@@ -64,9 +64,9 @@ def parse_time(text: str) -> datetime | None:
 
 
 def parse_usual_time(text: str) -> datetime | None:
-    """Return an instant of the usual form in UTC, without a zone; None where it is not of that form.
+    """Return an instant in UTC as BSON takes it, without a zone; None where the form is not usual.
 
-    BSON takes it for the same instant, in half the time that a zone costs to make and to encode.
+    A zone costs as much to make and to encode as the rest of the instant.
     """
     if _USUAL_FORM.fullmatch(text) is None:
         return None

@@ -119,8 +119,8 @@ class NamedPartitionRecords(PartitionRecords):  # type: ignore[misc]  # aiokafka
         """
         while True:
             try:
-                for record in self._records_iterator:
-                    yield record  # noqa: UP028 -- ``yield from`` would close it, too
+                for record in self._records_iterator:  # noqa: UP028 -- that would close it, too
+                    yield record
             except Exception as error:
                 if isinstance(error, UnicodeDecodeError) and self._records.repeat():
                     # Nothing but the name of a header is decoded, and it is not worth a partition.

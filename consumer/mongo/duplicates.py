@@ -21,7 +21,7 @@ from collections.abc import (
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, product
+from itertools import chain
 from typing import Generic, TypeVar
 
 from bson.raw_bson import RawBSONDocument
@@ -244,16 +244,17 @@ def crossed_finds(
     By all their sessions and all their event ids at once: a condition of pairs is slow, and
     a find for each session is many. An id of two sessions would bring what nobody asked for.
     """
-    by_session: dict[str, dict[K, EventWrite]] = {}
+    by_session: dict[str, list[tuple[K, EventWrite]]] = {}
     for key, event in events.items():
-        by_session.setdefault(event.session_id, {})[key] = event
+        by_session.setdefault(event.session_id, []).append((key, event))
     finds: list[CrossedFind[K]] = []
-    for key, event in chain.from_iterable(some.items() for some in by_session.values()):
-        if not (finds and finds[-1].takes(key, event)):
+    for session_id, some in by_session.items():
+        taken = finds[-1].take(session_id, some) if finds else 0
+        while taken < len(some):
             if len(finds) == MAX_FIRST_FINDS:
                 return ()
             finds.append(CrossedFind(collections))
-            finds[-1].takes(key, event)
+            taken += finds[-1].take(session_id, some[taken:])
     return finds
 
 
@@ -266,25 +267,25 @@ class CrossedFind(Generic[K]):
     def __init__(self, collections: Collections) -> None:
         """Begin without events."""
         self._collections = collections
-        self._keys: dict[tuple[str, str], K] = {}
+        self._keys: dict[str, K] = {}
         self._ours: dict[bytes | None, K] = {}
         self._session_of: dict[str, str] = {}
         self._bytes = 0
 
-    def takes(self, key: K, event: EventWrite) -> bool:
-        """Take one more event, if it fits."""
-        size = len(event.document)
-        if self._keys and (
-            len(self._keys) == MAX_IN_ONE_FIND
-            or self._bytes + size > EXPECTED_BYTES
-            or self._session_of.get(event.event_id, event.session_id) != event.session_id
-        ):
-            return False
-        self._keys[event.session_id, event.event_id] = key
-        self._ours[behind_length(event.document)] = key
-        self._session_of[event.event_id] = event.session_id
-        self._bytes += size
-        return True
+    def take(self, session_id: str, events: Iterable[tuple[K, EventWrite]]) -> int:
+        """Take events of one session while they fit, one at least; return how many."""
+        keys, taken = self._keys, 0
+        for key, (_, event_id, document, _) in events:
+            if event_id in keys or len(keys) == MAX_IN_ONE_FIND:
+                break
+            self._bytes += len(document)
+            if self._bytes > EXPECTED_BYTES and keys:
+                break
+            keys[event_id] = key
+            self._session_of[event_id] = session_id
+            self._ours[behind_length(document)] = key
+            taken += 1
+        return taken
 
     async def run(
         self, alike: Callable[[K], None], other: Callable[[K, RawBSONDocument], None]
@@ -311,9 +312,10 @@ class CrossedFind(Generic[K]):
         return True
 
     def _tell(self, found: RawBSONDocument, other: Callable[[K, RawBSONDocument], None]) -> None:
-        for place in product(ids_in(found.get("sessionId")), ids_in(found.get("eventId"))):
-            if place in self._keys:
-                other(self._keys[place], found)
+        sessions = set(ids_in(found.get("sessionId")))
+        for event_id in ids_in(found.get("eventId")):
+            if self._session_of.get(event_id) in sessions:
+                other(self._keys[event_id], found)
 
 
 def _once(
