@@ -139,6 +139,7 @@ async def _watch(
 
 def _start(contestant: Contestant, place: Place, log: Path) -> Started:
     own = {name: value for name, value in os.environ.items() if not name.startswith("CONSUMER_")}
+    own.pop("PYTHONDONTWRITEBYTECODE", None)  # the peers' packages are compiled already
     begun = time.time()
     with log.open("wb") as written:
         process = subprocess.Popen(

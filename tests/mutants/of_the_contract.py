@@ -130,8 +130,8 @@ MUTANTS = (
     mutant(
         "the fast way reads an older version as the newest",
         "plan_event_quickly",
-        "_is_newest(FIRST_VERSION if version is None else version)",
-        "(version is None or _is_newest(version))",
+        "_FIRST in UPCASTERS if version is None else not _is_newest(version)",
+        "version is not None and not _is_newest(version)",
         "what the two ways store of one record would differ",
         "test_both_ways_make_the_same_write",
     ),
@@ -179,7 +179,7 @@ MUTANTS = (
     mutant(
         "integers become floats",
         "parse_quickly",
-        "return from_json(data, allow_inf_nan=False)",
+        'return from_json(data, allow_inf_nan=False, cache_strings="keys")',
         "return _LENIENT.__class__(parse_int=float).decode(data.decode())",
         "large ones would lose their last digits without a word",
         "test_an_integer_is_exact_and_never_a_float",
@@ -380,7 +380,7 @@ MUTANTS = (
     mutant(
         "the first of two equal names counts",
         "parse_quickly",
-        "return from_json(data, allow_inf_nan=False)",
+        'return from_json(data, allow_inf_nan=False, cache_strings="keys")',
         "return _LENIENT.__class__(object_pairs_hook=lambda x: dict(x[::-1])).decode(data.decode())",
         "producers and other readers of the topic would see another message",
         "test_bad_input.py::test_of_a_name_that_stands_twice_the_last_one_counts",
