@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import accumulate, chain
 from typing import Generic, TypeVar
 
 from consumer.errors import ConsumerError, PreconditionError, TimedOutError, TransientError
@@ -57,14 +58,11 @@ class BatchSizer:
         """
         start = 0
         while start < len(work):
-            end, total = start, 0
-            for piece in work[start : start + self.limit]:
-                total += weight(piece)
-                if total > most_bytes and end > start:
-                    break
-                end += 1
-            yield work[start:end]
-            start = end
+            part = work[start : start + self.limit]
+            sums = list(accumulate(map(weight, part)))
+            part = part[: max(1, bisect(sums, most_bytes))]
+            yield part
+            start += len(part)
 
     def timed_out(self, size: int) -> None:
         """Note that a command with ``size`` statements did not fit: half of it may.
