@@ -13,8 +13,8 @@ from random import Random
 from typing import Final
 
 from consumer.contract.encode import encode_json
+from consumer.contract.kinds import known_kinds
 from consumer.contract.rejection import Reason
-from consumer.contract.schema_versions import newest_version
 from producer_tools.conversations import Message, conversation, event_count
 from producer_tools.outgoing_message import EndState, Outgoing, encode_message
 
@@ -116,7 +116,7 @@ def _time_without_seconds(message: Message) -> bytes:
 
 
 def _of_a_later_version(message: Message) -> bytes:
-    return _with(schemaVersion=newest_version(str(message["type"])) + 1)(message)
+    return _with(schemaVersion=known_kinds()[str(message["type"])].newest_version + 1)(message)
 
 
 FLAWS: Final[tuple[tuple[Reason, Flaw], ...]] = (

@@ -32,7 +32,6 @@ from consumer.contract.messages import (
 )
 from consumer.contract.record import Record
 from consumer.contract.rejection import KeyPolicy, Reason, Rejected
-from consumer.contract.schema_versions import newest_version
 
 _SPOKEN: Final = datetime(2026, 3, 4, 10, 0, 5, 250_000, tzinfo=UTC)
 _STAMPED_MS: Final = 1_772_618_405_250
@@ -114,9 +113,7 @@ def _example(kind: Kind) -> Message | None:
     """Return a message of the kind, read as the consumer reads it."""
     if kind.name in EXAMPLES or kind.example is None:
         return EXAMPLES.get(kind.name)
-    value = encode_json(
-        {"type": kind.name, "schemaVersion": newest_version(kind.name), **kind.example}
-    )
+    value = encode_json({"type": kind.name, "schemaVersion": kind.newest_version, **kind.example})
     read = decode(Record("", 0, 0, _STAMPED_MS, None, value), KeyPolicy.WARN)
     return read.message if isinstance(read, Decoded) else None
 
@@ -205,7 +202,7 @@ def _content_type(pattern: str) -> dict[str, Any]:
 
 
 def _type_pattern(kind: Kind) -> str:
-    return rf"^([A-Za-z0-9_-]+\.)*{re.escape(kind.name)}(\.v{newest_version(kind.name)})?$"
+    return rf"^([A-Za-z0-9_-]+\.)*{re.escape(kind.name)}(\.v{kind.newest_version})?$"
 
 
 def _attributes(kind: Kind, prefix: str) -> dict[str, Any]:

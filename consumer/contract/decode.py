@@ -28,7 +28,7 @@ from consumer.contract.messages import (
 )
 from consumer.contract.record import Record
 from consumer.contract.rejection import KeyPolicy, Reason, Rejected
-from consumer.contract.schema_versions import FIRST_VERSION, NoFieldsError, newest_version, upcast
+from consumer.contract.schema_versions import FIRST_VERSION, NoFieldsError, upcast
 from consumer.contract.times import EPOCH, format_time, parse_time, record_time
 
 MAX_VALUE_BYTES: Final = 32 * 1024 * 1024
@@ -165,11 +165,13 @@ def _in_newest_version(
     As it is, where something is wrong with its version, which is added to ``problems``.
     """
     fields = opened.fields if opened.fields is not None else {}
-    newest = max(newest_version(one) for one in (known_kinds() if kind is None else (kind.name,)))
+    newest = max(
+        one.newest_version for one in (known_kinds().values() if kind is None else (kind,))
+    )
     version, wrong = _version(named, fields.get("schemaVersion"))
     later = "" if version <= newest else f"schemaVersion: later than {newest}, {_UPGRADE}"
     if kind is not None and version < newest and not wrong:
-        fields = _upcast(kind.name, version, fields)
+        fields = _upcast(kind, version, fields)
         opened = opened._replace(fields=fields)
     if kind is EVENT_RECORDED:
         _read_event_type(fields, later)
@@ -199,14 +201,14 @@ def _version(named: int | None, stated: object) -> tuple[int, Sequence[str]]:
     return version, problems
 
 
-def _upcast(kind: str, version: int, fields: dict[str, Any]) -> dict[str, Any]:
+def _upcast(kind: Kind, version: int, fields: dict[str, Any]) -> dict[str, Any]:
     try:
-        return upcast(kind, version, fields)
+        return upcast(kind.upcasters, version, fields)
     except NoFieldsError as error:
         cause = str(error)
     except Exception as error:  # noqa: BLE001 -- upcasters read what is not validated yet
         cause = type(error).__name__  # of what it says the rest may quote a value
-    problem = f"schemaVersion: {version} was not read as {newest_version(kind)}"
+    problem = f"schemaVersion: {version} was not read as {kind.newest_version}"
     raise _RefusedError(Reason.INVALID, f"{problem}: {cause}")
 
 

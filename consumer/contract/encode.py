@@ -20,7 +20,7 @@ from consumer.contract.messages import (
     SessionFailed,
 )
 from consumer.contract.record import Headers
-from consumer.contract.schema_versions import FIRST_VERSION, newest_version
+from consumer.contract.schema_versions import FIRST_VERSION
 from consumer.contract.times import format_time
 
 TRACEPARENT: Final = "traceparent"
@@ -52,7 +52,7 @@ def message_fields(message: Message) -> dict[str, Any]:
     Raises ``ValueError`` for a time without a zone, which would mean another one elsewhere.
     """
     kind = kind_of(message)
-    version = newest_version(kind.name)
+    version = kind.newest_version
     fields: dict[str, Any] = {"type": kind.name, "sessionId": message.session_id}
     fields |= {"schemaVersion": version} if version > FIRST_VERSION else {}
     match message:

@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from consumer.contract.kinds import Kind, known_kinds, model_schema
 from consumer.contract.messages import MAX_ID_CODE_POINTS
-from consumer.contract.schema_versions import FIRST_VERSION, newest_version
+from consumer.contract.schema_versions import FIRST_VERSION
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
@@ -40,7 +40,7 @@ def message_schema(kind_name: str) -> Mapping[str, Any]:
     kind = known_kinds()[kind_name]
     fields, always = _fields_of(kind)
     required = [name for name in always if name != kind.time]
-    newest = newest_version(kind.name)
+    newest = kind.newest_version
     version = {"type": "integer", "const": newest}
     properties: dict[str, Any] = {
         "type": {"const": kind.name},

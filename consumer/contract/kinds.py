@@ -24,7 +24,7 @@ from consumer.contract.messages import (
     SessionCreated,
     SessionFailed,
 )
-from consumer.contract.schema_versions import FIRST_VERSION, UPCASTERS, Upcaster
+from consumer.contract.schema_versions import FIRST_VERSION, Upcaster
 from consumer.contract.times import parse_time
 
 SESSIONS: Final = "sessions"
@@ -104,6 +104,11 @@ class Kind:
     compared_time: str | None = None
     origin: str = "from"
 
+    @property
+    def newest_version(self) -> int:
+        """The version that is read without an upcaster, and written."""
+        return FIRST_VERSION + len(self.upcasters)
+
 
 ENDED_STATUSES: Final = frozenset({"completed", "failed"})
 _UNLESS_ENDED: Final = SetOnce("status", ENDED_STATUSES)
@@ -134,7 +139,7 @@ SESSION_COMPLETED: Final = Kind(
     origin="endedFrom",
 )
 SESSION_FAILED: Final = replace(
-    SESSION_COMPLETED, name=MessageKind.SESSION_FAILED.value, model=SessionFailed
+    SESSION_COMPLETED, name=MessageKind.SESSION_FAILED.value, model=SessionFailed, upcasters=()
 )
 EVENT_RECORDED: Final = Kind(
     MessageKind.EVENT_RECORDED.value,
@@ -215,13 +220,7 @@ def set_own_kinds(own: Iterable[Kind], taken: Iterable[str] = ()) -> None:
         taken.add(kind.collection)
         complete.append(_complete(kind))
     global _registry  # noqa: PLW0603 -- the one moment in which it changes
-    for kind in _registry.kinds.values():
-        for version in range(len(kind.upcasters)):
-            del UPCASTERS[kind.name, FIRST_VERSION + version]
     _registry = _Registry(*complete)
-    for kind in complete:
-        for version, upcaster in enumerate(kind.upcasters, FIRST_VERSION):
-            UPCASTERS[kind.name, version] = upcaster
 
 
 def _complete(kind: Kind) -> Kind:

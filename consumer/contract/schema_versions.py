@@ -1,12 +1,12 @@
 """Versions of the kinds of message, and how an older message becomes one of the newest.
 
-The one place that knows of versions: what reads, writes or describes messages asks here. What is
-compatible, and what needs a new version, is in docs/contract.md.
+Which versions a kind has is declared with it. What is compatible, and what needs a new version, is
+in docs/contract.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 FIRST_VERSION: Final = 1
@@ -27,27 +27,14 @@ class NoFieldsError(TypeError):
     """An upcaster returned something else than fields. The text quotes no value."""
 
 
-UPCASTERS: Final[dict[tuple[str, int], Upcaster]] = {}
-"""By kind and version. A kind's newest version is the one that follows its last upcaster."""
-
-
-def newest_version(kind: str) -> int:
-    """Return the version of ``kind`` that is read without an upcaster, and written."""
-    version = FIRST_VERSION
-    while (kind, version) in UPCASTERS:
-        version += 1
-    return version
-
-
-def upcast(kind: str, version: int, fields: Fields) -> Fields:
+def upcast(upcasters: Sequence[Upcaster], version: int, fields: Fields) -> Fields:
     """Return the fields of a message of ``version`` in the newest.
 
     Raises ``NoFieldsError``, and what upcasters raise.
     """
-    while (upcaster := UPCASTERS.get((kind, version))) is not None:
+    for at, upcaster in enumerate(upcasters[version - FIRST_VERSION :], version):
         made: object = upcaster(fields)  # others' code: it may forget what it is to return
         if not isinstance(made, dict):
-            raise NoFieldsError(f"the upcaster of version {version} must return an object")
+            raise NoFieldsError(f"the upcaster of version {at} must return an object")
         fields = made
-        version += 1
     return fields

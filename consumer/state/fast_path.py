@@ -19,14 +19,13 @@ from consumer.contract.cloudevents import (
     split_type,
 )
 from consumer.contract.json_text import MAX_QUICK_BYTES, parse_quickly
-from consumer.contract.messages import EventType, MessageKind, identifier_problem
+from consumer.contract.kinds import EVENT_RECORDED
+from consumer.contract.messages import EventType, identifier_problem
 from consumer.contract.record import Headers, Record
-from consumer.contract.schema_versions import FIRST_VERSION, UPCASTERS, newest_version
 from consumer.contract.times import parse_time, parse_usual_time, record_time
 from consumer.state.writes import EventWrite, event_write, origin_fields
 
-_EVENT: Final = MessageKind.EVENT_RECORDED.value
-_FIRST: Final = (_EVENT, FIRST_VERSION)
+_EVENT: Final = EVENT_RECORDED.name
 _EVENT_TYPES: Final = frozenset(event_type.value for event_type in EventType)
 
 
@@ -58,7 +57,7 @@ def plan_event_quickly(
         or not isinstance(event_type, str)
         or event_type not in _EVENT_TYPES
         or not isinstance(payload, dict)
-        or (_FIRST in UPCASTERS if version is None else not _is_newest(version))
+        or (EVENT_RECORDED.upcasters if version is None else not _is_newest(version))
         or key != session_id.encode()
     ):
         return None
@@ -101,4 +100,4 @@ def _cloud_event_fields(headers: Headers, value: bytes, mode: Mode) -> dict[str,
 
 
 def _is_newest(version: object) -> bool:
-    return type(version) is int and version == newest_version(_EVENT)
+    return type(version) is int and version == EVENT_RECORDED.newest_version

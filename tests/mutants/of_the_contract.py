@@ -130,7 +130,7 @@ MUTANTS = (
     mutant(
         "the fast way reads an older version as the newest",
         "plan_event_quickly",
-        "_FIRST in UPCASTERS if version is None else not _is_newest(version)",
+        "EVENT_RECORDED.upcasters if version is None else not _is_newest(version)",
         "version is not None and not _is_newest(version)",
         "what the two ways store of one record would differ",
         "test_both_ways_make_the_same_write",
@@ -278,8 +278,8 @@ MUTANTS = (
     mutant(
         "the fast way takes true for a version",
         "_is_newest",
-        "type(version) is int and version == newest_version(_EVENT)",
-        "version == newest_version(_EVENT)",
+        "type(version) is int and version == EVENT_RECORDED.newest_version",
+        "version == EVENT_RECORDED.newest_version",
         "to Python true is 1",
         "test_what_is_not_in_order_goes_the_slow_way",
         rows="B14",

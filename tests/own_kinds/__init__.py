@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from consumer.contract.kinds import set_own_kinds
+from consumer.contract.kinds import Kind, set_own_kinds
 from consumer.contract.rejection import Reason
+from consumer.contract.schema_versions import Upcaster
 from consumer.settings import own_kinds
 from consumer.settings.model import MongoSettings
 
@@ -37,6 +38,17 @@ def installed(**values: str) -> Iterator[None]:
             yield
         finally:
             set_own_kinds(())
+
+
+@contextmanager
+def upcasting(kind: Kind, *upcasters: Upcaster) -> Iterator[None]:
+    """Let a kind have had these earlier versions."""
+    before = kind.upcasters
+    object.__setattr__(kind, "upcasters", upcasters)
+    try:
+        yield
+    finally:
+        object.__setattr__(kind, "upcasters", before)
 
 
 def rated(session_id: str = "s", rating_id: str = "r", **fields: Any) -> dict[str, Any]:

@@ -8,14 +8,16 @@ from typing import Any
 
 import pytest
 
+from consumer.contract.kinds import EVENT_RECORDED
 from consumer.contract.record import Record
 from consumer.contract.rejection import KeyPolicy, Reason
-from consumer.contract.schema_versions import UPCASTERS, Fields
+from consumer.contract.schema_versions import Fields
 from consumer.engine.pipeline import RecordPlanner
 from consumer.mongo.store import MongoStore
 from consumer.state.outcomes import Outcome, Result
 from tests.builders import STAMPED_MS, completed, created, encoded, event, failed
 from tests.fakes.collections import MemoryCollections
+from tests.own_kinds import upcasting
 
 MIB = 1024 * 1024
 
@@ -259,19 +261,17 @@ async def test_stubs_late_events_and_ends_in_any_order_are_normal() -> None:
 
 
 @pytest.mark.reliability("F100")
-async def test_two_versions_of_one_event_are_duplicates_and_a_third_waits_alone(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_two_versions_of_one_event_are_duplicates_and_a_third_waits_alone() -> None:
     def upcast(fields: Fields) -> Fields:
         return fields | {"payload": {"text": fields["said"]}}
 
     consumer = Consumer()
     assert (await consumer.read(encoded(event()))).outcome is Outcome.APPLIED
-    monkeypatch.setitem(UPCASTERS, ("event.recorded", 1), upcast)
-    first = encoded(event(payload=None) | {"said": "hello"})
-    second = encoded(event() | {"schemaVersion": 2})
-    assert (await consumer.read(first)).outcome is Outcome.DUPLICATE
-    assert (await consumer.read(second)).outcome is Outcome.DUPLICATE
-    third = await consumer.read(encoded(event(event_id="f") | {"schemaVersion": 3}))
-    assert third.rejected is not None
-    assert third.rejected.reason is Reason.UNSUPPORTED_VERSION
+    with upcasting(EVENT_RECORDED, upcast):
+        first = encoded(event(payload=None) | {"said": "hello"})
+        second = encoded(event() | {"schemaVersion": 2})
+        assert (await consumer.read(first)).outcome is Outcome.DUPLICATE
+        assert (await consumer.read(second)).outcome is Outcome.DUPLICATE
+        third = await consumer.read(encoded(event(event_id="f") | {"schemaVersion": 3}))
+        assert third.rejected is not None
+        assert third.rejected.reason is Reason.UNSUPPORTED_VERSION

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from consumer.contract.messages import EventRecorded, MessageKind
+from consumer.contract.kinds import EVENT_RECORDED
+from consumer.contract.messages import EventRecorded
 from consumer.contract.record import Record
 from consumer.contract.rejection import KeyPolicy, Reason, Rejected
-from consumer.contract.schema_versions import UPCASTERS, Fields
+from consumer.contract.schema_versions import Fields
 from consumer.kafka.admin import Admin
 from consumer.kafka.producer import Delivery, OutgoingRecord, Producer, Unconfirmed
 from tests.integration.commands.dead_letter_topics import (
@@ -24,6 +25,7 @@ from tests.integration.commands.dead_letter_topics import (
     DeadLetterTopics,
     event,
 )
+from tests.own_kinds import upcasting
 from tests.servers.topics import create_topics
 
 # The embedded broker says of a topic's end that it is one record behind its last batch.
@@ -113,7 +115,7 @@ def test_an_absurd_time_goes_back_as_it_came(desk: DeadLetterTopics, timestamp_m
 
 @pytest.mark.reliability("F100")
 def test_a_later_version_waits_as_a_letter_and_is_redriven_after_the_upgrade(
-    desk: DeadLetterTopics, monkeypatch: pytest.MonkeyPatch
+    desk: DeadLetterTopics,
 ) -> None:
     second = event("e-2", payload={"said": "hello"}, schemaVersion=2)
     desk.produce(desk.event(event()), desk.event(second))
@@ -128,14 +130,14 @@ def test_a_later_version_waits_as_a_letter_and_is_redriven_after_the_upgrade(
     def upcast(fields: Fields) -> Fields:
         return fields | {"payload": {"said": fields["payload"]["text"]}}
 
-    monkeypatch.setitem(UPCASTERS, (MessageKind.EVENT_RECORDED, 1), upcast)
-    ran = desk.run("redrive", "--reason", "unsupported_version", "--json")
-    assert (ran.code, ran.result["redriven"]) == (0, 1)
-    ((decoded,), rejected) = desk.consume()
-    assert rejected == 0
-    assert isinstance(decoded.message, EventRecorded)
-    assert isinstance(first.message, EventRecorded)
-    assert decoded.message == replace(first.message, event_id="e-2", payload={"said": "hello"})
+    with upcasting(EVENT_RECORDED, upcast):
+        ran = desk.run("redrive", "--reason", "unsupported_version", "--json")
+        assert (ran.code, ran.result["redriven"]) == (0, 1)
+        ((decoded,), rejected) = desk.consume()
+        assert rejected == 0
+        assert isinstance(decoded.message, EventRecorded)
+        assert isinstance(first.message, EventRecorded)
+        assert decoded.message == replace(first.message, event_id="e-2", payload={"said": "hello"})
 
 
 # --- C36: what can never succeed ------------------------------------------------------------

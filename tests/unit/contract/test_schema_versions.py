@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -13,12 +14,14 @@ import pytest
 from consumer.contract.asyncapi import EXAMPLES, TopicNames, asyncapi_document
 from consumer.contract.encode import message_fields
 from consumer.contract.json_schemas import message_schema
+from consumer.contract.kinds import EVENT_RECORDED, SESSION_COMPLETED
 from consumer.contract.messages import MessageKind
 from consumer.contract.record import Record
 from consumer.contract.rejection import Reason
-from consumer.contract.schema_versions import FIRST_VERSION, UPCASTERS, Fields, newest_version
+from consumer.contract.schema_versions import Fields
 from consumer.state.fast_path import plan_event_quickly
 from consumer.state.writes import Write, plan
+from tests.own_kinds import upcasting
 from tests.unit.contract.builders import (
     COMPLETED,
     EVENT,
@@ -43,21 +46,16 @@ def said_to_payload(fields: Fields) -> Fields:
 
 
 @pytest.fixture
-def two_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+def two_versions() -> Iterator[None]:
     """Events have a second version."""
-    monkeypatch.setitem(UPCASTERS, (MessageKind.EVENT_RECORDED, 1), said_to_payload)
+    with upcasting(EVENT_RECORDED, said_to_payload):
+        yield
 
 
 def written(source: Record) -> Write:
     write = plan(decoded(source), source)
     assert isinstance(write, Write)
     return write
-
-
-def test_every_version_before_a_kinds_newest_is_read() -> None:
-    for kind, version in UPCASTERS:
-        assert kind in set(MessageKind)
-        assert FIRST_VERSION <= version < newest_version(kind)
 
 
 @pytest.mark.reliability("F100")
@@ -99,31 +97,27 @@ def test_nothing_of_the_version_is_stored() -> None:
     assert written(record(EVENT | {"schemaVersion": 1})) == written(record(EVENT))
 
 
-def test_each_upcaster_goes_one_version_further(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_upcaster_goes_one_version_further() -> None:
     def counted(fields: Fields) -> Fields:
         return without(fields, "events") | {"eventCount": fields["events"]}
 
     def renamed(fields: Fields) -> Fields:
         return without(fields, "ended") | {"endedAt": fields["ended"]}
 
-    monkeypatch.setitem(UPCASTERS, ("session.completed", 1), counted)
-    monkeypatch.setitem(UPCASTERS, ("session.completed", 2), renamed)
-    second = without(COMPLETED, "endedAt") | {"ended": COMPLETED["endedAt"], "schemaVersion": 2}
-    first = without(second, "eventCount", "schemaVersion") | {"events": 3}
-    third = decoded(record(COMPLETED | {"schemaVersion": 3}))
-    assert decoded(record(first)) == decoded(record(second)) == third
-    assert reason(record(COMPLETED | {"schemaVersion": 4})) is Reason.UNSUPPORTED_VERSION
+    with upcasting(SESSION_COMPLETED, counted, renamed):
+        second = without(COMPLETED, "endedAt") | {"ended": COMPLETED["endedAt"], "schemaVersion": 2}
+        first = without(second, "eventCount", "schemaVersion") | {"events": 3}
+        third = decoded(record(COMPLETED | {"schemaVersion": 3}))
+        assert decoded(record(first)) == decoded(record(second)) == third
+        assert reason(record(COMPLETED | {"schemaVersion": 4})) is Reason.UNSUPPORTED_VERSION
 
 
-def test_the_upcaster_of_the_document_reads_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_upcaster_of_the_document_reads_what_it_says() -> None:
     document = (Path(__file__).parents[3] / "docs" / "contract.md").read_text("utf-8")
-    (source,) = re.findall(r"```python\n(UPCASTERS.*?)```", document, re.DOTALL)
-    registered: dict[tuple[str, int], Any] = {}
-    exec(source, {"UPCASTERS": registered, "MessageKind": MessageKind})  # noqa: S102 -- ours
-    ((which, upcaster),) = registered.items()
-    monkeypatch.setitem(UPCASTERS, which, upcaster)
+    (source,) = re.findall(r"```python\nupcasters = (.*?)```", document, re.DOTALL)
     first = without(COMPLETED, "eventCount") | {"events": 3}
-    assert decoded(record(first)) == decoded(record(COMPLETED | {"schemaVersion": 2}))
+    with upcasting(SESSION_COMPLETED, *eval(source)):  # noqa: S307 -- ours
+        assert decoded(record(first)) == decoded(record(COMPLETED | {"schemaVersion": 2}))
 
 
 @pytest.mark.reliability("F100")
@@ -187,12 +181,11 @@ def test_what_no_upcaster_can_read_is_invalid_alone_and_no_value_is_quoted(
 @pytest.mark.parametrize("made", [None, ["fields"], "fields"])
 @pytest.mark.parametrize("at", [1, 2])
 def test_an_upcaster_that_returns_no_fields_makes_a_message_invalid_and_is_named(
-    made: Any, at: int, monkeypatch: pytest.MonkeyPatch
+    made: Any, at: int
 ) -> None:
-    for version in (1, 2):
-        upcaster = Mock(return_value=made if version == at else dict(EVENT))
-        monkeypatch.setitem(UPCASTERS, (MessageKind.EVENT_RECORDED, version), upcaster)
-    refused = refusal(record(EVENT))
+    upcasters = [Mock(return_value=made if version == at else dict(EVENT)) for version in (1, 2)]
+    with upcasting(EVENT_RECORDED, *upcasters):
+        refused = refusal(record(EVENT))
     assert refused.reason is Reason.INVALID
     assert refused.detail == (
         f"schemaVersion: 1 was not read as 3: the upcaster of version {at} must return an object"

@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from consumer.contract.kinds import SESSION_CREATED
 from consumer.contract.messages import SessionCreated
-from consumer.contract.schema_versions import UPCASTERS, Fields
+from consumer.contract.schema_versions import Fields
 from producer_tools.outgoing_message import (
     InvalidMessageError,
     Outgoing,
@@ -18,6 +19,7 @@ from producer_tools.outgoing_message import (
     encode_message,
     prepare_message,
 )
+from tests.own_kinds import upcasting
 
 
 def limit(_: Stream) -> int:
@@ -38,22 +40,20 @@ def test_a_good_line_is_sent_as_it_stands_under_its_session() -> None:
 
 
 @pytest.mark.reliability("F100")
-def test_every_version_that_the_consumer_reads_is_sent_as_it_stands(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_every_version_that_the_consumer_reads_is_sent_as_it_stands() -> None:
     def upcast(fields: Fields) -> Fields:
         return fields | {"language": fields["lang"]}
 
-    monkeypatch.setitem(UPCASTERS, ("session.created", 1), upcast)
-    first = CREATED.replace(b"language", b"lang")
-    second = CREATED[:-1] + b',"schemaVersion":2}'
-    for line in (first, second):
-        assert check_line(line, limit) == Outgoing(Stream.SESSIONS, "sé".encode(), line)
-        assert prepare_message(json.loads(line)).value == line
-    message = SessionCreated("s", "en", datetime(2026, 3, 4, tzinfo=UTC))
-    assert json.loads(prepare_message(message).value)["schemaVersion"] == 2
-    with pytest.raises(InvalidMessageError, match=r"unsupported_version: .*later than 2"):
-        prepare_message(json.loads(second) | {"schemaVersion": 3})
+    with upcasting(SESSION_CREATED, upcast):
+        first = CREATED.replace(b"language", b"lang")
+        second = CREATED[:-1] + b',"schemaVersion":2}'
+        for line in (first, second):
+            assert check_line(line, limit) == Outgoing(Stream.SESSIONS, "sé".encode(), line)
+            assert prepare_message(json.loads(line)).value == line
+        message = SessionCreated("s", "en", datetime(2026, 3, 4, tzinfo=UTC))
+        assert json.loads(prepare_message(message).value)["schemaVersion"] == 2
+        with pytest.raises(InvalidMessageError, match=r"unsupported_version: .*later than 2"):
+            prepare_message(json.loads(second) | {"schemaVersion": 3})
 
 
 def test_an_event_goes_to_the_events() -> None:

@@ -5,20 +5,20 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from consumer.contract.decode import MAX_VALUE_BYTES, Decoded, decode
-from consumer.contract.messages import MessageKind
+from consumer.contract.kinds import EVENT_RECORDED
 from consumer.contract.record import Headers, Record
 from consumer.contract.rejection import KeyPolicy
-from consumer.contract.schema_versions import UPCASTERS, Fields
+from consumer.contract.schema_versions import Fields
 from consumer.contract.times import REDRIVE_TIMESTAMP
 from consumer.state.fast_path import plan_event_quickly
 from consumer.state.writes import EventWrite, plan
+from tests.own_kinds import upcasting
 from tests.unit.contract.builders import (
     DATA,
     EVENT,
@@ -168,8 +168,7 @@ def shouted(fields: Fields) -> Fields:
 def test_both_ways_make_the_same_write(
     source: Record, expire_at: datetime | None, newest: int
 ) -> None:
-    upcasters = {(MessageKind.EVENT_RECORDED, version): shouted for version in range(1, newest)}
-    with patch.dict(UPCASTERS, upcasters):
+    with upcasting(EVENT_RECORDED, *[shouted] * (newest - 1)):
         planned: Any = plan_event_quickly(source, expire_at, MAX_VALUE_BYTES)
         if planned is not None:
             assert planned == planned_slowly(source, expire_at)

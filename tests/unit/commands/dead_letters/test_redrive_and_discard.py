@@ -26,10 +26,11 @@ from consumer.commands.dead_letters.redrive_policy import (
     SkipReason,
 )
 from consumer.contract.decode import Decoded, decode
+from consumer.contract.kinds import EVENT_RECORDED
 from consumer.contract.record import Position, Record
 from consumer.contract.rejection import KeyPolicy, Rejected
-from consumer.contract.schema_versions import UPCASTERS
 from consumer.kafka.producer import Delivery, OutgoingRecord, Refused, Unconfirmed
+from tests.own_kinds import upcasting
 from tests.unit.commands.dead_letters.builders import (
     EVENTS,
     LETTERS,
@@ -82,8 +83,8 @@ async def test_a_letter_of_a_later_version_is_applied_when_it_comes_back_after_t
     (sent,) = producer.sent()
     back = Record(EVENTS, 0, 1, STAMPED_MS, sent.key, sent.value, sent.headers)
     assert isinstance(decode(back, KeyPolicy.DEAD_LETTER), Rejected)
-    monkeypatch.setitem(UPCASTERS, ("event.recorded", 1), dict)
-    assert isinstance(decode(back, KeyPolicy.DEAD_LETTER), Decoded)
+    with upcasting(EVENT_RECORDED, dict):
+        assert isinstance(decode(back, KeyPolicy.DEAD_LETTER), Decoded)
 
 
 async def test_a_second_redrive_sends_nothing() -> None:
