@@ -206,7 +206,9 @@ def _upcast(kind: Kind, version: int, fields: dict[str, Any]) -> dict[str, Any]:
         return upcast(kind.upcasters, version, fields)
     except NoFieldsError as error:
         cause = str(error)
-    except Exception as error:  # noqa: BLE001 -- upcasters read what is not validated yet
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 -- others' code, which reads what is not validated
         cause = type(error).__name__  # of what it says the rest may quote a value
     problem = f"schemaVersion: {version} was not read as {kind.newest_version}"
     raise _RefusedError(Reason.INVALID, f"{problem}: {cause}")

@@ -256,7 +256,7 @@ def _problems(kind: Kind, known: Iterable[str], taken: Iterable[str]) -> Iterato
         list(map(is_time, fields.values()))  # it is asked of each message
     except (RecursionError, KeyError):
         yield "its model must have fields, and must not hold itself"
-    except Exception as error:  # noqa: BLE001 -- a model is others' code
+    except (Exception, SystemExit) as error:  # noqa: BLE001 -- a model is others' code
         yield f"its model has no JSON Schema: {type(error).__name__}"
     yield from _field_problems(kind, fields)
     yield from _write_problems(kind, fields)

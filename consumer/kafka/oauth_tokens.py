@@ -193,7 +193,7 @@ class ProvidedTokens(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka s
                 text = await self._provide()
             else:
                 text = await asyncio.to_thread(self._provide)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             # Without its text, which may quote a secret.
             raise TokenError(f"no token from {self._name}: {type(error).__name__}") from error
         if not isinstance(text, str) or _TOKEN.fullmatch(text) is None:
@@ -214,7 +214,7 @@ def _load(
         if isinstance(found, type) and issubclass(found, AbstractTokenProvider):
             provider = found()
             return provider.token, provider.extensions
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise SettingsError(
             f"kafka.security.token_provider: {name!r} cannot be used "
             f"({type(error).__name__}: {error}); allowed: package.module:function"

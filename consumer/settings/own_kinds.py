@@ -32,7 +32,7 @@ def _declared() -> Iterator[Kind]:
         place = f"entry point {entry.name} = {entry.value} of {GROUP}"
         try:
             kind = entry.load()
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # whose exit code may be that of success
             said = str(error).partition("\n")[0]
             problem = f"cannot be loaded: {type(error).__name__}: {said}"
             raise SettingsError(f"{place} {problem}") from error

@@ -129,6 +129,22 @@ MUTANTS = (
         "test_nothing_that_a_model_does_raises_and_what_is_stored_has_an_order",
     ),
     mutant(
+        "an upcaster ends the process",
+        "_upcast",
+        "except BaseException as error:",
+        "except Exception as error:",
+        "one message would end it again and again at the same offset",
+        "test_whatever_an_upcaster_raises_makes_one_message_invalid",
+    ),
+    mutant(
+        "a package that exits ends a command as if it had looked",
+        "_declared",
+        "except (Exception, SystemExit) as error:",
+        "except Exception as error:",
+        "an audit, a check and a run would end with exit code 0, and say nothing",
+        "test_an_entry_point_that_names_no_kind_is_one_line",
+    ),
+    mutant(
         "a dry run takes the first version for the newest",
         "DryRunState.predict",
         "if earlier is not None and has_place_taken(write, earlier):",

@@ -155,7 +155,7 @@ MUTANTS = (
     mutant(
         "an upcaster that fails stops its partition",
         "_upcast",
-        "except Exception as error:",
+        "except BaseException as error:",
         "except ArithmeticError as error:",
         "one malformed message of an older version would hold up all behind it for ever",
         "test_what_no_upcaster_can_read_is_invalid_alone_and_no_value_is_quoted",

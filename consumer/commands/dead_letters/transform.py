@@ -37,7 +37,7 @@ def load_transform(reference: str) -> Transform:
         sys.path.insert(0, "")
     try:
         found: object = pkgutil.resolve_name(reference)
-    except Exception as error:  # a module may raise anything while it is imported
+    except (Exception, SystemExit) as error:  # a module may raise anything while it is imported
         raise ValueError(
             f"{reference!r} cannot be imported: {type(error).__name__}: {error}"
         ) from error
@@ -58,7 +58,7 @@ def transformed(
     failed = dead_letter.failed
     try:
         returned = transform(failed)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # an exit would end the command as if it were done
         raise TransformError(f"the transform raised {_where(error)}") from error
     if returned is None:
         return None
@@ -81,7 +81,7 @@ def transformed(
             )
 
 
-def _where(error: Exception) -> str:
+def _where(error: BaseException) -> str:
     """Name the error and the line it comes from; its text might quote the message."""
     frames = traceback.extract_tb(error.__traceback__)
     line = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""

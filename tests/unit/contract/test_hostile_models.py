@@ -263,6 +263,29 @@ def test_whatever_a_model_raises_makes_one_message_invalid(error: BaseException)
     assert "private" not in found.detail
 
 
+@pytest.mark.reliability("F148")
+@pytest.mark.parametrize("error", ERRORS[:9], ids=lambda one: type(one).__name__)
+def test_whatever_an_upcaster_raises_makes_one_message_invalid(error: BaseException) -> None:
+    def upcast(_: dict[str, Any]) -> NoReturn:
+        raise error
+
+    set_own_kinds([hostile(Hostile, upcasters=(upcast,))])
+    assert written({"type": NAME, "sessionId": "s", "n": 1}) == Rejected(
+        Reason.INVALID, f"schemaVersion: 1 was not read as 2: {type(error).__name__}"
+    )
+
+
+@pytest.mark.reliability("F148")
+def test_a_model_that_ends_the_process_where_it_is_described_is_refused() -> None:
+    class Ending(Hostile):
+        @classmethod
+        def __get_pydantic_json_schema__(cls, *_: object) -> NoReturn:
+            raise SystemExit(0)
+
+    with pytest.raises(ValueError, match="no JSON Schema: SystemExit"):
+        set_own_kinds([hostile(Ending)])
+
+
 def test_an_interrupt_is_no_mistake_of_a_message() -> None:
     set_own_kinds([hostile(with_n(Annotated[int, raising(KeyboardInterrupt())]))])
     with pytest.raises(KeyboardInterrupt):

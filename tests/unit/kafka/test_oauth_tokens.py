@@ -252,6 +252,14 @@ def _failing() -> str:
     raise RuntimeError(SECRET)
 
 
+def _ending() -> str:
+    sys.exit(0)
+
+
+async def _asynchronously_ending() -> str:
+    sys.exit(0)
+
+
 @pytest.fixture(autouse=True)
 def module(monkeypatch: pytest.MonkeyPatch) -> None:
     made = ModuleType("our_tokens")
@@ -260,6 +268,8 @@ def module(monkeypatch: pytest.MonkeyPatch) -> None:
         asynchronous=_asynchronous,
         Signed=SignedTokens,
         failing=_failing,
+        ending=_ending,
+        asynchronously_ending=_asynchronously_ending,
         nothing=lambda: None,
         number=5,
     )
@@ -286,8 +296,15 @@ async def test_a_function_or_a_provider_of_the_clients_own_kind_gives_the_token(
     assert tokens.extensions() == extensions
 
 
+@pytest.mark.reliability("F148")
 @pytest.mark.parametrize(
-    ("name", "why"), [("failing", "RuntimeError"), ("nothing", "it returns NoneType")]
+    ("name", "why"),
+    [
+        ("failing", "RuntimeError"),
+        ("ending", "SystemExit"),
+        ("asynchronously_ending", "SystemExit"),
+        ("nothing", "it returns NoneType"),
+    ],
 )
 async def test_a_function_without_a_token_is_trouble_that_passes(name: str, why: str) -> None:
     error = await refused(provided(name))
@@ -295,7 +312,13 @@ async def test_a_function_without_a_token_is_trouble_that_passes(name: str, why:
 
 
 @pytest.mark.parametrize(
-    "name", ["our_tokens:missing", "no_such_module:function", "our_tokens:number"]
+    "name",
+    [
+        "our_tokens:missing",
+        "no_such_module:function",
+        "our_tokens:number",
+        "tests.own_kinds.program:token",
+    ],
 )
 def test_a_function_that_is_not_there_is_a_wrong_setting(name: str) -> None:
     with pytest.raises(

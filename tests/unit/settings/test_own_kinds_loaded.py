@@ -24,12 +24,14 @@ def test_loading_the_settings_lets_the_installed_kinds_be_known() -> None:
     assert [*known_kinds()] == contract
 
 
+@pytest.mark.reliability("F148")
 @pytest.mark.parametrize(
     ("value", "problem"),
     [
         ("tests.own_kinds.nowhere:KIND", "cannot be loaded: ModuleNotFoundError"),
         ("tests.own_kinds.acme_kinds:NOTHING", "cannot be loaded: AttributeError"),
         ("tests.own_kinds.acme_kinds:Rating", "is no consumer.contract.kinds.Kind"),
+        ("tests.own_kinds.program:KIND", "cannot be loaded: SystemExit: 0"),
     ],
 )
 def test_an_entry_point_that_names_no_kind_is_one_line(value: str, problem: str) -> None:

@@ -120,6 +120,15 @@ def test_an_exception_is_named_with_its_line_and_without_its_text() -> None:
     assert SECRET not in str(raised.value)
 
 
+@pytest.mark.reliability("F148")
+def test_a_function_that_would_end_the_command_as_if_all_were_done_is_an_error() -> None:
+    def leave(_: FailedRecord) -> object:
+        sys.exit(0)
+
+    with pytest.raises(TransformError, match=r"SystemExit at test_transform\.py:\d+"):
+        repaired(leave)
+
+
 def test_an_asynchronous_function_is_an_error_and_leaves_no_coroutine_behind() -> None:
     async def fix(failed: FailedRecord) -> object:
         return failed
@@ -155,6 +164,7 @@ def test_a_function_is_imported_from_the_current_directory(folder: Path) -> None
         (":fix", "MODULE:FUNCTION"),
         ("no_such_module_here:fix", "ModuleNotFoundError"),
         ("broken_module:fix", "ZeroDivisionError"),
+        ("program:fix", "SystemExit"),
         ("json:no_such_function", "AttributeError"),
         ("json:__name__", "no function"),
     ],
@@ -163,5 +173,6 @@ def test_a_function_that_cannot_be_had_is_refused_in_words(
     folder: Path, reference: str, why: str
 ) -> None:
     (folder / "broken_module.py").write_text("1 / 0\n")
+    (folder / "program.py").write_text("raise SystemExit(0)\n")
     with pytest.raises(ValueError, match=why):
         load_transform(reference)
