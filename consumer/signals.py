@@ -6,8 +6,6 @@ Imports next to nothing: it is the first that a command loads.
 from __future__ import annotations
 
 import atexit
-import contextlib
-import io
 import os
 import signal
 import sys
@@ -158,11 +156,10 @@ def _lines(error: Exception, name: str) -> list[str]:
 def _last_words(error: Exception, name: str) -> tuple[int, str]:
     """Return the exit code and the text for an error that is none of ours."""
     if hasattr(error, "format_message"):  # of the library that reads the options
-        from typer.rich_utils import rich_format_error  # noqa: PLC0415 -- as above
-
-        with contextlib.redirect_stderr(io.StringIO()) as said:
-            rich_format_error(error)  # type: ignore[arg-type]  # see above
-        return ExitCode.USAGE, said.getvalue()
+        said, context = error.format_message(), getattr(error, "ctx", None)
+        said += f" ({context.command_path} -h)" if said and context is not None else ""
+        # Without any: nothing was asked for, and the help has been printed.
+        return ExitCode.USAGE, "\n".join(_lines(ValueError(said), name))
     if isinstance(error, OSError):  # a disk that is full, a file that may not be read
         return ExitCode.PRECONDITION, "\n".join(_lines(error, name))
     if isinstance(error, RuntimeError) and type(error).__name__ == "Abort":

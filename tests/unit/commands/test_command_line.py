@@ -16,11 +16,12 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
-from consumer import __version__, cli
+from consumer import __version__, cli, signals
 from consumer.__main__ import LOADING_THRESHOLD
 from consumer.cli_options import GC_THRESHOLD
 from consumer.commands.dead_letters import list_and_show
 from consumer.contract.record import Position
+from consumer.errors import ExitCode
 from producer_tools import producer_cli
 
 PROGRAMS = {"consumer": cli.app, "producer-tools": producer_cli.app}
@@ -84,6 +85,27 @@ def test_a_setting_that_is_not_name_equals_value_is_not_repeated(program: str) -
     refused = run(program, command, "--set", "hunter2")
     assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr == f"{program}: --set: one of them is not NAME=VALUE\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("rnu", "No such command 'rnu'. Did you mean 'run'? (consumer -h)"),
+        ("show", "Missing argument 'SESSION_ID'. (consumer show -h)"),
+        ("status --json --jsn", "No such option: --jsn (Possible options: "),
+        ("init --partitions 0", "Invalid value for '--partitions': "),
+        ("check --set", "Option '--set' requires an argument."),
+        ("dead-letters list --letter x", "Invalid value: 'x' is not PARTITION, "),
+    ],
+)
+def test_a_wrong_command_line_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, arguments: str, expected: str
+) -> None:
+    monkeypatch.setattr("sys.argv", ["consumer", *arguments.split()])
+    code, words = signals.run_app(cli.app, "consumer")
+    assert code == ExitCode.USAGE
+    (line,) = words.splitlines()
+    assert line.startswith(f"consumer: {expected}")
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
