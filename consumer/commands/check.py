@@ -12,7 +12,7 @@ from rich.text import Text
 
 from consumer.checks import CheckResult, CheckStatus
 from consumer.commands.common.output import console
-from consumer.errors import ConsumerError, ExitCode, PreconditionError
+from consumer.errors import ConsumerError, ExitCode, PreconditionError, SettingsError
 from consumer.kafka.admin import describe_group, open_admin
 from consumer.kafka.committed import AcceptedTarget
 from consumer.kafka.decompression import check_codecs
@@ -26,7 +26,10 @@ STYLES = {CheckStatus.OK: "green", CheckStatus.WARNING: "yellow", CheckStatus.FA
 
 
 async def check_everything(settings: Settings, *, as_json: bool) -> ExitCode:
-    """Print a line for each precondition; ``FOUND`` as exit code where one fails."""
+    """Print a line for each precondition; ``FOUND`` as exit code where one fails.
+
+    Raises ``SettingsError`` where a setting cannot be used, as a run does.
+    """
     results = [_check_codecs(), *_check_secret_files()]
     kafka, mongo = await asyncio.gather(
         _within_time("Kafka", _check_kafka(settings), settings),
@@ -97,7 +100,10 @@ async def _check_target(settings: Settings) -> Sequence[CheckResult]:
 async def _within_time(
     server: str, checks: Awaitable[Sequence[CheckResult]], settings: Settings
 ) -> Sequence[CheckResult]:
-    """Return what was found, or one result that says why nothing could be asked."""
+    """Return what was found, or one result that says why nothing could be asked.
+
+    Raises ``SettingsError``.
+    """
     limit = settings.kafka.request_timeout + settings.mongo.timeout
     try:
         async with asyncio.timeout(limit):
@@ -106,6 +112,8 @@ async def _within_time(
         said = f"no answer within {limit:g} s"
     except PreconditionError as error:
         return [_refused(server, error)]
+    except SettingsError:
+        raise
     except ConsumerError as error:
         said = str(error)
     address = "kafka.bootstrap_servers" if server == "Kafka" else "mongo.uri"

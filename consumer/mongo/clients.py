@@ -11,6 +11,7 @@ import contextlib
 import re
 import struct
 import threading
+import warnings
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, TypeAlias, assert_never
@@ -21,6 +22,7 @@ from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import PyMongoError
 from pymongo.read_concern import ReadConcern
+from pymongo.uri_parser import split_options, validate_options
 
 from consumer.aio import first_bytes, stop_quietly, wait_at_most
 from consumer.contract.kinds import EVENTS, SESSIONS, collections
@@ -79,6 +81,7 @@ def open_client(settings: MongoSettings, app_name: str = APP_NAME) -> Client:
         "uuidRepresentation": "standard",
     }
     try:
+        _check_options(uri)
         match settings.driver:
             case Driver.MOTOR:
                 from motor.motor_asyncio import AsyncIOMotorClient  # noqa: PLC0415 -- as above
@@ -92,8 +95,23 @@ def open_client(settings: MongoSettings, app_name: str = APP_NAME) -> Client:
         raise SettingsError(f"mongo.uri: a file that it names cannot be read: {error}") from None
     except (PyMongoError, ValueError, TypeError) as error:
         raise SettingsError(
-            f"mongo.uri: not a connection string the driver accepts ({type(error).__name__})"
+            f"mongo.uri: not a connection string the driver accepts ({type(error).__name__}); fix: "
+            "percent-encode user name and password (%40 for @); a port is a number up to 65535"
         ) from None
+
+
+def _check_options(uri: str) -> None:
+    """Refuse an option of the URI that the driver would warn of and go without, be it ``tls``."""
+    for option in filter(None, re.split("[&;]", uri.partition("?")[2])):
+        with warnings.catch_warnings(action="ignore"):  # what it can go without, it says itself
+            try:
+                validate_options(split_options(option), warn=False)
+            except (PyMongoError, ValueError, TypeError):
+                name = option.partition("=")[0]
+                said = name if re.fullmatch("[A-Za-z]{1,40}", name) else "an option (not shown)"
+                raise SettingsError(
+                    f"mongo.uri: {said} is no option of the driver, or its value is not allowed"
+                ) from None
 
 
 def servers_of(uri: str) -> str:

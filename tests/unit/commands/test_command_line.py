@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from consumer import __version__, cli, signals
 from consumer.__main__ import LOADING_THRESHOLD
 from consumer.cli_options import GC_THRESHOLD
+from consumer.commands import check
 from consumer.commands.dead_letters import list_and_show
 from consumer.contract.record import Position
 from consumer.errors import ExitCode
@@ -26,6 +27,10 @@ from producer_tools import producer_cli
 
 PROGRAMS = {"consumer": cli.app, "producer-tools": producer_cli.app}
 NO_SETTING = {"CONSUMER_NO_SUCH_SETTING": "refuses whatever would begin"}
+
+
+async def nothing_found(_: Any) -> tuple[()]:
+    return ()
 
 
 def commands_of(command: Any, *names: str) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -106,6 +111,17 @@ def test_a_wrong_command_line_is_told_in_one_line(
     assert code == ExitCode.USAGE
     (line,) = words.splitlines()
     assert line.startswith(f"consumer: {expected}")
+
+
+def test_a_uri_that_the_driver_does_not_take_is_a_wrong_setting_for_check_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(check, "_check_kafka", nothing_found)
+    monkeypatch.setattr("sys.argv", ["consumer", "check", "--mongo-uri", "mongodb://h:port/"])
+    code, words = signals.run_app(cli.app, "consumer")
+    assert code == ExitCode.USAGE
+    (line,) = words.splitlines()
+    assert line.startswith("consumer: mongo.uri: ")
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

@@ -8,6 +8,7 @@ import threading
 import pytest
 from pydantic import SecretStr
 
+from consumer.errors import SettingsError
 from consumer.mongo import clients
 from consumer.mongo.clients import close_client, open_client, servers_of
 from consumer.settings.model import MongoSettings
@@ -55,6 +56,30 @@ async def test_a_client_that_can_close_is_closed(driver: Driver) -> None:
     await close_client(client)
     with pytest.raises(Exception, match=r"[Cc]losed|Cannot use"):
         await client.admin.command("ping")
+
+
+@pytest.mark.parametrize("driver", Driver)
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("mongodb://h/?tls=hunter2", "tls is no option of the driver, or its value is not allowed"),
+        ("mongodb://h/d?w=1&hunter=2", "hunter is no option of the driver, or"),
+        ("mongodb://h/?w=1;hunter2", "an option (not shown) is no option"),
+        ("mongodb://u:hunter2@x@h", "not a connection string the driver accepts (InvalidURI); fix"),
+    ],
+)
+def test_what_the_driver_would_go_without_is_refused_and_no_value_told(
+    uri: str, said: str, driver: Driver
+) -> None:
+    with pytest.raises(SettingsError) as refused:
+        open_client(MongoSettings(uri=SecretStr(uri), driver=driver))
+    assert str(refused.value).startswith(f"mongo.uri: {said}")
+    assert "hunter2" not in str(refused.value)
+
+
+async def test_what_it_can_do_without_is_not_refused() -> None:
+    some = SecretStr("mongodb://127.0.0.1:9/?compressors=zlib&appName=a%20b&authSource=$external")
+    await close_client(open_client(MongoSettings(uri=some)))
 
 
 @pytest.mark.parametrize(
