@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -166,7 +166,8 @@ def open_browser(directory: Path) -> Iterator[Browser]:
     browser = Browser(commands, answers)
     try:
         yield browser
-        browser.call("Browser.close")
+        with suppress(ConnectionError):  # it may end before its answer is out
+            browser.call("Browser.close")
         process.wait(PATIENCE)
     finally:
         process.kill()

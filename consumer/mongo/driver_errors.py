@@ -123,10 +123,7 @@ def translate(error: Exception) -> ConsumerError:
             | errors.CollectionInvalid()
             | errors.InvalidOperation()
         ):
-            return PreconditionError(
-                f"the MongoDB driver refuses to work as it is set up: {cause}; "
-                "check mongo.uri and the server's version"
-            )
+            return _misuse(error)
         case errors.AutoReconnect():
             return ConnectionLostError(cause, _unanswering(error))
         case _:
@@ -142,6 +139,17 @@ def _unanswering(error: Exception) -> str:
         return ""
     none = _NO_SERVER.match(str(error))
     return none.group() if none else "; ".join(_SERVER_AND_REASON.findall(str(error)))
+
+
+def _misuse(error: Exception) -> ConsumerError:
+    why = error.__cause__
+    if type(why).__module__.startswith("dns."):
+        # Of mongodb+srv: name servers may be away, or know the name later, as with mongodb://.
+        return TransientError(type(why).__name__, str(why))
+    return PreconditionError(
+        f"the MongoDB driver refuses to work as it is set up: {type(error).__name__}; "
+        "check mongo.uri and the server's version"
+    )
 
 
 def _command_failure(error: errors.OperationFailure) -> ConsumerError:

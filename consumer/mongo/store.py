@@ -258,7 +258,7 @@ class OpenStore(MongoStore):
                 if servers and all(said in str(server.error) for server in servers):
                     raise PreconditionError(f"MongoDB at {trouble}; fix: {fix}") from error
             await self._refuse_other_tls()
-            raise TransientError(error.cause, trouble) from error
+            raise TransientError(error.cause, trouble or error.detail) from error
 
     async def _refuse_other_tls(self) -> None:
         over_tls, found = self._over_tls, ""
@@ -287,10 +287,12 @@ class OpenStore(MongoStore):
 
     def trouble(self) -> str:
         """Why no server could be asked, of each that is known; empty where there is no reason."""
-        errors = [server.error for server in self._servers().values()]
+        servers = self._servers().values()
+        errors = [server.error for server in servers if server.error is not None]
         # The first part of each names the server and the reason, the rest the time-outs.
-        found = [str(error).partition(" (configured")[0] for error in errors if error is not None]
-        if not found and self._over_tls:
+        found = [str(error).partition(" (configured")[0] for error in errors]
+        known = any(server.server_type_name != "Unknown" for server in servers)
+        if not found and not known and self._over_tls:
             return "no answer over TLS; is tls in mongo.uri what the server speaks?"
         return "; ".join(found)
 

@@ -11,8 +11,11 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 from unittest.mock import Mock
 
+import dns.asyncresolver
+import dns.resolver
 import pytest
 
 from consumer.errors import ConsumerError, PreconditionError, TransientError
@@ -243,3 +246,36 @@ async def test_whether_tls_is_spoken_is_what_the_driver_makes_of_the_uri(
     settings = settings_with(mongo__uri=uri, mongo__driver=driver)
     async with open_store(settings.mongo) as store:
         assert store.trouble().startswith("no answer over TLS") is over_tls
+
+
+def secondary() -> Mock:
+    """A client as it is while one server answers over TLS, which is no primary."""
+    answering = Mock(error=None, server_type_name="RSSecondary")
+    client = Mock()
+    client.options.pool_options._ssl_context = object()
+    client.topology_description.server_descriptions.return_value = {(LOOPBACK, 1): answering}
+    return client
+
+
+def test_a_server_that_answers_over_tls_is_not_told_to_speak_none() -> None:
+    store = OpenStore.__new__(OpenStore)
+    store.client = secondary()
+    assert not store.trouble()
+
+
+@DRIVERS
+async def test_a_start_waits_for_a_name_that_cannot_be_looked_up_and_tells_why(
+    monkeypatch: pytest.MonkeyPatch, driver: str
+) -> None:
+    async def look_up(*_: object, **__: object) -> NoReturn:
+        raise dns.resolver.NoNameservers
+
+    monkeypatch.setattr(dns.asyncresolver, "resolve", look_up)
+    monkeypatch.setattr(dns.resolver, "resolve", Mock(side_effect=dns.resolver.NoNameservers))
+    uri = "mongodb+srv://db.example.test/"
+    error = await first_answer(settings_with(mongo__uri=uri, mongo__driver=driver))
+    assert isinstance(error, TransientError)
+    assert (error.cause, error.detail) == (
+        "NoNameservers",
+        "All nameservers failed to answer the query.",
+    )
