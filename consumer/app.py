@@ -31,7 +31,7 @@ from consumer.observability.http_server import serve
 from consumer.observability.incidents import RecentIncidents
 from consumer.observability.instance_status import StatusReader
 from consumer.observability.log_writer import LogWriter
-from consumer.observability.logs import configure_logging, get_logger, log_exit
+from consumer.observability.logs import configure_logging, get_logger, log_ended, log_exit
 from consumer.observability.metrics import Metrics
 from consumer.observability.observer import EngineObserver
 from consumer.settings.model import Settings
@@ -225,7 +225,7 @@ async def _run(
 
 def _ended(reason: StopReason) -> ExitCode:
     """Log why the process ends by itself, and return its exit code."""
-    get_logger().info("ended", end=reason.value)
+    log_ended("info", end=reason.value)
     return exit_code_of(reason)
 
 

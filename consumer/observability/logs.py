@@ -110,8 +110,16 @@ def log_exit(error: ConsumerError, settings: LogSettings) -> ExitCode:
     """
     if _readable(settings, terminal=sys.stderr is not None and sys.stderr.isatty()):
         raise error
-    get_logger().critical("ended", end="error", exit_code=int(error.exit_code), message=str(error))
+    log_ended("critical", end="error", exit_code=int(error.exit_code), message=str(error))
     return error.exit_code
+
+
+def log_ended(level: str, **facts: object) -> None:
+    """Log that the process ends, as the last of its lines: what is held back goes before."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, LibraryHandler):
+            handler.flush_repeats(math.inf)
+    getattr(get_logger(), level)("ended", **facts)
 
 
 def log_refused_start(error: ConsumerError, assignments: Iterable[str]) -> ExitCode:
