@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime
 
 from rich.console import Console
@@ -11,6 +12,7 @@ from rich.table import Table
 
 from consumer.contract.times import format_time
 from consumer.printable import printable
+from consumer.terminal import OutputClosedError, output_errors
 
 
 def to_json(content: object) -> str:
@@ -65,7 +67,21 @@ def said_of_partitions(left_out: int) -> Iterable[str]:
         )
 
 
+class _Output(Console):
+    """Standard output. Where nobody reads it any more the exit code still says how it went."""
+
+    def _check_buffer(self) -> None:
+        with suppress(OutputClosedError), output_errors():
+            super()._check_buffer()
+
+    def on_broken_pipe(self) -> None:
+        raise  # noqa: PLE0704 -- rich calls it where it has caught the error
+
+
 def console() -> Console:
-    """Return a console on standard output that breaks no lines when piped."""
-    found = Console(highlight=False, soft_wrap=True)
-    return found if found.is_terminal else Console(highlight=False, width=200, soft_wrap=True)
+    """Return a console on standard output that breaks no lines when piped.
+
+    It raises ``OutputError`` where that cannot be written.
+    """
+    found = _Output(highlight=False, soft_wrap=True)
+    return found if found.is_terminal else _Output(highlight=False, width=9999, soft_wrap=True)

@@ -210,6 +210,6 @@ def open_record_list(name: str) -> Iterator[BinaryIO]:
     try:
         file = Path(name).open("rb")  # noqa: SIM115 -- closed below
     except OSError as error:
-        raise SettingsError(f"--file {name} cannot be read ({type(error).__name__})") from error
+        raise SettingsError(f"--file {name} cannot be read ({error.strerror})") from error
     with file:
         yield file

@@ -175,9 +175,8 @@ def _counts(counts: OutcomeCounts) -> dict[str, object]:
 
 def _print_tables(report: ReplayReport) -> None:
     columns = WOULD_BE if report.dry_run else DONE
-    table = Table(
-        title="Dry run: nothing was written" if report.dry_run else None, title_justify="left"
-    )
+    title = "Dry run: nothing was written" if report.dry_run else None
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     read = [part for part in report.ranges if part.offsets]
     names = [printable(p.partition.name) for p in read]
     add_name_column(table, "partition", names)

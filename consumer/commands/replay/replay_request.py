@@ -191,9 +191,8 @@ class StateFile:
         except FileNotFoundError:
             return None
         except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(
-                f"--state {self._path} cannot be read ({type(error).__name__})"
-            ) from error
+            why = error.strerror if isinstance(error, OSError) else "not UTF-8"
+            raise SettingsError(f"--state {self._path} cannot be read ({why})") from error
         try:
             return _State.model_validate_json(text)
         except ValidationError as error:
@@ -219,7 +218,7 @@ class StateFile:
             _replace(self._path, state.model_dump_json(indent=1))
         except OSError as error:
             raise SettingsError(
-                f"--state {self._path} cannot be written ({type(error).__name__})"
+                f"--state {self._path} cannot be written ({error.strerror})"
             ) from error
 
 

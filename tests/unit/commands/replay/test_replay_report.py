@@ -60,10 +60,10 @@ def test_the_table_has_a_line_for_each_partition_and_their_sum(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     said = printed(capsys, report())
-    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in said.splitlines()]
+    rows = [line.split() for line in said.splitlines()]
     assert ["t-0", "0-1999", "1,020", "1,000", "5", "4", "5", "6"] in rows
     assert ["t-1", "5-8", "1", "1", "0", "0", "0", "0"] in rows
-    assert ["total", "", "1,021", "1,001", "5", "4", "5", "6"] in rows
+    assert ["total", "1,021", "1,001", "5", "4", "5", "6"] in rows
     assert "sent to letters, by reason: conflict 4, invalid 5" in said
     assert "3 offsets deleted by the brokers" in said
     assert "t-1: offsets 5 to 7 not read (deleted)" in said
