@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -114,7 +114,7 @@ async def find_session(log: LogJudge, selection: RecordSelection) -> Explanation
         for each in judged:
             read = log.committed.covers(each.record)
             found = each.judgement if read else judge_unread(each.write, each.judgement)
-            records.append(replace(each, judgement=found))
+            records.append(each._replace(judgement=found))
 
     await log.judge("explaining", looked_at, wanted, accept)
     if not records and left_out:

@@ -82,7 +82,7 @@ class Life:
         judge = RecordJudge(self.memory, letters, None, MAX_VALUE_BYTES)
         for record in self.records:
             (found,) = await judge.judge([record])
-            problems.add(record.topic_partition, [(record.position, found.judgement)])
+            problems.add(record.topic_partition, [(record, found.judgement)])
         problems.settle_suspects()
         return list(problems.listed())
 

@@ -113,7 +113,7 @@ class Auditor:
         return offsets_of(ranges) - offsets_of(committed)
 
     def _add(self, partition: TopicPartition, judged: Sequence[JudgedRecord]) -> None:
-        self.problems.add(partition, ((each.record.position, each.judgement) for each in judged))
+        self.problems.add(partition, ((each.record, each.judgement) for each in judged))
         self._counts.add(
             each.write.session_id for each in judged if isinstance(each.write, EndWrite)
         )

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import groupby
 from operator import attrgetter
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from consumer.aio import Backoff, cancel_and_wait
 from consumer.commands.audit.verdicts import (
+    NO_LETTER,
     SKIPPED,
     AuditResult,
     DeadLetterEntry,
@@ -60,8 +61,7 @@ _EVEN_IF_OVER = (AuditResult.APPLIED, AuditResult.ALTERED)
 """What is said of a document that is there, though by its record's time it need not be."""
 
 
-@dataclass(frozen=True, slots=True)
-class JudgedRecord:
+class JudgedRecord(NamedTuple):
     """A record, what it should have written (None: nothing, by policy), and what was found."""
 
     record: Record
@@ -125,6 +125,8 @@ class DeadLetterIndex:
         the oldest one left cannot have expired. Where none has expired, no record's has,
         whatever its time; a record without one may be of any time.
         """
+        if not (self.count or self._complete_from_ms):
+            return [NO_LETTER] * len(records)
         entries: list[DeadLetterEntry] = []
         for partition, group in groupby(records, attrgetter("topic_partition")):
             of_partition = list(group)

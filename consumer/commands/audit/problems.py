@@ -14,7 +14,7 @@ from consumer.commands.audit.verdicts import PROBLEMS, AuditResult, Judgement
 from consumer.commands.common.record_list import ListedRecord, RecordProblem
 from consumer.contract.decode import Decoded, decode
 from consumer.contract.messages import EventRecorded
-from consumer.contract.record import Position, Record, TopicPartition
+from consumer.contract.record import Record, TopicPartition
 from consumer.contract.rejection import KeyPolicy
 from consumer.errors import TimedOutError
 from consumer.mongo.bulk import BatchSizer
@@ -43,14 +43,14 @@ class ProblemList:
             "PRIMARY KEY (topic, part, place)) WITHOUT ROWID"
         )
 
-    def add(self, partition: TopicPartition, found: Iterable[tuple[Position, Judgement]]) -> None:
+    def add(self, partition: TopicPartition, found: Iterable[tuple[Record, Judgement]]) -> None:
         """List the records of a batch that have a problem, and count the others."""
         accounted = self._accounted.setdefault(partition, Counter())
         rows = []
-        for position, judged in found:
+        for record, judged in found:
             if judged.result in LISTED:
                 document = json.dumps(judged.document) if judged.document else None
-                row = (*position, judged.result.value, document, judged.detail, judged.part)
+                row = (*record.position, judged.result.value, document, judged.detail, judged.part)
                 rows.append(row)
             else:
                 accounted[judged.result] += 1

@@ -92,6 +92,9 @@ class DeadLetterEntry:
                 return AuditResult.DEAD
 
 
+NO_LETTER = DeadLetterEntry(None, expired=False)
+
+
 def judge_rejected(dead_letter: DeadLetterEntry) -> Judgement:
     """Judge a record that can never be applied: its dead letter is all there can be."""
     detail = "its dead letter is not there" if dead_letter.reason is None else ""

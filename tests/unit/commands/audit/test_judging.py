@@ -73,7 +73,7 @@ class Case:
         judge = RecordJudge(self.collections, self.letters, retention, MAX_VALUE_BYTES)
         found = await judge.judge(records)
         self.problems.add(
-            TopicPartition(EVENTS, 0), ((each.record.position, each.judgement) for each in found)
+            TopicPartition(EVENTS, 0), ((each.record, each.judgement) for each in found)
         )
         self.problems.settle_suspects()
         documents = {kind: self.problems.documents(kind) for kind in PROBLEMS}
