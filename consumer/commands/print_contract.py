@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from consumer import __version__
+from consumer.commands.common.record_selection import kind_violations
 from consumer.contract.asyncapi import TopicNames, asyncapi_document, json_schema_text, to_yaml
-from consumer.contract.kinds import known_kinds
 from consumer.errors import SettingsError
 from consumer.settings.model import EVENTS_TOPIC, SESSIONS_TOPIC, Settings
 from consumer.terminal import write
@@ -38,7 +38,6 @@ def print_json_schema(kind: str) -> None:
 
     Raises ``OutputError``, and ``SettingsError`` for a kind that is not known.
     """
-    if kind not in known_kinds():
-        known = ", ".join(known_kinds())
-        raise SettingsError(f"--json-schema {kind!r} is no kind of message; known: {known}")
+    for violation in kind_violations("--json-schema", [kind]):
+        raise SettingsError(violation)
     write(json_schema_text(kind), flush=True)

@@ -70,9 +70,7 @@ def selection_violations(selection: RecordSelection) -> Iterable[str]:
         yield f"--session {_NO_SESSION_ID}"
     if selection.all_partitions and not selection.sessions:
         yield "--all-partitions says where a session is looked for: it needs --session"
-    for name in selection.kinds:
-        if name not in known_kinds():
-            yield f"--type {name!r} is no kind of message; known: {', '.join(known_kinds())}"
+    yield from kind_violations("--type", selection.kinds)
     first, end = selection.from_offset, selection.to_offset
     if first is not None and end is not None and first >= end:
         yield f"--from-offset {first} is not below --to-offset {end}"
@@ -80,6 +78,13 @@ def selection_violations(selection: RecordSelection) -> Iterable[str]:
         bounds_of(selection, datetime.now(UTC))
     except SettingsError as error:
         yield str(error)
+
+
+def kind_violations(option: str, names: Iterable[str]) -> Iterable[str]:
+    """Yield a line for each name that is no kind of message."""
+    for name in names:
+        if name not in known_kinds():
+            yield f"{option} {name!r} is no kind of message; known: {', '.join(known_kinds())}"
 
 
 def bounds_of(selection: RecordSelection, now: datetime) -> Bounds:
