@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -15,6 +15,10 @@ T = TypeVar("T")
 
 ASKING_SECONDS: Final = 2.0
 """How long a port may take to say what it speaks."""
+
+ATTEMPTS: Final = 20
+PAUSE: Final = 0.5
+"""Seconds between attempts: the first group of a fresh cluster waits for its offsets topic."""
 
 SHORTEST_DELAY: Final = 0.005
 """Seconds. A shorter sleep costs more than it paces."""
@@ -112,6 +116,15 @@ async def wait_at_most(seconds: float, waiting: Awaitable[Any]) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await waiting
+
+
+async def retry_a_while(ask: Callable[[], Awaitable[T]], *passing: type[Exception]) -> T:
+    """Ask until it does not raise what is ``passing``; the last of ``ATTEMPTS`` raises it."""
+    for _ in range(ATTEMPTS - 1):
+        with suppress(*passing):
+            return await ask()
+        await asyncio.sleep(PAUSE)
+    return await ask()
 
 
 async def cancel_and_wait(*tasks: asyncio.Future[Any]) -> None:

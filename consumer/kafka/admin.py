@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.coordinator.protocol import ConsumerProtocol
 
-from consumer.aio import stop_quietly
+from consumer.aio import retry_a_while, stop_quietly
 from consumer.contract.record import Offsets, TopicPartition
 from consumer.errors import ConsumerError, PreconditionError, TransientError
 from consumer.kafka.committed import Committed
@@ -34,10 +33,6 @@ CLOSE_TIMEOUT = 2.0
 
 SUGGESTED_PARTITIONS = 6
 NO_CONFIGS: Mapping[str, str] = MappingProxyType({})
-
-ATTEMPTS = 20
-PAUSE = 0.5
-"""Seconds between attempts: the first group of a fresh cluster waits for its offsets topic."""
 
 DEAD = "Dead"
 """The state of a group that there is not."""
@@ -321,17 +316,12 @@ async def coordinator_of(admin: Admin, group_id: str) -> int:
 
     Raises ``TransientError``, and ``PreconditionError`` where the grant is missing.
     """
-    attempts = 0
-    while True:
-        try:
-            return int(await admin.raw.find_coordinator(group_id))
-        except _PASSING as error:
-            attempts += 1
-            if attempts == ATTEMPTS:
-                raise TransientError(type(error).__name__, "no coordinator yet") from error
-            await asyncio.sleep(PAUSE)
-        except errors.KafkaError as error:
-            raise _undescribed(type(error), group_id) from error
+    try:
+        return int(await retry_a_while(lambda: admin.raw.find_coordinator(group_id), *_PASSING))
+    except _PASSING as error:
+        raise TransientError(type(error).__name__, "no coordinator yet") from error
+    except errors.KafkaError as error:
+        raise _undescribed(type(error), group_id) from error
 
 
 async def describe_group(admin: Admin, group_id: str) -> GroupDescription:
@@ -340,21 +330,14 @@ async def describe_group(admin: Admin, group_id: str) -> GroupDescription:
     A coordinator that has just been chosen is waited for a little, too. Raises ``TransientError``,
     and ``PreconditionError`` where the grant is missing.
     """
-    attempts = 0
-    while True:
-        node = await coordinator_of(admin, group_id)
-        try:
-            return await _ask_coordinator(admin, group_id, node)
-        except _PASSING as error:
-            attempts += 1
-            if attempts == ATTEMPTS:
-                raise _undescribed(type(error), group_id) from error
-            await asyncio.sleep(PAUSE)
-        except errors.KafkaError as error:
-            raise _undescribed(type(error), group_id) from error
+    try:
+        return await retry_a_while(lambda: _ask_coordinator(admin, group_id), *_PASSING)
+    except errors.KafkaError as error:
+        raise _undescribed(type(error), group_id) from error
 
 
-async def _ask_coordinator(admin: Admin, group_id: str, node: int) -> GroupDescription:
+async def _ask_coordinator(admin: Admin, group_id: str) -> GroupDescription:
+    node = await coordinator_of(admin, group_id)
     described, grants = await group_with_grants(admin.raw._client, node, group_id)  # noqa: SLF001
     # -- the admin client reads no grants
     committed = await admin.raw.list_consumer_group_offsets(group_id, node)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
 from rich.table import Table
 from rich.text import Text
 
+from consumer.aio import retry_a_while
 from consumer.checks import Provision
 from consumer.commands.common.output import console, to_json
 from consumer.commands.init.topic_provisions import InitRequest, TopicPlan, dead_letter_topics
 from consumer.errors import ExitCode, PreconditionError, TransientError
-from consumer.kafka.admin import ATTEMPTS, PAUSE, Admin, TopicDescription, open_admin
+from consumer.kafka.admin import Admin, TopicDescription, open_admin
 from consumer.kafka.connection import broker_errors
 from consumer.mongo.store import open_store
 from consumer.printable import printable_line
@@ -90,11 +90,16 @@ async def _provide_topics(
     read = settings.kafka.topics
     await _provide(TopicPlan(settings, request, known).provisions(admin, read), request, done)
     made = [name for name in read if name not in known and request.topics and not request.dry_run]
-    for _ in range(ATTEMPTS if made else 0):
+
+    async def describe_made() -> None:
+        nonlocal known
         known = known | await admin.describe(made)
-        if known.keys() >= set(made):
-            break
-        await asyncio.sleep(PAUSE)  # another broker than the one that made it may be asked
+        if not known.keys() >= set(made):
+            raise LookupError  # another broker than the one that made it may be asked
+
+    if made:
+        with suppress(LookupError):
+            await retry_a_while(describe_made, LookupError)
     letters = dead_letter_topics(settings)
     await _provide(TopicPlan(settings, request, known).provisions(admin, letters), request, done)
 

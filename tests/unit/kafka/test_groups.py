@@ -8,8 +8,8 @@ from typing import Any, cast
 import pytest
 from aiokafka.errors import GroupAuthorizationFailedError, NotCoordinatorForGroupError
 
+from consumer import aio
 from consumer.errors import PreconditionError, TransientError
-from consumer.kafka import admin
 from consumer.kafka.admin import Admin, describe_group
 from consumer.kafka.topic_ids import NOT_TOLD
 from consumer.settings.model import KafkaSettings
@@ -38,7 +38,7 @@ class Coordinator:
 
 @pytest.fixture(autouse=True)
 def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admin, "PAUSE", 0)
+    monkeypatch.setattr(aio, "PAUSE", 0)
 
 
 def asked(*codes: int) -> Admin:
