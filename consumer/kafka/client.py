@@ -8,7 +8,7 @@ it fixes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, OffsetAndMetadata
@@ -16,12 +16,7 @@ from aiokafka import TopicPartition as ClientPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
 from consumer.aio import stop_quietly
-from consumer.contract.record import (
-    Offsets,
-    Partitions,
-    Records,
-    TopicPartition,
-)
+from consumer.contract.record import Offsets, Partitions, Record, Records, TopicPartition
 from consumer.errors import TransientError, UndecodableError
 from consumer.kafka import client_patches, fetch_results
 from consumer.kafka.committed import Committed
@@ -96,6 +91,23 @@ def _member_options(kafka: KafkaSettings) -> dict[str, Any]:
         "metadata_max_age_ms": int(kafka.metadata_max_age * 1000),
         "max_poll_interval_ms": int(kafka.max_poll_interval * 1000),
     }
+
+
+def within_bytes(
+    fetched: Mapping[TopicPartition, Iterable[Record]], most: int
+) -> tuple[dict[TopicPartition, list[Record]], Offsets]:
+    """Return records of at most ``most`` bytes in all, one at least, and where the rest begins."""
+    taken: dict[TopicPartition, list[Record]] = {}
+    rest: dict[TopicPartition, int] = {}
+    for partition, records in fetched.items():
+        for record in records:
+            size = record.size
+            if size > most and taken:
+                rest[partition] = record.offset
+                break
+            most -= size
+            taken.setdefault(partition, []).append(record)
+    return taken, rest
 
 
 class GroupClient:

@@ -233,7 +233,10 @@ class _Failing:
 
 
 class RangesInReading:
-    """Where reading stands in each range. ``left``: how far, for each that is not at its end."""
+    """Where reading stands in each range that is not empty.
+
+    ``left``: how far, for each that is not at its end; ``ends``: where each ends.
+    """
 
     def __init__(self, reader: RangeReader, ranges: Iterable[OffsetRange], patience: float) -> None:
         """Assign the client every range that is not empty."""
@@ -241,7 +244,7 @@ class RangesInReading:
         self._reader = reader
         self._patience = patience
         self._failing: dict[TopicPartition, _Failing] = {}
-        self._ends = {part.partition: part.end for part in parts}
+        self.ends = {part.partition: part.end for part in parts}
         self.left = {part.partition: part.first for part in parts}
         if parts:
             reader.assign(self.left)
@@ -270,7 +273,7 @@ class RangesInReading:
                 self._reader.seek(partition, offset)
             raise
         within = {
-            partition: [record for record in records if record.offset < self._ends[partition]]
+            partition: [record for record in records if record.offset < self.ends[partition]]
             for partition, records in fetched.items()
             if partition not in passed.began_anew
         }
@@ -279,17 +282,17 @@ class RangesInReading:
     def moved(self, passed: Passed, now: float) -> tuple[bool, list[UnreadRange]]:
         """Follow a good fetch; tell whether any partition has advanced, and what it left out."""
         unread = [
-            UnreadRange(gap.partition, gap.first, min(gap.end, self._ends[gap.partition]), DELETED)
+            UnreadRange(gap.partition, gap.first, min(gap.end, self.ends[gap.partition]), DELETED)
             for gap in passed.deleted
         ]
         unread += [
-            UnreadRange(partition, self.left[partition], self._ends[partition], BEGAN_ANEW)
+            UnreadRange(partition, self.left[partition], self.ends[partition], BEGAN_ANEW)
             for partition in passed.began_anew
         ]
         moved = False
         for partition, reached in passed.reached.items():
             if partition in passed.began_anew:
-                self.advance(partition, self._ends[partition])
+                self.advance(partition, self.ends[partition])
             elif reached > self.left[partition]:
                 self._failing.pop(partition, None)
                 self.advance(partition, reached)
@@ -320,7 +323,7 @@ class RangesInReading:
             failing = self._failing.setdefault(partition, _Failing(now))
             failing.attempts += 1
             failing.again_at = now + PAUSES.ceiling(failing.attempts)
-            first, end = self.left[partition], self._ends[partition]
+            first, end = self.left[partition], self.ends[partition]
             if isinstance(error, UndecodableError):
                 if failing.attempts < DECODING_ATTEMPTS:
                     continue
@@ -330,15 +333,19 @@ class RangesInReading:
                 continue
             del self._failing[partition]
             unread.append(UnreadRange(partition, first, end, error.cause))
-            self.advance(partition, end)
-            if partition in self.left:
-                self._reader.seek(partition, end)
+            self.seek(partition, end)
         return unread
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        """Go on at ``offset``, and fetch from there, unless it is the end of the range."""
+        self.advance(partition, offset)
+        if partition in self.left:
+            self._reader.seek(partition, offset)
 
     def advance(self, partition: TopicPartition, offset: int) -> None:
         """Go on at ``offset``; at the end of the range, fetch no more of the partition."""
         self.left[partition] = offset
-        if offset >= self._ends[partition]:
+        if offset >= self.ends[partition]:
             del self.left[partition]
             self._reader.pause(partition)
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from consumer.aio import RateLimiter
-from consumer.contract.record import Offsets, Partitions, Record, Records, TopicPartition
+from consumer.contract.record import Offsets, Partitions, Records, TopicPartition
 from consumer.errors import TransientError
-from consumer.kafka.client import PartitionsError
+from consumer.kafka.client import PartitionsError, within_bytes
 from consumer.kafka.range_reader import Passed, RangeReader, RangesInReading
 from consumer.kafka.ranges import DELETED, PATIENCE, OffsetRange, RecordFilter, UnreadRange
 from consumer.ports import (
@@ -65,7 +65,7 @@ class RangeSource(Source):
         self._gone: dict[str, str] = {}
         self._committed = dict(self._reading.left)
         self._handed_out = dict(self._reading.left)
-        self.ends = {part.partition: part.end for part in ranges if part.offsets}
+        self.ends = self._reading.ends
         self.unread: list[UnreadRange] = []
 
     @property
@@ -111,8 +111,7 @@ class RangeSource(Source):
                 return replace(polled, passed=passed)
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
-        self._reading.left[partition] = offset
-        self._client.seek(partition, offset)
+        self._reading.seek(partition, offset)
 
     async def commit(self, offsets: Offsets, holds: Holds = NO_HOLDS) -> None:
         """See ``Source``. Nothing is held here."""
@@ -167,26 +166,14 @@ class RangeSource(Source):
             await asyncio.sleep(0)
         return Polled(taken, gaps=self._advance(passed))
 
-    def _take(
-        self, fetched: Records, passed: Passed
-    ) -> tuple[dict[TopicPartition, list[Record]], Passed]:
-        """Return what is wanted of a fetch, and how far it reaches.
-
-        At most ``max_batch_bytes`` (one record at least); the rest is fetched again.
-        """
-        room = self._max_batch_bytes
-        taken: dict[TopicPartition, list[Record]] = {}
-        reached = dict(passed.reached)
-        for partition, records in fetched.items():
-            for record in filter(self._record_filter.matches, records):
-                if record.size > room and taken:
-                    reached[partition] = record.offset
-                    self._client.seek(partition, record.offset)
-                    break
-                room -= record.size
-                taken.setdefault(partition, []).append(record)
-                self._handed_out[partition] = record.offset + 1
-        return taken, replace(passed, reached=reached)
+    def _take(self, fetched: Records, passed: Passed) -> tuple[Records, Passed]:
+        """Return what is wanted of a fetch, and how far it reaches; the rest is fetched again."""
+        wanted = {p: filter(self._record_filter.matches, records) for p, records in fetched.items()}
+        taken, rest = within_bytes(wanted, self._max_batch_bytes)
+        for partition, offset in rest.items():
+            self._client.seek(partition, offset)
+        self._handed_out |= {p: records[-1].offset + 1 for p, records in taken.items()}
+        return taken, replace(passed, reached={**passed.reached, **rest})
 
     def _advance(self, passed: Passed) -> list[OffsetGap]:
         """Follow a fetch; return what was deleted of the wanted before it could be read."""
@@ -224,6 +211,5 @@ class RangeSource(Source):
             self._reading.advance(partition, end)
             return False
         if wanted - position >= WORTH_A_SEEK:
-            self._reading.advance(partition, wanted)
-            self._client.seek(partition, wanted)
+            self._reading.seek(partition, wanted)
         return True

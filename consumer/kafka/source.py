@@ -14,7 +14,7 @@ from functools import partial
 from typing import TypeVar
 
 from consumer.aio import stop_quietly, with_timeout
-from consumer.contract.record import Offsets, Partitions, Record, Records, TopicPartition, bytes_of
+from consumer.contract.record import Offsets, Partitions, Records, TopicPartition, bytes_of
 from consumer.errors import TransientError
 from consumer.kafka.client import (
     ClientLostError,
@@ -22,6 +22,7 @@ from consumer.kafka.client import (
     MembershipError,
     PartitionsError,
     RebalanceCallbacks,
+    within_bytes,
 )
 from consumer.kafka.committed import AcceptedTarget, OffsetCommitter
 from consumer.kafka.start_offsets import Reading, Resolved, StartOffsetResolver
@@ -350,28 +351,12 @@ class KafkaSource:
         except TransientError:
             return {}
 
-    def _bounded(
-        self, client: GroupClient, fetched: Records
-    ) -> dict[TopicPartition, Sequence[Record]]:
+    def _bounded(self, client: GroupClient, fetched: Records) -> Records:
         """Hand out at most ``max_batch_bytes`` (one record at least); the rest is fetched again."""
-        room = self._max_batch_bytes
-        taken: dict[TopicPartition, Sequence[Record]] = {}
-        for partition, records in fetched.items():
-            size = bytes_of(records)
-            if size <= max(room, 0):  # without records it can be read again
-                room -= size
-                taken[partition] = records
-                continue
-            count = 0
-            for record in records:
-                size = record.size
-                if size > room and (taken or count):
-                    room = -1
-                    break
-                room -= size
-                count += 1
-            if count:
-                taken[partition] = records[:count]
-            if count < len(records):
-                client.seek(partition, records[count].offset)
-        return taken
+        if sum(map(bytes_of, fetched.values())) <= self._max_batch_bytes:
+            return fetched
+        taken, rest = within_bytes(fetched, self._max_batch_bytes)
+        for partition, offset in rest.items():
+            client.seek(partition, offset)
+        readable = {partition: () for partition, records in fetched.items() if not records}
+        return {**readable, **taken}

@@ -28,7 +28,7 @@ delay = self.backoff.delay(attempt, self.jitter())""",
     without(
         "what does not fit into a batch is not fetched again",
         "KafkaSource._bounded",
-        "client.seek(partition, records[count].offset)",
+        "client.seek(partition, offset)",
         "the client has counted it as read",
         rows="A13",
     ),
