@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from consumer.errors import SettingsError
-from consumer.terminal import Advance
-from producer_tools.outgoing_message import Outgoing, Stream, UnsendableLine, check_line
+from consumer.terminal import Advance, print_error
+from producer_tools.outgoing_message import InvalidMessageError, Outgoing, Stream, check_line
 
 LONGEST_LINE: Final = 64 * 1024 * 1024
 """In bytes. No message is larger, and input without newlines must not fill the memory."""
@@ -142,26 +142,27 @@ class MessageLines:
     descriptor: int
     limit: Callable[[Stream], int]
     """The bytes of the largest message."""
-    report: Callable[[Line, UnsendableLine], None]
-    """Told about every wrong line."""
     read: int = 0
     rejected: int = 0
 
     async def messages(self, advance: Advance) -> AsyncIterator[tuple[int, Outgoing | None]]:
-        """Yield each line's number and message, None where it is wrong.
+        """Yield each line's number and message, None where it is wrong, which is said.
 
         ``advance`` is told how many more bytes have been read. Raises ``SettingsError``.
         """
         self.read = self.rejected = 0
         async for line in read_lines(self.name, self.descriptor, advance):
             self.read += 1
-            checked = self._check(line)
-            if isinstance(checked, UnsendableLine):
+            message: Outgoing | None = None
+            try:
+                message = self._check(line)
+            except InvalidMessageError as error:
                 self.rejected += 1
-                self.report(line, checked)
-            yield line.number, checked if isinstance(checked, Outgoing) else None
+                print_error(f"{self.name}:{line.number}: {error}")
+            yield line.number, message
 
-    def _check(self, line: Line) -> Outgoing | UnsendableLine:
+    def _check(self, line: Line) -> Outgoing:
         if line.text is None:
-            return UnsendableLine("too_large", f"a line of more than {LONGEST_LINE:,} bytes")
+            detail = f"a line of more than {LONGEST_LINE:,} bytes"
+            raise InvalidMessageError("too_large", detail)
         return check_line(line.text, self.limit)

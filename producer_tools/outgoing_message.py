@@ -108,25 +108,17 @@ def encode_message(message: Mapping[str, object]) -> Outgoing:
     return Outgoing(stream, session_id.encode(), encode_json(message))
 
 
-@dataclass(frozen=True, slots=True)
-class UnsendableLine:
-    """Why a line cannot be sent. ``detail`` names fields and quotes no values."""
-
-    reason: str
-    detail: str
-
-
-def check_line(value: bytes, limit: Callable[[Stream], int]) -> Outgoing | UnsendableLine:
-    """Return the line as a message under its sessionId, or why the consumer would refuse it.
+def check_line(value: bytes, limit: Callable[[Stream], int]) -> Outgoing:
+    """Return the line as a message under its sessionId.
 
     It is read as the consumer would read the record. ``limit``: the bytes of the largest.
     What only shows when the document is encoded (``unstorable``) the consumer may still find.
+    Raises ``InvalidMessageError`` for what the consumer would refuse.
     """
     read = _read(value)
-    if isinstance(read, UnsendableLine):
-        return read
     outgoing = Outgoing(_stream_of(read), read.session_id.encode(), value)
-    return _too_large(outgoing, limit(outgoing.stream)) or outgoing
+    check_size(outgoing, limit(outgoing.stream))
+    return outgoing
 
 
 def prepare_message(
@@ -152,8 +144,6 @@ def prepare_message(
             detail = "not JSON: an unpaired surrogate"
         raise InvalidMessageError(Reason.UNDECODABLE, detail) from error
     read = _read(value)
-    if isinstance(read, UnsendableLine):
-        raise InvalidMessageError(read.reason, read.detail)
     if form is not None:
         value, wrapping = as_cloud_event(fields, read, form, traceparent)
         own = wrapping + own
@@ -162,9 +152,10 @@ def prepare_message(
 
 def check_size(outgoing: Outgoing, max_message_bytes: int) -> None:
     """Raise ``InvalidMessageError`` for a message that is larger."""
-    problem = _too_large(outgoing, max_message_bytes)
-    if problem is not None:
-        raise InvalidMessageError(problem.reason, problem.detail)
+    size = size_of(outgoing.key, outgoing.value, outgoing.headers) + _FRAMING_BYTES
+    if size > max_message_bytes:
+        detail = f"{size:,} bytes of at most {max_message_bytes:,}"
+        raise InvalidMessageError("too_large", detail)
 
 
 def _fields_of(message: Message | Mapping[str, Any]) -> Mapping[str, Any]:
@@ -178,25 +169,18 @@ def _fields_of(message: Message | Mapping[str, Any]) -> Mapping[str, Any]:
         raise InvalidMessageError(Reason.INVALID, str(error)) from error
 
 
-def _read(value: bytes) -> Message | UnsendableLine:
+def _read(value: bytes) -> Message:
     match decode(Record("", 0, 0, _ANY_TIME, None, value), KeyPolicy.WARN):
         case Decoded(message=message):
             return message
         case Rejected(reason=reason, detail=detail):
-            return UnsendableLine(reason.value, detail)
+            raise InvalidMessageError(reason.value, detail)
         case Tombstone():  # only a null value is one, and these have a value
             raise TypeError("a message has a value")
 
 
 def _stream_of(message: Message) -> Stream:
     return Stream.EVENTS if isinstance(message, EventRecorded) else Stream.SESSIONS
-
-
-def _too_large(outgoing: Outgoing, max_message_bytes: int) -> UnsendableLine | None:
-    size = size_of(outgoing.key, outgoing.value, outgoing.headers) + _FRAMING_BYTES
-    if size <= max_message_bytes:
-        return None
-    return UnsendableLine("too_large", f"{size:,} bytes of at most {max_message_bytes:,}")
 
 
 def _checked_headers(headers: Mapping[str, str | bytes], traceparent: str | None) -> Headers:

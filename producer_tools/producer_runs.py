@@ -20,13 +20,12 @@ from producer_tools.chitchat import chitchat_messages
 from producer_tools.conversations import Message
 from producer_tools.delivering import LineWriter, deliver
 from producer_tools.generate import GenerationPlan, generate_messages
-from producer_tools.message_lines import Line, MessageLines, open_input
+from producer_tools.message_lines import MessageLines, open_input
 from producer_tools.outgoing_message import (
     EndState,
     Outgoing,
     PublishTarget,
     Stream,
-    UnsendableLine,
     encode_message,
 )
 from producer_tools.publisher import Publisher
@@ -52,11 +51,8 @@ def run_publish(file: Path, to: PublishTarget, *, skip_invalid: bool, as_json: b
 async def _publish(
     name: str, descriptor: int, to: PublishTarget, *, skip_invalid: bool, as_json: bool
 ) -> ExitCode:
-    def report(line: Line, wrong: UnsendableLine) -> None:
-        print_error(f"{name}:{line.number}: {wrong.reason}: {wrong.detail}")
-
     publisher, began = _publisher(to), time.monotonic()
-    lines = MessageLines(name, descriptor, publisher.limit, report)
+    lines = MessageLines(name, descriptor, publisher.limit)
     with _says_how_far(publisher):
         await _check_and_publish(lines, publisher, skip_invalid=skip_invalid)
     result = {"published": publisher.acknowledged, "rejected": lines.rejected}

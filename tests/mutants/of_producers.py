@@ -5,10 +5,14 @@ from __future__ import annotations
 from tests.mutants.mutant import mutant, never, without
 
 MUTANTS = (
-    never(
+    mutant(
         "the publisher sends what the consumer would refuse",
         "prepare_message",
-        "if isinstance(read, UnsendableLine):",
+        "read = _read(value)",
+        """try:
+    read = _read(value)
+except InvalidMessageError:
+    read = EventRecorded(str(fields.get("sessionId")), "", None, {}, None)""",
         "a producer would hear of its mistake from the dead-letter topic",
         "test_what_the_consumer_would_refuse_is_not_sent",
     ),
