@@ -9,16 +9,17 @@ import shutil
 import stat
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
+from consumer.aio import RateLimiter
 from consumer.errors import ConsumerError, ExitCode, SettingsError
 from consumer.signals import run_interruptible
-from consumer.terminal import output_errors, print_error, print_results, progress
+from consumer.terminal import Advance, output_errors, print_error, print_results, progress
 from producer_tools.chitchat import chitchat_messages
 from producer_tools.conversations import Message
-from producer_tools.delivering import LineWriter, deliver
 from producer_tools.generate import GenerationPlan, generate_messages
 from producer_tools.message_lines import MessageLines, open_input
 from producer_tools.outgoing_message import (
@@ -29,6 +30,8 @@ from producer_tools.outgoing_message import (
     encode_message,
 )
 from producer_tools.publisher import Publisher
+
+_PROGRESS_EVERY: Final = 500
 
 
 def _warn(text: str) -> None:
@@ -197,13 +200,21 @@ def _encoded(messages: Iterable[Message], state: EndState) -> Iterator[Outgoing]
 
 async def _write_lines(messages: Iterable[Outgoing], rate: float | None) -> None:
     """Write to standard output. Raises ``OutputError`` and ``OutputClosedError``."""
-    writer = LineWriter(sys.stdout.buffer, flush_each=rate is not None)
+    stream, written = sys.stdout.buffer, 0
+
+    async def write_line(outgoing: Outgoing) -> None:
+        nonlocal written
+        stream.write(outgoing.value + b"\n")
+        written += 1
+        if rate is not None:  # whoever reads sees each line at once
+            stream.flush()
+
     try:
         with output_errors():
-            await deliver(messages, writer.send, rate=rate)
-            sys.stdout.buffer.flush()
+            await deliver(messages, write_line, rate=rate)
+            stream.flush()
     except asyncio.CancelledError:
-        _warn(f"interrupted; {writer.written:,} lines were written")
+        _warn(f"interrupted; {written:,} lines were written")
         raise
 
 
@@ -221,6 +232,34 @@ async def _deliver(
         async with publisher:
             await deliver(messages, publisher.send_unchecked, rate=rate, advance=advance)
     _show({"published": publisher.acknowledged, **state.summary()}, began, as_json=as_json)
+
+
+async def deliver(
+    messages: Iterable[Outgoing],
+    send: Callable[[Outgoing], Awaitable[None]],
+    *,
+    rate: float | None = None,
+    advance: Advance = lambda _: None,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> None:
+    """Send everything, at most ``rate`` messages a second.
+
+    ``advance`` is told every now and then how many more have been handed over. ``clock`` tells
+    seconds, and ``sleep`` waits so many.
+    """
+    untold, limiter = 0, RateLimiter(rate)
+    for outgoing in messages:
+        delay = limiter.delay(clock())
+        if delay > 0 or untold >= _PROGRESS_EVERY:
+            advance(untold)
+            untold = 0
+        if delay > 0:
+            await sleep(delay)
+        limiter.take(1, clock())
+        await send(outgoing)
+        untold += 1
+    advance(untold)
 
 
 def _show(result: Mapping[str, object], began: float, *, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from enum import StrEnum
 from typing import Final, NamedTuple, assert_never
 
@@ -114,13 +114,8 @@ class Verification:
 
     def total(self) -> ProducerCounts:
         """Return the counts of all producers together."""
-        every = self.producers.values()
-        return ProducerCounts(
-            sum(one.records for one in every),
-            sum(one.rejected for one in every),
-            sum(one.warned for one in every),
-            sum(one.skipped for one in every),
-        )
+        counts = map(astuple, self.producers.values())
+        return ProducerCounts(*map(sum, zip(*counts, strict=True)))
 
     def _add(
         self, producer: str, record: Record, place: str, warnings: list[tuple[str, str]] | None
@@ -177,10 +172,9 @@ class Verification:
 
     def facts(self) -> dict[str, object]:
         """Return the report for JSON."""
-        total = self.total()
         return {
-            **_facts(total),
-            "producers": [{"producer": name, **_facts(one)} for name, one in self._worst_first()],
+            **asdict(self.total()),
+            "producers": [{"producer": name, **asdict(one)} for name, one in self._worst_first()],
             "findings": [
                 {**finding._asdict(), "records": found.records, "examples": found.examples}
                 for finding, found in self.findings.items()
@@ -225,12 +219,3 @@ def _line(finding: Finding, found: Found) -> str:
         f"{finding.verdict}: {finding.reason}: {printable(finding.detail)}: "
         f"{found.records:,} records, such as {where}"
     )
-
-
-def _facts(counts: ProducerCounts) -> dict[str, object]:
-    return {
-        "records": counts.records,
-        "rejected": counts.rejected,
-        "warned": counts.warned,
-        "skipped": counts.skipped,
-    }

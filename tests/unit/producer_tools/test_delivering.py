@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 
 from consumer.terminal import Advance
-from producer_tools.delivering import LineWriter, deliver
 from producer_tools.outgoing_message import Outgoing, Stream
+from producer_tools.producer_runs import deliver
 
 
 def messages(count: int) -> Iterator[Outgoing]:
@@ -53,15 +52,22 @@ async def delivered(
     )
 
 
-async def test_lines_are_written_in_order() -> None:
-    stream = io.BytesIO()
-    await deliver(messages(3), LineWriter(stream, flush_each=False).send)
-    assert stream.getvalue() == b"0\n1\n2\n"
+async def ignore(_: Outgoing) -> None:
+    """Take a message."""
+
+
+async def test_messages_are_sent_in_order() -> None:
+    sent: list[bytes] = []
+
+    async def send(outgoing: Outgoing) -> None:
+        sent.append(outgoing.value)
+
+    await deliver(messages(3), send)
+    assert sent == [b"0", b"1", b"2"]
 
 
 async def test_a_rate_spreads_the_messages_evenly(clock: Clock) -> None:
-    stream = io.BytesIO()
-    await delivered(11, LineWriter(stream, flush_each=True).send, 10, clock)
+    await delivered(11, ignore, 10, clock)
     assert clock.slept == pytest.approx([0.1] * 10)
 
 
@@ -84,19 +90,18 @@ async def test_after_a_stall_of_the_brokers_the_messages_come_no_faster_than_the
 
 
 async def test_a_high_rate_is_kept_on_average_without_tiny_sleeps(clock: Clock) -> None:
-    await delivered(10_001, LineWriter(io.BytesIO(), flush_each=False).send, 10_000, clock)
+    await delivered(10_001, ignore, 10_000, clock)
     assert clock.now - 100.0 == pytest.approx(1.0, abs=0.006)
     assert len(clock.slept) < 250
 
 
 async def test_without_a_rate_nothing_sleeps(clock: Clock) -> None:
-    await deliver(messages(2000), LineWriter(io.BytesIO(), flush_each=False).send)
+    await delivered(2000, ignore, None, clock)
     assert clock.slept == []
 
 
 @pytest.mark.parametrize("rate", [None, 10.0])
 async def test_progress_adds_up_to_everything(rate: float | None, clock: Clock) -> None:
     told: list[int] = []
-    sink = LineWriter(io.BytesIO(), flush_each=False)
-    await delivered(1234, sink.send, rate, clock, told.append)
+    await delivered(1234, ignore, rate, clock, told.append)
     assert sum(told) == 1234
