@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -57,11 +58,8 @@ async def _verify_topics(request: VerifyRequest) -> ExitCode:
     kafka, found = request.kafka, _verification(request)
     with broker_errors(kafka):
         async with open_range_reader(kafka) as reader:
-            partitions = await reader.partitions_of(request.topics or kafka.topics)
-            counts: dict[str, int] = {}
-            for partition in partitions:
-                counts[partition.topic] = counts.get(partition.topic, 0) + 1
-            every = await reader.ranges(partitions)
+            every = await reader.ranges(request.topics or kafka.topics)
+            counts = Counter(part.partition.topic for part in every)
             ranges = [_last(part, request.last) for part in every]
             with progress("verifying", offsets_of(ranges)) as advance:
                 async for partition, records in reader.read(ranges):

@@ -39,7 +39,6 @@ from consumer.contract.record import Record, TopicPartition, last_header
 from consumer.contract.rejection import Rejected
 from consumer.contract.times import REDRIVE_TIMESTAMP, format_time, usable_time
 from consumer.errors import ExitCode, PreconditionError, TransientError
-from consumer.kafka.ranges import OffsetRange
 from consumer.mongo.session_reader import SessionReader
 from consumer.printable import printable
 from consumer.settings.model import Settings
@@ -145,12 +144,9 @@ async def _find_dead_letters(
     """
     origins = {each.record.position for each in records}
     topic = log.settings.dead_letters.topic
-
-    async def whole_topic() -> list[OffsetRange]:
-        return await log.reader.ranges(await log.reader.partitions_of([topic]))
-
+    ranges = await retry_until("Kafka", lambda: log.reader.ranges([topic]), log.policy)
     found = []
-    async for _, batch in log.read(await retry_until("Kafka", whole_topic, log.policy)):
+    async for _, batch in log.read(ranges):
         for record in batch:
             info = origin_of(record.headers)
             if info is not None and (info.origin in origins or wanted.matches(record)):

@@ -168,10 +168,12 @@ class RangeReader(GroupClient):
         """Return where Kafka's default partitioner puts a key."""
         return TopicPartition(topic, partition_for(key, len(await self.partitions_of([topic]))))
 
-    async def ranges(
-        self, partitions: Partitions, bounds: Bounds = EVERYTHING
-    ) -> list[OffsetRange]:
-        """Return what ``bounds`` select of each partition, up to the ends of this moment."""
+    async def ranges(self, topics: Iterable[str], bounds: Bounds = EVERYTHING) -> list[OffsetRange]:
+        """Return what ``bounds`` select of each partition, up to the ends of this moment.
+
+        Raises as ``partitions_of``.
+        """
+        partitions = await self.partitions_of(topics)
         return ranges_within(bounds, await self.extents(partitions, bounds.from_ms))
 
     async def extents(

@@ -78,9 +78,8 @@ class MemoryLogs:
     async def partition_of(self, topic: str, key: bytes) -> TopicPartition:
         return self.home(topic, key)
 
-    async def ranges(
-        self, partitions: Iterable[TopicPartition], bounds: Bounds = EVERYTHING
-    ) -> list[OffsetRange]:
+    async def ranges(self, topics: Iterable[str], bounds: Bounds = EVERYTHING) -> list[OffsetRange]:
+        partitions = await self.partitions_of(topics)
         return ranges_within(bounds, await self.extents(partitions, bounds.from_ms))
 
     async def extents(

@@ -34,7 +34,7 @@ async def event_ids(kafka: KafkaSettings, topic: str) -> dict[bytes, list[str]]:
     """Return the ids of each session's events in the order in which each came first."""
     found: dict[bytes, dict[str, None]] = {}
     async with open_range_reader(kafka) as reader:
-        ranges = await reader.ranges(await reader.partitions_of([topic]))
+        ranges = await reader.ranges([topic])
         async for _, records in reader.read(ranges):
             for record in records:
                 said = json.loads(record.value or b"")

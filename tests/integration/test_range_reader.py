@@ -52,7 +52,7 @@ async def test_every_record_is_read_once_and_where_its_key_leads_to(
     async with open_range_reader(kafka) as reader:
         partitions = await reader.partitions_of([unique_name])
         assert partitions == [TopicPartition(unique_name, number) for number in range(3)]
-        ranges = await reader.ranges(partitions)
+        ranges = await reader.ranges([unique_name])
         async for partition, records in reader.read(ranges, max_records=50):
             assert len(records) <= 50
             found |= {record.key or b"": partition for record in records}
@@ -65,15 +65,14 @@ async def test_times_become_offsets(kafka: KafkaSettings, unique_name: str) -> N
     await create_topics(kafka.bootstrap_servers[0], unique_name, partitions=1)
     await produce(kafka, unique_name, 10)
     async with open_range_reader(kafka) as reader:
-        partitions = await reader.partitions_of([unique_name])
         bounds = Bounds(from_ms=STAMPED_MS + 2_500, to_ms=STAMPED_MS + 6_000)
-        (part,) = await reader.ranges(partitions, bounds)
+        (part,) = await reader.ranges([unique_name], bounds)
         # Up to the end: any record may be stamped so, and its own time decides.
         assert (part.first, part.end) == (3, 10)
-        (part,) = await reader.ranges(partitions, Bounds(from_ms=-5))
+        (part,) = await reader.ranges([unique_name], Bounds(from_ms=-5))
         assert (part.first, part.end) == (0, 10)
         later = int(time.time() * 1_000) + 10**15
-        (part,) = await reader.ranges(partitions, Bounds(from_ms=later))
+        (part,) = await reader.ranges([unique_name], Bounds(from_ms=later))
         assert part.offsets == 0
 
 
@@ -94,7 +93,7 @@ async def test_a_range_that_ends_in_a_transaction_s_marker_is_read_to_its_end(
     finally:
         await producer.stop()
     async with open_range_reader(kafka) as reader:
-        (part,) = await reader.ranges(await reader.partitions_of([unique_name]))
+        (part,) = await reader.ranges([unique_name])
         assert part.offsets == 4
         async with asyncio.timeout(20):
             read = [r async for _, records in reader.read([part]) for r in records]

@@ -132,9 +132,7 @@ class Auditor:
         return await self._counts.excuse_by(self._log.read(ranges))
 
     async def _uncommitted_ranges(self) -> list[OffsetRange]:
-        topics = self._log.settings.kafka.topics
-        ranges = await self._log.reader.ranges(await self._log.reader.partitions_of(topics))
         return [
             replace(part, first=max(part.first, self._log.committed.end(part.partition, part.end)))
-            for part in ranges
+            for part in await self._log.reader.ranges(self._log.settings.kafka.topics)
         ]

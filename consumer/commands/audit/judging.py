@@ -97,7 +97,7 @@ class DeadLetterIndex:
         """Read the whole topic, anew. Raises ``TransientError`` while it cannot be read."""
         self._database.execute("DELETE FROM dead_letters")
         self.count, self._complete_from_ms = 0, 0
-        ranges = await reader.ranges(await reader.partitions_of([topic]))
+        ranges = await reader.ranges([topic])
         firsts: dict[int, int] = {}
         async for partition, records in reader.read(ranges):
             firsts.setdefault(partition.partition, records[0].timestamp_ms)

@@ -170,7 +170,7 @@ async def load_statuses(
     reader: RangeReader, topic: str, statuses: StatusIndex, advance: Callable[[int], None]
 ) -> None:
     """Read the status topic into the index."""
-    ranges = await reader.ranges(await reader.partitions_of([topic]))
+    ranges = await reader.ranges([topic])
     async for _, records in reader.read(ranges, max_records=READ_AT_ONCE):
         statuses.add(
             (record.key, None if record.value is None else parse_status(record.value))
@@ -188,7 +188,7 @@ async def dead_letter_ranges(
     if selection.since is not None:
         earliest = selection.since.timestamp() - CLOCKS_APART.total_seconds()
         bounds = Bounds(from_ms=max(0, int(earliest * 1000)))
-    ranges = await reader.ranges(await reader.partitions_of([topic]), bounds)
+    ranges = await reader.ranges([topic], bounds)
     if not selection.offsets:
         return ranges
     spans = (_span(part, selection.offsets) for part in ranges)

@@ -196,14 +196,9 @@ async def _select_listed(reader: RangeReader, listed: ListedRecords) -> Selected
     Raises as ``select_ranges`` does.
     """
     spans = {part.partition: part for part in listed.ranges()}
-    existing = set(await reader.partitions_of({partition.topic for partition in spans}))
-    logs = await reader.ranges([partition for partition in spans if partition in existing])
     ranges = [
-        OffsetRange(
-            log.partition,
-            max(log.first, spans[log.partition].first),
-            min(log.end, spans[log.partition].end),
-        )
-        for log in logs
+        OffsetRange(log.partition, max(log.first, span.first), min(log.end, span.end))
+        for log in await reader.ranges({partition.topic for partition in spans})
+        if (span := spans.get(log.partition)) is not None
     ]
     return SelectedRanges(ranges)

@@ -231,10 +231,9 @@ async def sent(bootstrap_servers: str, topic: str, letter: DeadLetter) -> Any:
     await letters.send([letter])
     await letters.close()
     async with open_range_reader(kafka) as reader:
-        partitions = await reader.partitions_of([topic])
         return [
             record
-            async for _, records in reader.read(await reader.ranges(partitions))
+            async for _, records in reader.read(await reader.ranges([topic]))
             for record in records
         ]
 

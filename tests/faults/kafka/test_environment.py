@@ -60,10 +60,9 @@ async def letters_in(
 ) -> list[tuple[bytes | None, dict[str, bytes | None]]]:
     """The value and the headers of every letter."""
     async with open_range_reader(kafka) as reader:
-        partitions = await reader.partitions_of([topic])
         return [
             (record.value, dict(record.headers))
-            async for _, records in reader.read(await reader.ranges(partitions))
+            async for _, records in reader.read(await reader.ranges([topic]))
             for record in records
         ]
 

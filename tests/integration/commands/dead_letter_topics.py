@@ -150,7 +150,7 @@ class DeadLetterTopics:
 
         async def read() -> list[Record]:
             async with open_range_reader(self.kafka) as reader:
-                ranges = await reader.ranges(await reader.partitions_of([topic]), Bounds())
+                ranges = await reader.ranges([topic], Bounds())
                 found = [record async for _, some in reader.read(ranges) for record in some]
             return sorted(found, key=lambda record: record.position)
 

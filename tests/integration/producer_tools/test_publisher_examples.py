@@ -64,8 +64,7 @@ def usual_topics(topics: Topics, monkeypatch: pytest.MonkeyPatch) -> Topics:
 async def everything(topics: Topics) -> list[Record]:
     kafka = KafkaSettings(bootstrap_servers=tuple(topics.bootstrap_servers.split(",")))
     async with open_range_reader(kafka) as reader:
-        partitions = await reader.partitions_of([topics.sessions, topics.events])
-        ranges = await reader.ranges(partitions)
+        ranges = await reader.ranges([topics.sessions, topics.events])
         return [record async for _, records in reader.read(ranges) for record in records]
 
 

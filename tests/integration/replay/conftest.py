@@ -91,7 +91,7 @@ class Log:
 
     async def letters_sent(self) -> int:
         async with open_range_reader(self.settings().kafka) as reader:
-            ranges = await reader.ranges(await reader.partitions_of([self.letters]))
+            ranges = await reader.ranges([self.letters])
         return sum(part.offsets for part in ranges)
 
     async def something_is_stored(self, database: str) -> None:

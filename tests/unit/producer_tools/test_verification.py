@@ -193,11 +193,8 @@ class HalfReadable:
 
     async def __aexit__(self, *_: object) -> None: ...
 
-    async def partitions_of(self, _: object) -> list[TopicPartition]:
-        return self.partitions
-
-    async def ranges(self, partitions: list[TopicPartition]) -> list[OffsetRange]:
-        return [OffsetRange(one, 0, 3) for one in partitions]
+    async def ranges(self, _: object) -> list[OffsetRange]:
+        return [OffsetRange(one, 0, 3) for one in self.partitions]
 
     async def read(self, _: object) -> AsyncIterator[tuple[TopicPartition, list[Record]]]:
         yield (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any, cast
 
@@ -114,14 +114,9 @@ class Reader:
     def __init__(self) -> None:
         self.asked: list[Bounds] = []
 
-    async def partitions_of(self, topics: Iterable[str]) -> list[TopicPartition]:
-        return [TopicPartition(topic, 0) for topic in topics]
-
-    async def ranges(
-        self, partitions: Sequence[TopicPartition], bounds: Bounds = EVERYTHING
-    ) -> list[OffsetRange]:
+    async def ranges(self, topics: Iterable[str], bounds: Bounds = EVERYTHING) -> list[OffsetRange]:
         self.asked.append(bounds)
-        return [OffsetRange(partition, 0, 9) for partition in partitions]
+        return [OffsetRange(TopicPartition(topic, 0), 0, 9) for topic in topics]
 
 
 @pytest.mark.reliability("F90")
