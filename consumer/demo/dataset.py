@@ -19,10 +19,8 @@ from typing import Any, Final
 from consumer.mongo.clients import (
     Client,
     Collection,
-    close_client,
-    collection_of,
     database_of,
-    open_client,
+    opened_client,
 )
 from consumer.mongo.driver_errors import driver_errors
 from consumer.settings.model import MongoSettings
@@ -120,8 +118,8 @@ class StoredDocuments:
     def __init__(self, client: Client, settings: MongoSettings) -> None:
         """Read the collections that the settings name. No I/O yet."""
         database = database_of(client, settings)
-        self._sessions = collection_of(database, settings.sessions)
-        self._events = collection_of(database, settings.events)
+        self._sessions = database.get_collection(settings.sessions)
+        self._events = database.get_collection(settings.events)
 
     async def event_count(self) -> int:
         """Return how many events are stored, by a quick count."""
@@ -173,11 +171,8 @@ async def open_stored(settings: MongoSettings) -> AsyncIterator[StoredDocuments]
     """Open the collections for reading, close the connections at the end."""
     # The driver's deadline holds for a cursor's whole life, and every document is read with one.
     settings = settings.model_copy(update={"timeout": _READ_SECONDS})
-    client = open_client(settings)
-    try:
+    async with opened_client(settings) as client:
         yield StoredDocuments(client, settings)
-    finally:
-        await close_client(client)
 
 
 @dataclass(slots=True)

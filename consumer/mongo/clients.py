@@ -12,7 +12,8 @@ import re
 import struct
 import threading
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, TypeAlias, assert_never
 
@@ -63,7 +64,7 @@ _PORT = re.compile(r":[0-9]+$")
 APP_NAME = "conversation-consumer"
 
 
-def open_client(settings: MongoSettings, app_name: str = APP_NAME) -> Client:
+def open_client(settings: MongoSettings) -> Client:
     """Return a client of the driver the settings name. Connects at its first command.
 
     Raises ``SettingsError`` where the URI is no connection string; the text of the driver's
@@ -71,7 +72,7 @@ def open_client(settings: MongoSettings, app_name: str = APP_NAME) -> Client:
     """
     uri = settings.uri.get_secret_value()
     options: Mapping[str, Any] = {
-        "appname": app_name,
+        "appname": APP_NAME,
         "w": "majority",
         "journal": True,
         "retryWrites": True,
@@ -129,6 +130,16 @@ def servers_of(uri: str) -> str:
     return ",".join(sorted(set(servers)))
 
 
+@asynccontextmanager
+async def opened_client(settings: MongoSettings) -> AsyncIterator[Client]:
+    """Open a client as ``open_client`` does, and close it at the end."""
+    client = open_client(settings)
+    try:
+        yield client
+    finally:
+        await close_client(client)
+
+
 async def close_client(client: Client) -> None:
     """Close all connections, or leave them to the end of the process.
 
@@ -171,15 +182,10 @@ def collection_names(settings: MongoSettings) -> Mapping[str, str]:
     return {name: named.get(name, name) for name in collections()}
 
 
-def collection_of(database: Database, name: str) -> Collection:
-    """Return a collection with the database's concerns."""
-    return database.get_collection(name)
-
-
 def collections_of(database: Database, settings: MongoSettings) -> Mapping[str, Collection]:
     """Return the collections of all kinds, by their names in ``consumer.contract.kinds``."""
     names = collection_names(settings).items()
-    return {name: collection_of(database, stored_as) for name, stored_as in names}
+    return {name: database.get_collection(stored_as) for name, stored_as in names}
 
 
 async def first_batch(database: Database, command: Document) -> Sequence[Mapping[str, Any]]:

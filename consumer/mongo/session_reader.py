@@ -12,10 +12,9 @@ from consumer.contract.kinds import EVENTS, SESSIONS, collections
 from consumer.contract.record import TopicPartition
 from consumer.mongo.clients import (
     Client,
-    close_client,
     collections_of,
     database_of,
-    open_client,
+    opened_client,
 )
 from consumer.mongo.driver_errors import driver_errors
 from consumer.settings.model import MongoSettings
@@ -169,8 +168,5 @@ def _origins(document: Document, names: Sequence[str]) -> Iterator[TopicPartitio
 @asynccontextmanager
 async def open_session_reader(settings: MongoSettings) -> AsyncIterator[SessionReader]:
     """Open a reader, close its connections at the end. Connects at its first command."""
-    client = open_client(settings)
-    try:
+    async with opened_client(settings) as client:
         yield SessionReader(client, settings)
-    finally:
-        await close_client(client)

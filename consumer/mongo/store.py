@@ -18,11 +18,9 @@ from consumer.contract.kinds import InsertOnce, collections, key_of
 from consumer.errors import ConsumerError, PreconditionError, TransientError
 from consumer.mongo.bulk import BatchSizers, Sender, SendResult, WriteKey
 from consumer.mongo.clients import (
-    APP_NAME,
     Client,
     answers_hello,
-    close_client,
-    open_client,
+    opened_client,
     target_of,
 )
 from consumer.mongo.collection_provisions import collection_provisions
@@ -360,14 +358,10 @@ class OpenStore(MongoStore):
 async def open_store(
     settings: MongoSettings,
     on_activity_refused: Callable[[str], None] = ignore_cause,
-    app_name: str = APP_NAME,
 ) -> AsyncIterator[OpenStore]:
     """Open the store, close its connections at the end. Connects at its first command.
 
     Raises ``SettingsError`` where the URI is no connection string.
     """
-    client = open_client(settings, app_name)
-    try:
+    async with opened_client(settings) as client:
         yield OpenStore(client, settings, on_activity_refused)
-    finally:
-        await close_client(client)
