@@ -101,14 +101,10 @@ def _about(
         raise typer.Exit
 
 
-def _existing(file: Path) -> Path:
-    if str(file) != "-" and not file.exists():
+def _existing(file: Path | None) -> Path | None:
+    if file is not None and str(file) != "-" and not file.exists():
         raise typer.BadParameter(f"{str(file)!r} does not exist")
     return file
-
-
-def _existing_if_given(file: Path | None) -> Path | None:
-    return None if file is None else _existing(file)
 
 
 def _in_a_directory(file: Path | None) -> Path | None:
@@ -169,7 +165,7 @@ def verify(
         typer.Argument(
             metavar="[FILE|-]",
             dir_okay=False,
-            callback=_existing_if_given,
+            callback=_existing,
             help="Newline-delimited JSON instead of topics; - is standard input.",
         ),
     ] = None,

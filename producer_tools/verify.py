@@ -14,7 +14,7 @@ from consumer.errors import ExitCode
 from consumer.kafka.connection import broker_errors
 from consumer.kafka.producer import partition_for
 from consumer.kafka.range_reader import open_range_reader
-from consumer.kafka.ranges import OffsetRange, offsets_of
+from consumer.kafka.ranges import offsets_of
 from consumer.settings.model import KafkaSettings
 from consumer.signals import run_interruptible
 from consumer.terminal import progress, write
@@ -60,7 +60,9 @@ async def _verify_topics(request: VerifyRequest) -> ExitCode:
         async with open_range_reader(kafka) as reader:
             every = await reader.ranges(request.topics or kafka.topics)
             counts = Counter(part.partition.topic for part in every)
-            ranges = [_last(part, request.last) for part in every]
+            ranges = every
+            if request.last is not None:
+                ranges = [replace(p, first=max(p.first, p.end - request.last)) for p in every]
             with progress("verifying", offsets_of(ranges)) as advance:
                 async for partition, records in reader.read(ranges):
                     for record in records:
@@ -72,10 +74,6 @@ async def _verify_topics(request: VerifyRequest) -> ExitCode:
     before = offsets_of(every) - offsets_of(ranges)
     missing = [f"{before:,} offsets before the last {request.last:,}"] if before else []
     return _show(found, [*unread, *missing, *OF_TOPICS], request, complete=not unread)
-
-
-def _last(part: OffsetRange, last: int | None) -> OffsetRange:
-    return part if last is None else replace(part, first=max(part.first, part.end - last))
 
 
 def run_verify_file(file: Path, request: VerifyRequest) -> ExitCode:

@@ -201,15 +201,12 @@ def _content_type(pattern: str) -> dict[str, Any]:
     }
 
 
-def _type_pattern(kind: Kind) -> str:
-    return rf"^([A-Za-z0-9_-]+\.)*{re.escape(kind.name)}(\.v{kind.newest_version})?$"
-
-
 def _attributes(kind: Kind, prefix: str) -> dict[str, Any]:
     """Return the attributes of a CloudEvent that are read, and its source, which is not."""
+    pattern = rf"^([A-Za-z0-9_-]+\.)*{re.escape(kind.name)}(\.v{kind.newest_version})?$"
     attributes: dict[str, Any] = {
         "specversion": {"const": SPECVERSION},
-        "type": {"type": "string", "pattern": _type_pattern(kind)},
+        "type": {"type": "string", "pattern": pattern},
         "source": {"type": "string", "description": "Not read, but for producer-tools verify."},
         "id": {"type": "string", "description": "Serves as eventId where the data names none."},
         "subject": {"type": "string", "description": "Where it stands, the sessionId."},

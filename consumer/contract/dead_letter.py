@@ -249,7 +249,10 @@ def truncate(letter: DeadLetter, max_bytes: int) -> DeadLetter:
         if header[0] in NAMES and header[0] not in TRUNCATION_NAMES
     )
     foreign = _without(letter.headers, NAMES)
-    truncation = truncation_of(letter.headers) or _uncut(letter.value)
+    truncation = truncation_of(letter.headers)
+    if truncation is None:
+        content = letter.value or b""
+        truncation = Truncation(frozenset(), len(content), sha256(content).hexdigest())
     longest = Truncation(frozenset(Part), truncation.size, truncation.sha256)
     room = max_bytes - serialized_size(None, None, own + truncation_headers(longest))
     key, value, kept = _cut(letter, foreign, max(0, room))
@@ -276,11 +279,6 @@ def _size(headers: Headers) -> int:
         _HEADER_BYTES + len(name.encode(errors="surrogatepass")) + len(value or b"")
         for name, value in headers
     )
-
-
-def _uncut(value: bytes | None) -> Truncation:
-    content = value or b""
-    return Truncation(frozenset(), len(content), sha256(content).hexdigest())
 
 
 def _cut(

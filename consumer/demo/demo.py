@@ -191,7 +191,7 @@ class CrashScenario:
                 self._consumers.append(await stack.enter_async_context(consumer))
             self._screen.done()
             victim, survivor = self._consumers
-            async with Publisher(self._kafka, idempotent=False, warn=_ignore) as publisher:
+            async with Publisher(self._kafka, idempotent=False) as publisher:
                 await self._publish_all(publisher)
             await self._kill(victim)
             await self._finish(survivor)
@@ -267,7 +267,3 @@ class CrashScenario:
             if time.monotonic() - since > patience:
                 return False
             await asyncio.sleep(_LOOK_EVERY)
-
-
-def _ignore(_: str) -> None:
-    """The embedded broker is known to serve no idempotent producer."""

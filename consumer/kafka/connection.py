@@ -18,6 +18,7 @@ import aiokafka.conn
 import aiokafka.producer.message_accumulator
 from aiokafka import errors
 from aiokafka.protocol.metadata import MetadataRequest
+from pydantic import SecretStr
 
 from consumer.aio import first_bytes
 from consumer.errors import (
@@ -48,6 +49,8 @@ aiokafka.client.MetadataRequest = aiokafka.admin.client.MetadataRequest = partia
 )
 
 
+_RENEWED = ("ssl_context", "sasl_plain_username", "sasl_plain_password")
+
 _FAILED: dict[tuple[str, int], BaseException] = {}
 """Why the last attempt to connect to an address failed; absent where it did not."""
 
@@ -55,7 +58,9 @@ _FAILED: dict[tuple[str, int], BaseException] = {}
 def _remembering(connect: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     async def create_conn(host: str, port: int, **options: Any) -> Any:  # noqa: ANN401 -- the client's
         try:
-            connection = await connect(host, port, **_asked_now(options))
+            # Those that are functions are asked what they are at this moment.
+            renewed = {name: options[name]() for name in _RENEWED if callable(options.get(name))}
+            connection = await connect(host, port, **options | renewed)
         except (OSError, errors.KafkaError, ValueError) as error:
             _FAILED[host, port] = error
             tokens = options.get("sasl_oauth_token_provider")
@@ -68,12 +73,6 @@ def _remembering(connect: Callable[..., Awaitable[Any]]) -> Callable[..., Awaita
         return connection
 
     return create_conn
-
-
-def _asked_now(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options as they are at this moment: those that are functions are asked."""
-    renewed = ("ssl_context", "sasl_plain_username", "sasl_plain_password")
-    return options | {name: options[name]() for name in renewed if callable(options.get(name))}
 
 
 class _OAuthAuthenticator(aiokafka.conn.OAuthAuthenticator):  # type: ignore[misc]  # no types
@@ -271,13 +270,8 @@ def describe_error(error: BaseException) -> str:
     return text if name in text else f"{name}: {text}" if text else name
 
 
-def _username(security: SecuritySettings) -> str | None:
-    return read_now(security).username
-
-
-def _password(security: SecuritySettings) -> str | None:
-    password = read_now(security).password
-    return password.get_secret_value() if password else None
+def _text(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret else None
 
 
 def _renewed_ssl_context(security: SecuritySettings) -> ssl.SSLContext:
@@ -291,12 +285,8 @@ def _ssl_context(security: SecuritySettings) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=security.ca_file)
         if security.cert_file:
-            password = security.key_password
-            context.load_cert_chain(
-                security.cert_file,
-                security.key_file,
-                password.get_secret_value() if password else None,
-            )
+            password = _text(security.key_password)
+            context.load_cert_chain(security.cert_file, security.key_file, password)
     except (OSError, ssl.SSLError) as error:
         raise SettingsError(
             f"kafka.security: a certificate file cannot be used ({type(error).__name__}): "
@@ -310,8 +300,8 @@ def _sasl_options(security: SecuritySettings) -> dict[str, Any]:
     if security.mechanism is SaslMechanism.OAUTHBEARER:
         return mechanism | {"sasl_oauth_token_provider": token_provider(security)}
     return mechanism | {
-        "sasl_plain_username": partial(_username, security),
-        "sasl_plain_password": partial(_password, security),
+        "sasl_plain_username": lambda: read_now(security).username,
+        "sasl_plain_password": lambda: _text(read_now(security).password),
     }
 
 

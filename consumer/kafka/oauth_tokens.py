@@ -43,6 +43,7 @@ _PASSING = frozenset({408, 425, 429})
 """Statuses below 500 that ask to come again."""
 
 _TOKEN = re.compile(r"[\x21-\x7e]+")
+_NUMBER = re.compile(r"\d{1,12}(\.\d+)?")
 _ERROR_CODE = re.compile(r"[a-z_]{1,60}")
 
 
@@ -106,12 +107,9 @@ def _fetch(security: SecuritySettings) -> _Token:
     if not isinstance(text, str) or _TOKEN.fullmatch(text) is None:
         raise TokenError(f"no token from {security.token_url}: its answer holds none")
     # Where it is not said how long a token lives, each connection asks for its own.
-    seconds = float(life) if isinstance(life, int | float | str) and _is_number(life) else 0.0
+    number = isinstance(life, int | float | str) and _NUMBER.fullmatch(str(life))
+    seconds = float(str(life)) if number else 0.0
     return _Token(text, asked_at + seconds - min(EARLY_SECONDS, seconds * EARLY_SHARE))
-
-
-def _is_number(life: float | str) -> bool:
-    return re.fullmatch(r"\d{1,12}(\.\d+)?", str(life)) is not None
 
 
 def _post(security: SecuritySettings) -> Mapping[str, object]:

@@ -106,10 +106,6 @@ class _HeaderName(str):
         return super().encode("utf-8", HEADER_NAME_ERRORS)
 
 
-def _is_utf8(name: str) -> bool:
-    return not any("\ud800" <= char <= "\udfff" for char in name)
-
-
 class AnyRecordProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka ships no types
     """Sends what aiokafka refuses.
 
@@ -131,7 +127,7 @@ class AnyRecordProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka shi
 
         ``alone``: in a batch of its own, so that a refusal is about no other record.
         """
-        odd = any(not _is_utf8(name) for name, _ in headers or ())
+        odd = any("\ud800" <= char <= "\udfff" for name, _ in headers or () for char in name)
         if not (odd or alone) and (key is not None or value is not None):
             sent: asyncio.Future[Any] = await super().send(
                 topic, value, key, partition, timestamp_ms, headers

@@ -74,14 +74,9 @@ class Bounds:
     from_ms: int | None = None
     to_ms: int | None = None
 
-    @property
-    def has_times(self) -> bool:
-        """Whether a record's time decides."""
-        return self.from_ms is not None or self.to_ms is not None
-
     def hold(self, timestamp_ms: int) -> bool:
         """Tell whether a record stamped so lies inside; one without a time lies in none."""
-        if not self.has_times:
+        if self.from_ms is None and self.to_ms is None:
             return True
         first = 0 if self.from_ms is None else self.from_ms
         return max(first, 0) <= timestamp_ms and (self.to_ms is None or timestamp_ms < self.to_ms)

@@ -169,6 +169,7 @@ class StatusReader:
         storing = {one.name for one in obstacles}.isdisjoint({Stage.APPLY, Stage.DEAD_LETTERS})
         partitions = self._partitions(storing=storing)
         lag = _sum(part.lag for part in partitions) if partitions else None
+        behind = [part.behind for part in partitions if part.behind is not None]
         rate = _sum(part.rate for part in partitions) if partitions else None
         state = _state(obstacles)
         outcomes = _by_label(metrics.records, "outcome")
@@ -188,7 +189,7 @@ class StatusReader:
             kafka_up=_value(metrics.kafka_up) == 1,
             mongodb_up=_value(metrics.mongodb_up) == 1,
             lag=lag,
-            behind=_longest(partitions),
+            behind=max(behind, default=None),
             rate=rate,
             seconds_left=lag / rate if lag and rate else None,
             records=sum(outcomes.values()),
@@ -221,7 +222,8 @@ class StatusReader:
 
         return [
             AssignedPartition(
-                *p, state(p), _whole(lags.get(p)), behind.get(p) if lags.get(p) else None,
+                *p, state(p), None if (lag := lags.get(p)) is None else int(lag),
+                behind.get(p) if lag else None,
                 None if rates is None else rates.get(p), margins.get(p), int(lost.get(p, 0)),
             )
             for p in sorted(held)  # there from its assignment on, until that ends
@@ -250,14 +252,6 @@ def _sum(numbers: Iterable[float | None]) -> Any:  # noqa: ANN401 -- of the numb
     """Add up what is known of each; None where anything is not."""
     known = list(numbers)
     return None if None in known else sum(number for number in known if number is not None)
-
-
-def _longest(partitions: Sequence[AssignedPartition]) -> float | None:
-    return max((part.behind for part in partitions if part.behind is not None), default=None)
-
-
-def _whole(number: float | None) -> int | None:
-    return None if number is None else int(number)
 
 
 # --- reading metrics ------------------------------------------------------------------

@@ -27,17 +27,12 @@ from consumer.quantities import NONE, count_text, duration_text, rate_text
 FOLDER: Final = files("consumer.observability")
 
 
-def time_text(time: str | None) -> str:
-    """Return a time of RFC 3339 in UTC as people read it, to the second."""
-    return NONE if time is None else f"{time[:10]} {time[11:19]}"
-
-
 FORMATS: Final[Mapping[str, Callable[[Any], str]]] = {
     "text": lambda value: NONE if value is None else str(value),
     "count": count_text,
     "rate": rate_text,
     "duration": duration_text,
-    "time": time_text,
+    "time": lambda time: NONE if time is None else f"{time[:10]} {time[11:19]}",
     "clock": lambda time: NONE if time is None else time[11:19],
 }
 
