@@ -39,42 +39,40 @@ class Health:
         """Begin unready: the process starts. In seconds, monotonic and Unix time."""
         self._clock, self._now = clock, now
         self._guard = threading.Lock()
-        self._not_ready: dict[str, Obstacle] = {}
-        self._unhealthy: dict[str, Obstacle] = {}
+        self._obstacles: dict[tuple[str, bool], Obstacle] = {}
         self._last_beat: float | None = None
         self.not_ready(STARTING, "not assigned to the group yet")
 
     def not_ready(self, name: str, detail: str) -> None:
         """Say why the process is not ready; the same name again replaces the detail."""
-        with self._guard:
-            since = self._since(self._not_ready, name)
-            self._not_ready[name] = Obstacle(name, detail, since)
+        self._add(name, detail, restart_helps=False)
 
-    def _since(self, reasons: dict[str, Obstacle], name: str) -> float:
-        known = reasons.get(name)
-        return self._now() if known is None else known.since
+    def _add(self, name: str, detail: str, *, restart_helps: bool) -> None:
+        with self._guard:
+            known = self._obstacles.get((name, restart_helps))
+            since = self._now() if known is None else known.since
+            self._obstacles[name, restart_helps] = Obstacle(name, detail, since, restart_helps)
 
     def ready(self, name: str) -> None:
         """Take that reason back."""
         with self._guard:
-            self._not_ready.pop(name, None)
+            self._obstacles.pop((name, False), None)
 
     def ready_where(self, prefix: str) -> None:
         """Take every reason back whose name begins so."""
         with self._guard:
-            for name in [name for name in self._not_ready if name.startswith(prefix)]:
-                del self._not_ready[name]
+            for name, restart_helps in list(self._obstacles):
+                if name.startswith(prefix) and not restart_helps:
+                    del self._obstacles[name, restart_helps]
 
     def unhealthy(self, name: str, detail: str) -> None:
         """Say why a restart would help."""
-        with self._guard:
-            since = self._since(self._unhealthy, name)
-            self._unhealthy[name] = Obstacle(name, detail, since, restart_helps=True)
+        self._add(name, detail, restart_helps=True)
 
     def healthy(self, name: str) -> None:
         """Take that reason back."""
         with self._guard:
-            self._unhealthy.pop(name, None)
+            self._obstacles.pop((name, True), None)
 
     def beat(self) -> None:
         """Show that the event loop turns. From the first beat on, its absence is noticed."""
@@ -88,7 +86,7 @@ class Health:
 
     def unhealthy_reasons(self) -> dict[str, str]:
         """Return why a restart would help, by name; nothing where the process is well."""
-        return {one.name: one.detail for one in self._all_unhealthy()}
+        return {one.name: one.detail for one in self.obstacles() if one.restart_helps}
 
     def unready_reasons(self) -> dict[str, str]:
         """Return why the process is not ready; what is not healthy is not ready either."""
@@ -96,17 +94,11 @@ class Health:
 
     def obstacles(self) -> list[Obstacle]:
         """Return all that the process waits for; one of a name, and first what a restart helps."""
-        unhealthy = self._all_unhealthy()
-        with self._guard:
-            waiting = list(self._not_ready.values())
-        names = {one.name for one in unhealthy}
-        return [*unhealthy, *(one for one in waiting if one.name not in names)]
-
-    def _all_unhealthy(self) -> list[Obstacle]:
         silent = self.silence()
         with self._guard:
-            found = list(self._unhealthy.values())
+            found = list(self._obstacles.values())
         if silent >= BEAT_OVERDUE:
             detail = f"no beat for {silent:.0f} s"
             found.append(Obstacle(EVENT_LOOP, detail, self._now() - silent, restart_helps=True))
-        return found
+        unhealthy = {one.name: one for one in found if one.restart_helps}
+        return [*unhealthy.values(), *(one for one in found if one.name not in unhealthy)]
