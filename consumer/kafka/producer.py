@@ -74,6 +74,12 @@ class OutgoingRecord:
     headers: Headers
 
     @property
+    def arguments(self) -> tuple[Any, ...]:
+        """What a client's ``send`` takes, in its order."""
+        headers = list(self.headers)
+        return self.topic, self.value, self.key, self.partition, self.timestamp_ms, headers
+
+    @property
     def bytes(self) -> int:
         """About how much memory it takes while it is on its way."""
         return size_of(self.key, self.value, self.headers)
@@ -308,7 +314,7 @@ class Producer:
         futures = [entry for entry in queued if isinstance(entry, asyncio.Future)]
         if futures:
             await asyncio.wait(futures, timeout=max(deadline - clock(), 0.0))
-        results = [_result(entry) for entry in queued]
+        results = [answer_to(entry) for entry in queued]
         if failure is not None:
             results += [failure] * (len(records) - len(queued))
         if any(isinstance(result, Exception) for result in results):
@@ -351,14 +357,7 @@ async def _queue(
 ) -> asyncio.Future[Any] | Exception:
     """Queue a record; return the future answer, or what is against this record alone."""
     try:
-        future: asyncio.Future[Any] = await client.send(
-            record.topic,
-            record.value,
-            record.key,
-            record.partition,
-            record.timestamp_ms,
-            list(record.headers),
-        )
+        future: asyncio.Future[Any] = await client.send(*record.arguments)
     except ABOUT_ONE_RECORD as error:
         refused: Exception = error
         return refused
@@ -367,7 +366,8 @@ async def _queue(
     return future
 
 
-def _result(entry: asyncio.Future[Any] | Exception) -> Position | Exception:
+def answer_to(entry: asyncio.Future[Any] | Exception) -> Position | Exception:
+    """Return where a record lies that was sent, or what went wrong."""
     if isinstance(entry, Exception):
         return entry
     if not entry.done():

@@ -23,6 +23,7 @@ from consumer.kafka.producer import (
     FAILURES,
     AnyRecordProducer,
     OutgoingRecord,
+    answer_to,
 )
 
 MAX_UNACKNOWLEDGED_BYTES: Final = 32 * 1024 * 1024
@@ -178,22 +179,14 @@ class RetryingProducer:
             self._settle(waiting, errors.KafkaError("closed before it was acknowledged"))
 
     async def _hand_over(self, waiting: _Unacknowledged) -> None:
-        client, record = self._client, waiting.record
+        client = self._client
         if client is None or waiting not in self._waiting:
             return
         try:
             async with asyncio.timeout(None) as taking:
                 self._taking = taking
                 try:
-                    sent = await client.send(
-                        record.topic,
-                        record.value,
-                        record.key,
-                        record.partition,
-                        record.timestamp_ms,
-                        list(record.headers),
-                        alone=waiting.alone,
-                    )
+                    sent = await client.send(*waiting.record.arguments, alone=waiting.alone)
                 finally:
                     self._taking = None
         except _LASTING as error:
@@ -212,13 +205,10 @@ class RetryingProducer:
     def _answered(
         self, client: AnyRecordProducer, waiting: _Unacknowledged, sent: asyncio.Future[Any]
     ) -> None:
-        error = (
-            errors.KafkaError("dropped by its producer") if sent.cancelled() else sent.exception()
-        )
-        if error is None:
+        error = answer_to(sent)
+        if isinstance(error, Position):
             self._attempts = 0
-            metadata = sent.result()
-            self._settle(waiting, Position(metadata.topic, metadata.partition, metadata.offset))
+            self._settle(waiting, error)
             return
         if isinstance(error, ABOUT_ONE_RECORD) and not waiting.alone:
             waiting.alone = True  # all records of its batch share the refusal
