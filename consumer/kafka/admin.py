@@ -57,10 +57,6 @@ class TopicDescription:
     configs: Mapping[str, str] = field(default_factory=dict)
     grants: Grants | None = None
 
-    def allows(self, operation: Operation) -> bool:
-        """Whether this client may do it, as far as is known."""
-        return self.grants is None or operation in self.grants
-
     @property
     def unseen(self) -> bool:
         """Whether the brokers do not even tell this client if there is such a topic."""
@@ -121,7 +117,7 @@ class Admin:
         grants = await topic_grants(self._client._client, wanted)  # noqa: SLF001 -- the admin
         # client has no such question
         if operation is not None:
-            refused = [n for n in wanted if _refused(grants.get(n), operation)]
+            refused = [n for n in wanted if refuses(grants.get(n), operation)]
             if refused:
                 raise PreconditionError("\n".join(not_granted(n, operation) for n in refused))
         with transient_errors("describe_topics"):
@@ -194,7 +190,8 @@ class Admin:
         return self._client
 
 
-def _refused(grants: Grants | None, operation: Operation) -> bool:
+def refuses(grants: Grants | None, operation: Operation) -> bool:
+    """Tell whether it is known that this client may not do it."""
     return grants is not None and operation not in grants
 
 

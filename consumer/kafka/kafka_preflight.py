@@ -13,7 +13,7 @@ from consumer import __version__
 from consumer.checks import CheckResult
 from consumer.contract.dead_letter import min_dead_letter_bytes
 from consumer.errors import PreconditionError, TransientError
-from consumer.kafka.admin import Admin, TopicDescription, create_command, describe_group
+from consumer.kafka.admin import Admin, TopicDescription, create_command, describe_group, refuses
 from consumer.kafka.dead_letter_topic import BROKER_MESSAGE_BYTES, max_dead_letter_bytes
 from consumer.kafka.topic_ids import Operation
 from consumer.settings.model import DeadLetterSettings, KafkaSettings, Settings
@@ -104,7 +104,7 @@ def check_topics(
     results += [
         _configs_not_told(topic)
         for name, topic in topics.items()
-        if name not in unseen and not topic.allows(Operation.DESCRIBE_CONFIGS)
+        if name not in unseen and refuses(topic.grants, Operation.DESCRIBE_CONFIGS)
     ]
     results += _replicated(present)
     results += _durable(present)

@@ -109,7 +109,7 @@ sys.stderr.flush()""",
     mutant(
         "settings that are not told are in order",
         "check_topics",
-        "if name not in unseen and not topic.allows(Operation.DESCRIBE_CONFIGS)",
+        "if name not in unseen and refuses(topic.grants, Operation.DESCRIBE_CONFIGS)",
         "if name in unseen",
         "nobody warns before unread records expire, and the check says ok",
         "test_settings_that_are_not_told_for_want_of_a_grant_are_warned_of",

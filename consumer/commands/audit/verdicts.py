@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from consumer.commands.common.record_list import RecordProblem
 from consumer.contract.rejection import Reason, Rejected
 from consumer.state.bson_compare import Stored, differing_fields, same_but_for_id
 from consumer.state.guards import has_place_taken
@@ -55,12 +56,7 @@ APPLIED = Judgement(AuditResult.APPLIED)
 DUPLICATE = Judgement(AuditResult.DUPLICATE)
 SKIPPED = Judgement(AuditResult.SKIPPED)
 
-PROBLEMS = (
-    AuditResult.MISSING,
-    AuditResult.ALTERED,
-    AuditResult.REPEATED,
-    AuditResult.UNKNOWN,
-)
+PROBLEMS = tuple(map(AuditResult, RecordProblem))
 """What an audit is there to find: each is listed, and ends the command with exit code 1."""
 
 NOT_SAID = frozenset({"expireAt"})

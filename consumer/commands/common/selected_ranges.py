@@ -67,7 +67,9 @@ async def select_ranges(
         before = offsets_of(without) - offsets_of(ranges)
     if not selection.sessions or selection.all_partitions or not await _keys_lead(reader, ranges):
         return SelectedRanges(ranges, bounds, before=before)
-    near = await _partitions_for(reader, partitions, selection.sessions) | set(came_from)
+    topics = {partition.topic for partition in partitions}
+    keys = [(topic, session.encode()) for topic in topics for session in selection.sessions]
+    near = {await reader.partition_of(*key) for key in keys} | set(came_from)
     return SelectedRanges(
         [part for part in ranges if part.partition in near],
         bounds,
@@ -91,18 +93,6 @@ async def _keys_lead(reader: RangeReader, ranges: Iterable[OffsetRange]) -> bool
     # What cannot be read here is met again, and named, by whoever wants it.
     reader.unread[:] = unread
     return lead
-
-
-async def _partitions_for(
-    reader: RangeReader, partitions: Iterable[TopicPartition], sessions: Iterable[str]
-) -> set[TopicPartition]:
-    """Return where the default partitioner puts the sessions, in each topic."""
-    topics = {partition.topic for partition in partitions}
-    return {
-        await reader.partition_of(topic, session.encode())
-        for topic in topics
-        for session in sessions
-    }
 
 
 @dataclass(frozen=True, slots=True)
