@@ -18,6 +18,7 @@ from consumer.mongo.driver_errors import CodeClass, classify, driver_errors
 from consumer.mongo.indexes import Index, check_index, create_call, required_indexes
 from consumer.mongo.preflight import (
     INDEX_BUILD_SECONDS,
+    cannot_be_used,
     check_collection,
     create_index,
     indexes_of,
@@ -41,13 +42,18 @@ async def collection_provisions(client: Client, settings: MongoSettings) -> Sequ
     with driver_errors():
         hello = await database.command({"hello": 1})
         infos = {name: await collection_info(database, name) for name in names}
-        present = {name: await indexes_of(database, name) for name in names}
+        used = [name for name in names if not cannot_be_used(name, infos[name])]
+        present = {name: await indexes_of(database, name) for name in used}
         sharded = {}
         if hello.get("msg") == "isdbgrid":
-            sharded = {name: await _shard_key(client, settings, name) for name in names}
+            sharded = {name: await _shard_key(client, settings, name) for name in used}
     return [
         *(_collection(database, name, infos[name]) for name in names),
-        *(_index(database, one, present[one.collection]) for one in required_indexes(settings)),
+        *(
+            _index(database, one, present[one.collection])
+            for one in required_indexes(settings)
+            if one.collection in present
+        ),
         *_shard_keys(client, settings, sharded),
     ]
 

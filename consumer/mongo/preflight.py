@@ -8,7 +8,7 @@ from typing import Any
 import pymongo
 from pymongo.errors import OperationFailure
 
-from consumer.checks import CheckResult, raise_if_failed
+from consumer.checks import CheckResult, CheckStatus, raise_if_failed
 from consumer.errors import PreconditionError
 from consumer.mongo import clients, indexes
 from consumer.mongo.clients import Client, Database
@@ -96,9 +96,14 @@ def _collection_flaws(subject: str, info: Mapping[str, Any]) -> Iterator[CheckRe
         yield CheckResult.warning(
             subject,
             "has a validator",
-            "let it accept sessions that so far have a status only, or the order of "
-            "messages decides what it refuses",
+            "let it accept all that is written, also sessions that so far have a status only, or "
+            "the order of messages decides what it refuses",
         )
+
+
+def cannot_be_used(name: str, info: Mapping[str, Any] | None) -> bool:
+    """Whether it is no collection of ours, whatever indexes it has: nothing is made on it."""
+    return any(one.status is CheckStatus.FAILED for one in check_collection(name, info))
 
 
 WRITING = ("find", "insert", "update")
@@ -192,6 +197,9 @@ async def create_indexes(client: Client, settings: MongoSettings) -> None:
     database = clients.database_of(client, settings)
     for index in indexes.required_indexes(settings):
         with driver_errors():
+            info = await clients.collection_info(database, index.collection)
+            if cannot_be_used(index.collection, info):
+                continue
             # Asked first, so that a server that is away is not waited for as long as for a build.
             present = await indexes_of(database, index.collection)
             built = any(index.has_key_of(other) and indexes.BUILD not in other for other in present)
@@ -292,7 +300,10 @@ async def _collections(
 ) -> Sequence[CheckResult]:
     results: list[CheckResult] = []
     for name in clients.collection_names(settings).values():
-        results += check_collection(name, await clients.collection_info(database, name))
+        info = await clients.collection_info(database, name)
+        results += check_collection(name, info)
+        if cannot_be_used(name, info):
+            continue  # a view has no indexes, and others none that would do
         present = await indexes_of(database, name)
         results += [
             indexes.check_index(index, present, made_by_a_run=made_by_a_run)

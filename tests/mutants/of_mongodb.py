@@ -352,6 +352,13 @@ result.errors.append(TransientError("write_concern", code_name(code)))""",
         "test_what_is_listed_is_asked_for_all_the_same",
         "test_a_unique_index_on_one_shard_alone_does_not_pass",
     ),
+    never(
+        "indexes are made on a view",
+        "preflight.create_indexes",
+        "if cannot_be_used(index.collection, info):",
+        "a start would wait for a server that has answered, and never say what is wrong",
+        "test_no_start_waits_for_what_can_hold_no_unique_index",
+    ),
     mutant(
         "an index that is not unique is to be dropped",
         "check_index",
