@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import blake2b
 from typing import Any, Final, NamedTuple, assert_never
 
 from consumer.contract.cloudevents import CONTENT_TYPE, PREFIX, SPECVERSION, STRUCTURED_JSON
@@ -107,10 +108,21 @@ def _own_id(kind: Kind, message: Message, fields: Mapping[str, Any]) -> str:
     """Return what tells the message from the others of its session."""
     if isinstance(message, EventRecorded):
         return message.event_id
-    ids = [str(fields.get(name)) for name in kind.identity[1:]]
+    newest = message.fields if isinstance(message, OwnMessage) else {}
+    names = kind.identity[1:]
     if isinstance(kind.write, UpsertNewest):
-        ids.append(str(fields.get(kind.write.by)))
-    return "/".join((kind.name, *ids))
+        names = (*names, kind.write.by)
+
+    def said(name: str) -> object:
+        if name == kind.time and message.time_defaulted:
+            # Its record's time will tell it from others, and is not known yet.
+            return blake2b(encode_json(fields), digest_size=8).hexdigest()
+        value = fields.get(name)
+        return (
+            newest.get(name) if value is None else value
+        )  # an older version may call it otherwise
+
+    return "/".join((kind.name, *(str(said(name)) for name in names)))
 
 
 @dataclass(frozen=True, slots=True)

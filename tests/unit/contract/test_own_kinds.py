@@ -26,8 +26,9 @@ from consumer.state.writes import plan
 from producer_tools.outgoing_message import InvalidMessageError, Stream, prepare_message
 from producer_tools.publisher import Publisher
 from tests.builders import STAMPED_MS, record
-from tests.own_kinds import ACME, installed, rated, summarized
+from tests.own_kinds import ACME, installed, rated, scored, summarized
 from tests.own_kinds.acme_kinds import RATED, SUMMARIZED, Rating, Summary
+from tests.own_kinds.more_kinds import SCORED
 
 
 @pytest.fixture(autouse=True)
@@ -181,6 +182,29 @@ def test_a_producer_sends_own_kinds_with_the_session_as_key(form: CloudEventsFor
     assert (outgoing.stream, outgoing.key) == (Stream.SESSIONS, b"s")
     with pytest.raises(InvalidMessageError, match="stars: less_than_equal"):
         prepare_message(rated(stars=6), form=form)
+
+
+def cloud_event_id(message: dict[str, Any]) -> bytes | None:
+    headers = prepare_message(message, form=CloudEventsFormat("/acme")).headers
+    return dict(headers)["ce_id"]
+
+
+def test_messages_that_differ_have_cloud_event_ids_that_differ() -> None:
+    def renamed(fields: dict[str, Any]) -> dict[str, Any]:
+        return {**fields, "revision": fields.get("number")}
+
+    set_own_kinds([replace(SUMMARIZED, upcasters=(renamed,)), SCORED])
+    older = [summarized() | {"revision": None, "number": number} for number in (1, 2)]
+    assert list(map(cloud_event_id, older)) == [
+        b"s/session.summarized/1",
+        b"s/session.summarized/2",
+    ]
+    newest = summarized(revision=1, schemaVersion=2)
+    assert cloud_event_id(newest) == cloud_event_id(older[0])
+    assert cloud_event_id(scored()) == b"s/session.scored/j/p/2026-03-04T10:09:00Z"
+    without_time = [scored(judgedAt=None, score=score) for score in (0.5, 0.5, 1.0)]
+    first, again, other = map(cloud_event_id, without_time)
+    assert first == again != other
 
 
 def test_a_publisher_with_settings_of_its_own_knows_the_installed_kinds() -> None:
