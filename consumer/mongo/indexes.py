@@ -7,6 +7,7 @@ of the store is void, so that nothing runs before they have been seen.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -53,14 +54,15 @@ class Index:
 
     def absence_query(self) -> str:
         """Return a mongosh query that finds documents without one of the fields."""
-        fields = ", ".join(f"{{{field}: null}}" for field in self.fields)
-        return f"db.{self.collection}.find({{$or: [{fields}]}})"
+        fields = ", ".join(_shown({field: None}) for field in self.fields)
+        return f"{shell_collection(self.collection)}.find({{$or: [{fields}]}})"
 
     def duplicates_query(self) -> str:
         """Return a mongosh query that finds what stands in the way of uniqueness."""
-        group = ", ".join(f'{field}: "${field}"' for field in self.fields)
+        group = _shown({field: f"${field}" for field in self.fields})
         return (
-            f"db.{self.collection}.aggregate([{{$group: {{_id: {{{group}}}, n: {{$sum: 1}}}}}}, "
+            f"{shell_collection(self.collection)}.aggregate([{{$group: {{_id: {group}, "
+            "n: {$sum: 1}}}, "
             "{$match: {n: {$gt: 1}}}], {allowDiskUse: true})"
         )
 
@@ -169,7 +171,7 @@ def is_simple(collation: Mapping[str, Any] | None) -> bool:
 
 def _deletes(name: str, collection: str, other: Mapping[str, Any]) -> CheckResult:
     """Warn of an index that deletes documents, by the service's former rule or by another."""
-    drop = f'db.{collection}.dropIndex("{other["name"]}")'
+    drop = f"{shell_collection(collection)}.dropIndex({json.dumps(other['name'])})"
     if list(other["key"]) == ["expireAt"]:
         return CheckResult.warning(
             name,
@@ -183,9 +185,25 @@ def _deletes(name: str, collection: str, other: Mapping[str, Any]) -> CheckResul
     )
 
 
+_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+
+
 def _shown(pattern: Mapping[str, object]) -> str:
     """Return it as mongosh takes it."""
-    return "{" + ", ".join(f"{name}: {json.dumps(value)}" for name, value in pattern.items()) + "}"
+    pairs = (
+        f"{name if _NAME.fullmatch(name) else json.dumps(name)}: {json.dumps(value)}"
+        for name, value in pattern.items()
+    )
+    return "{" + ", ".join(pairs) + "}"
+
+
+def shell_collection(name: str) -> str:
+    """Return a collection as mongosh takes it: after a dot, where nothing else has such a name.
+
+    A hyphen would be a minus there, and ``db.stats`` a method, of which none has an underscore.
+    """
+    plain = "_" in name and _NAME.fullmatch(name)
+    return f"db.{name}" if plain else f"db.getCollection({json.dumps(name)})"
 
 
 def create_call(required: Index) -> str:
@@ -195,15 +213,16 @@ def create_call(required: Index) -> str:
 
 
 def _creation(required: Index) -> str:
-    return f"create it: db.{required.collection}.{create_call(required)}"
+    return f"create it: {shell_collection(required.collection)}.{create_call(required)}"
 
 
 def _conversion(required: Index) -> str:
     """Return how an index becomes unique without being dropped: a shard key's cannot be."""
     key = _shown(required.key)
-    change = f'db.runCommand({{collMod: "{required.collection}", index: {{keyPattern: {key}, '
+    name = json.dumps(required.collection)
+    change = f"db.runCommand({{collMod: {name}, index: {{keyPattern: {key}, "
     return (
         f"make it unique: {change}prepareUnique: true}}}}), then {change}unique: true}}}}); or "
-        f"make another one beside it: db.{required.collection}.createIndex({key}, "
+        f"make another one beside it: {shell_collection(required.collection)}.createIndex({key}, "
         f'{{unique: true, name: "{required.name}_unique"}})'
     )

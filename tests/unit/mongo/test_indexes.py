@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from consumer.checks import CheckStatus
-from consumer.mongo.indexes import Index, check_index, required_indexes
+from consumer.mongo.indexes import Index, check_index, check_others, required_indexes
 from consumer.settings.model import MongoSettings
 
 
@@ -22,3 +22,32 @@ def test_an_index_that_is_missing_forbids_the_start_and_its_creation_is_named(
 def test_what_is_relied_on_is_unique() -> None:
     unique = [index.fields for index in required_indexes(MongoSettings()) if index.unique]
     assert unique == [("sessionId",), ("sessionId", "eventId")]
+
+
+@pytest.mark.parametrize(
+    ("collection", "called"),
+    [
+        ("session_ratings", "db.session_ratings"),
+        ("session-ratings", 'db.getCollection("session-ratings")'),
+        ("acme.ratings", 'db.getCollection("acme.ratings")'),
+        ("stats", 'db.getCollection("stats")'),
+        ('a_"b', 'db.getCollection("a_\\"b")'),
+    ],
+)
+def test_what_a_fix_says_to_type_means_the_collection(collection: str, called: str) -> None:
+    required = Index(collection, ("sessionId", "rating-id"), unique=True)
+    key = '{sessionId: 1, "rating-id": 1}'
+    assert (
+        check_index(required, []).fix == f"create it: {called}.createIndex({key}, {{unique: true}})"
+    )
+    found = {"name": "x", "key": required.key}
+    assert f"{called}.createIndex({key}, " in check_index(required, [found]).fix
+    assert (
+        required.absence_query()
+        == f'{called}.find({{$or: [{{sessionId: null}}, {{"rating-id": null}}]}})'
+    )
+    group = '{$group: {_id: {sessionId: "$sessionId", "rating-id": "$rating-id"}, n: {$sum: 1}}}'
+    assert required.duplicates_query().startswith(f"{called}.aggregate([{group}, ")
+    deletes = {"name": "expireAt_1", "key": {"expireAt": 1}, "expireAfterSeconds": 0}
+    (other,) = check_others(collection, [required], [deletes])
+    assert other.fix == f'to keep them: {called}.dropIndex("expireAt_1")'
