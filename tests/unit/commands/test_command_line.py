@@ -97,7 +97,7 @@ def test_a_setting_that_is_not_name_equals_value_is_not_repeated(program: str) -
     [
         ("rnu", "No such command 'rnu'. Did you mean 'run'? (consumer -h)"),
         ("show", "Missing argument 'SESSION_ID'. (consumer show -h)"),
-        ("status --json --jsn", "No such option: --jsn (Possible options: "),
+        ("status --json --jsn", "No such option: --jsn ("),
         ("init --partitions 0", "Invalid value for '--partitions': "),
         ("check --set", "Option '--set' requires an argument."),
         ("dead-letters list --letter x", "Invalid value: 'x' is not PARTITION, "),
