@@ -63,4 +63,4 @@ class Provision:
     detail: str = ""
     wrong: bool = False
     command: str = ""
-    make: Callable[[], Awaitable[None]] | None = None
+    make: Callable[[], Awaitable[object]] | None = None

@@ -268,11 +268,6 @@ def generate(
     raise typer.Exit(run_generate(plan, brokers, rate=rate, expect=expect, as_json=as_json))
 
 
-@load_app.callback()
-def _data_sets() -> None:
-    """Publish a data set of real conversations."""
-
-
 @load_app.command()
 def chitchat(
     *,

@@ -231,13 +231,15 @@ async def redrive_dead_letters(
         ):
             if not (options.again or options.all_statuses):
                 context.require_all_statuses()
+            settings = request.settings.dead_letters
+            configs = parking_configs(context.topics[request.topic], settings)
             await DeadLetterRun(
                 _redrive_policy(context, options),
                 producer,
                 request.status_topic,
                 RateLimiter(rate),
                 limit,
-                partial(_create_parking_topic, context),
+                partial(context.create_topic, settings.parking_topic, configs),
                 counts=counts,
                 as_json=request.as_json,
             ).run(batches)
@@ -285,12 +287,6 @@ def _redrive_policy(context: DeadLetterContext, options: RedriveOptions) -> Redr
         )
     parking_topic = None if request.parked else request.settings.dead_letters.parking_topic
     return RedrivePolicy(options, context.statuses, topics, parking_topic, kafka.key_policy)
-
-
-async def _create_parking_topic(context: DeadLetterContext) -> None:
-    dead_letters = context.request.settings.dead_letters
-    configs = parking_configs(context.topics[context.request.topic], dead_letters)
-    await context.create_topic(dead_letters.parking_topic, configs)
 
 
 def parking_configs(topic: TopicDescription, settings: DeadLetterSettings) -> Mapping[str, str]:

@@ -68,7 +68,7 @@ class TopicPlan:
                     there=False,
                     detail=f"{self.partitions} partitions",
                     command=create_command(self.settings.kafka, *made),
-                    make=partial(_create, admin, *made),
+                    make=partial(Admin.create, admin, *made),
                 )
 
     @property
@@ -119,9 +119,3 @@ def dead_letter_topics(settings: Settings) -> tuple[str, ...]:
     """Return the topics of a deployment beside those that are read."""
     letters = settings.dead_letters
     return letters.topic, letters.topic + STATUS_TOPIC_SUFFIX, letters.parking_topic
-
-
-async def _create(
-    admin: Admin, name: str, partitions: int, configs: Mapping[str, str], replicas: int | None
-) -> None:
-    await admin.create(name, partitions, configs, replicas)
