@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -165,18 +166,18 @@ async def _count_batches(kafka: KafkaSettings, topic: str) -> int:
         return sum((await reader.end_offsets(partitions)).values())
 
 
+@dataclass(slots=True)
 class CrashScenario:
-    """Publishes everything, and kills one of the two consumers in the middle of it."""
+    """Publishes everything, and kills one of the two consumers in the middle of it.
 
-    def __init__(
-        self, screen: Screen, kafka: KafkaSettings, stored: StoredDocuments, dataset: Dataset
-    ) -> None:
-        """Show on ``screen`` what is done, and look into ``stored`` for what came of it."""
-        self._screen = screen
-        self._kafka = kafka
-        self._stored = stored
-        self._dataset = dataset
-        self._consumers: list[ConsumerProcess] = []
+    It shows on ``screen`` what is done, and looks into ``stored`` for what came of it.
+    """
+
+    screen: Screen
+    kafka: KafkaSettings
+    stored: StoredDocuments
+    dataset: Dataset
+    consumers: list[ConsumerProcess] = field(default_factory=list)
 
     async def run(self, settings: Mapping[str, object], directory: Path) -> tuple[str, int]:
         """Go through all steps; return the surviving consumer's name and exit code.
@@ -185,27 +186,27 @@ class CrashScenario:
         Raises ``ConsumerEndedError``.
         """
         async with AsyncExitStack() as stack:
-            self._screen.begin("start two consumers of one group")
+            self.screen.begin("start two consumers of one group")
             for name in ("consumer-1", "consumer-2"):
                 consumer = run_consumer(name, settings, directory)
-                self._consumers.append(await stack.enter_async_context(consumer))
-            self._screen.done()
-            victim, survivor = self._consumers
-            async with Publisher(self._kafka, idempotent=False) as publisher:
+                self.consumers.append(await stack.enter_async_context(consumer))
+            self.screen.done()
+            victim, survivor = self.consumers
+            async with Publisher(self.kafka, idempotent=False) as publisher:
                 await self._publish_all(publisher)
             await self._kill(victim)
             await self._finish(survivor)
             return survivor.name, await survivor.stop(_STOP_SECONDS)
 
     async def _publish_all(self, publisher: Publisher) -> None:
-        messages, screen = self._dataset.messages, self._screen
+        messages, screen = self.dataset.messages, self.screen
         half = len(messages) // 2
         screen.begin("publish the first half")
         await self._publish(publisher, messages[:half])
         screen.done()
         screen.begin("wait until both are consuming")
         joined = await self._until(
-            lambda: all(consumer.partitions for consumer in self._consumers), _JOIN_SECONDS
+            lambda: all(consumer.partitions for consumer in self.consumers), _JOIN_SECONDS
         )
         screen.done("both" if joined else "only one has partitions yet")
         screen.begin("publish the rest")
@@ -215,18 +216,18 @@ class CrashScenario:
     async def _publish(self, publisher: Publisher, messages: Iterable[Outgoing]) -> None:
         for message in messages:
             await publisher.send_unchecked(message)
-            self._screen.published += 1
-            if self._screen.published % _SHOW_EVERY == 0:
-                self._screen.changed()
+            self.screen.published += 1
+            if self.screen.published % _SHOW_EVERY == 0:
+                self.screen.changed()
                 # The client waits only when it is full; here others get a turn.
                 await asyncio.sleep(0)
         await publisher.flush()
 
     async def _kill(self, victim: ConsumerProcess) -> None:
-        screen = self._screen
+        screen = self.screen
         screen.begin("kill one of them while it is at work")
         await self._until(lambda: screen.stored >= screen.events * _KILLED_AT, _STALLED_SECONDS)
-        self._consumers.remove(victim)
+        self.consumers.remove(victim)
         await victim.kill()
         screen.done(
             f"{victim.name}, with {screen.stored:,} of {screen.events:,} events stored "
@@ -234,10 +235,10 @@ class CrashScenario:
         )
 
     async def _finish(self, survivor: ConsumerProcess) -> None:
-        self._screen.begin("let the other one finish")
+        self.screen.begin("let the other one finish")
         done = await self._until(lambda: self._complete(survivor), _STALLED_SECONDS)
         again = survivor.outcomes["redelivered"]
-        self._screen.done(
+        self.screen.done(
             f"everything is stored; {again:,} messages came twice and changed nothing"
             if done
             else f"nothing more is being stored; {survivor.name}: {survivor.last_words()}"
@@ -245,19 +246,19 @@ class CrashScenario:
 
     async def _complete(self, survivor: ConsumerProcess) -> bool:
         """Whether all is read and stored. The exact counts cost a scan: they are asked for last."""
-        expected = self._dataset.expected
-        if self._screen.stored < len(expected.events) or survivor.lag:
+        expected = self.dataset.expected
+        if self.screen.stored < len(expected.events) or survivor.lag:
             return False
-        counts = await self._stored.session_counts()
+        counts = await self.stored.session_counts()
         return counts == (expected.session_count, expected.completed)
 
     async def _until(self, reached: Callable[[], bool | Awaitable[bool]], patience: float) -> bool:
         """Look until ``reached``; give up after ``patience`` seconds without another event."""
-        screen = self._screen
+        screen = self.screen
         stored, since = screen.stored, time.monotonic()
         while True:
-            await asyncio.gather(*(consumer.look() for consumer in self._consumers))
-            screen.stored = await self._stored.event_count()
+            await asyncio.gather(*(consumer.look() for consumer in self.consumers))
+            screen.stored = await self.stored.event_count()
             screen.changed()
             answer = reached()
             if answer if isinstance(answer, bool) else await answer:
