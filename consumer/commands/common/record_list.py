@@ -149,40 +149,29 @@ class ListedRecords:
 
     def wanted_in(self, part: OffsetRange) -> int:
         """Return how many wanted records the list has in a range."""
-        return self._first_column(
-            "SELECT count(*) FROM listed WHERE topic = ? AND part = ? AND place >= ? AND place < ?",
-            *part.partition,
-            part.first,
-            part.end,
-        )
+        query = "SELECT count(*) FROM listed WHERE topic = ? AND part = ? AND place BETWEEN ? AND ?"
+        return self._first(query, *part.partition, part.first, part.end - 1) or 0
 
     def altered(self, position: Position) -> bool:
         """Tell whether the record's document is listed as altered."""
-        return bool(
-            self._first_column(
-                "SELECT altered FROM listed WHERE topic = ? AND part = ? AND place = ?", *position
-            )
-        )
+        return bool(self._altered(position))
 
     def matches(self, record: Record) -> bool:
         """See ``RecordFilter``."""
-        return bool(
-            self._first_column(
-                "SELECT 1 FROM listed WHERE topic = ? AND part = ? AND place = ?", *record.position
-            )
-        )
+        return self._altered(record.position) is not None
+
+    def _altered(self, position: Position) -> int | None:
+        query = "SELECT altered FROM listed WHERE topic = ? AND part = ? AND place = ?"
+        return self._first(query, *position)
 
     def next_match(self, partition: TopicPartition, offset: int) -> int | None:
         """See ``RecordFilter``."""
-        found = self._database.execute(
-            "SELECT min(place) FROM listed WHERE topic = ? AND part = ? AND place >= ?",
-            (*partition, offset),
-        ).fetchone()
-        return None if found[0] is None else int(found[0])
+        query = "SELECT min(place) FROM listed WHERE topic = ? AND part = ? AND place >= ?"
+        return self._first(query, *partition, offset)
 
-    def _first_column(self, query: str, *values: str | int) -> int:
-        found = self._database.execute(query, values).fetchone()
-        return 0 if found is None else int(found[0])
+    def _first(self, query: str, *values: str | int) -> int | None:
+        (found,) = self._database.execute(query, values).fetchone() or (None,)
+        return None if found is None else int(found)
 
 
 def _records(file: BinaryIO, digest: hashlib._Hash, name: str) -> Iterator[ListedRecord]:
