@@ -162,7 +162,7 @@ class Publisher:
         message was not delivered, or where this one could not be sent in time; it is not sent then.
         """
         self._started.raise_undelivered()
-        return await self._started.send(self._record(self._prepared(message, headers, traceparent)))
+        return await self._started.send(self._prepared(message, headers, traceparent))
 
     async def send_and_wait(
         self,
@@ -176,7 +176,7 @@ class Publisher:
         Raises ``InvalidMessageError``, with nothing sent, and ``BrokersError`` where this message
         was not delivered in time. It may be there all the same: sending it again is safe.
         """
-        record = self._record(self._prepared(message, headers, traceparent))
+        record = self._prepared(message, headers, traceparent)
         return await (await self._started.send(record, watched=True))
 
     async def send_unchecked(self, outgoing: Outgoing) -> None:
@@ -197,14 +197,14 @@ class Publisher:
         message: Message | Mapping[str, Any],
         headers: Mapping[str, str | bytes] | None,
         traceparent: str | None,
-    ) -> Outgoing:
+    ) -> OutgoingRecord:
         if self._client_id is not None:
             headers = {CLIENT_HEADER: self._client_id, **(headers or {})}
         outgoing = prepare_message(
             message, form=self._form, headers=headers, traceparent=traceparent
         )
         check_size(outgoing, self.limit(outgoing.stream))
-        return outgoing
+        return self._record(outgoing)
 
     def _record(self, outgoing: Outgoing) -> OutgoingRecord:
         topic = self._topics.of(outgoing.stream)

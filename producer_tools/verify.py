@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -107,10 +107,6 @@ def _show(
     if request.as_json:
         write(json.dumps({**found.facts(), "not_looked_at": not_looked_at}) + "\n", flush=True)
     else:
-        write(_text(found.lines(), not_looked_at), flush=True)
+        said = [*found.lines(), *(f"not looked at: {what}" for what in not_looked_at)]
+        write("\n".join(said) + "\n", flush=True)
     return ExitCode.DONE if complete and not found.total().rejected else ExitCode.FOUND
-
-
-def _text(lines: Iterable[str], not_looked_at: Iterable[str]) -> str:
-    said = [*lines, *(f"not looked at: {what}" for what in not_looked_at)]
-    return "\n".join(said) + "\n"

@@ -45,7 +45,9 @@ class SessionReader:
         """Read the collections of all kinds. No I/O yet."""
         database = database_of(client, settings)
         self._collections = collections_of(database, settings)
-        self._sessions, self._events = self._collections[SESSIONS], self._collections[EVENTS]
+        self._others = dict(self._collections)
+        """Of kinds that others declared."""
+        self._sessions, self._events = self._others.pop(SESSIONS), self._others.pop(EVENTS)
 
     async def session(self, session_id: str) -> Document | None:
         """Return the session's document, None where there is none."""
@@ -71,17 +73,15 @@ class SessionReader:
         with driver_errors():
             return {
                 name: int(await collection.count_documents({"sessionId": session_id}))
-                for name, collection in self._collections.items()
-                if name not in {SESSIONS, EVENTS}
+                for name, collection in self._others.items()
             }
 
     async def others(self, session_id: str) -> AsyncIterator[tuple[str, Document]]:
         """Yield these documents, each with its collection."""
-        for name, collection in self._collections.items():
-            if name not in {SESSIONS, EVENTS}:
-                with driver_errors():
-                    async for document in collection.find({"sessionId": session_id}):
-                        yield name, document
+        for name, collection in self._others.items():
+            with driver_errors():
+                async for document in collection.find({"sessionId": session_id}):
+                    yield name, document
 
     async def count_events(self, session_id: str) -> int:
         """Count the stored events of a session."""
