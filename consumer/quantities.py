@@ -26,3 +26,8 @@ def duration_text(seconds: float | None) -> str:
     if seconds is None:
         return NONE
     return str(timedelta(seconds=round(max(min(seconds, LONGEST), -LONGEST))))
+
+
+def plural(count: int, noun: str) -> str:
+    """Return so many of them."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -17,6 +17,7 @@ from consumer.contract.json_text import NotAnObjectError, TooManyPartsError, par
 from consumer.contract.record import Record, last_header
 from consumer.contract.rejection import KeyPolicy, Reason, Rejected
 from consumer.printable import printable
+from consumer.quantities import plural
 from consumer.state.writes import plan
 
 UNNAMED: Final = "(unnamed)"
@@ -157,13 +158,14 @@ class Verification:
         """Yield the report for people, safe to print, the producers with most faults first."""
         total = self.total()
         yield (
-            f"{total.records:,} records of {len(self.producers):,} producers: "
+            f"{plural(total.records, 'record')} of {plural(len(self.producers), 'producer')}: "
             f"{total.rejected:,} would be rejected, {total.warned:,} warned of, "
             f"{total.skipped:,} skipped (null values)"
         )
         for producer, counts in self._worst_first():
             yield (
-                f"{printable(producer)}: {counts.records:,} records, {counts.rejected:,} rejected, "
+                f"{printable(producer)}: {plural(counts.records, 'record')}, "
+                f"{counts.rejected:,} rejected, "
                 f"{counts.warned:,} warned of, {counts.skipped:,} skipped"
             )
             for finding, found in self.findings.items():
@@ -217,5 +219,5 @@ def _line(finding: Finding, found: Found) -> str:
     where = ", ".join(found.examples)
     return (
         f"{finding.verdict}: {finding.reason}: {printable(finding.detail)}: "
-        f"{found.records:,} records, such as {where}"
+        f"{plural(found.records, 'record')}, such as {where}"
     )

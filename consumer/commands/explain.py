@@ -41,6 +41,7 @@ from consumer.contract.times import REDRIVE_TIMESTAMP, format_time, usable_time
 from consumer.errors import ExitCode, PreconditionError, TransientError
 from consumer.mongo.session_reader import SessionReader
 from consumer.printable import printable
+from consumer.quantities import plural
 from consumer.settings.model import Settings
 from consumer.state.writes import CreateWrite, DocumentWrite, EndWrite, EventWrite
 from consumer.wiring import RetryPolicy, ask_retention, retry_until
@@ -274,7 +275,7 @@ async def _print(
     out.print(table)
     for line in found.not_read:
         out.print(Text(printable(line)))
-    out.print(Text(f"\n{len(found.dead_letters)} dead letters"))
+    out.print(Text(f"\n{plural(len(found.dead_letters), 'dead letter')}"))
     for record, info in found.dead_letters:
         back = _sent_back(found, record, info)
         said = f"; sent back as {position_text(*back.record.position)}" if back else ""
@@ -286,7 +287,7 @@ async def _print(
             )
         )
     session = to_json(found.session) if found.session else "no session document"
-    out.print(Text(f"\n{session}\n{found.events} events stored"))
+    out.print(Text(f"\n{session}\n{plural(found.events, 'event')} stored"))
     for collection, count in found.others.items():
         out.print(Text(f"{count} documents in {printable(collection)}"))
     async for event in events:

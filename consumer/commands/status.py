@@ -26,7 +26,7 @@ from consumer.kafka.committed import Committed, CommittedHold
 from consumer.kafka.range_reader import RangeReader, open_range_reader
 from consumer.kafka.ranges import OffsetRange
 from consumer.printable import printable, printable_line
-from consumer.quantities import count_text, duration_text, rate_text
+from consumer.quantities import count_text, duration_text, plural, rate_text
 from consumer.settings.model import Settings
 from consumer.terminal import write
 
@@ -273,7 +273,7 @@ def _head(status: GroupStatus) -> str:
     left = f", {duration_text(status.seconds_left)} left" if status.lag and status.rate else ""
     state = printable(status.state) if status.known else "there is no such group"
     return (
-        f"{printable(status.group)}: {state}, {status.members} members, "
+        f"{printable(status.group)}: {state}, {plural(status.members, 'member')}, "
         f"lag {count_text(status.lag)}, {rate}{left}"
     )
 

@@ -159,8 +159,8 @@ class AcceptedTarget:
                 raise PreconditionError(
                     f"the group's offset of {partition.name} says that its records were stored in "
                     f"{other}, and this instance would store in {self.target}; fix: another "
-                    "kafka.group_id or mongo.uri, or, where the documents were moved, "
-                    f"mongo.moved_from={other.key}"
+                    "kafka.group_id, mongo.uri or mongo.database, or, where the documents were "
+                    f"moved, mongo.moved_from={other.key}"
                 )
 
 

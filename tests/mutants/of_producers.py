@@ -126,8 +126,8 @@ except InvalidMessageError:
     mutant(
         "verify prints a producer's name as it came",
         "Verification.lines",
-        'f"{printable(producer)}: {counts.records:,} records, {counts.rejected:,} rejected, "',
-        'f"{producer}: {counts.records:,} records, {counts.rejected:,} rejected, "',
+        "f\"{printable(producer)}: {plural(counts.records, 'record')}, \"",
+        "f\"{producer}: {plural(counts.records, 'record')}, \"",
         "whoever writes records could write to the terminal of whoever looks at them",
         "test_a_name_that_a_terminal_would_obey_is_escaped",
     ),

@@ -23,6 +23,7 @@ from consumer.commands.common.record_list import ListedRecord
 from consumer.contract.record import TopicPartition
 from consumer.kafka.ranges import UnreadRange
 from consumer.printable import printable
+from consumer.quantities import plural
 
 COLUMNS = tuple(
     result for result in AuditResult if result not in {AuditResult.SUSPECT, AuditResult.UNREAD}
@@ -138,8 +139,10 @@ def _remarks(report: AuditReport) -> list[str]:
         for kind in (AuditResult.MISSING, AuditResult.ALTERED, AuditResult.REPEATED)
     )
     rate = report.total.total() / report.seconds if report.seconds else 0
-    records = f"{report.total.total():,} records in {report.seconds:.1f} s ({rate:,.0f}/s)"
-    lines = [f"{missing} documents missing, {altered} altered, {repeated} repeated; {records}"]
+    records = f"{plural(report.total.total(), 'record')} in {report.seconds:.1f} s ({rate:,.0f}/s)"
+    lines = [
+        f"{plural(missing, 'document')} missing, {altered} altered, {repeated} repeated; {records}"
+    ]
     unknown = report.total[AuditResult.UNKNOWN]
     if unknown:
         lines.append(
@@ -149,7 +152,7 @@ def _remarks(report: AuditReport) -> list[str]:
     lines += [printable(str(part)) for part in report.not_read]
     lines += said_of_times(report.outside, report.before)
     if report.unread:
-        lines.append(f"{report.unread:,} offsets left out: the group has not read them yet")
+        lines.append(f"{plural(report.unread, 'offset')} left out: the group has not read them yet")
     lines += [
         f"session {printable(session_id)}: no record that the group has read is in the topics, so "
         "nothing is proven"

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from consumer.contract.times import format_time
 from consumer.printable import printable
+from consumer.quantities import plural
 from consumer.terminal import OutputClosedError, output_errors
 
 
@@ -40,11 +41,6 @@ def add_name_column(table: Table, title: str, names: Iterable[str]) -> None:
     """
     longest = max(map(len, names), default=0)
     table.add_column(title, no_wrap=True, overflow="ignore", min_width=longest)
-
-
-def plural(count: int, noun: str) -> str:
-    """Return so many of them."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def said_of_times(outside: int, before: int) -> Iterable[str]:

@@ -13,7 +13,6 @@ from rich.text import Text
 from consumer.commands.common.output import (
     add_name_column,
     console,
-    plural,
     said_of_partitions,
     said_of_times,
 )
@@ -23,6 +22,7 @@ from consumer.errors import ExitCode
 from consumer.kafka.ranges import DELETED, OffsetRange, UnreadRange
 from consumer.ports import PartitionReport
 from consumer.printable import printable
+from consumer.quantities import plural
 from consumer.state.outcomes import MARK_NAMES, Mark, Outcome
 
 _OTHERS = {

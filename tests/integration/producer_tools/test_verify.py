@@ -93,7 +93,7 @@ def test_a_topic_that_is_in_order_ends_with_0_and_says_what_was_left_out(topics:
     assert published.code == 0
     ran = verify(topics, f"--topic={topics.events}", f"--topic={topics.sessions}", "--last=5")
     assert ran.code == 0
-    assert ran.out.startswith("5 records of 1 producers: 0 would be rejected")
+    assert ran.out.startswith("5 records of 1 producer: 0 would be rejected")
     assert "not looked at: 15 offsets before the last 5" in ran.out
 
 

@@ -103,7 +103,7 @@ async def test_where_it_is_piped_each_look_is_a_line(
         assert (first["trouble"], third["trouble"]) == (None, str(trouble))
         assert third["time"] > second["time"]
     else:
-        assert lines[0] == "2026-03-04T10:00:00.000Z g: Stable, 1 members, lag 1, ?"
+        assert lines[0] == "2026-03-04T10:00:00.000Z g: Stable, 1 member, lag 1, ?"
         assert "; conversation.events-3 lost 5; conversation.events-3 is held since" in lines[1]
         assert lines[2].count(r"a broker\nis away") == 1
 

@@ -209,5 +209,5 @@ def test_what_could_not_be_read_is_no_better_than_what_is_wrong(
     monkeypatch.setattr(verify, "open_range_reader", HalfReadable)
     assert run_verify_topics(REQUEST) is ExitCode.FOUND
     said = capsys.readouterr().out
-    assert "3 records of 1 producers: 0 would be rejected" in said
+    assert "3 records of 1 producer: 0 would be rejected" in said
     assert "not looked at: t-1: offsets 0 to 2 not read (CorruptRecordError)" in said
