@@ -95,6 +95,9 @@ class TopicDescription:
             return None
 
 
+_NOT_AUTHORIZED = {errors.TopicAuthorizationFailedError, errors.ClusterAuthorizationFailedError}
+
+
 class Admin:
     """The administrative questions we ask, over aiokafka's admin client."""
 
@@ -166,7 +169,7 @@ class Admin:
         """Create a topic; return whether it is new. Without ``replicas`` the cluster decides.
 
         One that exists already is left as it is. Raises ``BrokersError`` where the broker refuses,
-        with the command for who may, ``TransientError`` while there is none.
+        with its reason or the command for who may, ``TransientError`` while there is none.
         """
         with transient_errors("create_topics"):
             # The client takes -1 replicas only beside assignments, which may be empty, and a number
@@ -176,12 +179,13 @@ class Admin:
             )
             reply = await self._client.create_topics([topic])
         # The client does not raise on errors of single topics.
-        error = errors.for_code(reply.topic_errors[0][1])
+        _, code, *said = reply.topic_errors[0]
+        error = errors.for_code(code)
         if error not in {errors.NoError, errors.TopicAlreadyExistsError}:
-            raise BrokersError(
-                f"topic {name} cannot be created ({error.__name__}); let someone who may run: "
-                + create_command(self._kafka, name, partitions, configs, replicas)
-            )
+            why = ": ".join([error.__name__, *filter(None, said)])
+            command = create_command(self._kafka, name, partitions, configs, replicas)
+            let = f"; let someone who may run: {command}" if error in _NOT_AUTHORIZED else ""
+            raise BrokersError(f"topic {name} cannot be created ({why}){let}")
         return error is errors.NoError
 
     @property

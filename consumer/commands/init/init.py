@@ -165,7 +165,7 @@ def _print(done: Sequence[Provided], request: InitRequest, settings: Settings) -
     elif request.dry_run:
         for line in shell_lines(done, settings):
             out.out(line)
-    else:
+    elif done:
         table = Table("", "what", "detail", box=None, pad_edge=False)
         for one in done:
             found = one.provision

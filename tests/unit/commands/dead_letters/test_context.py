@@ -26,7 +26,7 @@ from consumer.settings.model import DeadLetterSettings, KafkaSettings, Settings
 from tests.unit.commands.dead_letters.builders import LETTERS, STATUS_TOPIC
 
 KAFKA = KafkaSettings(bootstrap_servers=("kafka:9092",))
-EXISTS, NOT_AUTHORIZED = 36, 29
+EXISTS, NOT_AUTHORIZED, TOO_MANY_REPLICAS = 36, 29, 38
 
 
 def context() -> DeadLetterContext:
@@ -38,12 +38,12 @@ def context() -> DeadLetterContext:
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Brokers that answer every creation with ``code``, and note what they were asked for."""
-    note = SimpleNamespace(code=0, topics=[])
+    note = SimpleNamespace(code=0, said=None, topics=[])
 
     class Raw:
         async def create_topics(self, new: Sequence[Any]) -> SimpleNamespace:
             note.topics.extend(new)
-            return SimpleNamespace(topic_errors=[(new[0].name, note.code, None)])
+            return SimpleNamespace(topic_errors=[(new[0].name, note.code, note.said)])
 
     @asynccontextmanager
     async def open_admin(kafka: KafkaSettings) -> AsyncIterator[admin.Admin]:
@@ -87,6 +87,18 @@ async def test_a_topic_that_another_has_just_created_will_do(
     asked.code = EXISTS
     await context().create_topic(STATUS_TOPIC, STATUS_TOPIC_CONFIGS)
     assert capsys.readouterr().err == ""
+
+
+async def test_why_the_brokers_create_no_such_topic_is_told_in_their_words(
+    asked: SimpleNamespace,
+) -> None:
+    asked.code, asked.said = TOO_MANY_REPLICAS, "only 1 broker(s) are registered."
+    with pytest.raises(BrokersError) as raised:
+        await context().create_topic(STATUS_TOPIC, STATUS_TOPIC_CONFIGS)
+    assert str(raised.value) == (
+        f"topic {STATUS_TOPIC} cannot be created (InvalidReplicationFactorError: only 1 broker(s) "
+        "are registered.)"
+    )
 
 
 async def test_who_may_not_create_a_topic_is_told_the_command(asked: SimpleNamespace) -> None:
