@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from shutil import which
 from typing import Final
 
 from rich.console import Console
@@ -82,7 +86,9 @@ def print_result(
         out.print("\nOne conversation, as it is stored:")
         for text in transcript:
             out.print(Text("  ") + text, no_wrap=True, overflow="ellipsis")
-    out.print("\nTo try next:")
+    activate = Path(sys.prefix, "bin", "activate")
+    first = "" if which("consumer") else f", after . {os.path.relpath(activate)}"
+    out.print(f"\nTo try next{first}:", highlight=False)
     for command, what in NEXT:
         out.print(f"  {command:<52}{what}", highlight=False)
     agrees = all(comparison.agrees for comparison in comparisons)

@@ -71,3 +71,12 @@ def test_a_report_marks_what_is_wrong() -> None:
     print_result(out, BAD, [], 1.0)
     assert "events: expected 1,000, found 999: WRONG" in written(out)
     assert "sessions: expected 1,000, found 1,000: ok" in written(out)
+
+
+def test_what_to_try_next_can_be_typed_outside_the_virtual_environment_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = console(terminal=False)
+    monkeypatch.setenv("PATH", "")
+    print_result(out, GOOD, [], 1.0)
+    assert "/bin/activate:\n  consumer demo --all" in written(out)
