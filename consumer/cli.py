@@ -301,7 +301,8 @@ def status(
 ) -> None:
     """Show the group: members, lag in records and time, rate, time left, retention margin.
 
-    Exit 1 where records were deleted before the group had read them.
+    Exit 1 where unread records were deleted, a partition is held or cannot be read, or the
+    group is not known.
 
     Example: `consumer status --watch`
     """

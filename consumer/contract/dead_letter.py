@@ -1,4 +1,4 @@
-"""What a dead letter carries: the record as it came, and why and where it failed.
+"""What a dead letter carries: the record as it came, cut where it must be, and why it failed.
 
 Its headers are written here and read here.
 """

@@ -1,4 +1,4 @@
-"""The drive: polls, keeps batches in flight, moves the offsets, follows the group's rebalances."""
+"""The drive: polls, keeps batches in flight, moves the offsets, drains what is revoked."""
 
 from __future__ import annotations
 
