@@ -254,6 +254,7 @@ async def deliver(
         if delay > 0 or untold >= _PROGRESS_EVERY:
             advance(untold)
             untold = 0
+            await asyncio.sleep(0)  # a signal is heard where nothing else waits
         if delay > 0:
             await sleep(delay)
         limiter.take(1, clock())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
@@ -105,3 +106,12 @@ async def test_progress_adds_up_to_everything(rate: float | None, clock: Clock) 
     told: list[int] = []
     await delivered(1234, ignore, rate, clock, told.append)
     assert sum(told) == 1234
+
+
+async def test_a_delivery_that_never_waits_can_be_interrupted() -> None:
+    told: list[int] = []
+    delivery = asyncio.create_task(deliver(messages(10_000), ignore, advance=told.append))
+    asyncio.get_running_loop().call_soon(delivery.cancel)
+    with pytest.raises(asyncio.CancelledError):
+        await delivery
+    assert sum(told) < 10_000
