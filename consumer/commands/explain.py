@@ -289,6 +289,6 @@ async def _print(
     session = to_json(found.session) if found.session else "no session document"
     out.print(Text(f"\n{session}\n{plural(found.events, 'event')} stored"))
     for collection, count in found.others.items():
-        out.print(Text(f"{count} documents in {printable(collection)}"))
+        out.print(Text(f"{plural(count, 'document')} in {printable(collection)}"))
     async for event in events:
         out.print(event_line(event))

@@ -13,6 +13,7 @@ from rich.text import Text
 from consumer.commands.audit.problems import Disagreements
 from consumer.commands.audit.verdicts import PROBLEMS, AuditResult
 from consumer.commands.common.output import (
+    NOTHING_SELECTED,
     add_name_column,
     console,
     position_text,
@@ -123,7 +124,8 @@ def _print_tables(report: AuditReport) -> None:
     for problem in report.problems:
         place = position_text(*problem.position)
         about = " ".join(map(printable, problem.document or ()))
-        out.print(Text(f"{problem.problem}: {place}: {about}: {printable(problem.detail)}"))
+        said = (problem.problem, place, about, printable(problem.detail))
+        out.print(Text(": ".join(filter(None, said))))
     out.print(Text("\n".join(_remarks(report))))
 
 
@@ -143,6 +145,8 @@ def _remarks(report: AuditReport) -> list[str]:
     lines = [
         f"{plural(missing, 'document')} missing, {altered} altered, {repeated} repeated; {records}"
     ]
+    if not (report.counts or report.unread or report.not_in_the_log):
+        lines.append(NOTHING_SELECTED)
     unknown = report.total[AuditResult.UNKNOWN]
     if unknown:
         lines.append(

@@ -43,6 +43,9 @@ def add_name_column(table: Table, title: str, names: Iterable[str]) -> None:
     table.add_column(title, no_wrap=True, overflow="ignore", min_width=longest)
 
 
+NOTHING_SELECTED = "the topics hold nothing of what is selected"
+
+
 def said_of_times(outside: int, before: int) -> Iterable[str]:
     """Say what a range of times has passed over."""
     if before:

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from consumer.commands.common.output import (
+    NOTHING_SELECTED,
     add_name_column,
     console,
     said_of_partitions,
@@ -199,6 +200,8 @@ def _cells(counts: OutcomeCounts, columns: Mapping[str, Sequence[Outcome]]) -> l
 
 
 def _remarks(report: ReplayReport, total: OutcomeCounts) -> Iterable[str]:
+    if not any(part.offsets for part in report.ranges):
+        yield NOTHING_SELECTED
     if total.reasons:
         yield _of_dead_letters(report, total)
     if report.contradictions:

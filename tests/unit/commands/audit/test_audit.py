@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from consumer.commands.audit.audit import Auditor
-from consumer.commands.audit.audit_report import AuditReport
+from consumer.commands.audit.audit_report import AuditReport, print_audit
 from consumer.commands.audit.judging import LogJudge
+from consumer.commands.audit.problems import Disagreements
 from consumer.commands.audit.verdicts import AuditResult
 from consumer.commands.common.record_selection import RecordSelection
 from consumer.commands.common.selected_ranges import CommittedOffsets
@@ -241,3 +242,12 @@ async def test_a_slow_database_is_asked_for_fewer_sessions_at_once(world: World)
         await world.say(completed(f"s{number}", eventCount=1 + number % 2))
     world.sessions.fits = 3
     assert (await world.audit()).disagreements.total == 20
+
+
+def test_an_audit_of_nothing_says_that_nothing_was_there(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for unread in (0, 3):
+        print_audit(AuditReport({}, {}, [], 0, unread, Disagreements(0, []), 1.0), as_json=False)
+        said = "the topics hold nothing of what is selected" in capsys.readouterr().out
+        assert said is (unread == 0)

@@ -70,6 +70,15 @@ def test_the_table_has_a_line_for_each_partition_and_their_sum(
     assert "1,021 records in 2.0 s, 510 a second" in said
 
 
+@pytest.mark.parametrize("ranges", [[], [OffsetRange(P0, 9, 9)]])
+def test_a_replay_of_what_is_not_in_the_topics_says_so(
+    capsys: pytest.CaptureFixture[str], ranges: list[OffsetRange]
+) -> None:
+    said = "the topics hold nothing of what is selected"
+    assert said in printed(capsys, report(ranges=ranges, counts={}, unread=[]))
+    assert said not in printed(capsys, report())
+
+
 def test_a_dry_run_speaks_of_what_would_be(capsys: pytest.CaptureFixture[str]) -> None:
     said = printed(capsys, report(dry_run=True, dead_letters=None, repaired=7))
     assert "would insert" in said
