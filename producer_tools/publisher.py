@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 from consumer.contract.encode import CloudEventsFormat
 from consumer.contract.messages import Message
 from consumer.contract.record import Position
-from consumer.kafka.admin import TopicDescription, describe_topics, require_topics
+from consumer.kafka.admin import describe_topics, require_topics
 from consumer.kafka.connection import broker_errors
 from consumer.kafka.producer import (
     BULK_OPTIONS,
@@ -117,7 +117,8 @@ class Publisher:
         described = await describe_topics(self._kafka, self._topics.names, Operation.WRITE)
         require_topics(self._kafka, described, self._topics.names)
         for name, topic in described.items():
-            self._limits[name] = _limit(topic, self._limits[name])
+            if topic.max_message_bytes is not None:
+                self._limits[name] = min(self._limits[name], topic.max_message_bytes)
         most = max(self._limits.values())
         options = producer_options(self._kafka, most, idempotent=self._idempotent) | BULK_OPTIONS
         options["client_id"] = self._client_id or CLIENT_ID
@@ -215,8 +216,3 @@ class Publisher:
         if self._producer is None:
             raise RuntimeError("a publisher is used within its context only")
         return self._producer
-
-
-def _limit(topic: TopicDescription, wanted: int) -> int:
-    """Return the largest message, which a topic may limit further."""
-    return wanted if topic.max_message_bytes is None else min(wanted, topic.max_message_bytes)

@@ -213,11 +213,11 @@ async def _oldest_unread(
     ends: Mapping[TopicPartition, int],
 ) -> dict[TopicPartition, int]:
     """Return the timestamp in ms of the first unread record of each partition that has one."""
-    ranges = []
-    for partition, end in ends.items():
-        first = max(offsets.get(partition, 0), beginnings[partition])
-        if first < end:
-            ranges.append(OffsetRange(partition, first, first + 1))
+    ranges = [
+        OffsetRange(partition, first, first + 1)
+        for partition, end in ends.items()
+        if (first := max(offsets.get(partition, 0), beginnings[partition])) < end
+    ]
     return {
         partition: records[0].timestamp_ms
         async for partition, records in reader.read(

@@ -207,21 +207,20 @@ def _load(
     name: str,
 ) -> tuple[Callable[[], str | Awaitable[str]], Callable[[], Mapping[str, str]]]:
     module, _, function = name.partition(":")
+
+    def refused(why: str) -> SettingsError:
+        words = f"{name!r} {why}; allowed: package.module:function"
+        return SettingsError(f"kafka.security.token_provider: {words}")
+
     try:
         found = getattr(import_module(module), function)
         if isinstance(found, type) and issubclass(found, AbstractTokenProvider):
             provider = found()
             return provider.token, provider.extensions
     except (Exception, SystemExit) as error:
-        raise SettingsError(
-            f"kafka.security.token_provider: {name!r} cannot be used "
-            f"({type(error).__name__}: {error}); allowed: package.module:function"
-        ) from error
+        raise refused(f"cannot be used ({type(error).__name__}: {error})") from error
     if not callable(found):
-        raise SettingsError(
-            f"kafka.security.token_provider: {name!r} is no function; "
-            "allowed: package.module:function"
-        )
+        raise refused("is no function")
     return found, dict
 
 

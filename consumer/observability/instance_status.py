@@ -185,7 +185,10 @@ class StatusReader:
             running=now - self._started,
             state=state,
             numbers_old=silence if silence >= NUMBERS_OLD else None,
-            waiting_for=[_waiting_for(one, now) for one in obstacles],
+            waiting_for=[
+                WaitingFor(o.name, o.detail, _time(o.since), max(now - o.since, 0), o.restart_helps)
+                for o in obstacles
+            ],
             kafka_up=_value(metrics.kafka_up) == 1,
             mongodb_up=_value(metrics.mongodb_up) == 1,
             lag=lag,
@@ -237,11 +240,6 @@ def _state(obstacles: Sequence[Obstacle]) -> InstanceState:
     if any(one.restart_helps for one in obstacles):
         return InstanceState.RESTART_HELPS
     return InstanceState.NOT_READY if obstacles else InstanceState.READY
-
-
-def _waiting_for(one: Obstacle, now: float) -> WaitingFor:
-    seconds = max(now - one.since, 0.0)
-    return WaitingFor(one.name, one.detail, _time(one.since), seconds, one.restart_helps)
 
 
 def _time(seconds: float) -> str:

@@ -25,9 +25,9 @@ except InvalidMessageError:
     ),
     mutant(
         "the topic's own limit is not looked at",
-        "publisher._limit",
-        "min(wanted, topic.max_message_bytes)",
-        "wanted",
+        "Publisher.__aenter__",
+        "min(self._limits[name], topic.max_message_bytes)",
+        "self._limits[name]",
         "a message would be given up that was called accepted",
         "test_what_its_topic_would_refuse_is_not_sent",
     ),
