@@ -15,20 +15,22 @@ from consumer.contract.cloudevents import CloudEvent, Mode, Unusable
 from consumer.contract.json_text import NotAnObjectError, TooManyPartsError, parse_object
 from consumer.contract.kinds import EVENT_RECORDED, Kind, known_kinds, read_model
 from consumer.contract.messages import (
+    FIRST_VERSION,
     MAX_LANGUAGE_CODE_POINTS,
     EventRecorded,
     EventType,
     Message,
     MessageKind,
+    NoFieldsError,
     OwnMessage,
     SessionCompleted,
     SessionCreated,
     SessionFailed,
     identifier_problem,
+    upcast,
 )
 from consumer.contract.record import Record
 from consumer.contract.rejection import KeyPolicy, Reason, Rejected
-from consumer.contract.schema_versions import FIRST_VERSION, NoFieldsError, upcast
 from consumer.contract.times import EPOCH, format_time, parse_time, record_time
 
 MAX_VALUE_BYTES: Final = 32 * 1024 * 1024

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, assert_never
 from consumer.contract.cloudevents import CONTENT_TYPE, PREFIX, SPECVERSION, STRUCTURED_JSON
 from consumer.contract.kinds import Kind, UpsertNewest, known_kinds
 from consumer.contract.messages import (
+    FIRST_VERSION,
     EventRecorded,
     Message,
     OwnMessage,
@@ -21,7 +22,6 @@ from consumer.contract.messages import (
     SessionFailed,
 )
 from consumer.contract.record import Headers
-from consumer.contract.schema_versions import FIRST_VERSION
 from consumer.contract.times import format_time
 
 TRACEPARENT: Final = "traceparent"

@@ -10,8 +10,7 @@ from pydantic.alias_generators import to_camel
 from pydantic.dataclasses import dataclass
 
 from consumer.contract.kinds import Kind, known_kinds, model_schema
-from consumer.contract.messages import MAX_ID_CODE_POINTS
-from consumer.contract.schema_versions import FIRST_VERSION
+from consumer.contract.messages import FIRST_VERSION, MAX_ID_CODE_POINTS
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 

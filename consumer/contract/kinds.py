@@ -18,13 +18,14 @@ from typing import Any, Final
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from consumer.contract.messages import (
+    FIRST_VERSION,
     EventRecorded,
     MessageKind,
     SessionCompleted,
     SessionCreated,
     SessionFailed,
+    Upcaster,
 )
-from consumer.contract.schema_versions import FIRST_VERSION, Upcaster
 from consumer.contract.times import parse_time
 
 SESSIONS: Final = "sessions"

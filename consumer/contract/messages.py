@@ -1,11 +1,16 @@
-"""The kinds of message in their newest versions, and what their fields may hold."""
+"""Messages of each kind in its newest version, what their fields may hold, and older versions.
+
+Which versions a kind has is declared with it. What is compatible, and what needs a new version, is
+in docs/contract.md.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from annotated_types import Ge, Len
 
@@ -113,3 +118,36 @@ def identifier_problem(value: object) -> str | None:
     except UnicodeEncodeError:
         return "must not contain an unpaired surrogate"
     return None
+
+
+# --- older versions ---------------------------------------------------------------
+
+FIRST_VERSION: Final = 1
+"""The version of a message that states none."""
+
+Fields = dict[str, Any]
+"""The JSON object of a message, in a CloudEvent its data: names and values of any type."""
+
+Upcaster = Callable[[Fields], Fields]
+"""Returns the fields of a message as the next version writes them. Pure.
+
+It gets what was sent, unchecked; the result is validated. What it raises makes the message
+``invalid``. What an older version stored must stay what it stores.
+"""
+
+
+class NoFieldsError(TypeError):
+    """An upcaster returned something else than fields. The text quotes no value."""
+
+
+def upcast(upcasters: Sequence[Upcaster], version: int, fields: Fields) -> Fields:
+    """Return the fields of a message of ``version`` in the newest.
+
+    Raises ``NoFieldsError``, and what upcasters raise.
+    """
+    for at, upcaster in enumerate(upcasters[version - FIRST_VERSION :], version):
+        made: object = upcaster(fields)  # others' code: it may forget what it is to return
+        if not isinstance(made, dict):
+            raise NoFieldsError(f"the upcaster of version {at} must return an object")
+        fields = made
+    return fields

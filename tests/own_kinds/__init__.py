@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from consumer.contract.kinds import Kind, set_own_kinds
+from consumer.contract.messages import Upcaster
 from consumer.contract.rejection import Reason
-from consumer.contract.schema_versions import Upcaster
 from consumer.settings import own_kinds
 from consumer.settings.model import MongoSettings
 

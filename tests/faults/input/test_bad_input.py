@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from consumer.contract.kinds import EVENT_RECORDED
+from consumer.contract.messages import Fields
 from consumer.contract.record import Record
 from consumer.contract.rejection import KeyPolicy, Reason
-from consumer.contract.schema_versions import Fields
 from consumer.engine.pipeline import RecordPlanner
 from consumer.mongo.store import MongoStore
 from consumer.state.outcomes import Outcome, Result

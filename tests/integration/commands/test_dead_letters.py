@@ -13,10 +13,9 @@ from pathlib import Path
 import pytest
 
 from consumer.contract.kinds import EVENT_RECORDED
-from consumer.contract.messages import EventRecorded
+from consumer.contract.messages import EventRecorded, Fields
 from consumer.contract.record import Record
 from consumer.contract.rejection import KeyPolicy, Reason, Rejected
-from consumer.contract.schema_versions import Fields
 from consumer.kafka.admin import Admin
 from consumer.kafka.producer import Delivery, OutgoingRecord, Producer, Unconfirmed
 from tests.integration.commands.dead_letter_topics import (

@@ -15,10 +15,9 @@ from consumer.contract.asyncapi import EXAMPLES, TopicNames, asyncapi_document
 from consumer.contract.encode import message_fields
 from consumer.contract.json_schemas import message_schema
 from consumer.contract.kinds import EVENT_RECORDED, SESSION_COMPLETED
-from consumer.contract.messages import MessageKind
+from consumer.contract.messages import Fields, MessageKind
 from consumer.contract.record import Record
 from consumer.contract.rejection import Reason
-from consumer.contract.schema_versions import Fields
 from consumer.state.fast_path import plan_event_quickly
 from consumer.state.writes import Write, plan
 from tests.own_kinds import upcasting

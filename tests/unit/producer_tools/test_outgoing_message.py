@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from consumer.contract.kinds import SESSION_CREATED
-from consumer.contract.messages import SessionCreated
-from consumer.contract.schema_versions import Fields
+from consumer.contract.messages import Fields, SessionCreated
 from producer_tools.outgoing_message import (
     InvalidMessageError,
     Outgoing,

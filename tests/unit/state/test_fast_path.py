@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from consumer.contract.decode import MAX_VALUE_BYTES, Decoded, decode
 from consumer.contract.kinds import EVENT_RECORDED
+from consumer.contract.messages import Fields
 from consumer.contract.record import Headers, Record
 from consumer.contract.rejection import KeyPolicy
-from consumer.contract.schema_versions import Fields
 from consumer.contract.times import REDRIVE_TIMESTAMP
 from consumer.state.fast_path import plan_event_quickly
 from consumer.state.writes import EventWrite, plan
