@@ -60,6 +60,8 @@ class PartitionStatus:
     lost: int
     held: CommittedHold | None = None
     """Why its holder does not read on, as it was committed beside the offset."""
+    behind_transaction: int = 0
+    """How much of the lag nobody can read yet: from ``end`` on a transaction is open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +171,7 @@ async def _look(
     topics = await admin.describe(settings.kafka.topics)
     partitions = await reader.partitions_of(settings.kafka.topics)
     group = await describe_group(admin, settings.kafka.group_id)
+    ahead = await reader.high_watermarks(partitions)
     beginnings, ends = (
         await reader.beginning_offsets(partitions),
         await reader.end_offsets(partitions),
@@ -178,8 +181,8 @@ async def _look(
     owners = {owned: member for member in group.members for owned in member.partitions}
     found = [
         _partition(
-            p, owners.get(p), group.committed.get(p), (beginnings[p], ends[p]), stamps.get(p),
-            topics[p.topic].retention_ms,
+            p, owners.get(p), group.committed.get(p), (beginnings[p], ends[p], ahead[p]),
+            stamps.get(p), topics[p.topic].retention_ms,
         )
         for p in partitions
     ]  # fmt: skip
@@ -230,11 +233,11 @@ def _partition(
     partition: TopicPartition,
     member: GroupMember | None,
     kept: Committed | None,
-    log: tuple[int, int],
+    log: tuple[int, int, int],
     stamp_ms: int | None,
     retention_ms: int | None,
 ) -> PartitionStatus:
-    beginning, end = log
+    beginning, end, ahead = log
     committed = None if kept is None else kept.offset
     first = beginning if committed is None else max(committed, beginning)
     usable = stamp_ms is not None and stamp_ms >= 0
@@ -244,7 +247,8 @@ def _partition(
     return PartitionStatus(
         partition.topic, partition.partition, member.id if member else None,
         member.host if member else None, beginning, committed, end,
-        max(end - first, 0), behind, margin, lost, None if kept is None else kept.details.held,
+        max(end - first, 0) + max(ahead - end, 0), behind, margin, lost,
+        None if kept is None else kept.details.held, max(ahead - end, 0),
     )  # fmt: skip
 
 
@@ -263,6 +267,7 @@ def _write_line(status: GroupStatus) -> None:
     """Write what a look has found, and all that is wrong, on one line."""
     wrong = [f"{_name(part)} lost {part.lost}" for part in status.partitions if part.lost]
     wrong += [_held(part, part.held) for part in status.partitions if part.held]
+    wrong += _behind_transactions(status)
     wrong += [status.trouble] if status.trouble else []
     said = "; ".join([_head(status), *wrong, *status.unread])
     write(f"{status.time} {printable_line(said)}\n", flush=True)
@@ -305,7 +310,17 @@ def _table(status: GroupStatus) -> RenderableType:
             Text(str(part.lost), "bold red") if part.lost else Text("0"),
         )
     held = [Text(_held(part, part.held), "bold red") for part in status.partitions if part.held]
-    return Rows(head, Text(), table, *held, *(Text(printable(line)) for line in status.unread))
+    said = [*_behind_transactions(status), *map(printable, status.unread)]
+    return Rows(head, Text(), table, *held, *map(Text, said))
+
+
+def _behind_transactions(status: GroupStatus) -> list[str]:
+    return [
+        f"{_name(part)}: a transaction is open at offset {part.end}, and keeps "
+        f"{plural(part.behind_transaction, 'offset')} from being read"
+        for part in status.partitions
+        if part.behind_transaction
+    ]
 
 
 def _held(part: PartitionStatus, held: CommittedHold) -> str:

@@ -8,10 +8,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from copy import copy
 from dataclasses import dataclass
+from functools import partial
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as ClientPartition
+from aiokafka.consumer.fetcher import READ_UNCOMMITTED
 from aiokafka.errors import KafkaError
 
 from consumer.aio import Backoff, stop_quietly
@@ -138,6 +141,17 @@ class RangeReader(GroupClient):
             TopicPartition(*partition): None if answer is None else int(answer.offset)
             for partition, answer in found.items()
         }
+
+    async def high_watermarks(self, partitions: Partitions) -> Offsets:
+        """Return where the logs end, with what open transactions keep from being read.
+
+        To be asked before ``end_offsets``: what lies between was there, and could not be read.
+        """
+        # A copy, since the level is that of all fetches, too.
+        fetcher = copy(self._consumer._fetcher)  # noqa: SLF001 -- nothing public asks for both
+        fetcher._isolation_level = READ_UNCOMMITTED  # noqa: SLF001 -- as above
+        timeout_ms = int(self._kafka.request_timeout * 1000)
+        return await self._offsets(partial(fetcher.end_offsets, timeout_ms=timeout_ms), partitions)
 
     @property
     def unreadable(self) -> list[UnreadRange]:

@@ -82,6 +82,11 @@ class MemoryLogs:
         partitions = await self.partitions_of(topics)
         return ranges_within(bounds, await self.extents(partitions, bounds.from_ms))
 
+    async def high_watermarks(
+        self, partitions: Iterable[TopicPartition]
+    ) -> dict[TopicPartition, int]:
+        return {partition: len(self.records[partition]) for partition in partitions}
+
     async def extents(
         self,
         partitions: Iterable[TopicPartition],

@@ -6,6 +6,14 @@ from tests.mutants.mutant import mutant, without
 
 MUTANTS = (
     mutant(
+        "the tools know of no more than they can read",
+        "RangeReader.high_watermarks",
+        "fetcher._isolation_level = READ_UNCOMMITTED",
+        "pass",
+        "what an open transaction holds back would be no lag, and left out of an audit in silence",
+        "test_what_an_open_transaction_holds_back_is_lag_and_is_told_of_by_every_command",
+    ),
+    mutant(
         "a span tells an error's text",
         "TracingObserver.batch_ended",
         "_fail(traced.span, type(error).__name__)",

@@ -98,6 +98,7 @@ class Auditor:
             left_out=len(left_out),
             outside=record_filter.outside,
             before=selected.before,
+            held_back=selected.held_back,
         )
 
     async def _judge(self, ranges: Sequence[OffsetRange], record_filter: MessageFilter) -> int:

@@ -19,6 +19,7 @@ from consumer.commands.common.output import (
     position_text,
     said_of_partitions,
     said_of_times,
+    said_of_transactions,
 )
 from consumer.commands.common.record_list import ListedRecord
 from consumer.contract.record import TopicPartition
@@ -54,6 +55,8 @@ class AuditReport:
     """Records whose time lies outside of what was asked for."""
     before: int = 0
     """Offsets before the first record of that time, by the brokers' index."""
+    held_back: int = 0
+    """Offsets behind a transaction that is open: nobody can read them yet."""
 
     @property
     def total(self) -> Counter[AuditResult]:
@@ -86,6 +89,7 @@ def _facts(report: AuditReport) -> dict[str, object]:
         "unread": report.unread,
         "outside_times": report.outside,
         "before_times": report.before,
+        "behind_transactions": report.held_back,
         "dead_letters": report.dead_letters,
         "total": {result.value: report.total[result] for result in COLUMNS},
         "documents": {kind.value: count for kind, count in report.documents.items()},
@@ -155,6 +159,7 @@ def _remarks(report: AuditReport) -> list[str]:
         )
     lines += [printable(str(part)) for part in report.not_read]
     lines += said_of_times(report.outside, report.before)
+    lines += said_of_transactions(report.held_back)
     if report.unread:
         lines.append(f"{plural(report.unread, 'offset')} left out: the group has not read them yet")
     lines += [

@@ -57,6 +57,12 @@ def said_of_times(outside: int, before: int) -> Iterable[str]:
         yield f"{plural(outside, 'record')} read and passed over, whose own time lies outside"
 
 
+def said_of_transactions(held_back: int) -> Iterable[str]:
+    """Say what nobody can read yet."""
+    if held_back:
+        yield f"{plural(held_back, 'offset')} left out: behind a transaction that is still open"
+
+
 def said_of_partitions(left_out: int) -> Iterable[str]:
     """Say which partitions were not read for the sessions that were asked for."""
     if left_out:

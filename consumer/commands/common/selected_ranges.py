@@ -7,11 +7,18 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from consumer.commands.common.record_selection import RecordSelection, bounds_of
-from consumer.contract.record import Record, TopicPartition
+from consumer.contract.record import Offsets, Record, TopicPartition
 from consumer.errors import SettingsError
 from consumer.kafka.admin import describe_group, open_admin
 from consumer.kafka.range_reader import RangeReader
-from consumer.kafka.ranges import EVERYTHING, Bounds, OffsetRange, offsets_of, ranges_within
+from consumer.kafka.ranges import (
+    EVERYTHING,
+    Bounds,
+    LogExtent,
+    OffsetRange,
+    offsets_of,
+    ranges_within,
+)
 from consumer.settings.model import KafkaSettings
 
 SAMPLE = 200
@@ -25,12 +32,14 @@ class SelectedRanges:
     ``elsewhere``: what is not read, since no record of the sessions asked for should be there.
     ``before``: how many offsets lie before the first record of the time that was asked for, by
     the brokers' index of times.
+    ``held_back``: how many offsets lie behind the ends, since a transaction is open.
     """
 
     ranges: Sequence[OffsetRange]
     bounds: Bounds = EVERYTHING
     elsewhere: Sequence[OffsetRange] = ()
     before: int = 0
+    held_back: int = 0
 
 
 async def select_ranges(
@@ -58,15 +67,17 @@ async def select_ranges(
                 f"--partition {unknown[0]}: the topics have the partitions 0 to {max(numbers)}"
             )
         partitions = [p for p in partitions if p.partition in selection.partitions]
+    ahead = await reader.high_watermarks(partitions)
     # Asked once: what is published meanwhile is neither in the ranges nor before them.
     extents = await reader.extents(partitions, bounds.from_ms)
     ranges = ranges_within(bounds, extents)
+    held_back = held_back_by(extents, ahead)
     before = 0
     if bounds.from_ms is not None:
         without = ranges_within(replace(bounds, from_ms=None, to_ms=None), extents)
         before = offsets_of(without) - offsets_of(ranges)
     if not selection.sessions or selection.all_partitions or not await _keys_lead(reader, ranges):
-        return SelectedRanges(ranges, bounds, before=before)
+        return SelectedRanges(ranges, bounds, before=before, held_back=held_back)
     topics = {partition.topic for partition in partitions}
     keys = [(topic, session.encode()) for topic in topics for session in selection.sessions]
     near = {await reader.partition_of(*key) for key in keys} | set(came_from)
@@ -75,7 +86,13 @@ async def select_ranges(
         bounds,
         elsewhere=[part for part in ranges if part.partition not in near],
         before=before,
+        held_back=held_back,
     )
+
+
+def held_back_by(extents: Mapping[TopicPartition, LogExtent], ahead: Offsets) -> int:
+    """Return how many offsets open transactions keep from being read."""
+    return sum(max(ahead[partition] - log.end, 0) for partition, log in extents.items())
 
 
 async def _keys_lead(reader: RangeReader, ranges: Iterable[OffsetRange]) -> bool:

@@ -16,6 +16,7 @@ from consumer.commands.common.output import (
     console,
     said_of_partitions,
     said_of_times,
+    said_of_transactions,
 )
 from consumer.contract.record import TopicPartition
 from consumer.contract.rejection import Reason
@@ -97,6 +98,8 @@ class ReplayReport:
     """Records that were read, and whose time lies outside of what was asked for."""
     before: int = 0
     """Offsets before the first record of that time, by the brokers' index."""
+    held_back: int = 0
+    """Offsets behind a transaction that is open: nobody can read them yet."""
 
     @property
     def total(self) -> OutcomeCounts:
@@ -155,6 +158,7 @@ def _facts(report: ReplayReport) -> dict[str, object]:
         "contradictions": report.contradictions,
         "outside_times": report.outside,
         "before_times": report.before,
+        "behind_transactions": report.held_back,
         "seconds": round(report.seconds, 3),
         "partitions": [
             part.partition._asdict()
@@ -215,6 +219,7 @@ def _remarks(report: ReplayReport, total: OutcomeCounts) -> Iterable[str]:
         yield f"{lost} deleted by the brokers before they could be read"
     yield from (printable(str(part)) for part in report.unread)
     yield from said_of_times(report.outside, report.before)
+    yield from said_of_transactions(report.held_back)
     for mark, said in MARKS.items():
         if total.marks[mark]:
             yield f"{plural(total.marks[mark], 'record')} {said}"

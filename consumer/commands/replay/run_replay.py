@@ -190,6 +190,7 @@ class _Replay:
             contradictions=opened.dry_run.contradictions if opened.dry_run else 0,
             outside=by_time.outside if by_time else 0,
             before=opened.selected.before,
+            held_back=opened.selected.held_back,
         )
 
     def _not_found(self, *, finished: bool) -> int:

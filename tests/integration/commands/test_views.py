@@ -10,14 +10,18 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from pydantic import SecretStr
 from pymongo import AsyncMongoClient
 
+from consumer.commands.audit.audit import show_audit
 from consumer.commands.check import check_everything
+from consumer.commands.common.record_selection import RecordSelection
 from consumer.commands.explain import explain_session
 from consumer.commands.replay.replay_request import ReplayRequest
 from consumer.commands.show import show_session
 from consumer.commands.status import show_status
+from consumer.contract.record import TopicPartition as Partition
 from consumer.errors import ExitCode, PreconditionError
 from consumer.settings.model import DeadLetterSettings, KafkaSettings, MongoSettings
 from tests.builders import completed, created, encoded, event
+from tests.faults.kafka.transactions import transactions
 from tests.integration.replay.conftest import Log
 from tests.integration.replay.logs import home_of
 
@@ -144,6 +148,10 @@ async def commit(log: Log, place: TopicPartition, offset: int) -> None:
 # --- status -----------------------------------------------------------------------------
 
 
+def printed(capsys: Captured) -> str:
+    return " ".join(capsys.readouterr().out.split())
+
+
 async def status_of(log: Log, capsys: Captured) -> tuple[ExitCode, dict[str, Any]]:
     code = await show_status(log.settings(), watch=False, as_json=True)
     return code, json.loads(capsys.readouterr().out)
@@ -178,6 +186,35 @@ async def test_members_and_their_partitions_are_shown(log: Log, capsys: Captured
     assert (found["state"], found["members"]) == ("Stable", 1)
     assert all(one["member"] for one in found["partitions"])
     assert found["lag"] == len(log.records) - 1
+
+
+@pytest.mark.reliability("F150")
+async def test_what_an_open_transaction_holds_back_is_lag_and_is_told_of_by_every_command(
+    empty_log: Log, capsys: Captured
+) -> None:
+    topic, home = empty_log.topics[0], home_of("s")
+    await empty_log.publish((topic, home, b"s", encoded(created("s"))))
+    await empty_log.replay(ReplayRequest(everything=True))
+    async with transactions(empty_log.servers, empty_log.name) as transaction:
+        await transaction.send(Partition(topic, home), [encoded(created("open"))])
+        await empty_log.publish((topic, home, b"s", encoded(event("s"))))
+        capsys.readouterr()
+        _, found = await status_of(empty_log, capsys)
+        (held,) = [one for one in found["partitions"] if one["behind_transaction"]]
+        assert (held["end"], held["lag"], held["behind_transaction"], found["lag"]) == (1, 3, 2, 3)
+        await show_status(empty_log.settings(), watch=False, as_json=False)
+        assert "a transaction is open at offset 1, and keeps 2 offsets from" in " ".join(
+            capsys.readouterr().out.split()
+        )
+        await show_audit(empty_log.settings(), RecordSelection(), emit=None, as_json=True)
+        assert json.loads(capsys.readouterr().out)["behind_transactions"] == 2
+        await show_audit(empty_log.settings(), RecordSelection(), emit=None, as_json=False)
+        assert "2 offsets left out: behind a transaction that is still open" in " ".join(
+            capsys.readouterr().out.split()
+        )
+        report = await empty_log.replay(ReplayRequest(everything=True))
+        assert report.held_back == 2
+        await transaction.abort()
 
 
 # --- check ------------------------------------------------------------------------------

@@ -43,7 +43,7 @@ class Brokers:
     ) -> Mapping[TopicPartition, int]:
         return {TopicPartition(TOPIC, number): offset for number, offset in BEGINNINGS.items()}
 
-    end_offsets = beginning_offsets
+    end_offsets = high_watermarks = beginning_offsets
 
     async def read(self, *_: object, **__: object) -> AsyncIterator[tuple[Any, Sequence[Record]]]:
         nothing: tuple[tuple[Any, Sequence[Record]], ...] = ()
