@@ -170,7 +170,8 @@ def _free(name: str, port: int) -> int:
             listener.bind((HOST, port))
         except OSError as error:
             raise EmbeddedServerError(
-                f"{name} cannot have port {port}: {error.strerror}; end what listens there"
+                f"{name} cannot have port {port}: {error.strerror}; end what listens there, or "
+                "name another (--kafka-port, --mongodb-port)"
             ) from error
     return port
 
