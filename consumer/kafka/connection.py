@@ -288,9 +288,11 @@ def _ssl_context(security: SecuritySettings) -> ssl.SSLContext:
             password = _text(security.key_password)
             context.load_cert_chain(security.cert_file, security.key_file, password)
     except (OSError, ssl.SSLError) as error:
+        used = ("ca_file", "cert_file", "key_file", "key_password")
+        given = ", ".join(name for name in used if getattr(security, name))
         raise SettingsError(
             f"kafka.security: a certificate file cannot be used ({type(error).__name__}): "
-            "check ca_file, cert_file, key_file and key_password"
+            f"check {given}"
         ) from error
     return context
 
