@@ -16,6 +16,7 @@ from consumer.errors import PreconditionError, TransientError
 from consumer.kafka.admin import Admin, TopicDescription, create_command, describe_group, refuses
 from consumer.kafka.dead_letter_topic import BROKER_MESSAGE_BYTES, max_dead_letter_bytes
 from consumer.kafka.topic_ids import Operation
+from consumer.quantities import plural
 from consumer.settings.model import DeadLetterSettings, KafkaSettings, Settings
 
 DEAD_LETTER_HEADER_BYTES = 4096
@@ -88,7 +89,7 @@ def check_topics(
     # Whether these exist is not known; which grant is missing is a result of its own.
     unseen = {name for name, topic in topics.items() if topic.unseen}
     results = [
-        CheckResult.ok(f"topic {name}", f"{topics[name].partitions} partitions")
+        CheckResult.ok(f"topic {name}", plural(topics[name].partitions, "partition"))
         if name in topics
         else CheckResult.failed(
             f"topic {name}",
@@ -247,7 +248,7 @@ def _dead_letter_topic(
         return _not_compacted(topic)
     told = topic.max_message_bytes
     return _dead_letter_size(name, kafka, letters, told, needed) or CheckResult.ok(
-        name, f"{topic.partitions} partitions, takes {told} bytes"
+        name, f"{plural(topic.partitions, 'partition')}, takes {told} bytes"
     )
 
 

@@ -174,19 +174,16 @@ def _remarks(report: AuditReport) -> list[str]:
 
 def _of_counts(disagreements: Disagreements) -> list[str]:
     lines = [
-        f"session {printable(found.session_id)} says {found.declared} events, {found.stored} stored"
+        f"session {printable(found.session_id)} says {plural(found.declared, 'event')}, "
+        f"{found.stored} stored"
         for found in disagreements.first
     ]
     if disagreements.total > len(disagreements.first):
         lines.append(f"{disagreements.total} sessions disagree with their eventCount")
-    if disagreements.unread:
-        lines.append(
-            f"{disagreements.unread} sessions not compared with their eventCount: the group has "
-            "not read all their events yet"
-        )
-    if disagreements.expired:
-        lines.append(
-            f"{disagreements.expired} sessions not compared with their eventCount: their first "
-            "events may have expired"
-        )
+    for sessions, why in (
+        (disagreements.unread, "the group has not read all their events yet"),
+        (disagreements.expired, "their first events may have expired"),
+    ):
+        if sessions:
+            lines.append(f"{plural(sessions, 'session')} not compared with their eventCount: {why}")
     return lines

@@ -12,6 +12,7 @@ from consumer.commands.dead_letters.context import STATUS_TOPIC_CONFIGS
 from consumer.commands.dead_letters.dead_letter_selection import STATUS_TOPIC_SUFFIX
 from consumer.kafka.admin import SUGGESTED_PARTITIONS, Admin, TopicDescription, create_command
 from consumer.kafka.kafka_preflight import dead_letter_bytes_needed
+from consumer.quantities import plural
 from consumer.settings.model import Settings
 
 DURABLE_REPLICAS = 3
@@ -66,7 +67,7 @@ class TopicPlan:
                 yield Provision(
                     subject,
                     there=False,
-                    detail=f"{self.partitions} partitions",
+                    detail=plural(self.partitions, "partition"),
                     command=create_command(self.settings.kafka, *made),
                     make=partial(Admin.create, admin, *made),
                 )
@@ -83,7 +84,7 @@ class TopicPlan:
 
     def _differs(self, topic: TopicDescription) -> str:
         asked = self.request.partitions
-        said = f"{topic.partitions} partitions"
+        said = plural(topic.partitions, "partition")
         return said if asked in {None, topic.partitions} else f"{said}, not {asked}: left as it is"
 
     def configs(self, name: str) -> Mapping[str, str] | None:
