@@ -34,6 +34,8 @@ InvalidMessageError is for the programs that publish with ``producer_tools``.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from typing import ClassVar
 
@@ -112,6 +114,15 @@ class IncidentError(ConsumerError):
 
 class TaskDiedError(ConsumerError):
     """A background task ended that should have run as long as the process."""
+
+
+@contextmanager
+def must_answer(server: str) -> Iterator[None]:
+    """Raise ``PreconditionError`` where it does not: for what is not tried again."""
+    try:
+        yield
+    except TransientError as error:
+        raise PreconditionError(f"{server} does not answer ({error})") from error
 
 
 def drop_tracebacks(error: BaseException) -> None:

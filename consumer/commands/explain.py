@@ -38,7 +38,7 @@ from consumer.contract.dead_letter import DeadLetterInfo, attempt_of, origin_of
 from consumer.contract.record import Record, TopicPartition, last_header
 from consumer.contract.rejection import Rejected
 from consumer.contract.times import REDRIVE_TIMESTAMP, format_time, usable_time
-from consumer.errors import ExitCode, PreconditionError, TransientError
+from consumer.errors import ExitCode, must_answer
 from consumer.mongo.session_reader import SessionReader
 from consumer.printable import printable
 from consumer.quantities import plural
@@ -78,21 +78,18 @@ async def explain_session(
         check_session_id(session_id)
     check_selection(selection)
     out = console()
-    with ExitStack() as stack:
-        try:
-            async with open_log_judge(settings, await ask_retention(settings)) as log:
-                found = await find_session(log, selection)
-                if as_json:
-                    out.out(json.dumps(_facts(found)))
-                else:
-                    # A pager shows what it was given at its end, when all is closed.
-                    stack.enter_context(_paged(out, found))
-                    events = _events(log.sessions, found.session_id, log.policy)
-                    await _print(out, found, events)
-                    async for collection, document in log.sessions.others(found.session_id):
-                        out.print(Text(printable(f"{collection}: {to_json(document)}")))
-        except TransientError as error:
-            raise PreconditionError(f"a server does not answer ({error})") from error
+    with must_answer("a server"), ExitStack() as stack:
+        async with open_log_judge(settings, await ask_retention(settings)) as log:
+            found = await find_session(log, selection)
+            if as_json:
+                out.out(json.dumps(_facts(found)))
+            else:
+                # A pager shows what it was given at its end, when all is closed.
+                stack.enter_context(_paged(out, found))
+                events = _events(log.sessions, found.session_id, log.policy)
+                await _print(out, found, events)
+                async for collection, document in log.sessions.others(found.session_id):
+                    out.print(Text(printable(f"{collection}: {to_json(document)}")))
     stored = found.session is not None or found.events or any(found.others.values())
     known = found.records or found.dead_letters or stored
     return ExitCode.DONE if known and not found.not_read else ExitCode.FOUND

@@ -12,7 +12,7 @@ from rich.text import Text
 from consumer.commands.common.output import console, position_text, to_json
 from consumer.commands.common.record_selection import check_session_id
 from consumer.contract.times import format_time
-from consumer.errors import ExitCode, PreconditionError, TransientError
+from consumer.errors import ExitCode, must_answer
 from consumer.mongo.session_reader import SessionReader, open_session_reader
 from consumer.printable import printable
 from consumer.settings.model import Settings
@@ -27,13 +27,11 @@ async def show_session(settings: Settings, session_id: str, *, as_json: bool) ->
     cannot be the id of a session.
     """
     check_session_id(session_id)
-    try:
+    with must_answer("MongoDB"):
         async with open_session_reader(settings.mongo) as reader:
             if as_json:
                 return await _print_json(reader, session_id)
             return await _print_text(reader, session_id, console())
-    except TransientError as error:
-        raise PreconditionError(f"MongoDB does not answer ({error})") from error
 
 
 async def _print_json(reader: SessionReader, session_id: str) -> ExitCode:

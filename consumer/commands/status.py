@@ -20,7 +20,7 @@ from rich.text import Text
 from consumer.commands.common.output import add_name_column, console
 from consumer.contract.record import TopicPartition
 from consumer.contract.times import format_time
-from consumer.errors import ExitCode, PreconditionError, TransientError
+from consumer.errors import ExitCode, PreconditionError, TransientError, must_answer
 from consumer.kafka.admin import Admin, GroupMember, describe_group, open_admin
 from consumer.kafka.committed import Committed, CommittedHold
 from consumer.kafka.range_reader import RangeReader, open_range_reader
@@ -108,15 +108,13 @@ async def show_status(settings: Settings, *, watch: bool, as_json: bool) -> Exit
     such group. Raises ``PreconditionError`` where the brokers do not answer or refuse, or a topic
     is missing.
     """
-    try:
+    with must_answer("Kafka"):
         if watch:
             await _watch(settings, as_json=as_json)
         async with open_admin(settings.kafka) as admin, open_range_reader(settings.kafka) as reader:
             status, before = await _look(settings, admin, reader, None)
             await asyncio.sleep(INTERVAL if status.lag else 0)
             status, _ = await _look(settings, admin, reader, before)
-    except TransientError as error:
-        raise PreconditionError(f"Kafka does not answer ({error})") from error
     _print(status, as_json=as_json)
     return ExitCode.FOUND if status.found else ExitCode.DONE
 

@@ -20,7 +20,7 @@ from consumer.commands.common.record_selection import (
     filter_of,
 )
 from consumer.contract.record import TopicPartition
-from consumer.errors import ExitCode, PreconditionError, TransientError
+from consumer.errors import ExitCode, must_answer
 from consumer.kafka.ranges import OffsetRange, offsets_of
 from consumer.observability.logs import configure_logging
 from consumer.settings.model import Settings
@@ -40,15 +40,13 @@ async def show_audit(
     check_selection(selection)
     with nullcontext() if emit is None else open_record_list_writer(emit) as write:
         configure_logging(settings)
-        try:
+        with must_answer("a server"):
             async with open_log_judge(settings, await ask_retention(settings)) as log:
                 auditor = Auditor(log)
                 report = await auditor.run(selection)
                 print_audit(report, as_json=as_json)
                 if write is not None:
                     write(auditor.problems.listed())
-        except TransientError as error:
-            raise PreconditionError(f"a server does not answer ({error})") from error
     return ExitCode.FOUND if report.found else ExitCode.DONE
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager, suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -14,7 +14,7 @@ from consumer.aio import retry_a_while
 from consumer.checks import Provision
 from consumer.commands.common.output import console, to_json
 from consumer.commands.init.topic_provisions import InitRequest, TopicPlan, dead_letter_topics
-from consumer.errors import ExitCode, PreconditionError, TransientError
+from consumer.errors import ExitCode, must_answer
 from consumer.kafka.admin import Admin, TopicDescription, open_admin
 from consumer.kafka.connection import broker_errors
 from consumer.mongo.store import open_store
@@ -65,13 +65,13 @@ async def initialize(settings: Settings, request: InitRequest) -> ExitCode:
             admin = await stack.enter_async_context(open_admin(settings.kafka))
             known = await admin.describe([*settings.kafka.topics, *dead_letter_topics(settings)])
         store = await stack.enter_async_context(open_store(settings.mongo))
-        with _database_errors():
+        with must_answer("MongoDB"):
             await store.answer()
             collections = await store.provisions()
         try:
             with broker_errors(settings.kafka):
                 await _provide_topics(settings, admin, known, request, done)
-            with _database_errors():
+            with must_answer("MongoDB"):
                 await _provide(collections, request, done)
         finally:
             _print(done, request, settings)
@@ -102,14 +102,6 @@ async def _provide_topics(
             await retry_a_while(describe_made, LookupError)
     letters = dead_letter_topics(settings)
     await _provide(TopicPlan(settings, request, known).provisions(admin, letters), request, done)
-
-
-@contextmanager
-def _database_errors() -> Iterator[None]:
-    try:
-        yield
-    except TransientError as error:
-        raise PreconditionError(f"MongoDB does not answer ({error})") from error
 
 
 async def _provide(
