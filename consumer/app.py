@@ -200,9 +200,7 @@ async def _run(
             return _ended(StopReason.STOPPED)
         ends = None
         if until_caught_up:
-            asking = wiring.retry_until(
-                "Kafka", lambda: fetch_ends(settings), wiring.startup_policy(settings)
-            )
+            asking = wiring.retry_at_start(settings, "Kafka", lambda: fetch_ends(settings))
             ends = await run_unless_stopped(stop, asking)
             if ends is None:
                 return _ended(StopReason.STOPPED)

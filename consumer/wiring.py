@@ -105,6 +105,11 @@ async def retry_until(
     )
 
 
+async def retry_at_start(settings: Settings, server: str, ask: Callable[[], Awaitable[T]]) -> T:
+    """Ask until there is an answer, as long as a start that begins now may wait."""
+    return await retry_until(server, ask, startup_policy(settings))
+
+
 async def preflight_kafka(
     settings: Settings,
 ) -> tuple[dict[str, TopicDescription], list[CheckResult]]:
@@ -171,7 +176,7 @@ async def ask_retention(settings: Settings) -> Retention | None:
         async with open_admin(settings.kafka) as admin:
             return await admin.describe(settings.kafka.topics, None)
 
-    topics = await retry_until("Kafka", describe, startup_policy(settings))
+    topics = await retry_at_start(settings, "Kafka", describe)
     return build_retention(settings, topics)
 
 

@@ -51,7 +51,7 @@ from consumer.state.bson_compare import Stored
 from consumer.state.retention import FOR_EVER, Retention
 from consumer.state.writes import ActivityWrite, EventWrite, WholeWrite, Write, plan
 from consumer.terminal import progress
-from consumer.wiring import RetryPolicy, retry_until, startup_policy
+from consumer.wiring import RetryPolicy, retry_at_start, retry_until
 
 T = TypeVar("T")
 
@@ -282,18 +282,15 @@ class LogJudge:
 
         Raises ``PreconditionError`` where a server does not answer in time.
         """
-        came_from = await retry_until(
-            "MongoDB",
-            lambda: self.sessions.came_from(selection.sessions),
-            startup_policy(self.settings),
+        settings = self.settings
+        came_from = await retry_at_start(
+            settings, "MongoDB", lambda: self.sessions.came_from(selection.sessions)
         )
-        topics = selection.topics or self.settings.kafka.topics
-        selected = await retry_until(
-            "Kafka",
-            lambda: select_ranges(self.reader, selection, topics, now, came_from),
-            startup_policy(self.settings),
+        topics = selection.topics or settings.kafka.topics
+        selected = await retry_at_start(
+            settings, "Kafka", lambda: select_ranges(self.reader, selection, topics, now, came_from)
         )
-        dead = self.settings.dead_letters.topic
+        dead = settings.dead_letters.topic
         # What could not be read for a look at the keys is met again where it is wanted.
         self.reader.unread.clear()
         await retry_until("Kafka", lambda: self.dead_letters.load(self.reader, dead), self.policy)
@@ -377,15 +374,13 @@ async def open_log_judge(
     """Open all that is looked at. Raises ``PreconditionError`` where a server does not answer."""
     async with AsyncExitStack() as stack:
         database = stack.enter_context(scratch_database())
-        reader = await retry_until(
-            "Kafka",
-            lambda: stack.enter_async_context(open_range_reader(settings.kafka)),
-            startup_policy(settings),
+        reader = await retry_at_start(
+            settings, "Kafka", lambda: stack.enter_async_context(open_range_reader(settings.kafka))
         )
         store = await stack.enter_async_context(open_store(settings.mongo))
         sessions = await stack.enter_async_context(open_session_reader(settings.mongo))
-        committed = await retry_until(
-            "Kafka", lambda: fetch_committed_offsets(settings.kafka), startup_policy(settings)
+        committed = await retry_at_start(
+            settings, "Kafka", lambda: fetch_committed_offsets(settings.kafka)
         )
         yield LogJudge(
             settings, database, reader, store.collections, sessions, retention, committed

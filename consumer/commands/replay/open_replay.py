@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
 
 from consumer.commands.common.record_list import ListedRecords, open_record_list
 from consumer.commands.common.scratch import scratch_database
@@ -32,12 +30,10 @@ from consumer.mongo.session_reader import open_session_reader
 from consumer.mongo.store import open_store
 from consumer.ports import DeadLetters, Store
 from consumer.settings.model import Settings
-from consumer.wiring import build_dead_letters, retry_until, startup_policy
+from consumer.wiring import build_dead_letters, retry_at_start
 
 LISTED_FETCH_BYTES = 256 * 1024
 """What one fetch brings of a partition when single records are looked for."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +72,12 @@ class ReplayOpening:
         kafka = self.settings.kafka
         if listed is not None:
             kafka = kafka.model_copy(update={"max_partition_fetch_bytes": LISTED_FETCH_BYTES})
-        reader = await self._retry(
-            "Kafka", lambda: self.stack.enter_async_context(open_range_reader(kafka))
+        reader = await retry_at_start(
+            self.settings, "Kafka", lambda: self.stack.enter_async_context(open_range_reader(kafka))
         )
         selected = await self._select(reader, listed)
         topics = sorted({part.partition.topic for part in selected.ranges})
-        ids = await self._retry("Kafka", lambda: reader.topic_ids(topics))
+        ids = await retry_at_start(self.settings, "Kafka", lambda: reader.topic_ids(topics))
         positions = {part.partition: part.first for part in selected.ranges}
         progress = ReplayProgress(selected.ranges, positions, bounds=selected.bounds)
         state = self._state_file(listed, ids)
@@ -104,9 +100,6 @@ class ReplayOpening:
             state=state,
         )
 
-    async def _retry(self, server: str, ask: Callable[[], Awaitable[T]]) -> T:
-        return await retry_until(server, ask, startup_policy(self.settings))
-
     def _load_list(self) -> ListedRecords | None:
         name = self.request.file
         if name is None:
@@ -119,17 +112,19 @@ class ReplayOpening:
 
     async def _select(self, reader: RangeReader, listed: ListedRecords | None) -> SelectedRanges:
         if listed is not None:
-            return await self._retry("Kafka", lambda: _select_listed(reader, listed))
+            return await retry_at_start(
+                self.settings, "Kafka", lambda: _select_listed(reader, listed)
+            )
         request = self.request
         topics, now = request.topics or self.settings.kafka.topics, datetime.now(UTC)
         came_from = set()
         if request.sessions:
             async with open_session_reader(self.settings.mongo) as sessions:
-                came_from = await self._retry(
-                    "MongoDB", lambda: sessions.came_from(request.sessions)
+                came_from = await retry_at_start(
+                    self.settings, "MongoDB", lambda: sessions.came_from(request.sessions)
                 )
-        return await self._retry(
-            "Kafka", lambda: select_ranges(reader, request, topics, now, came_from)
+        return await retry_at_start(
+            self.settings, "Kafka", lambda: select_ranges(reader, request, topics, now, came_from)
         )
 
     def _state_file(self, listed: ListedRecords | None, ids: TopicIds) -> StateFile | None:
@@ -143,7 +138,9 @@ class ReplayOpening:
         if not self.request.sends_dead_letters:
             return _NoDeadLetters()
         topic = self.settings.dead_letters.topic
-        described = await self._retry("Kafka", lambda: _describe(self.settings, topic))
+        described = await retry_at_start(
+            self.settings, "Kafka", lambda: _describe(self.settings, topic)
+        )
         if topic not in described:
             raise PreconditionError(f"no such topic: {topic}")
         letters = build_dead_letters(self.settings, described)
@@ -160,12 +157,12 @@ class ReplayOpening:
         if self.request.dry_run:
             # No index is made or asked for: a database may be tried that is not there yet.
             collections = MongoCollections(opened.client, self.settings.mongo)
-            await self._retry("MongoDB", lambda: _reach(collections))
+            await retry_at_start(self.settings, "MongoDB", lambda: _reach(collections))
             state = DryRunState(self.stack.enter_context(scratch_database()))
             store = dry_store = DryStore(collections, state)
             repair = dry_store.repair
         else:
-            await self._retry("MongoDB", opened.run_preflight)
+            await retry_at_start(self.settings, "MongoDB", opened.run_preflight)
         if listed is None or not self.request.repair:
             return store, None, state
         repairing = RepairingStore(store, repair, listed.altered)
