@@ -51,6 +51,12 @@ _KEY: Final = {
     "key": {"type": "string", "description": "The sessionId in UTF-8, partitioned by murmur2."},
     "bindingVersion": "0.5.0",
 }
+_MEDIA_TYPE: Final = {"type": "string", "pattern": "^application/cloudevents\\+json *(;.*)?$"}
+_STRUCTURED_HEADERS: Final = {
+    "type": "object",
+    "properties": {"content-type": _MEDIA_TYPE},
+    "required": ["content-type"],
+}
 _TEXT: Final = {"type": "string"}
 _DIGITS: Final = {"type": "string", "pattern": "^[0-9]+$"}
 
@@ -155,7 +161,7 @@ def _messages(kind: Kind) -> dict[str, Any]:
         f"{name}Structured": {
             **_told_message(kind, ", a CloudEvent in structured mode", structured),
             "contentType": "application/cloudevents+json",
-            "headers": _content_type("^application/cloudevents\\+json *(;.*)?$"),
+            "headers": _STRUCTURED_HEADERS,
             "payload": {"$ref": f"#/components/schemas/{name}Envelope"},
         },
     }
@@ -190,15 +196,6 @@ def _data(kind: Kind) -> dict[str, Any]:
     said = {"type", "eventId"} if kind is EVENT_RECORDED else {"type"}
     own = [name for name in schema["required"] if name not in said]
     return {**schema, "title": f"{kind.name}, as data of a CloudEvent", "required": own}
-
-
-def _content_type(pattern: str) -> dict[str, Any]:
-    content_type = {"type": "string", "pattern": pattern}
-    return {
-        "type": "object",
-        "properties": {"content-type": content_type},
-        "required": ["content-type"],
-    }
 
 
 def _attributes(kind: Kind, prefix: str) -> dict[str, Any]:

@@ -209,7 +209,7 @@ def dead_letter(
         ATTEMPT: str(min(attempt_of(record.headers) + 1, MAX_ATTEMPT)),
         CONSUMER_VERSION: consumer_version,
     }
-    headers = _without(record.headers, NAMES)
+    headers = _foreign(record.headers)
     headers += tuple((name, text.encode()) for name, text in said.items())
     truncation = truncation_of(record.headers)
     if truncation is not None:
@@ -248,7 +248,7 @@ def truncate(letter: DeadLetter, max_bytes: int) -> DeadLetter:
         for header in letter.headers
         if header[0] in NAMES and header[0] not in TRUNCATION_NAMES
     )
-    foreign = _without(letter.headers, NAMES)
+    foreign = _foreign(letter.headers)
     truncation = truncation_of(letter.headers)
     if truncation is None:
         content = letter.value or b""
@@ -316,8 +316,8 @@ def _beginning(headers: Headers, room: int) -> Headers:
     return headers
 
 
-def _without(headers: Headers, unwanted: frozenset[str]) -> Headers:
-    return tuple(header for header in headers if header[0] not in unwanted)
+def _foreign(headers: Headers) -> Headers:
+    return tuple(header for header in headers if header[0] not in NAMES)
 
 
 def _one_line(detail: str) -> str:

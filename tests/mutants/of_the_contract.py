@@ -242,7 +242,7 @@ MUTANTS = (
     mutant(
         "headers of an earlier failure stay",
         "dead_letter.headers",
-        "headers = _without(record.headers, NAMES)",
+        "headers = _foreign(record.headers)",
         "headers = record.headers",
         "a letter would tell of two failures and of two origins",
         "test_whatever_the_record_brought_along_ours_stand_once",
