@@ -165,6 +165,9 @@ def _fields_of(message: Message | Mapping[str, Any]) -> Mapping[str, Any]:
         raise TypeError(f"a message is a mapping or of a kind's class, not {type(message)}")
     try:
         return message_fields(message)
+    except KeyError:
+        detail = "type: not a known kind of message"  # its package is not installed here
+        raise InvalidMessageError(Reason.UNSUPPORTED_TYPE, detail) from None
     except ValueError as error:
         raise InvalidMessageError(Reason.INVALID, str(error)) from error
 

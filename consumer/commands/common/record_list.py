@@ -69,6 +69,8 @@ def open_record_list_writer(name: str) -> Iterator[Callable[[Iterable[ListedReco
 
     That it can be written shows before anything is. Both raise ``SettingsError``.
     """
+    if name == STANDARD_INPUT:
+        raise SettingsError("--emit -: the report goes to standard output; name a file")
 
     def write(records: Iterable[ListedRecord]) -> None:
         try:

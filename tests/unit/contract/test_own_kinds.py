@@ -184,6 +184,14 @@ def test_a_producer_sends_own_kinds_with_the_session_as_key(form: CloudEventsFor
         prepare_message(rated(stars=6), form=form)
 
 
+def test_a_producer_is_told_of_a_kind_that_is_not_installed() -> None:
+    said = OwnMessage("a.b", "s", {"sessionId": "s"})
+    with pytest.raises(InvalidMessageError, match="unsupported_type: type: not a known kind"):
+        prepare_message(said)
+    with pytest.raises(InvalidMessageError, match="unsupported_type: type: not a known kind"):
+        prepare_message({"type": "a.b", "sessionId": "s"})
+
+
 def cloud_event_id(message: dict[str, Any]) -> bytes | None:
     headers = prepare_message(message, form=CloudEventsFormat("/acme")).headers
     return dict(headers)["ce_id"]

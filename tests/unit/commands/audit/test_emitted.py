@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from consumer.commands.audit.audit import show_audit
+from consumer.commands.common.record_list import open_record_list_writer
 from consumer.commands.common.record_selection import RecordSelection
 from consumer.errors import ExitCode, PreconditionError, SettingsError
 from consumer.settings.model import EngineSettings, KafkaSettings, Settings
@@ -31,6 +32,18 @@ async def test_a_list_that_cannot_be_written_is_refused_before_a_server_is_asked
         await show_audit(AWAY, RecordSelection(), emit=name, as_json=False)
     assert str(refused.value) == f"--emit {name} cannot be written (No such file or directory)"
     assert refused.value.exit_code is ExitCode.USAGE
+
+
+def test_no_list_goes_into_a_file_by_the_name_of_standard_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with (
+        pytest.raises(SettingsError, match="--emit -: the report goes to standard output"),
+        open_record_list_writer("-"),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_the_last_list_stays_until_there_is_a_new_one(tmp_path: Path) -> None:
