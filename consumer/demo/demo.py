@@ -27,7 +27,7 @@ from consumer.demo.consumers import ConsumerProcess, demo_settings, run_consumer
 from consumer.demo.dataset import Comparison, Dataset, StoredDocuments, load_dataset, open_stored
 from consumer.demo.screen import Screen, open_screen, print_result
 from consumer.demo.servers import embedded_servers
-from consumer.errors import ExitCode, PreconditionError, TransientError
+from consumer.errors import ExitCode, must_answer
 from consumer.kafka.admin import create_topic
 from consumer.kafka.range_reader import open_range_reader
 from consumer.mongo.session_reader import open_session_reader
@@ -112,11 +112,8 @@ async def _create_topics(settings: Settings) -> Sequence[str]:
 
 
 async def _demo(out: Console, sessions: int | None) -> DemoOutcome:
-    with open_screen(out) as screen:
-        try:
-            return await _on_screen(screen, sessions)
-        except TransientError as error:
-            raise PreconditionError(f"a server of the demo does not answer: {error}") from error
+    with open_screen(out) as screen, must_answer("a server of the demo"):
+        return await _on_screen(screen, sessions)
 
 
 async def _on_screen(screen: Screen, sessions: int | None) -> DemoOutcome:

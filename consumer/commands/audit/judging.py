@@ -23,7 +23,7 @@ from consumer.commands.audit.verdicts import (
     Judgement,
     judge_rejected,
     judge_repeated,
-    judge_same,
+    judge_session,
     judge_stored,
 )
 from consumer.commands.common.record_selection import MessageFilter, RecordSelection
@@ -174,7 +174,7 @@ class RecordJudge:
         same = await self._find_same(expected)
         for number in same:
             one = expected[number]
-            one.found.append(judge_same(one.write, one.sessions))
+            one.found.append(judge_session(one.write, one.sessions))
         await self._ask(
             Asked(one.write, one.tell, _fields(one.write))
             for number, one in enumerate(expected)

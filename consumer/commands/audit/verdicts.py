@@ -112,7 +112,7 @@ def judge_stored(
     if document is None:
         return _judge_absent(write, dead_letter, "the document is not there")
     if isinstance(write, WholeWrite) and same_but_for_id(write.content, document):
-        return judge_same(write, sessions)
+        return judge_session(write, sessions)
     own = came_from(document, write)
     if not has_place_taken(write, document):
         noun = _NOUNS.get(write.kind.part, "its version")
@@ -134,12 +134,7 @@ def judge_stored(
             found = SKIPPED
         case _:
             found = APPLIED if own else DUPLICATE
-    return _judge_session(write, sessions, found)
-
-
-def judge_same(write: Write, sessions: Sequence[Stored]) -> Judgement:
-    """Judge a record whose one document is, byte for byte, what it writes, as nearly all are."""
-    return _judge_session(write, sessions, APPLIED)
+    return judge_session(write, sessions, found)
 
 
 def judge_unread(write: Write | Rejected | None, found: Judgement) -> Judgement:
@@ -155,8 +150,13 @@ def judge_unread(write: Write | Rejected | None, found: Judgement) -> Judgement:
     return Judgement(AuditResult.UNREAD, found.document, detail, found.part)
 
 
-def _judge_session(write: Write, sessions: Sequence[Stored], found: Judgement) -> Judgement:
-    """An event's session must be there, once, and know that it has events."""
+def judge_session(
+    write: Write, sessions: Sequence[Stored], found: Judgement = APPLIED
+) -> Judgement:
+    """Judge a record whose own document is right: an event's session must be there, once.
+
+    And know that it has events. ``found``: what is said of the record where all that is so.
+    """
     if not isinstance(write, EventWrite):
         return found
     session = ("session", write.session_id)
