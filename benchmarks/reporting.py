@@ -163,7 +163,9 @@ class Results:
         """Yield the parts of each contestant's start, the medians of all its processes."""
         starts: defaultdict[str, list[Mapping[str, Part]]] = defaultdict(list)
         for run in self.runs:
-            starts[run.contestant] += [one.start for one in run.measured.watched if one.start]
+            for one in run.measured.watched:
+                if one.start:  # not of the floor, whose log does not tell
+                    starts[run.contestant].append(one.start)
         for number, (contestant, found) in enumerate(starts.items()):
             if not number:
                 yield from ("", "start, ms of time (of CPU), until its first records are applied")

@@ -47,6 +47,11 @@ places is mostly the same."""
 MAX_FIRST_FINDS = 16
 """How many finds of events of several sessions may ask for those of a batch."""
 
+OWN_FIND = 64
+"""From so many events on, a session has finds of its own: with several sessions in one find each
+may be searched for the ids of all, and a server that uses the index by ``sessionId`` alone reads
+all of a huge one."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Asked:
@@ -239,23 +244,26 @@ class DuplicateResolver:
 def crossed_finds(
     collections: Collections, events: Mapping[K, EventWrite]
 ) -> Sequence[CrossedFind[K]]:
-    """Return finds for events of several sessions; none where they would be too many.
+    """Return finds for events; none where those of several sessions would be too many.
 
     By all their sessions and all their event ids at once: a condition of pairs is slow, and
     a find for each session is many. An id of two sessions would bring what nobody asked for.
+    A session of which much is asked for is not crossed with others.
     """
     by_session: dict[str, list[tuple[K, EventWrite]]] = {}
     for key, event in events.items():
         by_session.setdefault(event.session_id, []).append((key, event))
-    finds: list[CrossedFind[K]] = []
+    crossed: list[CrossedFind[K]] = []
+    alone: list[CrossedFind[K]] = []
     for session_id, some in by_session.items():
-        taken = finds[-1].take(session_id, some) if finds else 0
+        finds = crossed if len(some) < OWN_FIND else alone
+        taken = crossed[-1].take(session_id, some) if finds is crossed and crossed else 0
         while taken < len(some):
-            if len(finds) == MAX_FIRST_FINDS:
+            if finds is crossed and len(crossed) == MAX_FIRST_FINDS:
                 return ()
             finds.append(CrossedFind(collections))
             taken += finds[-1].take(session_id, some[taken:])
-    return finds
+    return alone + crossed
 
 
 class CrossedFind(Generic[K]):

@@ -455,6 +455,15 @@ for key in self._keys.values():
         rows="F69",
     ),
     mutant(
+        "sessions with many events are asked for together",
+        "crossed_finds",
+        "len(some) < OWN_FIND",
+        "True",
+        "each find would search all of every huge session",
+        "test_a_session_with_many_events_has_a_find_of_its_own",
+        rows="F69",
+    ),
+    mutant(
         "a cut connection is waited for at once",
         "MongoWriteBatch.execute",
         "if errors and (tried_again or not lost):",

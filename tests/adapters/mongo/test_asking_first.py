@@ -15,7 +15,7 @@ from consumer.contract.kinds import EVENTS
 from consumer.contract.messages import Message
 from consumer.errors import TimedOutError, TransientError
 from consumer.mongo.collections import Collections
-from consumer.mongo.duplicates import MAX_FIRST_FINDS
+from consumer.mongo.duplicates import MAX_FIRST_FINDS, OWN_FIND
 from consumer.mongo.store import MongoStore
 from consumer.state.outcomes import Outcome
 from consumer.state.writes import Write
@@ -197,16 +197,39 @@ async def test_too_many_finds_are_none() -> None:
 
 
 class Counted(MemoryCollections):
-    """Counts the events that are read."""
+    """Counts the events that are read, and the sessions by which a find looks for them."""
 
     read = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sessions_of_finds: list[int] = []
 
     async def find(
         self, collection: str, *ids: Sequence[str], fields: Collection[str] | None = None
     ) -> AsyncGenerator[Sequence[bytes], None]:
+        if collection == EVENTS:
+            self.sessions_of_finds.append(len(ids[0]))
         async for reply in super().find(collection, *ids, fields=fields):
             self.read += len(reply) if collection == EVENTS else 0
             yield reply
+
+
+@pytest.mark.reliability("F69")
+async def test_a_session_with_many_events_has_a_find_of_its_own() -> None:
+    counted, many = Counted(), MAX_FIRST_FINDS + 1
+    counts = [*[OWN_FIND] * many, OWN_FIND - 1, 1]
+    batch = [
+        write(event(f"s{n}", f"e{m}" if n < many else f"{n}-{m}"), 100 * n + m)
+        for m in range(OWN_FIND)
+        for n, count in enumerate(counts)
+        if m < count
+    ]
+    await apply(MongoStore(counted), batch)
+    counted.commands.clear()
+    ended = await outcomes(reading_again(counted), *batch)
+    assert ended == [REDELIVERED] * len(batch)
+    assert (counted.sessions_of_finds, sent(counted)) == ([1] * many + [2], [])
 
 
 async def test_a_find_that_brings_what_nobody_asked_for_is_left() -> None:
