@@ -50,7 +50,11 @@ MAX_FIRST_FINDS = 16
 OWN_FIND = 64
 """From so many events on, a session has finds of its own: with several sessions in one find each
 may be searched for the ids of all, and a server that uses the index by ``sessionId`` alone reads
-all of a huge one."""
+all of each."""
+
+OWN_FIND_BYTES = 64 * 1024
+"""What else gives a session finds of its own: a further find costs less than reading so much in
+vain. So their number is bounded, by how many events a batch has and what they weigh."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -256,7 +260,8 @@ def crossed_finds(
     crossed: list[CrossedFind[K]] = []
     alone: list[CrossedFind[K]] = []
     for session_id, some in by_session.items():
-        finds = crossed if len(some) < OWN_FIND else alone
+        much = len(some) >= OWN_FIND or sum(len(one.document) for _, one in some) >= OWN_FIND_BYTES
+        finds = alone if much else crossed
         taken = crossed[-1].take(session_id, some) if finds is crossed and crossed else 0
         while taken < len(some):
             if finds is crossed and len(crossed) == MAX_FIRST_FINDS:

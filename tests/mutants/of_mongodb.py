@@ -454,13 +454,21 @@ for key in self._keys.values():
         "test_sessions_that_use_the_same_event_ids_are_not_asked_for_together",
         rows="F69",
     ),
-    mutant(
+    without(
         "sessions with many events are asked for together",
         "crossed_finds",
-        "len(some) < OWN_FIND",
-        "True",
+        "len(some) >= OWN_FIND or",
         "each find would search all of every huge session",
         "test_a_session_with_many_events_has_a_find_of_its_own",
+        rows="F69",
+    ),
+    mutant(
+        "sessions with large events are asked for together",
+        "crossed_finds",
+        "len(some) >= OWN_FIND or sum(len(one.document) for _, one in some) >= OWN_FIND_BYTES",
+        "len(some) >= OWN_FIND",
+        "each find would read megabytes in vain, to ask for a few events of a session",
+        "test_a_session_with_large_events_has_a_find_of_its_own",
         rows="F69",
     ),
     mutant(

@@ -15,7 +15,7 @@ from consumer.contract.kinds import EVENTS
 from consumer.contract.messages import Message
 from consumer.errors import TimedOutError, TransientError
 from consumer.mongo.collections import Collections
-from consumer.mongo.duplicates import MAX_FIRST_FINDS, OWN_FIND
+from consumer.mongo.duplicates import MAX_FIRST_FINDS, OWN_FIND, OWN_FIND_BYTES
 from consumer.mongo.store import MongoStore
 from consumer.state.outcomes import Outcome
 from consumer.state.writes import Write
@@ -230,6 +230,20 @@ async def test_a_session_with_many_events_has_a_find_of_its_own() -> None:
     ended = await outcomes(reading_again(counted), *batch)
     assert ended == [REDELIVERED] * len(batch)
     assert (counted.sessions_of_finds, sent(counted)) == ([1] * many + [2], [])
+
+
+@pytest.mark.reliability("F69")
+async def test_a_session_with_large_events_has_a_find_of_its_own() -> None:
+    counted = Counted()
+    sizes = [OWN_FIND_BYTES // 2, OWN_FIND_BYTES // 2, OWN_FIND_BYTES // 3, OWN_FIND_BYTES // 3]
+    batch = [
+        write(event(f"s{n}", f"{n}-{m}", {"text": "x" * size}), 10 * n + m)
+        for n, size in enumerate(sizes)
+        for m in range(2)
+    ]
+    await apply(MongoStore(counted), batch)
+    ended = await outcomes(reading_again(counted), *batch)
+    assert (ended, counted.sessions_of_finds) == ([REDELIVERED] * len(batch), [1, 1, 2])
 
 
 async def test_a_find_that_brings_what_nobody_asked_for_is_left() -> None:
