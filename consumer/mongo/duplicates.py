@@ -47,7 +47,7 @@ places is mostly the same."""
 MAX_FIRST_FINDS = 16
 """How many finds of events of several sessions may ask for those of a batch."""
 
-OWN_FIND = 64
+OWN_FIND = 100
 """From so many events on, a session has finds of its own: with several sessions in one find each
 may be searched for the ids of all, and a server that uses the index by ``sessionId`` alone reads
 all of each."""
