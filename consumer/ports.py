@@ -59,6 +59,9 @@ class AssignmentListener(Protocol):
     def position(self, partition: TopicPartition) -> int | None:
         """The offset behind what was handed out; None where there is no start yet."""
 
+    def settled(self, partition: TopicPartition) -> int | None:
+        """The offset below which all that was handed out has ended; None as for ``position``."""
+
     async def on_revoked(self) -> None:
         """The group takes every partition back: drain, commit, forget."""
 
@@ -99,7 +102,7 @@ class OffsetGap:
 class LogReset:
     """The log began anew (topic made again, or truncated): ``expected`` fell to ``found``.
 
-    ``unread``: at most so many records of the old log had not been read.
+    ``unread``: at most so many known records of the old log were not read, or still in flight.
     """
 
     partition: TopicPartition

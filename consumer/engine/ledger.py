@@ -132,6 +132,11 @@ class Ledger:
         state = self._states.get(partition)
         return None if state is None else state.position
 
+    def settled(self, partition: TopicPartition) -> int | None:
+        """The offset below which all that was handed out is settled; None as for ``position``."""
+        state = self._states.get(partition)
+        return None if state is None or state.position is None else state.committable
+
     # --- what may be polled ---------------------------------------------------
 
     def idle(self, now: float) -> list[TopicPartition]:

@@ -262,6 +262,10 @@ class Runner:
         """See ``AssignmentListener``."""
         return self.ledger.position(partition)
 
+    def settled(self, partition: TopicPartition) -> int | None:
+        """See ``AssignmentListener``."""
+        return self.ledger.settled(partition)
+
     async def on_revoked(self) -> None:
         """See ``AssignmentListener``: take no more, drain, commit, forget."""
         await self._guarded(self._revoke())

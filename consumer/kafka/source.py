@@ -120,11 +120,15 @@ class KafkaSource:
             offset = self._position(partition)
             if offset is not None:
                 end = self.highwater(partition) or offset
-                reading = Reading(offset, self._topic_ids[partition], end, in_doubt)
+                settled = self._settled(partition)
+                reading = Reading(offset, self._topic_ids[partition], end, in_doubt, settled)
                 self._starts.remember(partition, reading)
 
     def _position(self, partition: TopicPartition) -> int | None:
         return None if self._listener is None else self._listener.position(partition)
+
+    def _settled(self, partition: TopicPartition) -> int | None:
+        return None if self._listener is None else self._listener.settled(partition)
 
     # --- what the engine calls ------------------------------------------------
 

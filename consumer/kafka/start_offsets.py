@@ -26,12 +26,14 @@ class Reading:
     """How far a log has been read. ``end``: where it ended as of the last fetch, if known.
 
     ``in_doubt``: the client has gone back in it by itself, so that it may have been truncated.
+    ``settled``: what lies below has ended; what is in flight behind may be stored, or never will.
     """
 
     next: int
     topic_id: str | None
     end: int = 0
     in_doubt: bool = False
+    settled: int | None = None
 
 
 @dataclass(slots=True)
@@ -188,7 +190,7 @@ class StartOffsetResolver:
         if _is_another_log(before, kept, topic_id):
             was_read = before is not None and ids_differ(before.topic_id, topic_id)
             old = before if before is not None and was_read else Reading(offset or 0, None)
-            unread = max(old.end - old.next, 0)
+            unread = max(old.end - (old.next if old.settled is None else old.settled), 0)
             if before is None or was_read:  # else it has been said already
                 resolved.resets.append(LogReset(partition, old.next, beginning, unread))
             if beginning > 0:

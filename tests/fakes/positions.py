@@ -18,6 +18,9 @@ class Positions:
     def position(self, partition: TopicPartition) -> int | None:
         return self.ledger.position(partition)
 
+    def settled(self, partition: TopicPartition) -> int | None:
+        return self.ledger.settled(partition)
+
     async def on_revoked(self) -> None:
         self.ledger.assign(())
 

@@ -6,6 +6,14 @@ from tests.mutants.mutant import mutant, never, without
 
 MUTANTS = (
     mutant(
+        "what was in flight of a log that is no more counts as read",
+        "StartOffsetResolver._compare",
+        "unread = max(old.end - (old.next if old.settled is None else old.settled), 0)",
+        "unread = max(old.end - old.next, 0)",
+        "records that were never stored would be lost, and said to be none",
+        "test_what_was_in_flight_of_a_log_that_is_no_more_may_be_unread",
+    ),
+    mutant(
         "each partition may fill its own buffer",
         "bound_buffers.within_bounds",
         "fetcher._fetch_max_bytes = max((max_bytes - kept) // (2 * brokers), least)",

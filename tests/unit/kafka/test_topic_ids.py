@@ -194,6 +194,20 @@ async def test_what_another_member_has_read_of_the_new_log_is_not_read_again() -
 
 @in_virtual_time
 @pytest.mark.reliability("F47")
+async def test_what_was_in_flight_of_a_log_that_is_no_more_may_be_unread() -> None:
+    setting = Setting()
+    client = await reading(setting)
+    client.fetches.append({P0: records(P0, 10, 14)})
+    polled = await setting.source.poll([P0], 100, 0.1)
+    assert polled.records == {P0: records(P0, 10, 14)}
+    setting.listener.ledger.take(P0, 10, 15)
+    await made_again(setting, client)
+    # It may never be stored: so far nothing but what lies below 10 is.
+    assert (await setting.poll([P0], 100, 0.1)).resets == [LogReset(P0, 15, 0, unread=990)]
+
+
+@in_virtual_time
+@pytest.mark.reliability("F47")
 async def test_a_topic_made_again_during_a_rebalance_is_said() -> None:
     setting = Setting()
     client = await reading(setting)
