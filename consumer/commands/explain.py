@@ -260,7 +260,7 @@ async def _print(
     places = [position_text(*each.record.position) for each in found.records]
     add_name_column(table, "record", places)
     for title in ("stamped", "kind", "outcome", ""):
-        table.add_column(title)
+        table.add_column(title, overflow="fold")
     for place, each in zip(places, found.records, strict=True):
         table.add_row(
             place,

@@ -119,7 +119,7 @@ def _print_tables(report: AuditReport) -> None:
     names = {p: printable(p.name) for p in report.counts}
     add_name_column(table, "partition", names.values())
     for result in COLUMNS:
-        table.add_column(result.value, justify="right")
+        table.add_column(result.value, justify="right", overflow="fold")
     for partition, counts in sorted(report.counts.items()):
         table.add_row(Text(names[partition]), *_cells(counts))
     table.add_section()

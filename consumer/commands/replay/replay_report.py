@@ -186,7 +186,7 @@ def _print_tables(report: ReplayReport) -> None:
     names = [printable(p.partition.name) for p in read]
     add_name_column(table, "partition", names)
     for column in ("offsets", "records", *columns):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", overflow="fold")
     for part, name in zip(read, names, strict=True):
         counts = report.counts.get(part.partition, OutcomeCounts())
         table.add_row(Text(name), f"{part.first}-{part.end - 1}", *_cells(counts, columns))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from consumer.commands.audit import audit_report
 from consumer.commands.audit.audit import Auditor
 from consumer.commands.audit.audit_report import AuditReport, print_audit
 from consumer.commands.audit.judging import LogJudge
@@ -251,3 +255,12 @@ def test_an_audit_of_nothing_says_that_nothing_was_there(
         print_audit(AuditReport({}, {}, [], 0, unread, Disagreements(0, []), 1.0), as_json=False)
         said = "the topics hold nothing of what is selected" in capsys.readouterr().out
         assert said is (unread == 0)
+
+
+def test_a_narrow_terminal_cuts_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.StringIO()
+    narrow = Console(file=written, width=60, soft_wrap=True)
+    monkeypatch.setattr(audit_report, "console", lambda: narrow)
+    counts = {TopicPartition("conversation.events", 7): Counter({AuditResult.APPLIED: 12_345_678})}
+    print_audit(AuditReport(counts, {}, [], 0, 0, Disagreements(0, []), 1.0), as_json=False)
+    assert "…" not in written.getvalue()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections import Counter
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from consumer.commands.replay import replay_report
 from consumer.commands.replay.replay_report import OutcomeCounts, ReplayReport, print_replay
 from consumer.contract.record import TopicPartition
 from consumer.contract.rejection import Reason
@@ -77,6 +80,14 @@ def test_a_replay_of_what_is_not_in_the_topics_says_so(
     said = "the topics hold nothing of what is selected"
     assert said in printed(capsys, report(ranges=ranges, counts={}, unread=[]))
     assert said not in printed(capsys, report())
+
+
+def test_a_narrow_terminal_cuts_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.StringIO()
+    narrow = Console(file=written, width=60, soft_wrap=True)
+    monkeypatch.setattr(replay_report, "console", lambda: narrow)
+    print_replay(report(), as_json=False)
+    assert "…" not in written.getvalue()
 
 
 def test_a_dry_run_speaks_of_what_would_be(capsys: pytest.CaptureFixture[str]) -> None:
