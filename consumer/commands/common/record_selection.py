@@ -126,6 +126,8 @@ class MessageFilter:
         self._sessions = frozenset(sessions)
         self._kinds = frozenset(kinds)
         self._session_bytes = tuple(session.encode() for session in self._sessions)
+        # An upcaster may make another id of what an older version says.
+        self._upcast = any(kind.upcasters for kind in known_kinds().values())
         self._kind_bytes = tuple(kind.encode() for kind in self._kinds)
 
     def matches(self, record: Record) -> bool:
@@ -156,7 +158,7 @@ class MessageFilter:
     def _possible(self, record: Record) -> bool:
         """Tell cheaply, and never wrongly, that a record cannot match."""
         value = record.value or b""
-        if _any_in(_HIDING, value):
+        if self._upcast or _any_in(_HIDING, value):
             return True
         if self._session_bytes and not (
             record.key in self._session_bytes or _any_in(self._session_bytes, value)

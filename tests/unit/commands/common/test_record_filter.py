@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from consumer.commands.common.record_selection import MessageFilter
+from consumer.contract.kinds import set_own_kinds
 from consumer.contract.messages import MessageKind
 from consumer.contract.record import Record
 from consumer.kafka.ranges import Bounds
 from tests.builders import completed, created, encoded, event, failed, record
+from tests.own_kinds import summarized
+from tests.own_kinds.acme_kinds import SUMMARIZED
 
 OF_SESSION = MessageFilter(sessions=["sitzung-ü"])
 
@@ -98,3 +103,16 @@ def test_a_time_s_records_are_found_wherever_they_stand_and_the_others_counted()
     assert [one.timestamp_ms for one in records if filtered.matches(one)] == [5, 6, 7]
     assert filtered.outside == 5
     assert not filtered.matches(record(event("other"))._replace(timestamp_ms=6))
+
+
+def test_an_older_version_belongs_to_the_session_that_it_means() -> None:
+    def named(fields: dict[str, Any]) -> dict[str, Any]:
+        return {**fields, "sessionId": f"sitzung-{fields['sessionId']}"}
+
+    set_own_kinds([replace(SUMMARIZED, upcasters=(named,))])
+    try:
+        of_session = MessageFilter(sessions=["sitzung-ü"])
+        assert of_session.matches(record(summarized("ü"), key=b"old"))
+        assert not of_session.matches(record(summarized("o"), key=b"old"))
+    finally:
+        set_own_kinds(())
