@@ -126,7 +126,6 @@ MUTANTS = (
         "except ValueError as error:",
         "one message would end it again and again at the same offset",
         "test_whatever_a_model_raises_makes_one_message_invalid",
-        "test_nothing_that_a_model_does_raises_and_what_is_stored_has_an_order",
     ),
     mutant(
         "an upcaster ends the process",
