@@ -118,9 +118,8 @@ def _own_id(kind: Kind, message: Message, fields: Mapping[str, Any]) -> str:
             # Its record's time will tell it from others, and is not known yet.
             return blake2b(encode_json(fields), digest_size=8).hexdigest()
         value = fields.get(name)
-        return (
-            newest.get(name) if value is None else value
-        )  # an older version may call it otherwise
+        # An older version may call it otherwise.
+        return newest.get(name) if value is None else value
 
     return "/".join((kind.name, *(str(said(name)) for name in names)))
 

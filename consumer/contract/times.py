@@ -36,11 +36,9 @@ def parse_time(text: str) -> datetime | None:
     Digits beyond milliseconds are dropped, not rounded. Seconds and zone are required;
     digits are ASCII; there is no leap second and no hour 24.
     """
-    if _USUAL_FORM.fullmatch(text):
-        try:
-            return datetime.fromisoformat(text)
-        except ValueError:
-            return None
+    usual = parse_usual_time(text)
+    if usual is not None:
+        return usual.replace(tzinfo=UTC)
     if _FORM.fullmatch(text) is None:
         return None
     if text.endswith("z"):
