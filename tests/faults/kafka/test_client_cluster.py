@@ -216,18 +216,24 @@ def test_a_dead_letter_is_acknowledged_by_all_replicas_and_may_be_as_large_as_is
     assert options["max_request_size"] > options["max_batch_size"] == 10_000
 
 
+def dead_letters(
+    kafka: KafkaSettings, settings: DeadLetterSettings, *, smallest: int, timeout: float
+) -> KafkaDeadLetters:
+    """What sends letters as the service does, to a topic that takes what any broker takes."""
+    return KafkaDeadLetters(
+        partial(start_dead_letter_producer, kafka, settings),
+        settings.topic,
+        limit=BROKER_MESSAGE_BYTES,
+        smallest=smallest,
+        ask_limit=partial(ask_max_dead_letter_bytes, kafka, settings),
+        timeout=timeout,
+    )
+
+
 async def sent(bootstrap_servers: str, topic: str, letter: DeadLetter) -> Any:
     """Send a letter as the service does; return what lies in the topic then."""
     kafka = quick(bootstrap_servers, topics=(topic,))
-    settings = DeadLetterSettings(topic=topic)
-    letters = KafkaDeadLetters(
-        partial(start_dead_letter_producer, kafka, settings),
-        topic,
-        limit=BROKER_MESSAGE_BYTES,
-        smallest=1_000,
-        ask_limit=partial(ask_max_dead_letter_bytes, kafka, settings),
-        timeout=10.0,
-    )
+    letters = dead_letters(kafka, DeadLetterSettings(topic=topic), smallest=1_000, timeout=10.0)
     await letters.send([letter])
     await letters.close()
     async with open_range_reader(kafka) as reader:
@@ -307,14 +313,7 @@ async def test_a_letter_that_is_not_acknowledged_leaves_neither_a_client_nor_its
             getattr(frames, api)(Api.PRODUCE)
             kafka = quick(frames.bootstrap_servers, request_timeout=0.3)
             settings = DeadLetterSettings(topic=LETTERS, idempotent=idempotent)
-            desk = KafkaDeadLetters(
-                partial(start_dead_letter_producer, kafka, settings),
-                LETTERS,
-                limit=BROKER_MESSAGE_BYTES,
-                smallest=1,
-                ask_limit=partial(ask_max_dead_letter_bytes, kafka, settings),
-                timeout=0.5,
-            )
+            desk = dead_letters(kafka, settings, smallest=1, timeout=0.5)
             with no_collector():
                 for _ in range(ATTEMPTS):
                     pending = [DeadLetter(b"k", b"v" * 500_000, (), Position(TOPIC, 0, 0))] * 3
