@@ -52,7 +52,7 @@ def least(observer: EngineObserver, records: Records, batches: int) -> float:
 
 def main() -> None:
     """Print a line for each kind of batch."""
-    off = EngineObserver(Metrics(), Health())
+    off = EngineObserver(Metrics(), Health(), KafkaSettings())
     tracer = TracerProvider(shutdown_on_exit=False).get_tracer("benchmark")
     on = TracingObserver(Metrics(), Health(), KafkaSettings(), tracer)
     for name, observer, headers, batches in (

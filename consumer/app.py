@@ -129,7 +129,7 @@ def build_observer(settings: Settings, metrics: Metrics, health: Health) -> Engi
     Raises ``SettingsError`` where spans are asked for and nothing could take them.
     """
     if not settings.tracing.enabled:
-        return EngineObserver(metrics, health)
+        return EngineObserver(metrics, health, settings.kafka)
     try:
         # Loads OpenTelemetry, which need not be installed.
         from consumer.observability.tracing import open_tracing  # noqa: PLC0415

@@ -17,6 +17,7 @@ from consumer.observability.health import STARTING, Health
 from consumer.observability.logs import Repeats, get_logger
 from consumer.observability.metrics import Metrics
 from consumer.ports import BatchReport, Hold, LogReset, OffsetGap, Stage
+from consumer.settings.model import KafkaSettings
 from consumer.state.outcomes import MARK_NAMES, Mark, Outcome
 
 REJECTED_INTERVAL = 1.0
@@ -47,11 +48,13 @@ class EngineObserver:
         self,
         metrics: Metrics,
         health: Health,
+        kafka: KafkaSettings,
         *,
         log: FilteringBoundLogger | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``clock`` is monotonic, in seconds."""
+        """``kafka`` names the brokers; ``clock`` is monotonic, in seconds."""
+        self._kafka = f"Kafka at {', '.join(kafka.bootstrap_servers)}"
         self._metrics = metrics
         self._health = health
         self._log = get_logger() if log is None else log
@@ -153,7 +156,8 @@ class EngineObserver:
         self._metrics.retries.labels(stage, error.cause).inc()
         if stage is Stage.COMMIT:
             self._metrics.commits.labels("failed").inc()
-        server = "MongoDB" if stage is Stage.APPLY else "Kafka"
+        # MongoDB's driver names its servers itself; aiokafka's errors name none.
+        server = "MongoDB" if stage is Stage.APPLY else self._kafka
         self._failing[stage][frozenset(partitions)] = f"{server}: {error}, attempt {attempt}"
         self._update_health(stage)
         said = {"cause": error.cause} | ({"detail": error.detail} if error.detail else {})
@@ -310,7 +314,8 @@ class EngineObserver:
             for cause in set(partitions.values()):
                 self._metrics.retries.labels(Stage.POLL, cause).inc()
             causes = ", ".join(sorted(set(partitions.values())))
-            self._health.not_ready(UNREACHABLE, f"{len(partitions)} partitions: {causes}")
+            said = f"{self._kafka}: {len(partitions)} partitions: {causes}"
+            self._health.not_ready(UNREACHABLE, said)
         else:
             self._health.ready(UNREACHABLE)
         if partitions.keys() == self._unreachable:

@@ -72,8 +72,8 @@ class TracingObserver(EngineObserver):
     def __init__(
         self, metrics: Metrics, health: Health, kafka: KafkaSettings, tracer: Tracer
     ) -> None:
-        """``kafka`` names the group and the client."""
-        super().__init__(metrics, health)
+        """``kafka`` names the group, the client and the brokers."""
+        super().__init__(metrics, health, kafka)
         self._tracer = tracer
         self._common: Mapping[str, AttributeValue] = {
             "messaging.system": "kafka",

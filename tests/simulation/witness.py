@@ -13,6 +13,7 @@ from consumer.contract.record import Record, TopicPartition
 from consumer.observability.health import Health
 from consumer.observability.metrics import Metrics
 from consumer.observability.observer import EngineObserver
+from consumer.settings.model import KafkaSettings
 from tests.fakes.observer import RecordingObserver
 
 MOST_LINES = 100
@@ -80,6 +81,7 @@ class Witness:
         self._service = EngineObserver(
             cast("Metrics", _NoMetrics()),
             self.health,
+            KafkaSettings(),
             log=cast("FilteringBoundLogger", lines),
             clock=clock,
         )

@@ -285,8 +285,10 @@ async def test_a_server_that_says_nothing_is_waited_for_no_longer_than_a_start_m
 @pytest.mark.reliability("F93")
 async def test_a_uri_that_cannot_be_used_is_told_before_any_server_is_asked() -> None:
     nobody = {"kafka.bootstrap_servers": "127.0.0.1:1", "mongo.uri": "mongodb://h:99999/"}
+    settings = load_settings(nobody)
+    observer = EngineObserver(Metrics(), Health(), settings.kafka)
     with pytest.raises(SettingsError, match=r"^mongo\.uri: "):
-        async with open_resources(load_settings(nobody), EngineObserver(Metrics(), Health())):
+        async with open_resources(settings, observer):
             pytest.fail("it must not open")
 
 

@@ -26,7 +26,7 @@ from consumer.observability.logs import configure_logging, get_logger
 from consumer.observability.metrics import Metrics
 from consumer.observability.observer import EngineObserver
 from consumer.ports import BatchReport
-from consumer.settings.model import Settings
+from consumer.settings.model import KafkaSettings, Settings
 from consumer.terminal import Advance, progress
 from consumer.wiring import (
     ask_retention,
@@ -139,7 +139,7 @@ class _Replay:
             dead_letters=self._opened.dead_letters,
             planner=build_planner(settings, await ask_retention(settings)),
             build_dead_letter=dead_letter_builder(settings),
-            observer=_ReplayObserver(self._counts),
+            observer=_ReplayObserver(self._settings.kafka, self._counts),
             config=config,
         ).runner
 
@@ -220,8 +220,8 @@ class _Replay:
 class _ReplayObserver(EngineObserver):
     """Counts instead of logging each batch; nobody asks for its metrics and its health."""
 
-    def __init__(self, counts: dict[TopicPartition, OutcomeCounts]) -> None:
-        super().__init__(Metrics(), Health())
+    def __init__(self, kafka: KafkaSettings, counts: dict[TopicPartition, OutcomeCounts]) -> None:
+        super().__init__(Metrics(), Health(), kafka)
         self._counts = counts
 
     def settled(self, report: BatchReport) -> None:

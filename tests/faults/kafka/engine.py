@@ -147,7 +147,7 @@ class Member:
         self.log = LogCapture()
         self._news = asyncio.Event()
         logger = logger or structlog.wrap_logger(None, processors=[self.log])
-        speaking = EngineObserver(self.metrics, self.health, log=logger)
+        speaking = EngineObserver(self.metrics, self.health, kafka, log=logger)
         observer = cast("Observer", _Told([self.seen, speaking], self._news))
         self.source = KafkaSource(
             self._open,

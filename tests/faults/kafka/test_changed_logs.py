@@ -113,8 +113,9 @@ async def test_missing_topics_are_refused_at_the_start_with_a_fix(
     monkeypatch.setattr(OpenStore, "prepare", lambda _: pytest.fail("it must not get so far"))
     with mock_cluster(there) as cluster:
         settings = settings_for(cluster.bootstrap_servers, "sessions", "events")
+        observer = EngineObserver(Metrics(), Health(), settings.kafka)
         with pytest.raises(PreconditionError, match=complaint) as refusal:
-            async with app.open_resources(settings, EngineObserver(Metrics(), Health())):
+            async with app.open_resources(settings, observer):
                 pytest.fail("it must not open")
         assert "fix: consumer init" in str(refusal.value)
         assert ", or kafka-topics.sh" in str(refusal.value)

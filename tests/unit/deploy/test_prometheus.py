@@ -18,7 +18,7 @@ from consumer.errors import TransientError
 from consumer.observability.http_server import serve
 from consumer.observability.observer import EngineObserver
 from consumer.ports import Stage
-from consumer.settings.model import HttpSettings
+from consumer.settings.model import HttpSettings, KafkaSettings
 from tests.e2e.processes import LOOPBACK, free_port
 from tests.fakes.instance import Instance, instance_in_trouble
 from tests.servers.control import wait_until
@@ -80,7 +80,8 @@ def test_every_panel_shows_something_and_the_alerts_tell_what_is_wrong(
     instance: Instance, ask: Ask
 ) -> None:
     lost = TransientError("NetworkTimeout", "db:27017: timed out")
-    EngineObserver(instance.metrics, instance.health).retrying(Stage.APPLY, lost, 1, 0.1)
+    observer = EngineObserver(instance.metrics, instance.health, KafkaSettings())
+    observer.retrying(Stage.APPLY, lost, 1, 0.1)
     empty = set(dashboard_queries())
 
     def shown() -> bool:

@@ -24,6 +24,7 @@ from consumer.observability.health import Health
 from consumer.observability.metrics import Metrics
 from consumer.observability.observer import EngineObserver
 from consumer.ports import Polled
+from consumer.settings.model import KafkaSettings
 from consumer.state.guards import Upsert
 from tests import builders
 from tests.fakes.collections import MemoryCollections
@@ -76,7 +77,8 @@ class Run:
 
     def __init__(self, trouble: int) -> None:
         self.collections = Forgetful(trouble)
-        self.engine = Engine(told=EngineObserver(Metrics(), Health(), log=SILENT))
+        observer = EngineObserver(Metrics(), Health(), KafkaSettings(), log=SILENT)
+        self.engine = Engine(told=observer)
         self.engine.pipeline.store = MongoStore(self.collections)
         self.engine.pipeline.planner = RecordPlanner(KeyPolicy.WARN, None, lambda: HELD_AT)
         self.engine.pipeline.backoff = Backoff(initial=0.001, maximum=0.001)

@@ -17,12 +17,14 @@ from consumer.observability.health import Health
 from consumer.observability.metrics import Metrics
 from consumer.observability.observer import EngineObserver
 from consumer.ports import BatchReport, Hold, LogReset, Observer, OffsetGap, PartitionReport, Stage
+from consumer.settings.model import KafkaSettings
 from consumer.state.outcomes import Outcome
 
 SESSIONS = TopicPartition("conversation.sessions", 0)
 EVENTS = TopicPartition("conversation.events", 3)
 WHERE = {"topic": "conversation.events", "partition": "3"}
 NOW = datetime(2026, 3, 4, 10, tzinfo=UTC)
+SERVERS = ("kafka-1:9092", "kafka-2:9092")
 HOLD = Hold(120, 0.875, {Reason.UNDECODABLE: 600, Reason.INVALID: 100}, NOW)
 LOST = TransientError("NetworkTimeout", "after 10 s")
 
@@ -44,6 +46,7 @@ class Watched:
         self.observer = EngineObserver(
             self.metrics,
             self.health,
+            KafkaSettings(bootstrap_servers=SERVERS),
             log=structlog.get_logger(),
             clock=self.clock,
         )
@@ -195,10 +198,23 @@ def test_what_is_tried_again_is_told_with_the_server_that_is_away(watched: Watch
         watched.observer.retrying(Stage.POLL, TransientError("not_connected"), 1, delay=0.1)
     assert watched.health.unready_reasons() == {
         "apply": "MongoDB: ServerSelectionTimeoutError: db:27017: Connection refused, attempt 3",
-        "poll": "Kafka: not_connected, attempt 1",
+        "poll": "Kafka at kafka-1:9092, kafka-2:9092: not_connected, attempt 1",
     }
     assert entries[0]["detail"] == "db:27017: Connection refused"
     assert "detail" not in entries[1]
+
+
+def test_while_no_leader_answers_the_brokers_that_were_to_be_asked_are_named(
+    watched: Watched,
+) -> None:
+    with capture_logs() as entries:
+        watched.observer.unreachable({SESSIONS: "NodeNotReadyError", EVENTS: "NodeNotReadyError"})
+        assert watched.health.unready_reasons() == {
+            "unreachable": "Kafka at kafka-1:9092, kafka-2:9092: 2 partitions: NodeNotReadyError"
+        }
+        watched.observer.unreachable({})
+    assert watched.reasons == set()
+    assert [entry["event"] for entry in entries] == ["leaders_unreachable", "leaders_reachable"]
 
 
 @pytest.mark.reliability("F83")
