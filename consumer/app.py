@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator, Awaitable, Collection, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, repeat
@@ -17,7 +17,7 @@ from consumer.checks import CheckResult, CheckStatus, raise_if_failed
 from consumer.contract.record import Offsets, TopicPartition
 from consumer.engine.runner import StopReason
 from consumer.errors import ConsumerError, ExitCode, SettingsError, TaskDiedError, TransientError
-from consumer.kafka.admin import TopicDescription, describe_group, open_admin
+from consumer.kafka.admin import TopicDescription
 from consumer.kafka.client import open_group_client
 from consumer.kafka.committed import AcceptedTarget
 from consumer.kafka.dead_letter_topic import KafkaDeadLetters
@@ -51,19 +51,6 @@ def accept(results: Collection[CheckResult]) -> None:
             said = f"{found.detail}; fix: {found.fix}"
             get_logger().warning("precondition", subject=found.name, message=said)
     raise_if_failed(results)
-
-
-async def refuse_other_target(settings: Settings, accepted: AcceptedTarget) -> None:
-    """Raise ``PreconditionError`` where the group's offsets speak of records stored elsewhere.
-
-    Where the group does not answer that is found out at the first assignment.
-    """
-    try:
-        async with open_admin(settings.kafka) as admin:
-            committed = (await describe_group(admin, settings.kafka.group_id)).committed
-    except TransientError:
-        return
-    accepted.check({p: kept for p, kept in committed.items() if p.topic in settings.kafka.topics})
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +91,13 @@ async def open_resources(settings: Settings, observer: EngineObserver) -> AsyncI
         )
         accept(results)
         await await_database(store, policy)
+        # Before anything is made: of collections that are not there yet nobody has stored any.
+        target = await wiring.retry_until("MongoDB", store.target, policy)
+        with suppress(TransientError):  # then it is found out at the first assignment
+            await wiring.refuse_other_target(settings, target)
         # Not cut short: an index over many documents takes longer to build than any start.
         accept(await wiring.retry_until("MongoDB", store.run_preflight, policy, cancel=False))
         target = await wiring.retry_until("MongoDB", store.target, policy)
-        accepted = AcceptedTarget(target, settings.mongo.moved_from)
-        await refuse_other_target(settings, accepted)
         letters = wiring.build_dead_letters(settings, topics)
         stack.push_async_callback(letters.close, closing)
         source = KafkaSource(
@@ -117,7 +106,7 @@ async def open_resources(settings: Settings, observer: EngineObserver) -> AsyncI
             max_batch_bytes=settings.engine.max_batch_bytes,
             topics=settings.kafka.topics,
             metadata_max_age=settings.kafka.metadata_max_age,
-            accepted=accepted,
+            accepted=AcceptedTarget(target, settings.mongo.moved_from),
         )
         stack.push_async_callback(source.close, closing)
         yield Resources(topics, store, source, letters)

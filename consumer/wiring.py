@@ -23,7 +23,8 @@ from consumer.engine.retention_watch import RetentionWatch
 from consumer.engine.runner import EngineConfig, Runner
 from consumer.engine.watchdog import Watchdog
 from consumer.errors import PreconditionError, TransientError
-from consumer.kafka.admin import TopicDescription, open_admin
+from consumer.kafka.admin import TopicDescription, describe_group, open_admin
+from consumer.kafka.committed import AcceptedTarget
 from consumer.kafka.dead_letter_topic import (
     KafkaDeadLetters,
     ask_max_dead_letter_bytes,
@@ -32,7 +33,7 @@ from consumer.kafka.dead_letter_topic import (
 )
 from consumer.kafka.kafka_preflight import check_kafka
 from consumer.observability.logs import get_logger
-from consumer.ports import DeadLetters, Observer, Source, Store
+from consumer.ports import DeadLetters, Observer, Source, Store, Target
 from consumer.settings.model import Settings
 from consumer.settings.values import OnGap
 from consumer.state.retention import Retention
@@ -120,6 +121,18 @@ async def preflight_kafka(
     async with open_admin(settings.kafka) as admin:
         topics = await admin.describe([*settings.kafka.topics, settings.dead_letters.topic], None)
         return topics, await check_kafka(settings, admin, topics)
+
+
+async def refuse_other_target(settings: Settings, target: Target) -> None:
+    """Raise ``PreconditionError`` where the group's offsets speak of records stored elsewhere.
+
+    Raises ``TransientError`` where no broker answers.
+    """
+    async with open_admin(settings.kafka) as admin:
+        group = await describe_group(admin, settings.kafka.group_id)
+    AcceptedTarget(target, settings.mongo.moved_from).check(
+        {p: kept for p, kept in group.committed.items() if p.topic in settings.kafka.topics}
+    )
 
 
 def dead_letter_builder(settings: Settings) -> Callable[[Record, Rejected], DeadLetter]:

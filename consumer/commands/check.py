@@ -13,14 +13,12 @@ from rich.text import Text
 from consumer.checks import CheckResult, CheckStatus
 from consumer.commands.common.output import console
 from consumer.errors import ConsumerError, ExitCode, PreconditionError, SettingsError
-from consumer.kafka.admin import describe_group, open_admin
-from consumer.kafka.committed import AcceptedTarget
 from consumer.kafka.decompression import check_codecs
 from consumer.mongo.store import open_store
 from consumer.printable import printable_line
 from consumer.settings.model import Settings
 from consumer.settings.sources import exposed_files
-from consumer.wiring import preflight_kafka
+from consumer.wiring import preflight_kafka, refuse_other_target
 
 STYLES = {CheckStatus.OK: "green", CheckStatus.WARNING: "yellow", CheckStatus.FAILED: "bold red"}
 
@@ -83,18 +81,14 @@ async def _check_target(settings: Settings) -> Sequence[CheckResult]:
         async with (
             asyncio.timeout(settings.kafka.request_timeout + settings.mongo.timeout),
             open_store(settings.mongo) as store,
-            open_admin(settings.kafka) as admin,
         ):
-            accepted = AcceptedTarget(await store.target(), settings.mongo.moved_from)
-            group = await describe_group(admin, settings.kafka.group_id)
-        accepted.check(
-            {p: k for p, k in group.committed.items() if p.topic in settings.kafka.topics}
-        )
+            target = await store.target()
+            await refuse_other_target(settings, target)
     except PreconditionError as error:
         return [_refused(name, error)]
     except (TimeoutError, ConsumerError):
         return ()  # it has just gone away; a start would say so
-    return [CheckResult.ok(name, f"go to {accepted.target}")]
+    return [CheckResult.ok(name, f"go to {target}")]
 
 
 async def _within_time(

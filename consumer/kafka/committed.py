@@ -158,7 +158,7 @@ class AcceptedTarget:
             if other is not None:
                 raise PreconditionError(
                     f"the group's offset of {partition.name} says that its records were stored in "
-                    f"{other}, and this instance would store in {self.target}; fix: another "
+                    f"{other}, and the settings name {self.target}; fix: another "
                     "kafka.group_id, mongo.uri or mongo.database, or, where the documents were "
                     f"moved, mongo.moved_from={other.key}"
                 )

@@ -210,14 +210,16 @@ async def target_of(client: Client, settings: MongoSettings) -> Target:
     """Ask the database which one it is. Raises ``TransientError`` where it does not answer.
 
     Each collection has an id of its own for as long as it is there, the same behind whichever
-    host, and another one in another cluster. Servers that tell none go by their hosts' names.
+    host, and another one in another cluster; one that is not there has none that anybody has stored
+    in. Servers that tell none go by their hosts' names.
     """
     database = database_of(client, settings)
     names = (settings.sessions, settings.events)
     with driver_errors():
         hello = await database.command({"hello": 1})
-        told = [(await collection_info(database, name) or {}).get("info", {}) for name in names]
-    ids = [info["uuid"].hex() for info in told if info.get("uuid")]
+        told = [await collection_info(database, name) for name in names]
+    uuids = [b"" if one is None else one.get("info", {}).get("uuid") for one in told]
+    ids = [uuid.hex() for uuid in uuids if uuid is not None]
     return target(settings, _servers(hello, settings), ids if len(ids) == len(names) else None)
 
 

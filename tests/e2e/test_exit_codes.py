@@ -107,12 +107,15 @@ async def test_3_when_the_groups_records_were_stored_elsewhere_until_that_is_a_w
     refused = await fleet.start("--exit-when-caught-up", settings=elsewhere)
     assert await fleet.ended(refused) == ExitCode.PRECONDITION
     assert not refused.said("partitions_assigned")
-    check = await fleet.launch("-m", "consumer", "check", settings=elsewhere)
-    assert await fleet.ended(check) == ExitCode.FOUND
-    assert "mongo.moved_from=" in "".join(check.words)
     (line,) = refused.why.splitlines()
     assert f"{environment.name} (" in line
     assert f"{environment.name}-b (" in line
+    check = await fleet.launch("-m", "consumer", "check", settings=elsewhere)
+    assert await fleet.ended(check) == ExitCode.FOUND
+    assert "has neither" in "".join(check.words)  # the start has made nothing there
+    audit = await fleet.launch("-m", "consumer", "audit", settings=elsewhere)
+    assert await fleet.ended(audit) == ExitCode.PRECONDITION
+    assert audit.why.endswith(line)
     key = line.rpartition("mongo.moved_from=")[2].strip()
     try:
         moved = await fleet.start(

@@ -51,7 +51,7 @@ from consumer.state.bson_compare import Stored
 from consumer.state.retention import FOR_EVER, Retention
 from consumer.state.writes import ActivityWrite, EventWrite, WholeWrite, Write, plan
 from consumer.terminal import progress
-from consumer.wiring import RetryPolicy, retry_at_start, retry_until
+from consumer.wiring import RetryPolicy, refuse_other_target, retry_at_start, retry_until
 
 T = TypeVar("T")
 
@@ -371,13 +371,19 @@ async def read_over_outages(
 async def open_log_judge(
     settings: Settings, retention: Retention | None
 ) -> AsyncIterator[LogJudge]:
-    """Open all that is looked at. Raises ``PreconditionError`` where a server does not answer."""
+    """Open all that is looked at.
+
+    Raises ``PreconditionError`` where a server does not answer, or the group's records were stored
+    elsewhere: all of them would be missing here.
+    """
     async with AsyncExitStack() as stack:
         database = stack.enter_context(scratch_database())
         reader = await retry_at_start(
             settings, "Kafka", lambda: stack.enter_async_context(open_range_reader(settings.kafka))
         )
         store = await stack.enter_async_context(open_store(settings.mongo))
+        target = await retry_at_start(settings, "MongoDB", store.target)
+        await retry_at_start(settings, "Kafka", lambda: refuse_other_target(settings, target))
         sessions = await stack.enter_async_context(open_session_reader(settings.mongo))
         committed = await retry_at_start(
             settings, "Kafka", lambda: fetch_committed_offsets(settings.kafka)

@@ -79,6 +79,16 @@ class TestTarget:
         finally:
             await server.client.drop_database(other.database)
 
+    @pytest.mark.reliability("F53")
+    async def test_a_database_without_the_collections_is_no_target_of_stored_records(
+        self, server: Server
+    ) -> None:
+        before = await target_of(server.client, server.settings)
+        await run_preflight(server.client, server.settings)
+        made = await target_of(server.client, server.settings)
+        assert before.key != made.key
+        assert before.key[0] == made.key[0] == "c"  # keys of one kind, so that they tell
+
     @pytest.mark.parametrize("ids", [None, ["1", "2"]])
     @pytest.mark.reliability("F53")
     def test_a_target_tells_no_secret(self, ids: list[str] | None) -> None:
