@@ -104,7 +104,7 @@ async def find_session(log: LogJudge, selection: RecordSelection) -> Explanation
     (session_id,) = selection.sessions
     selected = await log.select(selection, datetime.now(UTC))
     looked_at, left_out = list(selected.ranges), selected.elsewhere
-    wanted = MessageFilter([session_id])
+    wanted = MessageFilter(log.settings.kafka.max_value_bytes, [session_id])
     records: list[JudgedRecord] = []
 
     def accept(_: TopicPartition, judged: Sequence[JudgedRecord]) -> None:

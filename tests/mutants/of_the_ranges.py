@@ -138,7 +138,7 @@ return _about(write, lost, detail)""",
     without(
         "an audit asks a slow database for as much again",
         "EventCounts._count",
-        "self.sizer.timed_out(len(session_ids))",
+        "self._sizer.timed_out(len(session_ids))",
         "where events cannot be counted within a command's deadline it would never end",
         "test_a_slow_database_is_asked_for_fewer_sessions_at_once",
     ),

@@ -17,7 +17,6 @@ from consumer.commands.common.record_selection import (
     MessageFilter,
     RecordSelection,
     check_selection,
-    filter_of,
 )
 from consumer.contract.record import TopicPartition
 from consumer.errors import ExitCode, must_answer
@@ -57,7 +56,7 @@ class Auditor:
         """Keep the problems in the database of ``log``."""
         self._log = log
         self.problems = ProblemList(log.database)
-        self._counts = EventCounts(log.database, log.sessions, log.policy)
+        self._counts = EventCounts(log)
         self._unseen: set[str] = set()
 
     async def run(self, selection: RecordSelection) -> AuditReport:
@@ -73,7 +72,12 @@ class Auditor:
         not_read = list(self._log.reader.unreadable)
         self._log.reader.unread.clear()
         self._unseen = set(selection.sessions)
-        record_filter = filter_of(selection, selected.bounds)
+        record_filter = MessageFilter(
+            self._log.settings.kafka.max_value_bytes,
+            selection.sessions,
+            selection.kinds,
+            selected.bounds,
+        )
         not_committed = await self._judge(selected.ranges, record_filter)
         left_out = selected.elsewhere
         if self._unseen and left_out:

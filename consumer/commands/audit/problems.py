@@ -6,10 +6,11 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
+from consumer.commands.audit.judging import LogJudge
 from consumer.commands.audit.verdicts import PROBLEMS, AuditResult, Judgement
 from consumer.commands.common.record_list import ListedRecord, RecordProblem
 from consumer.contract.decode import Decoded, decode
@@ -18,9 +19,9 @@ from consumer.contract.record import Record, TopicPartition
 from consumer.contract.rejection import KeyPolicy
 from consumer.errors import TimedOutError
 from consumer.mongo.bulk import BatchSizer
-from consumer.mongo.session_reader import EndedSession, SessionReader
+from consumer.mongo.session_reader import EndedSession
 from consumer.state.retention import GRACE
-from consumer.wiring import RetryPolicy, retry_until
+from consumer.wiring import retry_until
 
 SHOWN = 20
 """Problems and sessions that the report names; the list that is emitted has them all."""
@@ -128,45 +129,42 @@ class Disagreements:
     expired: int = 0
 
 
-@dataclass(slots=True)
 class EventCounts:
     """The sessions whose end an audit has met, on disk; compared when it has met all."""
 
-    database: sqlite3.Connection
-    sessions: SessionReader
-    policy: RetryPolicy
-    expired: int = 0
-    sizer: BatchSizer = field(default_factory=lambda: BatchSizer(SESSIONS_AT_ONCE))
-
-    def __post_init__(self) -> None:
-        """Keep the sessions in ``database``."""
-        self.database.execute("CREATE TABLE ended (session TEXT PRIMARY KEY) WITHOUT ROWID")
-        self.database.execute(
+    def __init__(self, log: LogJudge) -> None:
+        """Keep the sessions in the database of ``log``."""
+        self._log = log
+        self._database = log.database
+        self._expired = 0
+        self._sizer = BatchSizer(SESSIONS_AT_ONCE)
+        self._database.execute("CREATE TABLE ended (session TEXT PRIMARY KEY) WITHOUT ROWID")
+        self._database.execute(
             "CREATE TABLE differing (session TEXT PRIMARY KEY, declared INT, stored INT) "
             "WITHOUT ROWID"
         )
 
     def add(self, session_ids: Iterable[str]) -> None:
         """Remember sessions whose events are to be counted."""
-        self.database.executemany(
+        self._database.executemany(
             "INSERT OR IGNORE INTO ended VALUES (?)", ((one,) for one in session_ids)
         )
 
     async def compare(self, now: datetime) -> bool:
         """Compare all; tell whether any session has fewer events than it says."""
         last = ""
-        while counts := await retry_until("MongoDB", partial(self._count, last), self.policy):
+        while counts := await retry_until("MongoDB", partial(self._count, last), self._log.policy):
             last, found, counted = counts
             differing = []
             for session_id, session in found.items():
                 stored = counted.get(session_id, 0)
                 if stored < session.declared and _may_have_expired(session, now):
-                    self.expired += 1
+                    self._expired += 1
                 elif stored != session.declared:
                     differing.append((session_id, session.declared, stored))
-            self.database.executemany("INSERT INTO differing VALUES (?, ?, ?)", differing)
+            self._database.executemany("INSERT INTO differing VALUES (?, ?, ?)", differing)
         fewer = "SELECT 1 FROM differing WHERE stored < declared LIMIT 1"
-        return self.database.execute(fewer).fetchone() is not None
+        return self._database.execute(fewer).fetchone() is not None
 
     async def _count(
         self, last: str
@@ -176,17 +174,17 @@ class EventCounts:
         For fewer the next time where so many do not fit a command's deadline.
         """
         following = "SELECT session FROM ended WHERE session > ? ORDER BY session LIMIT ?"
-        rows = self.database.execute(following, (last, self.sizer.limit)).fetchall()
+        rows = self._database.execute(following, (last, self._sizer.limit)).fetchall()
         session_ids = [row[0] for row in rows]
         if not session_ids:
             return None
         try:
-            found = await self.sessions.ended(session_ids)
-            counted = await self.sessions.event_counts(list(found))
+            found = await self._log.sessions.ended(session_ids)
+            counted = await self._log.sessions.event_counts(list(found))
         except TimedOutError:
-            self.sizer.timed_out(len(session_ids))
+            self._sizer.timed_out(len(session_ids))
             raise
-        self.sizer.fitted(len(session_ids))
+        self._sizer.fitted(len(session_ids))
         return session_ids[-1], found, counted
 
     async def excuse_by(
@@ -195,14 +193,19 @@ class EventCounts:
         """Return the sessions that disagree though none of the ``unread`` records explains it."""
         excused = 0
         async for _, records in unread:
-            ids = {one for one in map(_session_of_event, records) if one is not None}
-            for session_id in ids:
-                excused += self.database.execute(
+            for session_id in set(filter(None, map(self._session_of_event, records))):
+                excused += self._database.execute(
                     "DELETE FROM differing WHERE session = ? AND stored < declared", (session_id,)
                 ).rowcount
-        (total,) = self.database.execute("SELECT count(*) FROM differing").fetchone()
-        first = self.database.execute("SELECT * FROM differing ORDER BY session LIMIT ?", (SHOWN,))
-        return Disagreements(total, [Disagreement(*row) for row in first], excused, self.expired)
+        (total,) = self._database.execute("SELECT count(*) FROM differing").fetchone()
+        first = self._database.execute("SELECT * FROM differing ORDER BY session LIMIT ?", (SHOWN,))
+        return Disagreements(total, [Disagreement(*row) for row in first], excused, self._expired)
+
+    def _session_of_event(self, record: Record) -> str | None:
+        decoded = decode(record, KeyPolicy.WARN, self._log.settings.kafka.max_value_bytes)
+        if isinstance(decoded, Decoded) and isinstance(decoded.message, EventRecorded):
+            return decoded.message.session_id
+        return None
 
 
 def _may_have_expired(session: EndedSession, now: datetime) -> bool:
@@ -217,10 +220,3 @@ def _may_have_expired(session: EndedSession, now: datetime) -> bool:
         return True
     keep = session.expire_at - session.ended_at
     return session.started_at + keep <= now + GRACE
-
-
-def _session_of_event(record: Record) -> str | None:
-    decoded = decode(record, KeyPolicy.WARN)
-    if isinstance(decoded, Decoded) and isinstance(decoded.message, EventRecorded):
-        return decoded.message.session_id
-    return None

@@ -115,11 +115,16 @@ class MessageFilter:
 
     def __init__(
         self,
+        max_value_bytes: int,
         sessions: Collection[str] = (),
         kinds: Collection[str] = (),
         bounds: Bounds = EVERYTHING,
     ) -> None:
-        """Match records of any of these sessions that are of any of these kinds and in bounds."""
+        """Match records of any of these sessions that are of any of these kinds and in bounds.
+
+        ``max_value_bytes`` is the setting: what is larger cannot be decoded.
+        """
+        self._max_value_bytes = max_value_bytes
         self._bounds = bounds
         self.outside = 0
         """How many records were passed over for their time."""
@@ -139,7 +144,7 @@ class MessageFilter:
             return True
         if not self._possible(record):
             return False
-        decoded = decode(record, KeyPolicy.WARN)
+        decoded = decode(record, KeyPolicy.WARN, self._max_value_bytes)
         if not isinstance(decoded, Decoded):
             return not self._kinds and record.key in self._session_bytes
         message = decoded.message
@@ -166,11 +171,6 @@ class MessageFilter:
             return False
         # The type of a CloudEvent may stand in a header.
         return not self._kind_bytes or bool(record.headers) or _any_in(self._kind_bytes, value)
-
-
-def filter_of(selection: RecordSelection, bounds: Bounds) -> MessageFilter:
-    """Return which records of the selected ranges are wanted."""
-    return MessageFilter(selection.sessions, selection.kinds, bounds)
 
 
 def _any_in(needles: Iterable[bytes], value: bytes) -> bool:

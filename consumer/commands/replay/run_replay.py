@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from consumer import signals
 from consumer.aio import RateLimiter, run_unless_stopped, supervise
-from consumer.commands.common.record_selection import MessageFilter, filter_of
+from consumer.commands.common.record_selection import MessageFilter
 from consumer.commands.replay.open_replay import ReplayOpening, ReplayResources
 from consumer.commands.replay.replay_report import OutcomeCounts, ReplayReport, print_replay
 from consumer.commands.replay.replay_request import ReplayProgress, ReplayRequest, check_request
@@ -88,7 +88,9 @@ class _Replay:
             OffsetRange(part.partition, progress.position(part), part.end)
             for part in progress.ranges
         ]
-        self._record_filter = opened.listed or filter_of(request, progress.bounds)
+        self._record_filter = opened.listed or MessageFilter(
+            settings.kafka.max_value_bytes, request.sessions, request.kinds, progress.bounds
+        )
         self._counts: dict[TopicPartition, OutcomeCounts] = {}
         self._topics = _ReplayTopics(opened)
         self._shown = 0

@@ -12,6 +12,7 @@ import pytest
 
 from consumer.aio import RateLimiter
 from consumer.commands.common.record_selection import MessageFilter
+from consumer.contract.decode import MAX_VALUE_BYTES
 from consumer.contract.record import Record, TopicPartition
 from consumer.errors import TransientError, UndecodableError
 from consumer.kafka import range_reader
@@ -182,7 +183,7 @@ class Reading:
             cast("RangeReader", client),
             ranges,
             max_batch_bytes=max_batch_bytes,
-            record_filter=record_filter or MessageFilter(),
+            record_filter=record_filter or MessageFilter(MAX_VALUE_BYTES),
             rate_limiter=RateLimiter(rate),
             on_progress=self._keep,
         )

@@ -24,7 +24,7 @@ from consumer.commands.common.selected_ranges import CommittedOffsets
 from consumer.contract.record import Record, TopicPartition
 from consumer.errors import TransientError
 from consumer.mongo.store import MongoStore
-from consumer.settings.model import EngineSettings, Settings
+from consumer.settings.model import EngineSettings, KafkaSettings, Settings
 from consumer.state.retention import Retention
 from tests.adapters.mongo.applying import apply
 from tests.builders import EVENTS, LETTERS, SESSIONS, completed, created, encoded, event
@@ -67,10 +67,10 @@ class World:
         for topic in (SESSIONS, EVENTS):
             self.logs.add_partitions(topic, 2)
 
-    async def audit(self, **selection: Any) -> AuditReport:
+    async def audit(self, settings: Settings = SETTINGS, **selection: Any) -> AuditReport:
         with closing(sqlite3.connect(":memory:", isolation_level=None)) as database:
             log = LogJudge(
-                SETTINGS,
+                settings,
                 database,
                 self.logs.reader,
                 self.collections,
@@ -173,6 +173,18 @@ async def test_every_partition_is_read_when_asked_for(world: World) -> None:
     assert (near.total.total(), near.left_out) == (1, 2)
     everywhere = await world.audit(sessions=(session_id,), all_partitions=True)
     assert everywhere.total == {AuditResult.APPLIED: 1, AuditResult.MISSING: 1}
+
+
+async def test_what_is_too_large_for_the_setting_says_nothing_of_a_session_or_of_an_event(
+    world: World,
+) -> None:
+    await world.say(created("s"), completed("s", eventCount=1))
+    world.logs.publish(EVENTS, b"t", encoded(event("s", payload={"text": "x" * 5000})))
+    small = SETTINGS.model_copy(update={"kafka": KafkaSettings(max_value_bytes=4096)})
+    assert (await world.audit(small, sessions=("s",))).total == {AuditResult.APPLIED: 2}
+    world.committed = CommittedOffsets({TopicPartition(SESSIONS, 0): 2})
+    counts = (await world.audit(small)).disagreements
+    assert (counts.total, counts.unread) == (1, 0)
 
 
 # --- counts that need not agree yet, or any more ------------------------------------------

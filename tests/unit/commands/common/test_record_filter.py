@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from consumer.commands.common.record_selection import MessageFilter
+from consumer.contract.decode import MAX_VALUE_BYTES
 from consumer.contract.kinds import set_own_kinds
 from consumer.contract.messages import MessageKind
 from consumer.contract.record import Record
@@ -18,7 +19,7 @@ from tests.builders import completed, created, encoded, event, failed, record
 from tests.own_kinds import summarized
 from tests.own_kinds.acme_kinds import SUMMARIZED
 
-OF_SESSION = MessageFilter(sessions=["sitzung-ü"])
+OF_SESSION = MessageFilter(MAX_VALUE_BYTES, sessions=["sitzung-ü"])
 
 
 def escaped(message: dict[str, object]) -> bytes:
@@ -53,7 +54,7 @@ def test_a_session_in_a_cloud_event_is_found() -> None:
     assert OF_SESSION.matches(record(encoded(structured), key=None, headers=headers))
     binary = tuple((f"ce_{name}", value.encode()) for name, value in envelope.items())
     assert OF_SESSION.matches(record(encoded(data), key=None, headers=binary))
-    of_kind = MessageFilter(kinds=[MessageKind.EVENT_RECORDED])
+    of_kind = MessageFilter(MAX_VALUE_BYTES, kinds=[MessageKind.EVENT_RECORDED])
     assert of_kind.matches(record(encoded(data), key=None, headers=binary))
 
 
@@ -77,18 +78,22 @@ def test_what_cannot_be_decoded_belongs_to_the_session_of_its_key(value: bytes |
 def test_a_type_is_found_by_what_the_message_is(
     message: dict[str, object], kind: MessageKind
 ) -> None:
-    assert MessageFilter(kinds=[kind]).matches(record(message))
-    others = MessageFilter(kinds=[other for other in MessageKind if other is not kind])
+    assert MessageFilter(MAX_VALUE_BYTES, kinds=[kind]).matches(record(message))
+    others = MessageFilter(
+        MAX_VALUE_BYTES, kinds=[other for other in MessageKind if other is not kind]
+    )
     assert not others.matches(record(message))
     assert not others.matches(record(message | {"note": [other.value for other in MessageKind]}))
 
 
 def test_what_cannot_be_decoded_has_no_type() -> None:
-    assert not MessageFilter(kinds=list(MessageKind)).matches(record(b"session.created"))
+    assert not MessageFilter(MAX_VALUE_BYTES, kinds=list(MessageKind)).matches(
+        record(b"session.created")
+    )
 
 
 def test_session_and_type_must_both_fit() -> None:
-    both = MessageFilter(sessions=["a", "b"], kinds=[MessageKind.EVENT_RECORDED])
+    both = MessageFilter(MAX_VALUE_BYTES, sessions=["a", "b"], kinds=[MessageKind.EVENT_RECORDED])
     assert both.matches(record(event("b")))
     assert not both.matches(record(created("b")))
     assert not both.matches(record(event("c")))
@@ -98,7 +103,7 @@ def test_session_and_type_must_both_fit() -> None:
 @pytest.mark.reliability("F81")
 def test_a_time_s_records_are_found_wherever_they_stand_and_the_others_counted() -> None:
     stamps = [1, 5, 900, 6, 2, 7, -1, 10]
-    filtered = MessageFilter(["sitzung-ü"], bounds=Bounds(from_ms=5, to_ms=10))
+    filtered = MessageFilter(MAX_VALUE_BYTES, ["sitzung-ü"], bounds=Bounds(from_ms=5, to_ms=10))
     records = [record(event("sitzung-ü"))._replace(timestamp_ms=stamp) for stamp in stamps]
     assert [one.timestamp_ms for one in records if filtered.matches(one)] == [5, 6, 7]
     assert filtered.outside == 5
@@ -111,7 +116,7 @@ def test_an_older_version_belongs_to_the_session_that_it_means() -> None:
 
     set_own_kinds([replace(SUMMARIZED, upcasters=(named,))])
     try:
-        of_session = MessageFilter(sessions=["sitzung-ü"])
+        of_session = MessageFilter(MAX_VALUE_BYTES, sessions=["sitzung-ü"])
         assert of_session.matches(record(summarized("ü"), key=b"old"))
         assert not of_session.matches(record(summarized("o"), key=b"old"))
     finally:
