@@ -153,7 +153,7 @@ async def _audit() -> None:
     )
     disagreement = Disagreement(HOSTILE, 1, 2)
     counts = {PARTITION: Counter({AuditResult.MISSING: 1})}
-    documents = {AuditResult.MISSING: 1, AuditResult.ALTERED: 0}
+    documents = Counter({AuditResult.MISSING: 1})
     disagreements = Disagreements(1, [disagreement])
     audit_report._print_tables(
         audit_report.AuditReport(counts, documents, [problem], 0, 0, disagreements, 1.0)

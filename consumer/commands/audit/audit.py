@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from consumer.commands.audit.audit_report import AuditReport, print_audit
 from consumer.commands.audit.judging import JudgedRecord, LogJudge, open_log_judge
 from consumer.commands.audit.problems import SHOWN, Disagreements, EventCounts, ProblemList
-from consumer.commands.audit.verdicts import PROBLEMS
 from consumer.commands.common.record_list import open_record_list_writer
 from consumer.commands.common.record_selection import (
     MessageFilter,
@@ -89,7 +88,8 @@ class Auditor:
         disagreements = await self._compare_counts(now)
         return AuditReport(
             counts=self.problems.counts(),
-            documents={kind: self.problems.documents(kind) for kind in PROBLEMS},
+            documents=self.problems.documents(),
+            missing_dead_letters=self.problems.missing_dead_letters(),
             problems=list(self.problems.listed(SHOWN)),
             dead_letters=self._log.dead_letters.count,
             unread=not_committed,

@@ -41,7 +41,7 @@ class AuditReport:
     """
 
     counts: Mapping[TopicPartition, Counter[AuditResult]]
-    documents: Mapping[AuditResult, int]
+    documents: Counter[AuditResult]
     problems: Sequence[ListedRecord]
     dead_letters: int
     unread: int
@@ -51,6 +51,8 @@ class AuditReport:
     """What of the topics could not be read, or was deleted meanwhile: nobody knows of it."""
     not_in_the_log: Sequence[str] = ()
     left_out: int = 0
+    missing_dead_letters: int = 0
+    """Records that could not be applied, of which no dead letter tells."""
     outside: int = 0
     """Records whose time lies outside of what was asked for."""
     before: int = 0
@@ -92,7 +94,8 @@ def _facts(report: AuditReport) -> dict[str, object]:
         "behind_transactions": report.held_back,
         "dead_letters": report.dead_letters,
         "total": {result.value: report.total[result] for result in COLUMNS},
-        "documents": {kind.value: count for kind, count in report.documents.items()},
+        "documents": {kind.value: report.documents[kind] for kind in PROBLEMS},
+        "dead_letters_missing": report.missing_dead_letters,
         "partitions": [
             partition._asdict() | {result.value: counts[result] for result in COLUMNS}
             for partition, counts in sorted(report.counts.items())
@@ -140,14 +143,14 @@ def _cells(counts: Counter[AuditResult]) -> list[Text]:
 
 
 def _remarks(report: AuditReport) -> list[str]:
-    missing, altered, repeated = (
-        report.documents.get(kind, 0)
-        for kind in (AuditResult.MISSING, AuditResult.ALTERED, AuditResult.REPEATED)
-    )
+    documents, letters = report.documents, report.missing_dead_letters
     rate = report.total.total() / report.seconds if report.seconds else 0
     records = f"{plural(report.total.total(), 'record')} in {report.seconds:.1f} s ({rate:,.0f}/s)"
     lines = [
-        f"{plural(missing, 'document')} missing, {altered} altered, {repeated} repeated; {records}"
+        f"{plural(documents[AuditResult.MISSING], 'document')} missing, "
+        f"{documents[AuditResult.ALTERED]} altered, {documents[AuditResult.REPEATED]} repeated"
+        + (f", {plural(letters, 'dead letter')} missing" if letters else "")
+        + f"; {records}"
     ]
     if not (report.counts or report.unread or report.not_in_the_log):
         lines.append(NOTHING_SELECTED)

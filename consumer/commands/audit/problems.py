@@ -51,7 +51,8 @@ class ProblemList:
         for record, judged in found:
             if judged.result in LISTED:
                 document = json.dumps(judged.document) if judged.document else None
-                row = (*record.position, judged.result.value, document, judged.detail, judged.part)
+                written = judged.part if judged.document else None
+                row = (*record.position, judged.result.value, document, judged.detail, written)
                 rows.append(row)
             else:
                 accounted[judged.result] += 1
@@ -62,14 +63,16 @@ class ProblemList:
 
         Where the same part of the document is altered, it is the altered content that the
         copy differs from: both records count as altered, and the one problem is listed once.
-        Elsewhere the dead letter is missing.
+        Elsewhere the dead letter is missing, and what the record should have written is there.
         """
         self._database.execute(
             "UPDATE problems SET result = 'altered', document = NULL, detail = NULL "
             "WHERE result IN ('suspect', 'unknown') AND (document, written) IN "
             "(SELECT document, written FROM problems WHERE result = 'altered')"
         )
-        self._database.execute("UPDATE problems SET result = 'missing' WHERE result = 'suspect'")
+        self._database.execute(
+            "UPDATE problems SET result = 'missing', written = NULL WHERE result = 'suspect'"
+        )
 
     def counts(self) -> Mapping[TopicPartition, Counter[AuditResult]]:
         """Return how many records of each partition have which result."""
@@ -81,12 +84,20 @@ class ProblemList:
             counts[TopicPartition(topic, part)][AuditResult(result)] = count
         return counts
 
-    def documents(self, result: AuditResult) -> int:
-        """Return how many documents the problems of a kind are about."""
-        found = self._database.execute(
-            "SELECT count(DISTINCT document) FROM problems WHERE result = ?", (result.value,)
+    def documents(self) -> Counter[AuditResult]:
+        """Return how many documents the problems of each kind are about."""
+        rows = self._database.execute(
+            "SELECT result, count(DISTINCT document) FROM problems "
+            "WHERE written IS NOT NULL GROUP BY result"
+        )
+        return Counter({AuditResult(result): count for result, count in rows})
+
+    def missing_dead_letters(self) -> int:
+        """Return of how many records the dead letter is what is missing."""
+        (found,) = self._database.execute(
+            "SELECT count(*) FROM problems WHERE result = 'missing' AND written IS NULL"
         ).fetchone()
-        return int(found[0])
+        return int(found)
 
     def listed(self, limit: int = -1) -> Iterator[ListedRecord]:
         """Yield what was found by position, at most ``limit`` records."""

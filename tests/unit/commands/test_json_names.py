@@ -110,7 +110,7 @@ def _audit() -> None:
     problem = ListedRecord(topic="t", partition=0, offset=0, problem=RecordProblem.MISSING)
     counts = {PARTITION: Counter({AuditResult.MISSING: 1})}
     disagreements = Disagreements(1, [Disagreement("s", 1, 2)])
-    documents = {AuditResult.MISSING: 1}
+    documents = Counter({AuditResult.MISSING: 1})
     report = AuditReport(counts, documents, [problem], 0, 0, disagreements, 1.0, [UNREAD], ["s"])
     print_audit(report, as_json=True)
     print(problem.line(), end="")  # noqa: T201 -- as --emit writes it

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from consumer.commands.audit.audit_report import AuditReport, print_audit
@@ -42,9 +44,9 @@ def test_what_has_expired_is_not_spoilt() -> None:
 def test_an_audit_that_could_not_look_at_everything_does_not_end_well(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    report = AuditReport({}, {}, [], 0, 0, Disagreements(0, []), 1.0, [SPOILT])
+    report = AuditReport({}, Counter(), [], 0, 0, Disagreements(0, []), 1.0, [SPOILT])
     assert report.found
-    assert not AuditReport({}, {}, [], 0, 0, Disagreements(0, []), 1.0).found
+    assert not AuditReport({}, Counter(), [], 0, 0, Disagreements(0, []), 1.0).found
     print_audit(report, as_json=False)
     assert SAID in capsys.readouterr().out.splitlines()
 

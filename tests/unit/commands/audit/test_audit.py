@@ -264,7 +264,9 @@ def test_an_audit_of_nothing_says_that_nothing_was_there(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     for unread in (0, 3):
-        print_audit(AuditReport({}, {}, [], 0, unread, Disagreements(0, []), 1.0), as_json=False)
+        print_audit(
+            AuditReport({}, Counter(), [], 0, unread, Disagreements(0, []), 1.0), as_json=False
+        )
         said = "the topics hold nothing of what is selected" in capsys.readouterr().out
         assert said is (unread == 0)
 
@@ -274,5 +276,5 @@ def test_a_narrow_terminal_cuts_no_result(monkeypatch: pytest.MonkeyPatch) -> No
     narrow = Console(file=written, width=60, soft_wrap=True)
     monkeypatch.setattr(audit_report, "console", lambda: narrow)
     counts = {TopicPartition("conversation.events", 7): Counter({AuditResult.APPLIED: 12_345_678})}
-    print_audit(AuditReport(counts, {}, [], 0, 0, Disagreements(0, []), 1.0), as_json=False)
+    print_audit(AuditReport(counts, Counter(), [], 0, 0, Disagreements(0, []), 1.0), as_json=False)
     assert "…" not in written.getvalue()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import AsyncGenerator, Collection, Iterator, Sequence
 from contextlib import closing
@@ -11,10 +12,10 @@ from typing import Any
 import bson
 import pytest
 
-from consumer.commands.audit.audit_report import AuditReport
+from consumer.commands.audit.audit_report import AuditReport, print_audit
 from consumer.commands.audit.judging import DeadLetterIndex, RecordJudge
 from consumer.commands.audit.problems import Disagreements, ProblemList
-from consumer.commands.audit.verdicts import PROBLEMS, AuditResult
+from consumer.commands.audit.verdicts import AuditResult
 from consumer.contract.dead_letter import dead_letter
 from consumer.contract.decode import MAX_VALUE_BYTES
 from consumer.contract.kinds import SESSIONS
@@ -76,8 +77,16 @@ class Case:
             TopicPartition(EVENTS, 0), ((each.record, each.judgement) for each in found)
         )
         self.problems.settle_suspects()
-        documents = {kind: self.problems.documents(kind) for kind in PROBLEMS}
-        return AuditReport(self.problems.counts(), documents, [], 0, 0, Disagreements(0, []), 1.0)
+        return AuditReport(
+            self.problems.counts(),
+            self.problems.documents(),
+            [],
+            0,
+            0,
+            Disagreements(0, []),
+            1.0,
+            missing_dead_letters=self.problems.missing_dead_letters(),
+        )
 
     def emitted(self) -> list[tuple[int, str]]:
         return [(one.position.offset, one.problem) for one in self.problems.listed()]
@@ -157,6 +166,22 @@ async def test_a_record_that_was_refused_for_good_is_dead_by_its_letter(case: Ca
     report = await case.audited(said)
     assert report.total == {AuditResult.DEAD: 1}
     assert not report.found
+
+
+async def test_dead_letters_that_alone_are_missing_are_counted_as_such(
+    case: Case, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = [record(created()), record(event(), 1), record(event(payload={"text": "other"}), 2)]
+    await case.apply(*said)
+    report = await case.audited(*said, record(b"not JSON", 3))
+    print_audit(report, as_json=False)
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if " altered, " in line]
+    assert line.startswith("0 documents missing, 0 altered, 0 repeated, 2 dead letters missing;")
+    print_audit(report, as_json=True)
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["documents"]["missing"], facts["dead_letters_missing"]) == (0, 2)
+    # Of the conflict the list still says what it is about.
+    assert [one.document for one in case.problems.listed()] == [("event", "s", "e"), None]
 
 
 # --- what an alteration leaves ------------------------------------------------------------
