@@ -84,6 +84,8 @@ class GroupStatus:
     """Where the first unread record could not be read, so that its age is not known."""
     stored_in: Sequence[str] = ()
     """Where the records went, as it was committed beside the offsets."""
+    missing_topics: Sequence[str] = ()
+    """Topics of the settings that the brokers do not have."""
     trouble: str | None = None
     """Why nothing newer is known, where the brokers are watched and do not answer."""
 
@@ -104,9 +106,9 @@ class _Sample(NamedTuple):
 async def show_status(settings: Settings, *, watch: bool, as_json: bool) -> ExitCode:
     """Print the group's state, once or again and again until interrupted.
 
-    Exit code ``FOUND`` where unread records are gone, held or cannot be read, or where there is no
-    such group. Raises ``PreconditionError`` where the brokers do not answer or refuse, or a topic
-    is missing.
+    Exit code ``PRECONDITION`` where a topic is missing, ``FOUND`` where unread records are gone,
+    held or cannot be read, or where there is no such group. Raises ``PreconditionError`` where the
+    brokers do not answer or refuse.
     """
     with must_answer("Kafka"):
         if watch:
@@ -116,6 +118,8 @@ async def show_status(settings: Settings, *, watch: bool, as_json: bool) -> Exit
             await asyncio.sleep(INTERVAL if status.lag else 0)
             status, _ = await _look(settings, admin, reader, before)
     _print(status, as_json=as_json)
+    if status.missing_topics:
+        return ExitCode.PRECONDITION
     return ExitCode.FOUND if status.found else ExitCode.DONE
 
 
@@ -167,7 +171,7 @@ async def _look(
 ) -> tuple[GroupStatus, _Sample]:
     """Return the group as it is now, and the sample that the next look's rate is measured from."""
     topics = await admin.describe(settings.kafka.topics)
-    partitions = await reader.partitions_of(settings.kafka.topics)
+    partitions = await reader.partitions_of(t for t in settings.kafka.topics if t in topics)
     group = await describe_group(admin, settings.kafka.group_id)
     ahead = await reader.high_watermarks(partitions)
     beginnings, ends = (
@@ -203,6 +207,7 @@ async def _look(
         found,
         [str(part) for part in reader.unreadable],
         sorted(str(target) for target in targets if target is not None),
+        [name for name in settings.kafka.topics if name not in topics],
     )
     return status, now if before is None or now.at - before.at >= INTERVAL else before
 
@@ -265,9 +270,8 @@ def _write_line(status: GroupStatus) -> None:
     """Write what a look has found, and all that is wrong, on one line."""
     wrong = [f"{_name(part)} lost {part.lost}" for part in status.partitions if part.lost]
     wrong += [_held(part, part.held) for part in status.partitions if part.held]
-    wrong += _behind_transactions(status)
     wrong += [status.trouble] if status.trouble else []
-    said = "; ".join([_head(status), *wrong, *status.unread])
+    said = "; ".join([_head(status), *wrong, *_remarks(status)])
     write(f"{status.time} {printable_line(said)}\n", flush=True)
 
 
@@ -308,17 +312,20 @@ def _table(status: GroupStatus) -> RenderableType:
             Text(str(part.lost), "bold red") if part.lost else Text("0"),
         )
     held = [Text(_held(part, part.held), "bold red") for part in status.partitions if part.held]
-    said = [*_behind_transactions(status), *map(printable, status.unread)]
-    return Rows(head, Text(), table, *held, *map(Text, said))
+    return Rows(head, Text(), table, *held, *map(Text, _remarks(status)))
 
 
-def _behind_transactions(status: GroupStatus) -> list[str]:
-    return [
-        f"{_name(part)}: a transaction is open at offset {part.end}, and keeps "
-        f"{plural(part.behind_transaction, 'offset')} from being read"
-        for part in status.partitions
-        if part.behind_transaction
-    ]
+def _remarks(status: GroupStatus) -> Iterator[str]:
+    """Yield a line for whatever cannot be read."""
+    for part in status.partitions:
+        if part.behind_transaction:
+            yield (
+                f"{_name(part)}: a transaction is open at offset {part.end}, and keeps "
+                f"{plural(part.behind_transaction, 'offset')} from being read"
+            )
+    yield from map(printable, status.unread)
+    if status.missing_topics:
+        yield f"no such topic: {', '.join(map(printable, status.missing_topics))}"
 
 
 def _held(part: PartitionStatus, held: CommittedHold) -> str:

@@ -14,7 +14,7 @@ import pytest
 
 from consumer.commands import status
 from consumer.contract.record import Record, TopicPartition
-from consumer.errors import ExitCode
+from consumer.errors import ExitCode, PreconditionError
 from consumer.kafka.admin import GroupDescription, TopicDescription
 from consumer.kafka.committed import Committed, CommittedHold, OffsetMetadata
 from consumer.kafka.ranges import UnreadRange
@@ -35,7 +35,9 @@ class Brokers:
     async def describe(self, _: Collection[str]) -> Mapping[str, TopicDescription]:
         return {TOPIC: TopicDescription(TOPIC, len(BEGINNINGS), 1)}
 
-    async def partitions_of(self, _: Collection[str]) -> list[TopicPartition]:
+    async def partitions_of(self, topics: Collection[str]) -> list[TopicPartition]:
+        if set(topics) != {TOPIC}:
+            raise PreconditionError("no such topic")
         return [TopicPartition(TOPIC, number) for number in BEGINNINGS]
 
     async def beginning_offsets(
@@ -100,6 +102,23 @@ async def test_a_held_partition_is_told_and_found(
     assert await status.show_status(settings, watch=False, as_json=True) is ExitCode.FOUND
     told = [part["held"] for part in json.loads(capsys.readouterr().out)["partitions"]]
     assert told == [None, asdict(held), None]
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+async def test_a_topic_that_is_missing_hides_none_of_the_others(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, as_json: bool
+) -> None:
+    let_group_have(monkeypatch, {0: Committed(100)})
+    settings = load_settings({"kafka.topics": f"gone,{TOPIC}"})
+    assert await status.show_status(settings, watch=False, as_json=as_json) is ExitCode.PRECONDITION
+    said = capsys.readouterr().out
+    if as_json:
+        found = json.loads(said)
+        assert [part["topic"] for part in found["partitions"]] == [TOPIC] * 3
+        assert found["missing_topics"] == ["gone"]
+    else:
+        assert [f"{TOPIC}-{number} " in said for number in BEGINNINGS] == [True] * 3
+        assert said.splitlines()[-1] == "no such topic: gone"
 
 
 def test_a_broker_that_is_away_is_told_in_one_line() -> None:
