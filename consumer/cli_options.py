@@ -184,8 +184,11 @@ def freeze_loaded_objects() -> None:
     gc.set_threshold(GC_THRESHOLD)
 
 
-def finish(work: Coroutine[Any, Any, int]) -> None:
-    """Run a command to its exit code."""
+def finish(
+    work: Coroutine[Any, Any, int],
+    run: Callable[[Coroutine[Any, Any, int]], int] = asyncio.run,
+) -> None:
+    """Run a command to its exit code. ``run``: as ``asyncio.run``."""
 
     async def without_threads() -> int:
         try:
@@ -196,4 +199,4 @@ def finish(work: Coroutine[Any, Any, int]) -> None:
             asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
 
     freeze_loaded_objects()
-    raise typer.Exit(asyncio.run(without_threads()))
+    raise typer.Exit(run(without_threads()))

@@ -137,6 +137,11 @@ async def open_context(
         }
         if marks:
             await describe_topics(kafka, (status_topic,), Operation.WRITE)
+        if request.parked and request.topic not in topics:
+            raise BrokersError(
+                f"there is no topic {request.topic}: nothing has been parked (dead_letters."
+                "parking_topic), and the first redrive that parks creates it"
+            )
         require_topics(kafka, topics, [request.topic])
         with open_status_index() as statuses:
             async with open_range_reader(kafka) as reader:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,9 +20,6 @@ from consumer.settings.model import Settings
 STATUS_TOPIC_SUFFIX: Final = ".redriven"
 
 REASONS: Final = (*(reason.value for reason in Reason), UNKNOWN, UNREADABLE)
-
-_OFFSETS: Final = re.compile(r"([0-9]{1,9})(?::([0-9]{1,19})(?:-([0-9]{1,19}))?)?")
-_TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,39 +102,3 @@ class DeadLetterRequest:
     def status_topic(self) -> str:
         """The topic that says what became of them."""
         return self.topic + STATUS_TOPIC_SUFFIX
-
-
-def parse_reason(text: str) -> str:
-    """Return a reason, as ``dlq-reason`` names it. Raises ``ValueError`` with a text for people."""
-    if text not in REASONS:
-        raise ValueError(f"{text!r} is no reason; allowed: {', '.join(REASONS)}")
-    return text
-
-
-def parse_offsets(text: str, topic: str | None = None) -> OffsetSelector:
-    """Read ``PARTITION``, ``PARTITION:OFFSET`` or ``PARTITION:FIRST-LAST``.
-
-    Raises ``ValueError`` with a text for people.
-    """
-    found = _OFFSETS.fullmatch(text.strip())
-    if found is None:
-        raise ValueError(
-            f"{text!r} is not PARTITION, PARTITION:OFFSET or PARTITION:FIRST-LAST, such as 3:17-40"
-        )
-    partition, first, last = found.groups()
-    if first is None:
-        return OffsetSelector(topic, int(partition))
-    if int(first) > int(last or first):
-        raise ValueError(f"{text!r}: the first offset is behind the last")
-    return OffsetSelector(topic, int(partition), int(first), int(last or first))
-
-
-def parse_origin(text: str) -> OffsetSelector:
-    """Read ``TOPIC``, or ``TOPIC:`` and offsets. Raises ``ValueError`` with a text for people."""
-    topic, colon, offsets = text.strip().partition(":")
-    if _TOPIC.fullmatch(topic) is None:
-        raise ValueError(
-            f"{text!r} is not TOPIC or TOPIC:PARTITION:FIRST-LAST, such as "
-            "conversation.events:3:17-40"
-        )
-    return parse_offsets(offsets, topic) if colon else OffsetSelector(topic)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Coroutine
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -14,13 +16,15 @@ from consumer.commands.dead_letters.dead_letter_selection import (
     REASONS,
     DeadLetterRequest,
     DeadLetterSelection,
-    parse_offsets,
-    parse_origin,
-    parse_reason,
+    OffsetSelector,
 )
+from consumer.errors import SettingsError
 from consumer.signals import run_interruptible
 
 dead_letters_app = typer.Typer(no_args_is_help=True)
+
+_OFFSETS: Final = re.compile(r"([0-9]{1,9})(?::([0-9]{1,19})(?:-([0-9]{1,19}))?)?")
+_TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Only say what would be done; nothing is written.")
@@ -41,8 +45,50 @@ def _about() -> None:
     `<dead-letter topic>.redriven`, which the first redrive or discard creates.
 
     Exit codes: 0 done; 1 some could not be sent back, or none was found to show;
-    2 usage; 3 the brokers cannot be used or a topic is missing.
+    2 usage; 3 the brokers cannot be used or a topic is missing; 130 or 143 interrupted.
     """
+
+
+def parse_reason(text: str) -> str:
+    """Return a reason, as ``dlq-reason`` names it. Raises ``BadParameter``."""
+    if text not in REASONS:
+        raise typer.BadParameter(f"{text!r} is no reason; allowed: {', '.join(REASONS)}")
+    return text
+
+
+def parse_offsets(text: str, topic: str | None = None) -> OffsetSelector:
+    """Read ``PARTITION``, ``PARTITION:OFFSET`` or ``PARTITION:FIRST-LAST``.
+
+    Raises ``BadParameter``.
+    """
+    found = _OFFSETS.fullmatch(text.strip())
+    if found is None:
+        raise typer.BadParameter(
+            f"{text!r} is not PARTITION, PARTITION:OFFSET or PARTITION:FIRST-LAST, such as 3:17-40"
+        )
+    partition, first, last = found.groups()
+    if first is None:
+        return OffsetSelector(topic, int(partition))
+    if int(first) > int(last or first):
+        raise typer.BadParameter(f"{text!r}: the first offset is behind the last")
+    return OffsetSelector(topic, int(partition), int(first), int(last or first))
+
+
+def parse_origin(text: str) -> OffsetSelector:
+    """Read ``TOPIC``, or ``TOPIC:`` and offsets. Raises ``BadParameter``."""
+    topic, colon, offsets = text.strip().partition(":")
+    if _TOPIC.fullmatch(topic) is None:
+        raise typer.BadParameter(
+            f"{text!r} is not TOPIC or TOPIC:PARTITION:FIRST-LAST, such as "
+            "conversation.events:3:17-40"
+        )
+    return parse_offsets(offsets, topic) if colon else OffsetSelector(topic)
+
+
+def _parse_text(text: str) -> str:
+    if not text.strip():
+        raise typer.BadParameter("says nothing")
+    return text
 
 
 def request_from(
@@ -52,13 +98,19 @@ def request_from(
         typer.Option(
             "--reason",
             metavar="REASON",
+            parser=parse_reason,
             help="Only dead letters with this dlq-reason; repeatable. "
             f"One of: {', '.join(REASONS)}.",
         ),
     ] = None,
     keys: Annotated[
-        list[str] | None,
-        typer.Option("--key", metavar="SESSION_ID", help="Only records with this key; repeatable."),
+        list[bytes] | None,
+        typer.Option(
+            "--key",
+            metavar="SESSION_ID",
+            parser=os.fsencode,
+            help="Only records with this key; repeatable.",
+        ),
     ] = None,
     since: Annotated[
         str | None, typer.Option(metavar="TIME", help=f"Only what failed then or later: {FORMS}.")
@@ -67,18 +119,20 @@ def request_from(
         str | None, typer.Option(metavar="TIME", help="Only what failed before that.")
     ] = None,
     origins: Annotated[
-        list[str] | None,
+        list[OffsetSelector] | None,
         typer.Option(
             "--origin",
             metavar="TOPIC[:OFFSETS]",
+            parser=parse_origin,
             help="Only records that came from there; repeatable. OFFSETS: as in --letter.",
         ),
     ] = None,
     offsets: Annotated[
-        list[str] | None,
+        list[OffsetSelector] | None,
         typer.Option(
             "--letter",
             metavar="OFFSETS",
+            parser=parse_offsets,
             help="Only what lies there in the dead-letter topic; repeatable. OFFSETS: "
             "PARTITION, PARTITION:OFFSET, or PARTITION:FIRST-LAST with both offsets included.",
         ),
@@ -96,24 +150,24 @@ def request_from(
 ) -> DeadLetterRequest:
     """Return what a command is asked, by the options that all of them share."""
     now = datetime.now(UTC)
-    try:
-        selection = DeadLetterSelection(
-            tuple(map(parse_reason, reasons or ())),
-            tuple(key.encode(errors="surrogateescape") for key in keys or ()),
-            None if since is None else parse_moment("--since", since, now),
-            None if until is None else parse_moment("--until", until, now),
-            tuple(map(parse_origin, origins or ())),
-            tuple(map(parse_offsets, offsets or ())),
-        )
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
+    first = None if since is None else parse_moment("--since", since, now)
+    end = None if until is None else parse_moment("--until", until, now)
+    if first is not None and end is not None and first >= end:
+        raise SettingsError(f"--since {since} is not before --until {until}")
+    selection = DeadLetterSelection(
+        tuple(reasons or ()),
+        tuple(keys or ()),
+        first,
+        end,
+        tuple(origins or ()),
+        tuple(offsets or ()),
+    )
     settings = options.settings_from(servers=servers, assignments=assignments)
     return DeadLetterRequest(settings, selection, parked, as_json)
 
 
 def _finish(command: Coroutine[Any, Any, int]) -> None:
-    options.freeze_loaded_objects()
-    raise typer.Exit(run_interruptible(command))
+    options.finish(command, run_interruptible)
 
 
 @dead_letters_app.command("list")
@@ -129,8 +183,9 @@ def _list(
 ) -> None:
     """Count the dead letters that wait, by reason, topic and hour.
 
-    Copies of one failure are counted as such. FIRST is where the first one of a group
-    lies, as `show --letter` takes it.
+    Copies of one failure are counted as such; `first` is where the first one of a group
+    lies, as `show --letter` takes it. A line for each of them says where it lies, what became
+    of it, where its record came from, when it failed, how often, why, and the detail.
 
     Example: `consumer dead-letters list --reason invalid --since 26h`
     """
@@ -198,11 +253,11 @@ def _redrive(
     Key, value, headers and timestamp are the original's; `redrive-timestamp-ms` says that
     time, too, and `dlq-attempt` lets the next failure count on. What has been redriven is
     not sent again; a crash can repeat the 200 records in flight, at most. What has come back
-    more than dead_letters.max_attempts times goes to dead_letters.parking_topic instead.
+    dead_letters.max_attempts times goes to dead_letters.parking_topic instead.
 
     A transform is a function that gets the failed record (`key`, `value`, `headers`,
-    `reason`, `detail`, `origin`) and returns the new value (bytes or a JSON object), or None
-    to leave it alone. What it returns is read as the consumer reads it; where that
+    `reason`, `detail`, `origin`) and returns the new value (bytes, text or a JSON object), or
+    None to leave it alone. What it returns is read as the consumer reads it; where that
     fails, nothing is sent and it stays. Two redrives at once may send twice.
 
     Example: `consumer dead-letters redrive --reason key_mismatch --limit 1`
@@ -225,7 +280,10 @@ def _redrive(
 def _discard(
     request: DeadLetterRequest,
     *,
-    because: Annotated[str, typer.Option(metavar="TEXT", help="Why; it is kept with the mark.")],
+    because: Annotated[
+        str,
+        typer.Option(metavar="TEXT", parser=_parse_text, help="Why; it is kept with the mark."),
+    ],
     everything: Annotated[
         bool, typer.Option("--everything", help="All of them, where no filter is given.")
     ] = False,

@@ -30,6 +30,7 @@ from consumer.contract.record import Position
 from consumer.contract.times import format_time, usable_time
 from consumer.errors import ExitCode
 from consumer.printable import printable
+from consumer.quantities import plural
 from consumer.terminal import output_errors, write
 
 SHOWN_BYTES: Final = 4096
@@ -46,7 +47,7 @@ class DeadLetterGroup:
     ``hour`` is that of the failure, in UTC. An unreadable one's topic is empty and its hour that
     of the dead letter itself; None where that has no time either. ``copies`` of one failure
     beyond its first are among the ``letters``. ``attempts`` is the highest number of failures,
-    and ``first`` where the first one lies.
+    and ``first`` the lowest position, whichever partition was read first.
     """
 
     state: str
@@ -80,7 +81,8 @@ class DeadLetterGroups(dict[tuple[str, ...], DeadLetterGroup]):
             failed, hour = dead_letter.failed, _hour(dead_letter.failed_at)
             group = DeadLetterGroup(_state(status), failed.reason, failed.origin.topic, hour)
         group = self.setdefault(group.key, group)
-        group.first = group.first or dead_letter.record.position
+        position = dead_letter.record.position
+        group.first = min(group.first or position, position)
         group.letters += 1
         group.copies += copy
         if isinstance(dead_letter, DeadLetterRecord):
@@ -122,7 +124,7 @@ async def list_dead_letters(
     if not each:
         print_groups(groups, with_state=all_statuses, as_json=request.as_json)
     if hidden:
-        warn(f"{hidden:,} dead letters more have been dealt with; --all lists them too")
+        warn(f"dealt with and not listed: {plural(hidden, 'dead letter')}; --all lists them too")
     elif not listed:
         warn("no such dead letters")
     return context.exit_code()
@@ -138,7 +140,7 @@ async def show_dead_letters(request: DeadLetterRequest, *, limit: int, full: boo
         async for batch in batches:
             for dead_letter in batch:
                 if shown == limit:
-                    warn(f"there may be more than these {limit:,}; --limit shows more")
+                    warn(f"stopped at --limit {limit}; there may be more")
                     return context.exit_code()
                 status = context.statuses.status(dead_letter.failure_key)
                 print_dead_letter(dead_letter, status, full=full, as_json=request.as_json)

@@ -268,9 +268,11 @@ def _printing(counts: RunCounts, print_counts: Callable[[RunCounts], None]) -> I
     """Print the counts at the end, also of a run that was interrupted or that brokers stopped."""
     try:
         yield
-    except (asyncio.CancelledError, BrokersError):
+    except (asyncio.CancelledError, BrokersError) as error:
         if counts.selected:
             print_counts(counts)
+        if isinstance(error, asyncio.CancelledError):
+            warn("interrupted: not all that is selected was looked at")
         raise
     print_counts(counts)
 
@@ -334,7 +336,8 @@ def _print_redriven(
             "know; --all takes them too"
         )
     if counts.limit_reached:
-        rest = "" if options.again else "; the same command without it sends the rest"
+        repeats = dry_run or options.again or options.all_statuses
+        rest = "" if repeats else "; the same command without it sends the rest"
         warn(f"stopped at --limit {limit}{rest}")
 
 

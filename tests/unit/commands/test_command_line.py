@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import io
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -16,7 +18,7 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
-from consumer import __version__, cli, signals
+from consumer import __version__, cli, cli_options, signals
 from consumer.__main__ import LOADING_THRESHOLD
 from consumer.cli_options import GC_THRESHOLD
 from consumer.commands import check
@@ -47,6 +49,30 @@ COMMANDS = {
     for program, app in PROGRAMS.items()
     for names, command in commands_of(typer.main.get_command(app), program)
 }
+
+
+@pytest.mark.parametrize("run", [asyncio.run, signals.run_interruptible])
+def test_a_command_ends_although_a_thread_still_looks_up_a_name(
+    run: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, ended = threading.Event(), threading.Event()
+
+    def look_up() -> None:
+        found.wait(10)
+        ended.set()
+
+    async def command() -> int:
+        asyncio.get_running_loop().run_in_executor(None, look_up)
+        return 3
+
+    monkeypatch.setattr(cli_options, "freeze_loaded_objects", lambda: None)
+    try:
+        with pytest.raises(typer.Exit) as raised:
+            cli_options.finish(command(), run)
+        assert raised.value.exit_code == 3
+        assert not ended.is_set()
+    finally:
+        found.set()
 
 
 def options_of(name: str) -> set[str]:
@@ -100,7 +126,10 @@ def test_a_setting_that_is_not_name_equals_value_is_not_repeated(program: str) -
         ("status --json --jsn", "No such option: --jsn ("),
         ("init --partitions 0", "Invalid value for '--partitions': "),
         ("check --set", "Option '--set' requires an argument."),
-        ("dead-letters list --letter x", "Invalid value: 'x' is not PARTITION, "),
+        (
+            "dead-letters list --letter x",
+            "Invalid value for '--letter': 'x' is not PARTITION, ",
+        ),
     ],
 )
 def test_a_wrong_command_line_is_told_in_one_line(

@@ -9,9 +9,11 @@ from typing import Any, cast
 
 import pytest
 
+from consumer.commands.dead_letters import context as dead_letters
 from consumer.commands.dead_letters.context import (
     STATUS_TOPIC_CONFIGS,
     DeadLetterContext,
+    open_context,
     require_compacted,
 )
 from consumer.commands.dead_letters.dead_letter_selection import (
@@ -109,6 +111,21 @@ async def test_who_may_not_create_a_topic_is_told_the_command(asked: SimpleNames
         f"kafka-topics.sh --bootstrap-server kafka:9092 --create --topic {STATUS_TOPIC} "
         "--partitions 6 --config cleanup.policy=compact"
     )
+
+
+@pytest.mark.parametrize(
+    ("parked", "said"), [(True, "nothing has been parked"), (False, "create with: kafka-topics")]
+)
+async def test_a_parking_topic_that_is_missing_is_not_to_be_created_by_hand(
+    parked: bool, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def none(*_: object) -> dict[str, TopicDescription]:
+        return {}
+
+    monkeypatch.setattr(dead_letters, "describe_topics", none)
+    request = DeadLetterRequest(Settings(kafka=KAFKA), DeadLetterSelection(), parked=parked)
+    with pytest.raises(BrokersError, match=said):
+        await open_context(request).__aenter__()
 
 
 @pytest.mark.parametrize("policy", ["delete", "compact,delete"])

@@ -7,15 +7,15 @@ from datetime import timedelta
 from typing import Any, cast
 
 import pytest
+import typer
 
 from consumer.commands.dead_letters.context import dead_letter_ranges
 from consumer.commands.dead_letters.dead_letter_record import UnreadableDeadLetter
 from consumer.commands.dead_letters.dead_letter_selection import (
     DeadLetterSelection,
     OffsetSelector,
-    parse_offsets,
-    parse_origin,
 )
+from consumer.commands.dead_letters.dead_letters_cli import parse_offsets, parse_origin
 from consumer.contract.record import Position, TopicPartition
 from consumer.contract.rejection import Reason
 from consumer.kafka.ranges import EVERYTHING, Bounds, OffsetRange
@@ -97,14 +97,14 @@ def test_offsets_are_those_of_a_partition_or_some_of_them(
 
 @pytest.mark.parametrize("text", ["", "x", "3:", "3:4-", "-1", "3:9-4", "3:1:2", "٣"])
 def test_what_are_no_offsets_is_refused_in_words(text: str) -> None:
-    with pytest.raises(ValueError, match=r"PARTITION|behind"):
+    with pytest.raises(typer.BadParameter, match=r"PARTITION|behind"):
         parse_offsets(text)
 
 
 def test_an_origin_is_a_topic_and_perhaps_offsets() -> None:
     assert parse_origin(EVENTS) == OffsetSelector(EVENTS)
     assert parse_origin(f"{EVENTS}:3:17-40") == OffsetSelector(EVENTS, 3, 17, 40)
-    with pytest.raises(ValueError, match="TOPIC"):
+    with pytest.raises(typer.BadParameter, match="TOPIC"):
         parse_origin("a b")
 
 

@@ -23,6 +23,8 @@ NO_BROKERS = {"CONSUMER_KAFKA__BOOTSTRAP_SERVERS": "localhost:1", "COLUMNS": "20
         ("redrive --rate=0", "--rate"),
         ("discard --because=x", "--everything"),
         ("discard --everything", "--because"),
+        ("discard --everything --because=", "--because"),
+        ("list --since=1h --until=2h", "--since 1h is not before --until 2h"),
     ],
 )
 def test_a_wrong_option_is_refused_before_any_broker_is_asked(arguments: str, says: str) -> None:

@@ -47,6 +47,14 @@ def test_a_group_knows_its_first_letter_its_copies_what_was_cut_and_how_often_it
     assert (group.letters, group.copies, group.truncated, group.attempts) == (3, 1, 1, 2)
 
 
+def test_the_first_of_a_group_is_the_same_in_whichever_order_partitions_are_read() -> None:
+    log, groups = DeadLetterLog(), DeadLetterGroups()
+    for letter in reversed([log.add(), log.add()]):
+        groups.add(letter, None, copy=False)
+    (group,) = groups.values()
+    assert group.first == Position(LETTERS, 0, 0)
+
+
 def test_what_was_dealt_with_is_a_group_of_its_own_behind_what_waits() -> None:
     groups, letter = DeadLetterGroups(), DeadLetterLog().add()
     for status in (DeadLetterStatus.REDRIVEN, None, DeadLetterStatus.DISCARDED):

@@ -12,6 +12,10 @@ import pytest
 
 from consumer.aio import RateLimiter
 from consumer.commands.dead_letters.dead_letter_record import FailedRecord
+from consumer.commands.dead_letters.dead_letter_selection import (
+    DeadLetterRequest,
+    DeadLetterSelection,
+)
 from consumer.commands.dead_letters.dead_letter_status import (
     DeadLetterStatus,
     NotSentError,
@@ -19,9 +23,15 @@ from consumer.commands.dead_letters.dead_letter_status import (
     open_status_index,
     parse_status,
 )
-from consumer.commands.dead_letters.redrive_and_discard import DeadLetterRun
+from consumer.commands.dead_letters.redrive_and_discard import (
+    DeadLetterRun,
+    RunCounts,
+    _print_redriven,
+    _printing,
+)
 from consumer.commands.dead_letters.redrive_policy import (
     DiscardPolicy,
+    RedriveOptions,
     RefusalReason,
     SkipReason,
 )
@@ -30,6 +40,7 @@ from consumer.contract.kinds import EVENT_RECORDED
 from consumer.contract.record import Position, Record
 from consumer.contract.rejection import KeyPolicy, Rejected
 from consumer.kafka.producer import Delivery, OutgoingRecord, Refused, Unconfirmed
+from consumer.settings.model import Settings
 from tests.own_kinds import upcasting
 from tests.unit.commands.dead_letters.builders import (
     EVENTS,
@@ -419,6 +430,37 @@ async def test_a_window_is_full_of_bytes_before_it_is_full_of_records(
         )
     await a_redrive(statuses, producer).run(log.batches())
     assert max(producer.sends) == 3
+
+
+@pytest.mark.parametrize(
+    ("asked", "dry_run", "said"),
+    [
+        ({}, False, "; the same command without it sends the rest"),
+        ({}, True, ""),
+        ({"again": True}, False, ""),
+        ({"all_statuses": True}, False, ""),
+    ],
+)
+def test_the_rest_is_promised_only_where_the_next_run_leaves_out_what_this_one_sent(
+    asked: dict[str, Any], dry_run: bool, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    request = DeadLetterRequest(Settings(), DeadLetterSelection())
+    counts = RunCounts(limit_reached=True)
+    _print_redriven(request, RedriveOptions(3, **asked), 1, counts, dry_run=dry_run)
+    assert capsys.readouterr().err == f"consumer: stopped at --limit 1{said}\n"
+
+
+def test_a_run_that_is_interrupted_says_so_beside_its_counts(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with (
+        pytest.raises(asyncio.CancelledError),
+        _printing(RunCounts(selected=3), lambda counts: print(counts.selected)),  # noqa: T201 -- stands for the counts
+    ):
+        raise asyncio.CancelledError
+    told = capsys.readouterr()
+    assert told.out == "3\n"
+    assert told.err == "consumer: interrupted: not all that is selected was looked at\n"
 
 
 def a_discard(
