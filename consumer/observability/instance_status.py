@@ -223,14 +223,20 @@ class StatusReader:
                 return ReadingState.WAITING
             return ReadingState.READING
 
-        return [
-            AssignedPartition(
-                *p, state(p), None if (lag := lags.get(p)) is None else int(lag),
-                behind.get(p) if lag else None,
-                None if rates is None else rates.get(p), margins.get(p), int(lost.get(p, 0)),
+        def read(partition: TopicPartition) -> AssignedPartition:
+            lag = lags.get(partition)
+            return AssignedPartition(
+                *partition,
+                state=state(partition),
+                lag=None if lag is None else int(lag),
+                behind=behind.get(partition) if lag else None,
+                rate=None if rates is None else rates.get(partition),
+                retention_margin=margins.get(partition),
+                lost=int(lost.get(partition, 0)),
             )
-            for p in sorted(held)  # there from its assignment on, until that ends
-        ]  # fmt: skip
+
+        # There from its assignment on, until that ends.
+        return [read(partition) for partition in sorted(held)]
 
 
 # --- from parts to the whole ----------------------------------------------------------
