@@ -37,7 +37,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
-from typing import ClassVar
+from typing import ClassVar, Final
 
 
 class ExitCode(IntEnum):
@@ -92,6 +92,13 @@ class UndecodableError(TransientError):
         super().__init__(cause, f"{where} cannot be read")
         self.first = first
         self.end = end
+
+
+USER_CODE_ERRORS: Final = (Exception, SystemExit)
+"""What to catch around code of the user's: own kinds, upcasters, transforms, token functions.
+
+A ``sys.exit()`` there would end the process as if it had done its work.
+"""
 
 
 class SettingsError(ConsumerError):

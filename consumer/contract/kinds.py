@@ -27,6 +27,7 @@ from consumer.contract.messages import (
     Upcaster,
 )
 from consumer.contract.times import parse_time
+from consumer.errors import USER_CODE_ERRORS
 
 SESSIONS: Final = "sessions"
 """The collection that the setting ``mongo.sessions`` names."""
@@ -257,7 +258,7 @@ def _problems(kind: Kind, known: Iterable[str], taken: Iterable[str]) -> Iterato
         list(map(is_time, fields.values()))  # it is asked of each message
     except (RecursionError, KeyError):
         yield "its model must have fields, and must not hold itself"
-    except (Exception, SystemExit) as error:  # noqa: BLE001 -- a model is others' code
+    except USER_CODE_ERRORS as error:
         yield f"its model has no JSON Schema: {type(error).__name__}"
     yield from _field_problems(kind, fields)
     yield from _write_problems(kind, fields)

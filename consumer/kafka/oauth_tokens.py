@@ -25,7 +25,7 @@ from urllib.request import HTTPRedirectHandler, HTTPSHandler, Request, build_ope
 from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import KafkaError
 
-from consumer.errors import SettingsError
+from consumer.errors import USER_CODE_ERRORS, SettingsError
 from consumer.kafka.credentials import read_now
 from consumer.settings.model import SecuritySettings
 
@@ -191,7 +191,7 @@ class ProvidedTokens(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka s
                 text = await self._provide()
             else:
                 text = await asyncio.to_thread(self._provide)
-        except (Exception, SystemExit) as error:
+        except USER_CODE_ERRORS as error:
             # Without its text, which may quote a secret.
             raise TokenError(f"no token from {self._name}: {type(error).__name__}") from error
         if not isinstance(text, str) or _TOKEN.fullmatch(text) is None:
@@ -217,7 +217,7 @@ def _load(
         if isinstance(found, type) and issubclass(found, AbstractTokenProvider):
             provider = found()
             return provider.token, provider.extensions
-    except (Exception, SystemExit) as error:
+    except USER_CODE_ERRORS as error:
         raise refused(f"cannot be used ({type(error).__name__}: {error})") from error
     if not callable(found):
         raise refused("is no function")

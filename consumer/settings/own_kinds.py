@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import Final
 
 from consumer.contract.kinds import Kind, set_own_kinds
-from consumer.errors import SettingsError
+from consumer.errors import USER_CODE_ERRORS, SettingsError
 from consumer.settings.model import MongoSettings
 
 GROUP: Final = "conversation_consumer.kinds"
@@ -32,7 +32,7 @@ def _declared() -> Iterator[Kind]:
         place = f"entry point {entry.name} = {entry.value} of {GROUP}"
         try:
             kind = entry.load()
-        except (Exception, SystemExit) as error:  # whose exit code may be that of success
+        except USER_CODE_ERRORS as error:
             said = str(error).partition("\n")[0]
             problem = f"cannot be loaded: {type(error).__name__}: {said}"
             raise SettingsError(f"{place} {problem}") from error

@@ -138,7 +138,7 @@ MUTANTS = (
     mutant(
         "a package that exits ends a command as if it had looked",
         "_declared",
-        "except (Exception, SystemExit) as error:",
+        "except USER_CODE_ERRORS as error:",
         "except Exception as error:",
         "an audit, a check and a run would end with exit code 0, and say nothing",
         "test_an_entry_point_that_names_no_kind_is_one_line",

@@ -68,3 +68,13 @@ def test_every_module_says_what_is_in_it() -> None:
 
 def _told(module: ast.Module) -> bool:
     return (ast.get_docstring(module) or "").partition("\n")[0].endswith((".", ":"))
+
+
+def test_what_is_caught_around_the_code_of_users_is_said_in_one_place() -> None:
+    caught = [
+        str(path)
+        for path, module in MODULES.items()
+        for node in ast.walk(module)
+        if isinstance(node, ast.Tuple) and "SystemExit" in {*map(ast.unparse, node.elts)}
+    ]
+    assert caught == ["consumer/errors.py"]

@@ -16,6 +16,7 @@ from consumer.commands.dead_letters.dead_letter_record import DeadLetterRecord, 
 from consumer.contract.decode import Decoded, Tombstone, decode
 from consumer.contract.record import Record
 from consumer.contract.rejection import KeyPolicy, Rejected
+from consumer.errors import USER_CODE_ERRORS
 
 Transform = Callable[[FailedRecord], object]
 """Returns the new value (bytes, text or a JSON object), a whole ``FailedRecord`` made by
@@ -37,7 +38,7 @@ def load_transform(reference: str) -> Transform:
         sys.path.insert(0, "")
     try:
         found: object = pkgutil.resolve_name(reference)
-    except (Exception, SystemExit) as error:  # a module may raise anything while it is imported
+    except USER_CODE_ERRORS as error:
         raise ValueError(
             f"{reference!r} cannot be imported: {type(error).__name__}: {error}"
         ) from error
@@ -58,7 +59,7 @@ def transformed(
     failed = dead_letter.failed
     try:
         returned = transform(failed)
-    except (Exception, SystemExit) as error:  # an exit would end the command as if it were done
+    except USER_CODE_ERRORS as error:
         raise TransformError(f"the transform raised {_where(error)}") from error
     if returned is None:
         return None
