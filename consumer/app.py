@@ -17,7 +17,7 @@ from consumer.checks import CheckResult, CheckStatus, raise_if_failed
 from consumer.contract.record import Offsets, TopicPartition
 from consumer.engine.runner import StopReason
 from consumer.errors import ConsumerError, ExitCode, SettingsError, TaskDiedError, TransientError
-from consumer.kafka.admin import TopicDescription
+from consumer.kafka.admin import TopicDescription, describe_group, open_admin
 from consumer.kafka.client import open_group_client
 from consumer.kafka.committed import AcceptedTarget
 from consumer.kafka.dead_letter_topic import KafkaDeadLetters
@@ -34,7 +34,7 @@ from consumer.observability.log_writer import LogWriter
 from consumer.observability.logs import configure_logging, get_logger, log_ended, log_exit
 from consumer.observability.metrics import Metrics
 from consumer.observability.observer import EngineObserver
-from consumer.settings.model import Settings
+from consumer.settings.model import KafkaSettings, Settings
 from consumer.settings.sources import exposed_files
 
 SOON = 5.0
@@ -130,10 +130,41 @@ def build_observer(settings: Settings, metrics: Metrics, health: Health) -> Engi
     return open_tracing(settings.kafka, metrics, health)
 
 
-async def fetch_ends(settings: Settings) -> Offsets:
+@dataclass(frozen=True, slots=True)
+class LogEnds:
+    """Where the subscribed partitions ended at the start.
+
+    ``stable``: up to where each could be read. ``held_back``: where those end of which an open
+    transaction kept more from being read.
+    """
+
+    stable: Offsets
+    held_back: Offsets
+
+
+async def fetch_ends(settings: Settings) -> LogEnds:
     """Return where every subscribed partition ends now."""
     async with open_range_reader(settings.kafka) as reader:
-        return await reader.end_offsets(await reader.partitions_of(settings.kafka.topics))
+        partitions = await reader.partitions_of(settings.kafka.topics)
+        ahead = await reader.high_watermarks(partitions)
+        stable = await reader.end_offsets(partitions)
+        return LogEnds(stable, {p: end for p, end in ahead.items() if end > stable[p]})
+
+
+async def warn_of_open_transactions(kafka: KafkaSettings, ends: LogEnds) -> None:
+    """Say which offsets of the start are still not read, now that the group has caught up."""
+    if not ends.held_back:
+        return
+    committed: Offsets = {}
+    with suppress(ConsumerError, TimeoutError):
+        async with asyncio.timeout(kafka.request_timeout), open_admin(kafka) as admin:
+            committed = (await describe_group(admin, kafka.group_id)).offsets
+    left = {
+        partition.name: end - max(ends.stable[partition], committed.get(partition, 0))
+        for partition, end in ends.held_back.items()
+    }
+    if offsets := {name: count for name, count in left.items() if count > 0}:
+        get_logger().warning("open_transactions_not_awaited", offsets=offsets)
 
 
 async def run_consumer(settings: Settings, *, until_caught_up: bool) -> ExitCode:
@@ -205,8 +236,10 @@ async def _run(
             config=wiring.engine_config(settings, resources.topics),
         )
         get_logger().info("joining", topics=list(settings.kafka.topics))
-        running = engine.runner.run(stop, ends)
+        running = engine.runner.run(stop, None if ends is None else ends.stable)
         reason = await _supervise(settings, resources, engine, observer, running)
+        if ends is not None and reason is StopReason.CAUGHT_UP:
+            await warn_of_open_transactions(settings.kafka, ends)
     return _ended(reason)
 
 

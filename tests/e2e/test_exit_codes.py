@@ -12,9 +12,10 @@ from pymongo import AsyncMongoClient
 
 from consumer.contract.record import TopicPartition
 from consumer.errors import ExitCode
-from tests.builders import event
+from tests.builders import encoded, event
 from tests.e2e.environment import Environment
 from tests.e2e.processes import LOOPBACK, Fleet, free_port
+from tests.faults.kafka.transactions import transactions
 from tests.servers.topics import delete_records
 
 pytestmark = pytest.mark.real_kafka
@@ -36,6 +37,26 @@ async def test_0_when_it_was_stopped_while_it_waited_for_servers(fleet: Fleet) -
     )
     await fleet.said(service, "waiting_for_server", server="MongoDB")
     assert await fleet.stopped(service) == ExitCode.DONE
+
+
+@pytest.mark.reliability("F150")
+async def test_0_when_it_has_caught_up_with_what_an_open_transaction_kept_from_it_said(
+    environment: Environment, fleet: Fleet
+) -> None:
+    partition = TopicPartition(environment.events, 0)
+    async with transactions(environment.kafka, environment.name) as transaction:
+        await transaction.send(partition, [encoded(event("s", "e-1"))])
+        await transaction.commit()
+        await transaction.send(partition, [encoded(event("s", f"e-{n}")) for n in range(2, 5)])
+        service = await fleet.start("--exit-when-caught-up")
+        assert await fleet.ended(service) == ExitCode.DONE
+        (line,) = service.said("open_transactions_not_awaited")
+        assert (line["level"], line["offsets"]) == ("warning", {partition.name: 3})
+        assert (await environment.committed())[partition] == 2
+        await transaction.commit()
+    whole = await fleet.start("--exit-when-caught-up")
+    assert await fleet.ended(whole) == ExitCode.DONE
+    assert not whole.said("open_transactions_not_awaited")
 
 
 async def test_1_when_a_check_finds_something(environment: Environment, fleet: Fleet) -> None:

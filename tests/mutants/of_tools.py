@@ -6,6 +6,14 @@ from tests.mutants.mutant import mutant, without
 
 MUTANTS = (
     mutant(
+        "a job that has caught up says nothing of open transactions",
+        "fetch_ends",
+        "if end > stable[p]",
+        "if end < stable[p]",
+        "who runs one would take for stored what nobody could read",
+        "test_0_when_it_has_caught_up_with_what_an_open_transaction_kept_from_it_said",
+    ),
+    mutant(
         "the tools know of no more than they can read",
         "RangeReader.high_watermarks",
         "fetcher._isolation_level = READ_UNCOMMITTED",
