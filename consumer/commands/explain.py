@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,7 +24,6 @@ from consumer.commands.common.output import (
     add_name_column,
     console,
     position_text,
-    said_of_partitions,
     to_json,
 )
 from consumer.commands.common.record_selection import (
@@ -33,6 +32,7 @@ from consumer.commands.common.record_selection import (
     check_selection,
     check_session_id,
 )
+from consumer.commands.common.selected_ranges import LeftOut
 from consumer.commands.show import event_line
 from consumer.contract.dead_letter import DeadLetterInfo, attempt_of, origin_of
 from consumer.contract.record import Record, TopicPartition, last_header
@@ -59,8 +59,7 @@ class Explanation:
     events: int
     not_read: Sequence[str] = ()
     """What of the topics could not be read: it may have records of the session, too."""
-    left_out: int = 0
-    """Partitions that were not read, since no record of the session should be there."""
+    left_out: LeftOut = field(default_factory=LeftOut)
     others: Mapping[str, int] = field(default_factory=dict)
     """How many documents there are of kinds that others declared, by collection."""
 
@@ -103,7 +102,7 @@ async def find_session(log: LogJudge, selection: RecordSelection) -> Explanation
     """
     (session_id,) = selection.sessions
     selected = await log.select(selection, datetime.now(UTC))
-    looked_at, left_out = list(selected.ranges), selected.elsewhere
+    looked_at, left_out = list(selected.ranges), selected.left_out
     wanted = MessageFilter(log.settings.kafka.max_value_bytes, [session_id])
     records: list[JudgedRecord] = []
 
@@ -114,10 +113,11 @@ async def find_session(log: LogJudge, selection: RecordSelection) -> Explanation
             records.append(each._replace(judgement=found))
 
     await log.judge("explaining", looked_at, wanted, accept)
-    if not records and left_out:
+    if not records and selected.elsewhere:
         # Nothing where its key leads is no sign that there is nothing.
-        await log.judge("explaining", left_out, wanted, accept)
-        looked_at, left_out = [*looked_at, *left_out], ()
+        await log.judge("explaining", selected.elsewhere, wanted, accept)
+        looked_at += selected.elsewhere
+        left_out = replace(left_out, partitions_left_out=0)
     dead_letters = await _find_dead_letters(log, wanted, records)
     sessions, policy = log.sessions, log.policy
     return Explanation(
@@ -128,7 +128,7 @@ async def find_session(log: LogJudge, selection: RecordSelection) -> Explanation
         await retry_until("MongoDB", lambda: sessions.session(session_id), policy),
         await retry_until("MongoDB", lambda: sessions.count_events(session_id), policy),
         list(dict.fromkeys(map(str, log.reader.unreadable))),
-        len(left_out),
+        left_out,
         await retry_until("MongoDB", lambda: sessions.count_others(session_id), policy),
     )
 
@@ -201,7 +201,7 @@ def _facts(found: Explanation) -> dict[str, object]:
     return {
         "session_id": found.session_id,
         "partitions": [part.name for part in found.looked_at],
-        "partitions_left_out": found.left_out,
+        **asdict(found.left_out),
         "records": [
             {
                 **each.record.position._asdict(),
@@ -253,7 +253,7 @@ async def _print(
 ) -> None:
     looked_at = ", ".join(printable(one.name) for one in found.looked_at)
     out.print(Text(f"session {printable(found.session_id)}, looked for in {looked_at}"))
-    for line in said_of_partitions(found.left_out):
+    for line in found.left_out.remarks():
         out.print(Text(line))
     out.print()
     table = Table(box=None, pad_edge=False)

@@ -25,6 +25,7 @@ from consumer.commands.dead_letters.dead_letter_status import DeadLetterStatus
 from consumer.commands.dead_letters.redrive_policy import StatusChange
 from consumer.commands.replay import replay_report
 from consumer.commands.replay.replay_report import OutcomeCounts
+from consumer.commands.replay.replay_request import ReplayProgress
 from consumer.contract.dead_letter import origin_of
 from consumer.contract.record import Headers, Position, Record, TopicPartition
 from consumer.contract.rejection import Reason
@@ -164,7 +165,8 @@ async def _replay() -> None:
     counts = {PARTITION: OutcomeCounts(reasons=Counter({Reason.INVALID: 1}))}
     ranges = [OffsetRange(PARTITION, 0, 2)]
     replay_report.print_replay(
-        replay_report.ReplayReport(False, True, ranges, {}, counts, 1.0, HOSTILE), as_json=False
+        replay_report.ReplayReport(False, True, ReplayProgress(ranges, {}), counts, 1.0, HOSTILE),
+        as_json=False,
     )
 
 

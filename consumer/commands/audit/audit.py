@@ -78,11 +78,11 @@ class Auditor:
             selected.bounds,
         )
         not_committed = await self._judge(selected.ranges, record_filter)
-        left_out = selected.elsewhere
-        if self._unseen and left_out:
+        left_out = selected.left_out
+        if self._unseen and selected.elsewhere:
             # Nothing where its key leads is no sign that there is nothing.
-            not_committed += await self._judge(left_out, record_filter)
-            left_out = ()
+            not_committed += await self._judge(selected.elsewhere, record_filter)
+            left_out = replace(left_out, partitions_left_out=0)
         not_read += self._log.reader.unread
         self.problems.settle_suspects()
         disagreements = await self._compare_counts(now)
@@ -97,10 +97,7 @@ class Auditor:
             seconds=asyncio.get_running_loop().time() - begun,
             not_read=list(dict.fromkeys(not_read)),
             not_in_the_log=sorted(self._unseen),
-            left_out=len(left_out),
-            outside=record_filter.outside,
-            before=selected.before,
-            held_back=selected.held_back,
+            left_out=replace(left_out, outside_times=record_filter.outside),
         )
 
     async def _judge(self, ranges: Sequence[OffsetRange], record_filter: MessageFilter) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 
 from rich.table import Table
 from rich.text import Text
@@ -17,11 +17,9 @@ from consumer.commands.common.output import (
     add_name_column,
     console,
     position_text,
-    said_of_partitions,
-    said_of_times,
-    said_of_transactions,
 )
 from consumer.commands.common.record_list import ListedRecord
+from consumer.commands.common.selected_ranges import LeftOut
 from consumer.contract.record import TopicPartition
 from consumer.kafka.ranges import UnreadRange
 from consumer.printable import printable
@@ -37,7 +35,6 @@ class AuditReport:
     """The whole result. ``documents`` counts what the problems are about, each once.
 
     ``not_in_the_log``: sessions that were asked for, and of which there is no record.
-    ``left_out``: partitions that were not read, since their records should not be there.
     """
 
     counts: Mapping[TopicPartition, Counter[AuditResult]]
@@ -50,15 +47,9 @@ class AuditReport:
     not_read: Sequence[UnreadRange] = ()
     """What of the topics could not be read, or was deleted meanwhile: nobody knows of it."""
     not_in_the_log: Sequence[str] = ()
-    left_out: int = 0
+    left_out: LeftOut = field(default_factory=LeftOut)
     missing_dead_letters: int = 0
     """Records that could not be applied, of which no dead letter tells."""
-    outside: int = 0
-    """Records whose time lies outside of what was asked for."""
-    before: int = 0
-    """Offsets before the first record of that time, by the brokers' index."""
-    held_back: int = 0
-    """Offsets behind a transaction that is open: nobody can read them yet."""
 
     @property
     def total(self) -> Counter[AuditResult]:
@@ -89,9 +80,7 @@ def _facts(report: AuditReport) -> dict[str, object]:
         "records": report.total.total(),
         "seconds": round(report.seconds, 3),
         "unread": report.unread,
-        "outside_times": report.outside,
-        "before_times": report.before,
-        "behind_transactions": report.held_back,
+        **asdict(report.left_out),
         "dead_letters": report.dead_letters,
         "total": {result.value: report.total[result] for result in COLUMNS},
         "documents": {kind.value: report.documents[kind] for kind in PROBLEMS},
@@ -103,16 +92,7 @@ def _facts(report: AuditReport) -> dict[str, object]:
         "not_read": [part.facts() for part in report.not_read],
         "problems": [problem.model_dump() for problem in report.problems],
         "sessions_not_in_the_log": list(report.not_in_the_log),
-        "partitions_left_out": report.left_out,
-        "event_count_disagrees": {
-            "sessions": report.disagreements.total,
-            "unread": report.disagreements.unread,
-            "expired": report.disagreements.expired,
-            "first": [
-                {"session_id": d.session_id, "declared": d.declared, "stored": d.stored}
-                for d in report.disagreements.first
-            ],
-        },
+        "event_count_disagrees": asdict(report.disagreements),
     }
 
 
@@ -161,8 +141,7 @@ def _remarks(report: AuditReport) -> list[str]:
             "have expired: a replay of the emitted list sends them again"
         )
     lines += [printable(str(part)) for part in report.not_read]
-    lines += said_of_times(report.outside, report.before)
-    lines += said_of_transactions(report.held_back)
+    lines += report.left_out.remarks()
     if report.unread:
         lines.append(f"{plural(report.unread, 'offset')} left out: the group has not read them yet")
     lines += [
@@ -170,7 +149,6 @@ def _remarks(report: AuditReport) -> list[str]:
         "nothing is proven"
         for session_id in report.not_in_the_log
     ]
-    lines += said_of_partitions(report.left_out)
     lines += _of_counts(report.disagreements)
     return lines
 
@@ -181,8 +159,8 @@ def _of_counts(disagreements: Disagreements) -> list[str]:
         f"{found.stored} stored"
         for found in disagreements.first
     ]
-    if disagreements.total > len(disagreements.first):
-        lines.append(f"{disagreements.total} sessions disagree with their eventCount")
+    if disagreements.sessions > len(disagreements.first):
+        lines.append(f"{disagreements.sessions} sessions disagree with their eventCount")
     for sessions, why in (
         (disagreements.unread, "the group has not read all their events yet"),
         (disagreements.expired, "their first events may have expired"),

@@ -134,7 +134,7 @@ class Disagreements:
     ``expired``: those whose first events are as old as their documents are kept.
     """
 
-    total: int
+    sessions: int
     first: Sequence[Disagreement]
     unread: int = 0
     expired: int = 0

@@ -12,7 +12,6 @@ from rich.table import Table
 
 from consumer.contract.times import format_time
 from consumer.printable import printable
-from consumer.quantities import plural
 from consumer.terminal import OutputClosedError, output_errors
 
 
@@ -44,32 +43,6 @@ def add_name_column(table: Table, title: str, names: Iterable[str]) -> None:
 
 
 NOTHING_SELECTED = "the topics hold nothing of what is selected"
-
-
-def said_of_times(outside: int, before: int) -> Iterable[str]:
-    """Say what a range of times has passed over."""
-    if before:
-        yield (
-            f"{plural(before, 'offset')} before the first record of that time, by the brokers' "
-            "index of times"
-        )
-    if outside:
-        yield f"{plural(outside, 'record')} read and passed over, whose own time lies outside"
-
-
-def said_of_transactions(held_back: int) -> Iterable[str]:
-    """Say what nobody can read yet."""
-    if held_back:
-        yield f"{plural(held_back, 'offset')} left out: behind a transaction that is still open"
-
-
-def said_of_partitions(left_out: int) -> Iterable[str]:
-    """Say which partitions were not read for the sessions that were asked for."""
-    if left_out:
-        yield (
-            f"{plural(left_out, 'partition')} not read: no key of these sessions leads there, and "
-            "no document came from there; --all-partitions reads them too"
-        )
 
 
 class _Output(Console):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -19,6 +19,7 @@ from consumer.kafka.ranges import (
     offsets_of,
     ranges_within,
 )
+from consumer.quantities import plural
 from consumer.settings.model import KafkaSettings
 
 SAMPLE = 200
@@ -26,20 +27,47 @@ SAMPLE = 200
 
 
 @dataclass(frozen=True, slots=True)
-class SelectedRanges:
-    """What is read.
+class LeftOut:
+    """How much of the topics a command leaves out; the names are those of its JSON."""
 
-    ``elsewhere``: what is not read, since no record of the sessions asked for should be there.
-    ``before``: how many offsets lie before the first record of the time that was asked for, by
-    the brokers' index of times.
-    ``held_back``: how many offsets lie behind the ends, since a transaction is open.
-    """
+    outside_times: int = 0
+    """Records that were read, and whose time lies outside of what was asked for."""
+    before_times: int = 0
+    """Offsets before the first record of that time, by the brokers' index."""
+    behind_transactions: int = 0
+    """Offsets behind a transaction that is open: nobody can read them yet."""
+    partitions_left_out: int = 0
+    """Partitions not read, since no record of the sessions asked for should be there."""
+
+    def remarks(self) -> Iterator[str]:
+        """Say it to people."""
+        if self.before_times:
+            yield (
+                f"{plural(self.before_times, 'offset')} before the first record of that time, by "
+                "the brokers' index of times"
+            )
+        if self.outside_times:
+            passed_over = plural(self.outside_times, "record")
+            yield f"{passed_over} read and passed over, whose own time lies outside"
+        if self.behind_transactions:
+            offsets = plural(self.behind_transactions, "offset")
+            yield f"{offsets} left out: behind a transaction that is still open"
+        if self.partitions_left_out:
+            yield (
+                f"{plural(self.partitions_left_out, 'partition')} not read: no key of these "
+                "sessions leads there, and no document came from there; --all-partitions reads "
+                "them too"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class SelectedRanges:
+    """What is read; ``elsewhere``: the partitions left out for the sessions asked for."""
 
     ranges: Sequence[OffsetRange]
     bounds: Bounds = EVERYTHING
     elsewhere: Sequence[OffsetRange] = ()
-    before: int = 0
-    held_back: int = 0
+    left_out: LeftOut = LeftOut()
 
 
 async def select_ranges(
@@ -71,22 +99,22 @@ async def select_ranges(
     # Asked once: what is published meanwhile is neither in the ranges nor before them.
     extents = await reader.extents(partitions, bounds.from_ms)
     ranges = ranges_within(bounds, extents)
-    held_back = held_back_by(extents, ahead)
     before = 0
     if bounds.from_ms is not None:
         without = ranges_within(replace(bounds, from_ms=None, to_ms=None), extents)
         before = offsets_of(without) - offsets_of(ranges)
+    left_out = LeftOut(before_times=before, behind_transactions=held_back_by(extents, ahead))
     if not selection.sessions or selection.all_partitions or not await _keys_lead(reader, ranges):
-        return SelectedRanges(ranges, bounds, before=before, held_back=held_back)
+        return SelectedRanges(ranges, bounds, left_out=left_out)
     topics = {partition.topic for partition in partitions}
     keys = [(topic, session.encode()) for topic in topics for session in selection.sessions]
     near = {await reader.partition_of(*key) for key in keys} | set(came_from)
+    elsewhere = [part for part in ranges if part.partition not in near]
     return SelectedRanges(
         [part for part in ranges if part.partition in near],
         bounds,
-        elsewhere=[part for part in ranges if part.partition not in near],
-        before=before,
-        held_back=held_back,
+        elsewhere,
+        replace(left_out, partitions_left_out=len(elsewhere)),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from rich.table import Table
 from rich.text import Text
@@ -14,14 +14,13 @@ from consumer.commands.common.output import (
     NOTHING_SELECTED,
     add_name_column,
     console,
-    said_of_partitions,
-    said_of_times,
-    said_of_transactions,
 )
+from consumer.commands.common.selected_ranges import LeftOut
+from consumer.commands.replay.replay_request import ReplayProgress
 from consumer.contract.record import TopicPartition
 from consumer.contract.rejection import Reason
 from consumer.errors import ExitCode
-from consumer.kafka.ranges import DELETED, OffsetRange, UnreadRange
+from consumer.kafka.ranges import DELETED
 from consumer.ports import PartitionReport
 from consumer.printable import printable
 from consumer.quantities import plural
@@ -64,42 +63,40 @@ class OutcomeCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class ReplayReport:
-    """The result of a replay. ``positions``: up to where each range is done.
+class ListCounts:
+    """What became of the records that a file lists; the names are those of the JSON."""
 
-    ``finished``: nothing is left to do; ``unread``: what could not be read of the ranges.
+    restored: int = 0
+    """Altered documents that were put back; they count as applied."""
+    altered_left_out: int = 0
+    """Altered documents that were not asked to be put back."""
+    repeated_left_out: int = 0
+    """Records whose document is there more than once: no replay can mend that."""
+    listed_not_found: int = 0
+    """Records that the log does not hold any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayReport:
+    """The result of a replay. ``progress``: what was to be read, and up to where that is done.
+
+    ``finished``: nothing is left to do.
     """
 
     dry_run: bool
     finished: bool
-    ranges: Sequence[OffsetRange]
-    positions: Mapping[TopicPartition, int]
+    progress: ReplayProgress
     counts: Mapping[TopicPartition, OutcomeCounts]
     seconds: float
     dead_letters: str | None
     """The topic they were sent to, None where they were only counted."""
-    repaired: int = 0
-    """Altered documents that were put back; they count as applied."""
-    left_out: int = 0
-    """Altered documents that were listed, and not asked to be put back."""
-    repeated: int = 0
-    """Listed records whose document is there more than once: no replay can mend that."""
-    not_found: int = 0
-    """Listed records that the log does not hold any more."""
-    elsewhere: int = 0
-    """Partitions not read, since no record of the sessions asked for should be there."""
+    of_list: ListCounts = ListCounts()
+    left_out: LeftOut = field(default_factory=LeftOut)
     nothing_found: bool = False
     """Sessions were asked for, and there was no record of any."""
-    unread: Sequence[UnreadRange] = ()
     contradictions: int = 0
     """Of a dry run: records that contradict one of another partition, of which either may come
     first when it is run."""
-    outside: int = 0
-    """Records that were read, and whose time lies outside of what was asked for."""
-    before: int = 0
-    """Offsets before the first record of that time, by the brokers' index."""
-    held_back: int = 0
-    """Offsets behind a transaction that is open: nobody can read them yet."""
 
     @property
     def total(self) -> OutcomeCounts:
@@ -112,12 +109,12 @@ class ReplayReport:
     @property
     def complete(self) -> bool:
         """Whether every offset of the ranges was read, or never had a record to be read."""
-        return self.finished and not self.unread
+        return self.finished and not self.progress.unread
 
     @property
     def deleted_unread(self) -> int:
         """Offsets that the brokers deleted before they were read."""
-        return sum(part.offsets for part in self.unread if part.cause == DELETED)
+        return sum(part.offsets for part in self.progress.unread if part.cause == DELETED)
 
     @property
     def exit_code(self) -> ExitCode:
@@ -126,11 +123,8 @@ class ReplayReport:
             return ExitCode.DEADLINE
         if self.nothing_found:
             return ExitCode.FOUND
-        return ExitCode.FOUND if self.unread or self.not_found else ExitCode.DONE
-
-    def position(self, part: OffsetRange) -> int:
-        """Return up to where a range is done."""
-        return self.positions.get(part.partition, part.first)
+        missed = self.progress.unread or self.of_list.listed_not_found
+        return ExitCode.FOUND if missed else ExitCode.DONE
 
 
 def print_replay(report: ReplayReport, *, as_json: bool) -> None:
@@ -147,24 +141,18 @@ def _facts(report: ReplayReport) -> dict[str, object]:
         "complete": report.complete,
         **_counts(report.total),
         "dead_letter_topic": report.dead_letters,
-        "restored": report.repaired,
-        "altered_left_out": report.left_out,
-        "repeated_left_out": report.repeated,
-        "listed_not_found": report.not_found,
-        "partitions_left_out": report.elsewhere,
+        **asdict(report.of_list),
+        **asdict(report.left_out),
         "nothing_found": report.nothing_found,
         "deleted_unread": report.deleted_unread,
-        "unread": [part.facts() for part in report.unread],
+        "unread": [part.facts() for part in report.progress.unread],
         "contradictions": report.contradictions,
-        "outside_times": report.outside,
-        "before_times": report.before,
-        "behind_transactions": report.held_back,
         "seconds": round(report.seconds, 3),
         "partitions": [
             part.partition._asdict()
-            | {"first": part.first, "end": part.end, "next": report.position(part)}
+            | {"first": part.first, "end": part.end, "next": report.progress.position(part)}
             | _counts(report.counts.get(part.partition, OutcomeCounts()))
-            for part in report.ranges
+            for part in report.progress.ranges
         ],
     }
 
@@ -182,7 +170,7 @@ def _print_tables(report: ReplayReport) -> None:
     columns = WOULD_BE if report.dry_run else DONE
     title = "Dry run: nothing was written" if report.dry_run else None
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    read = [part for part in report.ranges if part.offsets]
+    read = [part for part in report.progress.ranges if part.offsets]
     names = [printable(p.partition.name) for p in read]
     add_name_column(table, "partition", names)
     for column in ("offsets", "records", *columns):
@@ -204,7 +192,7 @@ def _cells(counts: OutcomeCounts, columns: Mapping[str, Sequence[Outcome]]) -> l
 
 
 def _remarks(report: ReplayReport, total: OutcomeCounts) -> Iterable[str]:
-    if not any(part.offsets for part in report.ranges):
+    if not any(part.offsets for part in report.progress.ranges):
         yield NOTHING_SELECTED
     if total.reasons:
         yield _of_dead_letters(report, total)
@@ -213,21 +201,19 @@ def _remarks(report: ReplayReport, total: OutcomeCounts) -> Iterable[str]:
             f"may differ: {plural(report.contradictions, 'record')} of other content than a "
             "record of another partition about the same; the first that comes is applied"
         )
-    yield from _of_list(report)
+    yield from _of_list(report.of_list, dry_run=report.dry_run)
     if report.deleted_unread:
         lost = plural(report.deleted_unread, "offset")
         yield f"{lost} deleted by the brokers before they could be read"
-    yield from (printable(str(part)) for part in report.unread)
-    yield from said_of_times(report.outside, report.before)
-    yield from said_of_transactions(report.held_back)
+    yield from (printable(str(part)) for part in report.progress.unread)
+    yield from report.left_out.remarks()
     for mark, said in MARKS.items():
         if total.marks[mark]:
             yield f"{plural(total.marks[mark], 'record')} {said}"
     if report.nothing_found:
         yield "no record of these sessions was found"
-    yield from said_of_partitions(report.elsewhere)
     if not report.finished:
-        left = sum(part.end - report.position(part) for part in report.ranges)
+        left = sum(part.end - report.progress.position(part) for part in report.progress.ranges)
         yield f"interrupted: {plural(left, 'offset')} left"
     rate = total.records / report.seconds if report.seconds else 0
     yield f"{plural(total.records, 'record')} in {report.seconds:.1f} s, {rate:,.0f} a second"
@@ -242,16 +228,17 @@ def _of_dead_letters(report: ReplayReport, total: OutcomeCounts) -> str:
     return f"dead letters sent to {printable(report.dead_letters)}, by reason: {said}"
 
 
-def _of_list(report: ReplayReport) -> Iterable[str]:
-    if report.repaired:
-        put_back = "would be put back" if report.dry_run else "put back"
-        yield f"{plural(report.repaired, 'altered document')} {put_back}"
-    if report.left_out:
-        yield f"{plural(report.left_out, 'altered document')} left as found: --repair restores them"
-    if report.repeated:
+def _of_list(found: ListCounts, *, dry_run: bool) -> Iterable[str]:
+    if found.restored:
+        put_back = "would be put back" if dry_run else "put back"
+        yield f"{plural(found.restored, 'altered document')} {put_back}"
+    if found.altered_left_out:
+        left = plural(found.altered_left_out, "altered document")
+        yield f"{left} left as found: --repair restores them"
+    if found.repeated_left_out:
         yield (
-            f"{plural(report.repeated, 'listed record')} left out whose document is there more "
-            "than once: delete all but one of each by hand"
+            f"{plural(found.repeated_left_out, 'listed record')} left out whose document is there "
+            "more than once: delete all but one of each by hand"
         )
-    if report.not_found:
-        yield f"{plural(report.not_found, 'listed record')} not in the topics any more"
+    if found.listed_not_found:
+        yield f"{plural(found.listed_not_found, 'listed record')} not in the topics any more"

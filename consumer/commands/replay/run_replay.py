@@ -11,7 +11,12 @@ from consumer import signals
 from consumer.aio import RateLimiter, run_unless_stopped, supervise
 from consumer.commands.common.record_selection import MessageFilter
 from consumer.commands.replay.open_replay import ReplayOpening, ReplayResources
-from consumer.commands.replay.replay_report import OutcomeCounts, ReplayReport, print_replay
+from consumer.commands.replay.replay_report import (
+    ListCounts,
+    OutcomeCounts,
+    ReplayReport,
+    print_replay,
+)
 from consumer.commands.replay.replay_request import ReplayProgress, ReplayRequest, check_request
 from consumer.contract.record import Record, TopicPartition
 from consumer.contract.rejection import Rejected
@@ -88,7 +93,7 @@ class _Replay:
             OffsetRange(part.partition, progress.position(part), part.end)
             for part in progress.ranges
         ]
-        self._record_filter = opened.listed or MessageFilter(
+        self._messages = MessageFilter(
             settings.kafka.max_value_bytes, request.sessions, request.kinds, progress.bounds
         )
         self._counts: dict[TopicPartition, OutcomeCounts] = {}
@@ -98,7 +103,7 @@ class _Replay:
             opened.reader,
             self._left,
             max_batch_bytes=settings.engine.max_batch_bytes,
-            record_filter=self._record_filter,
+            record_filter=opened.listed or self._messages,
             rate_limiter=RateLimiter(request.rate),
             on_progress=self._save,
         )
@@ -169,43 +174,38 @@ class _Replay:
         finished = drained and all(progress.position(part) >= part.end for part in progress.ranges)
         sends = self._request.sends_dead_letters
         of_another = {part.partition for part in made_again}
-        by_time = self._record_filter if isinstance(self._record_filter, MessageFilter) else None
+        unread = [
+            *self._begun_with.unread,
+            *(part for part in self._source.unread if part.partition not in of_another),
+            *made_again,
+        ]
         return ReplayReport(
             dry_run=self._request.dry_run,
             finished=finished,
-            ranges=progress.ranges,
-            positions=progress.positions,
+            progress=replace(progress, unread=unread),
             counts=self._counts,
             seconds=seconds,
             dead_letters=self._settings.dead_letters.topic if sends else None,
-            repaired=opened.repairing.repaired if opened.repairing else 0,
-            left_out=opened.listed.left_out if opened.listed else 0,
-            repeated=opened.listed.repeated if opened.listed else 0,
-            not_found=self._not_found(finished=finished),
-            elsewhere=len(opened.selected.elsewhere),
+            of_list=self._of_list(finished=finished),
+            left_out=replace(opened.selected.left_out, outside_times=self._messages.outside),
             nothing_found=self._nothing_found(),
-            unread=[
-                *self._begun_with.unread,
-                *(part for part in self._source.unread if part.partition not in of_another),
-                *made_again,
-            ],
             contradictions=opened.dry_run.contradictions if opened.dry_run else 0,
-            outside=by_time.outside if by_time else 0,
-            before=opened.selected.before,
-            held_back=opened.selected.held_back,
         )
 
-    def _not_found(self, *, finished: bool) -> int:
-        """Return how many listed records did not come: out of the logs, or in a hole of them."""
-        listed = self._opened.listed
+    def _of_list(self, *, finished: bool) -> ListCounts:
+        """Count also how many did not come: out of the logs, or in a hole of them."""
+        listed, repairing = self._opened.listed, self._opened.repairing
         if listed is None:
-            return 0
+            return ListCounts()
 
         def wanted_in(ranges: Iterable[OffsetRange]) -> int:
             return sum(map(listed.wanted_in, ranges))
 
         gone = wanted_in(listed.ranges()) - wanted_in(self._begun_with.ranges)
-        return gone + wanted_in(self._left) - self._records() if finished else gone
+        if finished:
+            gone += wanted_in(self._left) - self._records()
+        repaired = repairing.repaired if repairing else 0
+        return ListCounts(repaired, listed.left_out, listed.repeated, gone)
 
     def _nothing_found(self) -> bool:
         """Tell whether there is no record of the sessions asked for, now or in an earlier run."""

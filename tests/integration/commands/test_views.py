@@ -213,7 +213,7 @@ async def test_what_an_open_transaction_holds_back_is_lag_and_is_told_of_by_ever
             capsys.readouterr().out.split()
         )
         report = await empty_log.replay(ReplayRequest(everything=True))
-        assert report.held_back == 2
+        assert report.left_out.behind_transactions == 2
         await transaction.abort()
 
 

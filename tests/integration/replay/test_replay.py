@@ -16,6 +16,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from pymongo import MongoClient
 
 from consumer.commands.audit.verdicts import AuditResult
+from consumer.commands.common.selected_ranges import LeftOut
 from consumer.commands.replay import run_replay as run_replay_module
 from consumer.commands.replay.replay_report import ReplayReport
 from consumer.commands.replay.replay_request import ReplayRequest
@@ -177,7 +178,7 @@ async def test_of_one_session_only_its_partitions_are_read(tidy_log: Log) -> Non
     # All that lies in the other topic under keys of its own would tell to look everywhere.
     report = await log.replay(ReplayRequest(sessions=("session-3",), topics=(log.topics[0],)))
     home = home_of("session-3")
-    assert [part.partition for part in report.ranges] == [(log.topics[0], home)]
+    assert [part.partition for part in report.progress.ranges] == [(log.topics[0], home)]
     stored = documents(log.uri, f"{log.name}-a")
     assert {entry["sessionId"] for entries in stored.values() for entry in entries} <= {"session-3"}
     own = [one for one in log.records if b'"session-3"' in (one[3] or b"")]
@@ -189,7 +190,7 @@ async def test_where_keys_do_not_lead_to_a_sessions_records_every_partition_is_r
     log: Log,
 ) -> None:
     report = await log.replay(ReplayRequest(sessions=("session-3",)))
-    assert len(report.ranges) == len(log.topics) * PARTITIONS
+    assert len(report.progress.ranges) == len(log.topics) * PARTITIONS
     own = [one for one in log.records if b'"session-3"' in (one[3] or b"")]
     assert report.total.records == len(own)
 
@@ -204,7 +205,7 @@ async def test_of_one_type_only_its_messages_are_applied(log: Log) -> None:
 async def test_offsets_topics_and_partitions_narrow_it_down(log: Log) -> None:
     request = ReplayRequest(topics=log.topics[1:], partitions=(1,), from_offset=3, to_offset=9)
     report = await log.replay(request)
-    assert [(part.partition, part.first, part.end) for part in report.ranges] == [
+    assert [(part.partition, part.first, part.end) for part in report.progress.ranges] == [
         ((log.topics[1], 1), 3, 9)
     ]
     assert report.total.records == 6
@@ -259,7 +260,7 @@ async def test_a_fast_clock_hides_no_record_from_a_replay(empty_log: Log) -> Non
     report = await empty_log.replay(await oddly_stamped(empty_log))
     assert report.total.records == 20
     # Only a broker that has an index of times leaves the first record unread.
-    assert report.outside + report.before == 3
+    assert report.left_out.outside_times + report.left_out.before_times == 3
 
 
 @pytest.mark.real_kafka
@@ -272,7 +273,7 @@ async def test_a_fast_clock_hides_no_record_from_an_audit(empty_log: Log) -> Non
     found = await log.audit(inside)
     assert found.total[AuditResult.MISSING] == 1
     assert found.total.total() == 20
-    assert (found.outside, found.before) == (2, 1)
+    assert found.left_out == LeftOut(outside_times=2, before_times=1)
 
 
 def begun_anew(state: Path, to_ms: int) -> None:
@@ -292,7 +293,7 @@ async def test_a_time_so_long_ago_is_the_one_it_was_when_the_replay_began(
     request = ReplayRequest(to_time="0s ago", state=str(state), send_dead_letters=False)
     await log.replay(request)
     begun_anew(state, now - 2500)
-    assert (await log.replay(request)).outside == 3
+    assert (await log.replay(request)).left_out.outside_times == 3
 
 
 async def test_an_empty_selection_is_done_at_once(log: Log) -> None:
@@ -434,7 +435,7 @@ async def test_a_topic_that_goes_while_it_is_read_ends_the_replay_with_a_finding
         report = await running
     assert report is not None
     assert report.exit_code is ExitCode.FOUND
-    assert {part.partition.topic for part in report.unread} == {place[0]}
+    assert {part.partition.topic for part in report.progress.unread} == {place[0]}
     assert report.total.records < 300
 
 
@@ -461,7 +462,7 @@ async def test_missing_documents_come_back_by_their_positions(log: Log, tmp_path
     done = await log.replay(request)
     assert ends(done) == ends(said)
     assert done.total.outcomes == {Outcome.APPLIED: 25}
-    assert done.not_found == 0
+    assert done.of_list.listed_not_found == 0
     assert documents(log.uri, f"{log.name}-a") == complete
 
 
@@ -495,7 +496,7 @@ async def test_altered_documents_are_left_alone_unless_they_are_to_be_repaired(
     places, _ = await altered_log(empty_log)
     before = documents(empty_log.uri, f"{empty_log.name}-a")
     report = await empty_log.replay(ReplayRequest(file=listed(tmp_path / "list", *places)))
-    assert report.left_out == 4
+    assert report.of_list.altered_left_out == 4
     assert report.total.records == 0
     assert documents(empty_log.uri, f"{empty_log.name}-a") == before
 
@@ -508,7 +509,7 @@ async def test_altered_documents_are_put_back_by_the_record_they_came_from(
     said = await empty_log.replay(ReplayRequest(file=file, repair=True, dry_run=True))
     done = await empty_log.replay(ReplayRequest(file=file, repair=True))
     assert ends(done) == ends(said)
-    assert (done.repaired, said.repaired) == (3, 3)
+    assert (done.of_list.restored, said.of_list.restored) == (3, 3)
     assert done.total.outcomes == {Outcome.APPLIED: 3, Outcome.CONFLICT: 1}
     left = documents(empty_log.uri, f"{empty_log.name}-a")
     assert left["conversation_sessions"] == true["conversation_sessions"]
@@ -524,5 +525,5 @@ async def test_listed_records_that_the_log_does_not_hold_are_counted(
     topic = log.topics[0]
     places = [(topic, 0, 0, "missing"), (topic, 0, 10**9, "missing"), (topic, 8, 1, "missing")]
     report = await log.replay(ReplayRequest(file=listed(tmp_path / "list", *places)))
-    assert report.not_found == 2
+    assert report.of_list.listed_not_found == 2
     assert report.total.records == 1

@@ -36,6 +36,7 @@ from consumer.commands.dead_letters.redrive_policy import (
 from consumer.commands.init import init
 from consumer.commands.init.topic_provisions import InitRequest
 from consumer.commands.replay.replay_report import OutcomeCounts, ReplayReport, print_replay
+from consumer.commands.replay.replay_request import ReplayProgress
 from consumer.contract.dead_letter import origin_of
 from consumer.contract.record import Headers, Record, TopicPartition
 from consumer.contract.rejection import Reason
@@ -119,7 +120,7 @@ def _audit() -> None:
 def _replay() -> None:
     counts = {PARTITION: OutcomeCounts(reasons=Counter({Reason.INVALID: 1}))}
     ranges = [OffsetRange(PARTITION, 0, 2)]
-    report = ReplayReport(False, True, ranges, {}, counts, 1.0, "dlq", unread=[UNREAD])
+    report = ReplayReport(False, True, ReplayProgress(ranges, {}, [UNREAD]), counts, 1.0, "dlq")
     print_replay(report, as_json=True)
 
 

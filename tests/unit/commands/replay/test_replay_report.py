@@ -10,8 +10,15 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from consumer.commands.common.selected_ranges import LeftOut
 from consumer.commands.replay import replay_report
-from consumer.commands.replay.replay_report import OutcomeCounts, ReplayReport, print_replay
+from consumer.commands.replay.replay_report import (
+    ListCounts,
+    OutcomeCounts,
+    ReplayReport,
+    print_replay,
+)
+from consumer.commands.replay.replay_request import ReplayProgress
 from consumer.contract.record import TopicPartition
 from consumer.contract.rejection import Reason
 from consumer.errors import ExitCode
@@ -41,15 +48,18 @@ def counts() -> dict[TopicPartition, OutcomeCounts]:
 
 
 def report(**changed: Any) -> ReplayReport:
+    progress = ReplayProgress(
+        changed.pop("ranges", [OffsetRange(P0, 0, 2_000), OffsetRange(P1, 5, 9)]),
+        changed.pop("positions", {P0: 2_000, P1: 9}),
+        changed.pop("unread", [UnreadRange(P1, 5, 8, DELETED)]),
+    )
     facts: dict[str, Any] = {
         "dry_run": False,
         "finished": True,
-        "ranges": [OffsetRange(P0, 0, 2_000), OffsetRange(P1, 5, 9)],
-        "positions": {P0: 2_000, P1: 9},
+        "progress": progress,
         "counts": counts(),
         "seconds": 2.0,
         "dead_letters": "letters",
-        "unread": [UnreadRange(P1, 5, 8, DELETED)],
     }
     return ReplayReport(**(facts | changed))
 
@@ -91,7 +101,7 @@ def test_a_narrow_terminal_cuts_no_number(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_dry_run_speaks_of_what_would_be(capsys: pytest.CaptureFixture[str]) -> None:
-    said = printed(capsys, report(dry_run=True, dead_letters=None, repaired=7))
+    said = printed(capsys, report(dry_run=True, dead_letters=None, of_list=ListCounts(restored=7)))
     assert "would insert" in said
     assert "nothing was written" in said
     assert "that would be sent, by reason: conflict 4" in said
@@ -117,10 +127,10 @@ def test_an_interruption_says_how_much_is_left(capsys: pytest.CaptureFixture[str
     ("facts", "code"),
     [
         ({"unread": []}, ExitCode.DONE),
-        ({"unread": [], "not_found": 1}, ExitCode.FOUND),
+        ({"unread": [], "of_list": ListCounts(listed_not_found=1)}, ExitCode.FOUND),
         ({"unread": [UnreadRange(P0, 5, 6, DELETED)]}, ExitCode.FOUND),
         ({"unread": [UnreadRange(P0, 5, 6, "CorruptRecordException")]}, ExitCode.FOUND),
-        ({"finished": False, "not_found": 1}, ExitCode.DEADLINE),
+        ({"finished": False, "of_list": ListCounts(listed_not_found=1)}, ExitCode.DEADLINE),
     ],
 )
 @pytest.mark.reliability("F48", "F90")
@@ -133,12 +143,14 @@ def test_a_replay_that_has_not_got_all_of_it_does_not_end_well(
 
 
 def test_what_could_not_be_done_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    said = printed(capsys, report(left_out=2, not_found=3, dead_letters=None))
+    said = printed(capsys, report(of_list=ListCounts(0, 2, 0, 3), dead_letters=None))
     assert "2 altered documents left as found: --repair" in said
     assert "3 listed records not in the topics any more" in said
     assert "(not sent): conflict 4" in said
     assert "keys may lie elsewhere" not in said
-    assert "3 partitions not read" in printed(capsys, report(elsewhere=3))
+    assert "3 partitions not read" in printed(
+        capsys, report(left_out=LeftOut(partitions_left_out=3))
+    )
 
 
 @pytest.mark.reliability("F54")
@@ -151,7 +163,7 @@ def test_no_record_of_a_session_is_a_finding(capsys: pytest.CaptureFixture[str])
 
 @pytest.mark.reliability("F81")
 def test_what_a_time_passes_over_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    said = " ".join(printed(capsys, report(outside=1, before=2_000)).split())
+    said = " ".join(printed(capsys, report(left_out=LeftOut(1, 2_000))).split())
     assert "2,000 offsets before the first record of that time, by the brokers' index" in said
     assert "1 record read and passed over, whose own time lies outside" in said
 
