@@ -19,7 +19,7 @@ from consumer.errors import PreconditionError
 from consumer.observability.health import Health
 from consumer.observability.instance_status import StatusReader, as_document
 from consumer.observability.metrics import Metrics
-from consumer.observability.status_page import FOLDER, StatusPage
+from consumer.observability.status_page import FOLDER, render_page
 from consumer.settings.model import HttpSettings
 
 CLIENT_TIMEOUT = 5.0
@@ -82,7 +82,6 @@ class HttpServer(ThreadingHTTPServer):
         """
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.health, self.metrics, self.status = health, metrics, status
-        self.page = StatusPage()
         self._slots = threading.BoundedSemaphore(MOST_CLIENTS)
         self._guard = threading.Lock()
         self.work = threading.Lock()
@@ -180,7 +179,7 @@ class _Handler(BaseHTTPRequestHandler):
         match self.path.partition("?")[0]:
             case "/":
                 with server.work:
-                    page = server.page.render(as_document(server.status.read()))
+                    page = render_page(as_document(server.status.read()))
                 return HttpAnswer(HTTPStatus.OK, "text/html; charset=utf-8", page)
             case "/status.json":
                 with server.work:

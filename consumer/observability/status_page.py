@@ -1,7 +1,7 @@
 """The status page: HTML made from the document of ``/status.json``.
 
-``status_page.html`` says with attributes where the document's values go, and is filled twice by
-the same rules: here, so that the page needs no script, and by ``status_page.js`` at every refresh.
+``status_page.html`` says with attributes where the document's values go. The page needs no script;
+``status_page.js`` asks for it again and again, and takes over what has changed.
 
 =============== ===================================================================
 ``data-each``   repeat the element for each item of this list; paths in it begin there
@@ -37,28 +37,13 @@ FORMATS: Final[Mapping[str, Callable[[Any], str]]] = {
 }
 
 
-class StatusPage:
-    """The page's template, and pages made from it."""
-
-    def __init__(self) -> None:
-        """Read the template."""
-        text = (FOLDER / "status_page.html").read_text("utf-8")
-        self._page = ET.fromstring(text)  # noqa: S314 -- a file of our own
-        main = self._page.find("body/main")
-        body = self._page.find("body")
-        if main is None or body is None:
-            raise ValueError("status_page.html has no main element in its body")
-        # The script fills it anew at each refresh.
-        self._unfilled = Element("template", {"id": "unfilled"})
-        self._unfilled.append(copy.deepcopy(main))
-
-    def render(self, document: Mapping[str, Any]) -> bytes:
-        """Return the page. Whatever the document holds is text in it, never markup."""
-        page = copy.deepcopy(self._page)
-        fill(page, document)
-        page.find("body").append(self._unfilled)  # type: ignore[union-attr]  # see above
-        html = ET.tostring(page, encoding="unicode", method="html")
-        return b"<!doctype html>\n" + html.encode("utf-8", "xmlcharrefreplace")
+def render_page(document: Mapping[str, Any]) -> bytes:
+    """Return the page. Whatever the document holds is text in it, never markup."""
+    template = (FOLDER / "status_page.html").read_text("utf-8")
+    page = ET.fromstring(template)  # noqa: S314 -- a file of our own
+    fill(page, document)
+    html = ET.tostring(page, encoding="unicode", method="html")
+    return b"<!doctype html>\n" + html.encode("utf-8", "xmlcharrefreplace")
 
 
 def fill(element: Element, scope: Any) -> None:  # noqa: ANN401 -- an object or a list's item

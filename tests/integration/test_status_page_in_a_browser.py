@@ -67,7 +67,9 @@ def test_it_fits_its_window_in_light_and_dark(browser: Browser, width: int, dark
             page.take_picture(Path(pictures) / name)
 
 
-def test_the_script_fills_the_page_just_as_the_server_does(browser: Browser) -> None:
+def test_what_the_script_takes_over_is_the_page_as_the_server_fills_it(
+    browser: Browser,
+) -> None:
     with served(instance_in_trouble()) as server:
         script = browser.open_page(address(server))
         script.wait_for(LIVE)

@@ -269,7 +269,8 @@ def test_a_client_that_does_not_listen_keeps_no_thread(
     server: HttpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("consumer.observability.http_server.CLIENT_TIMEOUT", 0.3)
-    monkeypatch.setattr(server.page, "render", lambda _: b"x" * 50_000_000)
+    huge = b"x" * 50_000_000
+    monkeypatch.setattr("consumer.observability.http_server.render_page", lambda _: huge)
     done = threading.Event()
 
     def close(request: socket.socket) -> None:
