@@ -39,40 +39,30 @@ class Health:
         """Begin unready: the process starts. In seconds, monotonic and Unix time."""
         self._clock, self._now = clock, now
         self._guard = threading.Lock()
-        self._obstacles: dict[tuple[str, bool], Obstacle] = {}
+        self._obstacles: dict[str, Obstacle] = {}
         self._last_beat: float | None = None
         self.not_ready(STARTING, "not assigned to the group yet")
 
-    def not_ready(self, name: str, detail: str) -> None:
-        """Say why the process is not ready; the same name again replaces the detail."""
-        self._add(name, detail, restart_helps=False)
+    def not_ready(self, name: str, detail: str, *, restart_helps: bool = False) -> None:
+        """Say why the process is not ready; the same name again replaces what was said of it.
 
-    def _add(self, name: str, detail: str, *, restart_helps: bool) -> None:
+        ``restart_helps``: it is not healthy either.
+        """
         with self._guard:
-            known = self._obstacles.get((name, restart_helps))
+            known = self._obstacles.get(name)
             since = self._now() if known is None else known.since
-            self._obstacles[name, restart_helps] = Obstacle(name, detail, since, restart_helps)
+            self._obstacles[name] = Obstacle(name, detail, since, restart_helps)
 
     def ready(self, name: str) -> None:
         """Take that reason back."""
         with self._guard:
-            self._obstacles.pop((name, False), None)
+            self._obstacles.pop(name, None)
 
     def ready_where(self, prefix: str) -> None:
         """Take every reason back whose name begins so."""
         with self._guard:
-            for name, restart_helps in list(self._obstacles):
-                if name.startswith(prefix) and not restart_helps:
-                    del self._obstacles[name, restart_helps]
-
-    def unhealthy(self, name: str, detail: str) -> None:
-        """Say why a restart would help."""
-        self._add(name, detail, restart_helps=True)
-
-    def healthy(self, name: str) -> None:
-        """Take that reason back."""
-        with self._guard:
-            self._obstacles.pop((name, True), None)
+            for name in [name for name in self._obstacles if name.startswith(prefix)]:
+                del self._obstacles[name]
 
     def beat(self) -> None:
         """Show that the event loop turns. From the first beat on, its absence is noticed."""
@@ -93,12 +83,11 @@ class Health:
         return {one.name: one.detail for one in self.obstacles()}
 
     def obstacles(self) -> list[Obstacle]:
-        """Return all that the process waits for; one of a name, and first what a restart helps."""
+        """Return all that the process waits for, first what a restart helps."""
         silent = self.silence()
         with self._guard:
             found = list(self._obstacles.values())
         if silent >= BEAT_OVERDUE:
             detail = f"no beat for {silent:.0f} s"
             found.append(Obstacle(EVENT_LOOP, detail, self._now() - silent, restart_helps=True))
-        unhealthy = {one.name: one for one in found if one.restart_helps}
-        return [*unhealthy.values(), *(one for one in found if one.name not in unhealthy)]
+        return sorted(found, key=lambda one: not one.restart_helps)

@@ -368,17 +368,18 @@ class EngineObserver:
 
     def stalled(self, seconds: float) -> None:
         """See ``Observer``. Where its cause is known a restart would not help, and only harm."""
-        self._health.healthy(STALLED)
+        self._health.ready(STALLED)
         causes = sorted(self._health.unready_reasons())
         if not self._stalled:
             self._log.error("stalled", seconds=round(seconds, 1), causes=causes)
         self._stalled = True
         if not causes:
-            self._health.unhealthy(STALLED, f"lag and no progress for {seconds:.0f} s")
+            said = f"lag and no progress for {seconds:.0f} s"
+            self._health.not_ready(STALLED, said, restart_helps=True)
 
     def progressing(self) -> None:
         self._stalled = False
-        self._health.healthy(STALLED)
+        self._health.ready(STALLED)
         self._log.info("progressing")
 
     def loop_lag(self, seconds: float) -> None:

@@ -38,10 +38,10 @@ def test_an_outage_makes_it_unready_and_not_unhealthy() -> None:
 def test_what_is_unhealthy_is_not_ready_either() -> None:
     health = Health()
     health.ready("starting")
-    health.unhealthy("stalled", "no progress for 120 s")
+    health.not_ready("stalled", "no progress for 120 s", restart_helps=True)
     assert health.unhealthy_reasons()
     assert set(health.unready_reasons()) == {"stalled"}
-    health.healthy("stalled")
+    health.ready("stalled")
     assert not health.unready_reasons()
 
 
@@ -93,7 +93,7 @@ def test_what_a_restart_helps_stands_first_and_once() -> None:
     health = Health(clock, now)
     health.beat()
     health.not_ready("stalled", "no progress")
-    health.unhealthy("stalled", "no progress for 120 s")
+    health.not_ready("stalled", "no progress for 120 s", restart_helps=True)
     clock.now, now.now = 100.0, 1000.0
     assert health.obstacles() == [
         Obstacle("stalled", "no progress for 120 s", 0.0, restart_helps=True),

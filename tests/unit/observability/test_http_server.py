@@ -83,7 +83,7 @@ def test_readyz_gives_the_reasons_until_there_are_none(server: HttpServer, healt
 
 def test_livez_fails_only_when_a_restart_would_help(server: HttpServer, health: Health) -> None:
     assert get(server, "/livez")[0] == 200
-    health.unhealthy("stalled", "no progress for 120 s")
+    health.not_ready("stalled", "no progress for 120 s", restart_helps=True)
     status, _, body = get(server, "/livez")
     assert (status, json.loads(body)["reasons"]) == (503, {"stalled": "no progress for 120 s"})
 
