@@ -139,8 +139,8 @@ async def open_context(
             await describe_topics(kafka, (status_topic,), Operation.WRITE)
         if request.parked and request.topic not in topics:
             raise BrokersError(
-                f"there is no topic {request.topic}: nothing has been parked (dead_letters."
-                "parking_topic), and the first redrive that parks creates it"
+                f"Kafka at {','.join(kafka.bootstrap_servers)} has no topic {request.topic} "
+                "(dead_letters.parking_topic); the first redrive that parks creates it"
             )
         require_topics(kafka, topics, [request.topic])
         with open_status_index() as statuses:

@@ -272,7 +272,7 @@ def _printing(counts: RunCounts, print_counts: Callable[[RunCounts], None]) -> I
         if counts.selected:
             print_counts(counts)
         if isinstance(error, asyncio.CancelledError):
-            warn("interrupted: not all that is selected was looked at")
+            warn("interrupted: some of what is selected may not have been looked at")
         raise
     print_counts(counts)
 

@@ -460,7 +460,7 @@ def test_a_run_that_is_interrupted_says_so_beside_its_counts(
         raise asyncio.CancelledError
     told = capsys.readouterr()
     assert told.out == "3\n"
-    assert told.err == "consumer: interrupted: not all that is selected was looked at\n"
+    assert told.err == "consumer: interrupted: some of what is selected may not have been looked at\n"
 
 
 def a_discard(
