@@ -27,7 +27,7 @@ of a drain passed with work undone, 130 at the second signal.
 
 Raised and caught within one room, so that no process ends by them: NotAnObjectError,
 TooManyPartsError, DecompressionLimitError, MalformedSnappyError, UnreadableBatchError,
-NotSentError, TransformError, _RefusedError, NoFieldsError, TokenError, TokenRefusedError,
+TransformError, _RefusedError, NoFieldsError, TokenError, TokenRefusedError,
 CredentialsFileError. LedgerError is a failed assertion: a defect.
 InvalidMessageError is for the programs that publish with ``producer_tools``.
 """

@@ -15,7 +15,6 @@ from consumer.commands.dead_letters.dead_letter_selection import (
     OffsetSelector,
 )
 from consumer.commands.dead_letters.dead_letter_status import (
-    NotSentError,
     StatusIndex,
     open_status_index,
     parse_status,
@@ -149,11 +148,7 @@ async def open_context(
                     require_compacted(kafka, topics[status_topic])
                     with progress("reading what was done before") as advance:
                         await load_statuses(reader, status_topic, statuses, advance)
-                try:
-                    yield DeadLetterContext(request, topics, reader, statuses)
-                except NotSentError as error:
-                    servers = ", ".join(kafka.bootstrap_servers)
-                    raise BrokersError(f"Kafka at {servers}: stopped: {error}") from error
+                yield DeadLetterContext(request, topics, reader, statuses)
 
 
 def require_compacted(kafka: KafkaSettings, topic: TopicDescription) -> None:

@@ -13,17 +13,16 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from enum import StrEnum
-from typing import assert_never
+from typing import Final
 
 from consumer.commands.common.scratch import scratch_database
 from consumer.commands.dead_letters.dead_letter_record import json_bytes
 from consumer.contract.record import Position
 from consumer.contract.times import format_time
-from consumer.kafka.producer import OutgoingRecord, Producer, Refused, Unconfirmed
 
 
 class DeadLetterStatus(StrEnum):
@@ -34,6 +33,13 @@ class DeadLetterStatus(StrEnum):
     DISCARDED = "discarded"
     UNKNOWN = "unknown"
     """Something that only a later version, or someone else, knows."""
+
+
+Statuses = frozenset[DeadLetterStatus]
+
+NO_STATUSES: Final[Statuses] = frozenset()
+SENT: Final[Statuses] = frozenset({DeadLetterStatus.REDRIVEN, DeadLetterStatus.PARKED})
+ALL_STATUSES: Final[Statuses] = frozenset(DeadLetterStatus)
 
 
 def status_value(
@@ -62,25 +68,6 @@ def parse_status(value: bytes) -> DeadLetterStatus:
     except (ValueError, KeyError, RecursionError):
         pass
     return DeadLetterStatus.UNKNOWN
-
-
-class NotSentError(Exception):
-    """The brokers stopped answering. What they had acknowledged is recorded, if they let us."""
-
-
-async def write_statuses(producer: Producer, records: Sequence[OutgoingRecord]) -> None:
-    """Return when the status topic has the records. Raises ``NotSentError``."""
-    deliveries = await producer.send(records) if records else []
-    for delivery in deliveries:
-        match delivery:
-            case Position():
-                continue
-            case Refused(detail=detail):
-                raise NotSentError(f"topic {records[0].topic}: {detail}")
-            case Unconfirmed(error=error):
-                raise NotSentError(f"topic {records[0].topic}: {error}") from error
-            case _:
-                assert_never(delivery)
 
 
 class StatusIndex:

@@ -262,6 +262,7 @@ def _redrive(
 
     Example: `consumer dead-letters redrive --reason key_mismatch --limit 1`
     """
+    from consumer.commands.dead_letters.dead_letter_status import ALL_STATUSES, NO_STATUSES, SENT
     from consumer.commands.dead_letters.redrive_and_discard import redrive_dead_letters
     from consumer.commands.dead_letters.redrive_policy import RedriveOptions
     from consumer.commands.dead_letters.transform import load_transform
@@ -270,9 +271,15 @@ def _redrive(
         function = None if transform is None else load_transform(transform)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--transform") from error
-    max_attempts = max_attempts or request.settings.dead_letters.max_attempts
-    chosen = RedriveOptions(max_attempts, function, again=again, all_statuses=all_statuses)
-    _finish(redrive_dead_letters(request, chosen, limit=limit, rate=rate, dry_run=dry_run))
+    chosen = RedriveOptions(
+        max_attempts or request.settings.dead_letters.max_attempts,
+        function,
+        ALL_STATUSES if all_statuses else SENT if again else NO_STATUSES,
+        limit,
+        rate,
+        dry_run,
+    )
+    _finish(redrive_dead_letters(request, chosen))
 
 
 @dead_letters_app.command("discard")

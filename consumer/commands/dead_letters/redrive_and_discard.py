@@ -22,24 +22,27 @@ from consumer.commands.dead_letters.context import DeadLetterContext, open_conte
 from consumer.commands.dead_letters.dead_letter_record import AnyDeadLetter, DeadLetterRecord
 from consumer.commands.dead_letters.dead_letter_selection import DeadLetterRequest
 from consumer.commands.dead_letters.dead_letter_status import (
+    ALL_STATUSES,
+    NO_STATUSES,
     DeadLetterStatus,
-    NotSentError,
+    Statuses,
+    StatusIndex,
     status_value,
-    write_statuses,
 )
 from consumer.commands.dead_letters.list_and_show import position_argument, print_change
 from consumer.commands.dead_letters.redrive_policy import (
     RETENTION,
-    DiscardPolicy,
+    Decision,
     RedriveOptions,
     RedrivePolicy,
     Refusal,
     RefusalReason,
     SkipReason,
     StatusChange,
+    discard,
 )
 from consumer.contract.record import Position
-from consumer.errors import ExitCode
+from consumer.errors import ExitCode, TransientError
 from consumer.kafka.admin import TopicDescription
 from consumer.kafka.connection import BrokersError
 from consumer.kafka.dead_letter_topic import max_dead_letter_bytes
@@ -65,13 +68,14 @@ WINDOW_BYTES: Final = 8 * 1024 * 1024
 class RunCounts:
     """What became of the dead letters that were selected.
 
-    ``clock``: sent with the clock's time. ``unconfirmed``: sent, and whether the brokers have
-    them is not known. ``unrecorded``: sent and acknowledged, without a status that the status
-    topic has acknowledged.
+    ``left``: dealt with before. ``clock``: sent with the clock's time. ``unconfirmed``: sent, and
+    whether the brokers have them is not known. ``unrecorded``: sent and acknowledged, without a
+    status that the status topic has acknowledged.
     """
 
     selected: int = 0
     statuses: Counter[DeadLetterStatus] = field(default_factory=Counter)
+    left: Counter[DeadLetterStatus] = field(default_factory=Counter)
     skipped: Counter[SkipReason] = field(default_factory=Counter)
     refused: Counter[RefusalReason] = field(default_factory=Counter)
     clock: int = 0
@@ -84,13 +88,16 @@ class RunCounts:
 class DeadLetterRun:
     """One run. ``producer`` None: a dry run, in which nothing is sent or recorded.
 
-    ``limit``: after so many records no more are sent. ``before_parking`` is awaited before the
-    first dead letter is parked.
+    ``decide`` is given a dead letter and the time, in milliseconds since the epoch. Of those that
+    have a status only ``taken`` ones are dealt with once more. ``limit``: after so many records
+    no more are sent. ``before_parking`` is awaited before the first dead letter is parked.
     """
 
-    policy: RedrivePolicy | DiscardPolicy
+    decide: Callable[[AnyDeadLetter, int], Decision]
+    statuses: StatusIndex
     producer: Producer | None
     status_topic: str
+    taken: Statuses = NO_STATUSES
     limiter: RateLimiter = field(default_factory=RateLimiter)
     limit: int | None = None
     before_parking: Callable[[], Awaitable[None]] | None = None
@@ -107,7 +114,7 @@ class DeadLetterRun:
     async def run(self, batches: AsyncIterator[Sequence[AnyDeadLetter]]) -> None:
         """Redrive every selected dead letter of the batches, up to the limit.
 
-        Raises ``NotSentError``. Interrupted, it still records what is in flight.
+        Raises ``TransientError``. Interrupted, it still records what is in flight.
         """
         try:
             async for batch in batches:
@@ -121,7 +128,11 @@ class DeadLetterRun:
 
     async def _handle(self, dead_letter: AnyDeadLetter) -> None:
         self.counts.selected += 1
-        decision = self.policy.decide(dead_letter, int(self.now().timestamp() * 1000))
+        status = self.statuses.status(dead_letter.failure_key)
+        if status is not None and status not in self.taken:
+            self.counts.left[status] += 1
+            return
+        decision = self.decide(dead_letter, int(self.now().timestamp() * 1000))
         match decision:
             case StatusChange():
                 await self._add(decision)
@@ -202,10 +213,13 @@ class DeadLetterRun:
                 case _:
                     assert_never(delivery)
         self.counts.unrecorded += len(records)
-        await write_statuses(producer, records)
+        for written in await producer.send(records) if records else ():
+            if not isinstance(written, Position):
+                why = written.detail if isinstance(written, Refused) else written.error
+                raise TransientError("stopped", f"topic {self.status_topic}: {why}")
         self.counts.unrecorded -= len(records)
         if unconfirmed is not None:
-            raise NotSentError(str(unconfirmed.error)) from unconfirmed.error
+            raise TransientError("stopped", str(unconfirmed.error)) from unconfirmed.error
 
     def _count(self, change: StatusChange) -> None:
         self.counts.statuses[change.status] += 1
@@ -213,32 +227,27 @@ class DeadLetterRun:
         self.counts.clock += by_clock and change.status is DeadLetterStatus.REDRIVEN
 
 
-async def redrive_dead_letters(
-    request: DeadLetterRequest,
-    options: RedriveOptions,
-    *,
-    limit: int | None,
-    rate: float | None,
-    dry_run: bool,
-) -> ExitCode:
-    """Send records back, at most ``rate`` a second. Raises ``BrokersError``."""
-    counts, real = RunCounts(), not dry_run
-    with _printing(counts, partial(_print_redriven, request, options, limit, dry_run=dry_run)):
+async def redrive_dead_letters(request: DeadLetterRequest, options: RedriveOptions) -> ExitCode:
+    """Send records back. Raises ``BrokersError``."""
+    counts, dry_run = RunCounts(), options.dry_run
+    with _printing(counts, partial(_print_redriven, request, options)):
         async with (
-            open_context(request, marks=real, sends=real) as context,
+            open_context(request, marks=not dry_run, sends=not dry_run) as context,
             context.open_producer(dry_run=dry_run) as producer,
             aclosing(context.batches("redriving", quiet=dry_run)) as batches,
         ):
-            if not (options.again or options.all_statuses):
+            if not options.taken:
                 context.require_all_statuses()
             settings = request.settings.dead_letters
             configs = parking_configs(context.topics[request.topic], settings)
             await DeadLetterRun(
-                _redrive_policy(context, options),
+                _redrive_policy(context, options).decide,
+                context.statuses,
                 producer,
                 request.status_topic,
-                RateLimiter(rate),
-                limit,
+                options.taken,
+                RateLimiter(options.rate),
+                options.limit,
                 partial(context.create_topic, settings.parking_topic, configs),
                 counts=counts,
                 as_json=request.as_json,
@@ -257,9 +266,14 @@ async def discard_dead_letters(
             context.open_producer(dry_run=dry_run) as producer,
             aclosing(context.batches("discarding")) as batches,
         ):
-            policy = DiscardPolicy(context.statuses, reason, all_statuses)
-            run = DeadLetterRun(policy, producer, request.status_topic, counts=counts)
-            await run.run(batches)
+            await DeadLetterRun(
+                partial(discard, context.statuses, reason),
+                context.statuses,
+                producer,
+                request.status_topic,
+                ALL_STATUSES - {DeadLetterStatus.DISCARDED} if all_statuses else NO_STATUSES,
+                counts=counts,
+            ).run(batches)
     return context.exit_code()
 
 
@@ -301,17 +315,11 @@ def parking_configs(topic: TopicDescription, settings: DeadLetterSettings) -> Ma
     return {"retention.ms": "-1", "max.message.bytes": str(topic.max_message_bytes or most)}
 
 
-def _print_redriven(
-    request: DeadLetterRequest,
-    options: RedriveOptions,
-    limit: int | None,
-    counts: RunCounts,
-    *,
-    dry_run: bool,
-) -> None:
-    done = "would_be_" if dry_run else ""
+def _print_redriven(request: DeadLetterRequest, options: RedriveOptions, counts: RunCounts) -> None:
+    done = "would_be_" if options.dry_run else ""
     results = {f"{done}redriven": 0}
     results |= {f"{done}{status.value}": count for status, count in counts.statuses.items()}
+    results |= {f"{status.value}_before": count for status, count in counts.left.items()}
     results |= {reason.value: count for reason, count in counts.skipped.items()}
     results |= {f"refused_{reason.value}": count for reason, count in counts.refused.items()}
     print_results(results, as_json=request.as_json)
@@ -330,23 +338,22 @@ def _print_redriven(
             f"sent and not remembered: {counts.unrecorded:,}, because {request.status_topic} did "
             "not acknowledge their marks; the same command sends them again"
         )
-    if unknown := counts.skipped[SkipReason.UNKNOWN]:
+    if unknown := counts.left[DeadLetterStatus.UNKNOWN]:
         warn(
             f"left alone: {unknown:,}, whose mark in {request.status_topic} this version does not "
             "know; --all takes them too"
         )
     if counts.limit_reached:
-        repeats = dry_run or options.again or options.all_statuses
+        repeats = options.dry_run or options.taken
         rest = "" if repeats else "; the same command without it sends the rest"
-        warn(f"stopped at --limit {limit}{rest}")
+        warn(f"stopped at --limit {options.limit}{rest}")
 
 
 def _print_discarded(request: DeadLetterRequest, counts: RunCounts, *, dry_run: bool) -> None:
-    copies = counts.skipped[SkipReason.COPY]
     results = {
         f"{'would_be_' if dry_run else ''}discarded": counts.statuses.total() - counts.unrecorded,
-        "copies": copies,
-        "dealt_with_before": counts.skipped.total() - copies,
+        "copies": counts.skipped[SkipReason.COPY],
+        "dealt_with_before": counts.left.total(),
     }
     print_results(results, as_json=request.as_json)
     if counts.unrecorded:

@@ -13,7 +13,12 @@ from consumer.commands.dead_letters.dead_letter_record import (
     FailedRecord,
     UnreadableDeadLetter,
 )
-from consumer.commands.dead_letters.dead_letter_status import DeadLetterStatus, StatusIndex
+from consumer.commands.dead_letters.dead_letter_status import (
+    NO_STATUSES,
+    DeadLetterStatus,
+    Statuses,
+    StatusIndex,
+)
 from consumer.commands.dead_letters.transform import Transform, TransformError, transformed
 from consumer.contract.record import NO_TIMESTAMP
 from consumer.contract.rejection import KeyPolicy
@@ -29,15 +34,8 @@ _ANY_AGE_MS: Final = 2**63 - 1
 class SkipReason(StrEnum):
     """Why a dead letter stays where it is, and that is right so."""
 
-    REDRIVEN = "redriven_before"
-    PARKED = "parked_before"
-    DISCARDED = "discarded_before"
-    UNKNOWN = "unknown_before"
     COPY = "copies"
     TRANSFORM = "skipped_by_transform"
-
-
-_SENT: Final = frozenset({DeadLetterStatus.REDRIVEN, DeadLetterStatus.PARKED})
 
 
 class RefusalReason(StrEnum):
@@ -128,17 +126,22 @@ def parked_record(dead_letter: DeadLetterRecord, parking_topic: str) -> Outgoing
 
 @dataclass(frozen=True, slots=True)
 class RedriveOptions:
-    """What a redrive may do: ``again`` what was redriven or parked before, or ``all_statuses``."""
+    """What a redrive may do. ``taken``: the statuses of what is sent once more.
+
+    ``limit``: so many records; ``rate``: so many a second.
+    """
 
     max_attempts: int
     transform: Transform | None = None
-    again: bool = False
-    all_statuses: bool = False
+    taken: Statuses = NO_STATUSES
+    limit: int | None = None
+    rate: float | None = None
+    dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class RedrivePolicy:
-    """Decides about dead letters one by one, by what became of them and which it has seen.
+    """Decides about dead letters one by one, by which it has seen.
 
     ``topics`` are the ones the consumer reads; None for one that does not exist. A record of any
     other is not sent: nobody would read it there, and whoever can write dead letters could write
@@ -153,11 +156,6 @@ class RedrivePolicy:
 
     def decide(self, dead_letter: AnyDeadLetter, now_ms: int) -> Decision:
         """Return what is to be done. ``now_ms``: the time, in milliseconds since the epoch."""
-        key = dead_letter.failure_key
-        status = self.statuses.status(key)
-        again = self.options.again and status in _SENT
-        if status is not None and not (again or self.options.all_statuses):
-            return SkipReason(f"{status.value}_before")
         if isinstance(dead_letter, UnreadableDeadLetter):
             return Refusal(RefusalReason.UNREADABLE, dead_letter.problem)
         if dead_letter.truncated:
@@ -166,7 +164,7 @@ class RedrivePolicy:
         if isinstance(topic, Refusal):
             return topic
         # Only now: a whole dead letter must not be taken for the copy of a truncated one.
-        if not self.statuses.first_seen(key):
+        if not self.statuses.first_seen(dead_letter.failure_key):
             return SkipReason.COPY
         # Every attempt but the first was a coming back.
         if self.parking_topic is not None and dead_letter.attempt > self.options.max_attempts:
@@ -200,21 +198,8 @@ class RedrivePolicy:
         return StatusChange(dead_letter, DeadLetterStatus.REDRIVEN, record)
 
 
-@dataclass(frozen=True, slots=True)
-class DiscardPolicy:
-    """Marks every dead letter that waits; with ``all_statuses`` also what was done otherwise."""
-
-    statuses: StatusIndex
-    reason: str
-    all_statuses: bool = False
-
-    def decide(self, dead_letter: AnyDeadLetter, _: int) -> Decision:
-        """Return what is to be done."""
-        key = dead_letter.failure_key
-        status = self.statuses.status(key)
-        kept = status is not DeadLetterStatus.DISCARDED and self.all_statuses
-        if status is not None and not kept:
-            return SkipReason(f"{status.value}_before")
-        if not self.statuses.first_seen(key):
-            return SkipReason.COPY
-        return StatusChange(dead_letter, DeadLetterStatus.DISCARDED, reason=self.reason)
+def discard(statuses: StatusIndex, reason: str, dead_letter: AnyDeadLetter, _: int) -> Decision:
+    """Mark the dead letter, of its copies one."""
+    if not statuses.first_seen(dead_letter.failure_key):
+        return SkipReason.COPY
+    return StatusChange(dead_letter, DeadLetterStatus.DISCARDED, reason=reason)

@@ -148,13 +148,16 @@ def _dead_letters() -> None:
 
 def _redrive_and_discard() -> None:
     counts = redrive_and_discard.RunCounts(
-        1, Counter(DeadLetterStatus), Counter(SkipReason), Counter(RefusalReason)
+        1,
+        Counter(DeadLetterStatus),
+        Counter(DeadLetterStatus),
+        Counter(SkipReason),
+        Counter(RefusalReason),
     )
     request = DeadLetterRequest(Settings(), DeadLetterSelection(), as_json=True)
     for dry_run in (True, False):
-        redrive_and_discard._print_redriven(
-            request, RedriveOptions(1), None, counts, dry_run=dry_run
-        )
+        options = RedriveOptions(1, dry_run=dry_run)
+        redrive_and_discard._print_redriven(request, options, counts)
         redrive_and_discard._print_discarded(request, counts, dry_run=dry_run)
 
 

@@ -154,7 +154,8 @@ def a_redrive(
     **changes: Any,
 ) -> DeadLetterRun:
     """A redrive of these; ``changes`` are its options, or the run's own."""
-    names = {"max_attempts", "transform", "again", "all_statuses"} & changes.keys()
-    options = RedriveOptions(**{"max_attempts": 3} | {name: changes.pop(name) for name in names})
+    options = RedriveOptions(changes.pop("max_attempts", 3), changes.pop("transform", None))
     policy = RedrivePolicy(options, statuses, topics or {EVENTS: topic()}, parking_topic)
-    return DeadLetterRun(policy, producer, STATUS_TOPIC, now=lambda: NOW, **changes)
+    return DeadLetterRun(
+        policy.decide, statuses, producer, STATUS_TOPIC, now=lambda: NOW, **changes
+    )

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,8 +18,11 @@ from consumer.commands.dead_letters.dead_letter_selection import (
     DeadLetterSelection,
 )
 from consumer.commands.dead_letters.dead_letter_status import (
+    ALL_STATUSES,
+    NO_STATUSES,
+    SENT,
     DeadLetterStatus,
-    NotSentError,
+    Statuses,
     StatusIndex,
     open_status_index,
     parse_status,
@@ -30,15 +34,16 @@ from consumer.commands.dead_letters.redrive_and_discard import (
     _printing,
 )
 from consumer.commands.dead_letters.redrive_policy import (
-    DiscardPolicy,
     RedriveOptions,
     RefusalReason,
     SkipReason,
+    discard,
 )
 from consumer.contract.decode import Decoded, decode
 from consumer.contract.kinds import EVENT_RECORDED
 from consumer.contract.record import Position, Record
 from consumer.contract.rejection import KeyPolicy, Rejected
+from consumer.errors import TransientError
 from consumer.kafka.producer import Delivery, OutgoingRecord, Refused, Unconfirmed
 from consumer.settings.model import Settings
 from tests.own_kinds import upcasting
@@ -106,7 +111,7 @@ async def test_a_second_redrive_sends_nothing() -> None:
             redrive = a_redrive(statuses, producer)
             await redrive.run(log.batches())
     assert len(producer.sent()) == 5
-    assert redrive.counts.skipped == {SkipReason.REDRIVEN: 5}
+    assert redrive.counts.left == {DeadLetterStatus.REDRIVEN: 5}
 
 
 async def test_a_second_redrive_sends_all_again_where_that_is_asked_for(
@@ -116,16 +121,16 @@ async def test_a_second_redrive_sends_all_again_where_that_is_asked_for(
     await a_redrive(statuses, producer).run(log.batches())
     with open_status_index() as next_memory:
         recall(next_memory, producer)
-        await a_redrive(next_memory, producer, again=True).run(log.batches())
+        await a_redrive(next_memory, producer, taken=SENT).run(log.batches())
     assert len(producer.sent()) == 10
 
 
-@pytest.mark.parametrize("again", [False, True])
-async def test_copies_of_one_failure_are_sent_once(statuses: StatusIndex, again: bool) -> None:
+@pytest.mark.parametrize("taken", [NO_STATUSES, SENT])
+async def test_copies_of_one_failure_are_sent_once(statuses: StatusIndex, taken: Statuses) -> None:
     producer, log = FakeProducer(), five()
     log.copy(0)
     log.copy(0)
-    redrive = a_redrive(statuses, producer, again=again)
+    redrive = a_redrive(statuses, producer, taken=taken)
     await redrive.run(log.batches(size=2))
     assert len(producer.sent()) == 5
     assert redrive.counts.skipped == {SkipReason.COPY: 2}
@@ -182,7 +187,7 @@ async def test_what_was_parked_is_not_parked_again() -> None:
             redrive = a_redrive(statuses, producer)
             await redrive.run(log.batches())
     assert len(producer.sent(PARKING)) == 1
-    assert redrive.counts.skipped == {SkipReason.PARKED: 1}
+    assert redrive.counts.left == {DeadLetterStatus.PARKED: 1}
 
 
 async def test_parked_letters_can_be_sent_back_from_where_they_are_parked(
@@ -199,8 +204,8 @@ async def test_discarded_letters_stay_unless_all_are_asked_for(statuses: StatusI
     keys = [letter.failure_key async for letters in log.batches() for letter in letters]
     statuses.add((key, DeadLetterStatus.DISCARDED) for key in keys)
     again, everything = FakeProducer(), FakeProducer()
-    await a_redrive(statuses, again, again=True).run(log.batches())
-    await a_redrive(statuses, everything, all_statuses=True).run(log.batches())
+    await a_redrive(statuses, again, taken=SENT).run(log.batches())
+    await a_redrive(statuses, everything, taken=ALL_STATUSES).run(log.batches())
     assert (len(again.sent()), len(everything.sent())) == (0, 5)
 
 
@@ -307,7 +312,7 @@ async def test_what_was_acknowledged_before_the_brokers_fell_silent_is_remembere
         return Unconfirmed(OSError("gone")) if record.value == event(eventId="e-3") else None
 
     producer = FakeProducer(answer=fall_silent)
-    with pytest.raises(NotSentError, match="gone"):
+    with pytest.raises(TransientError, match="gone"):
         await a_redrive(statuses, producer).run(five().batches())
     assert len(producer.sent(STATUS_TOPIC)) == len(producer.sent()) == 4
 
@@ -322,7 +327,7 @@ async def test_a_redrive_that_the_brokers_stop_counts_what_it_did(statuses: Stat
     producer = FakeProducer(answer=fall_silent)
     redrive = a_redrive(statuses, producer, window=1)
     redrive.window = 2
-    with pytest.raises(NotSentError):
+    with pytest.raises(TransientError):
         await redrive.run(five().batches())
     counts = redrive.counts
     assert (counts.statuses, counts.unconfirmed, counts.unrecorded) == (
@@ -344,10 +349,10 @@ async def test_a_letter_whose_state_is_of_a_later_version_is_left_and_counted(
             (letter.failure_key, DeadLetterStatus.UNKNOWN),
         ]
     )
-    redrive = a_redrive(statuses, producer, again=True)
+    redrive = a_redrive(statuses, producer, taken=SENT)
     await redrive.run(log.batches())
-    assert (producer.sent(), redrive.counts.skipped) == ([], {SkipReason.UNKNOWN: 1})
-    everything = a_redrive(statuses, producer, all_statuses=True)
+    assert (producer.sent(), redrive.counts.left) == ([], {DeadLetterStatus.UNKNOWN: 1})
+    everything = a_redrive(statuses, producer, taken=ALL_STATUSES)
     await everything.run(log.batches())
     assert len(producer.sent()) == 1
 
@@ -368,7 +373,7 @@ async def test_a_crash_between_sending_and_remembering_repeats_one_window_at_mos
         return None
 
     producer.answer = crash
-    with open_status_index() as statuses, pytest.raises(NotSentError):
+    with open_status_index() as statuses, pytest.raises(TransientError):
         await a_redrive(statuses, producer, window=3).run(log.batches())
     producer.answer = lambda _: None
     with open_status_index() as statuses:
@@ -433,20 +438,20 @@ async def test_a_window_is_full_of_bytes_before_it_is_full_of_records(
 
 
 @pytest.mark.parametrize(
-    ("asked", "dry_run", "said"),
+    ("asked", "said"),
     [
-        ({}, False, "; the same command without it sends the rest"),
-        ({}, True, ""),
-        ({"again": True}, False, ""),
-        ({"all_statuses": True}, False, ""),
+        ({}, "; the same command without it sends the rest"),
+        ({"dry_run": True}, ""),
+        ({"taken": SENT}, ""),
+        ({"taken": ALL_STATUSES}, ""),
     ],
 )
 def test_the_rest_is_promised_only_where_the_next_run_leaves_out_what_this_one_sent(
-    asked: dict[str, Any], dry_run: bool, said: str, capsys: pytest.CaptureFixture[str]
+    asked: dict[str, Any], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     request = DeadLetterRequest(Settings(), DeadLetterSelection())
     counts = RunCounts(limit_reached=True)
-    _print_redriven(request, RedriveOptions(3, **asked), 1, counts, dry_run=dry_run)
+    _print_redriven(request, RedriveOptions(3, limit=1, **asked), counts)
     assert capsys.readouterr().err == f"consumer: stopped at --limit 1{said}\n"
 
 
@@ -460,14 +465,16 @@ def test_a_run_that_is_interrupted_says_so_beside_its_counts(
         raise asyncio.CancelledError
     told = capsys.readouterr()
     assert told.out == "3\n"
-    assert told.err == "consumer: interrupted: some of what is selected may not have been looked at\n"
+    assert (
+        told.err == "consumer: interrupted: some of what is selected may not have been looked at\n"
+    )
 
 
 def a_discard(
-    statuses: StatusIndex, producer: FakeProducer | None, *, all_statuses: bool = False
+    statuses: StatusIndex, producer: FakeProducer | None, taken: Statuses = NO_STATUSES
 ) -> DeadLetterRun:
-    policy = DiscardPolicy(statuses, "load test", all_statuses)
-    return DeadLetterRun(policy, producer, STATUS_TOPIC, now=lambda: NOW)
+    decide = partial(discard, statuses, "load test")
+    return DeadLetterRun(decide, statuses, producer, STATUS_TOPIC, taken, now=lambda: NOW)
 
 
 async def test_letters_are_marked_with_the_reason_and_copies_once(statuses: StatusIndex) -> None:
@@ -475,10 +482,10 @@ async def test_letters_are_marked_with_the_reason_and_copies_once(statuses: Stat
     letter = log.add()
     log.copy(0)
     log.append(None, b"junk", ())
-    discard = a_discard(statuses, producer)
-    await discard.run(log.batches())
-    assert discard.counts.statuses == {DeadLetterStatus.DISCARDED: 2}
-    assert discard.counts.skipped == {SkipReason.COPY: 1}
+    marked = a_discard(statuses, producer)
+    await marked.run(log.batches())
+    assert marked.counts.statuses == {DeadLetterStatus.DISCARDED: 2}
+    assert marked.counts.skipped == {SkipReason.COPY: 1}
     marks = producer.sent(STATUS_TOPIC)
     assert marks[0].key == letter.failure_key
     assert [json.loads(mark.value or b"")["because"] for mark in marks] == ["load test"] * 2
@@ -491,9 +498,9 @@ async def test_what_was_redriven_is_no_more_discarded_unless_all_is_asked_for(
     statuses.add([(log.add().failure_key, DeadLetterStatus.REDRIVEN)])
     left = a_discard(statuses, FakeProducer())
     await left.run(log.batches())
-    marked = a_discard(statuses, FakeProducer(), all_statuses=True)
+    marked = a_discard(statuses, FakeProducer(), SENT)
     await marked.run(log.batches())
-    assert left.counts.skipped == {SkipReason.REDRIVEN: 1}
+    assert left.counts.left == {DeadLetterStatus.REDRIVEN: 1}
     assert marked.counts.statuses == {DeadLetterStatus.DISCARDED: 1}
 
 
@@ -505,16 +512,16 @@ async def test_a_discard_that_the_brokers_stop_says_what_it_did(statuses: Status
     producer.answer = lambda _: (
         Unconfirmed(OSError("gone")) if producer.sent(STATUS_TOPIC) else None
     )
-    discard = a_discard(statuses, producer)
-    with pytest.raises(NotSentError):
-        await discard.run(log.batches(size=1))
-    counts = discard.counts
+    stopped = a_discard(statuses, producer)
+    with pytest.raises(TransientError):
+        await stopped.run(log.batches(size=1))
+    counts = stopped.counts
     assert (counts.selected, counts.statuses.total(), counts.unrecorded) == (2, 2, 1)
 
 
 async def test_a_dry_run_of_a_discard_marks_nothing(statuses: StatusIndex) -> None:
     log = DeadLetterLog()
     log.add()
-    discard = a_discard(statuses, None)
-    await discard.run(log.batches())
-    assert discard.counts.statuses == {DeadLetterStatus.DISCARDED: 1}
+    dry = a_discard(statuses, None)
+    await dry.run(log.batches())
+    assert dry.counts.statuses == {DeadLetterStatus.DISCARDED: 1}
