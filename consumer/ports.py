@@ -53,14 +53,27 @@ class DeadLetters(Protocol):
         """
 
 
+class PartitionProgress(Protocol):
+    """How far the engine is with a partition."""
+
+    @property
+    def position(self) -> int | None:
+        """The offset behind what was handed out; None where there is no start yet."""
+
+    @property
+    def committable(self) -> int:
+        """The offset below which all that was handed out has ended."""
+
+    @property
+    def stable_end(self) -> int | None:
+        """Where the log ends, as brokers have told beside the fetches."""
+
+
 class AssignmentListener(Protocol):
     """Told about every rebalance, before the group goes on; the one who knows the positions."""
 
-    def position(self, partition: TopicPartition) -> int | None:
-        """The offset behind what was handed out; None where there is no start yet."""
-
-    def settled(self, partition: TopicPartition) -> int | None:
-        """The offset below which all that was handed out has ended; None as for ``position``."""
+    def progress(self, partition: TopicPartition) -> PartitionProgress | None:
+        """How far a partition is; None where it is not assigned."""
 
     async def on_revoked(self) -> None:
         """The group takes every partition back: drain, commit, forget."""
@@ -102,13 +115,14 @@ class OffsetGap:
 class LogReset:
     """The log began anew (topic made again, or truncated): ``expected`` fell to ``found``.
 
-    ``unread``: at most so many known records of the old log were not read, or still in flight.
+    ``unread``: at most so many known records of the old log were not read, or still in flight;
+    None where nobody knows of any, since the log was another one already when reading began.
     """
 
     partition: TopicPartition
     expected: int
     found: int
-    unread: int = 0
+    unread: int | None = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,15 +127,14 @@ class Ledger:
         """The states of the partitions whose starting point is known."""
         return (state for state in self._states.values() if state.position is not None)
 
+    def get(self, partition: TopicPartition) -> PartitionState | None:
+        """The state of a partition; None where it is not ours."""
+        return self._states.get(partition)
+
     def position(self, partition: TopicPartition) -> int | None:
         """The offset at which the next poll must begin; None where it is not known, or not ours."""
-        state = self._states.get(partition)
+        state = self.get(partition)
         return None if state is None else state.position
-
-    def settled(self, partition: TopicPartition) -> int | None:
-        """The offset below which all that was handed out is settled; None as for ``position``."""
-        state = self._states.get(partition)
-        return None if state is None or state.position is None else state.committable
 
     # --- what may be polled ---------------------------------------------------
 

@@ -43,8 +43,8 @@ class Backlog:
             self.observer.reset(reset)
             if reset.unread:
                 incidents.append(
-                    f"{reset.partition.name}: the topic was made "
-                    f"again, and at most {reset.unread} records of the old one were unread; "
+                    f"{reset.partition.name}: the log began anew, and at most "
+                    f"{reset.unread} records of the old one were unread; "
                     "kafka.on_gap=continue goes on without them"
                 )
         if self.stop_on_gap and incidents:

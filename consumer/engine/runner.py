@@ -13,7 +13,7 @@ from consumer.contract.record import Offsets, Partitions, TopicPartition
 from consumer.engine.breaker import BreakerLimits
 from consumer.engine.commits import Committer
 from consumer.engine.in_flight import InFlightBatches
-from consumer.engine.ledger import Ledger
+from consumer.engine.ledger import Ledger, PartitionState
 from consumer.engine.pipeline import Pipeline
 from consumer.engine.retention_watch import Backlog
 from consumer.errors import TaskDiedError, TransientError
@@ -258,13 +258,9 @@ class Runner:
 
     # --- the group ------------------------------------------------------------
 
-    def position(self, partition: TopicPartition) -> int | None:
+    def progress(self, partition: TopicPartition) -> PartitionState | None:
         """See ``AssignmentListener``."""
-        return self.ledger.position(partition)
-
-    def settled(self, partition: TopicPartition) -> int | None:
-        """See ``AssignmentListener``."""
-        return self.ledger.settled(partition)
+        return self.ledger.get(partition)
 
     async def on_revoked(self) -> None:
         """See ``AssignmentListener``: take no more, drain, commit, forget."""

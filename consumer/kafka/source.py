@@ -27,7 +27,15 @@ from consumer.kafka.client import (
 from consumer.kafka.committed import AcceptedTarget, OffsetCommitter
 from consumer.kafka.start_offsets import Reading, Resolved, StartOffsetResolver
 from consumer.kafka.topic_ids import TopicWatch, changed_logs
-from consumer.ports import NO_HOLDS, AssignmentListener, GoneError, Holds, OffsetGap, Polled
+from consumer.ports import (
+    NO_HOLDS,
+    AssignmentListener,
+    GoneError,
+    Holds,
+    OffsetGap,
+    PartitionProgress,
+    Polled,
+)
 
 FAILURES_UNTIL_REPLACED = 5
 """So often in a row the group may fail a poll before the client is replaced."""
@@ -117,18 +125,23 @@ class KafkaSource:
 
     def _remember(self, partitions: Iterable[TopicPartition], *, in_doubt: bool = False) -> None:
         for partition in partitions:
-            offset = self._position(partition)
-            if offset is not None:
-                end = self.highwater(partition) or offset
-                settled = self._settled(partition)
-                reading = Reading(offset, self._topic_ids[partition], end, in_doubt, settled)
+            progress = self._progress(partition)
+            if progress is not None and progress.position is not None:
+                reading = Reading(
+                    next=progress.position,
+                    settled=progress.committable,
+                    end=max(self.highwater(partition) or 0, progress.stable_end or 0),
+                    topic_id=self._topic_ids[partition],
+                    in_doubt=in_doubt,
+                )
                 self._starts.remember(partition, reading)
 
-    def _position(self, partition: TopicPartition) -> int | None:
-        return None if self._listener is None else self._listener.position(partition)
+    def _progress(self, partition: TopicPartition) -> PartitionProgress | None:
+        return None if self._listener is None else self._listener.progress(partition)
 
-    def _settled(self, partition: TopicPartition) -> int | None:
-        return None if self._listener is None else self._listener.settled(partition)
+    def _position(self, partition: TopicPartition) -> int | None:
+        progress = self._progress(partition)
+        return None if progress is None else progress.position
 
     # --- what the engine calls ------------------------------------------------
 

@@ -23,17 +23,21 @@ PATIENCE = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How far a log has been read. ``end``: where it ended as of the last fetch, if known.
+    """How far a log has been read. ``end``: where it ended at least, as was last known.
 
-    ``in_doubt``: the client has gone back in it by itself, so that it may have been truncated.
     ``settled``: what lies below has ended; what is in flight behind may be stored, or never will.
+    ``in_doubt``: the client has gone back in it by itself, so that it may have been truncated.
     """
 
     next: int
+    settled: int
+    end: int
     topic_id: str | None
-    end: int = 0
-    in_doubt: bool = False
-    settled: int | None = None
+    in_doubt: bool
+
+    def unread_from(self, offset: int) -> int:
+        """Return how many offsets from ``offset`` on were known and have not ended."""
+        return max(self.end - max(self.settled, offset), 0)
 
 
 @dataclass(slots=True)
@@ -188,11 +192,11 @@ class StartOffsetResolver:
         before = self._before.pop(partition, None)
         resolved.topic_ids[partition] = topic_id
         if _is_another_log(before, kept, topic_id):
-            was_read = before is not None and ids_differ(before.topic_id, topic_id)
-            old = before if before is not None and was_read else Reading(offset or 0, None)
-            unread = max(old.end - (old.next if old.settled is None else old.settled), 0)
-            if before is None or was_read:  # else it has been said already
-                resolved.resets.append(LogReset(partition, old.next, beginning, unread))
+            if before is None:
+                resolved.resets.append(LogReset(partition, offset or 0, beginning, unread=None))
+            elif ids_differ(before.topic_id, topic_id):  # else it has been said already
+                unread = before.unread_from(0)
+                resolved.resets.append(LogReset(partition, before.next, beginning, unread))
             if beginning > 0:
                 resolved.gaps.append(OffsetGap(partition, 0, beginning))
             resolved.starts[partition] = StartOffset(beginning, None, held)
@@ -205,7 +209,8 @@ class StartOffsetResolver:
             # again. No commit goes below one that the log still reaches; one behind its end
             # would, when the log has grown again, let a next reader begin behind new records.
             stands = topic_id is not None and end is not None and end >= (offset or 0)
-            resolved.resets.append(LogReset(partition, before.next, beginning))
+            unread = before.unread_from(end or 0)
+            resolved.resets.append(LogReset(partition, before.next, beginning, unread))
             resolved.starts[partition] = StartOffset(beginning, offset if stands else None, held)
         else:
             if offset is not None and offset < beginning:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from consumer.contract.record import TopicPartition
-from consumer.engine.ledger import Ledger
+from consumer.engine.ledger import Ledger, PartitionState
 from consumer.ports import Polled
 
 
@@ -15,11 +15,8 @@ class Positions:
     def __init__(self) -> None:
         self.ledger = Ledger()
 
-    def position(self, partition: TopicPartition) -> int | None:
-        return self.ledger.position(partition)
-
-    def settled(self, partition: TopicPartition) -> int | None:
-        return self.ledger.settled(partition)
+    def progress(self, partition: TopicPartition) -> PartitionState | None:
+        return self.ledger.get(partition)
 
     async def on_revoked(self) -> None:
         self.ledger.assign(())

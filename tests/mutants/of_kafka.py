@@ -7,11 +7,27 @@ from tests.mutants.mutant import mutant, never, without
 MUTANTS = (
     mutant(
         "what was in flight of a log that is no more counts as read",
-        "StartOffsetResolver._compare",
-        "unread = max(old.end - (old.next if old.settled is None else old.settled), 0)",
-        "unread = max(old.end - old.next, 0)",
+        "Reading.unread_from",
+        "return max(self.end - max(self.settled, offset), 0)",
+        "return max(self.end - max(self.next, offset), 0)",
         "records that were never stored would be lost, and said to be none",
         "test_what_was_in_flight_of_a_log_that_is_no_more_may_be_unread",
+    ),
+    mutant(
+        "only the last fetch knows where a log ended",
+        "KafkaSource._remember",
+        "end=max(self.highwater(partition) or 0, progress.stable_end or 0),",
+        "end=self.highwater(partition) or 0,",
+        "of a partition that was held or failed too few records would be told lost",
+        "test_what_brokers_have_told_beside_the_fetches_counts_for_what_was_unread",
+    ),
+    mutant(
+        "what a truncated log has lost unread is not told",
+        "StartOffsetResolver._compare",
+        "unread = before.unread_from(end or 0)",
+        "unread = 0",
+        "records that nobody has read would be gone, and said to be none",
+        "test_a_log_that_was_truncated_is_read_again_and_committed_only_beyond_the_old",
     ),
     mutant(
         "each partition may fill its own buffer",

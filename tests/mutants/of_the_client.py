@@ -188,7 +188,8 @@ errors.IllegalStateError,""",
     without(
         "a log that began anew is not told",
         "StartOffsetResolver._compare",
-        "resolved.resets.append(LogReset(partition, before.next, beginning))",
+        """unread = before.unread_from(end or 0)
+resolved.resets.append(LogReset(partition, before.next, beginning, unread))""",
         "the ledger would hold offsets of a log that is no more",
         "test_a_log_that_was_cut_back_is_read_from_its_beginning_and_said",
     ),

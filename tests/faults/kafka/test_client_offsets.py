@@ -96,7 +96,7 @@ async def test_a_refused_commit_of_an_older_assignment_is_never_sent_again() -> 
         reader.consumer._coordinator.request_rejoin()
         await reader.until(lambda: reader.assignments == rejoined)
         loading.end()
-        await reader.until(lambda: reader.position(ONE) is not None)
+        await reader.until(lambda: reader.ledger.position(ONE) is not None)
         await reader.source.commit({ONE: 10})
         assert await reader.source.committed([ONE]) == {ONE: 10}
         assert loading.count == 1

@@ -368,11 +368,11 @@ async def test_the_end_is_reached_over_markers_but_not_over_records_that_were_no
     client.fetches.append(BAD_BATCH)
     with pytest.raises(TransientError):
         await setting.poll([P0], 100, 0.1)
-    assert setting.listener.position(P0) == 10
+    assert setting.listener.ledger.position(P0) == 10
     client.positions = {P0: 12}
     await setting.poll([P0], 100, 0.1)
-    assert setting.listener.position(P0) == 12
-    assert setting.listener.position(P1) is None
+    assert setting.listener.ledger.position(P0) == 12
+    assert setting.listener.ledger.position(P1) is None
 
 
 @in_virtual_time
@@ -380,11 +380,11 @@ async def test_the_end_is_not_reached_while_records_are_still_in_hand() -> None:
     setting = Setting()
     client = await setting.reading(P0)
     reached: list[int | None] = []
-    client.before_answer = lambda: reached.append(setting.listener.position(P0))
+    client.before_answer = lambda: reached.append(setting.listener.ledger.position(P0))
     client.fetches.append({P0: records(P0, 17)})
     await setting.poll([P0], 100, 0.1)
     assert reached == [10]
-    assert setting.listener.position(P0) == 18
+    assert setting.listener.ledger.position(P0) == 18
 
 
 # --- bounds ----------------------------------------------------------------------------
@@ -498,7 +498,7 @@ async def test_a_commit_that_finds_a_log_gone_does_not_upset_the_poll_beside_it(
         setting.listener.ledger.drop(P0)
         fetched.set()
         assert nothing(await polling)
-    assert setting.listener.position(P0) is None
+    assert setting.listener.ledger.position(P0) is None
 
 
 @in_virtual_time

@@ -83,7 +83,8 @@ async def test_a_topic_that_is_made_again_between_two_runs_is_read_from_its_begi
     client.metadata = {P0: OffsetMetadata(OLD).encode(), P1: OffsetMetadata(NEW).encode()}
     polled = await setting.poll([P0, P1], 100, 0.1)
     assert polled.starts == {P0: StartOffset(0, None), P1: StartOffset(10, 10)}
-    assert polled.resets == [LogReset(P0, 10, 0)]
+    # Who was not there knows of no record that was not read, and says so.
+    assert polled.resets == [LogReset(P0, 10, 0, unread=None)]
 
 
 class Brokers:
@@ -123,7 +124,7 @@ async def test_an_old_id_that_only_one_broker_names_is_no_other_log(named_twice:
     client.metadata = {P0: OffsetMetadata(NEW).encode(), P2: OffsetMetadata(NEW).encode()}
     polled = await setting.source.poll([P0, P2], 100, 0.1)
     if named_twice:
-        assert polled.resets == [LogReset(P0, 10, 0)], "two brokers are believed"
+        assert polled.resets == [LogReset(P0, 10, 0, unread=None)], "two brokers are believed"
         return
     assert polled.starts == {P2: StartOffset(10, 10)}
     assert polled.failed.keys() == {P0}, "nobody knows which broker is right"
@@ -190,6 +191,16 @@ async def test_what_another_member_has_read_of_the_new_log_is_not_read_again() -
     await client.callbacks.on_assigned([P0])
     polled = await setting.poll([P0], 100, 0.1)
     assert (polled.starts, polled.resets) == ({P0: StartOffset(3, 3)}, [])
+
+
+@in_virtual_time
+@pytest.mark.reliability("F47")
+async def test_what_brokers_have_told_beside_the_fetches_counts_for_what_was_unread() -> None:
+    setting = Setting()
+    client = await reading(setting)
+    setting.listener.ledger[P0].stable_end = 1_200
+    await made_again(setting, client)
+    assert (await setting.poll([P0], 100, 0.1)).resets == [LogReset(P0, 10, 0, unread=1_190)]
 
 
 @in_virtual_time
@@ -363,7 +374,8 @@ async def test_a_log_that_was_truncated_is_read_again_and_committed_only_beyond_
     client.positions = {P0: 0}
     assert (await setting.poll([P0], 100, 0.1)).gone == [P0]
     polled = await setting.poll([P0], 100, 0.1)
-    assert (polled.starts, polled.resets) == ({P0: StartOffset(0, 10)}, [LogReset(P0, 13, 0)])
+    # The scripted log ended at 1,000, and 13 was read: what lies behind 13 is no more.
+    assert (polled.starts, polled.resets) == ({P0: StartOffset(0, 10)}, [LogReset(P0, 13, 0, 987)])
 
 
 @in_virtual_time
@@ -376,7 +388,10 @@ async def test_no_offset_stays_committed_behind_the_end_of_a_log_that_was_trunca
     client.positions = {P0: 0}
     assert (await setting.poll([P0], 100, 0.1)).gone == [P0]
     polled = await setting.poll([P0], 100, 0.1)
-    assert (polled.starts, polled.resets) == ({P0: StartOffset(0, None)}, [LogReset(P0, 10, 0)])
+    assert (polled.starts, polled.resets) == (
+        {P0: StartOffset(0, None)},
+        [LogReset(P0, 10, 0, 990)],
+    )
 
 
 @in_virtual_time
