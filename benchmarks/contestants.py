@@ -79,8 +79,8 @@ REPLAY = Contestant("replay", arguments=("replay", "--all"))
 
 CONTESTANTS = (
     FLOOR,
-    Contestant("product, Motor"),
-    Contestant("product, PyMongo", arguments=("run", "--set", "mongo.driver=pymongo")),
+    Contestant("product, PyMongo"),
+    Contestant("product, Motor", arguments=("run", "--set", "mongo.driver=motor")),
     Contestant("FastStream", peer="faststream_batch"),
     Contestant("Quix Streams", peer="quix"),
     REPLAY,

@@ -29,7 +29,7 @@ from consumer.ports import (
     Store,
     WriteBatch,
 )
-from consumer.state.fast_path import plan_event_quickly
+from consumer.state.fast_path import plan_quickly
 from consumer.state.outcomes import NO_MARK, Mark, Outcome, Result
 from consumer.state.retention import FIRST_TIME, FOR_EVER, Lifetime, Retention
 from consumer.state.writes import Write, plan
@@ -81,7 +81,7 @@ class RecordPlanner:
         if self.retention is not None:
             lifetime = self.retention.lifetime(record, self.now())
         if not (lifetime.over or lifetime.doubtful):
-            write = plan_event_quickly(record, lifetime.expire_at, self.max_value_bytes)
+            write = plan_quickly(record, lifetime.expire_at, self.max_value_bytes)
             if write is not None:
                 return write, NO_MARK
         decoded = decode(record, self.key_policy, self.max_value_bytes)

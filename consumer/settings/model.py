@@ -172,8 +172,8 @@ class MongoSettings(SettingsGroup):
     """The collection of events."""
     moved_from: Annotated[Text | None, Optionally] = None
     """The key of the place from which the documents were moved, as a refused start prints it."""
-    driver: Driver = Driver.MOTOR
-    """Which asyncio driver to use."""
+    driver: Driver = Driver.PYMONGO
+    """Which driver to use: PyMongo's own asyncio API, or Motor, which it replaces."""
     timeout: Seconds = 10.0
     """How long one command may take in all before it is tried again."""
     max_pool_size: Count = 20

@@ -23,8 +23,8 @@ class OnGap(StrEnum):
 class Driver(StrEnum):
     """Which asyncio driver talks to MongoDB."""
 
-    MOTOR = "motor"
     PYMONGO = "pymongo"
+    MOTOR = "motor"
 
 
 class LogFormat(StrEnum):

@@ -19,20 +19,38 @@ from consumer.contract.cloudevents import (
     split_type,
 )
 from consumer.contract.json_text import MAX_QUICK_BYTES, parse_quickly
-from consumer.contract.kinds import EVENT_RECORDED
-from consumer.contract.messages import EventType, identifier_problem
+from consumer.contract.kinds import (
+    EVENT_RECORDED,
+    SESSION_COMPLETED,
+    SESSION_CREATED,
+    SESSION_FAILED,
+    Kind,
+)
+from consumer.contract.messages import (
+    MAX_LANGUAGE_CODE_POINTS,
+    EventType,
+    SessionCompleted,
+    SessionCreated,
+    SessionFailed,
+    identifier_problem,
+)
 from consumer.contract.record import Headers, Record
+from consumer.contract.rejection import Rejected
 from consumer.contract.times import parse_time, parse_usual_time, record_time
-from consumer.state.writes import EventWrite, event_write, origin_fields
+from consumer.state.writes import EventWrite, Write, event_write, origin_fields, plan
 
 _EVENT: Final = EVENT_RECORDED.name
 _EVENT_TYPES: Final = frozenset(event_type.value for event_type in EventType)
+_SESSIONS: Final = {
+    kind.name: kind for kind in (SESSION_CREATED, SESSION_COMPLETED, SESSION_FAILED)
+}
 
 
-def plan_event_quickly(
-    record: Record, expire_at: datetime | None, max_value_bytes: int
-) -> EventWrite | None:
-    """Return the write of an event that is in order and whose key is its sessionId, else None."""
+def plan_quickly(record: Record, expire_at: datetime | None, max_value_bytes: int) -> Write | None:
+    """Return the write of a message that is in order and whose key is its sessionId, else None.
+
+    Events are taken in every wrapping, sessions' messages in none.
+    """
     _, _, _, _, key, value, headers = record
     if value is None or len(value) > MAX_QUICK_BYTES or len(value) > max_value_bytes:
         return None
@@ -42,8 +60,10 @@ def plan_event_quickly(
             fields = _cloud_event_fields(headers, value, mode)
         else:
             fields = parse_quickly(value)
-            if not isinstance(fields, dict) or fields.get("type") != _EVENT:
+            if not isinstance(fields, dict):
                 return None
+            if fields.get("type") != _EVENT:
+                return _plan_session(record, fields, expire_at)
     except ValueError:
         return None
     if fields is None:
@@ -57,7 +77,9 @@ def plan_event_quickly(
         or not isinstance(event_type, str)
         or event_type not in _EVENT_TYPES
         or not isinstance(payload, dict)
-        or (EVENT_RECORDED.upcasters if version is None else not _is_newest(version))
+        or (
+            EVENT_RECORDED.upcasters if version is None else not _is_newest(version, EVENT_RECORDED)
+        )
         or key != session_id.encode()
     ):
         return None
@@ -72,6 +94,54 @@ def plan_event_quickly(
     return write if isinstance(write, EventWrite) else None
 
 
+def _plan_session(
+    record: Record, fields: dict[str, Any], expire_at: datetime | None
+) -> Write | None:
+    """Return the write of a session's creation or end that is in order, else None."""
+    name, session_id = fields.get("type"), fields.get("sessionId")
+    version: Any = fields.get("schemaVersion")
+    kind = _SESSIONS.get(name) if isinstance(name, str) else None
+    if (
+        kind is None
+        or identifier_problem(session_id)
+        or not isinstance(session_id, str)
+        or (kind.upcasters if version is None else not _is_newest(version, kind))
+        or record.key != session_id.encode()
+    ):
+        return None
+    written: Any = fields.get(kind.time or "")
+    if isinstance(written, str):
+        instant = parse_time(written)
+    else:
+        instant = record_time(record) if written is None else None
+    if instant is None:
+        return None
+    message = _session_message(kind, session_id, fields, instant, defaulted=written is None)
+    planned = None if message is None else plan(message, record, expire_at)
+    return None if isinstance(planned, Rejected) else planned
+
+
+def _session_message(
+    kind: Kind, session_id: str, fields: dict[str, Any], instant: datetime, *, defaulted: bool
+) -> SessionCreated | SessionCompleted | SessionFailed | None:
+    if kind is SESSION_CREATED:
+        language, metadata = fields.get("language"), fields.get("metadata")
+        if isinstance(language, str) and 1 <= len(language) <= MAX_LANGUAGE_CODE_POINTS:
+            if metadata is None:
+                metadata = {}
+            if isinstance(metadata, dict):
+                return SessionCreated(session_id, language, instant, metadata, defaulted)
+    elif kind is SESSION_COMPLETED:
+        count = fields.get("eventCount")
+        if count is None or (type(count) is int and count >= 0):
+            return SessionCompleted(session_id, instant, count, defaulted)
+    else:
+        reason = fields.get("reason")
+        if reason is None or isinstance(reason, str):
+            return SessionFailed(session_id, instant, reason, defaulted)
+    return None
+
+
 def _cloud_event_fields(headers: Headers, value: bytes, mode: Mode) -> dict[str, Any] | None:
     """Return the fields of an event, with those that its envelope's attributes stand for.
 
@@ -83,7 +153,7 @@ def _cloud_event_fields(headers: Headers, value: bytes, mode: Mode) -> dict[str,
     if event.specversion != SPECVERSION or not isinstance(event.type, str):
         return None
     kind, version = split_type(event.type)
-    if kind != _EVENT or not (version is None or _is_newest(version)):
+    if kind != _EVENT or not (version is None or _is_newest(version, EVENT_RECORDED)):
         return None
     fields = event.data
     if not isinstance(fields, dict) or event.subject not in (None, fields.get("sessionId")):
@@ -99,5 +169,5 @@ def _cloud_event_fields(headers: Headers, value: bytes, mode: Mode) -> dict[str,
     return fields
 
 
-def _is_newest(version: object) -> bool:
-    return type(version) is int and version == EVENT_RECORDED.newest_version
+def _is_newest(version: object, kind: Kind) -> bool:
+    return type(version) is int and version == kind.newest_version

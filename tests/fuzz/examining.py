@@ -26,7 +26,7 @@ from consumer.contract.record import Headers, Record
 from consumer.contract.rejection import KeyPolicy, Reason, Rejected
 from consumer.contract.times import parse_time
 from consumer.state.bson_compare import RAW
-from consumer.state.fast_path import plan_event_quickly
+from consumer.state.fast_path import plan_quickly
 from consumer.state.outcomes import REDELIVERED, classify_duplicate
 from consumer.state.retention import FOR_EVER, Retention
 from consumer.state.writes import Write, plan
@@ -130,7 +130,7 @@ def _check_write(write: Write) -> None:
 def _check_fast_path(one: Input) -> None:
     """Hold the fast way to the slow one; where the planner would not take it, too."""
     expire_at = FAILED_AT if one.expires else None
-    planned = plan_event_quickly(one.record, expire_at, MAX_VALUE_BYTES)
+    planned = plan_quickly(one.record, expire_at, MAX_VALUE_BYTES)
     if planned is not None:
         found = decode(one.record, KeyPolicy.DEAD_LETTER)
         assert isinstance(found, Decoded), "the fast way takes what the slow way refuses"

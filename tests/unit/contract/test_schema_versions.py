@@ -18,7 +18,7 @@ from consumer.contract.kinds import EVENT_RECORDED, SESSION_COMPLETED
 from consumer.contract.messages import Fields, MessageKind
 from consumer.contract.record import Record
 from consumer.contract.rejection import Reason
-from consumer.state.fast_path import plan_event_quickly
+from consumer.state.fast_path import plan_quickly
 from consumer.state.writes import Write, plan
 from tests.own_kinds import upcasting
 from tests.unit.contract.builders import (
@@ -73,7 +73,7 @@ def written(source: Record) -> Write:
 )
 def test_an_older_version_is_stored_as_the_newest(older: Record) -> None:
     assert written(older) == written(record(SECOND))
-    assert plan_event_quickly(older, None, 1_000_000) is None
+    assert plan_quickly(older, None, 1_000_000) is None
 
 
 @pytest.mark.reliability("F100")
@@ -89,7 +89,7 @@ def test_an_older_version_is_stored_as_the_newest(older: Record) -> None:
 )
 def test_the_newest_version_is_read_as_it_is_and_fast(newest: Record) -> None:
     assert written(newest) == written(record(SECOND))
-    assert plan_event_quickly(newest, None, 1_000_000) == written(newest)
+    assert plan_quickly(newest, None, 1_000_000) == written(newest)
 
 
 def test_nothing_of_the_version_is_stored() -> None:
@@ -136,7 +136,7 @@ def test_what_is_later_says_to_upgrade_and_redrive(
             f"schemaVersion: later than {versions}, the newest that is known here: "
             "upgrade the consumer, then redrive"
         )
-        assert plan_event_quickly(later, None, 1_000_000) is None
+        assert plan_quickly(later, None, 1_000_000) is None
 
 
 def test_a_type_of_event_of_a_later_version_says_so_too() -> None:
@@ -162,7 +162,7 @@ def test_two_versions_that_differ_are_invalid(named: str, stated: int) -> None:
         refused = refusal(differing)
         assert refused.reason is Reason.INVALID
         assert "type: its version must be schemaVersion" in refused.detail
-        assert plan_event_quickly(differing, None, 1_000_000) is None
+        assert plan_quickly(differing, None, 1_000_000) is None
 
 
 @pytest.mark.reliability("F100")
