@@ -9,8 +9,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Final
 
 from rich.console import Console
@@ -27,7 +28,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from consumer.errors import ConsumerError, ExitCode, PreconditionError
+from consumer.errors import ConsumerError, ExitCode, PreconditionError, SettingsError
 from consumer.printable import printable_line
 
 Advance = Callable[[int], None]
@@ -70,6 +71,38 @@ def write(text: str, *, flush: bool = False) -> None:
         sys.stdout.write(text)
         if flush:
             sys.stdout.flush()
+
+
+@contextmanager
+def open_result_file(option: str, name: str | Path) -> Iterator[Callable[[Iterable[str]], None]]:
+    """Open the file of ``option``; yield what puts lines in place of what it holds.
+
+    That it can be written shows before anything is done, and until then it stays as it was. Both
+    raise ``SettingsError``.
+    """
+
+    def replace(lines: Iterable[str]) -> None:
+        try:
+            if Path(name).is_file():
+                file.truncate(0)
+            file.writelines(lines)
+            file.flush()
+        except OSError as error:
+            raise unwritable(error) from error
+
+    def unwritable(error: OSError) -> SettingsError:
+        return SettingsError(f"{option} {name} cannot be written ({error.strerror})")
+
+    try:
+        file = Path(name).open("a", encoding="utf-8")  # noqa: SIM115 -- closing it may fail
+    except OSError as error:
+        raise unwritable(error) from error
+    try:
+        yield replace
+    finally:
+        # What a failed write has left over fails once more.
+        with suppress(OSError):
+            file.close()
 
 
 def print_error(text: str) -> None:

@@ -14,10 +14,11 @@ from consumer import __version__, signals
 from consumer.settings.model import KafkaSettings
 from consumer.settings.sources import load_settings, parse_assignments
 from producer_tools.generate import GenerationPlan
+from producer_tools.message_lines import open_input
 from producer_tools.outgoing_message import MEBIBYTE, PublishTarget, Topics
-from producer_tools.producer_runs import run_generate, run_load_chitchat, run_publish
+from producer_tools.producer_runs import load_chitchat, publish_lines, run_generate
 from producer_tools.publisher import CLIENT_HEADER
-from producer_tools.verify import VerifyRequest, run_verify_file, run_verify_topics
+from producer_tools.verify import VerifyRequest, verify_lines, verify_topics
 
 DEFAULT_TOPICS = Topics()
 
@@ -107,12 +108,6 @@ def _existing(file: Path | None) -> Path | None:
     return file
 
 
-def _in_a_directory(file: Path | None) -> Path | None:
-    if file is not None and not file.parent.is_dir():
-        raise typer.BadParameter(f"there is no directory {str(file.parent)!r}")
-    return file
-
-
 def _kafka(bootstrap_servers: str | None, assignments: list[str] | None) -> KafkaSettings:
     """Return how to connect, by these options and the settings. Raises ``SettingsError``."""
     overrides = parse_assignments(assignments or [])
@@ -154,7 +149,9 @@ def publish(
     """
     kafka, topics = _kafka(bootstrap_servers, assignments), Topics(sessions_topic, events_topic)
     to = PublishTarget(kafka, topics, max_message_bytes)
-    raise typer.Exit(run_publish(file, to, skip_invalid=skip_invalid, as_json=as_json))
+    with open_input(file) as opened:
+        published = publish_lines(*opened, to, skip_invalid=skip_invalid, as_json=as_json)
+        raise typer.Exit(signals.run_interruptible(published))
 
 
 @app.command()
@@ -202,8 +199,10 @@ def verify(
         raise typer.BadParameter("--topic and --last are for topics; a file is read whole")
     kafka = _kafka(bootstrap_servers, assignments)
     request = VerifyRequest(kafka, tuple(topics or ()), last, client_header, as_json)
-    ended = run_verify_topics(request) if file is None else run_verify_file(file, request)
-    raise typer.Exit(ended)
+    if file is None:
+        raise typer.Exit(signals.run_interruptible(verify_topics(request)))
+    with open_input(file) as opened:
+        raise typer.Exit(signals.run_interruptible(verify_lines(*opened, request)))
 
 
 @app.command()
@@ -239,7 +238,6 @@ def generate(
             "--expect",
             dir_okay=False,
             writable=True,
-            callback=_in_a_directory,
             metavar="FILE",
             help="Where the expected end state is written; else to standard error.",
         ),
@@ -289,7 +287,7 @@ def chitchat(
     """
     kafka, topics = _kafka(bootstrap_servers, assignments), Topics(sessions_topic, events_topic)
     to = PublishTarget(kafka, topics, MEBIBYTE)
-    raise typer.Exit(run_load_chitchat(to, limit, as_json=as_json))
+    raise typer.Exit(signals.run_interruptible(load_chitchat(to, limit, as_json=as_json)))
 
 
 def main() -> None:

@@ -5,23 +5,29 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import stat
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Final
 
 from consumer.aio import RateLimiter
-from consumer.errors import ConsumerError, ExitCode, SettingsError
+from consumer.errors import ConsumerError, ExitCode
 from consumer.signals import run_interruptible
-from consumer.terminal import Advance, output_errors, print_error, print_results, progress
+from consumer.terminal import (
+    Advance,
+    open_result_file,
+    output_errors,
+    print_error,
+    print_results,
+    progress,
+)
 from producer_tools.chitchat import chitchat_messages
 from producer_tools.conversations import Message
 from producer_tools.generate import GenerationPlan, generate_messages
-from producer_tools.message_lines import MessageLines, open_input
+from producer_tools.message_lines import MessageLines
 from producer_tools.outgoing_message import (
     EndState,
     Outgoing,
@@ -43,17 +49,13 @@ def _publisher(to: PublishTarget) -> Publisher:
     return Publisher(to.kafka, topics=to.topics, max_message_bytes=limit, warn=_warn)
 
 
-def run_publish(file: Path, to: PublishTarget, *, skip_invalid: bool, as_json: bool) -> ExitCode:
-    """Publish ``file`` (``-``: standard input). Raises ``BrokersError``."""
-    with open_input(file) as (name, descriptor):
-        return run_interruptible(
-            _publish(name, descriptor, to, skip_invalid=skip_invalid, as_json=as_json)
-        )
-
-
-async def _publish(
+async def publish_lines(
     name: str, descriptor: int, to: PublishTarget, *, skip_invalid: bool, as_json: bool
 ) -> ExitCode:
+    """Publish what a file or pipe holds that is called ``name``.
+
+    Raises ``BrokersError``, and ``SettingsError`` where it cannot be read.
+    """
     publisher, began = _publisher(to), time.monotonic()
     lines = MessageLines(name, descriptor, publisher.limit)
     with _says_how_far(publisher):
@@ -137,58 +139,25 @@ def run_generate(
     """
     state = EndState()
     messages = generate_messages(plan, state)
-    with _expected(expect, state):
+    with nullcontext() if expect is None else open_result_file("--expect", expect) as write:
         if to is None:
             run_interruptible(_write_lines(messages, rate))
         else:
             run_interruptible(
-                _deliver("generating", messages, to, state=state, rate=rate, as_json=as_json)
+                _deliver("generating", messages, to, state, rate=rate, as_json=as_json)
             )
+        summary = json.dumps(state.summary())
+        if write is None:
+            print_error(summary)
+        else:
+            write([summary + "\n"])
     return ExitCode.DONE
 
 
-@contextmanager
-def _expected(expect: Path | None, state: EndState) -> Iterator[None]:
-    """Write the end state after the body, as a whole, or nothing where that raises.
-
-    That the file can be written is found out before the body has sent anything.
-    """
-    if expect is None:
-        yield
-        print_error(json.dumps(state.summary()))
-        return
-    target = expect.resolve()  # what a link leads to is replaced, not the link
-    if target.exists() and not target.is_file():
-        yield  # a pipe or a device has no old content to keep
-        with _writing(expect):
-            target.write_text(json.dumps(state.summary()) + "\n", encoding="utf-8")
-        return
-    draft = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        with _writing(expect), draft.open("x"):
-            if target.exists():
-                shutil.copymode(target, draft)
-        yield
-        with _writing(expect):
-            draft.write_text(json.dumps(state.summary()) + "\n", encoding="utf-8")
-            draft.replace(target)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-@contextmanager
-def _writing(expect: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise SettingsError(f"--expect {expect} cannot be written ({error.strerror})") from error
-
-
-def run_load_chitchat(to: PublishTarget, limit: int | None, *, as_json: bool) -> ExitCode:
+async def load_chitchat(to: PublishTarget, limit: int | None, *, as_json: bool) -> ExitCode:
     """Publish the real conversations. Raises ``BrokersError`` and ``DataSetMissingError``."""
     state = EndState()
-    messages = _encoded(chitchat_messages(limit), state)
-    run_interruptible(_deliver("loading", messages, to, state=state, as_json=as_json))
+    await _deliver("loading", _encoded(chitchat_messages(limit), state), to, state, as_json=as_json)
     return ExitCode.DONE
 
 
@@ -222,8 +191,8 @@ async def _deliver(
     what: str,
     messages: Iterable[Outgoing],
     to: PublishTarget,
-    *,
     state: EndState,
+    *,
     rate: float | None = None,
     as_json: bool,
 ) -> None:

@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Final
 
 from consumer.contract.rejection import Reason
@@ -16,9 +15,8 @@ from consumer.kafka.producer import partition_for
 from consumer.kafka.range_reader import open_range_reader
 from consumer.kafka.ranges import offsets_of
 from consumer.settings.model import KafkaSettings
-from consumer.signals import run_interruptible
 from consumer.terminal import progress, write
-from producer_tools.message_lines import LONGEST_LINE, open_input, read_lines
+from producer_tools.message_lines import LONGEST_LINE, read_lines
 from producer_tools.verification import Verification
 
 NEVER_LOOKED_AT: Final = (
@@ -49,12 +47,8 @@ class VerifyRequest:
     as_json: bool = False
 
 
-def run_verify_topics(request: VerifyRequest) -> ExitCode:
+async def verify_topics(request: VerifyRequest) -> ExitCode:
     """Look at every record of the topics. Raises ``BrokersError``."""
-    return run_interruptible(_verify_topics(request))
-
-
-async def _verify_topics(request: VerifyRequest) -> ExitCode:
     kafka, found = request.kafka, _verification(request)
     with broker_errors(kafka):
         async with open_range_reader(kafka) as reader:
@@ -76,13 +70,8 @@ async def _verify_topics(request: VerifyRequest) -> ExitCode:
     return _show(found, [*unread, *missing, *OF_TOPICS], request, complete=not unread)
 
 
-def run_verify_file(file: Path, request: VerifyRequest) -> ExitCode:
-    """Look at every line of ``file`` (``-``: standard input). Raises ``SettingsError``."""
-    with open_input(file) as (name, descriptor):
-        return run_interruptible(_verify_lines(name, descriptor, request))
-
-
-async def _verify_lines(name: str, descriptor: int, request: VerifyRequest) -> ExitCode:
+async def verify_lines(name: str, descriptor: int, request: VerifyRequest) -> ExitCode:
+    """Look at every line of a file or pipe that is called ``name``. Raises ``SettingsError``."""
     found = _verification(request)
     with progress("verifying") as advance:
         async for line in read_lines(name, descriptor, advance):

@@ -11,18 +11,19 @@ from datetime import UTC, datetime
 from consumer.commands.audit.audit_report import AuditReport, print_audit
 from consumer.commands.audit.judging import JudgedRecord, LogJudge, open_log_judge
 from consumer.commands.audit.problems import SHOWN, Disagreements, EventCounts, ProblemList
-from consumer.commands.common.record_list import open_record_list_writer
+from consumer.commands.common.record_list import STANDARD_INPUT
 from consumer.commands.common.record_selection import (
     MessageFilter,
     RecordSelection,
     check_selection,
 )
 from consumer.contract.record import TopicPartition
-from consumer.errors import ExitCode, must_answer
+from consumer.errors import ExitCode, SettingsError, must_answer
 from consumer.kafka.ranges import OffsetRange, offsets_of
 from consumer.observability.logs import configure_logging
 from consumer.settings.model import Settings
 from consumer.state.writes import EndWrite
+from consumer.terminal import open_result_file
 from consumer.wiring import ask_retention, retry_until
 
 
@@ -36,7 +37,9 @@ async def show_audit(
     be written: at once where that can be known, else when the report is printed.
     """
     check_selection(selection)
-    with nullcontext() if emit is None else open_record_list_writer(emit) as write:
+    if emit == STANDARD_INPUT:
+        raise SettingsError("--emit -: the report goes to standard output; name a file")
+    with nullcontext() if emit is None else open_result_file("--emit", emit) as write:
         configure_logging(settings)
         with must_answer("a server"):
             async with open_log_judge(settings, await ask_retention(settings)) as log:
@@ -44,7 +47,7 @@ async def show_audit(
                 report = await auditor.run(selection)
                 print_audit(report, as_json=as_json)
                 if write is not None:
-                    write(auditor.problems.listed())
+                    write(one.line() for one in auditor.problems.listed())
     return ExitCode.FOUND if report.found else ExitCode.DONE
 
 

@@ -6,8 +6,8 @@ import hashlib
 import json
 import sqlite3
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
@@ -58,46 +58,6 @@ class ListedRecord(BaseModel):
     def line(self) -> str:
         """Return the line, in ASCII."""
         return json.dumps(self.model_dump()) + "\n"
-
-
-# --- writing ----------------------------------------------------------------------
-
-
-@contextmanager
-def open_record_list_writer(name: str) -> Iterator[Callable[[Iterable[ListedRecord]], None]]:
-    """Open the file for a list, and yield what puts records in place of what the file holds.
-
-    That it can be written shows before anything is. Both raise ``SettingsError``.
-    """
-    if name == STANDARD_INPUT:
-        raise SettingsError("--emit -: the report goes to standard output; name a file")
-
-    def write(records: Iterable[ListedRecord]) -> None:
-        try:
-            if Path(name).is_file():
-                file.truncate(0)
-            file.writelines(record.line() for record in records)
-            file.flush()
-        except OSError as error:
-            raise _unwritable(name, error) from error
-
-    try:
-        file = Path(name).open("a", encoding="ascii")  # noqa: SIM115 -- closing it may fail
-    except OSError as error:
-        raise _unwritable(name, error) from error
-    try:
-        yield write
-    finally:
-        # What a failed write has left over fails once more.
-        with suppress(OSError):
-            file.close()
-
-
-def _unwritable(name: str, error: OSError) -> SettingsError:
-    return SettingsError(f"--emit {name} cannot be written ({error.strerror})")
-
-
-# --- reading ----------------------------------------------------------------------
 
 
 class ListedRecords:

@@ -22,7 +22,7 @@ from consumer.errors import ExitCode
 from consumer.kafka.producer import partition_for
 from consumer.settings.model import KafkaSettings
 from producer_tools.verification import Verification
-from producer_tools.verify import VerifyRequest, run_verify_file
+from producer_tools.verify import VerifyRequest, verify_lines
 from tests.builders import EVENTS, STAMPED_MS
 from tests.integration.producer_tools.conftest import PARTITIONS, Topics
 from tests.planted_faults import (
@@ -103,7 +103,7 @@ async def publish(topics: Topics, records: Sequence[Planted]) -> None:
 
 
 @pytest.mark.reliability("F101")
-def test_every_fault_is_found_in_a_file_of_a_hundred_thousand_lines(
+async def test_every_fault_is_found_in_a_file_of_a_hundred_thousand_lines(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     expected: Counter[str] = Counter()
@@ -115,7 +115,8 @@ def test_every_fault_is_found_in_a_file_of_a_hundred_thousand_lines(
                 expected[sent.reason.value] += 1
                 lines.setdefault(sent.reason.value, []).append(number)
     request = VerifyRequest(KafkaSettings(), as_json=True)
-    assert run_verify_file(tmp_path / "messages.ndjson", request) is ExitCode.FOUND
+    with (tmp_path / "messages.ndjson").open("rb") as file:
+        assert await verify_lines("messages", file.fileno(), request) is ExitCode.FOUND
     report = json.loads(capsys.readouterr().out)
     found: Counter[str] = Counter()
     for finding in report["findings"]:

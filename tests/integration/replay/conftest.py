@@ -16,7 +16,6 @@ from pymongo import MongoClient
 from consumer.commands.audit.audit import Auditor
 from consumer.commands.audit.audit_report import AuditReport
 from consumer.commands.audit.judging import open_log_judge
-from consumer.commands.common.record_list import open_record_list_writer
 from consumer.commands.common.record_selection import RecordSelection
 from consumer.commands.replay.replay_report import ReplayReport
 from consumer.commands.replay.replay_request import ReplayRequest
@@ -29,6 +28,7 @@ from consumer.settings.model import (
     MongoSettings,
     Settings,
 )
+from consumer.terminal import open_result_file
 from tests.integration.replay.logs import PARTITIONS, Placed, messy_log, publish
 from tests.servers.provision import Kind, Server
 from tests.servers.topics import create_topics
@@ -62,8 +62,8 @@ class Log:
             auditor = Auditor(judge)
             report = await auditor.run(selection)
             if emit is not None:
-                with open_record_list_writer(str(emit)) as write:
-                    write(auditor.problems.listed())
+                with open_result_file("--emit", emit) as write:
+                    write(one.line() for one in auditor.problems.listed())
         return report
 
     def settings(self, database: str = "a", **groups: Any) -> Settings:

@@ -90,7 +90,9 @@ async def test_an_interrupt_counts_what_is_acknowledged_while_the_sender_closes(
     producer: Producer, stream: int, keeps: int, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     producer.keeps = keeps
-    publish = producer_runs._publish("<stdin>", stream, TARGET, skip_invalid=False, as_json=False)
+    publish = producer_runs.publish_lines(
+        "<stdin>", stream, TARGET, skip_invalid=False, as_json=False
+    )
     running_ = asyncio.ensure_future(publish)
     await producer.reached.wait()
     running_.cancel()
@@ -107,7 +109,7 @@ async def test_an_interrupted_loading_says_what_was_acknowledged(
         yield from (encode_message({"type": "x", "sessionId": "s"}) for _ in range(3))
         asyncio.get_running_loop().call_soon(loading.cancel)
 
-    deliver = producer_runs._deliver("loading", messages(), TARGET, state=EndState(), as_json=False)
+    deliver = producer_runs._deliver("loading", messages(), TARGET, EndState(), as_json=False)
     loading = asyncio.ensure_future(deliver)
     with pytest.raises(asyncio.CancelledError):
         await loading
@@ -130,7 +132,9 @@ async def test_what_the_brokers_stop_says_how_far_it_came(
     monkeypatch.setattr(Publisher, "send_unchecked", stopped)
     producer.keeps = 1
     with pytest.raises(BrokersError):
-        await producer_runs._publish("<stdin>", stream, TARGET, skip_invalid=False, as_json=False)
+        await producer_runs.publish_lines(
+            "<stdin>", stream, TARGET, skip_invalid=False, as_json=False
+        )
     said = capsys.readouterr().err
     assert "0 messages were acknowledged by the brokers; 1 more were sent and may be there" in said
 
@@ -156,7 +160,7 @@ async def test_of_a_file_that_was_read_in_part_only_the_rest_is_published(
     with file.open("rb", buffering=0) as opened:
         opened.readline()
         descriptor = opened.fileno()
-        await producer_runs._publish(
+        await producer_runs.publish_lines(
             "-", descriptor, TARGET, skip_invalid=skip_invalid, as_json=True
         )
     assert producer.keys == [b"s1", b"s2"]
@@ -165,7 +169,7 @@ async def test_of_a_file_that_was_read_in_part_only_the_rest_is_published(
 @pytest.mark.reliability("F86")
 async def test_input_that_cannot_be_read_is_named(producer: Producer, tmp_path: Path) -> None:
     with (tmp_path / "written").open("wb") as opened, pytest.raises(SettingsError) as raised:
-        await producer_runs._publish(
+        await producer_runs.publish_lines(
             "<stdin>", opened.fileno(), TARGET, skip_invalid=True, as_json=False
         )
     assert str(raised.value) == "<stdin> cannot be read (Bad file descriptor)"
@@ -179,7 +183,7 @@ async def test_a_file_without_a_message_is_named(
     file = tmp_path / "empty.ndjson"
     file.write_text("\n\n")
     with file.open("rb") as opened:
-        await producer_runs._publish(
+        await producer_runs.publish_lines(
             "empty.ndjson", opened.fileno(), TARGET, skip_invalid=False, as_json=False
         )
     assert "producer-tools: empty.ndjson holds no message\n" in capsys.readouterr().err

@@ -17,7 +17,7 @@ from consumer.kafka.ranges import OffsetRange, UnreadRange
 from consumer.settings.model import KafkaSettings
 from producer_tools import verification, verify
 from producer_tools.verification import OTHERS, UNNAMED, Finding, Verdict, Verification
-from producer_tools.verify import VerifyRequest, run_verify_file, run_verify_topics
+from producer_tools.verify import VerifyRequest, verify_lines, verify_topics
 from tests.builders import completed, created, encoded, event, failed, record
 
 VOICE: Headers = (
@@ -164,7 +164,7 @@ REQUEST = VerifyRequest(KafkaSettings())
     ("lines", "code"),
     [([created(), event()], ExitCode.DONE), ([created(), {"type": "?"}], ExitCode.FOUND)],
 )
-def test_a_file_is_looked_at_line_by_line(
+async def test_a_file_is_looked_at_line_by_line(
     tmp_path: Path,
     lines: list[dict[str, object]],
     code: ExitCode,
@@ -172,7 +172,8 @@ def test_a_file_is_looked_at_line_by_line(
 ) -> None:
     file = tmp_path / "messages.ndjson"
     file.write_bytes(b"\n".join(map(encoded, lines)))
-    assert run_verify_file(file, REQUEST) == code
+    with file.open("rb") as opened:
+        assert await verify_lines("f", opened.fileno(), REQUEST) == code
     said = capsys.readouterr().out
     assert ("unsupported_type" in said) is (code is ExitCode.FOUND)
     assert ("such as line 2" in said) is (code is ExitCode.FOUND)
@@ -203,11 +204,11 @@ class HalfReadable:
         )
 
 
-def test_what_could_not_be_read_is_no_better_than_what_is_wrong(
+async def test_what_could_not_be_read_is_no_better_than_what_is_wrong(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(verify, "open_range_reader", HalfReadable)
-    assert run_verify_topics(REQUEST) is ExitCode.FOUND
+    assert await verify_topics(REQUEST) is ExitCode.FOUND
     said = capsys.readouterr().out
     assert "3 records of 1 producer: 0 would be rejected" in said
     assert "not looked at: t-1: offsets 0 to 2 not read (CorruptRecordError)" in said

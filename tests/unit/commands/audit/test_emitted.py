@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from consumer.commands.audit.audit import show_audit
-from consumer.commands.common.record_list import open_record_list_writer
 from consumer.commands.common.record_selection import RecordSelection
 from consumer.errors import ExitCode, PreconditionError, SettingsError
 from consumer.settings.model import EngineSettings, KafkaSettings, Settings
@@ -38,11 +38,8 @@ def test_no_list_goes_into_a_file_by_the_name_of_standard_input(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with (
-        pytest.raises(SettingsError, match="--emit -: the report goes to standard output"),
-        open_record_list_writer("-"),
-    ):
-        pass
+    with pytest.raises(SettingsError, match="--emit -: the report goes to standard output"):
+        asyncio.run(show_audit(AWAY, RecordSelection(), emit="-", as_json=False))
     assert list(tmp_path.iterdir()) == []
 
 

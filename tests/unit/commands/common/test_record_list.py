@@ -15,12 +15,12 @@ from consumer.commands.common.record_list import (
     ListedRecords,
     RecordProblem,
     open_record_list,
-    open_record_list_writer,
 )
 from consumer.commands.common.scratch import scratch_database
 from consumer.contract.record import Position, Record, TopicPartition
 from consumer.errors import SettingsError
 from consumer.kafka.ranges import OffsetRange
+from consumer.terminal import open_result_file
 
 
 def line(offset: int, problem: str = "missing", topic: str = "t", partition: int = 0) -> str:
@@ -168,8 +168,8 @@ def test_a_new_list_takes_the_place_of_a_longer_one(tmp_path: Path) -> None:
         document=("session", "s"),
         detail="gone",
     )
-    with open_record_list_writer(str(name)) as write:
-        write([record])
+    with open_result_file("--emit", name) as write:
+        write([record.line()])
     (line,) = name.read_text().splitlines()
     assert line == (
         '{"topic": "conversation.events", "partition": 2, "offset": 7, "problem": "missing", '
