@@ -30,7 +30,6 @@ from consumer.observability.health import Health
 from consumer.observability.http_server import serve
 from consumer.observability.incidents import RecentIncidents
 from consumer.observability.instance_status import StatusReader
-from consumer.observability.log_writer import LogWriter
 from consumer.observability.logs import configure_logging, get_logger, log_ended, log_exit
 from consumer.observability.metrics import Metrics
 from consumer.observability.observer import EngineObserver
@@ -173,10 +172,10 @@ async def run_consumer(settings: Settings, *, until_caught_up: bool) -> ExitCode
     Returns how the process ends; raises a ``ConsumerError`` that carries its exit code, where
     it has not been logged.
     """
-    incidents = RecentIncidents()
-    writer = configure_logging(settings, incidents=incidents)
+    metrics, incidents = Metrics(), RecentIncidents()
+    configure_logging(settings, incidents=incidents, on_dropped=metrics.log_lines_dropped.inc)
     try:
-        return await _run(settings, writer, incidents, until_caught_up=until_caught_up)
+        return await _run(settings, metrics, incidents, until_caught_up=until_caught_up)
     except TaskDiedError as error:
         get_logger().critical("died", exc_info=True)
         return log_exit(error, settings.log)
@@ -190,12 +189,9 @@ async def run_consumer(settings: Settings, *, until_caught_up: bool) -> ExitCode
 
 
 async def _run(
-    settings: Settings, writer: LogWriter, incidents: RecentIncidents, *, until_caught_up: bool
+    settings: Settings, metrics: Metrics, incidents: RecentIncidents, *, until_caught_up: bool
 ) -> ExitCode:
-    health, metrics = Health(), Metrics()
-    metrics.watch(
-        ready=lambda: not health.unready_reasons(), log_lines_dropped=lambda: writer.dropped
-    )
+    health = Health()
     observer = build_observer(settings, metrics, health)
     stop = asyncio.Event()
     signals.stop_on_signal(stop, lambda number: get_logger().info("stopping", signal=number.name))

@@ -38,16 +38,16 @@ class LogWriter:
     """Hands lines to a thread of its own, which writes them to a file descriptor.
 
     A pipe that is full blocks that thread and nothing else; a descriptor that is
-    closed, or a disk that is full, loses lines, which are counted in ``dropped``.
+    closed, or a disk that is full, loses lines: ``on_dropped`` is told of each, on either thread.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, on_dropped: Callable[[], None] = lambda: None) -> None:
         """Start the thread. It owns ``descriptor``, and calls ``on_tick`` about every second."""
         self._descriptor = descriptor
         self.on_tick: Callable[[], None] | None = None
         self._lines: Queue[bytes] = Queue(MOST_WAITING)
         self._closed = threading.Event()
-        self.dropped = 0
+        self._on_dropped = on_dropped
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
 
@@ -58,7 +58,7 @@ class LogWriter:
             if not self._closed.is_set():
                 self._lines.put_nowait(data)
                 return
-        self._count_dropped()
+        self._on_dropped()
 
     def flush(self, timeout: float) -> bool:
         """Wait until every line taken so far is written; False when ``timeout`` seconds pass."""
@@ -84,7 +84,7 @@ class LogWriter:
         while not self._closed.is_set():
             with contextlib.suppress(Empty):
                 if not self._write_out(self._lines.get(timeout=TICK)):
-                    self._count_dropped()
+                    self._on_dropped()
                 self._lines.task_done()
             if self.on_tick is not None and time.monotonic() - ticked >= TICK:
                 ticked = time.monotonic()
@@ -102,7 +102,3 @@ class LogWriter:
                         return False
             return True
         return False
-
-    def _count_dropped(self) -> None:
-        with self._lines.mutex:  # lines are dropped on either thread
-            self.dropped += 1

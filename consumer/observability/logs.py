@@ -62,14 +62,15 @@ def configure_logging(
     *,
     descriptor: int = STANDARD_ERROR,
     incidents: RecentIncidents | None = None,
+    on_dropped: Callable[[], None] = lambda: None,
 ) -> LogWriter:
     """Send our own lines and the libraries' to ``descriptor``, and tell ``incidents`` of them.
 
-    Called once, by the command. Returns the writer, which counts the lines that could
-    not be written; it is flushed when the process ends.
+    Called once, by the command. Returns the writer, which is flushed when the process ends;
+    ``on_dropped`` is told of each line that could not be written, on any thread.
     """
     own = duplicate_descriptor(descriptor)
-    writer = LogWriter(own)
+    writer = LogWriter(own, on_dropped)
     terminal = os.isatty(own)
     level = logging.getLevelNamesMapping()[settings.log.level]
     structlog.configure(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -16,11 +16,8 @@ from prometheus_client import (
     ProcessCollector,
     disable_created_metrics,
 )
-from prometheus_client.core import CounterMetricFamily
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
-from prometheus_client.registry import Collector
 
 
 class MetricKind(StrEnum):
@@ -48,19 +45,6 @@ class MetricDescription:
         return (self.name,)
 
 
-class CounterElsewhere(Collector):
-    """A counter that somebody else counts: ``ask`` says how far, whenever it is read."""
-
-    def __init__(self, name: str, text: str) -> None:
-        """Begin at 0, until it is set whom to ask."""
-        self._name, self._text = name, text
-        self.ask: Callable[[], int] = lambda: 0
-
-    def collect(self) -> Iterator[Metric]:
-        """Ask, and return the only sample."""
-        yield CounterMetricFamily(self._name, self._text, value=self.ask())
-
-
 class MetricRegistry:
     """A registry of its own, which remembers what is said of each metric that is made on it.
 
@@ -81,12 +65,6 @@ class MetricRegistry:
         """Make a counter."""
         full = self._describe(name, MetricKind.COUNTER, text, labels)
         return Counter(full, text, labels, registry=self._registry)
-
-    def counter_elsewhere(self, name: str, text: str) -> CounterElsewhere:
-        """Make a counter that somebody else counts."""
-        counter = CounterElsewhere(self._describe(name, MetricKind.COUNTER, text), text)
-        self._registry.register(counter)
-        return counter
 
     def gauge(self, name: str, text: str, *labels: str) -> Gauge:
         """Make a gauge."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Final
 
@@ -190,8 +190,8 @@ class Metrics(MetricRegistry):
         self.loop_lag = gauge(
             "event_loop_lag_seconds", "How late the event loop woke a task that was due."
         )
-        self._ready = gauge("ready", "1 while the consumer is ready.")
-        self._dropped = self.counter_elsewhere(
+        self.ready = gauge("ready", "1 while the consumer is ready.")
+        self.log_lines_dropped = self.counter(
             "log_lines_dropped", "Log lines that could not be written."
         )
         build = gauge("build_info", "1; what is running.", "version", "python")
@@ -295,11 +295,6 @@ class Metrics(MetricRegistry):
         for partition in partitions:
             self.partition_held.labels(*partition).set(0)
             _remove(self.held_since, partition)
-
-    def watch(self, *, ready: Callable[[], bool], log_lines_dropped: Callable[[], int]) -> None:
-        """Ask these whenever the metrics are read."""
-        self._ready.set_function(ready)
-        self._dropped.ask = log_lines_dropped
 
 
 def _remove(gauge: Gauge, partition: TopicPartition) -> None:

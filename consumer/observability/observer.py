@@ -56,6 +56,7 @@ class EngineObserver:
         """``kafka`` names the brokers; ``clock`` is monotonic, in seconds."""
         self._kafka = f"Kafka at {', '.join(kafka.bootstrap_servers)}"
         self._metrics = metrics
+        metrics.ready.set_function(lambda: not health.unready_reasons())
         self._health = health
         self._log = get_logger() if log is None else log
         self._clock = clock

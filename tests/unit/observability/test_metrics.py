@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 
@@ -9,6 +10,7 @@ import pytest
 
 from consumer.contract.record import TopicPartition
 from consumer.contract.rejection import Reason
+from consumer.observability.log_writer import LogWriter
 from consumer.observability.metric_registry import MetricKind
 from consumer.observability.metrics import Metrics
 from consumer.ports import BatchReport, PartitionReport, Stage
@@ -131,15 +133,13 @@ def test_latency_and_size_of_batches_are_observed() -> None:
     assert metrics.sample("consumer_batch_bytes_bucket", le="16384.0") == 1
 
 
-def test_the_state_of_others_is_asked_for_when_the_metrics_are_read() -> None:
+def test_log_lines_that_cannot_be_written_are_counted() -> None:
     metrics = Metrics()
-    ready, dropped = False, 0
+    writer = LogWriter(os.open("/dev/full", os.O_WRONLY), metrics.log_lines_dropped.inc)
     assert metrics.sample("consumer_log_lines_dropped_total") == 0
-    metrics.watch(ready=lambda: ready, log_lines_dropped=lambda: dropped)
-    assert metrics.sample("consumer_ready") == 0
-    ready, dropped = True, 3
-    assert metrics.sample("consumer_ready") == 1
-    assert metrics.sample("consumer_log_lines_dropped_total") == 3
+    writer.write("a")
+    writer.close(10)
+    assert metrics.sample("consumer_log_lines_dropped_total") == 1
 
 
 def test_two_registries_do_not_disturb_each_other() -> None:

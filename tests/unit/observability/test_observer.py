@@ -181,11 +181,14 @@ def test_refused_activities_are_counted_and_a_line_for_each_cause_and_interval(
 
 def test_the_process_is_unready_from_the_first_failure_until_recovery(watched: Watched) -> None:
     assert watched.reasons == set()
+    assert watched.metrics.sample("consumer_ready") == 1
     with capture_logs() as entries:
         watched.observer.retrying(Stage.APPLY, LOST, attempt=1, delay=0.1)
         assert watched.reasons == {"apply"}
+        assert watched.metrics.sample("consumer_ready") == 0
         watched.observer.recovered(Stage.APPLY, attempts=1)
     assert watched.reasons == set()
+    assert watched.metrics.sample("consumer_ready") == 1
     assert [entry["event"] for entry in entries] == ["retrying", "recovered"]
     sample = watched.metrics.sample("consumer_retries_total", stage="apply", cause="NetworkTimeout")
     assert sample == 1
