@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -119,23 +119,22 @@ class DeadLetterContext:
 
 @asynccontextmanager
 async def open_context(
-    request: DeadLetterRequest, *, marks: bool = False, sends: bool = False
+    request: DeadLetterRequest, targets: Iterable[str] = (), *, writes: bool = False
 ) -> AsyncIterator[DeadLetterContext]:
     """Open the dead letters and read what became of them.
 
-    ``marks``: statuses will be written; ``sends``: records will be sent.
+    ``targets``: the topics that records may be sent to; ``writes``: they will be, and statuses.
 
     Raises ``BrokersError``, also for what the brokers refuse while the body runs.
     """
     kafka, status_topic = request.settings.kafka, request.status_topic
-    targets = (request.settings.dead_letters.parking_topic, *kafka.topics)
     with broker_errors(kafka):
         topics = {
             **await describe_topics(kafka, (request.topic, status_topic), Operation.READ),
-            **await describe_topics(kafka, targets, Operation.WRITE if sends else None),
+            **await describe_topics(
+                kafka, (status_topic, *targets), Operation.WRITE if writes else None
+            ),
         }
-        if marks:
-            await describe_topics(kafka, (status_topic,), Operation.WRITE)
         if request.parked and request.topic not in topics:
             raise BrokersError(
                 f"Kafka at {','.join(kafka.bootstrap_servers)} has no topic {request.topic} "

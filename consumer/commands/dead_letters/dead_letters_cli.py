@@ -41,8 +41,9 @@ def _about() -> None:
     A round: `list` says what failed and where; `show` shows one with its payload; mend the
     cause; `redrive --limit 1` sends one back as a canary, and `redrive` the rest.
 
-    Dead letters are never deleted: what became of each stands in the compacted topic
-    `<dead-letter topic>.redriven`, which the first redrive or discard creates.
+    The dead letters of every group that sends them to this topic are meant. They are never
+    deleted: what became of each stands in the compacted topic `<dead-letter topic>.redriven`,
+    which the first redrive or discard creates.
 
     Exit codes: 0 done; 1 some could not be sent back, or none was found to show;
     2 usage; 3 the brokers cannot be used or a topic is missing; 130 or 143 interrupted.
@@ -299,7 +300,7 @@ def _discard(
 ) -> None:
     """Mark dead letters as dealt with: list and redrive leave them out from then on.
 
-    They stay where they are; `list --all` shows them.
+    They stay where they are; `list --all` shows them, and `redrive --all` takes them, too.
 
     Example: `consumer dead-letters discard --origin test-topic --because "load test"`
     """

@@ -10,12 +10,10 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import Final
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from consumer.commands.common.output import add_name_column
+from consumer.commands.common.output import add_name_column, console
 from consumer.commands.dead_letters.context import open_context, warn
 from consumer.commands.dead_letters.dead_letter_record import (
     UNREADABLE,
@@ -31,7 +29,7 @@ from consumer.contract.times import format_time, usable_time
 from consumer.errors import ExitCode
 from consumer.printable import printable
 from consumer.quantities import plural
-from consumer.terminal import output_errors, write
+from consumer.terminal import write
 
 SHOWN_BYTES: Final = 4096
 """So much of a value is shown, unless all of it is asked for."""
@@ -180,18 +178,17 @@ def print_groups(groups: DeadLetterGroups, *, with_state: bool, as_json: bool) -
         return
     columns = [one.name for one in fields(DeadLetterGroup) if with_state or one.name != "state"]
     rows = [_cells(content) for content in contents]
-    console = Console()
-    if console.is_terminal:
-        caption = f"{letters:,} dead letters, {copies:,} of them copies"
-        table = Table(title="Dead letters", caption=caption, box=SIMPLE_HEAD, pad_edge=False)
+    out = console()
+    if out.is_terminal:
+        table = Table(box=None, pad_edge=False)
         for column in columns[:-1]:
             table.add_column(column, overflow="fold")
         # As --letter takes it: half of it is another one.
         add_name_column(table, columns[-1], [row[columns[-1]] for row in rows])
         for row in rows:
             table.add_row(*(Text(row[column], overflow="fold") for column in columns))
-        with output_errors():
-            console.print(table)
+        out.print(table)
+        out.print(f"{plural(letters, 'dead letter')}, {copies:,} of them copies")
     elif rows:
         print_columns(*columns)
         for row in rows:

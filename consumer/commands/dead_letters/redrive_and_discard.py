@@ -229,16 +229,16 @@ class DeadLetterRun:
 
 async def redrive_dead_letters(request: DeadLetterRequest, options: RedriveOptions) -> ExitCode:
     """Send records back. Raises ``BrokersError``."""
-    counts, dry_run = RunCounts(), options.dry_run
+    counts, dry_run, settings = RunCounts(), options.dry_run, request.settings.dead_letters
+    targets = (settings.parking_topic, *request.settings.kafka.topics)
     with _printing(counts, partial(_print_redriven, request, options)):
         async with (
-            open_context(request, marks=not dry_run, sends=not dry_run) as context,
+            open_context(request, targets, writes=not dry_run) as context,
             context.open_producer(dry_run=dry_run) as producer,
             aclosing(context.batches("redriving", quiet=dry_run)) as batches,
         ):
             if not options.taken:
                 context.require_all_statuses()
-            settings = request.settings.dead_letters
             configs = parking_configs(context.topics[request.topic], settings)
             await DeadLetterRun(
                 _redrive_policy(context, options).decide,
@@ -262,7 +262,7 @@ async def discard_dead_letters(
     counts = RunCounts()
     with _printing(counts, partial(_print_discarded, request, dry_run=dry_run)):
         async with (
-            open_context(request, marks=not dry_run) as context,
+            open_context(request, writes=not dry_run) as context,
             context.open_producer(dry_run=dry_run) as producer,
             aclosing(context.batches("discarding")) as batches,
         ):

@@ -177,7 +177,7 @@ class RedrivePolicy:
             return Refusal(RefusalReason.OTHER_TOPIC, "its topic is none of kafka.topics")
         topic = self.topics[name]
         if topic is None:
-            return Refusal(RefusalReason.NO_TOPIC, "its topic does not exist any more")
+            return Refusal(RefusalReason.NO_TOPIC, "its topic is not there, or not to be seen")
         if topic.compacted:
             detail = "its topic is compacted and would keep one a session"
             return Refusal(RefusalReason.COMPACTED, detail)

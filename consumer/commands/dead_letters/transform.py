@@ -44,6 +44,14 @@ def load_transform(reference: str) -> Transform:
         ) from error
     if not callable(found):
         raise ValueError(f"{reference!r} is no function")  # noqa: TRY004 -- it is about an option
+    if inspect.iscoroutinefunction(found):
+        raise ValueError(f"{reference!r} is asynchronous; a transform returns what is sent")
+    try:
+        inspect.signature(found).bind("the failed record")
+    except TypeError as error:
+        raise ValueError(f"{reference!r} does not take one argument: {error}") from error
+    except ValueError:  # what is not written in Python may tell no arguments
+        pass
     return found
 
 
@@ -98,8 +106,6 @@ def _as_record(failed: FailedRecord, returned: object) -> FailedRecord:
         case str() | Mapping():
             return replace(failed, value=_encoded(returned))
         case _:
-            if inspect.iscoroutine(returned):
-                returned.close()
             raise TransformError(
                 f"the transform returned a {type(returned).__name__}; allowed: bytes, text, a JSON "
                 "object, a FailedRecord, or None"

@@ -129,14 +129,6 @@ def test_a_function_that_would_end_the_command_as_if_all_were_done_is_an_error()
         repaired(leave)
 
 
-def test_an_asynchronous_function_is_an_error_and_leaves_no_coroutine_behind() -> None:
-    async def fix(failed: FailedRecord) -> object:
-        return failed
-
-    with pytest.raises(TransformError, match="coroutine"):
-        repaired(fix)
-
-
 def test_a_missing_time_is_the_first_records_time_and_no_problem() -> None:
     assert repaired(lambda _: EVENT) is not None
 
@@ -167,6 +159,9 @@ def test_a_function_is_imported_from_the_current_directory(folder: Path) -> None
         ("program:fix", "SystemExit"),
         ("json:no_such_function", "AttributeError"),
         ("json:__name__", "no function"),
+        ("wrong:of_none", "does not take one argument"),
+        ("wrong:of_two", "does not take one argument"),
+        ("wrong:later", "asynchronous"),
     ],
 )
 def test_a_function_that_cannot_be_had_is_refused_in_words(
@@ -174,5 +169,8 @@ def test_a_function_that_cannot_be_had_is_refused_in_words(
 ) -> None:
     (folder / "broken_module.py").write_text("1 / 0\n")
     (folder / "program.py").write_text("raise SystemExit(0)\n")
+    (folder / "wrong.py").write_text(
+        "def of_none(): ...\ndef of_two(failed, why): ...\nasync def later(failed): ...\n"
+    )
     with pytest.raises(ValueError, match=why):
         load_transform(reference)
