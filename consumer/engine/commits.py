@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from consumer.contract.record import Offsets, TopicPartition
+from consumer.contract.record import Offsets
 from consumer.engine.ledger import Ledger
 from consumer.errors import TransientError
 from consumer.ports import GoneError, Observer, Source, Stage
@@ -70,19 +69,25 @@ class Committer:
     async def wait_until_caught_up(self, ends: Offsets) -> None:
         """Return when the group has committed ``ends``, whoever of its members did it.
 
-        Where nothing moves the ends are asked for again: a topic that was made again meanwhile
-        may be shorter than it was, and never reach them.
+        Where nothing moves, and before the return, the ends are asked for again: a topic that was
+        made again meanwhile may be shorter than it was, and never reach them; and an offset behind
+        the end of a truncated log says nothing of how far the log is read.
         """
         failures = 0  # its own, told by the partitions: a commit that is refused is other trouble
-        before: Mapping[TopicPartition, int | None] = {}
+        before: Offsets = {}
         while True:
             await asyncio.sleep(CATCH_UP_INTERVAL)
             try:
-                committed = await self.source.committed(list(ends))
-                behind = [p for p, end in ends.items() if (committed.get(p) or 0) < end]
-                if behind and committed == before:
-                    ends_now = await self.source.end_offsets(behind)
-                    behind = [p for p in behind if (committed.get(p) or 0) < ends_now[p]]
+                found = await self.source.committed(list(ends))
+                committed = {p: found.get(p) or 0 for p in ends}
+                behind = any(committed[p] < end for p, end in ends.items())
+                if not behind or committed == before:
+                    doubted = [p for p, end in ends.items() if committed[p] != end]
+                    ends_now = await self.source.end_offsets(doubted)
+                    behind = any(
+                        not min(ends[p], ends_now[p]) <= committed[p] <= ends_now[p]
+                        for p in doubted
+                    )
             except TransientError as error:
                 failures += 1
                 self.observer.retrying(Stage.COMMIT, error, failures, CATCH_UP_INTERVAL, ends)

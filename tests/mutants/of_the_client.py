@@ -387,6 +387,14 @@ if failures:""",
         "test_commits_that_are_refused_stay_so_though_it_is_told_what_is_committed",
     ),
     mutant(
+        "an offset behind the end of a truncated log ends a job",
+        "Committer.wait_until_caught_up",
+        "not min(ends[p], ends_now[p]) <= committed[p] <= ends_now[p]",
+        "not min(ends[p], ends_now[p]) <= committed[p]",
+        "it would end with 0 before it has read the log again",
+        "test_an_offset_behind_the_end_of_a_truncated_log_is_no_end_that_is_reached",
+    ),
+    mutant(
         "a topic that is gone keeps the others from being committed",
         "Committer.commit",
         """for partition in error.partitions:

@@ -155,6 +155,19 @@ async def test_the_end_of_a_topic_that_was_made_again_shorter_is_reached() -> No
 
 
 @in_virtual_time
+@pytest.mark.reliability("F52")
+async def test_an_offset_behind_the_end_of_a_truncated_log_is_no_end_that_is_reached() -> None:
+    offsets = Offsets()
+    offsets.source.group_offsets, offsets.source.log_ends = {P0: 9, P1: 3}, {P0: 4, P1: 3}
+    waiting = asyncio.ensure_future(offsets.committer.wait_until_caught_up({P0: 4, P1: 2}))
+    await asyncio.sleep(1.0)
+    assert not waiting.done(), "the log is read again from its beginning"
+    offsets.source.group_offsets[P0] = 4
+    await asyncio.sleep(1.0)
+    assert waiting.done()
+
+
+@in_virtual_time
 @pytest.mark.reliability("F61")
 async def test_a_topic_that_is_gone_keeps_no_other_from_being_committed() -> None:
     offsets = Offsets()
