@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
-from typing import Any, Final, NamedTuple, assert_never
+from typing import Any, Final, NamedTuple
+
+from pydantic.alias_generators import to_camel
 
 from consumer.contract.cloudevents import CONTENT_TYPE, PREFIX, SPECVERSION, STRUCTURED_JSON
 from consumer.contract.kinds import Kind, UpsertNewest, known_kinds
@@ -56,26 +59,27 @@ def message_fields(message: Message) -> dict[str, Any]:
     version = kind.newest_version
     fields: dict[str, Any] = {"type": kind.name, "sessionId": message.session_id}
     fields |= {"schemaVersion": version} if version > FIRST_VERSION else {}
-    match message:
-        case SessionCreated():
-            fields |= {"language": message.language, "metadata": message.metadata}
-        case SessionCompleted():
-            fields |= {} if message.event_count is None else {"eventCount": message.event_count}
-        case SessionFailed():
-            fields |= {} if message.reason is None else {"reason": message.reason}
-        case EventRecorded():
-            fields |= {"eventId": message.event_id, "eventType": message.event_type}
-            fields["payload"] = message.payload
-        case OwnMessage():
-            fields |= message.fields
-        case _:
-            assert_never(message)
-    instant = _time_of(message)
+    fields |= _said(message)
     if kind.time is not None:
-        fields.pop(kind.time, None)
-        if instant is not None:
+        instant = fields.pop(kind.time, None)
+        if not message.time_defaulted:
             fields[kind.time] = instant
-    return {name: _as_json(name, value) for name, value in fields.items()}
+    return {name: _as_json(name, value) for name, value in fields.items() if value is not None}
+
+
+_NAMES: Final = {
+    model: [(to_camel(one.name), one.name) for one in dataclasses.fields(model)]
+    for model in (SessionCreated, SessionCompleted, SessionFailed, EventRecorded)
+}
+"""What the fields of messages are called in JSON, and here."""
+
+
+def _said(message: Message) -> Mapping[str, Any]:
+    """Return the fields of a message by their names in JSON; None is absent."""
+    if isinstance(message, OwnMessage):
+        return message.fields
+    names = _NAMES[type(message)]
+    return {said: getattr(message, name) for said, name in names if name != "time_defaulted"}
 
 
 def _as_json(name: str, value: object) -> object:
@@ -84,24 +88,6 @@ def _as_json(name: str, value: object) -> object:
     if value.tzinfo is None:
         raise ValueError(f"{name}: must have a time zone")
     return format_time(value)
-
-
-def _time_of(message: Message) -> datetime | None:
-    """Return the time that the message itself says."""
-    if message.time_defaulted:
-        return None
-    match message:
-        case SessionCreated():
-            return message.started_at
-        case SessionCompleted() | SessionFailed():
-            return message.ended_at
-        case EventRecorded():
-            return message.timestamp
-        case OwnMessage():
-            time = kind_of(message).time
-            return None if time is None else message.fields.get(time)
-        case _:
-            assert_never(message)
 
 
 def _own_id(kind: Kind, message: Message, fields: Mapping[str, Any]) -> str:
@@ -170,7 +156,8 @@ def as_cloud_event(
         "id": f"{message.session_id}/{_own_id(kind, message, fields)}",
         "subject": message.session_id,
     }
-    if (instant := _time_of(message)) is not None:
+    instant = None if message.time_defaulted else _said(message).get(kind.time or "")
+    if instant is not None:
         attributes["time"] = format_time(instant)
     if traceparent is not None:
         attributes[TRACEPARENT] = traceparent
