@@ -34,8 +34,11 @@ DIGEST_BYTES = 16
 """Of an identity: small keys make small indexes, and no two of a trillion are likely the same."""
 
 
-class DryRunState:
-    """What a dry run would have written so far, in a scratch database: it grows with the records.
+class DryStore:
+    """Predicts the outcomes of batches; implements ``Store``, and ``repair`` is a ``Repair``.
+
+    What would have been written so far is in a scratch database: it grows with the records. What
+    MongoDB itself refuses for good (a validator) cannot be foreseen; ``late`` is not marked.
 
     ``contradictions``: how many records differ from what a record of another partition would have
     written in their place. Which of the two comes first is not known beforehand, so that the
@@ -43,11 +46,51 @@ class DryRunState:
     are none, the counts of all outcomes are exact.
     """
 
-    def __init__(self, database: sqlite3.Connection) -> None:
-        """Keep the contents in ``database``."""
+    def __init__(self, collections: Collections, database: sqlite3.Connection) -> None:
+        """Read from ``collections``, keep in ``database`` what would have been written."""
+        self._collections = collections
         self._database = database
+        self._one_at_a_time = asyncio.Lock()
         self.contradictions = 0
         database.execute("CREATE TABLE dry_run (identity BLOB PRIMARY KEY, content BLOB)")
+
+    def prepare(self, writes: Sequence[Write]) -> DryWriteBatch:
+        """Start judging ``writes``, in offset order within each partition. No I/O yet."""
+        return DryWriteBatch(self, writes)
+
+    def forget(self) -> None:
+        """Nothing is remembered of sessions that a rebalance could outdate."""
+
+    async def repair(self, write: Write) -> bool:
+        """See ``Repair``: find out whether the document would be put back."""
+        found: list[RawBSONDocument] = []
+
+        def tell(stored: RawBSONDocument | None) -> None:
+            if stored is not None and has_place_taken(write, stored):
+                found.append(stored)
+
+        async with self._one_at_a_time:
+            earlier = self.content_of(write)
+            if earlier is None:
+                await _look_up(self._collections, [Asked(write, tell)])
+            else:
+                found.append(earlier)
+            if not any(came_from(stored, write) for stored in found):
+                return False
+            self.put(write)
+            return True
+
+    async def judge(self, writes: Sequence[Write]) -> list[Result]:
+        """Return one result for each write. Raises ``TransientError``: nothing is remembered then.
+
+        A stored document is judged and let go, so that no batch holds them all.
+        """
+        judged: dict[int, Result] = {}
+        asked = [Asked(one, partial(_judge, judged, at, one)) for at, one in enumerate(writes)]
+        await _look_up(self._collections, asked)
+        # One batch after the other: each is judged by all that those before it would have written.
+        async with self._one_at_a_time:
+            return await asyncio.to_thread(self.predict, writes, judged)
 
     def predict(self, writes: Sequence[Write], judged: Mapping[int, Result]) -> list[Result]:
         """Return how each write would end. ``judged`` holds results by what is stored.
@@ -82,58 +125,6 @@ class DryRunState:
             "INSERT OR REPLACE INTO dry_run VALUES (?, ?)",
             (_digest(write), bytes(write.content.raw)),
         )
-
-
-class DryStore:
-    """Predicts the outcomes of batches; implements ``Store``, and ``repair`` is a ``Repair``.
-
-    What the database itself refuses for good (a validator) cannot be foreseen; ``late`` is not
-    marked.
-    """
-
-    def __init__(self, collections: Collections, state: DryRunState) -> None:
-        """Read from ``collections``, predict by ``state``."""
-        self._collections = collections
-        self._state = state
-        self._one_at_a_time = asyncio.Lock()
-
-    def prepare(self, writes: Sequence[Write]) -> DryWriteBatch:
-        """Start judging ``writes``, in offset order within each partition. No I/O yet."""
-        return DryWriteBatch(self, writes)
-
-    def forget(self) -> None:
-        """Nothing is remembered of sessions that a rebalance could outdate."""
-
-    async def repair(self, write: Write) -> bool:
-        """See ``Repair``: find out whether the document would be put back."""
-        found: list[RawBSONDocument] = []
-
-        def tell(stored: RawBSONDocument | None) -> None:
-            if stored is not None and has_place_taken(write, stored):
-                found.append(stored)
-
-        async with self._one_at_a_time:
-            earlier = self._state.content_of(write)
-            if earlier is None:
-                await _look_up(self._collections, [Asked(write, tell)])
-            else:
-                found.append(earlier)
-            if not any(came_from(stored, write) for stored in found):
-                return False
-            self._state.put(write)
-            return True
-
-    async def judge(self, writes: Sequence[Write]) -> list[Result]:
-        """Return one result for each write. Raises ``TransientError``: nothing is remembered then.
-
-        A stored document is judged and let go, so that no batch holds them all.
-        """
-        judged: dict[int, Result] = {}
-        asked = [Asked(one, partial(_judge, judged, at, one)) for at, one in enumerate(writes)]
-        await _look_up(self._collections, asked)
-        # One batch after the other: each is judged by all that those before it would have written.
-        async with self._one_at_a_time:
-            return await asyncio.to_thread(self._state.predict, writes, judged)
 
 
 @dataclass(slots=True)

@@ -75,23 +75,16 @@ class _RepairingBatch:
         return await self.store.repair(self.writes, await self.batch.execute())
 
 
-class MongoRepairer:
-    """Overwrites documents in MongoDB."""
-
-    def __init__(self, client: Client, settings: MongoSettings) -> None:
-        """Work on the collections of all kinds. No I/O yet."""
-        self._collections = collections_of(database_of(client, settings), settings)
-
-    async def repair(self, write: Write) -> bool:
-        """See ``Repair``."""
-        condition = origin_filter(write)
-        collection = self._collections[write.kind.collection]
-        with driver_errors():
-            if isinstance(write, WholeWrite):
-                replaced = await collection.replace_one(condition, write.content)
-                return bool(replaced.matched_count)
-            updated = await collection.update_one(condition, repairing_update(write))
-            return bool(updated.matched_count)
+async def put_back(client: Client, settings: MongoSettings, write: Write) -> bool:
+    """Overwrite a document in MongoDB, see ``Repair``."""
+    collection = collections_of(database_of(client, settings), settings)[write.kind.collection]
+    condition = origin_filter(write)
+    with driver_errors():
+        if isinstance(write, WholeWrite):
+            replaced = await collection.replace_one(condition, write.content)
+            return bool(replaced.matched_count)
+        updated = await collection.update_one(condition, repairing_update(write))
+        return bool(updated.matched_count)
 
 
 def origin_filter(write: Write) -> dict[str, Any]:

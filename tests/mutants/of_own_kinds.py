@@ -145,7 +145,7 @@ MUTANTS = (
     ),
     mutant(
         "a dry run takes the first version for the newest",
-        "DryRunState.predict",
+        "DryStore.predict",
         "if earlier is not None and has_place_taken(write, earlier):",
         "if earlier is not None:",
         "it would foresee that newer versions are skipped",

@@ -228,7 +228,7 @@ return _about(write, lost, detail)""",
     ),
     without(
         "contradictions of two partitions are not told",
-        "DryRunState.predict",
+        "DryStore.predict",
         "self.contradictions += _may_differ(write, earlier, result)",
         "a dry run would pass for exact where it cannot be",
         "test_batches_side_by_side_are_judged_by_each_other_and_their_contradiction_counted",

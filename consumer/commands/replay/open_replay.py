@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from consumer.commands.common.record_list import ListedRecords, open_record_list
@@ -24,8 +25,8 @@ from consumer.kafka.range_reader import RangeReader, open_range_reader
 from consumer.kafka.ranges import OffsetRange
 from consumer.kafka.topic_ids import Operation, TopicIds
 from consumer.mongo.driver import MongoCollections
-from consumer.mongo.dry_run import DryRunState, DryStore
-from consumer.mongo.repair import MongoRepairer, Repair, RepairingStore
+from consumer.mongo.dry_run import DryStore
+from consumer.mongo.repair import Repair, RepairingStore, put_back
 from consumer.mongo.session_reader import open_session_reader
 from consumer.mongo.store import open_store
 from consumer.ports import DeadLetters, Store
@@ -51,7 +52,7 @@ class ReplayResources:
     dead_letters: DeadLetters
     listed: ListedRecords | None
     repairing: RepairingStore | None
-    dry_run: DryRunState | None
+    dry_run: DryStore | None
     state: StateFile | None
 
 
@@ -149,24 +150,23 @@ class ReplayOpening:
 
     async def _store(
         self, listed: ListedRecords | None
-    ) -> tuple[Store, RepairingStore | None, DryRunState | None]:
+    ) -> tuple[Store, RepairingStore | None, DryStore | None]:
         opened = await self.stack.enter_async_context(open_store(self.settings.mongo))
         store: Store = opened
-        repair: Repair = MongoRepairer(opened.client, self.settings.mongo).repair
-        state: DryRunState | None = None
+        repair: Repair = partial(put_back, opened.client, self.settings.mongo)
+        dry_run: DryStore | None = None
         if self.request.dry_run:
             # No index is made or asked for: a database may be tried that is not there yet.
             collections = MongoCollections(opened.client, self.settings.mongo)
             await retry_at_start(self.settings, "MongoDB", lambda: _reach(collections))
-            state = DryRunState(self.stack.enter_context(scratch_database()))
-            store = dry_store = DryStore(collections, state)
-            repair = dry_store.repair
+            store = dry_run = DryStore(collections, self.stack.enter_context(scratch_database()))
+            repair = dry_run.repair
         else:
             await retry_at_start(self.settings, "MongoDB", opened.run_preflight)
         if listed is None or not self.request.repair:
-            return store, None, state
+            return store, None, dry_run
         repairing = RepairingStore(store, repair, listed.altered)
-        return repairing, repairing, state
+        return repairing, repairing, dry_run
 
 
 class _NoDeadLetters:

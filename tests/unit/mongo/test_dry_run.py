@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from random import Random
+from sqlite3 import Connection
 
 import pytest
 
@@ -13,7 +14,7 @@ from consumer.commands.common.scratch import scratch_database
 from consumer.contract.messages import Message
 from consumer.contract.rejection import Reason
 from consumer.errors import TransientError
-from consumer.mongo.dry_run import DryRunState, DryStore
+from consumer.mongo.dry_run import DryStore
 from consumer.mongo.store import MongoStore
 from consumer.state.outcomes import Outcome, Result
 from consumer.state.writes import Write
@@ -71,14 +72,14 @@ def own_writes(rng: Random, count: int) -> list[Write]:
 
 @pytest.mark.parametrize("round_", range(20))
 async def test_the_prediction_of_own_kinds_is_what_happens_one_after_another(
-    rng: Random, round_: int, state: DryRunState
+    rng: Random, round_: int, database: Connection
 ) -> None:
     with installed(**ACME, **SCORED, **GRADED):
         collections = MemoryCollections()
         store = MongoStore(collections)
         await results(store, batches(rng, own_writes(rng, 20)))
         replayed = [[one] for one in own_writes(rng, 40)]
-        predicted = await results(DryStore(collections, state), replayed)
+        predicted = await results(DryStore(collections, database), replayed)
         assert await results(store, replayed) == predicted
 
 
@@ -87,14 +88,14 @@ async def results(store: MongoStore | DryStore, parts: Sequence[Sequence[Write]]
 
 
 @pytest.fixture
-def state() -> Iterator[DryRunState]:
+def database() -> Iterator[Connection]:
     with scratch_database() as database:
-        yield DryRunState(database)
+        yield database
 
 
 @pytest.mark.parametrize("round_", range(60))
 async def test_the_prediction_is_what_happens_in_the_same_order(
-    rng: Random, round_: int, state: DryRunState
+    rng: Random, round_: int, database: Connection
 ) -> None:
     collections = MemoryCollections()
     store = MongoStore(collections)
@@ -102,7 +103,7 @@ async def test_the_prediction_is_what_happens_in_the_same_order(
     await results(store, batches(rng, before))
     # Some of it is replayed, some is new.
     replayed = sorted(rng.sample(before, 20) + random_writes(rng, 60), key=lambda _: rng.random())
-    predicted = await results(DryStore(collections, state), batches(rng, replayed))
+    predicted = await results(DryStore(collections, database), batches(rng, replayed))
     happened = await results(store, batches(rng, replayed))
     assert predicted == [Result(result.outcome, result.rejected) for result in happened]
     assert {result.outcome for result in happened} >= {Outcome.APPLIED, Outcome.CONFLICT}
@@ -124,7 +125,7 @@ def any_order(rng: Random, writes: Sequence[Write]) -> list[Write]:
 
 @pytest.mark.parametrize("round_", range(60))
 async def test_where_partitions_do_not_contradict_each_other_no_order_changes_what_was_predicted(
-    rng: Random, round_: int, state: DryRunState
+    rng: Random, round_: int, database: Connection
 ) -> None:
     # Most identities have their records in one partition; some have them in both.
     strays = rng.choice([0, 0, 0.05])
@@ -134,21 +135,22 @@ async def test_where_partitions_do_not_contradict_each_other_no_order_changes_wh
         partition = sum(message.session_id.encode()) % 2
         partition = 1 - partition if rng.random() < strays else partition
         writes.append(write(message, record(offset, partition=partition)))
-    predicted = await results(DryStore(MemoryCollections(), state), batches(rng, writes))
+    dry_store = DryStore(MemoryCollections(), database)
+    predicted = await results(dry_store, batches(rng, writes))
     store, other_order = MongoStore(MemoryCollections()), any_order(rng, writes)
     happened = await results(store, batches(rng, other_order))
-    if not state.contradictions:
+    if not dry_store.contradictions:
         assert Counter(one.outcome for one in predicted) == Counter(one.outcome for one in happened)
     if not strays:
-        assert state.contradictions == 0
+        assert dry_store.contradictions == 0
         at = {one.position: result.outcome for one, result in zip(writes, predicted, strict=True)}
         assert [at[one.position] for one in other_order] == [one.outcome for one in happened]
 
 
 async def test_batches_side_by_side_are_judged_by_each_other_and_their_contradiction_counted(
-    state: DryRunState,
+    database: Connection,
 ) -> None:
-    store = DryStore(MemoryCollections(), state)
+    store = DryStore(MemoryCollections(), database)
     said = [
         write(event(payload={"text": text}), record(0, partition=partition))
         for partition, text in enumerate(["one", "two", "one"])
@@ -156,63 +158,64 @@ async def test_batches_side_by_side_are_judged_by_each_other_and_their_contradic
     ended = await asyncio.gather(*(store.prepare([one]).execute() for one in said))
     outcomes = Counter(result.outcome for (result,) in ended)
     assert outcomes[Outcome.APPLIED] == 1
-    assert outcomes[Outcome.CONFLICT] == state.contradictions > 0
+    assert outcomes[Outcome.CONFLICT] == store.contradictions > 0
 
 
 async def test_a_copy_without_a_time_agrees_with_records_that_contradict_each_other(
-    state: DryRunState,
+    database: Connection,
 ) -> None:
-    store = DryStore(MemoryCollections(), state)
+    store = DryStore(MemoryCollections(), database)
     said = [
         write(event(timestamp=at(0)), record(0, partition=0)),
         write(event(timestamp=at(1), time_defaulted=True), record(0, partition=1)),
     ]
     assert [one.outcome for one in await results(store, [said])] == ["applied", "duplicate"]
-    assert state.contradictions == 1
+    assert store.contradictions == 1
 
 
-async def test_what_one_partition_contradicts_itself_in_has_an_order(state: DryRunState) -> None:
-    store = DryStore(MemoryCollections(), state)
+async def test_what_one_partition_contradicts_itself_in_has_an_order(database: Connection) -> None:
+    store = DryStore(MemoryCollections(), database)
     said = [write(event(payload={"text": text}), n) for n, text in enumerate(["one", "two"])]
     assert [one.outcome for one in await results(store, [said])] == ["applied", "conflict"]
-    assert state.contradictions == 0
+    assert store.contradictions == 0
 
 
-async def test_nothing_is_written(state: DryRunState) -> None:
+async def test_nothing_is_written(database: Connection) -> None:
     collections = MemoryCollections()
-    store = DryStore(collections, state)
+    store = DryStore(collections, database)
     (result,) = await store.prepare([write(event())]).execute()
     assert result.outcome is Outcome.APPLIED
     assert collections.events == {}
     assert {command for command, _ in collections.commands} == {Command.FIND_EVENTS}
 
 
-async def test_a_stub_has_room_for_its_creation_and_its_end(state: DryRunState) -> None:
+async def test_a_stub_has_room_for_its_creation_and_its_end(database: Connection) -> None:
     collections = MemoryCollections()
     collections.put_session({"sessionId": "s", "status": "active"})
-    store = DryStore(collections, state)
+    store = DryStore(collections, database)
     found = await results(store, [[write(created()), write(completed(), 1), write(failed(), 2)]])
     assert [result.outcome for result in found] == ["applied", "applied", "conflict"]
 
 
 async def test_after_trouble_nothing_is_remembered_and_the_same_batch_is_judged_again(
-    state: DryRunState,
+    database: Connection,
 ) -> None:
     collections = MemoryCollections()
     collections.script(Command.FIND_SESSIONS, not_carried_out(TransientError("network")))
     writes = [write(event()), write(created(), 1)]
-    batch = DryStore(collections, state).prepare(writes)
+    store = DryStore(collections, database)
+    batch = store.prepare(writes)
     with pytest.raises(TransientError):
         await batch.execute()
-    assert [state.content_of(one) for one in writes] == [None, None]
+    assert [store.content_of(one) for one in writes] == [None, None]
     assert [result.outcome for result in await batch.execute()] == ["applied", "applied"]
     assert [result.outcome for result in await batch.execute()] == ["applied", "applied"]
 
 
 async def test_finds_are_bounded_however_many_records_a_session_has(
-    state: DryRunState,
+    database: Connection,
 ) -> None:
     collections = MemoryCollections()
-    store = DryStore(collections, state)
+    store = DryStore(collections, database)
     await store.prepare([write(event("s", f"e{n}"), n) for n in range(1_200)]).execute()
     assert collections.sizes(Command.FIND_EVENTS) == [500, 500, 200]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from consumer.commands.common.scratch import scratch_database
-from consumer.mongo.dry_run import DryRunState, DryStore
+from consumer.mongo.dry_run import DryStore
 from consumer.mongo.repair import RepairingStore, origin_filter, repairing_update
 from consumer.mongo.store import MongoStore
 from consumer.state.outcomes import Outcome
@@ -81,7 +81,7 @@ async def test_a_missing_document_is_applied_and_not_counted_as_put_back() -> No
 
 async def dry(collections: MemoryCollections, writes: Sequence[Write]) -> list[Outcome]:
     with scratch_database() as database:
-        dry_store = DryStore(collections, DryRunState(database))
+        dry_store = DryStore(collections, database)
         store = RepairingStore(dry_store, dry_store.repair, lambda _: True)
         return [outcome for one in writes for outcome in await apply(store, one)]
 
