@@ -7,7 +7,6 @@ of the store is void, so that nothing runs before they have been seen.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -54,17 +53,14 @@ class Index:
 
     def absence_query(self) -> str:
         """Return a mongosh query that finds documents without one of the fields."""
-        fields = ", ".join(_shown({field: None}) for field in self.fields)
-        return f"{shell_collection(self.collection)}.find({{$or: [{fields}]}})"
+        condition = json.dumps({"$or": [{field: None} for field in self.fields]})
+        return f"{shell_collection(self.collection)}.find({condition})"
 
     def duplicates_query(self) -> str:
         """Return a mongosh query that finds what stands in the way of uniqueness."""
-        group = _shown({field: f"${field}" for field in self.fields})
-        return (
-            f"{shell_collection(self.collection)}.aggregate([{{$group: {{_id: {group}, "
-            "n: {$sum: 1}}}, "
-            "{$match: {n: {$gt: 1}}}], {allowDiskUse: true})"
-        )
+        group = {"_id": {field: f"${field}" for field in self.fields}, "n": {"$sum": 1}}
+        stages = json.dumps([{"$group": group}, {"$match": {"n": {"$gt": 1}}}])
+        return f"{shell_collection(self.collection)}.aggregate({stages}, {{allowDiskUse: true}})"
 
 
 def required_indexes(settings: MongoSettings) -> Sequence[Index]:
@@ -185,30 +181,14 @@ def _deletes(name: str, collection: str, other: Mapping[str, Any]) -> CheckResul
     )
 
 
-_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
-
-
-def _shown(pattern: Mapping[str, object]) -> str:
-    """Return it as mongosh takes it."""
-    pairs = (
-        f"{name if _NAME.fullmatch(name) else json.dumps(name)}: {json.dumps(value)}"
-        for name, value in pattern.items()
-    )
-    return "{" + ", ".join(pairs) + "}"
-
-
 def shell_collection(name: str) -> str:
-    """Return a collection as mongosh takes it: after a dot, where nothing else has such a name.
-
-    A hyphen would be a minus there, and ``db.stats`` a method, of which none has an underscore.
-    """
-    plain = "_" in name and _NAME.fullmatch(name)
-    return f"db.{name}" if plain else f"db.getCollection({json.dumps(name)})"
+    """Return a collection as mongosh takes it, whatever its name."""
+    return f"db.getCollection({json.dumps(name)})"
 
 
 def create_call(required: Index) -> str:
     """Return the call of mongosh on the collection that makes the index."""
-    arguments = ", ".join(_shown(one) for one in (required.key, required.options) if one)
+    arguments = ", ".join(json.dumps(one) for one in (required.key, required.options) if one)
     return f"createIndex({arguments})"
 
 
@@ -218,7 +198,7 @@ def _creation(required: Index) -> str:
 
 def _conversion(required: Index) -> str:
     """Return how an index becomes unique without being dropped: a shard key's cannot be."""
-    key = _shown(required.key)
+    key = json.dumps(required.key)
     name = json.dumps(required.collection)
     change = f"db.runCommand({{collMod: {name}, index: {{keyPattern: {key}, "
     return (

@@ -69,12 +69,7 @@ def same_but_for_id(ours: RawBSONDocument, stored: RawBSONDocument) -> bool:
 
     Decodes nothing. False says nothing: the same content may be stored in another shape.
     """
-    mine, theirs = ours.raw, stored.raw
-    return (
-        len(theirs) == len(mine) + SERVER_ID_BYTES
-        and theirs[_HEADER : _HEADER + len(_ID)] == _ID
-        and theirs[_HEADER + SERVER_ID_BYTES :] == mine[_HEADER:]
-    )
+    return behind_id(bytes(stored.raw)) == behind_length(bytes(ours.raw))
 
 
 def behind_length(encoded: bytes) -> bytes:

@@ -174,7 +174,7 @@ async def test_c54_what_a_run_warns_of_at_its_start_is_in_its_log(
     assert "deletes documents by a rule that is not the service's" in others
     former = warned["index expireAt_1 of conversation_events"]
     assert "stored while mongo.retention_days was set" in former
-    assert 'db.conversation_events.dropIndex("expireAt_1")' in former
+    assert 'getCollection("conversation_events").dropIndex("expireAt_1")' in former
 
 
 async def test_c54_an_expiry_index_with_other_options_is_named_with_its_fix(

@@ -168,7 +168,7 @@ class TestShardedFirst:
                 await store.run_preflight()
         text = str(caught.value)
         assert f"index sessionId_1 of {SETTINGS.sessions}: is there, but it is not unique" in text
-        pattern = f'collMod: "{SETTINGS.sessions}", index: {{keyPattern: {{sessionId: 1}}, '
+        pattern = f'collMod: "{SETTINGS.sessions}", index: {{keyPattern: {{"sessionId": 1}}, '
         assert f"{pattern}prepareUnique: true}}" in text
         assert f"{pattern}unique: true}}" in text
         assert '{unique: true, name: "sessionId_1_unique"}' in text
