@@ -17,7 +17,6 @@ from pathlib import Path
 from consumer.commands.print_contract import asyncapi_text
 from consumer.contract.asyncapi import json_schema_text
 from consumer.contract.messages import MessageKind
-from consumer.observability.metrics import Metrics
 from consumer.settings.model import Settings
 from consumer.settings.sources import CATALOGUE, SettingRow
 
@@ -88,7 +87,7 @@ def _table(rows: Iterable[SettingRow]) -> Iterator[str]:
 def metrics() -> str:
     """Every metric, with the alerts that use it."""
     lines = ["| metric | type | labels | meaning | alerts |", "|---|---|---|---|---|"]
-    for described in Metrics().described:
+    for described in promql.metrics():
         labels = ", ".join(f"`{label}`" for label in described.labels)
         used = ", ".join(f"`{name}`" for name in promql.alerts_on(described.series))
         name, kind, meaning = described.name, described.kind, described.meaning

@@ -23,7 +23,7 @@ from consumer.demo.servers import (
     with_settings,
 )
 from consumer.errors import PreconditionError
-from consumer.observability.metric_registry import parse_exposition
+from consumer.observability.metrics import parse_exposition
 
 EMBEDDED_BROKER: Final[Mapping[str, object]] = {
     "kafka.session_timeout": 6.0,

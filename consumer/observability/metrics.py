@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
-from prometheus_client import Gauge
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.parser import text_string_to_metric_families
 
 from consumer import __version__
 from consumer.contract.record import TopicPartition
 from consumer.contract.rejection import Reason
-from consumer.observability.metric_registry import MetricRegistry
 from consumer.ports import BatchReport, PartitionReport, Stage
 from consumer.state.outcomes import Mark, Outcome
 
@@ -23,10 +34,11 @@ LATENCY_BUCKETS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 18
 BATCH_RECORDS_BUCKETS: Final = (1, 10, 50, 100, 500, 1000, 2000, 5000, 10000)
 BATCH_BYTES_BUCKETS: Final = tuple(1024 * 4**power for power in range(9))  # 1 KiB to 64 MiB
 
-_BY_PARTITION = ("topic", "partition")
+NAMESPACE: Final = "consumer"
+BY_PARTITION: Final = ("topic", "partition")
 
 
-class Metrics(MetricRegistry):
+class Metrics:
     """Everything that is counted and measured: one metric each, and methods for what moves several.
 
     What can be known of labels is there from the start, those of a partition from its
@@ -35,8 +47,15 @@ class Metrics(MetricRegistry):
     """
 
     def __init__(self) -> None:
-        """Begin at zero."""
-        super().__init__()
+        """Begin at zero, beside the metrics of the process and of Python."""
+        # They would be a second series for each counter, which nobody asks for.
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # the library gives no types here
+        self.registry = registry = CollectorRegistry()
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=registry)
+        self._counter = partial(Counter, namespace=NAMESPACE, registry=registry)
+        self._gauge = partial(Gauge, namespace=NAMESPACE, registry=registry)
+        self._histogram = partial(Histogram, namespace=NAMESPACE, registry=registry)
         self._count_records()
         self._count_events()
         self._measure_batches()
@@ -55,55 +74,55 @@ class Metrics(MetricRegistry):
     # --- what there is ----------------------------------------------------------
 
     def _count_records(self) -> None:
-        counter, where = self.counter, _BY_PARTITION
+        counter, where = self._counter, BY_PARTITION
         self.taken = counter(
             "records_consumed",
             "Records taken into a batch. Without those in flight, each has been settled in one "
             "outcome or abandoned.",
-            *where,
+            where,
         )
         self.records = counter(
-            "records", "Records settled, each in one outcome.", *where, "outcome"
+            "records", "Records settled, each in one outcome.", (*where, "outcome")
         )
         self.abandoned = counter(
             "records_abandoned",
             "Records taken and not settled, since their assignment ended or their partition is "
             "held; they are consumed again, here or elsewhere.",
-            *where,
+            where,
         )
-        self.records_in_flight = self.gauge(
-            "records_in_flight", "Records taken that are neither settled nor abandoned.", *where
+        self.records_in_flight = self._gauge(
+            "records_in_flight", "Records taken that are neither settled nor abandoned.", where
         )
         self.late = counter(
-            "late_events", "Events of sessions that had ended, stored all the same.", *where
+            "late_events", "Events of sessions that had ended, stored all the same.", where
         )
         self.marks = {
             Mark.KEY_MISMATCH: counter(
-                "key_mismatches", "Records whose key is not their sessionId.", *where
+                "key_mismatches", "Records whose key is not their sessionId.", where
             ),
             Mark.EXPIRED: counter(
                 "records_expired",
                 "Records skipped because they are older than mongo.retention_days allow.",
-                *where,
+                where,
             ),
             Mark.DOUBTFUL_TIMESTAMP: counter(
                 "doubtful_timestamps",
                 "Records whose timestamp cannot be right, so that they never expire.",
-                *where,
+                where,
             ),
         }
         self.lost = counter(
             "records_lost",
             "Offsets that the broker deleted before this group had read them: at most so many "
             "records.",
-            *where,
+            where,
         )
-        self.resets = counter("log_resets", "Logs that began anew under this consumer.", *where)
+        self.resets = counter("log_resets", "Logs that began anew under this consumer.", where)
 
     def _count_events(self) -> None:
-        counter = self.counter
+        counter = self._counter
         self.dead_letters = counter(
-            "dead_letters", "Records settled by a dead letter, by reason.", "reason"
+            "dead_letters", "Records settled by a dead letter, by reason.", ("reason",)
         )
         self.activities_refused = counter(
             "activities_refused",
@@ -113,74 +132,74 @@ class Metrics(MetricRegistry):
             "retries",
             "Attempts that failed in a way that passes. Causes appear with their first failure: "
             "alert on consumer_stage_failing.",
-            *("stage", "cause"),
+            ("stage", "cause"),
         )
-        self.failing = self.gauge(
-            "stage_failing", "1 while a stage has failed and is being tried again.", "stage"
+        self.failing = self._gauge(
+            "stage_failing", "1 while a stage has failed and is being tried again.", ("stage",)
         )
-        self.commits = counter("commits", "Commits of offsets.", "result")
-        self.rebalances = counter("rebalances", "Rebalances of the group.", "event")
+        self.commits = counter("commits", "Commits of offsets.", ("result",))
+        self.rebalances = counter("rebalances", "Rebalances of the group.", ("event",))
 
     def _measure_batches(self) -> None:
-        self.stage_seconds = self.histogram(
+        self.stage_seconds = self._histogram(
             "stage_duration_seconds",
             "How long the stages of a batch took, retries included.",
-            STAGE_BUCKETS,
-            "stage",
+            ("stage",),
+            buckets=STAGE_BUCKETS,
         )
-        self.latency = self.histogram(
+        self.latency = self._histogram(
             "latency_seconds",
             "From a record's timestamp until it was applied: of a partition's records in a batch "
             "the first and every hundredth.",
-            LATENCY_BUCKETS,
+            buckets=LATENCY_BUCKETS,
         )
-        self.batch_records = self.histogram(
-            "batch_records", "Records in a batch.", BATCH_RECORDS_BUCKETS
+        self.batch_records = self._histogram(
+            "batch_records", "Records in a batch.", buckets=BATCH_RECORDS_BUCKETS
         )
-        self.batch_bytes = self.histogram(
-            "batch_bytes", "Bytes of the values in a batch.", BATCH_BYTES_BUCKETS
+        self.batch_bytes = self._histogram(
+            "batch_bytes", "Bytes of the values in a batch.", buckets=BATCH_BYTES_BUCKETS
         )
-        self.in_flight = self.gauge("batches_in_flight", "Batches that are being written.")
+        self.in_flight = self._gauge("batches_in_flight", "Batches that are being written.")
 
     def _measure_partitions(self) -> None:
-        gauge, where = self.gauge, _BY_PARTITION
-        self.lag = gauge("lag_records", "Records of a partition that are not settled yet.", *where)
+        gauge, where = self._gauge, BY_PARTITION
+        self.lag = gauge("lag_records", "Records of a partition that are not settled yet.", where)
         self.lag_seconds = gauge(
             "lag_seconds",
             "For how long the oldest record that is not settled has been waiting; 0 without lag.",
-            *where,
+            where,
         )
         self.margin = gauge(
             "retention_margin_seconds",
             "Until the broker may delete the oldest unread record; absent where none is unread.",
-            *where,
+            where,
         )
         self.kept = gauge(
             "retention_seconds",
             "How long the topic keeps records; there whenever the margin is.",
-            *where,
+            where,
         )
         self.behind_transaction = gauge(
             "records_behind_open_transaction",
             "Offsets that cannot be read because a transaction before them is open.",
-            *where,
+            where,
         )
         self.partition_held = gauge(
             "partition_held",
             "1 while a partition is held because too many of its records were rejected.",
-            *where,
+            where,
         )
         self.held_since = gauge(
             "partition_held_since_timestamp_seconds",
             "Unix time since which a partition is held; absent while it is not.",
-            *where,
+            where,
         )
         self.partition_unreadable = gauge(
-            "partition_unreadable", "1 while a partition cannot be read.", *where
+            "partition_unreadable", "1 while a partition cannot be read.", where
         )
 
     def _measure_process(self) -> None:
-        gauge = self.gauge
+        gauge = self._gauge
         self.partitions_assigned = gauge("partitions_assigned", "Partitions this process reads.")
         self.topics_missing = gauge(
             "topics_missing", "Subscribed topics that are not there or not read by the group."
@@ -191,10 +210,10 @@ class Metrics(MetricRegistry):
             "event_loop_lag_seconds", "How late the event loop woke a task that was due."
         )
         self.ready = gauge("ready", "1 while the consumer is ready.")
-        self.log_lines_dropped = self.counter(
+        self.log_lines_dropped = self._counter(
             "log_lines_dropped", "Log lines that could not be written."
         )
-        build = gauge("build_info", "1; what is running.", "version", "python")
+        build = gauge("build_info", "1; what is running.", ("version", "python"))
         build.labels(__version__, platform.python_version()).set(1)
 
     # --- what moves several -------------------------------------------------------
@@ -295,6 +314,28 @@ class Metrics(MetricRegistry):
         for partition in partitions:
             self.partition_held.labels(*partition).set(0)
             _remove(self.held_since, partition)
+
+    # --- what others read ---------------------------------------------------------
+
+    def exposition(self, accept: str = "") -> tuple[str, bytes]:
+        """Return the content type and everything there is. Safe from any thread.
+
+        ``accept``: the header that says which formats the reader takes; OpenMetrics where it is
+        among them, else Prometheus' own text.
+        """
+        encode, content_type = choose_encoder(accept)
+        return content_type, encode(self.registry)
+
+    def sample(self, name: str, **labels: str) -> float | None:
+        """One sample's value by its full name, None where it is not there."""
+        return self.registry.get_sample_value(name, labels)
+
+
+def parse_exposition(text: str) -> Iterable[tuple[str, dict[str, str], float]]:
+    """Read Prometheus' text format: each sample's name, labels and value."""
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            yield sample.name, sample.labels, sample.value
 
 
 def _remove(gauge: Gauge, partition: TopicPartition) -> None:

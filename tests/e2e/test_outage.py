@@ -11,7 +11,7 @@ from operator import eq
 
 import pytest
 
-from consumer.observability.metric_registry import parse_exposition
+from consumer.observability.metrics import parse_exposition
 from producer_tools.conversations import small_set
 from tests.e2e.environment import Environment
 from tests.e2e.processes import Fleet, Service

@@ -1,4 +1,4 @@
-"""The queries of the alerts and of the dashboard, and what each of them names.
+"""The queries of the alerts and of the dashboard, what each of them names, and what there is.
 
 Only as much of YAML and PromQL is read as these files are written in; where ``promtool`` is found
 the tests give it the whole of them to judge.
@@ -14,6 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prometheus_client.metrics import MetricWrapperBase
+
+from consumer.observability.metrics import Metrics
+
 ROOT = Path(__file__).parents[3]
 PROMETHEUS = ROOT / "deploy/prometheus"
 RULES = PROMETHEUS / "consumer.rules.yml"
@@ -27,6 +31,39 @@ _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _SERIES = re.compile(r"\b(consumer_\w+)\s*(?:\{([^}]*)\})?")
 _MATCHER = re.compile(r"(\w+)\s*(?:=~|!~|!=|=)")
 _GROUPING = re.compile(r"\b(?:by|without|on|ignoring)\s*\(([^)]*)\)")
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What is said of one metric. ``name``: as queries write it, but for a histogram's."""
+
+    name: str
+    kind: str
+    meaning: str
+    labels: tuple[str, ...]
+
+    @property
+    def series(self) -> tuple[str, ...]:
+        """The names that queries can use."""
+        if self.kind == "histogram":
+            return tuple(f"{self.name}_{part}" for part in ("bucket", "sum", "count"))
+        return (self.name,)
+
+
+def metrics() -> list[Metric]:
+    """Every metric of ours, in the order in which they are made."""
+    known = Metrics().registry._collector_to_names
+    made = [metric for metric in known if isinstance(metric, MetricWrapperBase)]
+    return [
+        Metric(
+            f"{said.name}_total" if said.type == "counter" else said.name,
+            said.type,
+            said.documentation,
+            tuple(metric._labelnames),
+        )
+        for metric in made
+        for said in metric.describe()
+    ]
 
 
 @dataclass(frozen=True, slots=True)

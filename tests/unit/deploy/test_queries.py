@@ -24,14 +24,11 @@ from tests.unit.deploy.promql import (
     alerts,
     dashboard_queries,
     labels_grouped,
+    metrics,
     series_named,
 )
 
-LABELS = {
-    series: set(described.labels)
-    for described in Metrics().described
-    for series in described.series
-}
+LABELS = {series: set(metric.labels) for metric in metrics() for series in metric.series}
 QUERIES = [*(alert.expression for alert in alerts()), *dashboard_queries()]
 VALUES = {"outcome": set[str](Outcome), "stage": set[str](Stage), "reason": set[str](Reason)}
 
@@ -142,8 +139,8 @@ def test_the_dashboards_queries_are_promql(tmp_path: Path) -> None:
 
 @needs_promtool
 def test_prometheus_finds_nothing_to_say_about_the_names_of_the_metrics() -> None:
-    metrics = Metrics()
-    metrics.assigned([TopicPartition("conversation.events", 0)])
-    _, body = metrics.exposition()
+    exposed = Metrics()
+    exposed.assigned([TopicPartition("conversation.events", 0)])
+    _, body = exposed.exposition()
     ours = re.sub(r"^.*\b(?:python|process)_.*\n", "", body.decode(), flags=re.MULTILINE)
     promtool("check", "metrics", text=ours)

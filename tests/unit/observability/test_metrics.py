@@ -11,10 +11,10 @@ import pytest
 from consumer.contract.record import TopicPartition
 from consumer.contract.rejection import Reason
 from consumer.observability.log_writer import LogWriter
-from consumer.observability.metric_registry import MetricKind
 from consumer.observability.metrics import Metrics
 from consumer.ports import BatchReport, PartitionReport, Stage
 from consumer.state.outcomes import Mark, Outcome
+from tests.unit.deploy import promql
 
 EVENTS = TopicPartition("conversation.events", 3)
 WHERE = {"topic": "conversation.events", "partition": "3"}
@@ -173,14 +173,14 @@ def test_every_metric_is_described_as_it_is_exposed() -> None:
         names = set(re.findall(r'(\w+)="', labels)) - {"le"}
         assert exposed.setdefault(name, names) == names
     assert exposed == {
-        name: set(described.labels) for described in metrics.described for name in described.series
+        name: set(described.labels) for described in promql.metrics() for name in described.series
     }
 
 
 def test_the_names_keep_to_prometheus_rules() -> None:
-    for described in Metrics().described:
+    for described in promql.metrics():
         assert re.fullmatch(r"consumer_[a-z]+(_[a-z]+)*", described.name), described
-        assert described.name.endswith("_total") == (described.kind is MetricKind.COUNTER)
+        assert described.name.endswith("_total") == (described.kind == "counter")
         assert described.meaning.endswith("."), described
 
 
@@ -200,8 +200,8 @@ def test_counters_are_there_before_anything_is_counted() -> None:
         assert metrics.sample("consumer_records_total", **WHERE, outcome=outcome) == 0
     by_partition = [
         described.name
-        for described in metrics.described
-        if described.labels == ("topic", "partition") and described.kind is MetricKind.COUNTER
+        for described in promql.metrics()
+        if described.labels == ("topic", "partition") and described.kind == "counter"
     ]
     assert "consumer_records_lost_total" in by_partition
     for name in [*by_partition, "consumer_partition_held", "consumer_partition_unreadable"]:
