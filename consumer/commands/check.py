@@ -7,11 +7,10 @@ import json
 from collections.abc import Awaitable, Sequence
 from dataclasses import asdict
 
-from rich.table import Table
 from rich.text import Text
 
 from consumer.checks import CheckResult, CheckStatus
-from consumer.commands.common.output import console
+from consumer.commands.common.output import console, print_statuses
 from consumer.errors import ConsumerError, ExitCode, PreconditionError, SettingsError
 from consumer.kafka.decompression import check_codecs
 from consumer.mongo.store import open_store
@@ -121,14 +120,8 @@ def _refused(name: str, error: PreconditionError) -> CheckResult:
 
 def _print(results: Sequence[CheckResult]) -> None:
     out = console()
-    table = Table("", "precondition", "found", box=None, pad_edge=False)
-    for result in results:
-        table.add_row(
-            Text(result.status, STYLES[result.status]),
-            Text(printable_line(result.name)),
-            Text(printable_line(result.detail)),
-        )
-    out.print(table)
+    rows = [(Text(one.status, STYLES[one.status]), one.name, one.detail) for one in results]
+    print_statuses(out, "precondition", "found", rows)
     for result in results:
         if result.fix and result.status is not CheckStatus.OK:
             name, fix = printable_line(result.name), printable_line(result.fix)

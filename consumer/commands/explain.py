@@ -44,7 +44,7 @@ from consumer.printable import printable
 from consumer.quantities import plural
 from consumer.settings.model import Settings
 from consumer.state.writes import CreateWrite, DocumentWrite, EndWrite, EventWrite
-from consumer.wiring import RetryPolicy, ask_retention, retry_until
+from consumer.wiring import RetryPolicy, retry_until
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ async def explain_session(
     check_selection(selection)
     out = console()
     with must_answer("a server"), ExitStack() as stack:
-        async with open_log_judge(settings, await ask_retention(settings)) as log:
+        async with open_log_judge(settings) as log:
             found = await find_session(log, selection)
             if as_json:
                 out.out(json.dumps(_facts(found)))

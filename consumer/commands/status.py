@@ -24,7 +24,7 @@ from consumer.errors import ExitCode, PreconditionError, TransientError, must_an
 from consumer.kafka.admin import Admin, GroupMember, describe_group, open_admin
 from consumer.kafka.committed import Committed, CommittedHold
 from consumer.kafka.range_reader import RangeReader, open_range_reader
-from consumer.kafka.ranges import OffsetRange
+from consumer.kafka.ranges import LogExtent, OffsetRange
 from consumer.printable import printable, printable_line
 from consumer.quantities import count_text, duration_text, plural, rate_text
 from consumer.settings.model import Settings
@@ -174,16 +174,13 @@ async def _look(
     partitions = await reader.partitions_of(t for t in settings.kafka.topics if t in topics)
     group = await describe_group(admin, settings.kafka.group_id)
     ahead = await reader.high_watermarks(partitions)
-    beginnings, ends = (
-        await reader.beginning_offsets(partitions),
-        await reader.end_offsets(partitions),
-    )
+    logs = await reader.extents(partitions)
     reader.unread.clear()
-    stamps = await _oldest_unread(reader, group.offsets, beginnings, ends)
+    stamps = await _oldest_unread(reader, group.offsets, logs)
     owners = {owned: member for member in group.members for owned in member.partitions}
     found = [
         _partition(
-            p, owners.get(p), group.committed.get(p), (beginnings[p], ends[p], ahead[p]),
+            p, owners.get(p), group.committed.get(p), logs[p], ahead[p],
             stamps.get(p), topics[p.topic].retention_ms,
         )
         for p in partitions
@@ -215,14 +212,13 @@ async def _look(
 async def _oldest_unread(
     reader: RangeReader,
     offsets: Mapping[TopicPartition, int],
-    beginnings: Mapping[TopicPartition, int],
-    ends: Mapping[TopicPartition, int],
+    logs: Mapping[TopicPartition, LogExtent],
 ) -> dict[TopicPartition, int]:
     """Return the timestamp in ms of the first unread record of each partition that has one."""
     ranges = [
         OffsetRange(partition, first, first + 1)
-        for partition, end in ends.items()
-        if (first := max(offsets.get(partition, 0), beginnings[partition])) < end
+        for partition, log in logs.items()
+        if (first := max(offsets.get(partition, 0), log.beginning)) < log.end
     ]
     return {
         partition: records[0].timestamp_ms
@@ -236,22 +232,22 @@ def _partition(
     partition: TopicPartition,
     member: GroupMember | None,
     kept: Committed | None,
-    log: tuple[int, int, int],
+    log: LogExtent,
+    ahead: int,
     stamp_ms: int | None,
     retention_ms: int | None,
 ) -> PartitionStatus:
-    beginning, end, ahead = log
     committed = None if kept is None else kept.offset
-    first = beginning if committed is None else max(committed, beginning)
+    first = log.beginning if committed is None else max(committed, log.beginning)
     usable = stamp_ms is not None and stamp_ms >= 0
     behind = max(time.time() - (stamp_ms or 0) / 1000, 0.0) if usable else None
     margin = retention_ms / 1000 - behind if retention_ms and behind is not None else None
-    lost = 0 if committed is None else max(beginning - committed, 0)
+    lost = 0 if committed is None else max(log.beginning - committed, 0)
     return PartitionStatus(
         partition.topic, partition.partition, member.id if member else None,
-        member.host if member else None, beginning, committed, end,
-        max(end - first, 0) + max(ahead - end, 0), behind, margin, lost,
-        None if kept is None else kept.details.held, max(ahead - end, 0),
+        member.host if member else None, log.beginning, committed, log.end,
+        max(log.end - first, 0) + max(ahead - log.end, 0), behind, margin, lost,
+        None if kept is None else kept.details.held, max(ahead - log.end, 0),
     )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from consumer.commands.common.output import console
 from consumer.commands.show import event_line
 from consumer.demo.consumers import ConsumerProcess, demo_settings, run_consumer
 from consumer.demo.dataset import Comparison, Dataset, StoredDocuments, load_dataset, open_stored
-from consumer.demo.screen import Screen, open_screen, print_result
+from consumer.demo.screen import Screen, print_result
 from consumer.demo.servers import embedded_servers
 from consumer.errors import ExitCode, must_answer
 from consumer.kafka.admin import create_topic
@@ -78,14 +78,11 @@ def run_servers(*, kafka_port: int, mongodb_port: int) -> int:
 
     Raises ``PreconditionError`` as ``run_demo`` does, and where a port is taken.
     """
+    return run_interruptible(_serve(kafka_port, mongodb_port))
+
+
+async def _serve(kafka_port: int, mongodb_port: int) -> int:
     out = console()
-    try:
-        return run_interruptible(_serve(out, kafka_port, mongodb_port))
-    except SystemExit:
-        return BY_SIGNAL + signal.SIGTERM
-
-
-async def _serve(out: Console, kafka_port: int, mongodb_port: int) -> int:
     async with AsyncExitStack() as stack:
         out.print("starting a Kafka and a MongoDB; nothing of theirs is kept")
         servers = await stack.enter_async_context(embedded_servers(kafka_port, mongodb_port))
@@ -112,14 +109,11 @@ async def _create_topics(settings: Settings) -> Sequence[str]:
 
 
 async def _demo(out: Console, sessions: int | None) -> DemoOutcome:
-    with open_screen(out) as screen, must_answer("a server of the demo"):
-        return await _on_screen(screen, sessions)
-
-
-async def _on_screen(screen: Screen, sessions: int | None) -> DemoOutcome:
-    began = time.monotonic()
-    dataset = _load(screen, sessions)
+    began, screen = time.monotonic(), Screen(out)
     async with AsyncExitStack() as stack:
+        stack.enter_context(screen.bars)
+        stack.enter_context(must_answer("a server of the demo"))
+        dataset = _load(screen, sessions)
         screen.begin("start a Kafka and a MongoDB for the demo")
         overrides = demo_settings(await stack.enter_async_context(embedded_servers()))
         screen.done("Tansu and SecantusDB; nothing of it is kept")

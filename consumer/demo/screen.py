@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from shutil import which
 from typing import Final
@@ -27,7 +26,10 @@ NEXT: Final = (
 
 
 class Screen:
-    """Prints each step and each quarter that is stored; on a terminal bars stand below them."""
+    """Prints each step and each quarter that is stored; on a terminal bars stand below them.
+
+    ``bars`` is the context in which it is shown.
+    """
 
     def __init__(self, console: Console) -> None:
         """Begin with nothing done."""
@@ -61,14 +63,6 @@ class Screen:
 
     def _print(self, line: str) -> None:
         self._console.print(Text(line))
-
-
-@contextmanager
-def open_screen(console: Console) -> Iterator[Screen]:
-    """Show what is done during the body."""
-    screen = Screen(console)
-    with screen.bars:
-        yield screen
 
 
 def print_result(

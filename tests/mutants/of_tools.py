@@ -277,7 +277,7 @@ task = asyncio.ensure_future(self._run(Batch(records, ended), spans))""",
     mutant(
         "status tells of no lost records",
         "_partition.lost",
-        "lost = 0 if committed is None else max(beginning - committed, 0)",
+        "lost = 0 if committed is None else max(log.beginning - committed, 0)",
         "lost = 0",
         "nobody would learn that records were deleted unread",
         "test_what_was_deleted_before_the_group_had_read_it_is_told_and_found",

@@ -81,8 +81,7 @@ class Life:
         await letters.load(logs.reader, LETTERS)
         judge = RecordJudge(self.memory, letters, None, MAX_VALUE_BYTES)
         for record in self.records:
-            (found,) = await judge.judge([record])
-            problems.add(record.topic_partition, [(record, found.judgement)])
+            problems.add(record.topic_partition, await judge.judge([record]))
         problems.settle_suspects()
         return list(problems.listed())
 

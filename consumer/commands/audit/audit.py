@@ -24,7 +24,7 @@ from consumer.observability.logs import configure_logging
 from consumer.settings.model import Settings
 from consumer.state.writes import EndWrite
 from consumer.terminal import open_result_file
-from consumer.wiring import ask_retention, retry_until
+from consumer.wiring import retry_until
 
 
 async def show_audit(
@@ -42,7 +42,7 @@ async def show_audit(
     with nullcontext() if emit is None else open_result_file("--emit", emit) as write:
         configure_logging(settings)
         with must_answer("a server"):
-            async with open_log_judge(settings, await ask_retention(settings)) as log:
+            async with open_log_judge(settings) as log:
                 auditor = Auditor(log)
                 report = await auditor.run(selection)
                 print_audit(report, as_json=as_json)
@@ -108,15 +108,12 @@ class Auditor:
 
         Nothing has to account for those yet.
         """
-        committed = [
-            replace(part, end=max(part.first, self._log.committed.end(part.partition, part.end)))
-            for part in ranges
-        ]
+        committed = [replace(part, end=self._log.committed.end(part)) for part in ranges]
         await self._log.judge("auditing", committed, record_filter, self._add)
         return offsets_of(ranges) - offsets_of(committed)
 
     def _add(self, partition: TopicPartition, judged: Sequence[JudgedRecord]) -> None:
-        self.problems.add(partition, ((each.record, each.judgement) for each in judged))
+        self.problems.add(partition, judged)
         self._counts.add(
             each.write.session_id for each in judged if isinstance(each.write, EndWrite)
         )
@@ -136,6 +133,6 @@ class Auditor:
 
     async def _uncommitted_ranges(self) -> list[OffsetRange]:
         return [
-            replace(part, first=max(part.first, self._log.committed.end(part.partition, part.end)))
+            replace(part, first=self._log.committed.end(part))
             for part in await self._log.reader.ranges(self._log.settings.kafka.topics)
         ]

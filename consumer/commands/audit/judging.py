@@ -51,7 +51,13 @@ from consumer.state.bson_compare import Stored
 from consumer.state.retention import FOR_EVER, Retention
 from consumer.state.writes import ActivityWrite, EventWrite, WholeWrite, Write, plan
 from consumer.terminal import progress
-from consumer.wiring import RetryPolicy, refuse_other_target, retry_at_start, retry_until
+from consumer.wiring import (
+    RetryPolicy,
+    ask_retention,
+    refuse_other_target,
+    retry_at_start,
+    retry_until,
+)
 
 T = TypeVar("T")
 
@@ -368,14 +374,13 @@ async def read_over_outages(
 
 
 @asynccontextmanager
-async def open_log_judge(
-    settings: Settings, retention: Retention | None
-) -> AsyncIterator[LogJudge]:
+async def open_log_judge(settings: Settings) -> AsyncIterator[LogJudge]:
     """Open all that is looked at.
 
     Raises ``PreconditionError`` where a server does not answer, or the group's records were stored
     elsewhere: all of them would be missing here.
     """
+    retention = await ask_retention(settings)
     async with AsyncExitStack() as stack:
         database = stack.enter_context(scratch_database())
         reader = await retry_at_start(

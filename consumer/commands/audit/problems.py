@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
-from consumer.commands.audit.judging import LogJudge
-from consumer.commands.audit.verdicts import PROBLEMS, AuditResult, Judgement
+from consumer.commands.audit.judging import JudgedRecord, LogJudge
+from consumer.commands.audit.verdicts import PROBLEMS, AuditResult
 from consumer.commands.common.record_list import ListedRecord, RecordProblem
 from consumer.contract.decode import Decoded, decode
 from consumer.contract.messages import EventRecorded
@@ -44,11 +44,11 @@ class ProblemList:
             "PRIMARY KEY (topic, part, place)) WITHOUT ROWID"
         )
 
-    def add(self, partition: TopicPartition, found: Iterable[tuple[Record, Judgement]]) -> None:
+    def add(self, partition: TopicPartition, found: Iterable[JudgedRecord]) -> None:
         """List the records of a batch that have a problem, and count the others."""
         accounted = self._accounted.setdefault(partition, Counter())
         rows = []
-        for record, judged in found:
+        for record, _, judged in found:
             if judged.result in LISTED:
                 document = json.dumps(judged.document) if judged.document else None
                 written = judged.part if judged.document else None

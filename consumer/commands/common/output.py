@@ -9,9 +9,10 @@ from datetime import datetime
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from consumer.contract.times import format_time
-from consumer.printable import printable
+from consumer.printable import printable, printable_line
 from consumer.terminal import OutputClosedError, output_errors
 
 
@@ -40,6 +41,16 @@ def add_name_column(table: Table, title: str, names: Iterable[str]) -> None:
     """
     longest = max(map(len, names), default=0)
     table.add_column(title, no_wrap=True, overflow="ignore", min_width=longest)
+
+
+def print_statuses(
+    out: Console, title: str, about: str, rows: Iterable[tuple[Text, str, str]]
+) -> None:
+    """Print a line for each thing: its status, its name, and what is ``about`` it."""
+    table = Table("", title, about, box=None, pad_edge=False)
+    for status, name, detail in rows:
+        table.add_row(status, Text(printable_line(name)), Text(printable_line(detail)))
+    out.print(table)
 
 
 NOTHING_SELECTED = "the topics hold nothing of what is selected"

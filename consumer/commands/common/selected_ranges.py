@@ -150,13 +150,15 @@ class CommittedOffsets:
 
     offsets: Mapping[TopicPartition, int]
 
-    def end(self, partition: TopicPartition, end: int) -> int:
-        """Return where the consumed part of a partition ends, at most ``end``."""
-        return min(end, self.offsets.get(partition, 0)) if self.offsets else end
+    def end(self, part: OffsetRange) -> int:
+        """Return up to where the group has read a range: from its first to its end."""
+        read = self.offsets.get(part.partition, 0) if self.offsets else part.end
+        return max(part.first, min(part.end, read))
 
     def covers(self, record: Record) -> bool:
         """Tell whether the group has read a record."""
-        return self.end(record.topic_partition, record.offset + 1) > record.offset
+        offset = record.offset
+        return self.end(OffsetRange(record.topic_partition, offset, offset + 1)) > offset
 
 
 async def fetch_committed_offsets(kafka: KafkaSettings) -> CommittedOffsets:

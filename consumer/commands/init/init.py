@@ -7,12 +7,11 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
-from rich.table import Table
 from rich.text import Text
 
 from consumer.aio import retry_a_while
 from consumer.checks import Provision
-from consumer.commands.common.output import console, to_json
+from consumer.commands.common.output import console, print_statuses, to_json
 from consumer.commands.init.topic_provisions import InitRequest, TopicPlan, dead_letter_topics
 from consumer.errors import ExitCode, must_answer
 from consumer.kafka.admin import Admin, TopicDescription, open_admin
@@ -158,12 +157,8 @@ def _print(done: Sequence[Provided], request: InitRequest, settings: Settings) -
         for line in shell_lines(done, settings):
             out.out(line)
     elif done:
-        table = Table("", "what", "detail", box=None, pad_edge=False)
-        for one in done:
-            found = one.provision
-            table.add_row(
-                Text(one.presence, STYLES[one.presence]),
-                Text(printable_line(found.name)),
-                Text(printable_line(found.detail)),
-            )
-        out.print(table)
+        statuses = (
+            (Text(one.presence, STYLES[one.presence]), one.provision.name, one.provision.detail)
+            for one in done
+        )
+        print_statuses(out, "what", "detail", statuses)

@@ -16,7 +16,7 @@ from rich.console import Console
 from consumer.demo.consumers import ConsumerEndedError, demo_settings
 from consumer.demo.dataset import Expectation, load_dataset, open_stored
 from consumer.demo.demo import CrashScenario
-from consumer.demo.screen import open_screen
+from consumer.demo.screen import Screen
 from consumer.demo.servers import embedded_servers
 from consumer.kafka.admin import create_topic
 from consumer.settings.model import MongoSettings
@@ -32,13 +32,11 @@ async def test_a_consumer_that_ends_by_itself_ends_the_demo_with_its_last_words(
         settings = load_settings(overrides, variables={})
         for name in Topics().names:
             await create_topic(settings.kafka, name, 2)
-        with open_screen(Console(quiet=True)) as screen:
-            async with open_stored(settings.mongo) as stored:
-                crash = CrashScenario(screen, settings.kafka, stored, load_dataset(2))
-                with pytest.raises(
-                    ConsumerEndedError, match=r"ended by itself: .*batches_in_flight"
-                ):
-                    await crash.run({**overrides, "engine.batches_in_flight": 0}, tmp_path)
+        screen = Screen(Console(quiet=True))
+        async with open_stored(settings.mongo) as stored:
+            crash = CrashScenario(screen, settings.kafka, stored, load_dataset(2))
+            with pytest.raises(ConsumerEndedError, match=r"ended by itself: .*batches_in_flight"):
+                await crash.run({**overrides, "engine.batches_in_flight": 0}, tmp_path)
 
 
 Documents = Collection[dict[str, Any]]

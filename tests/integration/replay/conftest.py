@@ -58,7 +58,7 @@ class Log:
 
     async def audit(self, selection: RecordSelection, emit: Path | None = None) -> AuditReport:
         """What an audit reports of the first database; its list goes to ``emit``."""
-        async with open_log_judge(self.settings(), None) as judge:
+        async with open_log_judge(self.settings()) as judge:
             auditor = Auditor(judge)
             report = await auditor.run(selection)
             if emit is not None:

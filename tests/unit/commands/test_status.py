@@ -17,7 +17,7 @@ from consumer.contract.record import Record, TopicPartition
 from consumer.errors import ExitCode, PreconditionError
 from consumer.kafka.admin import GroupDescription, TopicDescription
 from consumer.kafka.committed import Committed, CommittedHold, OffsetMetadata
-from consumer.kafka.ranges import UnreadRange
+from consumer.kafka.ranges import LogExtent, UnreadRange
 from consumer.settings.sources import load_settings
 
 TOPIC = "t"
@@ -40,12 +40,14 @@ class Brokers:
             raise PreconditionError("no such topic")
         return [TopicPartition(TOPIC, number) for number in BEGINNINGS]
 
-    async def beginning_offsets(
-        self, _: Collection[TopicPartition]
-    ) -> Mapping[TopicPartition, int]:
+    async def high_watermarks(self, _: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
         return {TopicPartition(TOPIC, number): offset for number, offset in BEGINNINGS.items()}
 
-    end_offsets = high_watermarks = beginning_offsets
+    async def extents(
+        self, partitions: Collection[TopicPartition]
+    ) -> Mapping[TopicPartition, LogExtent]:
+        ends = await self.high_watermarks(partitions)
+        return {partition: LogExtent(end, end) for partition, end in ends.items()}
 
     async def read(self, *_: object, **__: object) -> AsyncIterator[tuple[Any, Sequence[Record]]]:
         nothing: tuple[tuple[Any, Sequence[Record]], ...] = ()

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from consumer.demo.dataset import Comparison
-from consumer.demo.screen import open_screen, print_result
+from consumer.demo.screen import Screen, print_result
 
 GOOD = [Comparison("sessions", 1000, 1000), Comparison("dead letters", 0, 0)]
 BAD = [*GOOD, Comparison("events", 1000, 999)]
@@ -26,7 +26,7 @@ def written(out: Console) -> str:
 
 def test_steps_are_lines() -> None:
     out = console(terminal=False)
-    with open_screen(out) as screen:
+    with (screen := Screen(out)).bars:
         screen.begin("create the topics")
         screen.done("went well")
     lines = written(out).splitlines()
@@ -36,7 +36,7 @@ def test_steps_are_lines() -> None:
 
 def test_progress_is_told_once_a_quarter() -> None:
     out = console(terminal=False)
-    with open_screen(out) as screen:
+    with (screen := Screen(out)).bars:
         screen.events = 1000
         for screen.stored in range(0, 1001, 10):
             screen.changed()
@@ -47,7 +47,7 @@ def test_progress_is_told_once_a_quarter() -> None:
 
 def test_a_terminal_also_shows_how_far_it_is() -> None:
     out = console(terminal=True)
-    with open_screen(out) as screen:
+    with (screen := Screen(out)).bars:
         screen.total, screen.published, screen.events, screen.stored = 2000, 1500, 1000, 250
         screen.changed()
         screen.bars.refresh()

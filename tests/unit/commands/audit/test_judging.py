@@ -73,9 +73,7 @@ class Case:
     async def audited(self, *records: Record, retention: Retention | None = None) -> AuditReport:
         judge = RecordJudge(self.collections, self.letters, retention, MAX_VALUE_BYTES)
         found = await judge.judge(records)
-        self.problems.add(
-            TopicPartition(EVENTS, 0), ((each.record, each.judgement) for each in found)
-        )
+        self.problems.add(TopicPartition(EVENTS, 0), found)
         self.problems.settle_suspects()
         return AuditReport(
             self.problems.counts(),
