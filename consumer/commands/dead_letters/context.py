@@ -27,11 +27,12 @@ from consumer.kafka.admin import (
     require_topics,
 )
 from consumer.kafka.connection import BrokersError, broker_errors
-from consumer.kafka.producer import NO_LIMIT, Producer, open_producer
+from consumer.kafka.dead_letter_topic import max_dead_letter_bytes
+from consumer.kafka.producer import NO_LIMIT, RECORD_OVERHEAD, Producer, open_producer
 from consumer.kafka.range_reader import RangeReader, open_range_reader
 from consumer.kafka.ranges import EVERYTHING, Bounds, OffsetRange, offsets_of
 from consumer.kafka.topic_ids import Operation
-from consumer.settings.model import KafkaSettings
+from consumer.settings.model import DeadLetterSettings, KafkaSettings
 from consumer.terminal import print_error, progress
 
 READ_AT_ONCE: Final = 500
@@ -52,7 +53,7 @@ class DeadLetterContext:
     """A topic of dead letters, opened. ``topics``: what exists of all that the settings name."""
 
     request: DeadLetterRequest
-    topics: Mapping[str, TopicDescription]
+    topics: dict[str, TopicDescription]
     reader: RangeReader
     statuses: StatusIndex
 
@@ -93,10 +94,19 @@ class DeadLetterContext:
 
         Raises ``BrokersError`` with the command for who may.
         """
-        kafka, partitions = self.request.settings.kafka, self.topics[self.request.topic].partitions
-        if name not in self.topics and await create_topic(kafka, name, partitions, configs):
+        if name in self.topics:
+            return
+        kafka, like = self.request.settings.kafka, self.topics[self.request.topic]
+        if await create_topic(kafka, name, like.partitions, configs):
             options = ", ".join(f"{option}={value}" for option, value in configs.items())
-            warn(f"created the topic {name} ({partitions} partitions, {options})")
+            warn(f"created the topic {name} ({like.partitions} partitions, {options})")
+        self.topics[name] = replace(like, name=name, configs=configs)
+
+    async def create_parking_topic(self) -> None:
+        """Create the topic that dead letters are parked in, unless it exists."""
+        settings = self.request.settings.dead_letters
+        configs = parking_configs(self.topics[self.request.topic], settings)
+        await self.create_topic(settings.parking_topic, configs)
 
     @asynccontextmanager
     async def open_producer(self, *, dry_run: bool) -> AsyncIterator[Producer | None]:
@@ -115,6 +125,16 @@ class DeadLetterContext:
         idempotent = settings.dead_letters.idempotent
         async with open_producer(settings.kafka, max_bytes, warn, idempotent=idempotent) as opened:
             yield opened
+
+
+def parking_configs(topic: TopicDescription, settings: DeadLetterSettings) -> Mapping[str, str]:
+    """Return the settings of a topic that takes every dead letter of ``topic``, and keeps it.
+
+    Parked ones wait for people, however long that takes. Where the brokers do not tell how
+    large one may be, it is the most that the consumer sends.
+    """
+    most = max_dead_letter_bytes(settings, None) + RECORD_OVERHEAD
+    return {"retention.ms": "-1", "max.message.bytes": str(topic.max_message_bytes or most)}
 
 
 @asynccontextmanager

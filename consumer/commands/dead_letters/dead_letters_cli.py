@@ -236,14 +236,6 @@ def _redrive(
             metavar="MODULE:FUNCTION", help="Repair each record with a function; see above."
         ),
     ] = None,
-    max_attempts: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            metavar="N",
-            help="Park what has come back so often; else dead_letters.max_attempts.",
-        ),
-    ] = None,
     again: Annotated[
         bool, typer.Option("--again", help="Also what was redriven or parked before.")
     ] = False,
@@ -264,23 +256,16 @@ def _redrive(
     Example: `consumer dead-letters redrive --reason key_mismatch --limit 1`
     """
     from consumer.commands.dead_letters.dead_letter_status import ALL_STATUSES, NO_STATUSES, SENT
-    from consumer.commands.dead_letters.redrive_and_discard import redrive_dead_letters
-    from consumer.commands.dead_letters.redrive_policy import RedriveOptions
+    from consumer.commands.dead_letters.redrive_and_discard import RunOptions, redrive_dead_letters
     from consumer.commands.dead_letters.transform import load_transform
 
     try:
         function = None if transform is None else load_transform(transform)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--transform") from error
-    chosen = RedriveOptions(
-        max_attempts or request.settings.dead_letters.max_attempts,
-        function,
-        ALL_STATUSES if all_statuses else SENT if again else NO_STATUSES,
-        limit,
-        rate,
-        dry_run,
-    )
-    _finish(redrive_dead_letters(request, chosen))
+    taken = ALL_STATUSES if all_statuses else SENT if again else NO_STATUSES
+    chosen = RunOptions(taken, limit, rate, dry_run)
+    _finish(redrive_dead_letters(request, chosen, function))
 
 
 @dead_letters_app.command("discard")
@@ -304,8 +289,14 @@ def _discard(
 
     Example: `consumer dead-letters discard --origin test-topic --because "load test"`
     """
-    from consumer.commands.dead_letters.redrive_and_discard import discard_dead_letters
+    from consumer.commands.dead_letters.dead_letter_status import (
+        ALL_STATUSES,
+        NO_STATUSES,
+        DeadLetterStatus,
+    )
+    from consumer.commands.dead_letters.redrive_and_discard import RunOptions, discard_dead_letters
 
     if request.selection.everything and not everything:
         raise typer.BadParameter("say which dead letters, by a filter, or give --everything")
-    _finish(discard_dead_letters(request, because, dry_run=dry_run, all_statuses=all_statuses))
+    taken = ALL_STATUSES - {DeadLetterStatus.DISCARDED} if all_statuses else NO_STATUSES
+    _finish(discard_dead_letters(request, RunOptions(taken, dry_run=dry_run), because))

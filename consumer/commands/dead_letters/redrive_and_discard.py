@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,18 +22,15 @@ from consumer.commands.dead_letters.context import DeadLetterContext, open_conte
 from consumer.commands.dead_letters.dead_letter_record import AnyDeadLetter, DeadLetterRecord
 from consumer.commands.dead_letters.dead_letter_selection import DeadLetterRequest
 from consumer.commands.dead_letters.dead_letter_status import (
-    ALL_STATUSES,
     NO_STATUSES,
     DeadLetterStatus,
     Statuses,
-    StatusIndex,
     status_value,
 )
 from consumer.commands.dead_letters.list_and_show import position_argument, print_change
 from consumer.commands.dead_letters.redrive_policy import (
     RETENTION,
     Decision,
-    RedriveOptions,
     RedrivePolicy,
     Refusal,
     RefusalReason,
@@ -41,20 +38,17 @@ from consumer.commands.dead_letters.redrive_policy import (
     StatusChange,
     discard,
 )
+from consumer.commands.dead_letters.transform import Transform
 from consumer.contract.record import Position
 from consumer.errors import ExitCode, TransientError
-from consumer.kafka.admin import TopicDescription
 from consumer.kafka.connection import BrokersError
-from consumer.kafka.dead_letter_topic import max_dead_letter_bytes
 from consumer.kafka.producer import (
-    RECORD_OVERHEAD,
     Delivery,
     OutgoingRecord,
     Producer,
     Refused,
     Unconfirmed,
 )
-from consumer.settings.model import DeadLetterSettings
 from consumer.terminal import print_error, print_results
 
 WINDOW: Final = 200
@@ -84,32 +78,43 @@ class RunCounts:
     limit_reached: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What a run may do. ``limit``: so many records; ``rate``: so many a second.
+
+    Of the dead letters that have a status only those with one of ``taken`` are dealt with.
+    """
+
+    taken: Statuses = NO_STATUSES
+    limit: int | None = None
+    rate: float | None = None
+    dry_run: bool = False
+
+
 @dataclass(slots=True)
 class DeadLetterRun:
     """One run. ``producer`` None: a dry run, in which nothing is sent or recorded.
 
-    ``decide`` is given a dead letter and the time, in milliseconds since the epoch. Of those that
-    have a status only ``taken`` ones are dealt with once more. ``limit``: after so many records
-    no more are sent. ``before_parking`` is awaited before the first dead letter is parked.
+    ``decide`` is given a dead letter and the time, in milliseconds since the epoch.
     """
 
+    context: DeadLetterContext
     decide: Callable[[AnyDeadLetter, int], Decision]
-    statuses: StatusIndex
     producer: Producer | None
-    status_topic: str
-    taken: Statuses = NO_STATUSES
-    limiter: RateLimiter = field(default_factory=RateLimiter)
-    limit: int | None = None
-    before_parking: Callable[[], Awaitable[None]] | None = None
+    options: RunOptions
+    counts: RunCounts = field(default_factory=RunCounts)
     window: int = WINDOW
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    counts: RunCounts = field(default_factory=RunCounts)
-    as_json: bool = False
+    _limiter: RateLimiter = field(init=False)
     _window: list[StatusChange] = field(default_factory=list)
     _window_bytes: int = 0
     _taken: int = 0
+
+    def __post_init__(self) -> None:
+        """Begin with nothing sent."""
+        self._limiter = RateLimiter(self.options.rate)
 
     async def run(self, batches: AsyncIterator[Sequence[AnyDeadLetter]]) -> None:
         """Redrive every selected dead letter of the batches, up to the limit.
@@ -128,8 +133,8 @@ class DeadLetterRun:
 
     async def _handle(self, dead_letter: AnyDeadLetter) -> None:
         self.counts.selected += 1
-        status = self.statuses.status(dead_letter.failure_key)
-        if status is not None and status not in self.taken:
+        status = self.context.statuses.status(dead_letter.failure_key)
+        if status is not None and status not in self.options.taken:
             self.counts.left[status] += 1
             return
         decision = self.decide(dead_letter, int(self.now().timestamp() * 1000))
@@ -152,15 +157,15 @@ class DeadLetterRun:
         print_error(f"{where}: {refusal.reason.value}: {refusal.detail}")
 
     async def _add(self, change: StatusChange) -> None:
-        if self.limiter.delay(self.clock()) > 0:
+        if self._limiter.delay(self.clock()) > 0:
             # Nothing may stay in flight, unrecorded, for as long as the rate is low.
             await self._flush()
-            await self.sleep(self.limiter.delay(self.clock()))
-        self.limiter.take(1, self.clock())
+            await self.sleep(self._limiter.delay(self.clock()))
+        self._limiter.take(1, self.clock())
         self._taken += 1
-        self.counts.limit_reached = self._taken == self.limit
+        self.counts.limit_reached = self._taken == self.options.limit
         if self.producer is None:
-            print_change(change, as_json=self.as_json)
+            print_change(change, as_json=self.context.request.as_json)
             self._count(change)
             return
         self._window.append(change)
@@ -182,10 +187,8 @@ class DeadLetterRun:
         window, self._window, self._window_bytes = self._window, [], 0
         if self.producer is None or not window:
             return
-        parks = any(change.status is DeadLetterStatus.PARKED for change in window)
-        if self.before_parking is not None and parks:
-            await self.before_parking()
-            self.before_parking = None
+        if any(change.status is DeadLetterStatus.PARKED for change in window):
+            await self.context.create_parking_topic()
         outgoing = [change.record for change in window if change.record is not None]
         deliveries = await self.producer.send(outgoing) if outgoing else [None] * len(window)
         await self._record(self.producer, window, deliveries)
@@ -196,6 +199,7 @@ class DeadLetterRun:
         window: Sequence[StatusChange],
         deliveries: Sequence[Delivery | None],
     ) -> None:
+        topic = self.context.request.status_topic
         records: list[OutgoingRecord] = []
         unconfirmed: Unconfirmed | None = None
         for change, delivery in zip(window, deliveries, strict=True):
@@ -204,7 +208,7 @@ class DeadLetterRun:
                     self._count(change)
                     where, key = change.dead_letter.record.position, change.dead_letter.failure_key
                     value = status_value(change.status, where, self.now(), delivery, change.reason)
-                    records.append(OutgoingRecord(self.status_topic, None, None, key, value, ()))
+                    records.append(OutgoingRecord(topic, None, None, key, value, ()))
                 case Refused(detail=detail):
                     self._refuse(change.dead_letter, Refusal(RefusalReason.BROKER, detail))
                 case Unconfirmed():
@@ -216,7 +220,7 @@ class DeadLetterRun:
         for written in await producer.send(records) if records else ():
             if not isinstance(written, Position):
                 why = written.detail if isinstance(written, Refused) else written.error
-                raise TransientError("stopped", f"topic {self.status_topic}: {why}")
+                raise TransientError("stopped", f"topic {topic}: {why}")
         self.counts.unrecorded -= len(records)
         if unconfirmed is not None:
             raise TransientError("stopped", str(unconfirmed.error)) from unconfirmed.error
@@ -227,10 +231,12 @@ class DeadLetterRun:
         self.counts.clock += by_clock and change.status is DeadLetterStatus.REDRIVEN
 
 
-async def redrive_dead_letters(request: DeadLetterRequest, options: RedriveOptions) -> ExitCode:
+async def redrive_dead_letters(
+    request: DeadLetterRequest, options: RunOptions, transform: Transform | None
+) -> ExitCode:
     """Send records back. Raises ``BrokersError``."""
-    counts, dry_run, settings = RunCounts(), options.dry_run, request.settings.dead_letters
-    targets = (settings.parking_topic, *request.settings.kafka.topics)
+    counts, kafka, dry_run = RunCounts(), request.settings.kafka, options.dry_run
+    targets = (request.settings.dead_letters.parking_topic, *kafka.topics)
     with _printing(counts, partial(_print_redriven, request, options)):
         async with (
             open_context(request, targets, writes=not dry_run) as context,
@@ -239,41 +245,25 @@ async def redrive_dead_letters(request: DeadLetterRequest, options: RedriveOptio
         ):
             if not options.taken:
                 context.require_all_statuses()
-            configs = parking_configs(context.topics[request.topic], settings)
-            await DeadLetterRun(
-                _redrive_policy(context, options).decide,
-                context.statuses,
-                producer,
-                request.status_topic,
-                options.taken,
-                RateLimiter(options.rate),
-                options.limit,
-                partial(context.create_topic, settings.parking_topic, configs),
-                counts=counts,
-                as_json=request.as_json,
-            ).run(batches)
+            warn_of_unknown_retention(context)
+            decide = RedrivePolicy(context, transform).decide
+            await DeadLetterRun(context, decide, producer, options, counts).run(batches)
     return context.exit_code(ExitCode.FOUND if counts.refused else ExitCode.DONE)
 
 
 async def discard_dead_letters(
-    request: DeadLetterRequest, reason: str, *, dry_run: bool, all_statuses: bool
+    request: DeadLetterRequest, options: RunOptions, reason: str
 ) -> ExitCode:
     """Mark dead letters as dealt with. Raises ``BrokersError``."""
-    counts = RunCounts()
+    counts, dry_run = RunCounts(), options.dry_run
     with _printing(counts, partial(_print_discarded, request, dry_run=dry_run)):
         async with (
             open_context(request, writes=not dry_run) as context,
             context.open_producer(dry_run=dry_run) as producer,
             aclosing(context.batches("discarding")) as batches,
         ):
-            await DeadLetterRun(
-                partial(discard, context.statuses, reason),
-                context.statuses,
-                producer,
-                request.status_topic,
-                ALL_STATUSES - {DeadLetterStatus.DISCARDED} if all_statuses else NO_STATUSES,
-                counts=counts,
-            ).run(batches)
+            decide = partial(discard, context.statuses, reason)
+            await DeadLetterRun(context, decide, producer, options, counts).run(batches)
     return context.exit_code()
 
 
@@ -291,31 +281,19 @@ def _printing(counts: RunCounts, print_counts: Callable[[RunCounts], None]) -> I
     print_counts(counts)
 
 
-def _redrive_policy(context: DeadLetterContext, options: RedriveOptions) -> RedrivePolicy:
-    request, kafka = context.request, context.request.settings.kafka
-    topics = {name: context.topics.get(name) for name in kafka.topics}
-    unknown = [n for n, topic in sorted(topics.items()) if topic and RETENTION not in topic.configs]
+def warn_of_unknown_retention(context: DeadLetterContext) -> None:
+    """Say to which topics records go with the time of now, whatever their own is."""
+    names = sorted(set(context.request.settings.kafka.topics) & context.topics.keys())
+    unknown = [name for name in names if RETENTION not in context.topics[name].configs]
     if unknown:
         warn(
             f"the brokers do not tell how long they keep records of {', '.join(unknown)} (no grant "
             "for DESCRIBE_CONFIGS?): records go there with the time of now, since an old timestamp "
             "might have them deleted before they are read; the header redrive-timestamp-ms keeps it"
         )
-    parking_topic = None if request.parked else request.settings.dead_letters.parking_topic
-    return RedrivePolicy(options, context.statuses, topics, parking_topic, kafka.key_policy)
 
 
-def parking_configs(topic: TopicDescription, settings: DeadLetterSettings) -> Mapping[str, str]:
-    """Return the settings of a topic that takes every dead letter of ``topic``, and keeps it.
-
-    Parked ones wait for people, however long that takes. Where the brokers do not tell how
-    large one may be, it is the most that the consumer sends.
-    """
-    most = max_dead_letter_bytes(settings, None) + RECORD_OVERHEAD
-    return {"retention.ms": "-1", "max.message.bytes": str(topic.max_message_bytes or most)}
-
-
-def _print_redriven(request: DeadLetterRequest, options: RedriveOptions, counts: RunCounts) -> None:
+def _print_redriven(request: DeadLetterRequest, options: RunOptions, counts: RunCounts) -> None:
     done = "would_be_" if options.dry_run else ""
     results = {f"{done}redriven": 0}
     results |= {f"{done}{status.value}": count for status, count in counts.statuses.items()}

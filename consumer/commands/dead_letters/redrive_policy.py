@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from consumer.commands.dead_letters.context import DeadLetterContext
 from consumer.commands.dead_letters.dead_letter_record import (
     AnyDeadLetter,
     DeadLetterRecord,
     FailedRecord,
     UnreadableDeadLetter,
 )
-from consumer.commands.dead_letters.dead_letter_status import (
-    NO_STATUSES,
-    DeadLetterStatus,
-    Statuses,
-    StatusIndex,
-)
+from consumer.commands.dead_letters.dead_letter_status import DeadLetterStatus, StatusIndex
 from consumer.commands.dead_letters.transform import Transform, TransformError, transformed
 from consumer.contract.record import NO_TIMESTAMP
-from consumer.contract.rejection import KeyPolicy
 from consumer.kafka.admin import TopicDescription
 from consumer.kafka.producer import OutgoingRecord
 
@@ -125,34 +119,16 @@ def parked_record(dead_letter: DeadLetterRecord, parking_topic: str) -> Outgoing
 
 
 @dataclass(frozen=True, slots=True)
-class RedriveOptions:
-    """What a redrive may do. ``taken``: the statuses of what is sent once more.
-
-    ``limit``: so many records; ``rate``: so many a second.
-    """
-
-    max_attempts: int
-    transform: Transform | None = None
-    taken: Statuses = NO_STATUSES
-    limit: int | None = None
-    rate: float | None = None
-    dry_run: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class RedrivePolicy:
     """Decides about dead letters one by one, by which it has seen.
 
-    ``topics`` are the ones the consumer reads; None for one that does not exist. A record of any
-    other is not sent: nobody would read it there, and whoever can write dead letters could write
-    to any topic through us. ``parking_topic`` is None where the dead letters are read from there.
+    A record goes back to a topic that the consumer reads, and to no other: nobody would read it
+    there, and whoever can write dead letters could write to any topic through us. What lies in
+    the parking topic is not parked again.
     """
 
-    options: RedriveOptions
-    statuses: StatusIndex
-    topics: Mapping[str, TopicDescription | None]
-    parking_topic: str | None
-    key_policy: KeyPolicy = KeyPolicy.WARN
+    context: DeadLetterContext
+    transform: Transform | None = None
 
     def decide(self, dead_letter: AnyDeadLetter, now_ms: int) -> Decision:
         """Return what is to be done. ``now_ms``: the time, in milliseconds since the epoch."""
@@ -164,18 +140,20 @@ class RedrivePolicy:
         if isinstance(topic, Refusal):
             return topic
         # Only now: a whole dead letter must not be taken for the copy of a truncated one.
-        if not self.statuses.first_seen(dead_letter.failure_key):
+        if not self.context.statuses.first_seen(dead_letter.failure_key):
             return SkipReason.COPY
+        request = self.context.request
+        settings = request.settings.dead_letters
         # Every attempt but the first was a coming back.
-        if self.parking_topic is not None and dead_letter.attempt > self.options.max_attempts:
-            parked = parked_record(dead_letter, self.parking_topic)
+        if not request.parked and dead_letter.attempt > settings.max_attempts:
+            parked = parked_record(dead_letter, settings.parking_topic)
             return StatusChange(dead_letter, DeadLetterStatus.PARKED, parked)
         return self._redrive(dead_letter, topic, now_ms)
 
     def _usable_topic(self, name: str) -> TopicDescription | Refusal:
-        if name not in self.topics:
+        if name not in self.context.request.settings.kafka.topics:
             return Refusal(RefusalReason.OTHER_TOPIC, "its topic is none of kafka.topics")
-        topic = self.topics[name]
+        topic = self.context.topics.get(name)
         if topic is None:
             return Refusal(RefusalReason.NO_TOPIC, "its topic is not there, or not to be seen")
         if topic.compacted:
@@ -187,9 +165,10 @@ class RedrivePolicy:
         self, dead_letter: DeadLetterRecord, topic: TopicDescription, now_ms: int
     ) -> Decision:
         content: FailedRecord | None = dead_letter.failed
-        if self.options.transform is not None:
+        if self.transform is not None:
+            key_policy = self.context.request.settings.kafka.key_policy
             try:
-                content = transformed(self.options.transform, dead_letter, self.key_policy)
+                content = transformed(self.transform, dead_letter, key_policy)
             except TransformError as error:
                 return Refusal(RefusalReason.TRANSFORM, str(error))
         if content is None:

@@ -28,7 +28,6 @@ from consumer.commands.dead_letters.dead_letter_selection import (
 )
 from consumer.commands.dead_letters.dead_letter_status import DeadLetterStatus
 from consumer.commands.dead_letters.redrive_policy import (
-    RedriveOptions,
     RefusalReason,
     SkipReason,
     StatusChange,
@@ -156,7 +155,7 @@ def _redrive_and_discard() -> None:
     )
     request = DeadLetterRequest(Settings(), DeadLetterSelection(), as_json=True)
     for dry_run in (True, False):
-        options = RedriveOptions(1, dry_run=dry_run)
+        options = redrive_and_discard.RunOptions(dry_run=dry_run)
         redrive_and_discard._print_redriven(request, options, counts)
         redrive_and_discard._print_discarded(request, counts, dry_run=dry_run)
 

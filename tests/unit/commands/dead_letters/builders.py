@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
+from consumer.commands.dead_letters.context import DeadLetterContext
 from consumer.commands.dead_letters.dead_letter_record import (
     AnyDeadLetter,
     DeadLetterRecord,
     read_dead_letter,
 )
+from consumer.commands.dead_letters.dead_letter_selection import (
+    DeadLetterRequest,
+    DeadLetterSelection,
+)
 from consumer.commands.dead_letters.dead_letter_status import StatusIndex
-from consumer.commands.dead_letters.redrive_and_discard import DeadLetterRun
-from consumer.commands.dead_letters.redrive_policy import RedriveOptions, RedrivePolicy
+from consumer.commands.dead_letters.redrive_and_discard import DeadLetterRun, RunOptions
+from consumer.commands.dead_letters.redrive_policy import RedrivePolicy
+from consumer.commands.dead_letters.transform import Transform
 from consumer.contract.dead_letter import dead_letter
 from consumer.contract.record import Headers, Position, Record
 from consumer.contract.rejection import Reason, Rejected
 from consumer.kafka.admin import TopicDescription
 from consumer.kafka.producer import Delivery, OutgoingRecord, Producer
+from consumer.settings.model import DeadLetterSettings, Settings
 
 EVENTS = "conversation.events"
 LETTERS = "conversation.dead-letters"
@@ -145,17 +152,32 @@ class FakeProducer(Producer):
         return self.topics.get(topic, [])
 
 
+def a_context(
+    statuses: StatusIndex,
+    topics: Iterable[TopicDescription] | None = None,
+    *,
+    parked: bool = False,
+) -> DeadLetterContext:
+    """Dead letters beside these topics; by default those of events, and where they are parked."""
+    settings = Settings(dead_letters=DeadLetterSettings(parking_topic=PARKING))
+    request = DeadLetterRequest(settings, DeadLetterSelection(), parked)
+    there = [topic(), replace(topic(), name=PARKING)] if topics is None else topics
+    named = {one.name: one for one in (replace(topic(), name=LETTERS), *there)}
+    return DeadLetterContext(request, named, cast("Any", None), statuses)
+
+
 def a_redrive(
     statuses: StatusIndex,
     producer: Producer | None,
     *,
-    topics: Mapping[str, TopicDescription | None] | None = None,
-    parking_topic: str | None = PARKING,
+    topics: Iterable[TopicDescription] | None = None,
+    parked: bool = False,
+    transform: Transform | None = None,
     **changes: Any,
 ) -> DeadLetterRun:
     """A redrive of these; ``changes`` are its options, or the run's own."""
-    options = RedriveOptions(changes.pop("max_attempts", 3), changes.pop("transform", None))
-    policy = RedrivePolicy(options, statuses, topics or {EVENTS: topic()}, parking_topic)
-    return DeadLetterRun(
-        policy.decide, statuses, producer, STATUS_TOPIC, now=lambda: NOW, **changes
-    )
+    context = a_context(statuses, topics, parked=parked)
+    names = {"taken", "limit", "rate", "dry_run"} & changes.keys()
+    options = RunOptions(**{name: changes.pop(name) for name in names})
+    decide = RedrivePolicy(context, transform).decide
+    return DeadLetterRun(context, decide, producer, options, now=lambda: NOW, **changes)

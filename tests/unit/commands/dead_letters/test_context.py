@@ -14,13 +14,13 @@ from consumer.commands.dead_letters.context import (
     STATUS_TOPIC_CONFIGS,
     DeadLetterContext,
     open_context,
+    parking_configs,
     require_compacted,
 )
 from consumer.commands.dead_letters.dead_letter_selection import (
     DeadLetterRequest,
     DeadLetterSelection,
 )
-from consumer.commands.dead_letters.redrive_and_discard import parking_configs
 from consumer.kafka import admin
 from consumer.kafka.admin import TopicDescription
 from consumer.kafka.connection import BrokersError

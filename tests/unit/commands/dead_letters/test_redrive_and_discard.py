@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from consumer.aio import RateLimiter
+from consumer.commands.dead_letters import context as dead_letters
 from consumer.commands.dead_letters.dead_letter_record import FailedRecord
 from consumer.commands.dead_letters.dead_letter_selection import (
     DeadLetterRequest,
@@ -30,11 +30,11 @@ from consumer.commands.dead_letters.dead_letter_status import (
 from consumer.commands.dead_letters.redrive_and_discard import (
     DeadLetterRun,
     RunCounts,
+    RunOptions,
     _print_redriven,
     _printing,
 )
 from consumer.commands.dead_letters.redrive_policy import (
-    RedriveOptions,
     RefusalReason,
     SkipReason,
     discard,
@@ -56,6 +56,7 @@ from tests.unit.commands.dead_letters.builders import (
     STATUS_TOPIC,
     DeadLetterLog,
     FakeProducer,
+    a_context,
     a_redrive,
     event,
     topic,
@@ -160,22 +161,23 @@ async def test_a_redriven_record_that_fails_again_is_a_letter_of_its_own(
 
 
 async def test_what_has_come_back_more_often_than_allowed_is_parked_as_it_is(
-    statuses: StatusIndex,
+    statuses: StatusIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    producer, log, parks = FakeProducer(), DeadLetterLog(), Counter[str]()
+    producer, log, created = FakeProducer(), DeadLetterLog(), Counter[str]()
     for attempt in (1, 3, 4, 9):
         log.add(origin=Position(EVENTS, 0, attempt), attempt=attempt)
 
-    async def ready() -> None:
-        parks["ready"] += 1
+    async def create(_: object, name: str, *__: object) -> bool:
+        created[name] += 1
+        return True
 
-    redrive = a_redrive(statuses, producer, max_attempts=3, window=1)
-    redrive.before_parking = ready
+    monkeypatch.setattr(dead_letters, "create_topic", create)
+    redrive = a_redrive(statuses, producer, topics=[topic()], window=1)
     await redrive.run(log.batches())
     assert [dict(r.headers)["dlq-attempt"] for r in producer.sent()] == [b"1", b"3"]
     assert [r.headers for r in producer.sent(PARKING)] == [r.headers for r in log.records[2:]]
     assert redrive.counts.statuses == {DeadLetterStatus.REDRIVEN: 2, DeadLetterStatus.PARKED: 2}
-    assert parks == {"ready": 1}
+    assert created == {PARKING: 1}
 
 
 async def test_what_was_parked_is_not_parked_again() -> None:
@@ -195,7 +197,7 @@ async def test_parked_letters_can_be_sent_back_from_where_they_are_parked(
 ) -> None:
     producer, log = FakeProducer(), DeadLetterLog()
     log.add(attempt=9)
-    await a_redrive(statuses, producer, parking_topic=None).run(log.batches())
+    await a_redrive(statuses, producer, parked=True).run(log.batches())
     assert len(producer.sent(EVENTS)) == 1
 
 
@@ -238,7 +240,7 @@ async def test_letters_that_cannot_go_back_are_told_of_and_left(statuses: Status
     log.add(value=event(payload={"text": "x" * 5000}), max_bytes=2000)
     log.add(origin=Position("payments", 0, 0))
     log.add(origin=Position("conversation.sessions", 0, 0))
-    redrive = a_redrive(statuses, producer, topics={EVENTS: topic(), "conversation.sessions": None})
+    redrive = a_redrive(statuses, producer, topics=[topic()])
     await redrive.run(log.batches())
     assert producer.topics == {}
     assert list(redrive.counts.refused) == [
@@ -255,7 +257,7 @@ async def test_a_letter_does_not_go_back_to_a_topic_that_keeps_one_record_a_sess
     statuses: StatusIndex, policy: str
 ) -> None:
     producer = FakeProducer()
-    redrive = a_redrive(statuses, producer, topics={EVENTS: topic(cleanup_policy=policy)})
+    redrive = a_redrive(statuses, producer, topics=[topic(cleanup_policy=policy)])
     await redrive.run(five().batches())
     assert producer.topics == {}
     assert redrive.counts.refused == {RefusalReason.COMPACTED: 5}
@@ -417,7 +419,7 @@ async def test_while_the_rate_makes_it_wait_all_before_has_been_sent_and_remembe
         now += seconds
         remembered.append(len(producer.sent(STATUS_TOPIC)))
 
-    limited: dict[str, Any] = {"limiter": RateLimiter(2.0), "clock": lambda: now, "sleep": sleep}
+    limited: dict[str, Any] = {"rate": 2.0, "clock": lambda: now, "sleep": sleep}
     await a_redrive(statuses, producer, **limited).run(five().batches())
     assert now == pytest.approx(2.0)
     assert remembered == [1, 2, 3, 4]
@@ -451,7 +453,7 @@ def test_the_rest_is_promised_only_where_the_next_run_leaves_out_what_this_one_s
 ) -> None:
     request = DeadLetterRequest(Settings(), DeadLetterSelection())
     counts = RunCounts(limit_reached=True)
-    _print_redriven(request, RedriveOptions(3, limit=1, **asked), counts)
+    _print_redriven(request, RunOptions(limit=1, **asked), counts)
     assert capsys.readouterr().err == f"consumer: stopped at --limit 1{said}\n"
 
 
@@ -474,7 +476,8 @@ def a_discard(
     statuses: StatusIndex, producer: FakeProducer | None, taken: Statuses = NO_STATUSES
 ) -> DeadLetterRun:
     decide = partial(discard, statuses, "load test")
-    return DeadLetterRun(decide, statuses, producer, STATUS_TOPIC, taken, now=lambda: NOW)
+    options = RunOptions(taken)
+    return DeadLetterRun(a_context(statuses), decide, producer, options, now=lambda: NOW)
 
 
 async def test_letters_are_marked_with_the_reason_and_copies_once(statuses: StatusIndex) -> None:
