@@ -62,8 +62,7 @@ class EngineObserver:
         self._clock = clock
         self._rejections: Repeats[tuple[TopicPartition, Reason], None] = Repeats(REJECTED_INTERVAL)
         self._activities: Repeats[str, None] = Repeats(ACTIVITY_INTERVAL)
-        self._unreachable: frozenset[TopicPartition] = frozenset()
-        self._missing: frozenset[str] = frozenset()
+        self._told: dict[str, frozenset[object]] = {}
         self._failing: defaultdict[Stage, dict[frozenset[TopicPartition], str]] = defaultdict(dict)
         self._totals = Counter[str]()
         self._totals_logged_at = -math.inf
@@ -310,38 +309,35 @@ class EngineObserver:
 
     def unreachable(self, partitions: Mapping[TopicPartition, str]) -> None:
         """See ``Observer``: a line for each change."""
-        if partitions:
+        causes = sorted(set(partitions.values()))
+        for cause in causes:
             # The client goes on trying, and says nothing of it.
-            for cause in set(partitions.values()):
-                self._metrics.retries.labels(Stage.POLL, cause).inc()
-            causes = ", ".join(sorted(set(partitions.values())))
-            said = f"{self._kafka}: {len(partitions)} partitions: {causes}"
-            self._health.not_ready(UNREACHABLE, said)
-        else:
-            self._health.ready(UNREACHABLE)
-        if partitions.keys() == self._unreachable:
-            return
-        self._unreachable = frozenset(partitions)
-        if partitions:
-            named = {partition.name: cause for partition, cause in partitions.items()}
-            self._log.error("leaders_unreachable", partitions=named)
-        else:
-            self._log.info("leaders_reachable")
+            self._metrics.retries.labels(Stage.POLL, cause).inc()
+        said = f"{self._kafka}: {len(partitions)} partitions: {', '.join(causes)}"
+        if self._has_changed(UNREACHABLE, partitions, said):
+            if partitions:
+                named = {partition.name: cause for partition, cause in partitions.items()}
+                self._log.error("leaders_unreachable", partitions=named)
+            else:
+                self._log.info("leaders_reachable")
 
     def missing_topics(self, topics: Collection[str]) -> None:
         """See ``Observer``: a line for each change."""
         self._metrics.topics_missing.set(len(topics))
-        if topics:
-            self._health.not_ready(MISSING, ", ".join(topics))
+        if self._has_changed(MISSING, topics, ", ".join(topics)):
+            if topics:
+                self._log.error("topics_missing", topics=list(topics))
+            else:
+                self._log.info("topics_there")
+
+    def _has_changed(self, reason: str, what: Collection[object], detail: str) -> bool:
+        """Give the reason for as long as there is anything; tell whether it was not so before."""
+        if what:
+            self._health.not_ready(reason, detail)
         else:
-            self._health.ready(MISSING)
-        if frozenset(topics) == self._missing:
-            return
-        self._missing = frozenset(topics)
-        if topics:
-            self._log.error("topics_missing", topics=list(topics))
-        else:
-            self._log.info("topics_there")
+            self._health.ready(reason)
+        before, self._told[reason] = self._told.get(reason, frozenset()), frozenset(what)
+        return before != self._told[reason]
 
     def behind_transaction(self, partition: TopicPartition, records: int) -> None:
         self._metrics.behind_transaction.labels(*partition).set(records)
