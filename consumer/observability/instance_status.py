@@ -149,18 +149,33 @@ class StatusReader:
     ) -> None:
         """``now`` returns Unix time, ``clock`` is monotonic, in seconds."""
         self._health, self._metrics, self._incidents = health, metrics, incidents
-        self._now = now
+        self._now, self._clock = now, clock
         self._started = now()
         self._group = settings.kafka.group_id
         # Errors alone where the log has no warnings.
         only_errors = settings.log.level is LogLevel.ERROR
         self._incidents_from = LogLevel.ERROR if only_errors else LogLevel.WARNING
         self._settings = list(effective_settings(settings))
-        self._rates = RecordRates(lambda: _by_partition(metrics.records), clock)
+        self._guard = threading.Lock()
+        self._settled: deque[tuple[float, Mapping[TopicPartition, float]]] = deque(maxlen=SAMPLES)
 
     def sample(self) -> None:
-        """Measure the rates; to be called often."""
-        self._rates.sample()
+        """Take a sample of what is settled in all, where one is due; to be called often."""
+        with self._guard:
+            now = self._clock()
+            if not self._settled or now - self._settled[-1][0] >= SAMPLE_INTERVAL:
+                self._settled.append((now, _by_partition(self._metrics.records)))
+
+    def _rates(self) -> Mapping[TopicPartition, float] | None:
+        """Return records per second of each partition; None where it is too early to say."""
+        with self._guard:
+            if len(self._settled) < 2:  # noqa: PLR2004 -- the two ends of a time
+                return None
+            (since, before), (until, after) = self._settled[0], self._settled[-1]
+        return {
+            partition: (count - before.get(partition, 0.0)) / (until - since)
+            for partition, count in after.items()
+        }
 
     def read(self) -> InstanceStatus:
         """Return the status of this moment."""
@@ -212,7 +227,7 @@ class StatusReader:
         )
         lags, behind = _by_partition(metrics.lag), _by_partition(metrics.lag_seconds)
         margins, lost = _by_partition(metrics.margin), _by_partition(metrics.lost)
-        rates, in_flight = self._rates.rates(), _by_partition(metrics.records_in_flight)
+        rates, in_flight = self._rates(), _by_partition(metrics.records_in_flight)
 
         def state(partition: TopicPartition) -> ReadingState:
             if held[partition]:
@@ -310,41 +325,7 @@ def as_document(value: Any) -> Any:  # noqa: ANN401 -- whatever a status is made
     match value:
         case str():
             return printable_line(str(value))
-        case Mapping():
-            return {as_document(key): as_document(inner) for key, inner in value.items()}
         case list() | tuple():
             return [as_document(inner) for inner in value]
         case _:
             return value
-
-
-class RecordRates:
-    """Rates from samples of what was settled in all. Safe from any thread."""
-
-    def __init__(
-        self,
-        settled: Callable[[], Mapping[TopicPartition, float]],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """``settled`` says how many records of each partition were; ``clock``: seconds."""
-        self._settled, self._clock = settled, clock
-        self._guard = threading.Lock()
-        self._samples: deque[tuple[float, Mapping[TopicPartition, float]]] = deque(maxlen=SAMPLES)
-
-    def sample(self) -> None:
-        """Take a sample where one is due; to be called often."""
-        with self._guard:
-            now = self._clock()
-            if not self._samples or now - self._samples[-1][0] >= SAMPLE_INTERVAL:
-                self._samples.append((now, self._settled()))
-
-    def rates(self) -> Mapping[TopicPartition, float] | None:
-        """Return records per second of each partition; None where it is too early to say."""
-        with self._guard:
-            if len(self._samples) < 2:  # noqa: PLR2004 -- the two ends of a time
-                return None
-            (since, before), (until, after) = self._samples[0], self._samples[-1]
-        return {
-            partition: (count - before.get(partition, 0.0)) / (until - since)
-            for partition, count in after.items()
-        }

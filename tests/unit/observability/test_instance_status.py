@@ -9,6 +9,8 @@ from pydantic import SecretStr
 
 from consumer.commands.status import GroupStatus, PartitionStatus
 from consumer.observability.instance_status import (
+    SAMPLE_INTERVAL,
+    SAMPLES,
     AssignedPartition,
     InstanceState,
     InstanceStatus,
@@ -61,6 +63,26 @@ def test_an_instance_that_reads_has_sums_of_its_partitions() -> None:
     assert status.records == 10 * sum(rates)
     assert RecordCount(Outcome.APPLIED, 10 * (sum(rates) - 6 * 3)) in status.outcomes
     assert [count.name for count in status.outcomes] == list(Outcome)
+
+
+def test_a_rate_is_of_the_last_samples_and_unknown_before_there_are_two() -> None:
+    instance = Instance()
+    instance.read_all()
+    records = instance.metrics.records.labels(*EVENTS[0], Outcome.APPLIED)
+
+    def rate_after(seconds: float, settled: int) -> float | None:
+        instance.now += seconds
+        records.inc(settled)
+        instance.reader.sample()
+        return instance.status().partitions[0].rate
+
+    assert rate_after(0, 1000) is None
+    assert rate_after(SAMPLE_INTERVAL / 2, 40) is None  # too early to be a sample
+    assert rate_after(SAMPLE_INTERVAL / 2, 60) == 100 / SAMPLE_INTERVAL
+    assert instance.status().rate == 100 / SAMPLE_INTERVAL
+    for _ in range(SAMPLES):
+        rate = rate_after(SAMPLE_INTERVAL, 0)
+    assert rate == 0.0
 
 
 @pytest.mark.reliability("F99")
