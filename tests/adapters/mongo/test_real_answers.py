@@ -201,7 +201,7 @@ class TestStrangers:
     @pytest.mark.parametrize(
         ("value", "expected"),
         [
-            ({"sessionId": None}, ["lack sessionId", "find({$or: [{sessionId: null}]})"]),
+            ({"sessionId": None}, ["lack sessionId", 'find({"$or": [{"sessionId": null}]})']),
             ({"sessionId": DOUBLED_ID}, ["have the same sessionId", ".aggregate(["]),
         ],
     )
