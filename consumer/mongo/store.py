@@ -6,7 +6,6 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -66,21 +65,13 @@ def ignore_cause(_cause: str) -> None:
     """Do nothing about a refused activity write."""
 
 
-@dataclass(slots=True)
-class StoreMemory:
-    """What a store learns from batch to batch. Nothing of it is needed to be right.
-
-    ``read_again``: the events to come are probably there already, so that they are asked for
-    before they are sent: a find brings them for less than the server needs to refuse them.
-    """
-
-    sessions: SessionStatusCache = field(default_factory=SessionStatusCache)
-    sizers: BatchSizers = field(default_factory=BatchSizers)
-    read_again: bool = False
-
-
 class MongoStore:
-    """Applies batches idempotently and in any order; implements ``consumer.ports.Store``."""
+    """Applies batches idempotently and in any order; implements ``consumer.ports.Store``.
+
+    What it learns from batch to batch is not needed to be right. ``read_again``: the events to come
+    are probably there already, so that they are asked for before they are sent: a find brings them
+    for less than the server needs to refuse them.
+    """
 
     def __init__(
         self,
@@ -91,26 +82,23 @@ class MongoStore:
 
         It belongs to no record, so it has no outcome; count it and log it.
         """
-        self._collections = collections
-        self._memory = StoreMemory()
-        self._on_activity_refused = on_activity_refused
-
-    @property
-    def collections(self) -> Collections:
-        """The primitives beneath, for commands that only read."""
-        return self._collections
+        self.collections = collections
+        self.on_activity_refused = on_activity_refused
+        self.sessions = SessionStatusCache()
+        self.sizers = BatchSizers()
+        self.read_again = False
 
     def prepare(self, writes: Sequence[Write]) -> MongoWriteBatch:
         """Start applying ``writes``, in offset order within each partition. No I/O yet."""
-        return MongoWriteBatch(writes, self._collections, self._memory, self._on_activity_refused)
+        return MongoWriteBatch(self, writes)
 
     def forget(self) -> None:
         """Forget what is remembered of sessions: documents may have gone meanwhile.
 
         What is read after an assignment may have been applied before it: it is asked for first.
         """
-        self._memory.sessions.forget()
-        self._memory.read_again = True
+        self.sessions.forget()
+        self.read_again = True
 
 
 class MongoWriteBatch:
@@ -124,19 +112,14 @@ class MongoWriteBatch:
     everything else is sent again.
     """
 
-    def __init__(
-        self,
-        writes: Sequence[Write],
-        collections: Collections,
-        memory: StoreMemory,
-        on_activity_refused: Callable[[str], None],
-    ) -> None:
-        """``on_activity_refused`` is told why an activity write was refused for good."""
-        self._collections = collections
-        self._memory = memory
-        self._ask_first = memory.read_again
-        self._recorder = recorder = ResultRecorder(writes, memory.sessions, on_activity_refused)
-        self._resolver = DuplicateResolver(LookUp(collections, memory.sizers), recorder)
+    def __init__(self, store: MongoStore, writes: Sequence[Write]) -> None:
+        """Apply ``writes`` to the collections of ``store``."""
+        self._store = store
+        self._ask_first = store.read_again
+        self._recorder = recorder = ResultRecorder(
+            writes, store.sessions, store.on_activity_refused
+        )
+        self._resolver = DuplicateResolver(LookUp(store.collections, store.sizers), recorder)
         self._senders: dict[str, Sender[Any]] = {}
 
     async def execute(self) -> Sequence[Result]:
@@ -160,7 +143,7 @@ class MongoWriteBatch:
                     errors = ()  # an error's traceback holds this call: it may not hold the error
             tried_again = tried_again or bool(errors)
         if recorder.events:
-            self._memory.read_again = 2 * recorder.existing_events >= recorder.events
+            self._store.read_again = 2 * recorder.existing_events >= recorder.events
         return recorder.results()
 
     async def _round(self) -> Sequence[ConsumerError]:
@@ -184,10 +167,10 @@ class MongoWriteBatch:
         sender = self._senders.get(collection)
         if sender is None:
             inserts = isinstance(collections()[collection][0].write, InsertOnce)
-            sizers = self._memory.sizers
+            sizers = self._store.sizers
             sender = self._senders[collection] = Sender(
                 # By no method of this batch: in a circle it would wait for the collector.
-                partial(_insert if inserts else _upsert, self._collections, collection),
+                partial(_insert if inserts else _upsert, self._store.collections, collection),
                 content_bytes if inserts else upsert_bytes,
                 key_of(collection),
                 sizers.inserts if inserts else sizers.upserts,

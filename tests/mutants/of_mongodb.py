@@ -237,7 +237,7 @@ for name in self._activities:
         "every batch begins with commands of the full size",
         "MongoStore.prepare",
         "return MongoWriteBatch(",
-        """self._memory.sizers = BatchSizers()
+        """self.sizers = BatchSizers()
 return MongoWriteBatch(""",
         "a database that is slow would be asked for too much by every batch anew",
         "test_the_next_batch_begins_with_what_has_fitted",
@@ -483,8 +483,8 @@ for key in self._keys.values():
     mutant(
         "what sends for a batch holds the batch",
         "MongoWriteBatch._sender",
-        "partial(_insert if inserts else _upsert, self._collections, collection)",
-        "lambda writes, batch=self: (_insert if inserts else _upsert)(batch._collections, collection, writes)",
+        "partial(_insert if inserts else _upsert, self._store.collections, collection)",
+        "lambda writes, batch=self: (_insert if inserts else _upsert)(batch._store.collections, collection, writes)",
         "everything that was written would wait for the collector of garbage, hundreds of megabytes",
         "test_what_was_applied_is_freed_at_once_and_not_by_the_collector[all goes well]",
         "test_memory_is_the_same_after_many_batches",
