@@ -17,7 +17,7 @@ from consumer.checks import CheckResult, CheckStatus, raise_if_failed
 from consumer.contract.record import Offsets, TopicPartition
 from consumer.engine.runner import StopReason
 from consumer.errors import ConsumerError, ExitCode, SettingsError, TaskDiedError, TransientError
-from consumer.kafka.admin import TopicDescription, describe_group, open_admin
+from consumer.kafka.admin import TopicDescription, open_admin
 from consumer.kafka.client import open_group_client
 from consumer.kafka.committed import AcceptedTarget
 from consumer.kafka.dead_letter_topic import KafkaDeadLetters
@@ -157,7 +157,7 @@ async def warn_of_open_transactions(kafka: KafkaSettings, ends: LogEnds) -> None
     committed: Offsets = {}
     with suppress(ConsumerError, TimeoutError):
         async with asyncio.timeout(kafka.request_timeout), open_admin(kafka) as admin:
-            committed = (await describe_group(admin, kafka.group_id)).offsets
+            committed = (await admin.describe_group(kafka.group_id)).offsets
     left = {
         partition.name: end - max(ends.stable[partition], committed.get(partition, 0))
         for partition, end in ends.held_back.items()

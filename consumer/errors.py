@@ -27,8 +27,8 @@ of a drain passed with work undone, 130 at the second signal.
 
 Raised and caught within one room, so that no process ends by them: NotAnObjectError,
 TooManyPartsError, DecompressionLimitError, MalformedSnappyError, UnreadableBatchError,
-TransformError, _RefusedError, NoFieldsError, TokenError, TokenRefusedError,
-CredentialsFileError. LedgerError is a failed assertion: a defect.
+TransformError, _RefusedError, NoFieldsError, CredentialsError, TokenRefusedError.
+LedgerError is a failed assertion: a defect.
 InvalidMessageError is for the programs that publish with ``producer_tools``.
 """
 

@@ -23,7 +23,7 @@ from consumer.engine.retention_watch import RetentionWatch
 from consumer.engine.runner import EngineConfig, Runner
 from consumer.engine.watchdog import Watchdog
 from consumer.errors import PreconditionError, TransientError
-from consumer.kafka.admin import TopicDescription, describe_group, open_admin
+from consumer.kafka.admin import TopicDescription, open_admin
 from consumer.kafka.committed import AcceptedTarget
 from consumer.kafka.dead_letter_topic import (
     KafkaDeadLetters,
@@ -129,7 +129,7 @@ async def refuse_other_target(settings: Settings, target: Target) -> None:
     Raises ``TransientError`` where no broker answers.
     """
     async with open_admin(settings.kafka) as admin:
-        group = await describe_group(admin, settings.kafka.group_id)
+        group = await admin.describe_group(settings.kafka.group_id)
     AcceptedTarget(target, settings.mongo.moved_from).check(
         {p: kept for p, kept in group.committed.items() if p.topic in settings.kafka.topics}
     )

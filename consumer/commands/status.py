@@ -21,7 +21,7 @@ from consumer.commands.common.output import add_name_column, console
 from consumer.contract.record import TopicPartition
 from consumer.contract.times import format_time
 from consumer.errors import ExitCode, PreconditionError, TransientError, must_answer
-from consumer.kafka.admin import Admin, GroupMember, describe_group, open_admin
+from consumer.kafka.admin import Admin, GroupMember, open_admin
 from consumer.kafka.committed import Committed, CommittedHold
 from consumer.kafka.range_reader import RangeReader, open_range_reader
 from consumer.kafka.ranges import LogExtent, OffsetRange
@@ -172,7 +172,7 @@ async def _look(
     """Return the group as it is now, and the sample that the next look's rate is measured from."""
     topics = await admin.describe(settings.kafka.topics)
     partitions = await reader.partitions_of(t for t in settings.kafka.topics if t in topics)
-    group = await describe_group(admin, settings.kafka.group_id)
+    group = await admin.describe_group(settings.kafka.group_id)
     ahead = await reader.high_watermarks(partitions)
     logs = await reader.extents(partitions)
     reader.unread.clear()

@@ -16,7 +16,7 @@ from aiokafka.coordinator.protocol import ConsumerProtocol
 
 from consumer.aio import retry_a_while, stop_quietly
 from consumer.contract.record import Offsets, TopicPartition
-from consumer.errors import ConsumerError, PreconditionError, TransientError
+from consumer.errors import PreconditionError, TransientError
 from consumer.kafka.committed import Committed
 from consumer.kafka.connection import (
     BrokersError,
@@ -124,11 +124,7 @@ class Admin:
             if refused:
                 raise PreconditionError("\n".join(not_granted(n, operation) for n in refused))
         with transient_errors("describe_topics"):
-            # The client asks for metadata in a way that lets a broker create what is missing, so
-            # only topics that are there may be named.
-            there = set(await self._client.list_topics())
-            known = [name for name in wanted if name in there]
-            described = await self._client.describe_topics(known) if known else []
+            described = await self._client.describe_topics(wanted) if wanted else []
             found = [topic for topic in described if _exists(topic)]
             configs = await self._configs([topic["topic"] for topic in found])
         hidden = [name for name in wanted if grants.get(name) == frozenset()]
@@ -188,10 +184,36 @@ class Admin:
             raise BrokersError(f"topic {name} cannot be created ({why}){let}")
         return error is errors.NoError
 
-    @property
-    def raw(self) -> Any:  # noqa: ANN401 -- aiokafka ships no types
-        """The client itself, for questions about groups."""
-        return self._client
+    async def describe_group(self, group_id: str) -> GroupDescription:
+        """Describe a group; one that never existed has no members.
+
+        A coordinator that is not there yet, or has just been chosen, is waited for a little.
+        Raises ``TransientError``, and ``PreconditionError`` where the grant is missing.
+        """
+        try:
+            return await retry_a_while(lambda: self._ask_coordinator(group_id), *_PASSING)
+        except errors.GroupAuthorizationFailedError as error:
+            raise PreconditionError(
+                f"group {group_id}: not authorized; fix: grant READ on group {group_id}"
+            ) from error
+        except errors.KafkaError as error:
+            cause = type(error).__name__
+            raise TransientError(cause, f"group {group_id} cannot be described") from error
+
+    async def _ask_coordinator(self, group_id: str) -> GroupDescription:
+        node = await self._client.find_coordinator(group_id)
+        described, grants = await group_with_grants(self._client._client, node, group_id)  # noqa: SLF001
+        # -- the admin client reads no grants
+        committed = await self._client.list_consumer_group_offsets(group_id, node)
+        if described[0]:
+            raise errors.for_code(described[0])(f"group {group_id}")
+        members = [_member(*found[:5]) for found in described[5]]
+        kept = {
+            TopicPartition(*p): Committed(entry.offset, entry.metadata or "")
+            for p, entry in committed.items()
+            if entry.offset >= 0
+        }
+        return GroupDescription(described[2], described[4], members, kept, grants)
 
 
 def refuses(grants: Grants | None, operation: Operation) -> bool:
@@ -310,55 +332,6 @@ class GroupDescription:
     def known(self) -> bool:
         """Whether anybody has ever been in it, or committed for it."""
         return self.state != DEAD or bool(self.committed)
-
-
-async def coordinator_of(admin: Admin, group_id: str) -> int:
-    """Return the group's coordinator, waiting a little for a fresh cluster to have one.
-
-    Raises ``TransientError``, and ``PreconditionError`` where the grant is missing.
-    """
-    try:
-        return int(await retry_a_while(lambda: admin.raw.find_coordinator(group_id), *_PASSING))
-    except _PASSING as error:
-        raise TransientError(type(error).__name__, "no coordinator yet") from error
-    except errors.KafkaError as error:
-        raise _undescribed(type(error), group_id) from error
-
-
-async def describe_group(admin: Admin, group_id: str) -> GroupDescription:
-    """Describe a group; one that never existed has no members.
-
-    A coordinator that has just been chosen is waited for a little, too. Raises ``TransientError``,
-    and ``PreconditionError`` where the grant is missing.
-    """
-    try:
-        return await retry_a_while(lambda: _ask_coordinator(admin, group_id), *_PASSING)
-    except errors.KafkaError as error:
-        raise _undescribed(type(error), group_id) from error
-
-
-async def _ask_coordinator(admin: Admin, group_id: str) -> GroupDescription:
-    node = await coordinator_of(admin, group_id)
-    described, grants = await group_with_grants(admin.raw._client, node, group_id)  # noqa: SLF001
-    # -- the admin client reads no grants
-    committed = await admin.raw.list_consumer_group_offsets(group_id, node)
-    if described[0]:
-        raise errors.for_code(described[0])(f"group {group_id}")
-    members = [_member(*found[:5]) for found in described[5]]
-    kept = {
-        TopicPartition(*p): Committed(entry.offset, entry.metadata or "")
-        for p, entry in committed.items()
-        if entry.offset >= 0
-    }
-    return GroupDescription(described[2], described[4], members, kept, grants)
-
-
-def _undescribed(error: type[errors.KafkaError], group_id: str) -> ConsumerError:
-    if error is errors.GroupAuthorizationFailedError:
-        return PreconditionError(
-            f"group {group_id}: not authorized; fix: grant READ on group {group_id}"
-        )
-    return TransientError(error.__name__, f"group {group_id} cannot be described")
 
 
 def _member(

@@ -121,10 +121,6 @@ class GroupClient:
         self._ids_told_by: int | None = None
         self._undecodable: dict[ClientPartition, fetch_results.UnreadableBatchError] = {}
 
-    def name_kept_errors(self) -> None:
-        """Let no error of one partition be raised as one of all; once the consumer has started."""
-        self._fetch_errors.name_kept(self._consumer)
-
     def seek(self, partition: TopicPartition, offset: int) -> None:
         """Fetch from ``offset`` next; no effect on a partition that is not assigned.
 
@@ -332,6 +328,4 @@ async def open_group_client(kafka: KafkaSettings, callbacks: RebalanceCallbacks)
         raise
     listener = client_patches.QuietListener(consumer, callbacks)
     consumer.subscribe(topics=list(kafka.topics), listener=listener)
-    client = GroupClient(consumer)
-    client.name_kept_errors()
-    return client
+    return GroupClient(consumer)

@@ -160,7 +160,7 @@ class FetchErrors:
     """
 
     def __init__(self, consumer: AIOKafkaConsumer) -> None:
-        """Watch the replies to a consumer, and hold back its next fetch after an error."""
+        """Watch the replies to a started consumer, and hold back its next fetch after an error."""
         self.refusals: dict[ClientPartition, str] = {}
         self.kept: dict[ClientPartition, str] = {}
         self._recovered: set[ClientPartition] = set()
@@ -181,10 +181,6 @@ class FetchErrors:
                 await asyncio.sleep(FETCH_ERROR_PAUSE)
             return response
 
-        client.send = send_watched
-
-    def name_kept(self, consumer: AIOKafkaConsumer) -> None:
-        """Note whose errors a started consumer keeps, to raise them without a name."""
         fetcher = consumer._fetcher  # noqa: SLF001 -- as above
         keep: Callable[[ClientPartition, Exception], None] = fetcher._set_error  # noqa: SLF001
 
@@ -192,6 +188,7 @@ class FetchErrors:
             self.kept[target] = type(error).__name__
             keep(target, error)
 
+        client.send = send_watched
         fetcher._set_error = keep_named  # noqa: SLF001 -- as above
 
     def recovered(self, targets: Collection[ClientPartition]) -> set[ClientPartition]:

@@ -28,11 +28,11 @@ from consumer.errors import (
     TransientError,
     drop_tracebacks,
 )
-from consumer.kafka.credentials import CredentialsFileError, read_now
-from consumer.kafka.oauth_tokens import (
+from consumer.kafka.credentials import (
+    CredentialsError,
     EndpointTokens,
-    TokenError,
     TokenRefusedError,
+    read_now,
     token_provider,
 )
 from consumer.settings.model import KafkaSettings, SecuritySettings
@@ -177,7 +177,7 @@ def _reason(failure: BaseException | None, security: SecuritySettings) -> tuple[
     fitting = _fitting(security)
     lasting = False
     match failure:
-        case TokenError() | CredentialsFileError():
+        case CredentialsError():
             lasting, said = isinstance(failure, TokenRefusedError), str(failure.args[0])
         case (
             errors.SaslAuthenticationFailed()
@@ -278,7 +278,7 @@ def _renewed_ssl_context(security: SecuritySettings) -> ssl.SSLContext:
     try:
         return _ssl_context(read_now(security))
     except SettingsError as error:
-        raise CredentialsFileError(str(error)) from error
+        raise CredentialsError(str(error)) from error
 
 
 def _ssl_context(security: SecuritySettings) -> ssl.SSLContext:

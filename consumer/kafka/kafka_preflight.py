@@ -13,7 +13,7 @@ from consumer import __version__
 from consumer.checks import CheckResult
 from consumer.contract.dead_letter import min_dead_letter_bytes
 from consumer.errors import PreconditionError, TransientError
-from consumer.kafka.admin import Admin, TopicDescription, create_command, describe_group, refuses
+from consumer.kafka.admin import Admin, TopicDescription, create_command, refuses
 from consumer.kafka.dead_letter_topic import BROKER_MESSAGE_BYTES, max_dead_letter_bytes
 from consumer.kafka.topic_ids import Operation
 from consumer.quantities import plural
@@ -56,7 +56,7 @@ async def check_group(group_id: str, admin: Admin) -> CheckResult:
     """Judge whether a member may join: allowed to, and by the way the others share partitions."""
     name, fix = f"group {group_id}", f"grant READ on group {group_id}"
     try:
-        group = await describe_group(admin, group_id)
+        group = await admin.describe_group(group_id)
     except PreconditionError:
         return CheckResult.failed(name, "not authorized", fix)
     except TransientError as error:

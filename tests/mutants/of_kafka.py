@@ -184,7 +184,7 @@ MUTANTS = (
     ),
     without(
         "an error that the client keeps is told of no partition",
-        "FetchErrors.name_kept.keep_named",
+        "FetchErrors.__init__.keep_named",
         "self.kept[target] = type(error).__name__",
         "one partition that is refused would stop every partition",
         "test_a_record_that_the_client_finds_too_large_is_not_skipped",

@@ -26,11 +26,11 @@ async def create_topics(
     # assignments, be they empty.
     topics = [NewTopic(name, partitions, -1, {}, topic_configs) for name in names]
     async with open_admin(settings) as admin:
-        reply = await admin.raw.create_topics(topics)
+        reply = await admin._client.create_topics(topics)
         assert {entry[1] for entry in reply.topic_errors} == {0}, reply
         # A broker answers before it has heard of the topic itself.
         async with asyncio.timeout(20):
-            while not set(names) <= set(await admin.raw.list_topics()):  # noqa: ASYNC110 -- brokers tell nobody
+            while not set(names) <= set(await admin._client.list_topics()):  # noqa: ASYNC110 -- brokers tell nobody
                 await asyncio.sleep(0.05)
 
 
@@ -38,9 +38,9 @@ async def delete_topic(bootstrap_servers: str, name: str) -> None:
     """Delete a topic; return when the brokers have heard of it."""
     settings = KafkaSettings(bootstrap_servers=tuple(bootstrap_servers.split(",")))
     async with open_admin(settings) as admin:
-        await admin.raw.delete_topics([name])
+        await admin._client.delete_topics([name])
         async with asyncio.timeout(20):
-            while name in set(await admin.raw.list_topics()):  # noqa: ASYNC110 -- as above
+            while name in set(await admin._client.list_topics()):  # noqa: ASYNC110 -- as above
                 await asyncio.sleep(0.05)
 
 
@@ -48,10 +48,10 @@ async def make_again(bootstrap_servers: str, name: str) -> None:
     """Delete a topic of one partition and make it again, as fast as the brokers allow."""
     settings = KafkaSettings(bootstrap_servers=tuple(bootstrap_servers.split(",")))
     async with open_admin(settings) as admin, asyncio.timeout(20):
-        await admin.raw.delete_topics([name])
+        await admin._client.delete_topics([name])
         codes = {-1}
         while codes != {0}:
-            reply = await admin.raw.create_topics([NewTopic(name, 1, -1, {})])
+            reply = await admin._client.create_topics([NewTopic(name, 1, -1, {})])
             codes = {entry[1] for entry in reply.topic_errors}
 
 
@@ -59,7 +59,7 @@ async def delete_records(bootstrap_servers: str, ends: Mapping[TopicPartition, i
     """Delete what lies before these ends."""
     settings = KafkaSettings(bootstrap_servers=tuple(bootstrap_servers.split(",")))
     async with open_admin(settings) as admin:
-        await admin.raw.delete_records(
+        await admin._client.delete_records(
             {ClientPartition(*one): RecordsToDelete(end) for one, end in ends.items() if end}
         )
 
@@ -68,5 +68,5 @@ async def add_partitions(bootstrap_servers: str, name: str, total: int) -> None:
     """Let a topic have ``total`` partitions."""
     settings = KafkaSettings(bootstrap_servers=tuple(bootstrap_servers.split(",")))
     async with open_admin(settings) as admin:
-        reply = await admin.raw.create_partitions({name: NewPartitions(total)})
+        reply = await admin._client.create_partitions({name: NewPartitions(total)})
         assert {entry[1] for entry in reply.topic_errors} == {0}, reply

@@ -9,7 +9,7 @@ from datetime import datetime
 from consumer.commands.common.record_selection import RecordSelection, bounds_of
 from consumer.contract.record import Offsets, Record, TopicPartition
 from consumer.errors import SettingsError
-from consumer.kafka.admin import describe_group, open_admin
+from consumer.kafka.admin import open_admin
 from consumer.kafka.range_reader import RangeReader
 from consumer.kafka.ranges import (
     EVERYTHING,
@@ -164,5 +164,5 @@ class CommittedOffsets:
 async def fetch_committed_offsets(kafka: KafkaSettings) -> CommittedOffsets:
     """Ask for the committed offsets of the group. Raises ``TransientError``."""
     async with open_admin(kafka) as admin:
-        group = await describe_group(admin, kafka.group_id)
+        group = await admin.describe_group(kafka.group_id)
     return CommittedOffsets(group.offsets)

@@ -30,7 +30,7 @@ async def test_both_servers_answer_at_once_and_are_gone_afterwards() -> None:
     async with embedded_servers() as servers:
         settings = load_settings(demo_settings(servers), variables={})
         async with open_admin(settings.kafka) as admin:
-            assert await admin.raw.list_topics() == []
+            assert await admin._client.list_topics() == []
         async with open_session_reader(settings.mongo) as reader:
             assert await reader.session("nobody") is None
     assert not await listens(servers.bootstrap_servers)

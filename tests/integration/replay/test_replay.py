@@ -126,7 +126,7 @@ async def test_the_live_group_does_not_notice(log: Log) -> None:
         assert await member.committed(place) == 7
         assert member.assignment() == assigned
         async with open_admin(log.settings().kafka) as admin:
-            groups = {group[0] for group in await admin.raw.list_consumer_groups()}
+            groups = {group[0] for group in await admin._client.list_consumer_groups()}
         assert {group for group in groups if log.name in group} == {log.name}
     finally:
         await member.stop()

@@ -67,7 +67,7 @@ def let_group_have(monkeypatch: pytest.MonkeyPatch, committed: Mapping[int, Comm
 
     monkeypatch.setattr(status, "open_admin", opened)
     monkeypatch.setattr(status, "open_range_reader", opened)
-    monkeypatch.setattr(status, "describe_group", describe_group)
+    monkeypatch.setattr(Brokers, "describe_group", describe_group, raising=False)
 
 
 @pytest.mark.parametrize(

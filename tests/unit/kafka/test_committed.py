@@ -201,6 +201,9 @@ async def test_an_offset_beside_which_null_was_committed_says_nothing_of_itself(
             return dict.fromkeys(targets, OffsetAndMetadata(10, None))
 
     consumer: Any = SimpleNamespace(
-        _client=SimpleNamespace(send=None), _coordinator=Coordinator(), _group_instance_id=None
+        _client=SimpleNamespace(send=None),
+        _coordinator=Coordinator(),
+        _fetcher=SimpleNamespace(_set_error=None),
+        _group_instance_id=None,
     )
     assert await GroupClient(consumer).committed([P0]) == {P0: Committed(10)}

@@ -10,7 +10,7 @@ from aiokafka.errors import GroupAuthorizationFailedError, NotCoordinatorForGrou
 
 from consumer import aio
 from consumer.errors import PreconditionError, TransientError
-from consumer.kafka.admin import Admin, describe_group
+from consumer.kafka.admin import Admin
 from consumer.kafka.topic_ids import NOT_TOLD
 from consumer.settings.model import KafkaSettings
 
@@ -46,15 +46,15 @@ def asked(*codes: int) -> Admin:
 
 
 async def test_a_coordinator_that_was_only_just_chosen_is_asked_again() -> None:
-    group = await describe_group(asked(NotCoordinatorForGroupError.errno, 0), "g")
+    group = await asked(NotCoordinatorForGroupError.errno, 0).describe_group("g")
     assert (group.state, group.assignor) == ("Stable", "range")
 
 
 async def test_one_that_never_answers_is_trouble_that_passes() -> None:
     with pytest.raises(TransientError, match="NotCoordinatorForGroupError: group g"):
-        await describe_group(asked(NotCoordinatorForGroupError.errno), "g")
+        await asked(NotCoordinatorForGroupError.errno).describe_group("g")
 
 
 async def test_a_missing_grant_is_told_at_once() -> None:
     with pytest.raises(PreconditionError, match="grant READ on group g"):
-        await describe_group(asked(GroupAuthorizationFailedError.errno), "g")
+        await asked(GroupAuthorizationFailedError.errno).describe_group("g")

@@ -16,9 +16,8 @@ from aiokafka.abc import AbstractTokenProvider
 from pydantic import SecretStr
 
 from consumer.errors import SettingsError
-from consumer.kafka import oauth_tokens
-from consumer.kafka.credentials import CredentialsFileError
-from consumer.kafka.oauth_tokens import TokenError, TokenRefusedError, token_provider
+from consumer.kafka import credentials
+from consumer.kafka.credentials import CredentialsError, TokenRefusedError, token_provider
 from consumer.settings.model import SecuritySettings
 from tests.e2e.processes import free_port
 from tests.fakes.certificates import localhost_certificate
@@ -32,7 +31,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.seconds = 1000.0
-        monkeypatch.setattr(oauth_tokens, "monotonic", lambda: self.seconds)
+        monkeypatch.setattr(credentials, "monotonic", lambda: self.seconds)
 
 
 @pytest.fixture
@@ -51,8 +50,8 @@ def asking(url: str, **others: Any) -> SecuritySettings:
     return SecuritySettings(token_url=url, **{**client, **others})
 
 
-async def refused(security: SecuritySettings) -> TokenError:
-    with pytest.raises(TokenError) as caught:
+async def refused(security: SecuritySettings) -> CredentialsError:
+    with pytest.raises(CredentialsError) as caught:
         await token_provider(security).token()
     (line,) = str(caught.value.args[0]).splitlines()
     assert SECRET not in line
@@ -122,13 +121,13 @@ async def test_a_client_secret_whose_file_is_empty_just_then_is_said_and_read_ag
     file = tmp_path / "secret"
     file.write_text("")
     tokens = token_provider(asking(endpoint.url, files=(("token_client_secret", str(file)),)))
-    with pytest.raises(CredentialsFileError, match=r"TOKEN_CLIENT_SECRET_FILE: the file is empty"):
+    with pytest.raises(CredentialsError, match=r"TOKEN_CLIENT_SECRET_FILE: the file is empty"):
         await tokens.token()
     file.write_bytes(b"\xff")
-    with pytest.raises(CredentialsFileError, match=r"is not UTF-8"):
+    with pytest.raises(CredentialsError, match=r"is not UTF-8"):
         await tokens.token()
     file.unlink()
-    with pytest.raises(CredentialsFileError, match=r"secret cannot be read \(No such file"):
+    with pytest.raises(CredentialsError, match=r"secret cannot be read \(No such file"):
         await tokens.token()
     assert not endpoint.requests
     file.write_text("there")

@@ -69,15 +69,16 @@ class Client:
             assert self.error is not None
             raise self.error
 
-    async def list_topics(self) -> list[str]:
-        self._check("list_topics")
-        return ["there"]
-
     async def describe_topics(self, names: Sequence[str]) -> list[dict[str, Any]]:
         self._check("describe_topics")
         partitions = [{"replicas": [1, 2]}, {"replicas": [1, 2, 3]}]
+        missing = UnknownTopicOrPartitionError.errno
         return [
-            {"topic": name, "error_code": self.topic_error, "partitions": partitions}
+            {
+                "topic": name,
+                "error_code": self.topic_error if name == "there" else missing,
+                "partitions": partitions,
+            }
             for name in names
         ]
 
@@ -98,7 +99,7 @@ async def test_a_topic_that_is_there_is_described_and_another_one_is_absent() ->
     assert (topic.partitions, topic.replicas, topic.compacted) == (2, 2, True)
 
 
-@pytest.mark.parametrize("method", ["list_topics", "describe_topics", "describe_configs"])
+@pytest.mark.parametrize("method", ["describe_topics", "describe_configs"])
 @pytest.mark.parametrize(
     "error", [NodeNotReadyError("node 1"), KafkaConnectionError("closed"), OSError("reset")]
 )
