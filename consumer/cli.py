@@ -198,10 +198,6 @@ def replay(
             metavar="FILE", help="Keep the progress here; the same command then goes on from it."
         ),
     ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, help="Batches written at once. [default: engine.batches_in_flight]"),
-    ] = None,
     dead_letters: options.DeadLetters = None,
     as_json: options.Json = False,
 ) -> None:
@@ -225,7 +221,6 @@ def replay(
         dry_run=dry_run,
         rate=rate,
         state=state,
-        workers=workers,
         send_dead_letters=dead_letters != options.NO_DEAD_LETTERS,
         as_json=as_json,
     )

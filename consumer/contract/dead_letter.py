@@ -101,8 +101,6 @@ class DeadLetterInfo:
     group: str
     failed_at: datetime | None
     attempt: int
-    consumer_version: str
-    truncation: Truncation | None
 
 
 def origin_of(headers: Headers) -> DeadLetterInfo | None:
@@ -120,8 +118,6 @@ def origin_of(headers: Headers) -> DeadLetterInfo | None:
         group=_text(headers, GROUP),
         failed_at=parse_time(_text(headers, FAILED_AT)),
         attempt=attempt_of(headers),
-        consumer_version=_text(headers, CONSUMER_VERSION),
-        truncation=truncation_of(headers),
     )
 
 

@@ -20,6 +20,7 @@ from consumer.contract.dead_letter import (
     dead_letter,
     origin_of,
     serialized_size,
+    truncation_of,
 )
 from consumer.contract.decode import MAX_VALUE_BYTES, Decoded, Tombstone, decode
 from consumer.contract.record import Headers, Record
@@ -147,7 +148,7 @@ def _check_letter(one: Input, letter: DeadLetter, rejected: Rejected | None) -> 
     assert len(ours) == len(set(ours)), "a header of ours stands twice"
     size = serialized_size(letter.key, letter.value, letter.headers)
     assert size <= max(one.max_bytes, OWN_HEADERS_BYTES), f"a letter of {size} bytes"
-    _check_content(record, letter, info.truncation)
+    _check_content(record, letter, truncation_of(letter.headers))
     returned = Record("t", 0, 1, record.timestamp_ms, letter.key, letter.value, letter.headers)
     once_more = processed(replace(one, record=returned))[3]
     told = attempt_of(once_more.headers)
@@ -164,8 +165,6 @@ def _expected(record: Record, rejected: Rejected | None, info: DeadLetterInfo) -
         group=GROUP,
         failed_at=parse_time("2026-03-04T12:00:00Z"),
         attempt=_next_attempt(record.headers),
-        consumer_version=VERSION,
-        truncation=info.truncation,
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
+from consumer.commands.common.scratch import scratch_database
 from consumer.commands.dead_letters.dead_letter_record import AnyDeadLetter, read_dead_letter
 from consumer.commands.dead_letters.dead_letter_selection import (
     DeadLetterRequest,
@@ -16,7 +17,6 @@ from consumer.commands.dead_letters.dead_letter_selection import (
 )
 from consumer.commands.dead_letters.dead_letter_status import (
     StatusIndex,
-    open_status_index,
     parse_status,
 )
 from consumer.errors import ExitCode
@@ -161,7 +161,8 @@ async def open_context(
                 "(dead_letters.parking_topic); the first redrive that parks creates it"
             )
         require_topics(kafka, topics, [request.topic])
-        with open_status_index() as statuses:
+        with scratch_database() as database:
+            statuses = StatusIndex(database)
             async with open_range_reader(kafka) as reader:
                 if status_topic in topics:
                     require_compacted(kafka, topics[status_topic])

@@ -13,13 +13,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-from consumer.commands.common.scratch import scratch_database
 from consumer.commands.dead_letters.dead_letter_record import json_bytes
 from consumer.contract.record import Position
 from consumer.contract.times import format_time
@@ -73,11 +71,11 @@ def parse_status(value: bytes) -> DeadLetterStatus:
 class StatusIndex:
     """What became of dead letters in earlier runs, and which of them this run has seen.
 
-    A billion of them need no more memory than a thousand. See ``open_status_index``.
+    A billion of them need no more memory than a thousand.
     """
 
     def __init__(self, database: sqlite3.Connection) -> None:
-        """Use an empty database."""
+        """Use an empty database, of ``scratch_database``."""
         self._database = database
         database.execute("CREATE TABLE statuses (key BLOB PRIMARY KEY, status TEXT) WITHOUT ROWID")
         database.execute("CREATE TABLE seen (key BLOB PRIMARY KEY) WITHOUT ROWID")
@@ -99,10 +97,3 @@ class StatusIndex:
     def first_seen(self, key: bytes) -> bool:
         """Note that this run has seen the key; return whether it is the first time."""
         return self._database.execute("INSERT OR IGNORE INTO seen VALUES (?)", (key,)).rowcount == 1
-
-
-@contextmanager
-def open_status_index() -> Iterator[StatusIndex]:
-    """Open an empty index in a temporary file, which is gone at the end."""
-    with scratch_database() as database:
-        yield StatusIndex(database)

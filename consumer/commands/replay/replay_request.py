@@ -30,7 +30,6 @@ class ReplayRequest(RecordSelection):
     dry_run: bool = False
     rate: float | None = None
     state: str | None = None
-    workers: int | None = None
     send_dead_letters: bool = True
     as_json: bool = False
 

@@ -136,10 +136,7 @@ class _Replay:
 
     async def _runner(self) -> Runner:
         settings = self._settings
-        workers = self._request.workers or settings.engine.batches_in_flight
-        config = replace(
-            engine_config(settings, {}), batches_in_flight=workers, breaker=NEVER_HOLDS
-        )
+        config = replace(engine_config(settings, {}), breaker=NEVER_HOLDS)
         return build_engine(
             source=self._source,
             store=self._opened.store,

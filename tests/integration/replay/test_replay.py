@@ -28,7 +28,7 @@ from consumer.kafka.admin import open_admin
 from consumer.settings.model import DeadLetterSettings
 from consumer.state.outcomes import Outcome
 from tests.builders import completed, created, encoded, event
-from tests.integration.replay.conftest import Log
+from tests.integration.replay.conftest import SMALL_BATCHES, Log
 from tests.integration.replay.logs import PARTITIONS, documents, home_of
 from tests.servers.topics import create_topics, delete_topic
 
@@ -56,16 +56,16 @@ async def test_a_rebuild_in_another_database_leaves_the_same_documents(tidy_log:
     assert documents(log.uri, f"{log.name}-b") == documents(log.uri, f"{log.name}-a")
 
 
-@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("batches", [1, 3])
 async def test_a_dry_run_predicts_exactly_what_the_next_run_does(
-    tidy_log: Log, workers: int
+    tidy_log: Log, batches: int
 ) -> None:
-    log = tidy_log
+    log, engine = tidy_log, SMALL_BATCHES.model_copy(update={"batches_in_flight": batches})
     # Some of the log is applied already, so that every answer is possible.
     await log.replay(ReplayRequest(to_offset=40))
-    said = await log.replay(ReplayRequest(everything=True, dry_run=True, workers=workers))
+    said = await log.replay(ReplayRequest(everything=True, dry_run=True), engine=engine)
     before = documents(log.uri, f"{log.name}-a")
-    done = await log.replay(ReplayRequest(everything=True, workers=workers))
+    done = await log.replay(EVERYTHING, engine=engine)
     assert ends(done) == ends(said)
     assert said.contradictions == 0
     assert before != documents(log.uri, f"{log.name}-a")

@@ -13,7 +13,6 @@ from consumer.commands.dead_letters.dead_letter_selection import (
     DeadLetterRequest,
     DeadLetterSelection,
 )
-from consumer.commands.dead_letters.dead_letter_status import open_status_index
 from consumer.commands.status import GroupStatus, _print
 from consumer.contract.record import TopicPartition
 from consumer.errors import ExitCode
@@ -21,6 +20,7 @@ from consumer.kafka.connection import BrokersError
 from consumer.kafka.range_reader import RangeReader
 from consumer.kafka.ranges import DELETED, UnreadRange
 from consumer.settings.model import Settings
+from tests.unit.commands.dead_letters.builders import open_status_index
 
 SPOILT = UnreadRange(TopicPartition("t", 3), 5, 9, "CorruptRecordException")
 SAID = "t-3: offsets 5 to 8 not read (CorruptRecordException)"

@@ -50,8 +50,10 @@ def test_everything_is_read() -> None:
         group="conversation-consumer",
         failed_at=datetime(2026, 3, 4, 10, 0, 0, 123_000, UTC),
         attempt=2,
-        consumer_version="1.2.3",
-        truncation=Truncation(frozenset({Part.KEY, Part.VALUE}), 2_000_000, "0123456789abcdef" * 4),
+    )
+    parts = frozenset({Part.KEY, Part.VALUE})
+    assert truncation_of(tuple(COMPLETE.items())) == Truncation(
+        parts, 2_000_000, "0123456789abcdef" * 4
     )
 
 
@@ -70,13 +72,13 @@ def test_an_origin_that_cannot_be_read_is_none(name: str, value: bytes) -> None:
 
 @pytest.mark.parametrize("value", [None, b"", b"\xff", b"9" * 5000, b"soon"])
 def test_what_else_cannot_be_read_is_absent(value: bytes | None) -> None:
-    info = read(reason=value, timestamp=value, failed_at=value, attempt=value, size=value)
+    info = read(reason=value, timestamp=value, failed_at=value, attempt=value)
     assert info is not None
     assert info.reason is None
     assert info.timestamp_ms is None
     assert info.failed_at is None
     assert info.attempt == 0
-    assert info.truncation is None
+    assert truncation_of(tuple((COMPLETE | {"dlq-size": value}).items())) is None
 
 
 @pytest.mark.parametrize("parts", [b"", b"values", b"key,", b"key;value", b"KEY", b"\xff", None])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
+from consumer.commands.common.scratch import scratch_database
 from consumer.commands.dead_letters.context import DeadLetterContext
 from consumer.commands.dead_letters.dead_letter_record import (
     AnyDeadLetter,
@@ -115,6 +117,13 @@ class DeadLetterLog:
     async def batches(self, size: int = 500) -> AsyncIterator[Sequence[AnyDeadLetter]]:
         for start in range(0, len(self.records), size):
             yield [read_dead_letter(record) for record in self.records[start : start + size]]
+
+
+@contextmanager
+def open_status_index() -> Iterator[StatusIndex]:
+    """Open an empty one, as a process has it at its start."""
+    with scratch_database() as database:
+        yield StatusIndex(database)
 
 
 def a_letter(**changes: Any) -> DeadLetterRecord:

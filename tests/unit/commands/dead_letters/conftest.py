@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from consumer.commands.dead_letters.dead_letter_status import StatusIndex, open_status_index
+from consumer.commands.dead_letters.dead_letter_status import StatusIndex
+from tests.unit.commands.dead_letters.builders import open_status_index
 
 
 @pytest.fixture

@@ -24,7 +24,6 @@ from consumer.commands.dead_letters.dead_letter_status import (
     DeadLetterStatus,
     Statuses,
     StatusIndex,
-    open_status_index,
     parse_status,
 )
 from consumer.commands.dead_letters.redrive_and_discard import (
@@ -59,6 +58,7 @@ from tests.unit.commands.dead_letters.builders import (
     a_context,
     a_redrive,
     event,
+    open_status_index,
     topic,
 )
 

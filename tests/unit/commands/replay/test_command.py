@@ -31,7 +31,7 @@ def test_every_option_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
         *("--topic", "a", "--topic", "b", "--partition", "0", "--partition", "2"),
         *("--from-offset", "5", "--to-offset", "9", "--from-time", "2h ago", "--to-time", "1h ago"),
         *("--session", "s", "--session", "t", "--type", "event.recorded", "--rate", "2.5"),
-        *("--state", "state", "--workers", "4", "--dead-letters", "letters", "--json"),
+        *("--state", "state", "--dead-letters", "letters", "--json"),
         *("--database", "rebuilt", "--mongo-uri", "mongodb://db", "--bootstrap-servers", "k:1"),
         *("--set", "engine.max_poll_records=7"),
     )
@@ -46,7 +46,6 @@ def test_every_option_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
         kinds=(MessageKind.EVENT_RECORDED,),
         rate=2.5,
         state="state",
-        workers=4,
         as_json=True,
     )
     assert settings.dead_letters.topic == "letters"

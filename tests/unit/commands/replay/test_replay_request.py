@@ -77,7 +77,7 @@ def test_dead_letters_may_be_looked_at_where_none_is_sent() -> None:
 
 
 def test_options_that_select_the_same_agree_on_a_state_file() -> None:
-    one = ReplayRequest(topics=("b", "a"), sessions=("y", "x"), rate=5.0, workers=2)
+    one = ReplayRequest(topics=("b", "a"), sessions=("y", "x"), rate=5.0)
     other = ReplayRequest(topics=("a", "b"), sessions=("x", "y"), dry_run=True)
     assert selection_facts(one, SETTINGS, None) == selection_facts(other, SETTINGS, None)
 
