@@ -197,12 +197,14 @@ def _secret(variable: str, path: str, problems: list[str]) -> str | None:
 _SECURITY = "kafka.security."
 
 
-def _security_files(variables: Mapping[str, str]) -> dict[str, object]:
+def _security_files(
+    variables: Mapping[str, str], overrides: Mapping[str, object]
+) -> dict[str, object]:
     """Return which settings of the security came from which file."""
     named = [
         (name.removeprefix(_SECURITY), variables[variable])
         for variable, name in _by_file_variable().items()
-        if variable in variables and name.startswith(_SECURITY)
+        if variable in variables and name.startswith(_SECURITY) and overrides.get(name) is None
     ]
     return {f"{_SECURITY}files": tuple(named)} if named else {}
 
@@ -291,9 +293,11 @@ def load_settings(
     """
     problems: list[str] = []
     variables = environment() if variables is None else variables
-    values = _values(overrides or {}, variables, problems)
+    overrides = overrides or {}
+    values = _values(overrides, variables, problems)
+    files = _security_files(variables, overrides)
     try:
-        settings = Settings.model_validate(_nested(values | _security_files(variables)))
+        settings = Settings.model_validate(_nested(values | files))
     except ValidationError as error:
         problems.extend(line for details in error.errors() for line in _lines(details, values))
     if problems:

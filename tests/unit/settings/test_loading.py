@@ -453,6 +453,19 @@ def test_a_user_name_and_secrets_are_read_again_from_the_files_that_they_came_fr
         read_again(security)
 
 
+def test_what_an_option_sets_is_not_read_again_from_the_file_that_it_won_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "password"
+    file.write_text("of the file")
+    monkeypatch.setenv("CONSUMER_KAFKA__SECURITY__PROTOCOL", "SASL_SSL")
+    monkeypatch.setenv("CONSUMER_KAFKA__SECURITY__USERNAME", "u")
+    monkeypatch.setenv("CONSUMER_KAFKA__SECURITY__PASSWORD_FILE", str(file))
+    security = load_settings({"kafka.security.password": SECRET}).kafka.security
+    assert security.password == SecretStr(SECRET)
+    assert read_again(security).password == SecretStr(SECRET)
+
+
 @pytest.mark.parametrize(
     "url", ["http://idp/token", "https://u:p@idp/token", "idp/token", "http://localhost.idp/token"]
 )
