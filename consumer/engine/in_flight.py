@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from consumer.aio import cancel_and_wait
 from consumer.contract.record import Records, TopicPartition
-from consumer.engine.ledger import Ledger, Span
+from consumer.engine.ledger import Ledger, PartitionState
 from consumer.engine.pipeline import Abandoned, Batch, Pipeline
 from consumer.errors import TaskDiedError
 from consumer.ports import BatchReport, Observer, Source
@@ -36,13 +36,14 @@ class InFlightBatches:
 
     def start(self, records: Records, ended: asyncio.Event) -> None:
         """Take the records and start on them. ``ended`` is set when the assignment is over."""
-        spans = {}
-        for partition, taken in records.items():
-            spans[partition] = self.ledger.take(partition, taken[0].offset, taken[-1].offset + 1)
-            self.ledger[partition].oldest_unread_ms = taken[0].timestamp_ms
-            self.observer.consumed(partition, len(taken))
+        taken = {}
+        for partition, theirs in records.items():
+            state = self.ledger.take(partition, theirs[0].offset, theirs[-1].offset + 1)
+            state.oldest_unread_ms = theirs[0].timestamp_ms
+            taken[partition] = state
+            self.observer.consumed(partition, len(theirs))
         self.ledger.mark_busy(records)
-        task = asyncio.ensure_future(self._run(Batch(records, ended), spans))
+        task = asyncio.ensure_future(self._run(Batch(records, ended), taken))
         self._epochs[task] = self.ledger.epoch
         task.add_done_callback(self._done)
         self.observer.in_flight(len(self._epochs))
@@ -66,7 +67,7 @@ class InFlightBatches:
         self._cancelled = True
         await cancel_and_wait(*self._epochs)
 
-    async def _run(self, batch: Batch, spans: Mapping[TopicPartition, Span]) -> None:
+    async def _run(self, batch: Batch, taken: Mapping[TopicPartition, PartitionState]) -> None:
         try:
             # Here and not in ``start``: a task has a context of its own.
             self.observer.batch_started(batch.records)
@@ -77,7 +78,7 @@ class InFlightBatches:
             self._abandon(batch, batch.records)
             raise
         else:
-            self._settle(batch, spans, report)
+            self._settle(batch, taken, report)
         finally:
             self.ledger.release(batch.records)
             self.observer.batch_ended(sys.exc_info()[1])
@@ -87,20 +88,19 @@ class InFlightBatches:
             self.observer.abandoned(partition, len(batch.records[partition]))
 
     def _settle(
-        self, batch: Batch, spans: Mapping[TopicPartition, Span], report: BatchReport
+        self, batch: Batch, taken: Mapping[TopicPartition, PartitionState], report: BatchReport
     ) -> None:
         for partition, hold in report.held.items():
-            if self.ledger.give_back(spans[partition], hold):
-                self.source.seek(partition, spans[partition].first)
+            if self.ledger.give_back(taken[partition], hold):
+                self.source.seek(partition, taken[partition].committable)
                 self.observer.held(partition, hold, len(batch.records[partition]))
             else:
                 self._abandon(batch, [partition])
         outdated = []
         for partition in report.partitions:
-            if self.ledger.settle(spans[partition]):
+            if self.ledger.settle(taken[partition]):
                 # What is unread lies behind it.
-                last = batch.records[partition][-1]
-                self.ledger[partition].oldest_unread_ms = last.timestamp_ms
+                taken[partition].oldest_unread_ms = batch.records[partition][-1].timestamp_ms
             else:
                 outdated.append(partition)
         for partition in outdated:

@@ -4,7 +4,8 @@ Three words, per partition:
 
 position    the next offset to hand to the engine; the next poll begins there
 settled     ended in exactly one counted outcome, dead letters acknowledged
-committable the offset below which everything handed out is settled
+committable the offset below which everything handed out is settled: where the batch in flight
+            begins, of which there is at most one, else the position
 
 Only committable offsets are ever committed. A client's own position counts what
 was handed out, so committing it would lose whatever is unwritten at a crash.
@@ -12,9 +13,8 @@ was handed out, so committing it would lose whatever is unwritten at a crash.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from consumer.contract.record import Partitions, TopicPartition
 from consumer.ports import NO_HOLDS, Hold, Holds, StartOffset
@@ -25,23 +25,13 @@ class LedgerError(AssertionError):
 
 
 @dataclass(slots=True, eq=False)
-class Span:
-    """A contiguous range of one partition, taken together. ``end`` is exclusive."""
-
-    state: PartitionState
-    first: int
-    end: int
-    settled: bool = False
-
-
-@dataclass(slots=True, eq=False)
 class PartitionState:
     """All that this process knows of a partition, from its assignment to its end.
 
     ``position``: None until it is known where reading begins, or since the log is no more.
+    ``in_flight``: where the batch in flight begins, None where there is none.
     ``committed``: what this member knows to be committed, None where nothing is.
     ``hold``: why the breaker holds it. ``hold_told``: what is committed says of that what is so.
-    ``spans``: what is in flight, by offset.
     ``failures``: how often in a row it could not be read; it is left alone until ``retry_at``.
     ``oldest_unread_ms``: the timestamp of the oldest record that is not settled, or of the last
     one that is. ``caught_up_at``, ``behind_since``: when it was last seen without lag, and first
@@ -52,11 +42,10 @@ class PartitionState:
 
     partition: TopicPartition
     position: int | None = None
-    committable: int = 0
+    in_flight: int | None = None
     committed: int | None = None
     hold: Hold | None = None
     hold_told: bool = True
-    spans: deque[Span] = field(default_factory=deque)
     failures: int = 0
     retry_at: float = 0.0
     oldest_unread_ms: int | None = None
@@ -67,6 +56,11 @@ class PartitionState:
     hanging: int | None = None
 
     @property
+    def committable(self) -> int:
+        """The offset below which everything handed out is settled."""
+        return (self.position or 0) if self.in_flight is None else self.in_flight
+
+    @property
     def progressed(self) -> bool:
         """Whether more is settled than is committed."""
         return self.committable > (self.committed or 0)
@@ -75,7 +69,7 @@ class PartitionState:
 class Ledger:
     """The partitions of the current assignment and their offsets.
 
-    Every assignment has an epoch; a span of an older one changes nothing any
+    Every assignment has an epoch; what was taken in an older one changes nothing any
     more, since its partition may have another owner or another history now.
     """
 
@@ -90,7 +84,7 @@ class Ledger:
         may speak of another history of a partition."""
 
     def assign(self, partitions: Partitions) -> None:
-        """Forget every partition and outdate every span; these are ours from now on."""
+        """Forget every partition and outdate what is in flight; these are ours from now on."""
         self._states = {partition: PartitionState(partition) for partition in sorted(partitions)}
         self.epoch += 1
         self.revision += 1
@@ -101,12 +95,12 @@ class Ledger:
         # What is committed may still tell of a hold that is over.
         told = not start.held and before.hold is None and before.hold_told
         self._states[partition] = PartitionState(
-            partition, start.offset, start.offset, start.committed, hold_told=told
+            partition, start.offset, committed=start.committed, hold_told=told
         )
         self.revision += 1
 
     def drop(self, partition: TopicPartition) -> None:
-        """Forget a partition whose log is no more, and outdate its spans, until it begins again."""
+        """Forget a partition whose log is no more, and what is in flight, until it begins again."""
         before = self._states.get(partition)
         if before is not None:
             self._states[partition] = PartitionState(
@@ -164,53 +158,45 @@ class Ledger:
             state.partition: state.position
             for state in self
             if state.position is not None
-            if not state.spans and state.partition not in self._busy
+            if state.partition not in self._busy
         }
 
     # --- what is handed out and settled ---------------------------------------
 
-    def take(self, partition: TopicPartition, first: int, end: int) -> Span:
-        """Hand out the records ``first`` to ``end`` (exclusive).
+    def take(self, partition: TopicPartition, first: int, end: int) -> PartitionState:
+        """Hand out the records ``first`` to ``end`` (exclusive); return whose batch that is.
 
         Offsets between the position and ``first`` do not exist for readers
-        (transaction markers, aborted records), so they count as settled.
+        (transaction markers, aborted records), so they are settled with it.
         """
         state = self._states[partition]
+        if state.in_flight is not None:
+            raise LedgerError(f"{partition}: took {first}..{end} with a batch in flight")
         if state.position is None or first < state.position or end <= first:
             raise LedgerError(f"{partition}: took {first}..{end}, expected {state.position}")
-        span = Span(state, first, end)
-        state.spans.append(span)
-        state.position = end
-        return span
+        state.in_flight, state.position = state.position, end
+        return state
 
-    def settle(self, span: Span) -> bool:
-        """Count a span as done. False, and no effect, where it is outdated or was given back."""
-        if not self._current(span):
+    def settle(self, taken: PartitionState) -> bool:
+        """Count what was taken as done. False, and no effect, where it is outdated."""
+        if not self._is_in_flight(taken):
             return False
-        state = span.state
-        span.settled = True
-        while state.spans and state.spans[0].settled:
-            state.committable = state.spans.popleft().end
+        taken.in_flight = None
         return True
 
-    def give_back(self, span: Span, hold: Hold | None = None) -> bool:
-        """Undo a take, with all taken behind it; the next poll begins at its first record.
+    def give_back(self, taken: PartitionState, hold: Hold) -> bool:
+        """Undo a take: the next poll begins where it did. False as for ``settle``.
 
         ``hold``: why it will not come soon, which is worth committing.
         """
-        if not self._current(span):
+        if not self._is_in_flight(taken):
             return False
-        state = span.state
-        while state.spans.pop() is not span:
-            pass
-        state.position = span.first
-        if hold is not None:
-            state.hold, state.hold_told = hold, False
+        taken.position, taken.in_flight = taken.in_flight, None
+        taken.hold, taken.hold_told = hold, False
         return True
 
-    def _current(self, span: Span) -> bool:
-        state = span.state
-        return self._states.get(state.partition) is state and span in state.spans
+    def _is_in_flight(self, taken: PartitionState) -> bool:
+        return self._states.get(taken.partition) is taken and taken.in_flight is not None
 
     def resume(self, *, gone: bool = False) -> frozenset[TopicPartition]:
         """Let held partitions go on, or those only whose log is ``gone``; return which those are.
@@ -229,10 +215,9 @@ class Ledger:
     def pass_to(self, partition: TopicPartition, offset: int) -> None:
         """Follow the reader over offsets without records, where nothing before is unsettled."""
         state = self._states.get(partition)
-        if state is None or state.position is None or state.spans:
+        if state is None or state.position is None or state.in_flight is not None:
             return
-        if offset > state.position:
-            state.position = state.committable = offset
+        state.position = max(state.position, offset)
 
     # --- what is committed ----------------------------------------------------
 

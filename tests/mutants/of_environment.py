@@ -25,8 +25,8 @@ MUTANTS = (
     mutant(
         "offsets have no holes",
         "InFlightBatches.start",
-        "taken[-1].offset + 1)",
-        "taken[0].offset + len(taken))",
+        "theirs[-1].offset + 1)",
+        "theirs[0].offset + len(theirs))",
         "a compacted log, or a transaction's marker, would be read again and again",
         "test_offsets_may_jump_and_the_one_behind_the_last_record_is_committed",
     ),

@@ -358,10 +358,10 @@ await stop_quietly(client.stop(), self._timeout if timeout is None else timeout)
     mutant(
         "a batch that was given up keeps its partition",
         "InFlightBatches._run",
-        """self._settle(batch, spans, report)
+        """self._settle(batch, taken, report)
 finally:
 self.ledger.release(batch.records)""",
-        """self._settle(batch, spans, report)
+        """self._settle(batch, taken, report)
 self.ledger.release(batch.records)""",
         "a member that has come back would never read that partition again",
         "test_a_member_whose_loop_was_stuck_past_its_session_joins_again_without_loss",

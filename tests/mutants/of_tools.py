@@ -40,9 +40,9 @@ MUTANTS = (
     mutant(
         "the span of a batch begins before its task",
         "InFlightBatches.start",
-        "task = asyncio.ensure_future(self._run(Batch(records, ended), spans))",
+        "task = asyncio.ensure_future(self._run(Batch(records, ended), taken))",
         """self.observer.batch_started(records)
-task = asyncio.ensure_future(self._run(Batch(records, ended), spans))""",
+task = asyncio.ensure_future(self._run(Batch(records, ended), taken))""",
         "commands of other batches, and commits, would be told as part of this one",
         "test_a_batch_is_one_span_with_the_attributes_of_the_conventions",
     ),

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 import pytest
 
 from consumer.contract.record import TopicPartition
-from consumer.engine.ledger import Ledger, Span
+from consumer.engine.ledger import Ledger, PartitionState
 from consumer.engine.retention_watch import Backlog, RetentionWatch
 from consumer.errors import IncidentError, TransientError
 from consumer.ports import OffsetGap, Stage, StartOffset
@@ -57,7 +57,7 @@ class Scene:
             lambda: self.now,
         )
 
-    def taken(self) -> Span:
+    def taken(self) -> PartitionState:
         """Let one record be in flight."""
         span = self.ledger.take(P0, 10, 11)
         self.ledger[P0].oldest_unread_ms = record(event(), 10).timestamp_ms
