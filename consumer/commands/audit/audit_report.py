@@ -7,15 +7,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
-from rich.table import Table
 from rich.text import Text
 
 from consumer.commands.audit.problems import Disagreements
 from consumer.commands.audit.verdicts import PROBLEMS, AuditResult
 from consumer.commands.common.output import (
     NOTHING_SELECTED,
-    add_name_column,
     console,
+    partition_table,
     position_text,
 )
 from consumer.commands.common.record_list import ListedRecord
@@ -98,16 +97,8 @@ def _facts(report: AuditReport) -> dict[str, object]:
 
 def _print_tables(report: AuditReport) -> None:
     out = console()
-    table = Table(box=None, pad_edge=False)
-    names = {p: printable(p.name) for p in report.counts}
-    add_name_column(table, "partition", names.values())
-    for result in COLUMNS:
-        table.add_column(result.value, justify="right", overflow="fold")
-    for partition, counts in sorted(report.counts.items()):
-        table.add_row(Text(names[partition]), *_cells(counts))
-    table.add_section()
-    table.add_row("total", *_cells(report.total))
-    out.print(table)
+    rows = {printable(p.name): _cells(counts) for p, counts in sorted(report.counts.items())}
+    out.print(partition_table(COLUMNS, rows, _cells(report.total)))
     for problem in report.problems:
         place = position_text(*problem.position)
         about = " ".join(map(printable, problem.document or ()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 
@@ -41,6 +41,21 @@ def add_name_column(table: Table, title: str, names: Iterable[str]) -> None:
     """
     longest = max(map(len, names), default=0)
     table.add_column(title, no_wrap=True, overflow="ignore", min_width=longest)
+
+
+def partition_table(
+    columns: Iterable[str], rows: Mapping[str, Sequence[str | Text]], total: Sequence[str | Text]
+) -> Table:
+    """Return a table of counts by partition, and their sum, of which no number is ever cut."""
+    table = Table(box=None, pad_edge=False)
+    add_name_column(table, "partition", rows)
+    for column in columns:
+        table.add_column(column, justify="right", overflow="fold")
+    for name, cells in rows.items():
+        table.add_row(Text(name), *cells)
+    table.add_section()
+    table.add_row("total", *total, style="bold")
+    return table
 
 
 def print_statuses(

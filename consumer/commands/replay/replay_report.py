@@ -7,13 +7,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
-from rich.table import Table
-from rich.text import Text
-
 from consumer.commands.common.output import (
     NOTHING_SELECTED,
-    add_name_column,
     console,
+    partition_table,
 )
 from consumer.commands.common.selected_ranges import LeftOut
 from consumer.commands.replay.replay_request import ReplayProgress
@@ -167,21 +164,19 @@ def _counts(counts: OutcomeCounts) -> dict[str, object]:
 
 
 def _print_tables(report: ReplayReport) -> None:
-    columns = WOULD_BE if report.dry_run else DONE
-    title = "Dry run: nothing was written" if report.dry_run else None
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    read = [part for part in report.progress.ranges if part.offsets]
-    names = [printable(p.partition.name) for p in read]
-    add_name_column(table, "partition", names)
-    for column in ("offsets", "records", *columns):
-        table.add_column(column, justify="right", overflow="fold")
-    for part, name in zip(read, names, strict=True):
-        counts = report.counts.get(part.partition, OutcomeCounts())
-        table.add_row(Text(name), f"{part.first}-{part.end - 1}", *_cells(counts, columns))
-    table.add_section()
-    table.add_row("total", "", *_cells(report.total, columns), style="bold")
-    out = console()
-    out.print(table)
+    columns, out = (WOULD_BE if report.dry_run else DONE), console()
+    rows = {
+        printable(part.partition.name): [
+            f"{part.first}-{part.end - 1}",
+            *_cells(report.counts.get(part.partition, OutcomeCounts()), columns),
+        ]
+        for part in report.progress.ranges
+        if part.offsets
+    }
+    if report.dry_run:
+        out.print("Dry run: nothing was written")
+    total = ["", *_cells(report.total, columns)]
+    out.print(partition_table(("offsets", "records", *columns), rows, total))
     for line in _remarks(report, report.total):
         out.print(line, markup=False)
 
