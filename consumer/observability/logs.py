@@ -41,7 +41,6 @@ REPEAT_INTERVAL = 10.0
 Kafka client log hundreds of errors a minute."""
 
 MOST_KEYS = 1000
-LIBRARIES = ("aiokafka", "asyncio", "motor", "py.warnings", "pymongo")
 
 NO_INCIDENTS = frozenset({"Heartbeat failed for group %s because it is rebalancing"})
 """What libraries warn of though it is how things go: our own lines tell of each rebalance."""
@@ -215,14 +214,11 @@ def _route_libraries(handler: logging.Handler, level: int) -> None:
     what people said.
     """
     logging.captureWarnings(capture=True)
+    least = logging.INFO if level <= logging.DEBUG else max(logging.WARNING, level)
+    handler.setLevel(least)  # whatever level somebody gives to a library's own logger
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(logging.INFO if level <= logging.DEBUG else max(logging.WARNING, level))
-    for name in LIBRARIES:
-        library = logging.getLogger(name)
-        library.handlers.clear()
-        library.setLevel(logging.NOTSET)
-        library.propagate = True
+    root.setLevel(least)
 
 
 class LibraryHandler(logging.Handler):
