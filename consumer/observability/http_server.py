@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
@@ -76,7 +77,7 @@ class HttpServer(ThreadingHTTPServer):
     def __init__(
         self, host: str, port: int, health: Health, metrics: Metrics, status: StatusReader
     ) -> None:
-        """Listen and answer at once, until ``close``. Port 0 takes a free one, see ``port``.
+        """Listen; answered is while ``serve_forever`` runs. Port 0 takes a free one, see ``port``.
 
         Raises ``PreconditionError`` when the address cannot be listened on.
         """
@@ -95,16 +96,6 @@ class HttpServer(ThreadingHTTPServer):
                 "set another http.port, or none"
             ) from error
         self.port = int(self.server_address[1])
-        self._thread = threading.Thread(
-            target=self.serve_forever, args=(0.1,), name="http", daemon=True
-        )
-        self._thread.start()
-
-    def close(self) -> None:
-        """Stop answering."""
-        self.shutdown()
-        self.server_close()
-        self._thread.join()
 
     def server_bind(self) -> None:
         """Listen, and ask no resolver for a name: it may keep silent, and nobody needs it."""
@@ -237,8 +228,12 @@ def serve(
     if settings.port is None:
         yield None
         return
-    server = HttpServer(settings.host, settings.port, health, metrics, status)
-    try:
-        yield server
-    finally:
-        server.close()
+    with HttpServer(settings.host, settings.port, health, metrics, status) as server:
+        answering = partial(server.serve_forever, poll_interval=0.1)
+        thread = threading.Thread(target=answering, name="http", daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
