@@ -22,7 +22,7 @@ from consumer.contract.messages import EventRecorded, Message, MessageKind, iden
 from consumer.contract.record import Headers, Record, size_of
 from consumer.contract.rejection import KeyPolicy, Reason, Rejected
 from consumer.contract.times import REDRIVE_TIMESTAMP
-from consumer.settings.model import EVENTS_TOPIC, SESSIONS_TOPIC, KafkaSettings
+from consumer.settings.model import EVENTS_TOPIC, SESSIONS_TOPIC
 
 MEBIBYTE: Final = 1024 * 1024
 
@@ -70,15 +70,6 @@ class Topics:
     def names(self) -> tuple[str, ...]:
         """Every topic, each once: both kinds may share one."""
         return tuple(dict.fromkeys((self.sessions, self.events)))
-
-
-@dataclass(frozen=True, slots=True)
-class PublishTarget:
-    """The brokers, the two topics, and the largest message they take."""
-
-    kafka: KafkaSettings
-    topics: Topics = field(default_factory=Topics)
-    max_message_bytes: int = MEBIBYTE
 
 
 class InvalidMessageError(ValueError):

@@ -15,9 +15,9 @@ from consumer.settings.model import KafkaSettings
 from consumer.settings.sources import load_settings, parse_assignments
 from producer_tools.generate import GenerationPlan
 from producer_tools.message_lines import open_input
-from producer_tools.outgoing_message import MEBIBYTE, PublishTarget, Topics
-from producer_tools.producer_runs import load_chitchat, publish_lines, run_generate
-from producer_tools.publisher import CLIENT_HEADER
+from producer_tools.outgoing_message import MEBIBYTE, Topics
+from producer_tools.producer_runs import load_chitchat, publish_lines, run_generate, warn
+from producer_tools.publisher import CLIENT_HEADER, Publisher
 from producer_tools.verify import VerifyRequest, verify_lines, verify_topics
 
 DEFAULT_TOPICS = Topics()
@@ -116,6 +116,17 @@ def _kafka(bootstrap_servers: str | None, assignments: list[str] | None) -> Kafk
     return load_settings(overrides).kafka
 
 
+def _publisher(
+    bootstrap_servers: str | None,
+    assignments: list[str] | None,
+    topics: Topics,
+    max_message_bytes: int = MEBIBYTE,
+) -> Publisher:
+    """Return what publishes by these options and the settings. Raises ``SettingsError``."""
+    kafka = _kafka(bootstrap_servers, assignments)
+    return Publisher(kafka, topics=topics, max_message_bytes=max_message_bytes, warn=warn)
+
+
 @app.command()
 def publish(
     *,
@@ -147,10 +158,10 @@ def publish(
 
     Example: `producer-tools publish messages.ndjson --bootstrap-servers broker:9092`
     """
-    kafka, topics = _kafka(bootstrap_servers, assignments), Topics(sessions_topic, events_topic)
-    to = PublishTarget(kafka, topics, max_message_bytes)
+    topics = Topics(sessions_topic, events_topic)
+    publisher = _publisher(bootstrap_servers, assignments, topics, max_message_bytes)
     with open_input(file) as opened:
-        published = publish_lines(*opened, to, skip_invalid=skip_invalid, as_json=as_json)
+        published = publish_lines(*opened, publisher, skip_invalid=skip_invalid, as_json=as_json)
         raise typer.Exit(signals.run_interruptible(published))
 
 
@@ -259,11 +270,11 @@ def generate(
     plan = GenerationPlan(
         seed, sessions, events_per_session, duplicates, disorder, disorder_window, malformed
     )
-    brokers = None
+    publisher = None
     if to is GenerateTo.KAFKA:
-        kafka, topics = _kafka(bootstrap_servers, assignments), Topics(sessions_topic, events_topic)
-        brokers = PublishTarget(kafka, topics, MEBIBYTE)
-    raise typer.Exit(run_generate(plan, brokers, rate=rate, expect=expect, as_json=as_json))
+        topics = Topics(sessions_topic, events_topic)
+        publisher = _publisher(bootstrap_servers, assignments, topics)
+    raise typer.Exit(run_generate(plan, publisher, rate=rate, expect=expect, as_json=as_json))
 
 
 @load_app.command()
@@ -285,9 +296,8 @@ def chitchat(
 
     Example: `producer-tools load chitchat --limit 100`
     """
-    kafka, topics = _kafka(bootstrap_servers, assignments), Topics(sessions_topic, events_topic)
-    to = PublishTarget(kafka, topics, MEBIBYTE)
-    raise typer.Exit(signals.run_interruptible(load_chitchat(to, limit, as_json=as_json)))
+    publisher = _publisher(bootstrap_servers, assignments, Topics(sessions_topic, events_topic))
+    raise typer.Exit(signals.run_interruptible(load_chitchat(publisher, limit, as_json=as_json)))
 
 
 def main() -> None:

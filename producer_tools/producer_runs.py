@@ -8,7 +8,7 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Final
@@ -31,7 +31,6 @@ from producer_tools.message_lines import MessageLines
 from producer_tools.outgoing_message import (
     EndState,
     Outgoing,
-    PublishTarget,
     Stream,
     encode_message,
 )
@@ -40,44 +39,45 @@ from producer_tools.publisher import Publisher
 _PROGRESS_EVERY: Final = 500
 
 
-def _warn(text: str) -> None:
+def warn(text: str) -> None:
+    """Say on standard error what is not as it was asked for."""
     print_error(f"producer-tools: {text}")
 
 
-def _publisher(to: PublishTarget) -> Publisher:
-    limit = to.max_message_bytes
-    return Publisher(to.kafka, topics=to.topics, max_message_bytes=limit, warn=_warn)
-
-
 async def publish_lines(
-    name: str, descriptor: int, to: PublishTarget, *, skip_invalid: bool, as_json: bool
+    name: str, descriptor: int, publisher: Publisher, *, skip_invalid: bool, as_json: bool
 ) -> ExitCode:
     """Publish what a file or pipe holds that is called ``name``.
 
     Raises ``BrokersError``, and ``SettingsError`` where it cannot be read.
     """
-    publisher, began = _publisher(to), time.monotonic()
     lines = MessageLines(name, descriptor, publisher.limit)
-    with _says_how_far(publisher):
+    with _reported(publisher, as_json=as_json) as result:
         await _check_and_publish(lines, publisher, skip_invalid=skip_invalid)
-    result = {"published": publisher.acknowledged, "rejected": lines.rejected}
-    _show(result, began, as_json=as_json)
+        result["rejected"] = lines.rejected
     return ExitCode.FOUND if lines.rejected else ExitCode.DONE
 
 
 @contextmanager
-def _says_how_far(publisher: Publisher) -> Iterator[None]:
-    """Where the body is interrupted, or the brokers stop it, say what had been done by then."""
+def _reported(publisher: Publisher, *, as_json: bool) -> Iterator[dict[str, object]]:
+    """Write at the end how much was published, how fast, and what the body adds to that.
+
+    Where it is interrupted, or the brokers stop it, say what had been done by then.
+    """
+    began, further = time.monotonic(), dict[str, object]()
     try:
-        yield
+        yield further
     except (asyncio.CancelledError, ConsumerError) as error:
         acknowledged, unconfirmed = publisher.acknowledged, publisher.unconfirmed
         interrupted = isinstance(error, asyncio.CancelledError)
         if interrupted or acknowledged or unconfirmed:
             also = f"; {unconfirmed:,} more were sent and may be there" if unconfirmed else ""
             before = "interrupted; " if interrupted else ""
-            _warn(f"{before}{acknowledged:,} messages were acknowledged by the brokers{also}")
+            warn(f"{before}{acknowledged:,} messages were acknowledged by the brokers{also}")
         raise
+    published, seconds = publisher.acknowledged, time.monotonic() - began
+    timing = {"seconds": round(seconds, 2), "messages_per_second": round(published / seconds)}
+    print_results({"published": published, **further, **timing}, as_json=as_json)
 
 
 async def _check_and_publish(
@@ -108,9 +108,9 @@ async def _check_and_publish(
                     stopped_at = number
                     break
     if not lines.read:
-        _warn(f"{lines.name} holds no message")
+        warn(f"{lines.name} holds no message")
     if stopped_at is not None:
-        _warn(f"stopped at line {stopped_at}; --skip-invalid goes on behind wrong lines")
+        warn(f"stopped at line {stopped_at}; --skip-invalid goes on behind wrong lines")
 
 
 async def _has_wrong_lines(lines: MessageLines, size: int | None) -> bool:
@@ -121,30 +121,30 @@ async def _has_wrong_lines(lines: MessageLines, size: int | None) -> bool:
             pass
     os.lseek(lines.descriptor, start, os.SEEK_SET)
     if lines.rejected:
-        _warn("nothing was published; --skip-invalid publishes the good lines")
+        warn("nothing was published; --skip-invalid publishes the good lines")
     return lines.rejected > 0
 
 
 def run_generate(
     plan: GenerationPlan,
-    to: PublishTarget | None,
+    publisher: Publisher | None,
     *,
     rate: float | None,
     expect: Path | None,
     as_json: bool,
 ) -> ExitCode:
-    """Generate to the brokers, or to standard output where there is no ``to``.
+    """Generate to the brokers, or to standard output where there is no ``publisher``.
 
     Raises ``BrokersError``, and ``SettingsError`` where ``expect`` cannot be written.
     """
     state = EndState()
     messages = generate_messages(plan, state)
     with nullcontext() if expect is None else open_result_file("--expect", expect) as write:
-        if to is None:
+        if publisher is None:
             run_interruptible(_write_lines(messages, rate))
         else:
             run_interruptible(
-                _deliver("generating", messages, to, state, rate=rate, as_json=as_json)
+                _deliver("generating", messages, publisher, state, rate=rate, as_json=as_json)
             )
         summary = json.dumps(state.summary())
         if write is None:
@@ -154,10 +154,11 @@ def run_generate(
     return ExitCode.DONE
 
 
-async def load_chitchat(to: PublishTarget, limit: int | None, *, as_json: bool) -> ExitCode:
+async def load_chitchat(publisher: Publisher, limit: int | None, *, as_json: bool) -> ExitCode:
     """Publish the real conversations. Raises ``BrokersError`` and ``DataSetMissingError``."""
     state = EndState()
-    await _deliver("loading", _encoded(chitchat_messages(limit), state), to, state, as_json=as_json)
+    messages = _encoded(chitchat_messages(limit), state)
+    await _deliver("loading", messages, publisher, state, as_json=as_json)
     return ExitCode.DONE
 
 
@@ -183,24 +184,24 @@ async def _write_lines(messages: Iterable[Outgoing], rate: float | None) -> None
             await deliver(messages, write_line, rate=rate)
             stream.flush()
     except asyncio.CancelledError:
-        _warn(f"interrupted; {written:,} lines were written")
+        warn(f"interrupted; {written:,} lines were written")
         raise
 
 
 async def _deliver(
     what: str,
     messages: Iterable[Outgoing],
-    to: PublishTarget,
+    publisher: Publisher,
     state: EndState,
     *,
     rate: float | None = None,
     as_json: bool,
 ) -> None:
-    publisher, began = _publisher(to), time.monotonic()
-    with _says_how_far(publisher), progress(what) as advance:
-        async with publisher:
-            await deliver(messages, publisher.send_unchecked, rate=rate, advance=advance)
-    _show({"published": publisher.acknowledged, **state.summary()}, began, as_json=as_json)
+    with _reported(publisher, as_json=as_json) as result:
+        with progress(what) as advance:
+            async with publisher:
+                await deliver(messages, publisher.send_unchecked, rate=rate, advance=advance)
+        result.update(state.summary())
 
 
 async def deliver(
@@ -230,12 +231,3 @@ async def deliver(
         await send(outgoing)
         untold += 1
     advance(untold)
-
-
-def _show(result: Mapping[str, object], began: float, *, as_json: bool) -> None:
-    """Write the result with how long it took; ``published`` is a number of messages."""
-    seconds = time.monotonic() - began
-    published = result["published"]
-    rate = round(published / seconds) if isinstance(published, int) else 0
-    timing = {"seconds": round(seconds, 2), "messages_per_second": rate}
-    print_results({**result, **timing}, as_json=as_json)

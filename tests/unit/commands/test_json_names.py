@@ -48,6 +48,7 @@ from consumer.state.writes import EventWrite
 from producer_tools import producer_runs
 from producer_tools import verify as verify_module
 from producer_tools.outgoing_message import EndState
+from producer_tools.publisher import Publisher
 from tests.fakes.instance import instance_in_trouble
 
 ROOT = Path(__file__).parents[3]
@@ -166,7 +167,8 @@ def _status_page() -> None:
 
 def _publish() -> None:
     state = EndState(malformed=Counter(Reason))
-    producer_runs._show({"published": 1, "rejected": 1, **state.summary()}, 0.0, as_json=True)
+    with producer_runs._reported(Publisher(), as_json=True) as result:
+        result.update(state.summary())
 
 
 def _verify() -> None:

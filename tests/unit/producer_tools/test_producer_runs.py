@@ -15,12 +15,11 @@ from consumer.kafka.admin import TopicDescription
 from consumer.kafka.connection import BrokersError
 from consumer.settings.model import KafkaSettings
 from producer_tools import producer_runs, publisher
-from producer_tools.outgoing_message import EndState, Outgoing, PublishTarget, encode_message
+from producer_tools.outgoing_message import EndState, Outgoing, encode_message
 from producer_tools.publisher import Publisher
 from tests.fakes.producer import ACKNOWLEDGED
 
 GOOD = b'{"type":"session.created","sessionId":"s%d","language":"en"}\n'
-TARGET = PublishTarget(KafkaSettings())
 
 
 class Producer:
@@ -91,7 +90,7 @@ async def test_an_interrupt_counts_what_is_acknowledged_while_the_sender_closes(
 ) -> None:
     producer.keeps = keeps
     publish = producer_runs.publish_lines(
-        "<stdin>", stream, TARGET, skip_invalid=False, as_json=False
+        "<stdin>", stream, Publisher(KafkaSettings()), skip_invalid=False, as_json=False
     )
     running_ = asyncio.ensure_future(publish)
     await producer.reached.wait()
@@ -109,7 +108,9 @@ async def test_an_interrupted_loading_says_what_was_acknowledged(
         yield from (encode_message({"type": "x", "sessionId": "s"}) for _ in range(3))
         asyncio.get_running_loop().call_soon(loading.cancel)
 
-    deliver = producer_runs._deliver("loading", messages(), TARGET, EndState(), as_json=False)
+    deliver = producer_runs._deliver(
+        "loading", messages(), Publisher(KafkaSettings()), EndState(), as_json=False
+    )
     loading = asyncio.ensure_future(deliver)
     with pytest.raises(asyncio.CancelledError):
         await loading
@@ -133,7 +134,7 @@ async def test_what_the_brokers_stop_says_how_far_it_came(
     producer.keeps = 1
     with pytest.raises(BrokersError):
         await producer_runs.publish_lines(
-            "<stdin>", stream, TARGET, skip_invalid=False, as_json=False
+            "<stdin>", stream, Publisher(KafkaSettings()), skip_invalid=False, as_json=False
         )
     said = capsys.readouterr().err
     assert "0 messages were acknowledged by the brokers; 1 more were sent and may be there" in said
@@ -161,7 +162,7 @@ async def test_of_a_file_that_was_read_in_part_only_the_rest_is_published(
         opened.readline()
         descriptor = opened.fileno()
         await producer_runs.publish_lines(
-            "-", descriptor, TARGET, skip_invalid=skip_invalid, as_json=True
+            "-", descriptor, Publisher(KafkaSettings()), skip_invalid=skip_invalid, as_json=True
         )
     assert producer.keys == [b"s1", b"s2"]
 
@@ -170,7 +171,7 @@ async def test_of_a_file_that_was_read_in_part_only_the_rest_is_published(
 async def test_input_that_cannot_be_read_is_named(producer: Producer, tmp_path: Path) -> None:
     with (tmp_path / "written").open("wb") as opened, pytest.raises(SettingsError) as raised:
         await producer_runs.publish_lines(
-            "<stdin>", opened.fileno(), TARGET, skip_invalid=True, as_json=False
+            "<stdin>", opened.fileno(), Publisher(KafkaSettings()), skip_invalid=True, as_json=False
         )
     assert str(raised.value) == "<stdin> cannot be read (Bad file descriptor)"
     assert producer.keys == []
@@ -184,7 +185,11 @@ async def test_a_file_without_a_message_is_named(
     file.write_text("\n\n")
     with file.open("rb") as opened:
         await producer_runs.publish_lines(
-            "empty.ndjson", opened.fileno(), TARGET, skip_invalid=False, as_json=False
+            "empty.ndjson",
+            opened.fileno(),
+            Publisher(KafkaSettings()),
+            skip_invalid=False,
+            as_json=False,
         )
     assert "producer-tools: empty.ndjson holds no message\n" in capsys.readouterr().err
     assert producer.futures == []
