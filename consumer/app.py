@@ -9,7 +9,6 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, repeat
-from typing import assert_never
 
 from consumer import __version__, signals, wiring
 from consumer.aio import run_unless_stopped, supervise
@@ -175,7 +174,7 @@ async def run_consumer(settings: Settings, *, until_caught_up: bool) -> ExitCode
     metrics, incidents = Metrics(), RecentIncidents()
     configure_logging(settings, incidents=incidents, on_dropped=metrics.log_lines_dropped.inc)
     try:
-        return await _run(settings, metrics, incidents, until_caught_up=until_caught_up)
+        reason = await _run(settings, metrics, incidents, until_caught_up=until_caught_up)
     except TaskDiedError as error:
         get_logger().critical("died", exc_info=True)
         return log_exit(error, settings.log)
@@ -186,24 +185,18 @@ async def run_consumer(settings: Settings, *, until_caught_up: bool) -> ExitCode
         get_logger().critical("died", exc_info=True)
         died = TaskDiedError(f"ended by {type(error).__name__}; the log says where")
         return log_exit(died, settings.log)
+    log_ended("info", end=reason.value)
+    return ExitCode.DEADLINE if reason is StopReason.DEADLINE else ExitCode.DONE
 
 
 async def _run(
     settings: Settings, metrics: Metrics, incidents: RecentIncidents, *, until_caught_up: bool
-) -> ExitCode:
+) -> StopReason:
     health = Health()
     observer = build_observer(settings, metrics, health)
     stop = asyncio.Event()
     signals.stop_on_signal(stop, lambda number: get_logger().info("stopping", signal=number.name))
-    engine: wiring.Engine | None = None
-
-    def resume() -> None:
-        if engine is None:
-            get_logger().warning("nothing_to_resume")
-        else:
-            engine.runner.resume()
-
-    signals.resume_on_signal(resume)
+    signals.resume_on_signal(lambda: get_logger().warning("nothing_to_resume"))
     get_logger().info("starting", version=__version__, group=settings.kafka.group_id)
     for variable in exposed_files():
         get_logger().warning("secret_readable_by_all", variable=variable)
@@ -213,13 +206,13 @@ async def _run(
         opening = stack.enter_async_context(open_resources(settings, observer))
         resources = await run_unless_stopped(stop, opening)
         if resources is None:
-            return _ended(StopReason.STOPPED)
+            return StopReason.STOPPED
         ends = None
         if until_caught_up:
             asking = wiring.retry_at_start(settings, "Kafka", lambda: fetch_ends(settings))
             ends = await run_unless_stopped(stop, asking)
             if ends is None:
-                return _ended(StopReason.STOPPED)
+                return StopReason.STOPPED
         engine = wiring.build_engine(
             source=resources.source,
             store=resources.store,
@@ -231,18 +224,13 @@ async def _run(
             observer=observer,
             config=wiring.engine_config(settings, resources.topics),
         )
+        signals.resume_on_signal(engine.runner.resume)
         get_logger().info("joining", topics=list(settings.kafka.topics))
         running = engine.runner.run(stop, None if ends is None else ends.stable)
         reason = await _supervise(settings, resources, engine, observer, running)
         if ends is not None and reason is StopReason.CAUGHT_UP:
             await warn_of_open_transactions(settings.kafka, ends)
-    return _ended(reason)
-
-
-def _ended(reason: StopReason) -> ExitCode:
-    """Log why the process ends by itself, and return its exit code."""
-    log_ended("info", end=reason.value)
-    return exit_code_of(reason)
+    return reason
 
 
 async def _supervise(
@@ -270,14 +258,3 @@ async def _supervise(
         )
     finally:
         observer.log_totals(final=True)
-
-
-def exit_code_of(reason: StopReason) -> ExitCode:
-    """Return the exit code of a run that ended by itself."""
-    match reason:
-        case StopReason.STOPPED | StopReason.CAUGHT_UP:
-            return ExitCode.DONE
-        case StopReason.DEADLINE:
-            return ExitCode.DEADLINE
-        case _:
-            assert_never(reason)
