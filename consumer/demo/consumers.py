@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import sys
 from asyncio.subprocess import Process
@@ -23,7 +24,6 @@ from consumer.demo.servers import (
     with_settings,
 )
 from consumer.errors import PreconditionError
-from consumer.observability.metrics import parse_exposition
 
 EMBEDDED_BROKER: Final[Mapping[str, object]] = {
     "kafka.session_timeout": 6.0,
@@ -35,7 +35,7 @@ EMBEDDED_BROKER: Final[Mapping[str, object]] = {
 """Settings that suit the embedded broker: quick takeovers, in seconds, and no idempotent producer,
 which it does not have."""
 
-_SCRAPE_SECONDS: Final = 2.0
+_ANSWER_SECONDS: Final = 2.0
 
 
 class ConsumerEndedError(PreconditionError):
@@ -59,7 +59,7 @@ def demo_settings(servers: EmbeddedServers) -> dict[str, object]:
 
 @dataclass(slots=True)
 class ConsumerProcess:
-    """One ``consumer run``, and its metrics as they were last read."""
+    """One ``consumer run``, and its status as it was last read."""
 
     name: str
     port: int
@@ -70,27 +70,21 @@ class ConsumerProcess:
     outcomes: Counter[str] = field(default_factory=Counter)
 
     async def look(self) -> None:
-        """Read the metrics again; a consumer that does not answer keeps those it had.
+        """Read its status again; a consumer that does not answer keeps those it had.
 
         Raises ``ConsumerEndedError``.
         """
         if self.process.returncode is not None:
             raise ConsumerEndedError(f"{self.name} ended by itself: {self.last_words()}")
         with suppress(OSError, TimeoutError, ValueError):
-            self.read(await _scrape(self.port))
+            self.read(await _status_of(self.port))
 
-    def read(self, exposition: str) -> None:
-        """Take the metrics from their text format."""
-        self.partitions = self.lag = 0
-        self.outcomes.clear()
-        for name, labels, value in parse_exposition(exposition):
-            match name:
-                case "consumer_partitions_assigned":
-                    self.partitions = int(value)
-                case "consumer_lag_records":
-                    self.lag += int(value)
-                case "consumer_records_total":
-                    self.outcomes[labels["outcome"]] += int(value)
+    def read(self, document: str) -> None:
+        """Take what ``/status.json`` says."""
+        status = json.loads(document)
+        self.partitions = len(status["partitions"])
+        self.lag = sum(part["lag"] or 0 for part in status["partitions"])
+        self.outcomes = Counter({one["name"]: one["records"] for one in status["outcomes"]})
 
     async def kill(self) -> None:
         """End it as a crash does: nothing is drained and nothing committed."""
@@ -118,11 +112,11 @@ async def run_consumer(
         yield ConsumerProcess(name, port, process, log)
 
 
-async def _scrape(port: int) -> str:
-    async with asyncio.timeout(_SCRAPE_SECONDS):
+async def _status_of(port: int) -> str:
+    async with asyncio.timeout(_ANSWER_SECONDS):
         reader, writer = await asyncio.open_connection(HOST, port)
         try:
-            writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
+            writer.write(b"GET /status.json HTTP/1.0\r\n\r\n")
             return (await reader.read()).partition(b"\r\n\r\n")[2].decode()
         finally:
             writer.close()

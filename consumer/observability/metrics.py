@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from contextlib import suppress
 from functools import partial
 from typing import Final
@@ -19,7 +19,6 @@ from prometheus_client import (
     disable_created_metrics,
 )
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.parser import text_string_to_metric_families
 
 from consumer import __version__
 from consumer.contract.record import TopicPartition
@@ -329,13 +328,6 @@ class Metrics:
     def sample(self, name: str, **labels: str) -> float | None:
         """One sample's value by its full name, None where it is not there."""
         return self.registry.get_sample_value(name, labels)
-
-
-def parse_exposition(text: str) -> Iterable[tuple[str, dict[str, str], float]]:
-    """Read Prometheus' text format: each sample's name, labels and value."""
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            yield sample.name, sample.labels, sample.value
 
 
 def _remove(gauge: Gauge, partition: TopicPartition) -> None:

@@ -10,8 +10,8 @@ from itertools import islice
 from operator import eq
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
-from consumer.observability.metrics import parse_exposition
 from producer_tools.conversations import small_set
 from tests.e2e.environment import Environment
 from tests.e2e.processes import Fleet, Service
@@ -78,7 +78,12 @@ class Measured:
     async def sum(self, name: str) -> float:
         """The sum over all its labels."""
         text = await self._service.get("/metrics")
-        return sum(value for found, _, value in parse_exposition(text) if found == name)
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == name
+        )
 
     async def unaccounted(self) -> float:
         """Records consumed of which nothing says what became of them."""

@@ -1,7 +1,8 @@
-"""What a consumer says of itself is read from its metrics, by the names it really uses."""
+"""What a consumer says of itself is read from its status, by the names it really uses."""
 
 from __future__ import annotations
 
+import json
 from asyncio.subprocess import Process
 from collections import Counter
 from dataclasses import dataclass
@@ -12,8 +13,12 @@ import pytest
 
 from consumer.contract.record import TopicPartition
 from consumer.demo.consumers import ConsumerEndedError, ConsumerProcess
+from consumer.observability.health import Health
+from consumer.observability.incidents import RecentIncidents
+from consumer.observability.instance_status import StatusReader, as_document
 from consumer.observability.metrics import Metrics
 from consumer.ports import BatchReport, PartitionReport
+from consumer.settings.model import Settings
 from consumer.state.outcomes import Outcome
 
 PARTITIONS = [TopicPartition("conversation.events", number) for number in range(3)]
@@ -26,6 +31,11 @@ class StandIn:
     returncode: int | None = None
 
 
+def document(metrics: Metrics) -> str:
+    status = StatusReader(Settings(), Health(), metrics, RecentIncidents()).read()
+    return json.dumps(as_document(status))
+
+
 def consumer(process: StandIn | None = None) -> ConsumerProcess:
     return ConsumerProcess("consumer-1", 0, cast("Process", process or StandIn()), Path("log"))
 
@@ -34,12 +44,12 @@ def test_counts_are_added_up_over_the_partitions() -> None:
     metrics = Metrics()
     metrics.assigned(PARTITIONS)
     for number, partition in enumerate(PARTITIONS):
-        metrics.lag.labels(*partition).set(10 * number)
+        metrics.lags(partition, 10 * number, 0.0)
         outcomes = Counter({Outcome.APPLIED: 1500 + number, Outcome.REDELIVERED: 2})
         part = PartitionReport(first=0, end=9, outcomes=outcomes)
         metrics.settled(BatchReport({partition: part}))
     watched = consumer()
-    watched.read(metrics.exposition()[1].decode())
+    watched.read(document(metrics))
     assert (watched.partitions, watched.lag) == (3, 30)
     assert watched.outcomes == Counter({"applied": 4503, "redelivered": 6})
 
@@ -47,8 +57,8 @@ def test_counts_are_added_up_over_the_partitions() -> None:
 def test_reading_again_replaces_what_was_read() -> None:
     metrics, watched = Metrics(), consumer()
     metrics.assigned(PARTITIONS)
-    watched.read(metrics.exposition()[1].decode())
-    watched.read(metrics.exposition()[1].decode())
+    watched.read(document(metrics))
+    watched.read(document(metrics))
     assert watched.partitions == 3
 
 
