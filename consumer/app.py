@@ -252,9 +252,8 @@ async def _supervise(
     indexes = resources.store.watch_indexes(
         lambda error: get_logger().warning("indexes_not_verified", cause=error.cause)
     )
+    background = {"watchdog": engine.watchdog.run(), "ends": ends}
     try:
-        return await supervise(
-            running, {**engine.watches(), "ends": ends, "indexes": indexes, "mongodb": mongodb}
-        )
+        return await supervise(running, {**background, "indexes": indexes, "mongodb": mongodb})
     finally:
         observer.log_totals(final=True)

@@ -204,9 +204,6 @@ class Source(Protocol):
     async def committed(self, partitions: Partitions) -> Mapping[TopicPartition, int | None]:
         """What the group has committed, whoever did it. Raises ``TransientError``."""
 
-    async def beginning_offsets(self, partitions: Partitions) -> Offsets:
-        """Return the offsets of the oldest records there are. Raises ``TransientError``."""
-
     async def end_offsets(self, partitions: Partitions) -> Offsets:
         """Return the offsets behind the last stable records. Raises ``TransientError``."""
 

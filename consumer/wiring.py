@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from consumer import __version__
 from consumer.aio import Backoff
@@ -19,7 +19,6 @@ from consumer.contract.record import Record
 from consumer.contract.rejection import Rejected
 from consumer.engine.breaker import Breaker, BreakerLimits
 from consumer.engine.pipeline import Pipeline, Planner, RecordPlanner
-from consumer.engine.retention_watch import RetentionWatch
 from consumer.engine.runner import EngineConfig, Runner
 from consumer.engine.watchdog import Watchdog
 from consumer.errors import PreconditionError, TransientError
@@ -205,15 +204,10 @@ def build_planner(settings: Settings, retention: Retention | None) -> RecordPlan
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """The drive over a source and a store, with those who watch it."""
+    """The drive over a source and a store, and what is to run beside it, as long as it does."""
 
     runner: Runner
     watchdog: Watchdog
-    retention_watch: RetentionWatch
-
-    def watches(self) -> dict[str, Coroutine[Any, Any, None]]:
-        """Return what is to run beside the runner, as long as it does, by name."""
-        return {"watchdog": self.watchdog.run(), "retention": self.retention_watch.run()}
 
 
 def engine_config(settings: Settings, topics: Mapping[str, TopicDescription]) -> EngineConfig:
@@ -268,8 +262,7 @@ def build_engine(  # noqa: PLR0913 -- each part is named once, here
     def wall_clock() -> float:
         return now().timestamp()
 
-    watchdog = Watchdog(source, runner.ledger, observer, config.stall_after, wall_clock)
-    retention_watch = RetentionWatch(
-        source, runner.backlog, observer, config.retention_ms, wall_clock
+    watchdog = Watchdog(
+        source, runner.ledger, observer, config.stall_after, wall_clock, config.retention_ms
     )
-    return Engine(runner, watchdog, retention_watch)
+    return Engine(runner, watchdog)

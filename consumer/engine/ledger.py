@@ -152,15 +152,6 @@ class Ledger:
         """Their batch has ended, in whichever epoch."""
         self._busy.difference_update(partitions)
 
-    def waiting(self) -> dict[TopicPartition, int]:
-        """Return the positions of the partitions of which nothing is in flight."""
-        return {
-            state.partition: state.position
-            for state in self
-            if state.position is not None
-            if state.partition not in self._busy
-        }
-
     # --- what is handed out and settled ---------------------------------------
 
     def take(self, partition: TopicPartition, first: int, end: int) -> PartitionState:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -15,9 +15,8 @@ from consumer.engine.commits import Committer
 from consumer.engine.in_flight import InFlightBatches
 from consumer.engine.ledger import Ledger, PartitionState
 from consumer.engine.pipeline import Pipeline
-from consumer.engine.retention_watch import Backlog
-from consumer.errors import TaskDiedError, TransientError
-from consumer.ports import Observer, Polled, Source, Stage
+from consumer.errors import IncidentError, TaskDiedError, TransientError
+from consumer.ports import LogReset, Observer, OffsetGap, Polled, Source, Stage
 
 BUSY_POLL = 0.02
 """Seconds a poll waits while batches are in flight: a longer wait would hold back the
@@ -81,7 +80,6 @@ class Runner:
         """Begin without partitions; needs a running event loop."""
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.ledger = Ledger()
-        self.backlog = Backlog(self.ledger, self.observer, self.config.stop_on_gap)
         self._committer = Committer(
             self.source, self.ledger, self.observer, self.config.commit_interval
         )
@@ -225,7 +223,7 @@ class Runner:
 
     def _dispatch(self, polled: Polled) -> None:
         """Bring the ledger up to what a poll has told, and start on the records."""
-        self.backlog.skip_gaps(polled.gaps, polled.resets)
+        self._skip_gaps(polled.gaps, polled.resets)
         for partition in (*polled.starts, *polled.records):
             if self.ledger[partition].failures:
                 self.ledger[partition].failures, self.ledger[partition].retry_at = 0, 0.0
@@ -240,6 +238,32 @@ class Runner:
         for partition, offset in polled.passed.items():
             # So that what is committed does not stay before markers and aborted records.
             self.ledger.pass_to(partition, offset)
+
+    def _skip_gaps(self, gaps: Sequence[OffsetGap], resets: Sequence[LogReset]) -> None:
+        """Tell what is gone unread, and go on behind it: so it is not found once more.
+
+        Raises one ``IncidentError`` that names all where the settings say to stop.
+        """
+        incidents: list[str] = []
+        for gap in gaps:
+            self.observer.gap(gap)
+            incidents.append(
+                f"{gap.partition.name}: at most {gap.records} records, "
+                f"offsets {gap.first} to {gap.end - 1}, were deleted unread; "
+                "kafka.on_gap=continue goes on without them"
+            )
+        for reset in resets:
+            self.observer.reset(reset)
+            if reset.unread:
+                incidents.append(
+                    f"{reset.partition.name}: the log began anew, and at most "
+                    f"{reset.unread} records of the old one were unread; "
+                    "kafka.on_gap=continue goes on without them"
+                )
+        if self.config.stop_on_gap and incidents:
+            raise IncidentError("\n".join(incidents))
+        for gap in gaps:
+            self.ledger.pass_to(gap.partition, gap.end)
 
     def _back_off(self, partition: TopicPartition, error: TransientError) -> None:
         """Leave a partition alone for a while that could not be read; the others go on."""

@@ -1,10 +1,10 @@
-"""Watching that work moves: a consumer that is alive and does nothing looks healthy outside."""
+"""Watching that work moves, and in time: a consumer that does nothing looks healthy outside."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from consumer.contract.record import Offsets, TopicPartition
 from consumer.contract.times import usable_time
@@ -15,10 +15,16 @@ from consumer.state.retention import FIRST_TIME
 INTERVAL = 1.0
 """Seconds between two looks."""
 
+MARGIN_INTERVAL = 15.0
+"""Seconds between two looks at how long unread records are kept: a short time is a line of the log
+each time."""
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class Watchdog:
     """Reports lag, how late the event loop is, and a stall: lag of which nothing moves.
+
+    And for how long the oldest unread record is still kept: for ``retention_ms``, by topic.
 
     ``stall_after``: so many seconds without movement, while there is lag, are a stall; so many
     seconds open, a transaction counts as hanging: behind it a partition looks idle for ever.
@@ -30,6 +36,8 @@ class Watchdog:
     observer: Observer
     stall_after: float
     now: Callable[[], float]
+    retention_ms: Mapping[str, int] = field(default_factory=dict)
+    _margins: set[TopicPartition] = field(default_factory=set)
 
     def learn_ends(self, stable_ends: Offsets) -> None:
         """Take the offsets behind the last stable records, as brokers have told them just now."""
@@ -40,6 +48,7 @@ class Watchdog:
         """Look every second, for ever. The clock is the loop's, which no clock change moves."""
         clock = asyncio.get_running_loop().time
         moved_at, seen, stalled = clock(), dict[TopicPartition, int](), False
+        margins_due = clock() + MARGIN_INTERVAL
         while True:
             due = clock() + INTERVAL
             await asyncio.sleep(INTERVAL)
@@ -57,6 +66,26 @@ class Watchdog:
             elif clock() - moved_at >= self.stall_after:
                 stalled = True
                 self.observer.stalled(clock() - moved_at)
+            if clock() >= margins_due:
+                margins_due += MARGIN_INTERVAL
+                self.report_margins()
+
+    def report_margins(self) -> None:
+        """Say how long the oldest unread record of each partition has left, and where none is."""
+        told, self._margins = self._margins, set()
+        for state in self.ledger:
+            kept_ms = self.retention_ms.get(state.partition.topic)
+            stamp_ms = state.oldest_unread_ms
+            if kept_ms is None or stamp_ms is None or stamp_ms < 0:
+                continue
+            # What is not being fetched has its end from the brokers' answers alone.
+            end = max(self.source.highwater(state.partition) or 0, state.stable_end or 0)
+            if end > state.committable:
+                margin = (stamp_ms + kept_ms) / 1000 - self.now()
+                self.observer.retention_margin(state.partition, margin, kept_ms / 1000)
+                self._margins.add(state.partition)
+        for partition in told - self._margins:
+            self.observer.retention_margin(partition, None, 0.0)
 
     def _report_lag(self, state: PartitionState, now: float) -> int:
         """Report how many records are not settled; return how many of them could be."""

@@ -127,11 +127,6 @@ class RangeSource(Source):
         """Return where reading goes on: it passes over what is not wanted, too."""
         return self._reading.left.get(partition, self.ends[partition])
 
-    async def beginning_offsets(self, partitions: Partitions) -> Offsets:
-        """See ``Source``: what was deleted is told by the fetches."""
-        del partitions
-        return {}
-
     async def end_offsets(self, partitions: Partitions) -> Offsets:
         """See ``Source``: a range ends where it ends."""
         return {partition: self.ends[partition] for partition in partitions}

@@ -215,10 +215,6 @@ class KafkaSource:
             for p, kept in found.items()
         }
 
-    async def beginning_offsets(self, partitions: Partitions) -> Offsets:
-        client = await self._opened()
-        return await self._ask(client.beginning_offsets(partitions), "beginning_offsets")
-
     async def end_offsets(self, partitions: Partitions) -> Offsets:
         client = await self._opened()
         return await self._ask(client.end_offsets(partitions), "end_offsets")

@@ -45,7 +45,7 @@ MUTANTS = (
     ),
     without(
         "a gap that is told is found once more",
-        "Backlog.skip_gaps",
+        "Runner._skip_gaps",
         "self.ledger.pass_to(gap.partition, gap.end)",
         "lost records would be counted twice",
         "test_a_gap_without_a_record_behind_it_is_told_once_and_passed_over",

@@ -165,7 +165,9 @@ class Process:
         engine = self._engine(source, letters)
         self.runner = engine.runner
         try:
-            self.end = await supervise(self.runner.run(self.stop, until), engine.watches())
+            self.end = await supervise(
+                self.runner.run(self.stop, until), {"watchdog": engine.watchdog.run()}
+            )
         finally:
             await source.close(times.close_timeout)
             await letters.close()

@@ -79,8 +79,6 @@ class ScriptedSource:
         self.committed_errors: deque[TransientError] = deque()
         self.reached: dict[TopicPartition, int] = {}
         """Where reading goes on without a record."""
-        self.log_starts: dict[TopicPartition, int] = {}
-        self.beginnings_error: TransientError | None = None
         self.log_ends: dict[TopicPartition, int] = {}
         self.highwaters: dict[TopicPartition, int] = {}
         self.stables: dict[TopicPartition, int] = {}
@@ -127,13 +125,6 @@ class ScriptedSource:
         if self.committed_errors:
             raise self.committed_errors.popleft()
         return {partition: self.group_offsets.get(partition) for partition in partitions}
-
-    async def beginning_offsets(
-        self, partitions: Collection[TopicPartition]
-    ) -> Mapping[TopicPartition, int]:
-        if self.beginnings_error is not None:
-            raise self.beginnings_error
-        return {p: self.log_starts[p] for p in partitions if p in self.log_starts}
 
     async def end_offsets(
         self, partitions: Collection[TopicPartition]

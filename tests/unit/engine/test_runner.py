@@ -173,7 +173,7 @@ async def test_a_gap_without_a_record_behind_it_is_told_once_and_passed_over() -
     await engine.start(P0)
     await asyncio.sleep(2.0)
     assert engine.observer.gaps == [OffsetGap(P0, 0, 7)]
-    assert engine.runner.ledger.waiting() == {P0: 7}
+    assert engine.runner.ledger.position(P0) == 7
     assert engine.source.commits == [{P0: 7}]
 
 
@@ -295,7 +295,7 @@ async def test_what_is_passed_without_a_record_is_committed_and_no_gap_afterward
     engine.source.reached = {P0: 11}
     await asyncio.sleep(2.0)
     assert engine.source.commits == [{P0: 10}, {P0: 11}]
-    assert engine.runner.ledger.waiting() == {P0: 11}
+    assert engine.runner.ledger.position(P0) == 11
 
 
 @in_virtual_time
