@@ -40,9 +40,6 @@ from producer_tools.publisher import Publisher
 _PARTITIONS: Final = 6
 _MANY: Final = 100_000
 
-DemoOutcome = tuple[list[Comparison], list[Text], float]
-"""What was compared, one conversation as it is stored, and how many seconds it all took."""
-
 _KILLED_AT: Final = 0.6
 """The share of the events that is stored then."""
 
@@ -61,16 +58,11 @@ def run_demo(*, all_sessions: bool, sessions: int) -> int:
     """
     # What the Kafka client logs while consumers come and go would tear the picture apart.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL + 1)
-    out = console()
     try:
-        comparisons, transcript, seconds = run_interruptible(
-            _demo(out, None if all_sessions else sessions)
-        )
+        return run_interruptible(_demo(console(), None if all_sessions else sessions))
     except SystemExit:
         sys.stderr.write("consumer: the demo was terminated\n")
         return BY_SIGNAL + signal.SIGTERM
-    agrees = print_result(out, comparisons, transcript, seconds)
-    return ExitCode.DONE if agrees else ExitCode.FOUND
 
 
 def run_servers(*, kafka_port: int, mongodb_port: int) -> int:
@@ -108,7 +100,7 @@ async def _create_topics(settings: Settings) -> Sequence[str]:
     return names
 
 
-async def _demo(out: Console, sessions: int | None) -> DemoOutcome:
+async def _demo(out: Console, sessions: int | None) -> ExitCode:
     began, screen = time.monotonic(), Screen(out)
     async with AsyncExitStack() as stack:
         stack.enter_context(screen.bars)
@@ -133,11 +125,12 @@ async def _demo(out: Console, sessions: int | None) -> DemoOutcome:
             Comparison(f"exit code of {survivor}", ExitCode.DONE, code),
         ]
         screen.done()
-        transcript = []
+        transcript: list[Text] = []
         if dataset.shown is not None:
             async with open_session_reader(mongo) as reader:
                 transcript = [event_line(event) async for event in reader.events(dataset.shown)]
-        return comparisons, transcript, time.monotonic() - began
+    agrees = print_result(out, comparisons, transcript, time.monotonic() - began)
+    return ExitCode.DONE if agrees else ExitCode.FOUND
 
 
 def _load(screen: Screen, sessions: int | None) -> Dataset:

@@ -43,7 +43,7 @@ from consumer.kafka.range_reader import RangeReader, open_range_reader
 from consumer.kafka.ranges import OffsetRange, offsets_of
 from consumer.mongo.collections import Collections
 from consumer.mongo.duplicates import Asked, LookUp
-from consumer.mongo.session_reader import SessionReader, open_session_reader
+from consumer.mongo.session_reader import SessionReader
 from consumer.mongo.store import open_store
 from consumer.observability.logs import get_logger
 from consumer.settings.model import Settings
@@ -389,7 +389,7 @@ async def open_log_judge(settings: Settings) -> AsyncIterator[LogJudge]:
         store = await stack.enter_async_context(open_store(settings.mongo))
         target = await retry_at_start(settings, "MongoDB", store.target)
         await retry_at_start(settings, "Kafka", lambda: refuse_other_target(settings, target))
-        sessions = await stack.enter_async_context(open_session_reader(settings.mongo))
+        sessions = SessionReader(store.client, settings.mongo)
         committed = await retry_at_start(
             settings, "Kafka", lambda: fetch_committed_offsets(settings.kafka)
         )

@@ -24,7 +24,7 @@ from consumer.kafka.admin import TopicDescription, open_admin
 from consumer.kafka.range_reader import RangeReader, open_range_reader
 from consumer.kafka.ranges import OffsetRange
 from consumer.kafka.topic_ids import Operation, TopicIds
-from consumer.mongo.driver import MongoCollections
+from consumer.mongo.collections import Collections
 from consumer.mongo.dry_run import DryStore
 from consumer.mongo.repair import Repair, RepairingStore, put_back
 from consumer.mongo.session_reader import open_session_reader
@@ -157,9 +157,10 @@ class ReplayOpening:
         dry_run: DryStore | None = None
         if self.request.dry_run:
             # No index is made or asked for: a database may be tried that is not there yet.
-            collections = MongoCollections(opened.client, self.settings.mongo)
-            await retry_at_start(self.settings, "MongoDB", lambda: _reach(collections))
-            store = dry_run = DryStore(collections, self.stack.enter_context(scratch_database()))
+            await retry_at_start(self.settings, "MongoDB", lambda: _reach(opened.collections))
+            store = dry_run = DryStore(
+                opened.collections, self.stack.enter_context(scratch_database())
+            )
             repair = dry_run.repair
         else:
             await retry_at_start(self.settings, "MongoDB", opened.run_preflight)
@@ -181,7 +182,7 @@ async def _describe(settings: Settings, topic: str) -> dict[str, TopicDescriptio
         return await admin.describe([topic], Operation.WRITE)
 
 
-async def _reach(collections: MongoCollections) -> None:
+async def _reach(collections: Collections) -> None:
     """Return once the database answers. Raises ``TransientError``."""
     async for _ in collections.find(SESSIONS, ()):
         pass
