@@ -19,7 +19,7 @@ from consumer.errors import ConsumerError, ExitCode, SettingsError, TaskDiedErro
 from consumer.kafka.admin import TopicDescription, open_admin
 from consumer.kafka.client import open_group_client
 from consumer.kafka.committed import AcceptedTarget
-from consumer.kafka.dead_letter_topic import KafkaDeadLetters
+from consumer.kafka.dead_letter_topic import KafkaDeadLetters, dead_letters_to
 from consumer.kafka.decompression import check_codecs
 from consumer.kafka.end_offsets import watch_end_offsets
 from consumer.kafka.range_reader import open_range_reader
@@ -96,7 +96,8 @@ async def open_resources(settings: Settings, observer: EngineObserver) -> AsyncI
         # Not cut short: an index over many documents takes longer to build than any start.
         accept(await wiring.retry_until("MongoDB", store.run_preflight, policy, cancel=False))
         target = await wiring.retry_until("MongoDB", store.target, policy)
-        letters = wiring.build_dead_letters(settings, topics)
+        described = topics.get(settings.dead_letters.topic)
+        letters = dead_letters_to(settings.kafka, settings.dead_letters, described)
         stack.push_async_callback(letters.close, closing)
         source = KafkaSource(
             partial(open_group_client, settings.kafka),

@@ -8,13 +8,12 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import TypeVar
 
 from consumer import __version__
 from consumer.aio import Backoff
 from consumer.checks import CheckResult
-from consumer.contract.dead_letter import DeadLetter, dead_letter, min_dead_letter_bytes
+from consumer.contract.dead_letter import DeadLetter, dead_letter
 from consumer.contract.record import Record
 from consumer.contract.rejection import Rejected
 from consumer.engine.breaker import Breaker, BreakerLimits
@@ -24,12 +23,6 @@ from consumer.engine.watchdog import Watchdog
 from consumer.errors import PreconditionError, TransientError
 from consumer.kafka.admin import TopicDescription, open_admin
 from consumer.kafka.committed import AcceptedTarget
-from consumer.kafka.dead_letter_topic import (
-    KafkaDeadLetters,
-    ask_max_dead_letter_bytes,
-    max_dead_letter_bytes,
-    start_dead_letter_producer,
-)
 from consumer.kafka.kafka_preflight import check_kafka
 from consumer.observability.logs import get_logger
 from consumer.ports import DeadLetters, Observer, Source, Store, Target
@@ -147,23 +140,6 @@ def dead_letter_builder(settings: Settings) -> Callable[[Record, Rejected], Dead
         )
 
     return build
-
-
-def build_dead_letters(
-    settings: Settings, topics: Mapping[str, TopicDescription]
-) -> KafkaDeadLetters:
-    """Return what sends dead letters as large as their topic takes them."""
-    kafka, letters = settings.kafka, settings.dead_letters
-    described = topics.get(letters.topic)
-    told = None if described is None else described.max_message_bytes
-    return KafkaDeadLetters(
-        partial(start_dead_letter_producer, kafka, letters),
-        letters.topic,
-        limit=max_dead_letter_bytes(letters, told),
-        smallest=min_dead_letter_bytes(kafka.topics, kafka.group_id, __version__),
-        ask_limit=partial(ask_max_dead_letter_bytes, kafka, letters),
-        timeout=kafka.request_timeout,
-    )
 
 
 def build_retention(settings: Settings, topics: Mapping[str, TopicDescription]) -> Retention | None:

@@ -8,10 +8,11 @@ from dataclasses import KW_ONLY, dataclass
 
 from aiokafka.errors import MessageSizeTooLargeError
 
-from consumer.contract.dead_letter import DeadLetter, truncate
+from consumer import __version__
+from consumer.contract.dead_letter import DeadLetter, min_dead_letter_bytes, truncate
 from consumer.contract.record import Position
 from consumer.errors import TransientError, drop_tracebacks
-from consumer.kafka.admin import open_admin
+from consumer.kafka.admin import TopicDescription, open_admin
 from consumer.kafka.producer import (
     FAILURES,
     AnyRecordProducer,
@@ -35,21 +36,6 @@ def max_dead_letter_bytes(letters: DeadLetterSettings, told: int | None) -> int:
     if told is None:
         return letters.max_request_bytes or BROKER_MESSAGE_BYTES
     return min(told, letters.max_request_bytes or told)
-
-
-async def ask_max_dead_letter_bytes(kafka: KafkaSettings, letters: DeadLetterSettings) -> int:
-    """Ask how large a dead letter may be now. Raises ``TransientError``."""
-    async with open_admin(kafka) as admin:
-        described = await admin.describe([letters.topic])
-    topic = described.get(letters.topic)
-    return max_dead_letter_bytes(letters, None if topic is None else topic.max_message_bytes)
-
-
-async def start_dead_letter_producer(
-    kafka: KafkaSettings, letters: DeadLetterSettings, max_bytes: int
-) -> AnyRecordProducer:
-    """Return a started producer for dead letters of at most ``max_bytes``."""
-    return await start_producer(producer_options(kafka, max_bytes, idempotent=letters.idempotent))
 
 
 @dataclass
@@ -134,3 +120,30 @@ class KafkaDeadLetters:
     async def close(self, timeout: float | None = None) -> None:
         """Disconnect within ``timeout`` seconds, by default those of a ``send``."""
         await self._producer.close(timeout)
+
+
+def dead_letters_to(
+    kafka: KafkaSettings, letters: DeadLetterSettings, topic: TopicDescription | None = None
+) -> KafkaDeadLetters:
+    """Return what sends dead letters to the topic of the settings, of which this much is known."""
+
+    async def start(max_bytes: int) -> AnyRecordProducer:
+        options = producer_options(kafka, max_bytes, idempotent=letters.idempotent)
+        return await start_producer(options)
+
+    def limit(found: TopicDescription | None) -> int:
+        return max_dead_letter_bytes(letters, None if found is None else found.max_message_bytes)
+
+    async def ask_limit() -> int:
+        async with open_admin(kafka) as admin:
+            described = await admin.describe([letters.topic])
+        return limit(described.get(letters.topic))
+
+    return KafkaDeadLetters(
+        start,
+        letters.topic,
+        limit=limit(topic),
+        smallest=min_dead_letter_bytes(kafka.topics, kafka.group_id, __version__),
+        ask_limit=ask_limit,
+        timeout=kafka.request_timeout,
+    )

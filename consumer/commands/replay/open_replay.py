@@ -21,6 +21,7 @@ from consumer.contract.dead_letter import DeadLetter
 from consumer.contract.kinds import SESSIONS
 from consumer.errors import PreconditionError
 from consumer.kafka.admin import TopicDescription, open_admin
+from consumer.kafka.dead_letter_topic import dead_letters_to
 from consumer.kafka.range_reader import RangeReader, open_range_reader
 from consumer.kafka.ranges import OffsetRange
 from consumer.kafka.topic_ids import Operation, TopicIds
@@ -31,7 +32,7 @@ from consumer.mongo.session_reader import open_session_reader
 from consumer.mongo.store import open_store
 from consumer.ports import DeadLetters, Store
 from consumer.settings.model import Settings
-from consumer.wiring import build_dead_letters, retry_at_start
+from consumer.wiring import retry_at_start
 
 LISTED_FETCH_BYTES = 256 * 1024
 """What one fetch brings of a partition when single records are looked for."""
@@ -144,7 +145,7 @@ class ReplayOpening:
         )
         if topic not in described:
             raise PreconditionError(f"no such topic: {topic}")
-        letters = build_dead_letters(self.settings, described)
+        letters = dead_letters_to(self.settings.kafka, self.settings.dead_letters, described[topic])
         self.stack.push_async_callback(letters.close)
         return letters
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,12 +22,10 @@ from consumer.kafka.admin import TopicDescription, open_admin
 from consumer.kafka.client import _member_options
 from consumer.kafka.dead_letter_topic import (
     BROKER_MESSAGE_BYTES,
-    KafkaDeadLetters,
-    ask_max_dead_letter_bytes,
-    start_dead_letter_producer,
+    dead_letters_to,
 )
 from consumer.kafka.kafka_preflight import check_topics
-from consumer.kafka.producer import AnyRecordProducer, producer_options
+from consumer.kafka.producer import AnyRecordProducer, producer_options, start_producer
 from consumer.kafka.range_reader import open_range_reader
 from consumer.kafka.topic_ids import MetadataRequestV12
 from consumer.settings.model import DeadLetterSettings, KafkaSettings
@@ -85,8 +83,7 @@ async def test_no_client_lets_the_brokers_create_what_it_asks_for() -> None:
             await reader.until_read({ONE: 1})
         async with open_range_reader(kafka) as ranges:
             await ranges.end_offsets([ONE])
-        settings = DeadLetterSettings()
-        producer = await start_dead_letter_producer(kafka, settings, BROKER_MESSAGE_BYTES)
+        producer = await start_producer(producer_options(kafka, 10_000, idempotent=True))
         await (await producer.send(TOPIC, b"value"))
         await producer.stop()
         admin = AIOKafkaAdminClient(bootstrap_servers=frames.bootstrap_servers)
@@ -216,24 +213,10 @@ def test_a_dead_letter_is_acknowledged_by_all_replicas_and_may_be_as_large_as_is
     assert options["max_request_size"] > options["max_batch_size"] == 10_000
 
 
-def dead_letters(
-    kafka: KafkaSettings, settings: DeadLetterSettings, *, smallest: int, timeout: float
-) -> KafkaDeadLetters:
-    """What sends letters as the service does, to a topic that takes what any broker takes."""
-    return KafkaDeadLetters(
-        partial(start_dead_letter_producer, kafka, settings),
-        settings.topic,
-        limit=BROKER_MESSAGE_BYTES,
-        smallest=smallest,
-        ask_limit=partial(ask_max_dead_letter_bytes, kafka, settings),
-        timeout=timeout,
-    )
-
-
 async def sent(bootstrap_servers: str, topic: str, letter: DeadLetter) -> Any:
     """Send a letter as the service does; return what lies in the topic then."""
     kafka = quick(bootstrap_servers, topics=(topic,))
-    letters = dead_letters(kafka, DeadLetterSettings(topic=topic), smallest=1_000, timeout=10.0)
+    letters = dead_letters_to(kafka, DeadLetterSettings(topic=topic))
     await letters.send([letter])
     await letters.close()
     async with open_range_reader(kafka) as reader:
@@ -313,7 +296,7 @@ async def test_a_letter_that_is_not_acknowledged_leaves_neither_a_client_nor_its
             getattr(frames, api)(Api.PRODUCE)
             kafka = quick(frames.bootstrap_servers, request_timeout=0.3)
             settings = DeadLetterSettings(topic=LETTERS, idempotent=idempotent)
-            desk = dead_letters(kafka, settings, smallest=1, timeout=0.5)
+            desk = replace(dead_letters_to(kafka, settings), timeout=0.5)
             with no_collector():
                 for _ in range(ATTEMPTS):
                     pending = [DeadLetter(b"k", b"v" * 500_000, (), Position(TOPIC, 0, 0))] * 3

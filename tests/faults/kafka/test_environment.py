@@ -7,7 +7,6 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 
 import pytest
 
@@ -16,10 +15,7 @@ from consumer.contract.dead_letter import TRUNCATED
 from consumer.contract.record import TopicPartition
 from consumer.errors import PreconditionError
 from consumer.kafka.dead_letter_topic import (
-    BROKER_MESSAGE_BYTES,
-    KafkaDeadLetters,
-    ask_max_dead_letter_bytes,
-    start_dead_letter_producer,
+    dead_letters_to,
 )
 from consumer.kafka.range_reader import open_range_reader
 from consumer.observability.logs import configure_logging, get_logger
@@ -42,19 +38,6 @@ LETTERS = "letters"
 EVENTS = 10
 
 
-def letters_to(kafka: KafkaSettings, topic: str) -> KafkaDeadLetters:
-    """Sends letters of which it does not know yet how large they may be."""
-    settings = DeadLetterSettings(topic=topic)
-    return KafkaDeadLetters(
-        partial(start_dead_letter_producer, kafka, settings),
-        topic,
-        limit=BROKER_MESSAGE_BYTES,
-        smallest=1_500,
-        ask_limit=partial(ask_max_dead_letter_bytes, kafka, settings),
-        timeout=kafka.request_timeout,
-    )
-
-
 async def letters_in(
     kafka: KafkaSettings, topic: str
 ) -> list[tuple[bytes | None, dict[str, bytes | None]]]:
@@ -74,7 +57,7 @@ async def test_while_no_dead_letter_is_acknowledged_its_partitions_offset_stands
         await publish(cluster.bootstrap_servers, {ONE: 1}, value=lambda *_: b"no JSON")
         kafka = quick(frames.bootstrap_servers, **BRISK)
         waiting = frames.hold(Api.PRODUCE)
-        letters = letters_to(kafka, LETTERS)
+        letters = dead_letters_to(kafka, DeadLetterSettings(topic=LETTERS))
         async with running(kafka, letters=letters) as member:
             await member.until(
                 lambda: Stage.DEAD_LETTERS in {stage for stage, *_ in member.seen.retries}
@@ -102,7 +85,7 @@ async def test_a_letter_that_the_topic_does_not_take_goes_there_cut_and_says_so(
     await create_topics(kafka_bootstrap_servers, narrow, partitions=1, configs=limit)
     await publish(kafka_bootstrap_servers, {partition: 1}, value=lambda *_: b"no JSON" * 1000)
     kafka = quick(kafka_bootstrap_servers, topics=(topic,), group_id=topic, session_timeout=6.0)
-    letters = letters_to(kafka, narrow)
+    letters = dead_letters_to(kafka, DeadLetterSettings(topic=narrow))
     async with running(kafka, letters=letters) as member:
         await member.until(lambda: member.committed == {partition: 1})
         assert member.seen.retries == []

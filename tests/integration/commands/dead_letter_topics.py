@@ -7,7 +7,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
@@ -20,9 +19,7 @@ from consumer.contract.record import Record, TopicPartition
 from consumer.contract.rejection import KeyPolicy, Reason, Rejected
 from consumer.errors import ConsumerError
 from consumer.kafka.dead_letter_topic import (
-    KafkaDeadLetters,
-    ask_max_dead_letter_bytes,
-    start_dead_letter_producer,
+    dead_letters_to,
 )
 from consumer.kafka.range_reader import open_range_reader
 from consumer.kafka.ranges import Bounds
@@ -185,17 +182,12 @@ class DeadLetterTopics:
             )
             for record, why in rejected
         ]
-        settings = DeadLetterSettings(idempotent=False, max_request_bytes=max_bytes)
+        settings = DeadLetterSettings(
+            topic=self.letters, idempotent=False, max_request_bytes=max_bytes
+        )
 
         async def send() -> None:
-            sender = KafkaDeadLetters(
-                partial(start_dead_letter_producer, self.kafka, settings),
-                self.letters,
-                limit=max_bytes,
-                smallest=1_000,
-                ask_limit=partial(ask_max_dead_letter_bytes, self.kafka, settings),
-                timeout=20,
-            )
+            sender = dead_letters_to(self.kafka, settings)
             await sender.send(list(letters))
             await sender.close()
 
