@@ -122,7 +122,8 @@ class Admin:
         if operation is not None:
             refused = [n for n in wanted if refuses(grants.get(n), operation)]
             if refused:
-                raise PreconditionError("\n".join(not_granted(n, operation) for n in refused))
+                fix = f"not authorized; fix: grant {operation.name} on topic"
+                raise PreconditionError("\n".join(f"topic {n}: {fix} {n}" for n in refused))
         with transient_errors("describe_topics"):
             described = await self._client.describe_topics(wanted) if wanted else []
             found = [topic for topic in described if _exists(topic)]
@@ -219,11 +220,6 @@ class Admin:
 def refuses(grants: Grants | None, operation: Operation) -> bool:
     """Tell whether it is known that this client may not do it."""
     return grants is not None and operation not in grants
-
-
-def not_granted(topic: str, operation: Operation) -> str:
-    """Say which grant on a topic is missing."""
-    return f"topic {topic}: not authorized; fix: grant {operation.name} on topic {topic}"
 
 
 def _exists(topic: Mapping[str, Any]) -> bool:

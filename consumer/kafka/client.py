@@ -119,7 +119,6 @@ class GroupClient:
         self._fetch_errors = client_patches.FetchErrors(consumer)
         self._static = StaticMembership(consumer)
         self._ids_told_by: int | None = None
-        self._undecodable: dict[ClientPartition, fetch_results.UnreadableBatchError] = {}
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
         """Fetch from ``offset`` next; no effect on a partition that is not assigned.
@@ -136,12 +135,10 @@ class GroupClient:
 
         Read without waiting, which the public method cannot do.
         """
-        subscription = self._consumer._subscription.subscription  # noqa: SLF001 -- see docstring
         target = ClientPartition(*partition)
-        if subscription is None or subscription.assignment is None:
+        if target not in self._consumer.assignment():
             return None
-        if target not in subscription.assignment.tps:
-            return None
+        subscription = self._consumer._subscription.subscription  # noqa: SLF001 -- see docstring
         state = subscription.assignment.state_value(target)
         return int(state.position) if state.has_valid_position else None
 
@@ -193,7 +190,6 @@ class GroupClient:
             raise TransientError(type(error).__name__, "fetch failed") from error
         finally:
             client_patches.count_fetch_as_ended(self._consumer)
-            self._undecodable |= fetch_results.take_failures(self._consumer)
         if not fetched:
             self._raise_failures(targets)
         found = dict.fromkeys(self._fetch_errors.recovered(targets), ()) | fetched
@@ -211,12 +207,13 @@ class GroupClient:
 
     def _raise_failures(self, targets: Collection[ClientPartition]) -> None:
         failed: dict[TopicPartition, TransientError] = {}
+        undecodable = fetch_results.failures_of(self._consumer)
         for target in targets:
             kept = self._fetch_errors.kept.pop(target, None)
             cause = self._fetch_errors.refusals.get(target, kept)
             if cause is not None:
                 failed[TopicPartition(*target)] = TransientError(cause, "fetch refused")
-            bad = self._undecodable.pop(target, None)
+            bad = undecodable.pop(target, None)
             if bad is not None:
                 failed[TopicPartition(*target)] = UndecodableError(bad.cause, bad.first, bad.end)
         if failed:

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, assert_never
+from typing import Any
 
 import aiokafka.admin.client
 import aiokafka.client
@@ -239,7 +239,6 @@ def transient_errors(action: str) -> Iterator[None]:
         ValueError,
         AssertionError,
         OSError,
-        TimeoutError,
     ) as error:
         raise TransientError(type(error).__name__, f"{action} failed") from error
 
@@ -328,15 +327,8 @@ def connection_options(kafka: KafkaSettings) -> dict[str, Any]:
         "request_timeout_ms": int(kafka.request_timeout * 1000),
         "security_protocol": security.protocol.value,
     }
-    match security.protocol:
-        case SecurityProtocol.PLAINTEXT:
-            pass
-        case SecurityProtocol.SSL:
-            options |= _ssl_options(security)
-        case SecurityProtocol.SASL_PLAINTEXT:
-            options |= _sasl_options(security)
-        case SecurityProtocol.SASL_SSL:
-            options |= _sasl_options(security) | _ssl_options(security)
-        case _:
-            assert_never(security.protocol)
+    if security.protocol.authenticated:
+        options |= _sasl_options(security)
+    if security.protocol.encrypted:
+        options |= _ssl_options(security)
     return options

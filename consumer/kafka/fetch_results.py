@@ -7,7 +7,7 @@ fetch of a few megabytes may become as many records as memory holds.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
@@ -240,11 +240,11 @@ def bound_buffers(consumer: AIOKafkaConsumer, max_bytes: int) -> None:
     fetcher._get_actions_per_node = within_bounds  # noqa: SLF001 -- as above
 
 
-def take_failures(consumer: AIOKafkaConsumer) -> Mapping[Any, UnreadableBatchError]:
-    """Return, once, what could not be read in the fetch that has just ended."""
+def failures_of(consumer: AIOKafkaConsumer) -> dict[Any, UnreadableBatchError]:
+    """Return what could not be read since the consumer's assignment, for the caller to empty."""
     subscription = consumer._subscription.subscription  # noqa: SLF001 -- the public way raises
     assignment = subscription.assignment if subscription is not None else None
-    return BoundedFetchResult.failures.pop(assignment, {}) if assignment is not None else {}
+    return BoundedFetchResult.failures.get(assignment, {}) if assignment is not None else {}
 
 
 def begin_fetch() -> None:

@@ -39,7 +39,7 @@ BULK_OPTIONS: Final = {"linger_ms": 5, "compression_type": "lz4"}
 DISCARD_WAIT: Final = 1.0
 """Seconds that a retry waits for a producer that failed to disconnect."""
 
-FAILURES: Final = (errors.KafkaError, OSError, TimeoutError)
+FAILURES: Final = (errors.KafkaError, OSError)
 """What sending may end with."""
 
 TOO_LARGE: Final = (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError)
