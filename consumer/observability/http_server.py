@@ -83,11 +83,11 @@ class HttpServer(ThreadingHTTPServer):
         """
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.health, self.metrics, self.status = health, metrics, status
-        self._slots = threading.BoundedSemaphore(MOST_CLIENTS)
-        self._guard = threading.Lock()
         self.work = threading.Lock()
         """One long answer is made at a time: many would take the CPU from the event loop."""
         self._until: dict[socket.socket, float] = {}
+        """The clients that are being answered, the oldest first, and until when each has time."""
+        self._answered = threading.Condition()
         try:
             super().__init__((host, port), _Handler)
         except OSError as error:
@@ -104,14 +104,12 @@ class HttpServer(ThreadingHTTPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 -- a base's
         """Answer on a thread; where all are taken the oldest client has had its time."""
-        if not self._slots.acquire(blocking=False):
-            with self._guard:
-                oldest = list(self._until)[:1]
-            self._cut(oldest)
-            if not self._slots.acquire(timeout=SLOT_TIMEOUT):
+        with self._answered:
+            if len(self._until) == MOST_CLIENTS:
+                _cut_off(next(iter(self._until)))
+            if not self._answered.wait_for(lambda: len(self._until) < MOST_CLIENTS, SLOT_TIMEOUT):
                 self.shutdown_request(request)
                 return
-        with self._guard:
             self._until[request] = time.monotonic() + CLIENT_TIMEOUT
         super().process_request(request, client_address)
 
@@ -120,24 +118,25 @@ class HttpServer(ThreadingHTTPServer):
         try:
             super().process_request_thread(request, client_address)
         finally:
-            with self._guard:
-                self._until.pop(request, None)
-            self._slots.release()
+            with self._answered:
+                del self._until[request]
+                self._answered.notify()
 
     def service_actions(self) -> None:
         """Cut off whoever takes too long: a byte now and then keeps no thread. Called often."""
         self.status.sample()
-        with self._guard:
-            late = [who for who, until in self._until.items() if time.monotonic() >= until]
-        self._cut(late)
-
-    def _cut(self, requests: list[socket.socket]) -> None:
-        for request in requests:
-            with contextlib.suppress(OSError):
-                request.shutdown(socket.SHUT_RDWR)
+        with self._answered:
+            for request, until in self._until.items():
+                if time.monotonic() >= until:
+                    _cut_off(request)
 
     def handle_error(self, *_: object) -> None:
         """Say nothing: a probe that hangs up is no event."""
+
+
+def _cut_off(request: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        request.shutdown(socket.SHUT_RDWR)
 
 
 class _Handler(BaseHTTPRequestHandler):
