@@ -294,7 +294,7 @@ def warn_of_unknown_retention(context: DeadLetterContext) -> None:
 
 
 def _print_redriven(request: DeadLetterRequest, options: RunOptions, counts: RunCounts) -> None:
-    done = "would_be_" if options.dry_run else ""
+    done, sent = ("would_be_", "would be sent") if options.dry_run else ("", "sent")
     results = {f"{done}redriven": 0}
     results |= {f"{done}{status.value}": count for status, count in counts.statuses.items()}
     results |= {f"{status.value}_before": count for status, count in counts.left.items()}
@@ -303,7 +303,7 @@ def _print_redriven(request: DeadLetterRequest, options: RunOptions, counts: Run
     print_results(results, as_json=request.as_json)
     if counts.clock:
         warn(
-            f"sent with the time of now: {counts.clock:,}, whose own timestamp their topic might "
+            f"{sent} with the time of now: {counts.clock:,}, whose own timestamp their topic might "
             "refuse or soon delete; the header redrive-timestamp-ms keeps it"
         )
     if counts.unconfirmed:

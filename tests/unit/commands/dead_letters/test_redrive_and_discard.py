@@ -457,6 +457,15 @@ def test_the_rest_is_promised_only_where_the_next_run_leaves_out_what_this_one_s
     assert capsys.readouterr().err == f"consumer: stopped at --limit 1{said}\n"
 
 
+@pytest.mark.parametrize(("dry_run", "said"), [(False, "sent"), (True, "would be sent")])
+def test_a_dry_run_does_not_say_that_anything_was_sent(
+    dry_run: bool, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    request = DeadLetterRequest(Settings(), DeadLetterSelection())
+    _print_redriven(request, RunOptions(dry_run=dry_run), RunCounts(clock=2))
+    assert capsys.readouterr().err.startswith(f"consumer: {said} with the time of now: 2, whose")
+
+
 def test_a_run_that_is_interrupted_says_so_beside_its_counts(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
