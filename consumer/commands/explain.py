@@ -43,7 +43,7 @@ from consumer.mongo.session_reader import SessionReader
 from consumer.printable import printable
 from consumer.quantities import plural
 from consumer.settings.model import Settings
-from consumer.state.writes import CreateWrite, DocumentWrite, EndWrite, EventWrite
+from consumer.state.writes import DocumentWrite, EventWrite
 from consumer.wiring import RetryPolicy, retry_until
 
 
@@ -157,12 +157,10 @@ def _kind(each: JudgedRecord) -> str:
     match write:
         case EventWrite():
             return f"event {write.event_id}"
-        case CreateWrite():
-            return "created"
-        case EndWrite():
-            return write.status.value
-        case DocumentWrite():
+        case DocumentWrite() if write.is_whole:
             return " ".join((write.kind.name, *write.ids[1:]))
+        case DocumentWrite():
+            return write.ends_as or "created"
         case Rejected():
             return f"rejected: {write.reason}"
         case None:

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from pydantic.alias_generators import to_camel
 
 from consumer.contract.cloudevents import CONTENT_TYPE, PREFIX, SPECVERSION, STRUCTURED_JSON
-from consumer.contract.kinds import Kind, UpsertNewest, known_kinds
+from consumer.contract.kinds import Kind, UpsertNewest, kind_of
 from consumer.contract.messages import (
     FIRST_VERSION,
     EventRecorded,
@@ -38,16 +38,6 @@ _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",",
 def encode_json(value: object) -> bytes:
     """Return ``value`` as compact JSON in UTF-8, without any newline."""
     return _encode(value).encode()
-
-
-_KIND_OF: Final = {kind.model: kind for kind in known_kinds().values()}
-
-
-def kind_of(message: Message) -> Kind:
-    """Return the kind that the message is of."""
-    if isinstance(message, OwnMessage):
-        return known_kinds()[message.type]
-    return _KIND_OF[type(message)]
 
 
 def message_fields(message: Message) -> dict[str, Any]:

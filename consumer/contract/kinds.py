@@ -20,6 +20,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from consumer.contract.messages import (
     FIRST_VERSION,
     EventRecorded,
+    Message,
     MessageKind,
     SessionCompleted,
     SessionCreated,
@@ -176,6 +177,11 @@ _registry = _Registry()
 def known_kinds() -> Mapping[str, Kind]:
     """Return all kinds by name, those of the contract first."""
     return _registry.kinds
+
+
+def kind_of(message: Message) -> Kind:
+    """Return the kind that the message is of."""
+    return _registry.kinds[message.type]
 
 
 def name_endings() -> Sequence[tuple[str, str]]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, ClassVar, Final
 
 from annotated_types import Ge, Len
 
@@ -46,6 +46,7 @@ class SessionCreated:
     ``time_defaulted``, as in all kinds, is no field of the message: it had no time of its own.
     """
 
+    type: ClassVar = MessageKind.SESSION_CREATED
     session_id: Id
     language: Annotated[str, Len(1, MAX_LANGUAGE_CODE_POINTS)]
     started_at: datetime
@@ -57,6 +58,7 @@ class SessionCreated:
 class SessionCompleted:
     """A session ends well. ``event_count``: how many events its producer says it has."""
 
+    type: ClassVar = MessageKind.SESSION_COMPLETED
     session_id: Id
     ended_at: datetime
     event_count: Annotated[int, Ge(0)] | None = None
@@ -67,6 +69,7 @@ class SessionCompleted:
 class SessionFailed:
     """A session ends badly."""
 
+    type: ClassVar = MessageKind.SESSION_FAILED
     session_id: Id
     ended_at: datetime
     reason: str | None = None
@@ -77,6 +80,7 @@ class SessionFailed:
 class EventRecorded:
     """Something was said, or happened, in a session. Its payload is not looked into."""
 
+    type: ClassVar = MessageKind.EVENT_RECORDED
     session_id: Id
     event_id: Id
     event_type: EventType

@@ -26,7 +26,7 @@ from typing import Generic, TypeVar
 
 from bson.raw_bson import RawBSONDocument
 
-from consumer.contract.kinds import EVENTS, SESSIONS, key_of
+from consumer.contract.kinds import EVENTS, SESSION_CREATED, SESSIONS, key_of
 from consumer.errors import ConsumerError, TimedOutError
 from consumer.mongo.bulk import MAX_IN_ONE_FIND, BatchSizer, BatchSizers, WriteKey
 from consumer.mongo.collections import Collections
@@ -34,7 +34,7 @@ from consumer.mongo.results import ResultRecorder
 from consumer.state.bson_compare import behind_id, behind_length, raw_document
 from consumer.state.guards import guard_of
 from consumer.state.outcomes import compared_fields
-from consumer.state.writes import ActivityWrite, AnyWrite, CreateWrite, EventWrite, content_bytes
+from consumer.state.writes import ActivityWrite, AnyWrite, EventWrite, content_bytes
 
 K = TypeVar("K")
 
@@ -97,7 +97,7 @@ class LookUp:
             group = (
                 SESSIONS if isinstance(write, ActivityWrite) else write.kind.collection,
                 tuple(same),
-                isinstance(write, CreateWrite),
+                not isinstance(write, ActivityWrite) and write.kind.name == SESSION_CREATED.name,
             )
             groups.setdefault(group, {}).setdefault(name, []).append(one)
         return await _run_bounded(

@@ -16,7 +16,7 @@ from consumer.mongo.driver_errors import driver_errors
 from consumer.ports import Store, WriteBatch
 from consumer.settings.model import MongoSettings
 from consumer.state.outcomes import APPLIED, Outcome, Result
-from consumer.state.writes import CreateWrite, EndWrite, WholeWrite, Write
+from consumer.state.writes import DocumentWrite, EventWrite, Write
 
 FOUND_ITS_OWN = frozenset({Outcome.CONFLICT, Outcome.REDELIVERED, Outcome.SKIPPED})
 """How a record ends whose document has been altered: in what counts as content, or beside it,
@@ -80,7 +80,7 @@ async def put_back(client: Client, settings: MongoSettings, write: Write) -> boo
     collection = collections_of(database_of(client, settings), settings)[write.kind.collection]
     condition = origin_filter(write)
     with driver_errors():
-        if isinstance(write, WholeWrite):
+        if isinstance(write, EventWrite) or write.is_whole:
             replaced = await collection.replace_one(condition, write.content)
             return bool(replaced.matched_count)
         updated = await collection.update_one(condition, repairing_update(write))
@@ -96,10 +96,10 @@ def origin_filter(write: Write) -> dict[str, Any]:
     }
 
 
-def repairing_update(write: CreateWrite | EndWrite) -> dict[str, Any]:
+def repairing_update(write: DocumentWrite) -> dict[str, Any]:
     """Return what makes the fields that a session's write owns say what it says."""
     update: dict[str, Any] = {"$set": write.content}
-    if isinstance(write, EndWrite):
+    if write.ends_as is not None:
         foreign_fields = {name: "" for name in _OF_ENDS if name not in write.content}
         if foreign_fields:
             update["$unset"] = foreign_fields

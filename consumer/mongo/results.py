@@ -20,7 +20,6 @@ from consumer.state.writes import (
     ActivityWrite,
     AnyWrite,
     DocumentWrite,
-    EndWrite,
     EventWrite,
     SessionStatus,
     Write,
@@ -122,22 +121,19 @@ class ResultRecorder:
         """
         events: dict[WriteKey, AnyWrite] = {}
         sessions: dict[WriteKey, AnyWrite] = {}
-        others: dict[str, dict[WriteKey, AnyWrite]] = {}
+        due = {EVENTS: events, SESSIONS: sessions}
         ending: set[str] = set()
         for index in self._batch.pending:
             write = self._writes[index]
             if isinstance(write, EventWrite):
                 events[index] = write
-            elif isinstance(write, DocumentWrite):
-                others.setdefault(write.kind.collection, {})[index] = write
             else:
-                sessions[index] = write
-                if isinstance(write, EndWrite):
+                due.setdefault(write.kind.collection, {})[index] = write
+                if write.ends_as is not None:
                     ending.add(write.session_id)
         for session_id in [name for name in self._activities if self._cache.status(name)]:
             del self._activities[session_id]
         sessions.update({k: v for k, v in self._activities.items() if k not in ending})
-        due = {EVENTS: events, SESSIONS: sessions, **others}
         return {name: writes for name, writes in due.items() if writes}
 
     def write(self, key: WriteKey) -> AnyWrite:
@@ -153,8 +149,8 @@ class ResultRecorder:
                 continue
             self._batch.applied(key)
             write = self._writes[key]
-            if isinstance(write, EndWrite):
-                self._cache.remember(write.session_id, write.status)
+            if isinstance(write, DocumentWrite) and write.ends_as is not None:
+                self._cache.remember(write.session_id, write.ends_as)
         for key, cause in result.refused:
             if isinstance(key, str):
                 self._give_up(key, cause)
@@ -188,7 +184,7 @@ class ResultRecorder:
             self.existing_events += 1
         elif guard is not None and guard.holds(stored):
             return self._lost_race(key, guard.field, stored)
-        elif not isinstance(write, DocumentWrite):
+        elif isinstance(write, ActivityWrite) or not write.is_whole:
             status = status_of(stored.get("status"))
             foreign = isinstance(write, ActivityWrite) or pending.found_existing
             if foreign and status in ENDED and write.session_id in self._activities:

@@ -34,10 +34,9 @@ from consumer.settings.model import MongoSettings
 from consumer.state.guards import update_of
 from consumer.state.outcomes import Result
 from consumer.state.writes import (
+    ActivityWrite,
     AnyWrite,
     DocumentWrite,
-    SessionWrite,
-    WholeWrite,
     Write,
     content_bytes,
 )
@@ -179,12 +178,12 @@ class MongoWriteBatch:
         return sender
 
 
-async def _insert(store: Collections, collection: str, writes: Sequence[WholeWrite]) -> BulkReply:
+async def _insert(store: Collections, collection: str, writes: Sequence[Write]) -> BulkReply:
     return await store.insert(collection, [one.document for one in writes])
 
 
 async def _upsert(
-    store: Collections, collection: str, writes: Sequence[SessionWrite | DocumentWrite]
+    store: Collections, collection: str, writes: Sequence[DocumentWrite | ActivityWrite]
 ) -> BulkReply:
     return await store.upsert(collection, [update_of(one) for one in writes])
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 import bson
@@ -36,23 +37,20 @@ _REFUSALS = (BSONError, OverflowError, RecursionError, TypeError, ValueError)
 """What bson raises for a value it cannot encode; few of these are its own classes."""
 
 
-def encode(
-    document: Mapping[str, Any], json_fields: Iterable[str], max_bytes: int
-) -> bytes | Rejected:
-    """Return the document as BSON, or why it cannot be stored.
+def encode(document: Mapping[str, Any], max_bytes: int) -> bytes | Rejected:
+    """Return a document of JSON and times as BSON, or why it cannot be stored.
 
-    ``json_fields`` are the top-level fields whose values came from a producer as any JSON.
     The bytes are what is sent, so that nothing is encoded twice.
     """
     try:
         encoded = bson.encode(document)
     except _REFUSALS:
-        detail = _first_problem(document, json_fields) or "holds a value that BSON cannot hold"
+        detail = _first_problem(document) or "holds a value that BSON cannot hold"
         return Rejected(Reason.UNSTORABLE, detail)
     if len(encoded) > max_bytes:
         return Rejected(Reason.UNSTORABLE, f"takes more than the {max_bytes} bytes it may")
     if _may_hide_a_problem(encoded):
-        problem = _first_problem(document, json_fields)
+        problem = _first_problem(document)
         if problem is not None:
             return Rejected(Reason.UNSTORABLE, problem)
     return encoded
@@ -73,9 +71,9 @@ def _may_hide_a_problem(encoded: bytes) -> bool:
     return (_POSITIVE in encoded or _NEGATIVE in encoded) and bool(_NOT_FINITE.search(encoded))
 
 
-def _first_problem(document: Mapping[str, Any], json_fields: Iterable[str]) -> str | None:
-    for field in json_fields:
-        problem = problem_of(document.get(field), level=2)
+def _first_problem(document: Mapping[str, Any]) -> str | None:
+    for field, value in document.items():
+        problem = None if isinstance(value, datetime) else problem_of(value, level=2)
         if problem is not None:
             return f"{field}: {problem}"
     return None

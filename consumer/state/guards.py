@@ -13,11 +13,8 @@ from consumer.state.writes import (
     PAST_INITIATED,
     ActivityWrite,
     AnyWrite,
-    CreateWrite,
     DocumentWrite,
-    EndWrite,
     SessionStatus,
-    SessionWrite,
 )
 
 
@@ -81,27 +78,21 @@ def has_place_taken(write: AnyWrite, stored: Mapping[str, Any]) -> bool:
     return guard is None or not guard.holds(stored)
 
 
-def update_of(write: SessionWrite | DocumentWrite) -> Upsert:
+def update_of(write: DocumentWrite | ActivityWrite) -> Upsert:
     """Return the guarded upsert of a write."""
     guard = guard_of(write)
     condition = {"sessionId": write.session_id, **(guard.condition() if guard else {})}
     update: dict[str, Any]
-    match write:
-        case DocumentWrite():
-            # The document as a whole: nothing of an older version is left in it.
-            ids = zip(write.kind.identity, write.ids, strict=True)
-            return Upsert(dict(ids) | condition, write.content)
-        case CreateWrite():
-            update = {
-                "$set": write.content,
-                "$setOnInsert": {"status": SessionStatus.INITIATED.value},
-            }
-        case ActivityWrite():
-            update = {"$set": {"status": SessionStatus.ACTIVE.value}}
-        case EndWrite():
-            update = {"$set": write.content}
-        case _:
-            assert_never(write)
+    if isinstance(write, ActivityWrite):
+        update = {"$set": {"status": SessionStatus.ACTIVE.value}}
+    elif write.is_whole:
+        # The document as a whole: nothing of an older version is left in it.
+        ids = zip(write.kind.identity, write.ids, strict=True)
+        return Upsert(dict(ids) | condition, write.content)
+    else:
+        update = {"$set": write.content}
+        if write.ends_as is None:
+            update["$setOnInsert"] = {"status": SessionStatus.INITIATED.value}
     if write.expire_at is not None:
         # The latest of all the records that wrote the session, in whichever order they came.
         update["$max"] = {"expireAt": write.expire_at}

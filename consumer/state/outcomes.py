@@ -15,7 +15,7 @@ from consumer.contract.kinds import Kind, UpsertNewest
 from consumer.contract.record import Position
 from consumer.contract.rejection import Reason, Rejected
 from consumer.state.bson_compare import differing_fields, same_but_for_id
-from consumer.state.writes import EventWrite, WholeWrite, Write
+from consumer.state.writes import EventWrite, Write
 
 
 class Outcome(StrEnum):
@@ -76,7 +76,7 @@ def classify_duplicate(write: Write, stored: RawBSONDocument) -> Result:
     proves nothing: a topic that was created anew has the same offsets with other content.
     ``skipped``: a newer version is stored, where that is what stays.
     """
-    if isinstance(write, WholeWrite) and same_but_for_id(write.content, stored):
+    if write.is_whole and same_but_for_id(write.content, stored):
         return REDELIVERED
     foreign = _foreign_ids(write, stored)
     if foreign:

@@ -20,11 +20,11 @@ from consumer.contract.kinds import (
     ENDED_STATUSES,
     EVENT_RECORDED,
     SESSION_COMPLETED,
-    SESSION_CREATED,
     SESSION_FAILED,
     Kind,
+    SetOnce,
     UpsertNewest,
-    known_kinds,
+    kind_of,
 )
 from consumer.contract.messages import (
     EventRecorded,
@@ -54,6 +54,10 @@ PAST_INITIATED = ENDED | {SessionStatus.ACTIVE}
 
 
 _BY_VALUE = {status.value: status for status in SessionStatus}
+_END_STATUSES = {
+    SESSION_COMPLETED.name: SessionStatus.COMPLETED,
+    SESSION_FAILED.name: SessionStatus.FAILED,
+}
 
 
 def status_of(value: object) -> SessionStatus | None:
@@ -106,6 +110,11 @@ class EventWrite(NamedTuple):
         return (self.session_id, self.event_id)
 
     @property
+    def is_whole(self) -> bool:
+        """Whether it is the whole of its document."""
+        return True
+
+    @property
     def identity(self) -> tuple[str, ...]:
         """What the unique index holds to be one."""
         return ("event", self.session_id, self.event_id)
@@ -115,63 +124,12 @@ class EventWrite(NamedTuple):
         return f"<event {self.event_id!r} of {self.session_id!r}, {len(self.document)} bytes>"
 
 
-@dataclass(frozen=True, slots=True)
-class CreateWrite:
-    """A session's creation. ``content`` holds the fields that only a creation sets."""
-
-    session_id: str
-    position: Position
-    content: RawBSONDocument
-    expire_at: datetime | None = None
-
-    @property
-    def kind(self) -> Kind:
-        """The kind of its message."""
-        return SESSION_CREATED
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """The values of its kind's ``identity``."""
-        return (self.session_id,)
-
-    @property
-    def identity(self) -> tuple[str, ...]:
-        """A session is created once."""
-        return ("create", self.session_id)
-
-
-@dataclass(frozen=True, slots=True)
-class EndWrite:
-    """A session's end, good or bad. ``content`` holds the status and what only an end sets."""
-
-    session_id: str
-    position: Position
-    content: RawBSONDocument
-    status: SessionStatus
-    expire_at: datetime | None = None
-
-    @property
-    def kind(self) -> Kind:
-        """The kind of its message."""
-        return SESSION_FAILED if self.status is SessionStatus.FAILED else SESSION_COMPLETED
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """The values of its kind's ``identity``."""
-        return (self.session_id,)
-
-    @property
-    def identity(self) -> tuple[str, ...]:
-        """A session ends once: completed and failed stand for the same place."""
-        return ("end", self.session_id)
-
-
 @dataclass(frozen=True, slots=True, repr=False)
 class DocumentWrite:
-    """The whole document of a kind that others have declared.
+    """What a message of any other kind writes: a whole document, or its part of a session's.
 
-    Inserted, or put in the place of an older one. ``ids``: the values of its kind's ``identity``;
-    ``document``: as BSON, without ``_id``.
+    ``ids``: the values of its kind's ``identity``; ``document``: what is written, as BSON, without
+    ``_id``.
     """
 
     kind: Kind
@@ -192,19 +150,30 @@ class DocumentWrite:
 
     @property
     def identity(self) -> tuple[str, ...]:
-        """What can be applied once: each version of a document that the newest one replaces."""
+        """What can be applied once: each version of a document that the newest one replaces.
+
+        A session is created once and ends once: completed and failed stand for the same place.
+        """
         rule = self.kind.write
         version = (str(int(self.content[rule.by])),) if isinstance(rule, UpsertNewest) else ()
         return (self.kind.part, *self.ids, *version)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is the whole of its document."""
+        return not isinstance(self.kind.write, SetOnce)
+
+    @property
+    def ends_as(self) -> SessionStatus | None:
+        """The status that a session ends with by it, None where it ends none."""
+        return _END_STATUSES.get(self.kind.name)
 
     def __repr__(self) -> str:
         """Print no document, as in ``EventWrite``."""
         return f"<{self.kind.name} {self.ids!r}, {len(self.document)} bytes>"
 
 
-Write = EventWrite | CreateWrite | EndWrite | DocumentWrite
-WholeWrite = EventWrite | DocumentWrite
-"""What is the whole of its document."""
+Write = EventWrite | DocumentWrite
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +196,8 @@ def plan(message: Message, record: Record, expire_at: datetime | None = None) ->
     doubt at first.
     """
     origin = origin_fields(record, defaulted=message.time_defaulted)
+    kind, ids, most = kind_of(message), (message.session_id,), MAX_END_BYTES
+    fields: dict[str, Any]
     match message:
         case EventRecorded():
             return event_write(
@@ -239,13 +210,27 @@ def plan(message: Message, record: Record, expire_at: datetime | None = None) ->
                 expire_at,
             )
         case SessionCreated():
-            return _create(message, record, origin, expire_at)
+            most = MAX_CREATE_BYTES
+            fields = {
+                "language": message.language,
+                "metadata": message.metadata,
+                "startedAt": message.started_at,
+                "createdFrom": origin,
+            }
         case SessionCompleted() | SessionFailed():
-            return _end(message, record, origin, expire_at)
+            fields = _end_fields(message, origin)
         case OwnMessage():
-            return _document(message, record, origin, expire_at)
+            most = MAX_EVENT_BYTES
+            ids = tuple(message.fields[name] for name in kind.identity)
+            fields = {**message.fields, kind.origin: origin}
+            if expire_at is not None:
+                fields["expireAt"] = expire_at
         case _:
             assert_never(message)
+    encoded = encode(fields, most)
+    if isinstance(encoded, Rejected):
+        return encoded
+    return DocumentWrite(kind, ids, record.position, encoded, expire_at)
 
 
 def event_write(
@@ -268,66 +253,24 @@ def event_write(
     }
     if expire_at is not None:
         document["expireAt"] = expire_at
-    encoded = encode(document, ("payload",), MAX_EVENT_BYTES)
+    encoded = encode(document, MAX_EVENT_BYTES)
     if isinstance(encoded, Rejected):
         return encoded
     # By name it takes twice as long.
     return tuple.__new__(EventWrite, (session_id, event_id, encoded, expire_at))
 
 
-def _create(
-    message: SessionCreated, record: Record, origin: dict[str, Any], expire_at: datetime | None
-) -> CreateWrite | Rejected:
-    fields = {
-        "language": message.language,
-        "metadata": message.metadata,
-        "startedAt": message.started_at,
-        "createdFrom": origin,
-    }
-    encoded = encode(fields, ("language", "metadata"), MAX_CREATE_BYTES)
-    if isinstance(encoded, Rejected):
-        return encoded
-    return CreateWrite(message.session_id, record.position, raw_document(encoded), expire_at)
-
-
-def _end(
-    message: SessionCompleted | SessionFailed,
-    record: Record,
-    origin: dict[str, Any],
-    expire_at: datetime | None,
-) -> EndWrite | Rejected:
+def _end_fields(
+    message: SessionCompleted | SessionFailed, origin: dict[str, Any]
+) -> dict[str, Any]:
     name: str
     value: int | str | None
     if isinstance(message, SessionCompleted):
         status, name, value = SessionStatus.COMPLETED, "eventCount", message.event_count
     else:
         status, name, value = SessionStatus.FAILED, "reason", message.reason
-    fields: dict[str, Any] = {
-        "status": status.value,
-        "endedAt": message.ended_at,
-        "endedFrom": origin,
-    }
-    if value is not None:
-        fields[name] = value
-    encoded = encode(fields, (name,), MAX_END_BYTES)
-    if isinstance(encoded, Rejected):
-        return encoded
-    return EndWrite(message.session_id, record.position, raw_document(encoded), status, expire_at)
-
-
-def _document(
-    message: OwnMessage, record: Record, origin: dict[str, Any], expire_at: datetime | None
-) -> DocumentWrite | Rejected:
-    kind = known_kinds()[message.type]
-    document = {**message.fields, kind.origin: origin}
-    if expire_at is not None:
-        document["expireAt"] = expire_at
-    said = [name for name, value in message.fields.items() if not isinstance(value, datetime)]
-    encoded = encode(document, said, MAX_EVENT_BYTES)
-    if isinstance(encoded, Rejected):
-        return encoded
-    ids = tuple(message.fields[name] for name in kind.identity)
-    return DocumentWrite(kind, ids, record.position, encoded, expire_at)
+    fields = {"status": status.value, "endedAt": message.ended_at, "endedFrom": origin}
+    return fields if value is None else {**fields, name: value}
 
 
 def origin_fields(record: Record, *, defaulted: bool) -> dict[str, Any]:
@@ -342,16 +285,9 @@ def origin_fields(record: Record, *, defaulted: bool) -> dict[str, Any]:
     return origin
 
 
-SessionWrite = CreateWrite | EndWrite | ActivityWrite
 AnyWrite = Write | ActivityWrite
 
 
 def content_bytes(write: AnyWrite) -> int:
     """Return how many bytes of BSON a write has to say."""
-    match write:
-        case EventWrite() | DocumentWrite():
-            return len(write.document)
-        case ActivityWrite():
-            return 0
-        case _:
-            return len(write.content.raw)
+    return 0 if isinstance(write, ActivityWrite) else len(write.document)

@@ -50,9 +50,8 @@ MUTANTS = (
     mutant(
         "the fields of a creation only where it inserts",
         "update_of",
-        """"$set": write.content,
-"$setOnInsert": {"status": SessionStatus.INITIATED.value},""",
-        '"$setOnInsert": {**write.content, "status": SessionStatus.INITIATED.value},',
+        'update["$setOnInsert"] = {"status": SessionStatus.INITIATED.value}',
+        'update = {"$setOnInsert": {**write.content, "status": SessionStatus.INITIATED.value}}',
         "where an event came first, language and start would be lost",
         "test_each_write_sets_its_own_fields_and_no_other",
         "test_every_order_doubled_and_split_leaves_the_same_documents_in_memory",

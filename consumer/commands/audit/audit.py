@@ -22,7 +22,7 @@ from consumer.errors import ExitCode, SettingsError, must_answer
 from consumer.kafka.ranges import OffsetRange, offsets_of
 from consumer.observability.logs import configure_logging
 from consumer.settings.model import Settings
-from consumer.state.writes import EndWrite
+from consumer.state.writes import DocumentWrite
 from consumer.terminal import open_result_file
 from consumer.wiring import retry_until
 
@@ -115,7 +115,9 @@ class Auditor:
     def _add(self, partition: TopicPartition, judged: Sequence[JudgedRecord]) -> None:
         self.problems.add(partition, judged)
         self._counts.add(
-            each.write.session_id for each in judged if isinstance(each.write, EndWrite)
+            each.write.session_id
+            for each in judged
+            if isinstance(each.write, DocumentWrite) and each.write.ends_as is not None
         )
         if self._unseen:
             self._unseen.difference_update(each.session_id or "" for each in judged)

@@ -49,7 +49,7 @@ from consumer.observability.logs import get_logger
 from consumer.settings.model import Settings
 from consumer.state.bson_compare import Stored
 from consumer.state.retention import FOR_EVER, Retention
-from consumer.state.writes import ActivityWrite, EventWrite, WholeWrite, Write, plan
+from consumer.state.writes import ActivityWrite, EventWrite, Write, plan
 from consumer.terminal import progress
 from consumer.wiring import (
     RetryPolicy,
@@ -255,7 +255,7 @@ class _ExpectedDocument:
 
 def _fields(write: Write) -> tuple[str, ...]:
     """Return what is read of a session besides what it is judged by: all that was written."""
-    return () if isinstance(write, WholeWrite) else tuple(write.content.keys())
+    return () if write.is_whole else tuple(write.content.keys())
 
 
 @dataclass(slots=True)

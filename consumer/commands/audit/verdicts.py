@@ -11,7 +11,7 @@ from consumer.contract.rejection import Reason, Rejected
 from consumer.state.bson_compare import Stored, differing_fields, same_but_for_id
 from consumer.state.guards import has_place_taken
 from consumer.state.outcomes import Outcome, came_from, classify_duplicate
-from consumer.state.writes import PAST_INITIATED, EventWrite, WholeWrite, Write, status_of
+from consumer.state.writes import PAST_INITIATED, EventWrite, Write, status_of
 
 Identity = tuple[str, ...]
 """A document: ("event", sessionId, eventId), ("session", sessionId), or a kind and its ids."""
@@ -111,7 +111,7 @@ def judge_stored(
     """
     if document is None:
         return _judge_absent(write, dead_letter, "the document is not there")
-    if isinstance(write, WholeWrite) and same_but_for_id(write.content, document):
+    if write.is_whole and same_but_for_id(write.content, document):
         return judge_session(write, sessions)
     own = came_from(document, write)
     if not has_place_taken(write, document):
@@ -143,8 +143,8 @@ def judge_unread(write: Write | Rejected | None, found: Judgement) -> Judgement:
     ``found`` is what a record that was read would be. What has a document or a letter of its
     own was read all the same.
     """
-    has_document = isinstance(write, WholeWrite) and found.document != _document_of(write)
-    if has_document or found.result not in _TRACELESS:
+    is_there = isinstance(write, Write) and write.is_whole and found.document != _document_of(write)
+    if is_there or found.result not in _TRACELESS:
         return found
     detail = "the group has not read it yet"
     return Judgement(AuditResult.UNREAD, found.document, detail, found.part)

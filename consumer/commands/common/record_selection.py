@@ -8,8 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from consumer.commands.common.time_parsing import parse_moment
 from consumer.contract.decode import Decoded, decode
-from consumer.contract.encode import kind_of
-from consumer.contract.kinds import known_kinds
+from consumer.contract.kinds import kind_of, known_kinds
 from consumer.contract.record import Record, TopicPartition
 from consumer.contract.rejection import KeyPolicy
 from consumer.contract.times import EPOCH

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import bson
@@ -13,7 +14,7 @@ from consumer.contract.kinds import EVENTS, SESSIONS, key_of
 from consumer.mongo.collections import BulkReply, Collections
 from consumer.state.bson_compare import behind_id, behind_length, same_value
 from consumer.state.guards import update_of
-from consumer.state.writes import ActivityWrite, CreateWrite, EndWrite
+from consumer.state.writes import ActivityWrite, DocumentWrite
 from tests.unit.state.builders import (
     STAMPED,
     completed,
@@ -38,9 +39,7 @@ def content(found: Sequence[RawBSONDocument]) -> list[dict[str, Any]]:
     return documents
 
 
-async def upsert(
-    collections: Collections, *writes: CreateWrite | EndWrite | ActivityWrite
-) -> BulkReply:
+async def upsert(collections: Collections, *writes: DocumentWrite | ActivityWrite) -> BulkReply:
     return await collections.upsert(SESSIONS, [update_of(one) for one in writes])
 
 
@@ -184,13 +183,7 @@ async def test_the_latest_expiry_stands_in_whatever_order_it_comes(
     for session_id, order in (("s", (early, late)), ("t", (late, early))):
         first, second = order
         await upsert(collections, ActivityWrite(session_id, first))
-        end = EndWrite(
-            session_id,
-            end_write(completed()).position,
-            end_write(completed()).content,
-            end_write(completed()).status,
-            second,
-        )
+        end = replace(end_write(completed(session_id)), expire_at=second)
         await upsert(collections, end)
     found = content(await found_by(collections.find(SESSIONS, ["s", "t"])))
     assert [document["expireAt"] for document in found] == [late.replace(tzinfo=None)] * 2

@@ -23,7 +23,7 @@ from consumer.contract.record import Headers, Record
 from consumer.contract.rejection import KeyPolicy
 from consumer.kafka.producer import partition_for
 from consumer.state.guards import update_of
-from consumer.state.writes import CreateWrite, EndWrite, EventWrite, plan
+from consumer.state.writes import DocumentWrite, EventWrite, plan
 from tests.servers.topics import create_topics
 
 GOLDEN = Path(__file__).parents[3] / "docs" / "golden"
@@ -57,7 +57,7 @@ def stored(record: Record) -> dict[str, Any]:
     match write:
         case EventWrite():
             document = decode_bson(write.document)
-        case CreateWrite() | EndWrite():
+        case DocumentWrite():
             update = update_of(write).update
             document = {"sessionId": write.session_id, **update.get("$setOnInsert", {})}
             assert isinstance(update["$set"], RawBSONDocument)

@@ -24,7 +24,7 @@ from consumer.errors import PreconditionError, TransientError
 from consumer.ports import BatchReport, Hold, Stage
 from consumer.state.outcomes import NO_MARK, Mark, Outcome, Result
 from consumer.state.retention import Retention
-from consumer.state.writes import CreateWrite, EventWrite, Write
+from consumer.state.writes import DocumentWrite, EventWrite, Write
 from tests import builders
 from tests.simulation.loop import in_virtual_time
 from tests.unit.engine.scripted import (
@@ -361,7 +361,7 @@ def test_a_message_becomes_its_write() -> None:
     write, mismatch = planner()(builders.record(builders.event("s", "e")))
     assert isinstance(write, EventWrite)
     assert not mismatch
-    assert isinstance(planner()(builders.record(builders.created()))[0], CreateWrite)
+    assert isinstance(planner()(builders.record(builders.created()))[0], DocumentWrite)
 
 
 def test_a_record_that_says_nothing_usable_is_dead_lettered() -> None:

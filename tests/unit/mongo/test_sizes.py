@@ -17,8 +17,7 @@ from consumer.state.writes import (
     MAX_CREATE_BYTES,
     MAX_END_BYTES,
     MAX_EVENT_BYTES,
-    CreateWrite,
-    EndWrite,
+    DocumentWrite,
     EventWrite,
     plan,
 )
@@ -54,7 +53,7 @@ def test_nothing_over_the_limit_is_ever_sent(session_id: str, kind: str) -> None
     for one in planned:
         if isinstance(one, EventWrite):
             assert len(one.content.raw) + SERVER_ID_BYTES <= MAX_DOCUMENT_BYTES
-        elif isinstance(one, CreateWrite | EndWrite):
+        elif isinstance(one, DocumentWrite):
             sent = bson.encode({"q": update_of(one).filter, "u": update_of(one).update})
             assert len(sent) <= MAX_DOCUMENT_BYTES
 

@@ -15,7 +15,7 @@ from consumer.contract.messages import (
 )
 from consumer.contract.record import Record
 from consumer.contract.rejection import Rejected
-from consumer.state.writes import CreateWrite, EndWrite, EventWrite, Write, plan
+from consumer.state.writes import DocumentWrite, EventWrite, Write, plan
 
 SESSIONS = "conversation.sessions"
 EVENTS = "conversation.events"
@@ -114,13 +114,13 @@ def event_write(message: EventRecorded, source: Record | int = 0) -> EventWrite:
     return written
 
 
-def create_write(message: SessionCreated, source: Record | int = 0) -> CreateWrite:
+def create_write(message: SessionCreated, source: Record | int = 0) -> DocumentWrite:
     written = write(message, source)
-    assert isinstance(written, CreateWrite)
+    assert isinstance(written, DocumentWrite)
     return written
 
 
-def end_write(message: SessionCompleted | SessionFailed, source: Record | int = 0) -> EndWrite:
+def end_write(message: SessionCompleted | SessionFailed, source: Record | int = 0) -> DocumentWrite:
     written = write(message, source)
-    assert isinstance(written, EndWrite)
+    assert isinstance(written, DocumentWrite)
     return written

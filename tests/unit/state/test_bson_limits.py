@@ -30,7 +30,7 @@ def nested_arrays(levels: int) -> Any:
 
 
 def encoded(value: Any) -> bytes | Rejected:
-    return encode({"payload": value}, ("payload",), LIMIT)
+    return encode({"payload": value}, LIMIT)
 
 
 class NotJson:

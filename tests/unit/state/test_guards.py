@@ -9,7 +9,7 @@ import pytest
 
 from consumer.state.bson_compare import raw_document
 from consumer.state.guards import has_place_taken, update_of
-from consumer.state.writes import ActivityWrite, CreateWrite, SessionWrite
+from consumer.state.writes import ActivityWrite, DocumentWrite
 from tests.fakes.collections import _matches
 
 from .builders import STAMPED, at, completed, create_write, created, end_write, failed, write
@@ -49,7 +49,7 @@ def stored(status: object, started_at: object) -> dict[str, Any]:
     ],
 )
 def test_activity_and_end_apply_until_the_status_is_there(
-    guarded: SessionWrite, status: object, holds: bool
+    guarded: DocumentWrite | ActivityWrite, status: object, holds: bool
 ) -> None:
     for started_at in STARTED:
         document = raw_document(bson.encode(stored(status, started_at)))
@@ -64,7 +64,9 @@ def test_a_creation_applies_until_there_is_a_start(started_at: object, holds: bo
 
 
 @pytest.mark.parametrize("guarded", [CREATE, ACTIVITY, COMPLETE, FAIL])
-def test_a_guard_holds_for_exactly_what_its_filter_matches(guarded: SessionWrite) -> None:
+def test_a_guard_holds_for_exactly_what_its_filter_matches(
+    guarded: DocumentWrite | ActivityWrite,
+) -> None:
     for status, started_at in product(STATUSES, STARTED):
         document = raw_document(bson.encode(stored(status, started_at)))
         condition = update_of(guarded).filter
@@ -86,13 +88,13 @@ def test_each_write_sets_its_own_fields_and_no_other() -> None:
 
 
 @pytest.mark.parametrize("guarded", [CREATE, ACTIVITY, COMPLETE, FAIL])
-def test_no_write_says_more_when_it_is_said_twice(guarded: SessionWrite) -> None:
+def test_no_write_says_more_when_it_is_said_twice(guarded: DocumentWrite | ActivityWrite) -> None:
     assert update_of(guarded).update.keys() <= {"$set", "$setOnInsert", "$max"}
 
 
 def test_the_latest_expiry_of_all_writes_stands() -> None:
     kept = write(created(), 0, STAMPED + timedelta(days=3))
-    assert isinstance(kept, CreateWrite)
+    assert isinstance(kept, DocumentWrite)
     assert update_of(kept).update["$max"] == {"expireAt": STAMPED + timedelta(days=3)}
     assert "$max" not in update_of(CREATE).update
     activity = ActivityWrite("s", STAMPED)
