@@ -5,7 +5,6 @@ A document is put back only by the very record it says it came from.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -51,19 +50,6 @@ class RepairingStore:
         """See ``Store``."""
         self.store.forget()
 
-    async def repair(self, writes: Sequence[Write], results: Sequence[Result]) -> list[Result]:
-        """Return the results after what can be put back has been. Raises ``TransientError``."""
-        ended = list(results)
-        for index, (write, result) in enumerate(zip(writes, results, strict=True)):
-            if (
-                result.outcome in FOUND_ITS_OWN
-                and self.altered(write.position)
-                and await self.put_back(write)
-            ):
-                ended[index] = APPLIED
-        self.repaired += sum(map(operator.is_not, ended, results))
-        return ended
-
 
 @dataclass(frozen=True, slots=True)
 class _RepairingBatch:
@@ -72,7 +58,19 @@ class _RepairingBatch:
     writes: Sequence[Write]
 
     async def execute(self) -> Sequence[Result]:
-        return await self.store.repair(self.writes, await self.batch.execute())
+        """Return the results after what can be put back has been. Raises ``TransientError``."""
+        results = list(await self.batch.execute())
+        repaired = 0
+        for index, (write, result) in enumerate(zip(self.writes, results, strict=True)):
+            if (
+                result.outcome in FOUND_ITS_OWN
+                and self.store.altered(write.position)
+                and await self.store.put_back(write)
+            ):
+                results[index] = APPLIED
+                repaired += 1
+        self.store.repaired += repaired
+        return results
 
 
 async def put_back(client: Client, settings: MongoSettings, write: Write) -> bool:
