@@ -98,18 +98,17 @@ def check_index(
     name = f"index {required.name} of {required.collection}"
     alike = [index for index in present if required.has_key_of(index)]
     flaws = [_flaws(required, index) for index in alike if BUILD not in index]
-    if not flaws and alike:
+    if not flaws:
         result = CheckResult.warning if made_by_a_run else CheckResult.failed
+        if not alike:
+            missing = "is missing; the next run makes it" if made_by_a_run else "is missing"
+            return result(name, missing, _creation(required))
         return result(
             name,
             "is still being built, and until then forbids nothing; the build fails where "
             "documents have the same key",
             "wait until it is built; db.currentOp() shows it",
         )
-    if not flaws and made_by_a_run:
-        return CheckResult.warning(name, "is missing; the next run makes it", _creation(required))
-    if not flaws:
-        return CheckResult.failed(name, "is missing", _creation(required))
     if [] in flaws:
         return CheckResult.ok(name, "is there")
     return CheckResult.failed(
@@ -144,20 +143,16 @@ _NOT_UNIQUE = "it is not unique"
 
 def _flaws(required: Index, index: Mapping[str, Any]) -> list[str]:
     """Say what keeps an index with the right key from doing its work."""
-    flaws = []
-    if required.unique and not index.get("unique"):
-        flaws.append(_NOT_UNIQUE)
-    if index.get("hidden"):
-        flaws.append("it is hidden")
-    if index.get("sparse"):
-        flaws.append("it is sparse")
-    if "partialFilterExpression" in index:
-        flaws.append("it is partial")
-    if not is_simple(index.get("collation")):
-        flaws.append("its collation is not simple")
-    if required.expires and index.get("expireAfterSeconds") != 0:
-        flaws.append("its expireAfterSeconds is not 0")
-    return flaws
+    flaws = {
+        _NOT_UNIQUE: required.unique and not index.get("unique"),
+        "it is hidden": index.get("hidden"),
+        "it is sparse": index.get("sparse"),
+        "it is partial": "partialFilterExpression" in index,
+        "its collation is not simple": not is_simple(index.get("collation")),
+        "its expireAfterSeconds is not 0": required.expires
+        and index.get("expireAfterSeconds") != 0,
+    }
+    return [flaw for flaw, found in flaws.items() if found]
 
 
 def is_simple(collation: Mapping[str, Any] | None) -> bool:

@@ -25,16 +25,17 @@ MUTANTS = (
     mutant(
         "a missing index is accepted",
         "check_index",
-        'return CheckResult.failed(name, "is missing", _creation(required))',
-        'return CheckResult.warning(name, "is missing", _creation(required))',
+        "result = CheckResult.warning if made_by_a_run else CheckResult.failed",
+        "result = CheckResult.warning",
         "without the unique index every promise is void",
         "tests/unit/mongo/test_indexes.py",
         rows="F35",
     ),
-    never(
+    mutant(
         "an index that is not unique is accepted",
         "_flaws",
-        'if required.unique and not index.get("unique"):',
+        '_NOT_UNIQUE: required.unique and not index.get("unique"),',
+        "_NOT_UNIQUE: False,",
         "the second copy of an event would be stored beside the first",
         "test_what_weakens_an_index_is_told",
         rows="F35",
