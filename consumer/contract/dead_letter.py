@@ -185,9 +185,8 @@ def dead_letter(
     group: str,
     failed_at: datetime,
     consumer_version: str,
-    max_bytes: int | None = None,
 ) -> DeadLetter:
-    """Return the letter, truncate where it would be larger than ``max_bytes``, if any are given.
+    """Return the letter, however large it is.
 
     Each header of ours stands on it once, behind the record's other ones. A letter that had
     been cut before it was sent back goes on saying so: its value is no more whole than it was.
@@ -210,8 +209,7 @@ def dead_letter(
     truncation = truncation_of(record.headers)
     if truncation is not None:
         headers += truncation_headers(truncation)
-    letter = DeadLetter(record.key, record.value, headers, record.position)
-    return letter if max_bytes is None else truncate(letter, max_bytes)
+    return DeadLetter(record.key, record.value, headers, record.position)
 
 
 def min_dead_letter_bytes(topics: Iterable[str], group: str, consumer_version: str) -> int:

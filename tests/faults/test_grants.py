@@ -149,7 +149,6 @@ async def send_letters(log: Log) -> None:
             group=log.name,
             failed_at=datetime.now(UTC),
             consumer_version="test",
-            max_bytes=1024 * 1024,
         )
         await producer.send_and_wait(
             log.letters, letter.value, letter.key, headers=list(letter.headers)

@@ -20,6 +20,7 @@ from consumer.contract.dead_letter import (
     dead_letter,
     origin_of,
     serialized_size,
+    truncate,
     truncation_of,
 )
 from consumer.contract.decode import MAX_VALUE_BYTES, Decoded, Tombstone, decode
@@ -96,9 +97,8 @@ def processed(one: Input) -> tuple[str, Write | None, Rejected | None, DeadLette
         group=GROUP,
         failed_at=FAILED_AT,
         consumer_version=VERSION,
-        max_bytes=one.max_bytes,
     )
-    return end, write, rejected, letter
+    return end, write, rejected, truncate(letter, one.max_bytes)
 
 
 def examine(one: Input) -> str:

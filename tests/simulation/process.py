@@ -262,6 +262,4 @@ def _weight(record: Record) -> int:
     return len(record.key or b"") + len(record.value or b"") + headers
 
 
-_letter = partial(
-    dead_letter, group="simulation", failed_at=FAILED_AT, consumer_version="0", max_bytes=1 << 20
-)
+_letter = partial(dead_letter, group="simulation", failed_at=FAILED_AT, consumer_version="0")

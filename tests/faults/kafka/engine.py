@@ -235,7 +235,6 @@ def _letter(record: Record, rejected: Rejected) -> DeadLetter:
         group="group",
         failed_at=datetime(2026, 3, 4, tzinfo=UTC),
         consumer_version="0",
-        max_bytes=2**20,
     )
 
 

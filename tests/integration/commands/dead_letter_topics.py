@@ -178,7 +178,6 @@ class DeadLetterTopics:
                 group=self.name,
                 failed_at=datetime.now(UTC),
                 consumer_version="1.0",
-                max_bytes=max_bytes,
             )
             for record, why in rejected
         ]

@@ -60,7 +60,6 @@ class World:
             group=SETTINGS.kafka.group_id,
             failed_at=datetime(2026, 3, 4, 11, tzinfo=UTC),
             consumer_version="1",
-            max_bytes=1_000_000,
         )
         letter = self.logs.publish(LETTERS, said.key, said.value)
         place = TopicPartition(LETTERS, letter.partition)

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 from hypothesis import strategies as st
 
 from consumer.contract import dead_letter as names
-from consumer.contract.dead_letter import DeadLetter, dead_letter, serialized_size
+from consumer.contract.dead_letter import DeadLetter, dead_letter, serialized_size, truncate
 from consumer.contract.record import Headers, Record
 from consumer.contract.rejection import Reason, Rejected
 from consumer.contract.times import REDRIVE_TIMESTAMP
@@ -29,14 +29,14 @@ def record(
 
 
 def letter_of(record: Record, rejected: Rejected = REJECTED, *, max_bytes: int = MIB) -> DeadLetter:
-    return dead_letter(
+    whole = dead_letter(
         record,
         rejected,
         group="conversation-consumer",
         failed_at=FAILED_AT,
         consumer_version="1.2.3",
-        max_bytes=max_bytes,
     )
+    return truncate(whole, max_bytes)
 
 
 def own(letter: DeadLetter) -> dict[str, bytes | None]:

@@ -42,7 +42,6 @@ def letter(about: Record, reason: Reason, group: str = GROUP) -> Record:
         group=group,
         failed_at=datetime(2026, 3, 4, 11, tzinfo=UTC),
         consumer_version="1",
-        max_bytes=1_000_000,
     )
     return Record(LETTERS, 0, 0, about.timestamp_ms + 1, said.key, said.value, said.headers)
 

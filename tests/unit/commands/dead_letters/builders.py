@@ -24,7 +24,7 @@ from consumer.commands.dead_letters.dead_letter_status import StatusIndex
 from consumer.commands.dead_letters.redrive_and_discard import DeadLetterRun, RunOptions
 from consumer.commands.dead_letters.redrive_policy import RedrivePolicy
 from consumer.commands.dead_letters.transform import Transform
-from consumer.contract.dead_letter import dead_letter
+from consumer.contract.dead_letter import dead_letter, truncate
 from consumer.contract.record import Headers, Position, Record
 from consumer.contract.rejection import Reason, Rejected
 from consumer.kafka.admin import TopicDescription
@@ -98,8 +98,8 @@ class DeadLetterLog:
             group="g",
             failed_at=failed_at,
             consumer_version="1.0",
-            max_bytes=max_bytes,
         )
+        written = truncate(written, max_bytes)
         read = read_dead_letter(self.append(written.key, written.value, written.headers))
         assert isinstance(read, DeadLetterRecord)
         return read
