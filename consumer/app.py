@@ -92,7 +92,7 @@ async def open_resources(settings: Settings, observer: EngineObserver) -> AsyncI
         # Before anything is made: of collections that are not there yet nobody has stored any.
         target = await wiring.retry_until("MongoDB", store.target, policy)
         with suppress(TransientError):  # then it is found out at the first assignment
-            await wiring.refuse_other_target(settings, target)
+            await wiring.describe_own_group(settings, target)
         # Not cut short: an index over many documents takes longer to build than any start.
         accept(await wiring.retry_until("MongoDB", store.run_preflight, policy, cancel=False))
         target = await wiring.retry_until("MongoDB", store.target, policy)

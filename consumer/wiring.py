@@ -21,7 +21,7 @@ from consumer.engine.pipeline import Pipeline, Planner, RecordPlanner
 from consumer.engine.runner import EngineConfig, Runner
 from consumer.engine.watchdog import Watchdog
 from consumer.errors import PreconditionError, TransientError
-from consumer.kafka.admin import TopicDescription, open_admin
+from consumer.kafka.admin import GroupDescription, TopicDescription, open_admin
 from consumer.kafka.committed import AcceptedTarget
 from consumer.kafka.kafka_preflight import check_kafka
 from consumer.observability.logs import get_logger
@@ -115,16 +115,18 @@ async def preflight_kafka(
         return topics, await check_kafka(settings, admin, topics)
 
 
-async def refuse_other_target(settings: Settings, target: Target) -> None:
-    """Raise ``PreconditionError`` where the group's offsets speak of records stored elsewhere.
+async def describe_own_group(settings: Settings, target: Target) -> GroupDescription:
+    """Return the group, whose records must not have been stored elsewhere than in ``target``.
 
-    Raises ``TransientError`` where no broker answers.
+    Raises ``PreconditionError`` where its offsets say they were, ``TransientError`` while no broker
+    answers.
     """
     async with open_admin(settings.kafka) as admin:
         group = await admin.describe_group(settings.kafka.group_id)
     AcceptedTarget(target, settings.mongo.moved_from).check(
         {p: kept for p, kept in group.committed.items() if p.topic in settings.kafka.topics}
     )
+    return group
 
 
 def dead_letter_builder(settings: Settings) -> Callable[[Record, Rejected], DeadLetter]:

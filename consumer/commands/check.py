@@ -17,7 +17,7 @@ from consumer.mongo.store import open_store
 from consumer.printable import printable_line
 from consumer.settings.model import Settings
 from consumer.settings.sources import exposed_files
-from consumer.wiring import preflight_kafka, refuse_other_target
+from consumer.wiring import describe_own_group, preflight_kafka
 
 STYLES = {CheckStatus.OK: "green", CheckStatus.WARNING: "yellow", CheckStatus.FAILED: "bold red"}
 
@@ -82,7 +82,7 @@ async def _check_target(settings: Settings) -> Sequence[CheckResult]:
             open_store(settings.mongo) as store,
         ):
             target = await store.target()
-            await refuse_other_target(settings, target)
+            await describe_own_group(settings, target)
     except PreconditionError as error:
         return [_refused(name, error)]
     except (TimeoutError, ConsumerError):

@@ -31,7 +31,6 @@ from consumer.commands.common.scratch import scratch_database
 from consumer.commands.common.selected_ranges import (
     CommittedOffsets,
     SelectedRanges,
-    fetch_committed_offsets,
     select_ranges,
 )
 from consumer.contract.dead_letter import origin_of
@@ -54,7 +53,7 @@ from consumer.terminal import progress
 from consumer.wiring import (
     RetryPolicy,
     ask_retention,
-    refuse_other_target,
+    describe_own_group,
     retry_at_start,
     retry_until,
 )
@@ -388,11 +387,11 @@ async def open_log_judge(settings: Settings) -> AsyncIterator[LogJudge]:
         )
         store = await stack.enter_async_context(open_store(settings.mongo))
         target = await retry_at_start(settings, "MongoDB", store.target)
-        await retry_at_start(settings, "Kafka", lambda: refuse_other_target(settings, target))
-        sessions = SessionReader(store.client, settings.mongo)
-        committed = await retry_at_start(
-            settings, "Kafka", lambda: fetch_committed_offsets(settings.kafka)
+        group = await retry_at_start(
+            settings, "Kafka", lambda: describe_own_group(settings, target)
         )
+        sessions = SessionReader(store.client, settings.mongo)
+        committed = CommittedOffsets(group.offsets)
         yield LogJudge(
             settings, database, reader, store.collections, sessions, retention, committed
         )

@@ -9,7 +9,6 @@ from datetime import datetime
 from consumer.commands.common.record_selection import RecordSelection, bounds_of
 from consumer.contract.record import Offsets, Record, TopicPartition
 from consumer.errors import SettingsError
-from consumer.kafka.admin import open_admin
 from consumer.kafka.range_reader import RangeReader
 from consumer.kafka.ranges import (
     EVERYTHING,
@@ -20,7 +19,6 @@ from consumer.kafka.ranges import (
     ranges_within,
 )
 from consumer.quantities import plural
-from consumer.settings.model import KafkaSettings
 
 SAMPLE = 200
 """Offsets at the beginning of a range whose keys tell whether keys lead where records lie."""
@@ -159,10 +157,3 @@ class CommittedOffsets:
         """Tell whether the group has read a record."""
         offset = record.offset
         return self.end(OffsetRange(record.topic_partition, offset, offset + 1)) > offset
-
-
-async def fetch_committed_offsets(kafka: KafkaSettings) -> CommittedOffsets:
-    """Ask for the committed offsets of the group. Raises ``TransientError``."""
-    async with open_admin(kafka) as admin:
-        group = await admin.describe_group(kafka.group_id)
-    return CommittedOffsets(group.offsets)
