@@ -70,6 +70,8 @@ def _remembering(connect: Callable[..., Awaitable[Any]]) -> Callable[..., Awaita
                 tokens.forget()
             raise
         _FAILED.pop((host, port), None)
+        # It stays in a circle when it is closed; the certificates of a bundle take 0.7 MB.
+        connection._ssl_context = None  # noqa: SLF001 -- needed to connect alone
         return connection
 
     return create_conn

@@ -145,6 +145,13 @@ errors.IllegalStateError,""",
         "a service that nobody restarts would be shut out when its certificate expires",
         "test_each_connection_shows_the_certificate_that_the_file_holds_then",
     ),
+    without(
+        "a connection that is closed keeps the certificates it was made with",
+        "_remembering.create_conn",
+        "connection._ssl_context = None",
+        "each client that is replaced would leave a bundle to the collector of garbage, 0.7 MB each",
+        "test_the_certificates_that_a_connection_was_made_with_go_with_it",
+    ),
     mutant(
         "a token is kept after it has expired",
         "EndpointTokens.token",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import ssl
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -14,11 +15,13 @@ from pydantic import SecretStr
 from consumer.contract.record import TopicPartition
 from consumer.errors import PreconditionError, TransientError
 from consumer.kafka.admin import open_admin
+from consumer.kafka.producer import producer_options, start_producer
 from consumer.settings.model import KafkaSettings
 from tests.fakes.token_endpoint import TokenEndpoint, token_endpoint
 from tests.faults.kafka.engine import Member, event_keys, publish_events, running
-from tests.faults.kafka.reading import quick
+from tests.faults.kafka.reading import eventually, quick
 from tests.faults.kafka.test_access import EVENTS, PASSWORD, User, user
+from tests.memory import no_collector
 from tests.servers.topics import create_topics
 
 __all__ = ["user"]
@@ -164,3 +167,23 @@ async def test_a_password_that_is_changed_in_its_file_is_used_for_the_next_conne
         file.write_text("another")
         await member.until(member.is_ready)
         assert member.store.events == event_keys({user.partition: 2 * EVENTS})
+
+
+def tls_contexts() -> int:
+    return sum(isinstance(one, ssl.SSLContext) for one in gc.get_objects())
+
+
+@pytest.mark.real_kafka
+@pytest.mark.reliability("F110")
+async def test_the_certificates_that_a_connection_was_made_with_go_with_it(
+    secured_kafka: KafkaSettings,
+) -> None:
+    with no_collector():
+        before = tls_contexts()
+        for _ in range(3):
+            options = producer_options(secured_kafka, 10_000, idempotent=True)
+            client = await start_producer(options)
+            assert tls_contexts() > before
+            await client.discard(1.0)
+            del client, options
+        await eventually(lambda: tls_contexts() == before, seconds=5.0)
