@@ -25,6 +25,7 @@ from consumer.kafka.admin import Admin, GroupMember, open_admin
 from consumer.kafka.committed import Committed, CommittedHold
 from consumer.kafka.range_reader import RangeReader, open_range_reader
 from consumer.kafka.ranges import LogExtent, OffsetRange
+from consumer.kafka.topic_ids import Operation
 from consumer.printable import printable, printable_line
 from consumer.quantities import count_text, duration_text, plural, rate_text
 from consumer.settings.model import Settings
@@ -170,8 +171,9 @@ async def _look(
     settings: Settings, admin: Admin, reader: RangeReader, before: _Sample | None
 ) -> tuple[GroupStatus, _Sample]:
     """Return the group as it is now, and the sample that the next look's rate is measured from."""
-    topics = await admin.describe(settings.kafka.topics)
-    partitions = await reader.partitions_of(t for t in settings.kafka.topics if t in topics)
+    topics = await admin.describe(settings.kafka.topics, Operation.READ)
+    there = [topics[name] for name in settings.kafka.topics if name in topics]
+    partitions = [TopicPartition(t.name, number) for t in there for number in range(t.partitions)]
     group = await admin.describe_group(settings.kafka.group_id)
     ahead = await reader.high_watermarks(partitions)
     logs = await reader.extents(partitions)

@@ -14,7 +14,7 @@ import pytest
 
 from consumer.commands import status
 from consumer.contract.record import Record, TopicPartition
-from consumer.errors import ExitCode, PreconditionError
+from consumer.errors import ExitCode
 from consumer.kafka.admin import GroupDescription, TopicDescription
 from consumer.kafka.committed import Committed, CommittedHold, OffsetMetadata
 from consumer.kafka.ranges import LogExtent, UnreadRange
@@ -32,13 +32,8 @@ class Brokers:
         self.unread: list[UnreadRange] = []
         self.unreadable: list[UnreadRange] = []
 
-    async def describe(self, _: Collection[str]) -> Mapping[str, TopicDescription]:
+    async def describe(self, *_: object) -> Mapping[str, TopicDescription]:
         return {TOPIC: TopicDescription(TOPIC, len(BEGINNINGS), 1)}
-
-    async def partitions_of(self, topics: Collection[str]) -> list[TopicPartition]:
-        if set(topics) != {TOPIC}:
-            raise PreconditionError("no such topic")
-        return [TopicPartition(TOPIC, number) for number in BEGINNINGS]
 
     async def high_watermarks(self, _: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
         return {TopicPartition(TOPIC, number): offset for number, offset in BEGINNINGS.items()}
