@@ -107,11 +107,6 @@ class PendingWrite:
     raced_with: list[int] = field(default_factory=list)
 
     @property
-    def may_be_ours(self) -> bool:
-        """Whether what is found in its place may be this delivery's own write, unheard."""
-        return not self.found_existing
-
-    @property
     def goes_alone(self) -> bool:
         """Whether it travels in a command of its own, behind the others."""
         return self.unanswered > 0 or self.errors >= TRIES_BEFORE_ALONE

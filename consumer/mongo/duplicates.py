@@ -212,11 +212,14 @@ class DuplicateResolver:
     async def resolve(self, writes: Iterable[WriteKey]) -> list[ConsumerError]:
         """Settle what was refused for a duplicate key; return what went wrong."""
         errors: list[ConsumerError] = []
+        told: set[WriteKey] = set()
 
         def tell(key: WriteKey, document: RawBSONDocument | None) -> None:
-            errors.extend(self._recorder.found(key, document))
+            if key not in told:
+                told.add(key)
+                errors.extend(self._recorder.found(key, document))
 
-        asked = [Asked(self._recorder.write(key), _once(tell, key)) for key in writes]
+        asked = [Asked(self._recorder.write(key), partial(tell, key)) for key in writes]
         return errors + await self._lookup.ask(asked)
 
     async def ask_first(self, due: Mapping[str, Mapping[WriteKey, AnyWrite]]) -> None:
@@ -329,18 +332,3 @@ class CrossedFind(Generic[K]):
         for event_id in ids_in(found.get("eventId")):
             if self._session_of.get(event_id) in sessions:
                 other(self._keys[event_id], found)
-
-
-def _once(
-    tell: Callable[[WriteKey, RawBSONDocument | None], None], key: WriteKey
-) -> Callable[[RawBSONDocument | None], None]:
-    """Return what tells of the first document alone that is found in a write's place."""
-    told = False
-
-    def tell_once(document: RawBSONDocument | None) -> None:
-        nonlocal told
-        if not told:
-            told = True
-            tell(key, document)
-
-    return tell_once

@@ -193,7 +193,7 @@ class ResultRecorder:
         if isinstance(key, str):
             del self._activities[key]
         else:
-            self._batch.found(key, stored, may_be_ours=pending.may_be_ours)
+            self._batch.found(key, stored, may_be_ours=not pending.found_existing)
         return ()
 
     def _lost_race(

@@ -190,8 +190,8 @@ class BatchResults:
         self._others[index] = REDELIVERED
         self.applied(index)  # so that those of its identity are judged alike
 
-    def found(self, index: int, stored: RawBSONDocument, *, may_be_ours: bool) -> Result:
-        """The store holds ``stored`` in this record's place; return what that makes of it.
+    def found(self, index: int, stored: RawBSONDocument, *, may_be_ours: bool) -> None:
+        """The store holds ``stored`` in this record's place.
 
         ``may_be_ours``: an earlier attempt of this delivery may have written it, unheard.
         """
@@ -201,7 +201,6 @@ class BatchResults:
         self._others[index] = result
         del self._pending[index]
         self._classify_waiting(index, stored)
-        return result
 
     def foreign(self, index: int, field: str) -> None:
         """What is stored in this record's place holds a value of another writer for good.
