@@ -17,13 +17,8 @@ class RefusedError(TransientError):
     """A whole command was refused for what one of its documents holds.
 
     Nothing says which: the command is taken apart until one document stands alone, and only
-    then is it refused for good. ``code`` is the server's, None where the driver refused.
+    then is it refused for good.
     """
-
-    def __init__(self, cause: str, code: int | None = None) -> None:
-        """Name the trouble."""
-        super().__init__(cause)
-        self.code = code
 
 
 class ConnectionLostError(TransientError):

@@ -161,7 +161,7 @@ def _command_failure(error: errors.OperationFailure) -> ConsumerError:
         return failure(type(error).__name__)
     match classify(code):
         case CodeClass.PERMANENT:
-            return RefusedError(code_name(code), code)
+            return RefusedError(code_name(code))
         case CodeClass.TIMED_OUT:
             return TimedOutError(code_name(code))
         case _:

@@ -24,7 +24,6 @@ PAGE = 500
 
 Document = Mapping[str, Any]
 
-
 _TIMES = ("startedAt", "endedAt", "expireAt")
 
 
@@ -117,22 +116,22 @@ class SessionReader:
         return {document["_id"]: int(document["events"]) for document in found}
 
     async def events(
-        self, session_id: str, after: Document | None = None, page: int = PAGE
+        self, session_id: str, after: Document | None = None
     ) -> AsyncIterator[Document]:
         """Yield a session's events by (timestamp, eventId), those behind ``after``.
 
-        They are read ``page`` at a time. A page begins behind the last event of the one before,
+        A page begins behind the last event of the one before,
         in the index's own total order, so that a border neither skips nor repeats an event.
         """
         order = [("timestamp", 1), ("eventId", 1)]
         while True:
             condition = {"sessionId": session_id} | _behind(after)
             with driver_errors():
-                cursor = self._events.find(condition).sort(order).limit(page)
+                cursor = self._events.find(condition).sort(order).limit(PAGE)
                 found: list[Document] = await cursor.to_list(None)
             for event in found:
                 yield event
-            if len(found) < page:
+            if len(found) < PAGE:
                 return
             after = found[-1]
 
