@@ -77,13 +77,15 @@ def write(text: str, *, flush: bool = False) -> None:
 def open_result_file(option: str, name: str | Path) -> Iterator[Callable[[Iterable[str]], None]]:
     """Open the file of ``option``; yield what puts lines in place of what it holds.
 
-    That it can be written shows before anything is done, and until then it stays as it was. Both
-    raise ``SettingsError``.
+    That it can be written shows before anything is done, and until then it stays as it was; one
+    that was not there does not stay where the body raises. Both raise ``SettingsError``.
     """
+    path = Path(name)
+    there = path.exists()
 
     def replace(lines: Iterable[str]) -> None:
         try:
-            if Path(name).is_file():
+            if path.is_file():
                 file.truncate(0)
             file.writelines(lines)
             file.flush()
@@ -94,11 +96,15 @@ def open_result_file(option: str, name: str | Path) -> Iterator[Callable[[Iterab
         return SettingsError(f"{option} {name} cannot be written ({error.strerror})")
 
     try:
-        file = Path(name).open("a", encoding="utf-8")  # noqa: SIM115 -- closing it may fail
+        file = path.open("a", encoding="utf-8")
     except OSError as error:
         raise unwritable(error) from error
     try:
         yield replace
+    except BaseException:
+        if not there:
+            path.unlink(missing_ok=True)
+        raise
     finally:
         # What a failed write has left over fails once more.
         with suppress(OSError):

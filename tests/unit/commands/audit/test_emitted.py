@@ -49,3 +49,13 @@ async def test_the_last_list_stays_until_there_is_a_new_one(tmp_path: Path) -> N
     with pytest.raises(PreconditionError):
         await show_audit(AWAY, RecordSelection(), emit=str(last), as_json=False)
     assert last.read_text() == "the last list"
+
+
+async def test_an_audit_that_fails_leaves_no_list_that_says_nothing_is_wrong(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(PreconditionError):
+        await show_audit(
+            AWAY, RecordSelection(), emit=str(tmp_path / "problems.ndjson"), as_json=False
+        )
+    assert not (tmp_path / "problems.ndjson").exists()
