@@ -201,51 +201,48 @@ async def _run_bounded(finds: Sequence[Callable[[], Awaitable[object]]]) -> list
     return errors
 
 
-class DuplicateResolver:
-    """Finds what is stored in the places of one batch's writes, and has it recorded."""
+async def resolve_duplicates(
+    lookup: LookUp, recorder: ResultRecorder, writes: Iterable[WriteKey]
+) -> list[ConsumerError]:
+    """Settle what was refused for a duplicate key; return what went wrong."""
+    errors: list[ConsumerError] = []
+    told: set[WriteKey] = set()
 
-    def __init__(self, lookup: LookUp, recorder: ResultRecorder) -> None:
-        """Read by ``lookup``, record by ``recorder``."""
-        self._lookup = lookup
-        self._recorder = recorder
+    def tell(key: WriteKey, document: RawBSONDocument | None) -> None:
+        if key not in told:
+            told.add(key)
+            errors.extend(recorder.found(key, document))
 
-    async def resolve(self, writes: Iterable[WriteKey]) -> list[ConsumerError]:
-        """Settle what was refused for a duplicate key; return what went wrong."""
-        errors: list[ConsumerError] = []
-        told: set[WriteKey] = set()
+    asked = [Asked(recorder.write(key), partial(tell, key)) for key in writes]
+    return errors + await lookup.ask(asked)
 
-        def tell(key: WriteKey, document: RawBSONDocument | None) -> None:
-            if key not in told:
-                told.add(key)
-                errors.extend(self._recorder.found(key, document))
 
-        asked = [Asked(self._recorder.write(key), partial(tell, key)) for key in writes]
-        return errors + await self._lookup.ask(asked)
+async def ask_first(
+    lookup: LookUp, recorder: ResultRecorder, due: Mapping[str, Mapping[WriteKey, AnyWrite]]
+) -> None:
+    """Settle what is there before anything is sent; an error only costs the saving.
 
-    async def ask_first(self, due: Mapping[str, Mapping[WriteKey, AnyWrite]]) -> None:
-        """Settle what is there before anything is sent; an error only costs the saving.
+    What is not found says nothing: it is sent, and the unique index decides.
+    """
+    told: set[WriteKey] = set()
 
-        What is not found says nothing: it is sent, and the unique index decides.
-        """
-        told: set[WriteKey] = set()
+    def alike(key: WriteKey) -> None:
+        if key not in told:
+            told.add(key)
+            recorder.is_there(key)
 
-        def alike(key: WriteKey) -> None:
-            if key not in told:
-                told.add(key)
-                self._recorder.is_there(key)
+    def tell(key: WriteKey, document: RawBSONDocument | None) -> None:
+        if document is not None and key not in told:
+            told.add(key)
+            recorder.found_before(key, document)
 
-        def tell(key: WriteKey, document: RawBSONDocument | None) -> None:
-            if document is not None and key not in told:
-                told.add(key)
-                self._recorder.found_before(key, document)
-
-        others = dict(chain.from_iterable(writes.items() for writes in due.values()))
-        events = {key: one for key, one in others.items() if isinstance(one, EventWrite)}
-        finds = crossed_finds(self._lookup.collections, events)
-        await _run_bounded([partial(find.run, alike, tell) for find in finds])
-        await self._lookup.ask(
-            Asked(one, partial(tell, key)) for key, one in others.items() if key not in events
-        )
+    others = dict(chain.from_iterable(writes.items() for writes in due.values()))
+    events = {key: one for key, one in others.items() if isinstance(one, EventWrite)}
+    finds = crossed_finds(lookup.collections, events)
+    await _run_bounded([partial(find.run, alike, tell) for find in finds])
+    await lookup.ask(
+        Asked(one, partial(tell, key)) for key, one in others.items() if key not in events
+    )
 
 
 def crossed_finds(

@@ -26,7 +26,7 @@ from consumer.mongo.collection_provisions import collection_provisions
 from consumer.mongo.collections import BulkReply, Collections, ConnectionLostError
 from consumer.mongo.driver import MongoCollections
 from consumer.mongo.driver_errors import driver_errors, refused_users
-from consumer.mongo.duplicates import DuplicateResolver, LookUp
+from consumer.mongo.duplicates import LookUp, ask_first, resolve_duplicates
 from consumer.mongo.preflight import inspect_database, run_preflight, verify_unique_indexes
 from consumer.mongo.results import ResultRecorder, SessionStatusCache
 from consumer.ports import Target
@@ -115,10 +115,8 @@ class MongoWriteBatch:
         """Apply ``writes`` to the collections of ``store``."""
         self._store = store
         self._ask_first = store.read_again
-        self._recorder = recorder = ResultRecorder(
-            writes, store.sessions, store.on_activity_refused
-        )
-        self._resolver = DuplicateResolver(LookUp(store.collections, store.sizers), recorder)
+        self._recorder = ResultRecorder(writes, store.sessions, store.on_activity_refused)
+        self._lookup = LookUp(store.collections, store.sizers)
         self._senders: dict[str, Sender[Any]] = {}
 
     async def execute(self) -> Sequence[Result]:
@@ -130,7 +128,7 @@ class MongoWriteBatch:
         recorder = self._recorder
         if self._ask_first:
             self._ask_first = False
-            await self._resolver.ask_first(recorder.due())
+            await ask_first(self._lookup, recorder, recorder.due())
         tried_again = False
         while recorder.left:
             errors = await self._round()
@@ -153,7 +151,7 @@ class MongoWriteBatch:
         errors = [error for result in sent for error in result.errors]
         if not any(result.broken for result in sent):
             duplicates = [key for result in sent for key in result.duplicates]
-            errors += await self._resolver.resolve(duplicates)
+            errors += await resolve_duplicates(self._lookup, self._recorder, duplicates)
         return errors
 
     async def _send(self, due: Mapping[str, Mapping[WriteKey, AnyWrite]]) -> Sequence[SendResult]:

@@ -422,7 +422,7 @@ for key in self._keys.values():
     ),
     mutant(
         "asking first must succeed",
-        "DuplicateResolver.ask_first",
+        "duplicates.ask_first",
         "await _run_bounded([partial(find.run, alike, tell) for find in finds])",
         """for error in await _run_bounded([partial(find.run, alike, tell) for find in finds]):
     raise error""",
