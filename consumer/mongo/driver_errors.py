@@ -7,6 +7,7 @@ driver's, which server does not answer, and why.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -168,16 +169,34 @@ def _command_failure(error: errors.OperationFailure) -> ConsumerError:
             return TransientError(code_name(code))
 
 
+def _cancels() -> int:
+    """Return how often the running task was cancelled; 0 where there is none.
+
+    PyMongo sends by asyncio.wait_for, which up to Python 3.11 loses a cancel that comes while what
+    is awaited ends: the driver goes on, and whoever waits for the task would wait for ever.
+    """
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # no event loop
+        return 0
+    return 0 if task is None else task.cancelling()
+
+
 @contextmanager
 def driver_errors() -> Iterator[None]:
-    """Turn what the driver raises inside into our errors.
+    """Turn what the driver raises inside into our errors, and let no cancel of the task be lost.
 
     Raises ``TransientError`` (or a subclass) or ``PreconditionError``.
     """
+    cancels = _cancels()
     try:
         yield
+        if _cancels() > cancels:
+            raise asyncio.CancelledError
     except (errors.PyMongoError, BSONError, OSError) as error:
         drop_tracebacks(error)
+        if _cancels() > cancels:
+            raise asyncio.CancelledError from None
         # The texts of all but connection errors may quote documents, and a logged chain of
         # causes would print them.
         raise translate(error) from (error if isinstance(error, errors.ConnectionFailure) else None)

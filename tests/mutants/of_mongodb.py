@@ -531,4 +531,12 @@ for key in self._keys.values():
         "test_a_server_that_tells_no_privileges_is_not_taken_for_one_that_allows_all",
         rows="F67",
     ),
+    mutant(
+        "what is cancelled while the driver sends goes on",
+        "driver_errors._cancels",
+        "else task.cancelling()",
+        "else 0",
+        "with Python 3.11 and PyMongo's API a process that is to end would wait for ever",
+        "test_a_cancel_that_the_driver_loses_ends_the_task_all_the_same[False]",
+    ),
 )

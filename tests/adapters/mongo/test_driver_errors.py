@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 import inspect
 import ssl
+from contextlib import suppress
 from typing import Any
 
 import bson.errors
@@ -236,3 +238,20 @@ def test_what_an_operators_own_index_cannot_take_of_one_record_is_refused_for_go
 ) -> None:
     assert classify(code) is CodeClass.PERMANENT
     assert not code_name(code).startswith("code_")
+
+
+@pytest.mark.parametrize("then_fails", [False, True])
+async def test_a_cancel_that_the_driver_loses_ends_the_task_all_the_same(then_fails: bool) -> None:
+    async def ask() -> None:
+        for _ in range(2):
+            with suppress(TransientError), driver_errors():
+                with suppress(asyncio.CancelledError):  # as asyncio.wait_for does in Python 3.11
+                    await asyncio.sleep(60)
+                if then_fails:
+                    raise pymongo.errors.AutoReconnect
+
+    asking = asyncio.ensure_future(ask())
+    await asyncio.sleep(0)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(asking, 5)
