@@ -11,7 +11,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from consumer.contract.dead_letter import DeadLetter
-from consumer.contract.record import Offsets, Partitions, Record, Records, TopicPartition
+from consumer.contract.record import (
+    OffsetRange,
+    Offsets,
+    Partitions,
+    Record,
+    Records,
+    TopicPartition,
+)
 from consumer.contract.rejection import Reason, Rejected
 from consumer.errors import TransientError
 
@@ -98,20 +105,6 @@ class StartOffset:
 
 
 @dataclass(frozen=True, slots=True)
-class OffsetGap:
-    """Unread records ``first`` to ``end`` (exclusive) were deleted by the broker's retention."""
-
-    partition: TopicPartition
-    first: int
-    end: int
-
-    @property
-    def records(self) -> int:
-        """How many offsets the gap covers: at most so many records are lost."""
-        return self.end - self.first
-
-
-@dataclass(frozen=True, slots=True)
 class LogReset:
     """The log began anew (topic made again, or truncated): ``expected`` fell to ``found``.
 
@@ -133,7 +126,8 @@ class Polled:
     starts: Mapping[TopicPartition, StartOffset] = field(default_factory=dict)
     passed: Offsets = field(default_factory=dict)
     """Where reading goes on without a record: over markers and aborted records."""
-    gaps: Sequence[OffsetGap] = ()
+    gaps: Sequence[OffsetRange] = ()
+    """Of which unread records were deleted by the brokers' retention."""
     resets: Sequence[LogReset] = ()
     failed: Mapping[TopicPartition, TransientError] = field(default_factory=dict)
     gone: Partitions = ()
@@ -309,7 +303,7 @@ class Observer(Protocol):
     def committed(self, offsets: Offsets, seconds: float) -> None:
         """The brokers have acknowledged these offsets."""
 
-    def gap(self, gap: OffsetGap) -> None:
+    def gap(self, gap: OffsetRange) -> None:
         """Records were deleted before this group had read them."""
 
     def reset(self, reset: LogReset) -> None:

@@ -18,13 +18,13 @@ from rich.table import Table
 from rich.text import Text
 
 from consumer.commands.common.output import add_name_column, console
-from consumer.contract.record import TopicPartition
+from consumer.contract.record import OffsetRange, TopicPartition
 from consumer.contract.times import format_time
 from consumer.errors import ExitCode, PreconditionError, TransientError, must_answer
 from consumer.kafka.admin import Admin, GroupMember, open_admin
 from consumer.kafka.committed import Committed, CommittedHold
 from consumer.kafka.range_reader import RangeReader, open_range_reader
-from consumer.kafka.ranges import LogExtent, OffsetRange
+from consumer.kafka.ranges import LogExtent
 from consumer.kafka.topic_ids import Operation
 from consumer.printable import printable, printable_line
 from consumer.quantities import count_text, duration_text, plural, rate_text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 
@@ -22,6 +23,20 @@ Partitions = Collection[TopicPartition]
 
 Offsets = Mapping[TopicPartition, int]
 """One offset of each of some partitions."""
+
+
+@dataclass(frozen=True, slots=True)
+class OffsetRange:
+    """The offsets ``first`` to ``end`` (exclusive) of one partition; not each has a record."""
+
+    partition: TopicPartition
+    first: int
+    end: int
+
+    @property
+    def offsets(self) -> int:
+        """How many offsets it covers: at most so many records."""
+        return max(self.end - self.first, 0)
 
 
 class Position(NamedTuple):

@@ -9,14 +9,14 @@ from enum import StrEnum
 from typing import Any
 
 from consumer.aio import Backoff, cancel_and_wait, wait_at_most
-from consumer.contract.record import Offsets, Partitions, TopicPartition
+from consumer.contract.record import OffsetRange, Offsets, Partitions, TopicPartition
 from consumer.engine.breaker import BreakerLimits
 from consumer.engine.commits import Committer
 from consumer.engine.in_flight import InFlightBatches
 from consumer.engine.ledger import Ledger, PartitionState
 from consumer.engine.pipeline import Pipeline
 from consumer.errors import IncidentError, TaskDiedError, TransientError
-from consumer.ports import LogReset, Observer, OffsetGap, Polled, Source, Stage
+from consumer.ports import LogReset, Observer, Polled, Source, Stage
 
 BUSY_POLL = 0.02
 """Seconds a poll waits while batches are in flight: a longer wait would hold back the
@@ -239,7 +239,7 @@ class Runner:
             # So that what is committed does not stay before markers and aborted records.
             self.ledger.pass_to(partition, offset)
 
-    def _skip_gaps(self, gaps: Sequence[OffsetGap], resets: Sequence[LogReset]) -> None:
+    def _skip_gaps(self, gaps: Sequence[OffsetRange], resets: Sequence[LogReset]) -> None:
         """Tell what is gone unread, and go on behind it: so it is not found once more.
 
         Raises one ``IncidentError`` that names all where the settings say to stop.
@@ -248,7 +248,7 @@ class Runner:
         for gap in gaps:
             self.observer.gap(gap)
             incidents.append(
-                f"{gap.partition.name}: at most {gap.records} records, "
+                f"{gap.partition.name}: at most {gap.offsets} records, "
                 f"offsets {gap.first} to {gap.end - 1}, were deleted unread; "
                 "kafka.on_gap=continue goes on without them"
             )

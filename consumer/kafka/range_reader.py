@@ -18,7 +18,14 @@ from aiokafka.consumer.fetcher import READ_UNCOMMITTED
 from aiokafka.errors import KafkaError
 
 from consumer.aio import Backoff, stop_quietly
-from consumer.contract.record import Offsets, Partitions, Record, Records, TopicPartition
+from consumer.contract.record import (
+    OffsetRange,
+    Offsets,
+    Partitions,
+    Record,
+    Records,
+    TopicPartition,
+)
 from consumer.errors import PreconditionError, TransientError, UndecodableError
 from consumer.kafka.admin import CLOSE_TIMEOUT, open_admin
 from consumer.kafka.client import GroupClient, PartitionsError, consumer_options
@@ -35,12 +42,10 @@ from consumer.kafka.ranges import (
     EVERYTHING,
     Bounds,
     LogExtent,
-    OffsetRange,
     UnreadRange,
     ranges_within,
 )
 from consumer.kafka.topic_ids import Operation
-from consumer.ports import OffsetGap
 from consumer.settings.model import KafkaSettings
 
 POLL = 0.5
@@ -63,7 +68,7 @@ class Passed:
     """
 
     reached: Offsets
-    deleted: Sequence[OffsetGap]
+    deleted: Sequence[OffsetRange]
     began_anew: Partitions
 
 
@@ -91,12 +96,12 @@ async def passed_over(
     jumped = [partition for partition, due in expected.items() if begun[partition] > due]
     beginnings = await reader.beginning_offsets(jumped) if jumped else {}
     gaps = [
-        OffsetGap(partition, expected[partition], min(beginnings[partition], begun[partition]))
+        OffsetRange(partition, expected[partition], min(beginnings[partition], begun[partition]))
         for partition in jumped
     ]
     return Passed(
         reached,
-        [gap for gap in gaps if gap.records > 0],
+        [gap for gap in gaps if gap.offsets > 0],
         [partition for partition, due in expected.items() if begun[partition] < due],
     )
 

@@ -11,20 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from consumer.aio import RateLimiter
-from consumer.contract.record import Offsets, Partitions, Records, TopicPartition
+from consumer.contract.record import OffsetRange, Offsets, Partitions, Records, TopicPartition
 from consumer.errors import TransientError
 from consumer.kafka.client import PartitionsError, within_bytes
 from consumer.kafka.range_reader import Passed, RangeReader, RangesInReading
-from consumer.kafka.ranges import DELETED, PATIENCE, OffsetRange, RecordFilter, UnreadRange
-from consumer.ports import (
-    NO_HOLDS,
-    AssignmentListener,
-    Holds,
-    OffsetGap,
-    Polled,
-    Source,
-    StartOffset,
-)
+from consumer.kafka.ranges import DELETED, PATIENCE, RecordFilter, UnreadRange
+from consumer.ports import NO_HOLDS, AssignmentListener, Holds, Polled, Source, StartOffset
 
 WORTH_A_SEEK = 2_000
 """So many unwanted offsets ahead are skipped by a seek; fewer are read and thrown away, since
@@ -170,16 +162,16 @@ class RangeSource(Source):
         self._handed_out |= {p: records[-1].offset + 1 for p, records in taken.items()}
         return taken, replace(passed, reached={**passed.reached, **rest})
 
-    def _advance(self, passed: Passed) -> list[OffsetGap]:
+    def _advance(self, passed: Passed) -> list[OffsetRange]:
         """Follow a fetch; return what was deleted of the wanted before it could be read."""
         _, unread = self._reading.moved(passed, asyncio.get_running_loop().time())
-        gaps: list[OffsetGap] = []
+        gaps: list[OffsetRange] = []
         for part in unread:
             if part.cause == DELETED:
                 wanted = self._record_filter.next_match(part.partition, part.first)
                 if wanted is None or wanted >= part.end:
                     continue
-                gaps.append(OffsetGap(part.partition, part.first, part.end))
+                gaps.append(OffsetRange(part.partition, part.first, part.end))
             self.unread.append(part)
         return gaps
 

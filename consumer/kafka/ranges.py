@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from consumer.contract.record import Record, TopicPartition
+from consumer.contract.record import OffsetRange, Record, TopicPartition
 
 DECODING_ATTEMPTS = 3
 """So often a batch that cannot be decoded is fetched: it may have been damaged on its way."""
@@ -22,20 +22,6 @@ BEGAN_ANEW = "log_began_anew"
 ENDS_BEFORE = "log_ends_before"
 TOPIC_GONE = "topic_gone"
 """What ``UnreadRange.cause`` may say, beside the names of what clients and decoders raise."""
-
-
-@dataclass(frozen=True, slots=True)
-class OffsetRange:
-    """The offsets ``first`` to ``end`` (exclusive) of one partition; not each has a record."""
-
-    partition: TopicPartition
-    first: int
-    end: int
-
-    @property
-    def offsets(self) -> int:
-        """How many offsets it covers: at most so many records."""
-        return max(self.end - self.first, 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,14 @@ from functools import partial
 from typing import TypeVar
 
 from consumer.aio import stop_quietly, with_timeout
-from consumer.contract.record import Offsets, Partitions, Records, TopicPartition, bytes_of
+from consumer.contract.record import (
+    OffsetRange,
+    Offsets,
+    Partitions,
+    Records,
+    TopicPartition,
+    bytes_of,
+)
 from consumer.errors import TransientError
 from consumer.kafka.client import (
     ClientLostError,
@@ -27,15 +34,7 @@ from consumer.kafka.client import (
 from consumer.kafka.committed import AcceptedTarget, OffsetCommitter
 from consumer.kafka.start_offsets import Reading, Resolved, StartOffsetResolver
 from consumer.kafka.topic_ids import TopicWatch, changed_logs
-from consumer.ports import (
-    NO_HOLDS,
-    AssignmentListener,
-    GoneError,
-    Holds,
-    OffsetGap,
-    PartitionProgress,
-    Polled,
-)
+from consumer.ports import NO_HOLDS, AssignmentListener, GoneError, Holds, PartitionProgress, Polled
 
 FAILURES_UNTIL_REPLACED = 5
 """So often in a row the group may fail a poll before the client is replaced."""
@@ -321,7 +320,7 @@ class KafkaSource:
         # What was sought meanwhile is read from there, and what a commit has found gone is given
         # up; what had come of them is outdated.
         valid = {p for p, at in expected.items() if p in self._topic_ids if at == self._position(p)}
-        gaps: list[OffsetGap] = []
+        gaps: list[OffsetRange] = []
         passed: dict[TopicPartition, int] = {}
         for partition, found in moved.items():
             position = expected[partition]
@@ -333,7 +332,7 @@ class KafkaSource:
                 valid.discard(partition)
                 continue
             if min(beginnings[partition], found) > position:
-                gaps.append(OffsetGap(partition, position, min(beginnings[partition], found)))
+                gaps.append(OffsetRange(partition, position, min(beginnings[partition], found)))
             passed[partition] = found
         taken = self._bounded(client, {p: r for p, r in fetched.items() if p in valid})
         return Polled(taken, gaps=gaps, gone=back, passed=passed)

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from consumer.aio import with_timeout
-from consumer.contract.record import Partitions, TopicPartition
+from consumer.contract.record import OffsetRange, Partitions, TopicPartition
 from consumer.errors import TransientError
 from consumer.kafka.client import GroupClient
 from consumer.kafka.committed import AcceptedTarget, Committed, ids_differ
 from consumer.kafka.topic_ids import TopicIds
-from consumer.ports import LogReset, OffsetGap, StartOffset
+from consumer.ports import LogReset, StartOffset
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ class Resolved:
 
     starts: dict[TopicPartition, StartOffset] = field(default_factory=dict)
     topic_ids: dict[TopicPartition, str | None] = field(default_factory=dict)
-    gaps: list[OffsetGap] = field(default_factory=list)
+    gaps: list[OffsetRange] = field(default_factory=list)
     resets: list[LogReset] = field(default_factory=list)
     failed: dict[TopicPartition, TransientError] = field(default_factory=dict)
 
@@ -198,7 +198,7 @@ class StartOffsetResolver:
                 unread = before.unread_from(0)
                 resolved.resets.append(LogReset(partition, before.next, beginning, unread))
             if beginning > 0:
-                resolved.gaps.append(OffsetGap(partition, 0, beginning))
+                resolved.gaps.append(OffsetRange(partition, 0, beginning))
             resolved.starts[partition] = StartOffset(beginning, None, held)
         elif (
             before is not None
@@ -214,7 +214,7 @@ class StartOffsetResolver:
             resolved.starts[partition] = StartOffset(beginning, offset if stands else None, held)
         else:
             if offset is not None and offset < beginning:
-                resolved.gaps.append(OffsetGap(partition, offset, beginning))
+                resolved.gaps.append(OffsetRange(partition, offset, beginning))
             start = beginning if offset is None else max(offset, beginning)
             moved = kept is not None and self.accepted.moved(kept)
             resolved.starts[partition] = StartOffset(start, None if moved else offset, held)

@@ -9,14 +9,14 @@ from collections.abc import Callable, Collection, Mapping
 
 from structlog.typing import FilteringBoundLogger
 
-from consumer.contract.record import Record, Records, TopicPartition
+from consumer.contract.record import OffsetRange, Record, Records, TopicPartition
 from consumer.contract.rejection import Reason, Rejected
 from consumer.contract.times import format_time
 from consumer.errors import TransientError
 from consumer.observability.health import STARTING, Health
 from consumer.observability.logs import Repeats, get_logger
 from consumer.observability.metrics import Metrics
-from consumer.ports import BatchReport, Hold, LogReset, OffsetGap, Stage
+from consumer.ports import BatchReport, Hold, LogReset, Stage
 from consumer.settings.model import KafkaSettings
 from consumer.state.outcomes import MARK_NAMES, Mark, Outcome
 
@@ -222,14 +222,14 @@ class EngineObserver:
 
     # --- incidents ------------------------------------------------------------
 
-    def gap(self, gap: OffsetGap) -> None:
-        self._metrics.lost.labels(*gap.partition).inc(gap.records)
+    def gap(self, gap: OffsetRange) -> None:
+        self._metrics.lost.labels(*gap.partition).inc(gap.offsets)
         self._log.error(
             "records_deleted_unread",
             partition=gap.partition.name,
             first=gap.first,
             end=gap.end,
-            records=gap.records,
+            records=gap.offsets,
             # There may have been markers and aborted records among the offsets.
             at_most=True,
         )

@@ -6,8 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from consumer.contract.record import Position, Record, TopicPartition
-from consumer.ports import OffsetGap
+from consumer.contract.record import OffsetRange, Position, Record, TopicPartition
 from tests.e2e.bookkeeping import Intervals, settled_spans
 from tests.e2e.processes import Service
 from tests.model import Sent
@@ -121,7 +120,7 @@ class History:
             found.append(f"{one.position} of log {one.log}: deleted unread, and nobody said so")
         return found
 
-    def _may_be(self, gap: OffsetGap) -> bool:
+    def _may_be(self, gap: OffsetRange) -> bool:
         return any(
             one.whole or (gap.first < one.end and (one.unread or 0) < gap.end)
             for one in self.deletions
@@ -145,5 +144,5 @@ class History:
         )
 
 
-def _has(gap: OffsetGap, position: Position) -> bool:
+def _has(gap: OffsetRange, position: Position) -> bool:
     return gap.partition == position[:2] and gap.first <= position.offset < gap.end

@@ -22,9 +22,8 @@ from typing import Any, NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from consumer.contract.record import TopicPartition
+from consumer.contract.record import OffsetRange, TopicPartition
 from consumer.demo import die_with_parent
-from consumer.ports import OffsetGap
 from consumer.settings.sources import environment_name
 from consumer.state.outcomes import Outcome
 
@@ -98,10 +97,10 @@ class Service:
             for name, (first, end) in line["offsets"].items():
                 yield Span(_partition(name), first, end)
 
-    def gaps(self) -> Iterator[OffsetGap]:
+    def gaps(self) -> Iterator[OffsetRange]:
         """What it said was deleted unread, in the order of its lines."""
         for line in self.said("records_deleted_unread"):
-            yield OffsetGap(_partition(line["partition"]), line["first"], line["end"])
+            yield OffsetRange(_partition(line["partition"]), line["first"], line["end"])
 
     def outcomes(self) -> Counter[str]:
         """How the records ended that it settled, by its log."""

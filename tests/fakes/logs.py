@@ -9,17 +9,10 @@ import bson
 from aiokafka.partitioner import murmur2
 from bson.codec_options import CodecOptions
 
-from consumer.contract.record import Record, TopicPartition
+from consumer.contract.record import OffsetRange, Record, TopicPartition
 from consumer.errors import PreconditionError, TimedOutError, TransientError
 from consumer.kafka.range_reader import RangeReader
-from consumer.kafka.ranges import (
-    EVERYTHING,
-    Bounds,
-    LogExtent,
-    OffsetRange,
-    UnreadRange,
-    ranges_within,
-)
+from consumer.kafka.ranges import EVERYTHING, Bounds, LogExtent, UnreadRange, ranges_within
 from consumer.mongo.session_reader import EndedSession, SessionReader
 from tests.fakes.collections import MemoryCollections
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping
 
-from consumer.contract.record import Record, Records, TopicPartition
+from consumer.contract.record import OffsetRange, Record, Records, TopicPartition
 from consumer.contract.rejection import Rejected
 from consumer.errors import TransientError
-from consumer.ports import BatchReport, Hold, LogReset, OffsetGap, Stage
+from consumer.ports import BatchReport, Hold, LogReset, Stage
 from consumer.state.outcomes import Outcome
 
 
@@ -28,7 +28,7 @@ class RecordingObserver:
         self.revocations: list[tuple[bool, bool]] = []
         """Pairs of drained and lost."""
         self.commits: list[dict[TopicPartition, int]] = []
-        self.gaps: list[OffsetGap] = []
+        self.gaps: list[OffsetRange] = []
         self.resets: list[LogReset] = []
         self.unreadables: list[tuple[TopicPartition, TransientError, int]] = []
         self.readables: list[TopicPartition] = []
@@ -104,7 +104,7 @@ class RecordingObserver:
     def committed(self, offsets: Mapping[TopicPartition, int], seconds: float) -> None:
         self.commits.append(dict(offsets))
 
-    def gap(self, gap: OffsetGap) -> None:
+    def gap(self, gap: OffsetRange) -> None:
         self.gaps.append(gap)
 
     def reset(self, reset: LogReset) -> None:

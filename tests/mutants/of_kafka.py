@@ -177,7 +177,7 @@ MUTANTS = (
     without(
         "a gap is passed over in silence",
         "KafkaSource._accept",
-        "gaps.append(OffsetGap(partition, position, min(beginnings[partition], found)))",
+        "gaps.append(OffsetRange(partition, position, min(beginnings[partition], found)))",
         "records that were deleted unread would be missed by nobody",
         "test_a_hole_that_retention_makes_is_a_gap",
         rows="F23",

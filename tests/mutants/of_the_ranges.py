@@ -237,7 +237,7 @@ return _about(write, lost, detail)""",
     without(
         "what is deleted and was wanted is no gap",
         "RangeSource._advance",
-        "gaps.append(OffsetGap(part.partition, part.first, part.end))",
+        "gaps.append(OffsetRange(part.partition, part.first, part.end))",
         "kafka.on_gap=stop would not stop for what is lost",
         "test_a_hole_that_retention_made_is_reported_and_read_over",
         rows="F48",

@@ -7,11 +7,11 @@ from collections.abc import Collection, Mapping
 
 from consumer.contract import dead_letter as headers
 from consumer.contract.dead_letter import serialized_size
-from consumer.contract.record import Position, TopicPartition
+from consumer.contract.record import OffsetRange, Position, TopicPartition
 from consumer.contract.rejection import Reason
 from consumer.kafka.committed import Committed
 from consumer.kafka.producer import NO_LIMIT
-from consumer.ports import LogReset, OffsetGap
+from consumer.ports import LogReset
 from tests.fakes.broker import Broker, Log
 from tests.fakes.collections import MemoryCollections
 from tests.fakes.group import Group
@@ -30,7 +30,7 @@ class Checker:
         self._workload = workload
         self._letters: defaultdict[tuple[Position, int], set[Reason]] = defaultdict(set)
         self._verified: defaultdict[tuple[TopicPartition, int], int] = defaultdict(int)
-        self._gaps: list[tuple[int, OffsetGap]] = []
+        self._gaps: list[tuple[int, OffsetRange]] = []
         self._unknown: set[Slot] = set()
         self._resets: list[tuple[int, TopicPartition]] = []
         self._holders: dict[Slot, list[tuple[Process, int]]] = {}
@@ -65,7 +65,7 @@ class Checker:
         if whole <= self.smallest_limit:
             self.found.append(f"{position}: its letter of {whole} bytes was cut")
 
-    def gap(self, gap: OffsetGap, *, passed: bool) -> None:
+    def gap(self, gap: OffsetRange, *, passed: bool) -> None:
         """A process said that records were deleted unread. ``passed``: it had been beyond them."""
         log = self._broker.logs[gap.partition]
         self._gaps.append((log.number, gap))

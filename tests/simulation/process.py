@@ -17,7 +17,7 @@ from consumer.contract.dead_letter import (
     dead_letter,
     serialized_size,
 )
-from consumer.contract.record import Record, TopicPartition
+from consumer.contract.record import OffsetRange, Record, TopicPartition
 from consumer.contract.rejection import KeyPolicy
 from consumer.engine.breaker import BreakerLimits
 from consumer.engine.pipeline import RecordPlanner
@@ -27,7 +27,7 @@ from consumer.kafka.client import GroupClient, RebalanceCallbacks
 from consumer.kafka.dead_letter_topic import KafkaDeadLetters
 from consumer.kafka.source import KafkaSource, OpenClient
 from consumer.mongo.store import MongoStore
-from consumer.ports import Observer, OffsetGap, Polled
+from consumer.ports import Observer, Polled
 from consumer.state.outcomes import Mark, Result
 from consumer.state.writes import Write
 from consumer.wiring import Engine, build_engine
@@ -78,7 +78,7 @@ class WitnessedSource(KafkaSource):
     def __init__(self, open_client: OpenClient, world: World) -> None:
         self._report = world.checker.found.append
         self._bound = world.shape.max_batch_bytes
-        self._gaps: Sequence[OffsetGap] = ()
+        self._gaps: Sequence[OffsetRange] = ()
         self._partitions = world.cluster.broker.logs.keys()
         self._seen: dict[TopicPartition, int | None] = {}
         self.moves: list[float] = []
@@ -107,7 +107,7 @@ class WitnessedSource(KafkaSource):
         self._seen = seen
         return polled
 
-    def passed(self, gap: OffsetGap) -> bool:
+    def passed(self, gap: OffsetRange) -> bool:
         """Tell whether everything in a gap had been read, or passed over, before it was told."""
         return gap not in self._gaps and (self._position(gap.partition) or 0) >= gap.end
 

@@ -27,11 +27,10 @@ from consumer.commands.replay import replay_report
 from consumer.commands.replay.replay_report import OutcomeCounts
 from consumer.commands.replay.replay_request import ReplayProgress
 from consumer.contract.dead_letter import origin_of
-from consumer.contract.record import Headers, Position, Record, TopicPartition
+from consumer.contract.record import Headers, OffsetRange, Position, Record, TopicPartition
 from consumer.contract.rejection import Reason
 from consumer.errors import PreconditionError
 from consumer.kafka.producer import OutgoingRecord
-from consumer.kafka.ranges import OffsetRange
 from consumer.printable import printable, printable_line
 from consumer.signals import run_app
 from consumer.state.writes import EventWrite

@@ -17,9 +17,9 @@ from consumer.commands.common.record_selection import (
     RecordSelection,
     check_selection,
 )
-from consumer.contract.record import TopicPartition
+from consumer.contract.record import OffsetRange, TopicPartition
 from consumer.errors import ExitCode, SettingsError, must_answer
-from consumer.kafka.ranges import OffsetRange, offsets_of
+from consumer.kafka.ranges import offsets_of
 from consumer.observability.logs import configure_logging
 from consumer.settings.model import Settings
 from consumer.state.writes import DocumentWrite

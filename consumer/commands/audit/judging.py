@@ -35,11 +35,11 @@ from consumer.commands.common.selected_ranges import (
 )
 from consumer.contract.dead_letter import origin_of
 from consumer.contract.decode import Decoded, Tombstone, decode
-from consumer.contract.record import Record, TopicPartition
+from consumer.contract.record import OffsetRange, Record, TopicPartition
 from consumer.contract.rejection import KeyPolicy, Reason, Rejected
 from consumer.errors import TransientError
 from consumer.kafka.range_reader import RangeReader, open_range_reader
-from consumer.kafka.ranges import OffsetRange, offsets_of
+from consumer.kafka.ranges import offsets_of
 from consumer.mongo.collections import Collections
 from consumer.mongo.duplicates import Asked, LookUp
 from consumer.mongo.session_reader import SessionReader

@@ -14,9 +14,8 @@ from typing import Annotated, Any, BinaryIO
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from consumer.contract.record import Position, Record, TopicPartition
+from consumer.contract.record import OffsetRange, Position, Record, TopicPartition
 from consumer.errors import SettingsError
-from consumer.kafka.ranges import OffsetRange
 
 STANDARD_INPUT = "-"
 

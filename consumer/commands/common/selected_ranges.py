@@ -7,17 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from consumer.commands.common.record_selection import RecordSelection, bounds_of
-from consumer.contract.record import Offsets, Record, TopicPartition
+from consumer.contract.record import OffsetRange, Offsets, Record, TopicPartition
 from consumer.errors import SettingsError
 from consumer.kafka.range_reader import RangeReader
-from consumer.kafka.ranges import (
-    EVERYTHING,
-    Bounds,
-    LogExtent,
-    OffsetRange,
-    offsets_of,
-    ranges_within,
-)
+from consumer.kafka.ranges import EVERYTHING, Bounds, LogExtent, offsets_of, ranges_within
 from consumer.quantities import plural
 
 SAMPLE = 200

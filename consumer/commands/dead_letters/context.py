@@ -19,6 +19,7 @@ from consumer.commands.dead_letters.dead_letter_status import (
     StatusIndex,
     parse_status,
 )
+from consumer.contract.record import OffsetRange
 from consumer.errors import ExitCode
 from consumer.kafka.admin import (
     TopicDescription,
@@ -30,7 +31,7 @@ from consumer.kafka.connection import BrokersError, broker_errors
 from consumer.kafka.dead_letter_topic import max_dead_letter_bytes
 from consumer.kafka.producer import NO_LIMIT, RECORD_OVERHEAD, Producer, open_producer
 from consumer.kafka.range_reader import RangeReader, open_range_reader
-from consumer.kafka.ranges import EVERYTHING, Bounds, OffsetRange, offsets_of
+from consumer.kafka.ranges import EVERYTHING, Bounds, offsets_of
 from consumer.kafka.topic_ids import Operation
 from consumer.settings.model import DeadLetterSettings, KafkaSettings
 from consumer.terminal import print_error, progress

@@ -19,11 +19,11 @@ from consumer.commands.replay.replay_request import (
 )
 from consumer.contract.dead_letter import DeadLetter
 from consumer.contract.kinds import SESSIONS
+from consumer.contract.record import OffsetRange
 from consumer.errors import PreconditionError
 from consumer.kafka.admin import TopicDescription, open_admin
 from consumer.kafka.dead_letter_topic import dead_letters_to
 from consumer.kafka.range_reader import RangeReader, open_range_reader
-from consumer.kafka.ranges import OffsetRange
 from consumer.kafka.topic_ids import Operation, TopicIds
 from consumer.mongo.collections import Collections
 from consumer.mongo.dry_run import DryStore

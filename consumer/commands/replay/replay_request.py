@@ -12,9 +12,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from consumer.commands.common.record_selection import RecordSelection, selection_violations
-from consumer.contract.record import TopicPartition
+from consumer.contract.record import OffsetRange, TopicPartition
 from consumer.errors import SettingsError
-from consumer.kafka.ranges import EVERYTHING, Bounds, OffsetRange, UnreadRange
+from consumer.kafka.ranges import EVERYTHING, Bounds, UnreadRange
 from consumer.kafka.topic_ids import TopicIds
 from consumer.mongo.clients import servers_of
 from consumer.settings.model import Settings

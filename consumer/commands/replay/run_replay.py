@@ -18,14 +18,14 @@ from consumer.commands.replay.replay_report import (
     print_replay,
 )
 from consumer.commands.replay.replay_request import ReplayProgress, ReplayRequest, check_request
-from consumer.contract.record import Record, TopicPartition
+from consumer.contract.record import OffsetRange, Record, TopicPartition
 from consumer.contract.rejection import Rejected
 from consumer.engine.breaker import BreakerLimits
 from consumer.engine.runner import Runner, StopReason
 from consumer.errors import ExitCode, TransientError
 from consumer.kafka.decompression import check_codecs
 from consumer.kafka.range_source import RangeSource
-from consumer.kafka.ranges import BEGAN_ANEW, TOPIC_GONE, OffsetRange, UnreadRange, offsets_of
+from consumer.kafka.ranges import BEGAN_ANEW, TOPIC_GONE, UnreadRange, offsets_of
 from consumer.observability.health import Health
 from consumer.observability.logs import configure_logging, get_logger
 from consumer.observability.metrics import Metrics

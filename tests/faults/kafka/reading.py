@@ -11,11 +11,11 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka import TopicPartition as ClientPartition
 
-from consumer.contract.record import Record, TopicPartition
+from consumer.contract.record import OffsetRange, Record, TopicPartition
 from consumer.errors import TransientError
 from consumer.kafka.client import GroupClient, RebalanceCallbacks, open_group_client
 from consumer.kafka.source import KafkaSource
-from consumer.ports import LogReset, OffsetGap, StartOffset
+from consumer.ports import LogReset, StartOffset
 from consumer.settings.model import KafkaSettings
 from tests.fakes.positions import Positions
 
@@ -122,7 +122,7 @@ class Reader(Positions):
         self.records: defaultdict[TopicPartition, list[Record]] = defaultdict(list)
         self.failed: list[tuple[TopicPartition, TransientError]] = []
         self.errors: list[TransientError] = []
-        self.gaps: list[OffsetGap] = []
+        self.gaps: list[OffsetRange] = []
         self.resets: list[LogReset] = []
         self._aside: dict[TopicPartition, int] = {}
 

@@ -6,13 +6,13 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 
 from consumer import app, wiring
-from consumer.contract.record import TopicPartition
+from consumer.contract.record import OffsetRange, TopicPartition
 from consumer.errors import PreconditionError
 from consumer.mongo.store import OpenStore
 from consumer.observability.health import Health
 from consumer.observability.metrics import Metrics
 from consumer.observability.observer import EngineObserver
-from consumer.ports import LogReset, OffsetGap, StartOffset
+from consumer.ports import LogReset, StartOffset
 from consumer.settings.model import DeadLetterSettings, Settings
 from tests.faults.kafka.batches import ending_at, held_back, refusing
 from tests.faults.kafka.clusters import mocked
@@ -33,7 +33,7 @@ async def test_records_that_retention_deleted_unread_are_said_and_the_rest_is_re
         cluster.delete_until(*ONE, 10)
         async with reading(quick(frames.bootstrap_servers)) as reader:
             await reader.until_read({ONE: 10})
-            assert reader.gaps == [OffsetGap(ONE, 3, 10)]
+            assert reader.gaps == [OffsetRange(ONE, 3, 10)]
             assert reader.starts == {ONE: StartOffset(10, 3)}
             assert reader.offsets(ONE) == list(range(10, 20))
 

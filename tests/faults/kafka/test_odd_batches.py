@@ -11,9 +11,9 @@ import cramjam
 import pytest
 from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 
-from consumer.contract.record import Headers, TopicPartition
+from consumer.contract.record import Headers, OffsetRange, TopicPartition
 from consumer.kafka.range_reader import open_range_reader
-from consumer.kafka.ranges import OffsetRange, UnreadRange
+from consumer.kafka.ranges import UnreadRange
 from tests import builders
 from tests.faults.kafka import batches
 from tests.faults.kafka.batches import (

@@ -37,11 +37,11 @@ from consumer.commands.init.topic_provisions import InitRequest
 from consumer.commands.replay.replay_report import OutcomeCounts, ReplayReport, print_replay
 from consumer.commands.replay.replay_request import ReplayProgress
 from consumer.contract.dead_letter import origin_of
-from consumer.contract.record import Headers, Record, TopicPartition
+from consumer.contract.record import Headers, OffsetRange, Record, TopicPartition
 from consumer.contract.rejection import Reason
 from consumer.kafka.committed import CommittedHold
 from consumer.kafka.producer import OutgoingRecord
-from consumer.kafka.ranges import DELETED, OffsetRange, UnreadRange
+from consumer.kafka.ranges import DELETED, UnreadRange
 from consumer.observability.instance_status import as_document
 from consumer.settings.model import KafkaSettings, Settings
 from consumer.state.writes import EventWrite

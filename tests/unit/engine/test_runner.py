@@ -8,9 +8,10 @@ from dataclasses import replace
 
 import pytest
 
+from consumer.contract.record import OffsetRange
 from consumer.engine.runner import BUSY_POLL, DRAIN_SHARE, IDLE_POLL, REVOKE_SHARE, StopReason
 from consumer.errors import IncidentError, PreconditionError, TaskDiedError, TransientError
-from consumer.ports import LogReset, OffsetGap, Polled, Stage, StartOffset
+from consumer.ports import LogReset, Polled, Stage, StartOffset
 from tests.simulation.loop import in_virtual_time
 from tests.unit.engine.scripted import BAD, OUTAGE, P0, P1, P2, Engine, brought, records
 
@@ -159,20 +160,20 @@ async def test_a_partition_that_can_be_read_again_is_told_so_even_without_record
 @in_virtual_time
 async def test_a_gap_is_told_and_passed_over() -> None:
     engine = Engine()
-    engine.source.scripts.append(Polled({P0: records(P0, 7)}, gaps=[OffsetGap(P0, 0, 7)]))
+    engine.source.scripts.append(Polled({P0: records(P0, 7)}, gaps=[OffsetRange(P0, 0, 7)]))
     await engine.start(P0)
     await asyncio.sleep(2.0)
-    assert engine.observer.gaps == [OffsetGap(P0, 0, 7)]
+    assert engine.observer.gaps == [OffsetRange(P0, 0, 7)]
     assert engine.source.commits == [{P0: 8}]
 
 
 @in_virtual_time
 async def test_a_gap_without_a_record_behind_it_is_told_once_and_passed_over() -> None:
     engine = Engine()
-    engine.source.scripts.append(Polled(gaps=[OffsetGap(P0, 0, 7)]))
+    engine.source.scripts.append(Polled(gaps=[OffsetRange(P0, 0, 7)]))
     await engine.start(P0)
     await asyncio.sleep(2.0)
-    assert engine.observer.gaps == [OffsetGap(P0, 0, 7)]
+    assert engine.observer.gaps == [OffsetRange(P0, 0, 7)]
     assert engine.runner.ledger.position(P0) == 7
     assert engine.source.commits == [{P0: 7}]
 
@@ -180,7 +181,7 @@ async def test_a_gap_without_a_record_behind_it_is_told_once_and_passed_over() -
 @in_virtual_time
 async def test_a_gap_ends_the_run_where_the_settings_say_so() -> None:
     engine = Engine(stop_on_gap=True)
-    engine.source.scripts.append(Polled({P0: records(P0, 7)}, gaps=[OffsetGap(P0, 0, 7)]))
+    engine.source.scripts.append(Polled({P0: records(P0, 7)}, gaps=[OffsetRange(P0, 0, 7)]))
     await engine.start(P0)
     assert engine.running is not None
     with pytest.raises(IncidentError, match=r"at most 7 records, offsets 0 to 6, were"):
@@ -192,7 +193,7 @@ async def test_a_gap_ends_the_run_where_the_settings_say_so() -> None:
 @pytest.mark.reliability("F96")
 async def test_a_run_that_ends_for_gaps_names_every_one() -> None:
     engine = Engine(stop_on_gap=True)
-    engine.source.scripts.append(Polled(gaps=[OffsetGap(P0, 0, 7), OffsetGap(P1, 3, 5)]))
+    engine.source.scripts.append(Polled(gaps=[OffsetRange(P0, 0, 7), OffsetRange(P1, 3, 5)]))
     await engine.start(P0, P1)
     assert engine.running is not None
     with pytest.raises(IncidentError) as ended:
@@ -200,7 +201,7 @@ async def test_a_run_that_ends_for_gaps_names_every_one() -> None:
     first, second = str(ended.value).splitlines()
     assert "offsets 0 to 6" in first
     assert "offsets 3 to 4" in second
-    assert engine.observer.gaps == [OffsetGap(P0, 0, 7), OffsetGap(P1, 3, 5)]
+    assert engine.observer.gaps == [OffsetRange(P0, 0, 7), OffsetRange(P1, 3, 5)]
 
 
 @in_virtual_time
@@ -496,7 +497,7 @@ async def test_what_a_poll_brings_during_a_revocation_does_not_count_as_taken() 
     def revoked_meanwhile() -> Polled:
         revocations.append(asyncio.ensure_future(engine.runner.on_revoked()))
         engine.runner._revoking = True
-        return Polled({P1: records(P1, 5)}, gaps=[OffsetGap(P1, 0, 4)])
+        return Polled({P1: records(P1, 5)}, gaps=[OffsetRange(P1, 0, 4)])
 
     engine.source.scripts.append(revoked_meanwhile)
     await asyncio.sleep(0.1)
@@ -757,7 +758,7 @@ async def test_a_batch_that_somebody_else_cancels_ends_the_run() -> None:
 async def test_a_failure_ends_what_else_is_in_flight() -> None:
     engine = Engine(stop_on_gap=True)
     engine.store.gate.clear()
-    engine.source.scripts += [brought(P0, 0), Polled(gaps=[OffsetGap(P1, 0, 1)])]
+    engine.source.scripts += [brought(P0, 0), Polled(gaps=[OffsetRange(P1, 0, 1)])]
     await engine.start(P0, P1)
     assert engine.running is not None
     with pytest.raises(IncidentError):

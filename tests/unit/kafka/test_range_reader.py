@@ -8,12 +8,12 @@ from collections.abc import Collection, Mapping, Sequence
 import pytest
 
 from consumer.aio import Backoff
-from consumer.contract.record import Record, TopicPartition
+from consumer.contract.record import OffsetRange, Record, TopicPartition
 from consumer.errors import TransientError, UndecodableError
 from consumer.kafka import range_reader
 from consumer.kafka.client import PartitionsError
 from consumer.kafka.range_reader import RangeReader
-from consumer.kafka.ranges import DELETED, ENDS_BEFORE, OffsetRange, UnreadRange
+from consumer.kafka.ranges import DELETED, ENDS_BEFORE, UnreadRange
 
 P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
 

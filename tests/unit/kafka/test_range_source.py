@@ -13,7 +13,7 @@ import pytest
 from consumer.aio import RateLimiter
 from consumer.commands.common.record_selection import MessageFilter
 from consumer.contract.decode import MAX_VALUE_BYTES
-from consumer.contract.record import Record, TopicPartition
+from consumer.contract.record import OffsetRange, Record, TopicPartition
 from consumer.errors import TransientError, UndecodableError
 from consumer.kafka import range_reader
 from consumer.kafka.client import PartitionsError
@@ -25,11 +25,10 @@ from consumer.kafka.ranges import (
     DELETED,
     ENDS_BEFORE,
     TOPIC_GONE,
-    OffsetRange,
     RecordFilter,
     UnreadRange,
 )
-from consumer.ports import OffsetGap, StartOffset
+from consumer.ports import StartOffset
 from tests.fakes.positions import Positions
 
 P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
@@ -177,7 +176,7 @@ class Reading:
         max_batch_bytes: int = 1_000_000,
     ) -> None:
         self.kept: list[dict[TopicPartition, int]] = []
-        self.gaps: list[OffsetGap] = []
+        self.gaps: list[OffsetRange] = []
         self.failed: list[TransientError] = []
         self.source = RangeSource(
             cast("RangeReader", client),
@@ -266,7 +265,7 @@ async def test_a_hole_that_retention_made_is_reported_and_read_over() -> None:
     client.beginning = 20
     reading = Reading(client, OffsetRange(P0, 5, 40))
     assert await reading.all() == {0: list(range(20, 40))}
-    assert reading.gaps == [OffsetGap(P0, 5, 20)]
+    assert reading.gaps == [OffsetRange(P0, 5, 20)]
 
 
 async def test_a_hole_that_compaction_or_a_transaction_left_is_no_gap() -> None:
@@ -304,7 +303,7 @@ async def test_what_is_deleted_is_told_though_no_record_comes_to_tell_of_it(
     client.beginning, client.moves_on_in_silence = beginning, True
     reading = Reading(client, OffsetRange(P0, 5, 60))
     assert await reading.all() == ({0: list(range(40, 60))} if beginning == 40 else {})
-    assert reading.gaps == [OffsetGap(P0, 5, beginning)]
+    assert reading.gaps == [OffsetRange(P0, 5, beginning)]
     assert reading.source.unread == [UnreadRange(P0, 5, beginning, DELETED)]
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from consumer.contract.record import TopicPartition
-from consumer.kafka.ranges import EVERYTHING, Bounds, LogExtent, OffsetRange, offsets_of
+from consumer.contract.record import OffsetRange, TopicPartition
+from consumer.kafka.ranges import EVERYTHING, Bounds, LogExtent, offsets_of
 from consumer.kafka.ranges import ranges_within as within
 
 P0 = TopicPartition("topic", 0)

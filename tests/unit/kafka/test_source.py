@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from consumer.contract.record import Record, TopicPartition
+from consumer.contract.record import OffsetRange, Record, TopicPartition
 from consumer.errors import TransientError
 from consumer.kafka.client import ClientLostError, MembershipError, PartitionsError
 from consumer.kafka.source import FAILURES_UNTIL_REPLACED, UNKNOWN_TOPIC
-from consumer.ports import GoneError, LogReset, OffsetGap, Polled, StartOffset
+from consumer.ports import GoneError, LogReset, Polled, StartOffset
 from tests.simulation.loop import in_virtual_time
 from tests.unit.kafka.scripted_client import P0, P1, Setting, records
 
@@ -57,7 +57,7 @@ async def test_records_deleted_behind_the_committed_offset_are_a_gap() -> None:
     client.offsets, client.log_starts = {P0: 5}, {P0: 9}
     polled = await setting.poll([P0], 100, 0.1)
     assert polled.starts == {P0: StartOffset(9, 5)}
-    assert polled.gaps == [OffsetGap(P0, 5, 9)]
+    assert polled.gaps == [OffsetRange(P0, 5, 9)]
 
 
 @in_virtual_time
@@ -294,7 +294,7 @@ async def test_a_hole_that_retention_makes_is_a_gap() -> None:
     client.log_starts = {P0: 15}
     client.fetches.append({P0: records(P0, 17)})
     polled = await setting.poll([P0], 100, 0.1)
-    assert polled.gaps == [OffsetGap(P0, 10, 15)]
+    assert polled.gaps == [OffsetRange(P0, 10, 15)]
     assert polled.records == {P0: records(P0, 17)}
 
 
@@ -304,7 +304,7 @@ async def test_a_gap_is_told_before_a_record_has_come_of_behind_it() -> None:
     client = await setting.reading(P0)
     client.log_starts = {P0: 15}
     client.positions = {P0: 15}
-    assert (await setting.poll([P0], 100, 0.1)).gaps == [OffsetGap(P0, 10, 15)]
+    assert (await setting.poll([P0], 100, 0.1)).gaps == [OffsetRange(P0, 10, 15)]
     assert (await setting.poll([P0], 100, 0.1)).gaps == []
 
 
@@ -319,7 +319,7 @@ async def test_a_hole_that_nobody_can_explain_is_read_again() -> None:
     assert (P0, 10) in client.sought
     client.beginnings_error, client.log_starts = None, {P0: 17}
     client.fetches.append({P0: records(P0, 17)})
-    assert (await setting.poll([P0, P1], 100, 0.1)).gaps == [OffsetGap(P0, 10, 17)]
+    assert (await setting.poll([P0, P1], 100, 0.1)).gaps == [OffsetRange(P0, 10, 17)]
 
 
 @in_virtual_time

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from aiokafka.errors import KafkaConnectionError
 
+from consumer.contract.record import OffsetRange
 from consumer.errors import TransientError
 from consumer.kafka.client import ClientLostError
 from consumer.kafka.committed import OffsetMetadata
 from consumer.kafka.topic_ids import TopicWatch, topic_ids
-from consumer.ports import GoneError, LogReset, OffsetGap, StartOffset
+from consumer.ports import GoneError, LogReset, StartOffset
 from tests import builders
 from tests.simulation.loop import in_virtual_time
 from tests.unit.kafka.scripted_client import P0, P1, P2, ScriptedClient, Setting, records
@@ -70,7 +71,7 @@ async def test_what_the_new_log_has_lost_already_is_a_gap() -> None:
     client.log_starts = {P0: 4}
     await made_again(setting, client)
     polled = await setting.poll([P0], 100, 0.1)
-    assert (polled.starts, polled.gaps) == ({P0: StartOffset(4, None)}, [OffsetGap(P0, 0, 4)])
+    assert (polled.starts, polled.gaps) == ({P0: StartOffset(4, None)}, [OffsetRange(P0, 0, 4)])
 
 
 @in_virtual_time

@@ -10,13 +10,13 @@ import structlog
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from consumer.contract.record import Record, TopicPartition
+from consumer.contract.record import OffsetRange, Record, TopicPartition
 from consumer.contract.rejection import Reason, Rejected
 from consumer.errors import TransientError
 from consumer.observability.health import Health
 from consumer.observability.metrics import Metrics
 from consumer.observability.observer import EngineObserver
-from consumer.ports import BatchReport, Hold, LogReset, Observer, OffsetGap, PartitionReport, Stage
+from consumer.ports import BatchReport, Hold, LogReset, Observer, PartitionReport, Stage
 from consumer.settings.model import KafkaSettings
 from consumer.state.outcomes import Outcome
 
@@ -314,7 +314,7 @@ def test_an_unreadable_partition_is_shown_until_it_can_be_read(watched: Watched)
 
 def test_deleted_records_and_a_log_that_began_anew_are_errors_in_the_log(watched: Watched) -> None:
     with capture_logs() as entries:
-        watched.observer.gap(OffsetGap(EVENTS, first=10, end=25))
+        watched.observer.gap(OffsetRange(EVENTS, first=10, end=25))
         watched.observer.reset(LogReset(EVENTS, expected=25, found=0))
     assert [(e["event"], e["log_level"]) for e in entries] == [
         ("records_deleted_unread", "error"),

@@ -10,10 +10,10 @@ from typing import Self
 import pytest
 
 from consumer.contract.decode import MAX_VALUE_BYTES
-from consumer.contract.record import Headers, Record, TopicPartition
+from consumer.contract.record import Headers, OffsetRange, Record, TopicPartition
 from consumer.contract.rejection import KeyPolicy
 from consumer.errors import ExitCode
-from consumer.kafka.ranges import OffsetRange, UnreadRange
+from consumer.kafka.ranges import UnreadRange
 from consumer.settings.model import KafkaSettings
 from producer_tools import verification, verify
 from producer_tools.verification import OTHERS, UNNAMED, Finding, Verdict, Verification

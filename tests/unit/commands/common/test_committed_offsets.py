@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from consumer.commands.common.selected_ranges import CommittedOffsets
-from consumer.contract.record import TopicPartition
-from consumer.kafka.ranges import OffsetRange
+from consumer.contract.record import OffsetRange, TopicPartition
 from tests.builders import EVENTS, event, record
 
 CONSUMED = CommittedOffsets({TopicPartition(EVENTS, 0): 5})

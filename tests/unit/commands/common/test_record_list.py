@@ -17,9 +17,8 @@ from consumer.commands.common.record_list import (
     open_record_list,
 )
 from consumer.commands.common.scratch import scratch_database
-from consumer.contract.record import Position, Record, TopicPartition
+from consumer.contract.record import OffsetRange, Position, Record, TopicPartition
 from consumer.errors import SettingsError
-from consumer.kafka.ranges import OffsetRange
 from consumer.terminal import open_result_file
 
 

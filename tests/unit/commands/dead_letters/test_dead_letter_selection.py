@@ -16,9 +16,9 @@ from consumer.commands.dead_letters.dead_letter_selection import (
     OffsetSelector,
 )
 from consumer.commands.dead_letters.dead_letters_cli import parse_offsets, parse_origin
-from consumer.contract.record import Position, TopicPartition
+from consumer.contract.record import OffsetRange, Position, TopicPartition
 from consumer.contract.rejection import Reason
-from consumer.kafka.ranges import EVERYTHING, Bounds, OffsetRange
+from consumer.kafka.ranges import EVERYTHING, Bounds
 from tests.unit.commands.dead_letters.builders import (
     EVENTS,
     FAILED_AT,

@@ -19,10 +19,10 @@ from consumer.commands.replay.replay_report import (
     print_replay,
 )
 from consumer.commands.replay.replay_request import ReplayProgress
-from consumer.contract.record import TopicPartition
+from consumer.contract.record import OffsetRange, TopicPartition
 from consumer.contract.rejection import Reason
 from consumer.errors import ExitCode
-from consumer.kafka.ranges import DELETED, OffsetRange, UnreadRange
+from consumer.kafka.ranges import DELETED, UnreadRange
 from consumer.ports import PartitionReport
 from consumer.state.outcomes import Mark, Outcome
 

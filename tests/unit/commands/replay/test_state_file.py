@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from consumer.commands.replay.replay_request import ReplayProgress, StateFile
-from consumer.contract.record import TopicPartition
+from consumer.contract.record import OffsetRange, TopicPartition
 from consumer.errors import SettingsError
-from consumer.kafka.ranges import Bounds, OffsetRange, UnreadRange
+from consumer.kafka.ranges import Bounds, UnreadRange
 
 P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
 UNREAD = [UnreadRange(P0, 7, 9, "deleted")]
