@@ -90,12 +90,12 @@ async def open_resources(settings: Settings, observer: EngineObserver) -> AsyncI
         accept(results)
         await await_database(store, policy)
         # Before anything is made: of collections that are not there yet nobody has stored any.
-        target = await wiring.retry_until("MongoDB", store.target, policy)
+        ask_target = partial(wiring.retry_until, "MongoDB", store.target, policy)
         with suppress(TransientError):  # then it is found out at the first assignment
-            await wiring.describe_own_group(settings, target)
+            await wiring.describe_own_group(settings, ask_target)
         # Not cut short: an index over many documents takes longer to build than any start.
         accept(await wiring.retry_until("MongoDB", store.run_preflight, policy, cancel=False))
-        target = await wiring.retry_until("MongoDB", store.target, policy)
+        target = await ask_target()
         described = topics.get(settings.dead_letters.topic)
         letters = dead_letters_to(settings.kafka, settings.dead_letters, described)
         stack.push_async_callback(letters.close, closing)

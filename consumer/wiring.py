@@ -115,15 +115,18 @@ async def preflight_kafka(
         return topics, await check_kafka(settings, admin, topics)
 
 
-async def describe_own_group(settings: Settings, target: Target) -> GroupDescription:
-    """Return the group, whose records must not have been stored elsewhere than in ``target``.
+async def describe_own_group(
+    settings: Settings, ask_target: Callable[[], Awaitable[Target]]
+) -> GroupDescription:
+    """Return the group, whose records must not have been stored elsewhere than in the target.
 
+    That is asked for behind the group, whose first instance may just be making the collections.
     Raises ``PreconditionError`` where its offsets say they were, ``TransientError`` while no broker
     answers.
     """
     async with open_admin(settings.kafka) as admin:
         group = await admin.describe_group(settings.kafka.group_id)
-    AcceptedTarget(target, settings.mongo.moved_from).check(
+    AcceptedTarget(await ask_target(), settings.mongo.moved_from).check(
         {p: kept for p, kept in group.committed.items() if p.topic in settings.kafka.topics}
     )
     return group

@@ -81,8 +81,8 @@ async def _check_target(settings: Settings) -> Sequence[CheckResult]:
             asyncio.timeout(settings.kafka.request_timeout + settings.mongo.timeout),
             open_store(settings.mongo) as store,
         ):
+            await describe_own_group(settings, store.target)
             target = await store.target()
-            await describe_own_group(settings, target)
     except PreconditionError as error:
         return [_refused(name, error)]
     except (TimeoutError, ConsumerError):

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Seque
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from typing import NamedTuple, TypeVar
@@ -386,9 +387,9 @@ async def open_log_judge(settings: Settings) -> AsyncIterator[LogJudge]:
             settings, "Kafka", lambda: stack.enter_async_context(open_range_reader(settings.kafka))
         )
         store = await stack.enter_async_context(open_store(settings.mongo))
-        target = await retry_at_start(settings, "MongoDB", store.target)
+        ask_target = partial(retry_at_start, settings, "MongoDB", store.target)
         group = await retry_at_start(
-            settings, "Kafka", lambda: describe_own_group(settings, target)
+            settings, "Kafka", lambda: describe_own_group(settings, ask_target)
         )
         sessions = SessionReader(store.client, settings.mongo)
         committed = CommittedOffsets(group.offsets)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -12,8 +13,11 @@ import pytest
 from aiokafka import OffsetAndMetadata
 from aiokafka import TopicPartition as ClientPartition
 
+from consumer import wiring
+from consumer.contract.record import TopicPartition
 from consumer.contract.rejection import Reason
 from consumer.errors import PreconditionError
+from consumer.kafka.admin import GroupDescription
 from consumer.kafka.client import GroupClient
 from consumer.kafka.committed import (
     MAX_LENGTH,
@@ -23,6 +27,7 @@ from consumer.kafka.committed import (
     OffsetMetadata,
 )
 from consumer.ports import Hold, StartOffset, Target
+from consumer.settings.model import Settings
 from tests.simulation.loop import in_virtual_time
 from tests.unit.kafka.scripted_client import P0, P1, Setting
 
@@ -207,3 +212,29 @@ async def test_an_offset_beside_which_null_was_committed_says_nothing_of_itself(
         _group_instance_id=None,
     )
     assert await GroupClient(consumer).committed([P0]) == {P0: Committed(10)}
+
+
+@pytest.mark.reliability("F53")
+async def test_what_another_instance_is_just_making_is_asked_for_behind_what_it_committed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = Settings()
+    partition = TopicPartition(settings.kafka.topics[0], 0)
+    committed: dict[TopicPartition, Committed] = {}
+
+    class Admin:
+        async def describe_group(self, _: str) -> GroupDescription:
+            return GroupDescription("Stable", "range", (), dict(committed))
+
+    @asynccontextmanager
+    async def open_admin(_: object) -> AsyncIterator[Admin]:
+        yield Admin()
+
+    async def ask_target() -> Target:
+        committed[partition] = kept(HERE)  # by the other one, as soon as it has made them
+        return THERE
+
+    monkeypatch.setattr(wiring, "open_admin", open_admin)
+    assert (await wiring.describe_own_group(settings, ask_target)).committed == {}
+    with pytest.raises(PreconditionError, match=r"mongo\.moved_from=c-000000000001"):
+        await wiring.describe_own_group(settings, ask_target)
