@@ -187,3 +187,14 @@ async def test_a_loop_that_is_late_is_told() -> None:
     loop._now += 2.0
     await asyncio.sleep(0.1)
     assert watched.observer.loop_lags == pytest.approx([1.5])
+
+
+@in_virtual_time
+async def test_how_long_unread_records_are_kept_is_told_four_times_a_minute() -> None:
+    watched = Watched()
+    watched.watchdog.retention_ms = {P0.topic: 3_600_000}
+    watched.ledger.begin(P0, StartOffset(3, None))
+    watched.ledger[P0].oldest_unread_ms = STAMPED_MS
+    watched.source.highwaters = {P0: 8}
+    await asyncio.sleep(61.0)
+    assert [partition for partition, _ in watched.observer.margins] == [P0] * 4
