@@ -16,9 +16,6 @@ T = TypeVar("T")
 ASKING_SECONDS: Final = 2.0
 """How long a port may take to say what it speaks."""
 
-CANCEL_AGAIN: Final = 3.0
-"""Seconds until a task that has not ended is cancelled once more: longer than closing takes."""
-
 ATTEMPTS: Final = 20
 PAUSE: Final = 0.5
 """Seconds between attempts: the first group of a fresh cluster waits for its offsets topic."""
@@ -131,17 +128,10 @@ async def retry_a_while(ask: Callable[[], Awaitable[T]], *passing: type[Exceptio
 
 
 async def cancel_and_wait(*tasks: asyncio.Future[Any]) -> None:
-    """Cancel the tasks and return when all of them have ended. Their results are ignored.
-
-    A cancellation may be lost: ``asyncio.wait_for`` of Python 3.11, which PyMongo waits by,
-    returns a result that comes at the same moment. So it is repeated.
-    """
+    """Cancel the tasks and return when all of them have ended. Their results are ignored."""
     for task in tasks:
-        task.add_done_callback(ignore_result)
-    while pending := [task for task in tasks if not task.done()]:
-        for task in pending:
-            task.cancel()
-        await asyncio.wait(pending, timeout=CANCEL_AGAIN)
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def run_unless_stopped(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:

@@ -52,14 +52,6 @@ MUTANTS = (
         rows="F23",
     ),
     mutant(
-        "a cancellation that is lost is not repeated",
-        "cancel_and_wait",
-        "await asyncio.wait(pending, timeout=CANCEL_AGAIN)",
-        "await asyncio.wait(pending)",
-        "a process that is to end would go on for ever, doing nothing",
-        "test_a_task_that_has_swallowed_its_cancellation_is_cancelled_again",
-    ),
-    mutant(
         "commit before write",
         "InFlightBatches._run",
         "try:",

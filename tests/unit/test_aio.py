@@ -1,13 +1,9 @@
-"""How long the engine waits before it does the same work again, and how tasks are ended."""
-
-import asyncio
-from contextlib import suppress
+"""How long the engine waits before it does the same work again."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.aio import Backoff, cancel_and_wait
-from tests.simulation.loop import in_virtual_time
+from consumer.aio import Backoff
 
 BACKOFF = Backoff(initial=0.1, maximum=30.0)
 
@@ -31,18 +27,3 @@ def test_a_wait_is_between_a_hot_loop_and_the_ceiling(attempt: int, chance: floa
 
 def test_chance_spreads_the_waits_of_instances_that_met_the_same_outage() -> None:
     assert BACKOFF.delay(5, 0.1) < BACKOFF.delay(5, 0.9)
-
-
-@in_virtual_time
-async def test_a_task_that_has_swallowed_its_cancellation_is_cancelled_again() -> None:
-    # As ``asyncio.wait_for`` of Python 3.11 does where its result comes at the same moment.
-    async def work() -> None:
-        with suppress(asyncio.CancelledError):
-            await asyncio.sleep(60)
-        await asyncio.Event().wait()
-
-    working = asyncio.ensure_future(work())
-    await asyncio.sleep(0)
-    async with asyncio.timeout(60):
-        await cancel_and_wait(working)
-    assert working.cancelled()
