@@ -178,7 +178,8 @@ async def _look(
     ahead = await reader.high_watermarks(partitions)
     logs = await reader.extents(partitions)
     reader.unread.clear()
-    stamps = await _oldest_unread(reader, group.offsets, logs)
+    unread = {p: _first_unread(group.offsets.get(p), logs[p], ahead[p]) for p in partitions}
+    stamps = await _oldest_unread(reader, unread, logs)
     owners = {owned: member for member in group.members for owned in member.partitions}
     found = [
         _partition(
@@ -211,16 +212,26 @@ async def _look(
     return status, now if before is None or now.at - before.at >= INTERVAL else before
 
 
+def _first_unread(committed: int | None, log: LogExtent, ahead: int) -> int:
+    """Return where reading goes on: at the beginning, too, of a log that ends before ``committed``.
+
+    Such a log was truncated, or made again, and a run reads all of it.
+    """
+    if committed is None or committed > max(log.end, ahead):
+        return log.beginning
+    return max(committed, log.beginning)
+
+
 async def _oldest_unread(
     reader: RangeReader,
-    offsets: Mapping[TopicPartition, int],
+    unread: Mapping[TopicPartition, int],
     logs: Mapping[TopicPartition, LogExtent],
 ) -> dict[TopicPartition, int]:
     """Return the timestamp in ms of the first unread record of each partition that has one."""
     ranges = [
         OffsetRange(partition, first, first + 1)
-        for partition, log in logs.items()
-        if (first := max(offsets.get(partition, 0), log.beginning)) < log.end
+        for partition, first in unread.items()
+        if first < logs[partition].end
     ]
     return {
         partition: records[0].timestamp_ms
@@ -240,7 +251,7 @@ def _partition(
     retention_ms: int | None,
 ) -> PartitionStatus:
     committed = None if kept is None else kept.offset
-    first = log.beginning if committed is None else max(committed, log.beginning)
+    first = _first_unread(committed, log, ahead)
     usable = stamp_ms is not None and stamp_ms >= 0
     behind = max(time.time() - (stamp_ms or 0) / 1000, 0.0) if usable else None
     margin = retention_ms / 1000 - behind if retention_ms and behind is not None else None

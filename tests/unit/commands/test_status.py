@@ -88,6 +88,20 @@ async def test_what_was_deleted_before_the_group_had_read_it_is_told_and_found(
     assert [part["lost"] for part in found["partitions"]] == lost
 
 
+async def test_a_log_that_ends_before_what_is_committed_is_all_lag(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def extents(*_: object) -> Mapping[TopicPartition, LogExtent]:
+        return {TopicPartition(TOPIC, number): LogExtent(40, 100) for number in BEGINNINGS}
+
+    monkeypatch.setattr(Brokers, "extents", extents)
+    let_group_have(monkeypatch, {0: Committed(101), 1: Committed(100), 2: Committed(99)})
+    settings = load_settings({"kafka.topics": TOPIC})
+    await status.show_status(settings, watch=False, as_json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert [part["lag"] for part in found["partitions"]] == [60, 0, 1]
+
+
 @pytest.mark.reliability("F57")
 async def test_a_held_partition_is_told_and_found(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
