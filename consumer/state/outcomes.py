@@ -76,22 +76,21 @@ def classify_duplicate(write: Write, stored: RawBSONDocument) -> Result:
     proves nothing: a topic that was created anew has the same offsets with other content.
     ``skipped``: a newer version is stored, where that is what stays.
     """
-    if write.is_whole and same_but_for_id(write.content, stored):
+    content = write.content
+    if write.is_whole and same_but_for_id(content, stored):
         return REDELIVERED
     foreign = _foreign_ids(write, stored)
     if foreign:
         return conflict(write, foreign)
     kind = write.kind
-    if isinstance(kind.write, UpsertNewest) and differing_fields(
-        write.content, stored, (kind.write.by,)
-    ):
+    if isinstance(kind.write, UpsertNewest) and differing_fields(content, stored, (kind.write.by,)):
         return SUPERSEDED
     fields = kind.content
     if kind.compared_time is not None and not (
-        _time_defaulted(write.content, kind) or _time_defaulted(stored, kind)
+        _time_defaulted(content, kind) or _time_defaulted(stored, kind)
     ):
         fields = (*fields, kind.compared_time)
-    differing = differing_fields(write.content, stored, fields)
+    differing = differing_fields(content, stored, fields)
     if differing:
         return conflict(write, differing)
     return REDELIVERED if came_from(stored, write) else DUPLICATE

@@ -82,7 +82,7 @@ MUTANTS = (
     mutant(
         "a duplicate key always means a duplicate",
         "classify_duplicate.differing",
-        "differing = differing_fields(write.content, stored, fields)",
+        "differing = differing_fields(content, stored, fields)",
         "differing: tuple[str, ...] = ()",
         "another content under the same id would vanish without a trace",
         "test_other_content_is_a_conflict_even_at_the_same_position",

@@ -34,7 +34,7 @@ MUTANTS = (
     never(
         "an older version is a conflict",
         "classify_duplicate",
-        "if isinstance(kind.write, UpsertNewest) and differing_fields(write.content, stored, (kind.write.by,)):",
+        "if isinstance(kind.write, UpsertNewest) and differing_fields(content, stored, (kind.write.by,)):",
         "every late version would be dead-lettered",
         "test_an_older_version_is_skipped_and_the_same_one_judged",
     ),
