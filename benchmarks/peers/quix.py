@@ -48,6 +48,7 @@ def main() -> None:
         commit_interval=1.0,
         loglevel="WARNING",
         auto_create_topics=False,
+        state_dir="build/benchmarks/state",  # made though nothing is kept there
     )
     uri = urlsplit(at.mongodb)
     targets = (("conversation_sessions", by_session), ("conversation_events", by_event))
