@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, repeat
+from typing import assert_never
 
 from consumer import __version__, signals, wiring
 from consumer.aio import run_unless_stopped, supervise
@@ -187,7 +188,13 @@ async def run_consumer(settings: Settings, *, until_caught_up: bool) -> ExitCode
         died = TaskDiedError(f"ended by {type(error).__name__}; the log says where")
         return log_exit(died, settings.log)
     log_ended("info", end=reason.value)
-    return ExitCode.DEADLINE if reason is StopReason.DEADLINE else ExitCode.DONE
+    match reason:
+        case StopReason.STOPPED | StopReason.CAUGHT_UP:
+            return ExitCode.DONE
+        case StopReason.DEADLINE:
+            return ExitCode.DEADLINE
+        case _:
+            assert_never(reason)
 
 
 async def _run(

@@ -246,7 +246,7 @@ async def test_a_cancel_that_the_driver_loses_ends_the_task_all_the_same(then_fa
         for _ in range(2):
             with suppress(TransientError), driver_errors():
                 with suppress(asyncio.CancelledError):  # as asyncio.wait_for does in Python 3.11
-                    await asyncio.sleep(60)
+                    await asyncio.Event().wait()
                 if then_fails:
                     raise pymongo.errors.AutoReconnect
 

@@ -45,6 +45,14 @@ def planned_slowly(source: Record, expire_at: datetime | None) -> Write | None:
     return None if isinstance(planned, Rejected) else planned
 
 
+def planned_fast_and_as_slowly(source: Record, expire_at: datetime | None) -> Write:
+    planned = plan_quickly(source, expire_at, MAX_VALUE_BYTES)
+    assert planned is not None
+    assert planned == planned_slowly(source, expire_at)
+    assert planned.expire_at == expire_at
+    return planned
+
+
 @pytest.mark.parametrize(
     "ordinary",
     [
@@ -66,10 +74,7 @@ def planned_slowly(source: Record, expire_at: datetime | None) -> Write | None:
 def test_an_ordinary_event_is_planned_fast_and_as_slowly(
     ordinary: Record, expire_at: datetime | None
 ) -> None:
-    planned = plan_quickly(ordinary, expire_at, MAX_VALUE_BYTES)
-    assert planned is not None
-    assert planned == planned_slowly(ordinary, expire_at)
-    assert planned.expire_at == expire_at
+    planned = planned_fast_and_as_slowly(ordinary, expire_at)
     assert ("expireAt" in planned.content) == (expire_at is not None)
 
 
@@ -91,10 +96,7 @@ def test_an_ordinary_event_is_planned_fast_and_as_slowly(
 def test_an_ordinary_message_of_a_session_is_planned_fast_and_as_slowly(
     ordinary: Record, expire_at: datetime | None
 ) -> None:
-    planned = plan_quickly(ordinary, expire_at, MAX_VALUE_BYTES)
-    assert planned is not None
-    assert planned == planned_slowly(ordinary, expire_at)
-    assert planned.expire_at == expire_at
+    planned_fast_and_as_slowly(ordinary, expire_at)
 
 
 @pytest.mark.parametrize(
