@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -28,22 +28,20 @@ if TYPE_CHECKING:
     from consumer.state.writes import Write
 
 
-class WriteBatch(Protocol):
-    """A batch of writes being applied. It remembers across attempts what each index met first."""
+WriteBatch = Callable[[], Awaitable["Sequence[Result]"]]
+"""Applies the whole batch once; returns one result for each write, in their order.
 
-    async def execute(self) -> Sequence[Result]:
-        """Apply the whole batch once; one result for each write, in their order.
-
-        Raises ``TransientError``: nothing of the batch counts as done, call again after a pause.
-        Raises ``PreconditionError``: a unique index is not the one the design relies on.
-        """
+It remembers across calls what each index met first. Raises ``TransientError``: nothing of the
+batch counts as done, call again after a pause. Raises ``PreconditionError``: a unique index is
+not the one the design relies on.
+"""
 
 
 class Store(Protocol):
     """The documents."""
 
     def prepare(self, writes: Sequence[Write]) -> WriteBatch:
-        """Start applying ``writes`` (in offset order within each partition). No I/O yet."""
+        """Return what applies ``writes``, in offset order within each partition. No I/O yet."""
 
     def forget(self) -> None:
         """Forget what is remembered of sessions; called at every assignment."""

@@ -27,7 +27,6 @@ from consumer.ports import (
     PartitionReport,
     Stage,
     Store,
-    WriteBatch,
 )
 from consumer.state.fast_path import plan_quickly
 from consumer.state.outcomes import NO_MARK, Mark, Outcome, Result
@@ -182,8 +181,7 @@ class Pipeline:
         writes = [one for one in planned if not isinstance(one, Result)]
         applied: Sequence[Result] = ()
         if writes:
-            write_batch: WriteBatch = self.store.prepare(writes)
-            applied = await self._retry_until_done(batch, Stage.APPLY, write_batch.execute)
+            applied = await self._retry_until_done(batch, Stage.APPLY, self.store.prepare(writes))
         if len(applied) != len(writes):
             raise AssertionError(f"{len(applied)} results for {len(writes)} writes")
         ended = iter(applied)

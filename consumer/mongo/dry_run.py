@@ -10,13 +10,13 @@ import asyncio
 import hashlib
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 from bson.raw_bson import RawBSONDocument
 
 from consumer.mongo.collections import Collections
 from consumer.mongo.duplicates import Asked, LookUp
+from consumer.ports import WriteBatch
 from consumer.state.bson_compare import raw_document
 from consumer.state.guards import has_place_taken
 from consumer.state.outcomes import (
@@ -54,9 +54,16 @@ class DryStore:
         self.contradictions = 0
         database.execute("CREATE TABLE dry_run (identity BLOB PRIMARY KEY, content BLOB)")
 
-    def prepare(self, writes: Sequence[Write]) -> DryWriteBatch:
-        """Start judging ``writes``, in offset order within each partition. No I/O yet."""
-        return DryWriteBatch(self, writes)
+    def prepare(self, writes: Sequence[Write]) -> WriteBatch:
+        """See ``Store``. What was judged once stays: by itself, it would have been written."""
+        results: list[Result] = []
+
+        async def execute() -> Sequence[Result]:
+            if not results:
+                results.extend(await self.judge(writes))
+            return results
+
+        return execute
 
     def forget(self) -> None:
         """Nothing is remembered of sessions that a rebalance could outdate."""
@@ -125,24 +132,6 @@ class DryStore:
             "INSERT OR REPLACE INTO dry_run VALUES (?, ?)",
             (_digest(write), bytes(write.content.raw)),
         )
-
-
-@dataclass(slots=True)
-class DryWriteBatch:
-    """A batch being judged; implements ``consumer.ports.WriteBatch``."""
-
-    store: DryStore
-    writes: Sequence[Write]
-    results: list[Result] | None = None
-
-    async def execute(self) -> Sequence[Result]:
-        """Judge the whole batch; one result for each write, in their order.
-
-        Raises ``TransientError``: call again after a pause.
-        """
-        if self.results is None:
-            self.results = await self.store.judge(self.writes)
-        return self.results
 
 
 async def _look_up(collections: Collections, asked: Sequence[Asked]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from consumer.contract.record import Position
@@ -44,32 +45,25 @@ class RepairingStore:
 
     def prepare(self, writes: Sequence[Write]) -> WriteBatch:
         """See ``Store``."""
-        return _RepairingBatch(self, self.store.prepare(writes), writes)
+        return partial(self._execute, self.store.prepare(writes), writes)
 
     def forget(self) -> None:
         """See ``Store``."""
         self.store.forget()
 
-
-@dataclass(frozen=True, slots=True)
-class _RepairingBatch:
-    store: RepairingStore
-    batch: WriteBatch
-    writes: Sequence[Write]
-
-    async def execute(self) -> Sequence[Result]:
+    async def _execute(self, batch: WriteBatch, writes: Sequence[Write]) -> Sequence[Result]:
         """Return the results after what can be put back has been. Raises ``TransientError``."""
-        results = list(await self.batch.execute())
+        results = list(await batch())
         repaired = 0
-        for index, (write, result) in enumerate(zip(self.writes, results, strict=True)):
+        for index, (write, result) in enumerate(zip(writes, results, strict=True)):
             if (
                 result.outcome in FOUND_ITS_OWN
-                and self.store.altered(write.position)
-                and await self.store.put_back(write)
+                and self.altered(write.position)
+                and await self.put_back(write)
             ):
                 results[index] = APPLIED
                 repaired += 1
-        self.store.repaired += repaired
+        self.repaired += repaired
         return results
 
 

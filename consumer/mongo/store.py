@@ -29,7 +29,7 @@ from consumer.mongo.driver_errors import driver_errors, refused_users
 from consumer.mongo.duplicates import LookUp, ask_first, resolve_duplicates
 from consumer.mongo.preflight import inspect_database, run_preflight, verify_unique_indexes
 from consumer.mongo.results import ResultRecorder, SessionStatusCache
-from consumer.ports import Target
+from consumer.ports import Target, WriteBatch
 from consumer.settings.model import MongoSettings
 from consumer.state.guards import update_of
 from consumer.state.outcomes import Result
@@ -87,9 +87,9 @@ class MongoStore:
         self.sizers = BatchSizers()
         self.read_again = False
 
-    def prepare(self, writes: Sequence[Write]) -> MongoWriteBatch:
-        """Start applying ``writes``, in offset order within each partition. No I/O yet."""
-        return MongoWriteBatch(self, writes)
+    def prepare(self, writes: Sequence[Write]) -> WriteBatch:
+        """See ``Store``."""
+        return MongoWriteBatch(self, writes).execute
 
     def forget(self) -> None:
         """Forget what is remembered of sessions: documents may have gone meanwhile.
@@ -101,7 +101,7 @@ class MongoStore:
 
 
 class MongoWriteBatch:
-    """A batch on its way; implements ``consumer.ports.WriteBatch``.
+    """A batch on its way; ``execute`` is its ``WriteBatch``.
 
     Works in rounds: send what is pending, settle what was acknowledged, look up what duplicate
     keys have met. A further round follows where a session write lost a race, where the next
@@ -120,11 +120,7 @@ class MongoWriteBatch:
         self._senders: dict[str, Sender[Any]] = {}
 
     async def execute(self) -> Sequence[Result]:
-        """Apply the whole batch once; one result for each write, in their order.
-
-        Raises ``TransientError``: nothing of the batch counts as done, call again after a pause.
-        Raises ``PreconditionError``: a unique index is not the one the design relies on.
-        """
+        """See ``WriteBatch``."""
         recorder = self._recorder
         if self._ask_first:
             self._ask_first = False

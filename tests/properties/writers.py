@@ -66,7 +66,7 @@ class Writers:
         application = store.prepare(writes)
         for _ in range(MANY):
             try:
-                return await application.execute()
+                return await application()
             except TransientError:
                 await asyncio.sleep(0.01)
         raise AssertionError("the batch did not end")

@@ -11,7 +11,7 @@ from bson.raw_bson import RawBSONDocument
 from consumer.contract.kinds import EVENTS, SESSIONS
 from consumer.errors import TransientError
 from consumer.mongo.collections import Collections
-from consumer.mongo.store import MongoStore, MongoWriteBatch
+from consumer.ports import Store, WriteBatch
 from consumer.state.bson_compare import raw_document
 from consumer.state.outcomes import Outcome, Result
 from consumer.state.writes import Write
@@ -24,20 +24,20 @@ async def found_by(replies: AsyncIterator[Sequence[bytes]]) -> list[RawBSONDocum
     return [raw_document(document) async for reply in replies for document in reply]
 
 
-async def apply(store: MongoStore, writes: Sequence[Write]) -> Sequence[Result]:
+async def apply(store: Store, writes: Sequence[Write]) -> Sequence[Result]:
     """Apply a batch that meets no trouble."""
-    return await store.prepare(writes).execute()
+    return await store.prepare(writes)()
 
 
-async def outcomes(store: MongoStore, *writes: Write) -> list[Outcome]:
+async def outcomes(store: Store, *writes: Write) -> list[Outcome]:
     return [result.outcome for result in await apply(store, writes)]
 
 
-async def persist(write_batch: MongoWriteBatch, attempts: int = 50) -> Sequence[Result]:
+async def persist(write_batch: WriteBatch, attempts: int = 50) -> Sequence[Result]:
     """Try again until it is done, as the engine does, without its pauses."""
     for _ in range(attempts):
         try:
-            return await write_batch.execute()
+            return await write_batch()
         except TransientError:
             continue
     raise AssertionError(f"not done after {attempts} attempts")

@@ -51,7 +51,7 @@ async def test_what_the_database_does_not_take_is_freed_at_once(
                 """Return how much memory is in use after so many attempts."""
                 for _ in range(number):
                     try:
-                        await batch.execute()
+                        await batch()
                     except TransientError:
                         server.commands.clear()
                     else:

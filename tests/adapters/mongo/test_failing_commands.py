@@ -90,7 +90,7 @@ async def test_trouble_that_passes_holds_the_batch_until_it_is_over(
         async with failing(prepared, command, "alwaysOn", **how):
             for _ in range(2):
                 with pytest.raises(TransientError):
-                    await write_batch.execute()
+                    await write_batch()
         results = await persist(write_batch)
     assert [result.outcome for result in results] == [Outcome.APPLIED] * 4
     await assert_all_is_stored_once(prepared)
@@ -108,7 +108,7 @@ async def test_a_question_without_answer_is_asked_again(prepared: Server) -> Non
         write_batch = store.prepare(BATCH)
         async with failing(prepared, "find", "alwaysOn", errorCode=11600):
             with pytest.raises(TransientError):
-                await write_batch.execute()
+                await write_batch()
         results = await persist(write_batch)
     assert [result.outcome for result in results] == [Outcome.REDELIVERED] * 4
 
@@ -119,7 +119,7 @@ async def test_a_command_that_takes_too_long_is_told_apart(prepared: Server) -> 
         slow = {"blockConnection": True, "blockTimeMS": 1500}
         async with failing(prepared, "insert", "alwaysOn", **slow):
             with pytest.raises(TimedOutError):
-                await write_batch.execute()
+                await write_batch()
         results = await persist(write_batch)
     assert [result.outcome for result in results] == [Outcome.APPLIED] * 4
     await assert_all_is_stored_once(prepared)

@@ -25,7 +25,7 @@ from tests.fakes.collections import (
 )
 from tests.unit.state.builders import completed, created, event, event_write, failed, write
 
-from .applying import outcomes, persist
+from .applying import apply, outcomes, persist
 
 APPLIED, REDELIVERED, DUPLICATE, CONFLICT, DEAD_LETTERED = (
     Outcome.APPLIED,
@@ -92,8 +92,8 @@ class TestApplied:
         collections.script(command_of(message), fault)
         write_batch = store.prepare([write(message, 5)])
         with pytest.raises(TransientError, match="AutoReconnect"):
-            await write_batch.execute()
-        assert ended(await write_batch.execute()) == [APPLIED]
+            await write_batch()
+        assert ended(await write_batch()) == [APPLIED]
 
     @pytest.mark.parametrize("message", EVERY_KIND)
     async def test_a_record_that_an_earlier_run_stored_was_redelivered(
@@ -140,8 +140,8 @@ class TestThrottling:
         collections.script(INSERT, Fault(failures={2: BUSY}, meanwhile=stored_before))
         write_batch = store.prepare(four)
         with pytest.raises(TransientError, match="code_16500"):
-            await write_batch.execute()
-        assert ended(await write_batch.execute()) == [APPLIED, REDELIVERED, APPLIED, APPLIED]
+            await write_batch()
+        assert ended(await write_batch()) == [APPLIED, REDELIVERED, APPLIED, APPLIED]
         assert len(collections.events) == 4
 
     async def test_as_the_code_of_the_whole_command_the_same_writes_are_sent_again(
@@ -150,8 +150,8 @@ class TestThrottling:
         collections.script(INSERT, Fault(TransientError("code_16500"), carried_out=2))
         write_batch = store.prepare(events(4))
         with pytest.raises(TransientError, match="code_16500"):
-            await write_batch.execute()
-        assert ended(await write_batch.execute()) == [APPLIED] * 4
+            await write_batch()
+        assert ended(await write_batch()) == [APPLIED] * 4
         assert collections.sizes(INSERT) == [4, 4]
 
     async def test_an_index_that_keeps_failing_is_sent_alone_and_named(
@@ -162,10 +162,10 @@ class TestThrottling:
         named = []
         for _ in range(5):
             with pytest.raises(TransientError) as caught:
-                await write_batch.execute()
+                await write_batch()
             named.append(caught.value.index)
         assert named == [None, None, 2, 2, 2]
-        assert ended(await write_batch.execute()) == [APPLIED] * 4
+        assert ended(await write_batch()) == [APPLIED] * 4
         assert collections.sizes(INSERT) == [4, 1, 1, 1, 1, 1]
 
     async def test_it_does_not_hold_up_the_others_in_its_command(
@@ -180,7 +180,7 @@ class TestThrottling:
         write_batch = MongoStore(collections).prepare(events(4))
         for _ in range(5):
             with pytest.raises(TransientError, match="code_987654"):
-                await write_batch.execute()
+                await write_batch()
         assert collections.sizes(INSERT) == [4, 1, 1, 1, 1]
         assert len(collections.events) == 3
 
@@ -194,9 +194,9 @@ class TestThrottling:
         write_batch = store.prepare(events(2000))
         for _ in range(6):
             with pytest.raises(TransientError, match=f"code_{code}") as caught:
-                await write_batch.execute()
+                await write_batch()
             assert caught.value.index is None
-        assert ended(await write_batch.execute()) == [APPLIED] * 2000
+        assert ended(await write_batch()) == [APPLIED] * 2000
         assert collections.sizes(INSERT) == [2000] * 7
 
     @pytest.mark.reliability("F75")
@@ -209,9 +209,9 @@ class TestThrottling:
         write_batch = store.prepare(events(200))
         for _ in range(6):
             with pytest.raises(TransientError) as caught:
-                await write_batch.execute()
+                await write_batch()
             assert caught.value.index is None
-        assert ended(await write_batch.execute()) == [APPLIED] * 200
+        assert ended(await write_batch()) == [APPLIED] * 200
         assert collections.sizes(INSERT) == [200, *[100] * 6]
 
 
@@ -225,8 +225,8 @@ class TestWriteConcern:
         collections.script(command_of(message), Fault(write_concern_code=91))
         write_batch = store.prepare([write(message)])
         with pytest.raises(TransientError, match="write_concern: code_91"):
-            await write_batch.execute()
-        assert ended(await write_batch.execute()) == [APPLIED]
+            await write_batch()
+        assert ended(await write_batch()) == [APPLIED]
 
     @pytest.mark.parametrize("carried_out", [0, 1, 2, 3])
     @pytest.mark.reliability("F38")
@@ -238,9 +238,9 @@ class TestWriteConcern:
         collections.script(INSERT, Fault(write_concern_code=64, carried_out=carried_out))
         write_batch = store.prepare(three)
         with pytest.raises(TransientError, match="write_concern"):
-            await write_batch.execute()
+            await write_batch()
         assert collections.sizes(FIND_EVENTS) == []
-        assert ended(await write_batch.execute()) == [APPLIED, CONFLICT, APPLIED]
+        assert ended(await write_batch()) == [APPLIED, CONFLICT, APPLIED]
         assert collections.sizes(INSERT)[1:] == [3, 3]
 
     async def test_what_was_rolled_back_after_it_is_written_again(
@@ -275,7 +275,7 @@ class TestTimeouts:
         write_batch = MongoStore(collections).prepare(events(8))
         for _ in range(3):
             with pytest.raises(TimedOutError):
-                await write_batch.execute()
+                await write_batch()
         await persist(write_batch)
         assert collections.sizes(INSERT)[:5] == [8, 4, 2, 1, 2]
         assert len(collections.events) == 8
@@ -296,7 +296,7 @@ class TestTimeouts:
             write_batch = store.prepare(names)
             for _ in range(50):
                 try:
-                    await write_batch.execute()
+                    await write_batch()
                     break
                 except TimedOutError:
                     lost += 1
@@ -313,7 +313,7 @@ class TestTimeouts:
         await persist(store.prepare(events(400)))
         for batch in range(60):
             names = [write(event(f"s{batch}", f"e{n}"), n) for n in range(400)]
-            assert ended(await store.prepare(names).execute()) == [APPLIED] * 400
+            assert ended(await apply(store, names)) == [APPLIED] * 400
         assert collections.sizes(INSERT)[9] == 1
         assert collections.sizes(INSERT)[-1] == 400
 
@@ -338,7 +338,7 @@ class TestTimeouts:
         named = []
         for _ in range(6):
             with pytest.raises(TimedOutError) as caught:
-                await write_batch.execute()
+                await write_batch()
             named.append(caught.value.index)
         assert named == [None, None, None, None, 0, 0]
         assert list(collections.events) == [("s", "e1")]
@@ -350,9 +350,9 @@ class TestTimeouts:
         write_batch = store.prepare(events(4))
         for _ in range(20):
             with pytest.raises(TimedOutError) as caught:
-                await write_batch.execute()
+                await write_batch()
             assert caught.value.index is None
-        assert ended(await write_batch.execute()) == [APPLIED] * 4
+        assert ended(await write_batch()) == [APPLIED] * 4
 
     async def test_events_and_sessions_are_halved_each_for_themselves(
         self, collections: MemoryCollections, store: MongoStore
@@ -388,9 +388,9 @@ class TestTimeouts:
         write_batch = store.prepare(events(4))
         for _ in range(22):
             with pytest.raises(TransientError, match="write_concern") as caught:
-                await write_batch.execute()
+                await write_batch()
             assert caught.value.index is None
-        assert ended(await write_batch.execute()) == [APPLIED] * 4
+        assert ended(await write_batch()) == [APPLIED] * 4
         assert collections.sizes(INSERT) == [4] * 23
 
 
@@ -404,7 +404,7 @@ class TestOtherIndexes:
         failure = WriteFailure(11000, ("payload.externalId",))
         collections.script(command_of(message), Fault(failures={0: failure}))
         with pytest.raises(PreconditionError, match=r"payload\.externalId"):
-            await store.prepare([write(message)]).execute()
+            await apply(store, [write(message)])
 
     async def test_it_stops_the_service_even_beside_trouble_that_passes(
         self, collections: MemoryCollections, store: MongoStore
@@ -412,7 +412,7 @@ class TestOtherIndexes:
         other = WriteFailure(11000, ("eventId",))
         collections.script(INSERT, Fault(failures={0: BUSY, 1: other}))
         with pytest.raises(PreconditionError):
-            await store.prepare(events(2)).execute()
+            await apply(store, events(2))
 
     async def test_without_the_name_of_an_index_what_is_stored_answers(
         self, collections: MemoryCollections, store: MongoStore
@@ -420,7 +420,7 @@ class TestOtherIndexes:
         nameless = WriteFailure(11000)
         await outcomes(store, write(event("s", "e0"), 9))
         collections.script(INSERT, Fault(failures={0: nameless}))
-        assert ended(await store.prepare(events(1)).execute()) == [DUPLICATE]
+        assert ended(await apply(store, events(1))) == [DUPLICATE]
 
 
 class TestDeletion:
@@ -436,8 +436,8 @@ class TestDeletion:
         collections.script(find, Fault(hidden=True))
         write_batch = store.prepare([write(message, 2)])
         with pytest.raises(TransientError, match="stored_document_not_found"):
-            await write_batch.execute()
-        assert ended(await write_batch.execute()) == [DUPLICATE]
+            await write_batch()
+        assert ended(await write_batch()) == [DUPLICATE]
 
     async def test_what_was_deleted_meanwhile_is_written_again(
         self, collections: MemoryCollections, store: MongoStore
@@ -458,7 +458,7 @@ class TestForeignDocuments:
         foreign = {**bson.decode(ours.content.raw), "eventId": ["e1", "e2", 7]}
         collections.put_event(foreign)
         collections.put_event({"sessionId": ["s", "t"], "eventId": "e3"})
-        results = await store.prepare(events(5)).execute()
+        results = await apply(store, events(5))
         assert ended(results) == [APPLIED, CONFLICT, CONFLICT, CONFLICT, APPLIED]
         details = [result.rejected.detail for result in results if result.rejected]
         assert details == [
@@ -474,7 +474,7 @@ class TestForeignDocuments:
         self, collections: MemoryCollections, store: MongoStore, message: Any
     ) -> None:
         collections.put_session({"sessionId": ["s"], "status": "completed", "startedAt": 1})
-        assert ended(await store.prepare([write(message)]).execute()) == [CONFLICT]
+        assert ended(await apply(store, [write(message)])) == [CONFLICT]
 
     @pytest.mark.parametrize(
         ("message", "status"),
@@ -486,7 +486,7 @@ class TestForeignDocuments:
     ) -> None:
         collections.put_session({"sessionId": "s", "status": status})
         copies = [write(message, 1), write(message, 2)]
-        (first, second) = await store.prepare(copies).execute()
+        (first, second) = await apply(store, copies)
         assert [first.outcome, second.outcome] == [CONFLICT, CONFLICT]
         assert first.rejected == Rejected(Reason.CONFLICT, "the stored session differs in status")
         assert collections.sizes(UPDATE) == [1] * (MAX_LOST_RACES + 1)
@@ -498,7 +498,7 @@ class TestForeignDocuments:
         refused: list[str] = []
         store = MongoStore(collections, on_activity_refused=refused.append)
         collections.put_session({"sessionId": "s", "status": ["active"]})
-        assert ended(await store.prepare(events(2)).execute()) == [APPLIED, APPLIED]
+        assert ended(await apply(store, events(2))) == [APPLIED, APPLIED]
         assert refused == ["ForeignDocument"]
 
 
@@ -510,7 +510,7 @@ class TestRefusals:
         self, collections: MemoryCollections, store: MongoStore, message: Any
     ) -> None:
         collections.script(command_of(message), Fault(failures={0: INVALID}))
-        (result,) = await store.prepare([write(message)]).execute()
+        (result,) = await apply(store, [write(message)])
         assert result == Result(DEAD_LETTERED, REFUSED_BY_VALIDATOR)
 
     async def test_the_others_in_its_command_are_not_touched(
@@ -518,7 +518,7 @@ class TestRefusals:
     ) -> None:
         await outcomes(store, write(event("s", "e3"), 9))
         collections.script(INSERT, Fault(failures={1: INVALID}))
-        assert ended(await store.prepare(events(4)).execute()) == [
+        assert ended(await apply(store, events(4))) == [
             APPLIED,
             DEAD_LETTERED,
             APPLIED,
@@ -534,8 +534,8 @@ class TestRefusals:
         collections.script(INSERT, Fault(failures={2: too_large, 3: INVALID, 4: BUSY}))
         write_batch = store.prepare(events(6))
         with pytest.raises(TransientError, match="code_16500"):
-            await write_batch.execute()
-        assert ended(await write_batch.execute()) == [
+            await write_batch()
+        assert ended(await write_batch()) == [
             APPLIED,
             DUPLICATE,
             DEAD_LETTERED,
@@ -550,7 +550,7 @@ class TestRefusals:
         self, collections: MemoryCollections, store: MongoStore, message: Any
     ) -> None:
         collections.script(command_of(message), *[Fault(failures={0: INVALID})] * 2)
-        results = await store.prepare([write(message, n) for n in range(4)]).execute()
+        results = await apply(store, [write(message, n) for n in range(4)])
         assert ended(results) == [DEAD_LETTERED, DEAD_LETTERED, APPLIED, DUPLICATE]
 
     async def test_a_command_refused_as_a_whole_is_taken_apart_until_one_stands_alone(
@@ -558,7 +558,7 @@ class TestRefusals:
     ) -> None:
         refusal = not_carried_out(RefusedError("DocumentTooLarge"))
         collections.script(INSERT, refusal, Fault(), refusal, Fault(), refusal)
-        results = await store.prepare(events(4)).execute()
+        results = await apply(store, events(4))
         assert ended(results) == [APPLIED, APPLIED, APPLIED, DEAD_LETTERED]
         assert collections.sizes(INSERT) == [4, 2, 2, 1, 1]
         assert results[3].rejected == Rejected(
@@ -572,8 +572,8 @@ class TestRefusals:
         write_batch = store.prepare(events(1))
         for _ in range(20):
             with pytest.raises(TransientError, match="code_987654"):
-                await write_batch.execute()
-        assert ended(await write_batch.execute()) == [APPLIED]
+                await write_batch()
+        assert ended(await write_batch()) == [APPLIED]
 
 
 class TestSideBySide:
@@ -590,8 +590,8 @@ class TestSideBySide:
         collections.script(broken, not_carried_out(CUT_OFF))
         write_batch = store.prepare([write(created(), 0), write(event(), 1), write(completed(), 2)])
         with pytest.raises(TransientError):
-            await write_batch.execute()
-        assert ended(await write_batch.execute()) == [APPLIED] * 3
+            await write_batch()
+        assert ended(await write_batch()) == [APPLIED] * 3
         assert len(collections.sizes(broken)) == 2
         assert len(collections.sizes(whole)) == 1
 
@@ -602,16 +602,16 @@ class TestSideBySide:
         collections.script(UPDATE, not_carried_out(CUT_OFF))
         write_batch = store.prepare([write(event(), 1), write(created(), 2)])
         with pytest.raises(TransientError):
-            await write_batch.execute()
+            await write_batch()
         assert collections.sizes(FIND_EVENTS) == []
-        assert ended(await write_batch.execute()) == [REDELIVERED, APPLIED]
+        assert ended(await write_batch()) == [REDELIVERED, APPLIED]
 
     async def test_a_crash_between_them_is_healed_by_the_redelivery(
         self, collections: MemoryCollections, store: MongoStore
     ) -> None:
         collections.script(UPDATE, not_carried_out(CUT_OFF))
         with pytest.raises(TransientError):
-            await store.prepare([event_write(event(), 1)]).execute()
+            await apply(store, [event_write(event(), 1)])
         assert collections.sessions == {}
         after_the_crash = MongoStore(collections)
         assert await outcomes(after_the_crash, write(event(), 1)) == [REDELIVERED]
@@ -620,7 +620,7 @@ class TestSideBySide:
     async def test_a_batch_without_writes_is_done_at_once(
         self, collections: MemoryCollections, store: MongoStore
     ) -> None:
-        assert await store.prepare([]).execute() == []
+        assert await apply(store, []) == []
         assert collections.commands == []
 
     async def test_no_find_asks_for_more_than_five_hundred(

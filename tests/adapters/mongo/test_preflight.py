@@ -29,6 +29,7 @@ from consumer.mongo.preflight import (
 from consumer.mongo.store import open_store
 from consumer.settings.model import MongoSettings
 from consumer.settings.values import Driver
+from tests.adapters.mongo.applying import apply
 from tests.unit.state.builders import event, write
 
 from .conftest import Server
@@ -192,7 +193,7 @@ class TestPreparing:
     async def test_a_store_that_is_opened_prepares_itself_and_applies(self, server: Server) -> None:
         async with open_store(server.settings) as store:
             await store.run_preflight()
-            (result,) = await store.prepare([write(event())]).execute()
+            (result,) = await apply(store, [write(event())])
             assert result.outcome == "applied"
             assert failures(await store.inspect()) == []
 

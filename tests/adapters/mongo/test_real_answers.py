@@ -19,6 +19,7 @@ from consumer.mongo.store import OpenStore, open_store
 from consumer.settings.model import MongoSettings
 from consumer.settings.values import Driver
 from consumer.state.outcomes import Outcome
+from tests.adapters.mongo.applying import apply
 from tests.unit.state.builders import created, event, write
 
 from .wire import PRIMARY, ROUTER, Answer, ScriptedServer, cursor, refusal, scripted_server
@@ -232,7 +233,7 @@ class TestStrangers:
         mongod.always["update"] = {"ok": 1, "n": 0, "nModified": 0, "writeErrors": [taken]}
         mongod.always["find"] = cursor(undefined)
         async with store_on(mongod, driver) as store:
-            (result,) = await store.prepare([write(created("s"))]).execute()
+            (result,) = await apply(store, [write(created("s"))])
         assert result.outcome is Outcome.CONFLICT
         assert result.rejected is not None
         assert result.rejected.detail == "the stored session differs in startedAt"
@@ -252,9 +253,9 @@ class TestRouter:
             write_batch = store.prepare([write(event("s", f"e{n}"), n) for n in range(300)])
             for _ in range(5):
                 with pytest.raises(TransientError, match=f"code_{code}") as caught:
-                    await write_batch.execute()
+                    await write_batch()
                 assert caught.value.index is None
-            results = await write_batch.execute()
+            results = await write_batch()
         assert {result.outcome for result in results} == {Outcome.APPLIED}
         assert [len(one["documents"]) for one in mongos.sent("insert")] == [300] * 6
         assert len(mongos.sent("update")) == 6

@@ -115,9 +115,9 @@ class TestLostRaces:
         collections.script(UPDATE, *losses)
         write_batch = store.prepare([write(created())])
         with pytest.raises(TransientError, match="lost_race"):
-            await write_batch.execute()
+            await write_batch()
         assert collections.sizes(UPDATE) == [1] * (MAX_LOST_RACES + 1)
-        assert ended(await write_batch.execute()) == [APPLIED]
+        assert ended(await write_batch()) == [APPLIED]
 
     async def test_only_the_losers_are_sent_again(
         self, collections: MemoryCollections, store: MongoStore
@@ -239,9 +239,9 @@ class TestActivity:
         write_batch = store.prepare([write(event())])
         for _ in range(5):
             with pytest.raises(TransientError) as caught:
-                await write_batch.execute()
+                await write_batch()
             assert caught.value.index is None
-        assert ended(await write_batch.execute()) == [APPLIED]
+        assert ended(await write_batch()) == [APPLIED]
 
 
 class TestLateEvents:

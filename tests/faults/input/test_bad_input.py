@@ -15,6 +15,7 @@ from consumer.contract.rejection import KeyPolicy, Reason
 from consumer.engine.pipeline import RecordPlanner
 from consumer.mongo.store import MongoStore
 from consumer.state.outcomes import Outcome, Result
+from tests.adapters.mongo.applying import apply
 from tests.builders import STAMPED_MS, completed, created, encoded, event, failed
 from tests.fakes.collections import MemoryCollections
 from tests.own_kinds import upcasting
@@ -36,7 +37,7 @@ class Consumer:
         planned, _ = self._planner(_record(value, self._offset, **fields))
         if isinstance(planned, Result):
             return planned
-        (result,) = await self._store.prepare([planned]).execute()
+        (result,) = await apply(self._store, [planned])
         return result
 
 

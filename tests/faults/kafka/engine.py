@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, cast
 from unittest.mock import patch
 
@@ -77,7 +78,14 @@ class WatchedStore:
         self.entered = asyncio.Event()
 
     def prepare(self, writes: Sequence[Write]) -> WriteBatch:
-        return _Watched(self, self._store.prepare(writes), writes)
+        return partial(self._execute, self._store.prepare(writes), writes)
+
+    async def _execute(self, batch: WriteBatch, writes: Sequence[Write]) -> Sequence[Result]:
+        self.entered.set()
+        await self.open.wait()
+        results = await batch()
+        self.applied.update(cast("EventKey", write.identity[-2:]) for write in writes)
+        return results
 
     def forget(self) -> None:
         self._store.forget()
@@ -85,20 +93,6 @@ class WatchedStore:
     @property
     def events(self) -> set[EventKey]:
         return set(self.collections.events)
-
-
-class _Watched:
-    def __init__(self, store: WatchedStore, inner: WriteBatch, writes: Sequence[Write]) -> None:
-        self._store = store
-        self._inner = inner
-        self._writes = writes
-
-    async def execute(self) -> Sequence[Result]:
-        self._store.entered.set()
-        await self._store.open.wait()
-        results = await self._inner.execute()
-        self._store.applied.update(cast("EventKey", write.identity[-2:]) for write in self._writes)
-        return results
 
 
 class Letters:

@@ -21,6 +21,7 @@ from consumer.kafka.producer import partition_for
 from consumer.mongo.store import MongoStore
 from consumer.state.outcomes import Outcome
 from consumer.state.writes import EventWrite, plan
+from tests.adapters.mongo.applying import apply
 from tests.fakes.collections import MemoryCollections
 from tests.servers.topics import create_topics
 
@@ -165,7 +166,7 @@ async def test_a_program_publishes_idempotently_where_its_key_leads_what_is_appl
         assert isinstance(write, EventWrite)
         writes.append(write)
     store = MongoStore(MemoryCollections())
-    outcomes = [(await store.prepare([write]).execute())[0].outcome for write in writes]
+    outcomes = [(await apply(store, [write]))[0].outcome for write in writes]
     assert outcomes == [Outcome.APPLIED, Outcome.DUPLICATE]
 
 

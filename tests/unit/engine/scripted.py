@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 from consumer.aio import Backoff
 from consumer.contract.dead_letter import DeadLetter
@@ -15,7 +16,15 @@ from consumer.contract.rejection import Reason, Rejected
 from consumer.engine.breaker import BreakerLimits
 from consumer.engine.runner import EngineConfig, StopReason
 from consumer.errors import ConsumerError, TransientError
-from consumer.ports import NO_HOLDS, AssignmentListener, Holds, Observer, Polled, StartOffset
+from consumer.ports import (
+    NO_HOLDS,
+    AssignmentListener,
+    Holds,
+    Observer,
+    Polled,
+    StartOffset,
+    WriteBatch,
+)
 from consumer.state.outcomes import NO_MARK, Mark, Outcome, Result
 from consumer.state.writes import Write
 from consumer.wiring import build_engine
@@ -148,7 +157,7 @@ class ScriptedSource:
 
 
 class ScriptedStore:
-    """Implements ``Store`` and its applications: everything is applied, when the gate is open."""
+    """Implements ``Store``: everything is applied, when the gate is open."""
 
     def __init__(self) -> None:
         self.gate = opened_gate()
@@ -158,8 +167,15 @@ class ScriptedStore:
         self.forgotten = 0
         self.forget_error: Exception | None = None
 
-    def prepare(self, writes: Sequence[Write]) -> ScriptedApplication:
-        return ScriptedApplication(self, list(writes))
+    def prepare(self, writes: Sequence[Write]) -> WriteBatch:
+        return partial(self._execute, list(writes))
+
+    async def _execute(self, writes: list[Write]) -> Sequence[Result]:
+        self.attempts.append(writes)
+        await self.gate.wait()
+        if self.errors:
+            raise self.errors.popleft()
+        return [self.result] * len(writes)
 
     def forget(self) -> None:
         self.forgotten += 1
@@ -170,21 +186,6 @@ class ScriptedStore:
     def offsets(self) -> list[tuple[int, int]]:
         """Partition and offset of every record that was attempted, in that order."""
         return [(w.position.partition, w.position.offset) for a in self.attempts for w in a]
-
-
-class ScriptedApplication:
-    """Implements ``WriteBatch``."""
-
-    def __init__(self, store: ScriptedStore, writes: list[Write]) -> None:
-        self._store = store
-        self._writes = writes
-
-    async def execute(self) -> Sequence[Result]:
-        self._store.attempts.append(self._writes)
-        await self._store.gate.wait()
-        if self._store.errors:
-            raise self._store.errors.popleft()
-        return [self._store.result] * len(self._writes)
 
 
 class ScriptedLetters:

@@ -19,6 +19,7 @@ from consumer.mongo.store import MongoStore
 from consumer.state.outcomes import Outcome, Result
 from consumer.state.writes import Write
 from tests import builders as records
+from tests.adapters.mongo.applying import apply
 from tests.fakes.collections import Command, MemoryCollections, not_carried_out
 from tests.own_kinds import ACME, GRADED, SCORED, installed, meaning, say_own
 from tests.unit.commands.planning import writes_of
@@ -84,7 +85,7 @@ async def test_the_prediction_of_own_kinds_is_what_happens_one_after_another(
 
 
 async def results(store: MongoStore | DryStore, parts: Sequence[Sequence[Write]]) -> list[Result]:
-    return [result for part in parts for result in await store.prepare(part).execute()]
+    return [result for part in parts for result in await apply(store, part)]
 
 
 @pytest.fixture
@@ -155,7 +156,7 @@ async def test_batches_side_by_side_are_judged_by_each_other_and_their_contradic
         write(event(payload={"text": text}), record(0, partition=partition))
         for partition, text in enumerate(["one", "two", "one"])
     ]
-    ended = await asyncio.gather(*(store.prepare([one]).execute() for one in said))
+    ended = await asyncio.gather(*(apply(store, [one]) for one in said))
     outcomes = Counter(result.outcome for (result,) in ended)
     assert outcomes[Outcome.APPLIED] == 1
     assert outcomes[Outcome.CONFLICT] == store.contradictions > 0
@@ -183,7 +184,7 @@ async def test_what_one_partition_contradicts_itself_in_has_an_order(database: C
 async def test_nothing_is_written(database: Connection) -> None:
     collections = MemoryCollections()
     store = DryStore(collections, database)
-    (result,) = await store.prepare([write(event())]).execute()
+    (result,) = await apply(store, [write(event())])
     assert result.outcome is Outcome.APPLIED
     assert collections.events == {}
     assert {command for command, _ in collections.commands} == {Command.FIND_EVENTS}
@@ -206,10 +207,10 @@ async def test_after_trouble_nothing_is_remembered_and_the_same_batch_is_judged_
     store = DryStore(collections, database)
     batch = store.prepare(writes)
     with pytest.raises(TransientError):
-        await batch.execute()
+        await batch()
     assert [store.content_of(one) for one in writes] == [None, None]
-    assert [result.outcome for result in await batch.execute()] == ["applied", "applied"]
-    assert [result.outcome for result in await batch.execute()] == ["applied", "applied"]
+    assert [result.outcome for result in await batch()] == ["applied", "applied"]
+    assert [result.outcome for result in await batch()] == ["applied", "applied"]
 
 
 async def test_finds_are_bounded_however_many_records_a_session_has(
@@ -217,5 +218,5 @@ async def test_finds_are_bounded_however_many_records_a_session_has(
 ) -> None:
     collections = MemoryCollections()
     store = DryStore(collections, database)
-    await store.prepare([write(event("s", f"e{n}"), n) for n in range(1_200)]).execute()
+    await apply(store, [write(event("s", f"e{n}"), n) for n in range(1_200)])
     assert collections.sizes(Command.FIND_EVENTS) == [500, 500, 200]

@@ -17,6 +17,7 @@ from consumer.mongo.duplicates import EXPECTED_BYTES, FINDS_AT_ONCE, Asked, Look
 from consumer.mongo.store import MongoStore
 from consumer.state.outcomes import Outcome
 from consumer.state.writes import ActivityWrite
+from tests.adapters.mongo.applying import apply
 from tests.fakes.collections import Command, Fault, MemoryCollections
 from tests.unit.state.builders import completed, created, event, write
 
@@ -66,9 +67,9 @@ async def test_the_sessions_of_many_events_are_read_without_what_they_hold() -> 
         )
     batch = [write(event(name, "e"), place) for place, name in enumerate(sessions)]
     batch += [write(completed(name), 50 + place) for place, name in enumerate(sessions)]
-    results = await MongoStore(collections).prepare(batch).execute()
+    results = await apply(MongoStore(collections), batch)
     assert {result.outcome for result in results} == {Outcome.APPLIED}
-    results = await MongoStore(collections).prepare(batch).execute()
+    results = await apply(MongoStore(collections), batch)
     assert {result.outcome for result in results} == {Outcome.REDELIVERED}
     assert all("metadata" not in fields for fields in collections.fields)
     assert collections.bytes_read < MEGABYTE
@@ -78,8 +79,8 @@ async def test_the_sessions_of_many_events_are_read_without_what_they_hold() -> 
 async def test_what_one_find_is_expected_to_bring_is_bounded() -> None:
     collections = Watched()
     batch = [write(created(f"s{n}", metadata=METADATA), n) for n in range(40)]
-    await MongoStore(collections).prepare(batch).execute()
-    results = await MongoStore(collections).prepare(batch).execute()
+    await apply(MongoStore(collections), batch)
+    results = await apply(MongoStore(collections), batch)
     assert {result.outcome for result in results} == {Outcome.REDELIVERED}
     together = collections.sizes(Command.FIND_SESSIONS)
     assert sum(together) == 40
@@ -91,8 +92,8 @@ async def test_what_one_find_is_expected_to_bring_is_bounded() -> None:
 async def test_events_are_bounded_by_their_bytes_too() -> None:
     collections = MemoryCollections()
     batch = [write(event("s", f"e{n}", METADATA), n) for n in range(10)]
-    await MongoStore(collections).prepare(batch).execute()
-    await MongoStore(collections).prepare(batch).execute()
+    await apply(MongoStore(collections), batch)
+    await apply(MongoStore(collections), batch)
     assert max(collections.sizes(Command.FIND_EVENTS)) == EXPECTED_BYTES // MEGABYTE
 
 

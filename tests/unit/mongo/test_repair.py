@@ -10,6 +10,7 @@ from consumer.mongo.repair import RepairingStore, origin_filter, repairing_updat
 from consumer.mongo.store import MongoStore
 from consumer.state.outcomes import Outcome
 from consumer.state.writes import Write
+from tests.adapters.mongo.applying import apply, outcomes
 from tests.fakes.collections import MemoryCollections
 from tests.unit.state.builders import (
     completed,
@@ -35,13 +36,9 @@ class ScriptedRepairer:
         return write in self.repairable
 
 
-async def apply(store: RepairingStore, *writes: Write) -> list[Outcome]:
-    return [result.outcome for result in await store.prepare(writes).execute()]
-
-
 async def stored(*writes: Write) -> MemoryCollections:
     collections = MemoryCollections()
-    await MongoStore(collections).prepare(writes).execute()
+    await apply(MongoStore(collections), writes)
     return collections
 
 
@@ -53,7 +50,7 @@ async def test_only_records_known_to_be_altered_are_put_back() -> None:
     store = RepairingStore(
         MongoStore(collections), repairer.repair, lambda position: position == altered.position
     )
-    assert await apply(store, altered, other) == ["applied", "conflict"]
+    assert await outcomes(store, altered, other) == ["applied", "conflict"]
     assert repairer.asked == [altered]
     assert store.repaired == 1
 
@@ -62,20 +59,20 @@ async def test_a_difference_beside_the_content_is_put_back_too() -> None:
     end = write(completed(event_count=3))
     collections = await stored(end)
     store = RepairingStore(MongoStore(collections), ScriptedRepairer(end).repair, lambda _: True)
-    assert await apply(store, end) == ["applied"]
+    assert await outcomes(store, end) == ["applied"]
 
 
 async def test_what_cannot_be_put_back_ends_as_it_would_have() -> None:
     collections = await stored(write(event()))
     store = RepairingStore(MongoStore(collections), ScriptedRepairer().repair, lambda _: True)
-    assert await apply(store, write(event(payload={"text": "x"}), 7)) == ["conflict"]
+    assert await outcomes(store, write(event(payload={"text": "x"}), 7)) == ["conflict"]
     assert store.repaired == 0
 
 
 async def test_a_missing_document_is_applied_and_not_counted_as_put_back() -> None:
     repairer = ScriptedRepairer()
     store = RepairingStore(MongoStore(MemoryCollections()), repairer.repair, lambda _: True)
-    assert await apply(store, write(event())) == ["applied"]
+    assert await outcomes(store, write(event())) == ["applied"]
     assert repairer.asked == []
 
 
@@ -83,7 +80,7 @@ async def dry(collections: MemoryCollections, writes: Sequence[Write]) -> list[O
     with scratch_database() as database:
         dry_store = DryStore(collections, database)
         store = RepairingStore(dry_store, dry_store.repair, lambda _: True)
-        return [outcome for one in writes for outcome in await apply(store, one)]
+        return [outcome for one in writes for outcome in await outcomes(store, one)]
 
 
 async def test_a_dry_run_predicts_a_repair_and_judges_by_it() -> None:

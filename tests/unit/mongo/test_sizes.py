@@ -21,6 +21,7 @@ from consumer.state.writes import (
     EventWrite,
     plan,
 )
+from tests.adapters.mongo.applying import apply
 from tests.fakes.collections import Command, MemoryCollections
 from tests.unit.state.builders import created, event, failed, record, write
 
@@ -70,6 +71,6 @@ async def test_the_documents_of_one_command_weigh_no_more_than_it_can_carry() ->
     collections = MemoryCollections()
     batch = [write(event("s", f"e{n}", {"t": "x" * 5_000_000}), n) for n in range(7)]
     batch += [write(created(f"s{n}", metadata={"t": "x" * 9_000_000}), 7 + n) for n in range(2)]
-    await MongoStore(collections).prepare(batch).execute()
+    await apply(MongoStore(collections), batch)
     assert collections.sizes(Command.INSERT_EVENTS) == [3, 3, 1]
     assert collections.sizes(Command.UPDATE_SESSIONS) == [1, 2]
