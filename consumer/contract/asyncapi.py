@@ -19,7 +19,7 @@ from consumer.contract.encode import (
     encode_json,
     message_fields,
 )
-from consumer.contract.json_schemas import message_schema
+from consumer.contract.json_schemas import message_schema, optional
 from consumer.contract.kinds import EVENT_RECORDED, Kind, known_kinds
 from consumer.contract.messages import (
     EventRecorded,
@@ -32,6 +32,7 @@ from consumer.contract.messages import (
 )
 from consumer.contract.record import Record
 from consumer.contract.rejection import KeyPolicy, Reason, Rejected
+from consumer.contract.times import TIME_PATTERN
 
 _SPOKEN: Final = datetime(2026, 3, 4, 10, 0, 5, 250_000, tzinfo=UTC)
 _STAMPED_MS: Final = 1_772_618_405_250
@@ -58,6 +59,7 @@ _STRUCTURED_HEADERS: Final = {
     "required": ["content-type"],
 }
 _TEXT: Final = {"type": "string"}
+_TEXT_OR_NULL: Final = {"type": ["string", "null"]}
 _DIGITS: Final = {"type": "string", "pattern": "^[0-9]+$"}
 
 
@@ -193,9 +195,14 @@ def _without_dialect(kind: Kind) -> dict[str, Any]:
 def _data(kind: Kind) -> dict[str, Any]:
     """Return the schema of a CloudEvent's data, which may leave to it what it says, too."""
     schema = _without_dialect(kind)
-    said = {"type", "eventId"} if kind is EVENT_RECORDED else {"type"}
+    properties = {name: said for name, said in schema["properties"].items() if name != "type"}
+    said = {"type"}
+    if kind is EVENT_RECORDED:
+        said.add("eventId")
+        properties["eventId"] = optional(properties["eventId"])
     own = [name for name in schema["required"] if name not in said]
-    return {**schema, "title": f"{kind.name}, as data of a CloudEvent", "required": own}
+    title = f"{kind.name}, as data of a CloudEvent"
+    return {**schema, "title": title, "properties": properties, "required": own}
 
 
 def _attributes(kind: Kind, prefix: str) -> dict[str, Any]:
@@ -206,8 +213,13 @@ def _attributes(kind: Kind, prefix: str) -> dict[str, Any]:
         "type": {"type": "string", "pattern": pattern},
         "source": {"type": "string", "description": "Not read, but for producer-tools verify."},
         "id": {"type": "string", "description": "Serves as eventId where the data names none."},
-        "subject": {"type": "string", "description": "Where it stands, the sessionId."},
-        "time": {"type": "string", "description": "Serves where the data has no time."},
+        "subject": {**_TEXT_OR_NULL, "description": "Where it stands, the sessionId."},
+        "time": {
+            **_TEXT_OR_NULL,
+            "format": "date-time",
+            "pattern": TIME_PATTERN,
+            "description": "Serves where the data has no time.",
+        },
     }
     return {prefix + name: said for name, said in attributes.items()}
 
@@ -222,8 +234,9 @@ def _envelope(kind: Kind) -> dict[str, Any]:
     data = {"$ref": f"#/components/schemas/{_name(kind)}Data"}
     return {
         "type": "object",
-        "properties": {**_attributes(kind, ""), "data": data},
-        "required": ["specversion", "type", "source", "id", "data"],
+        "properties": {**_attributes(kind, ""), "data": data, "data_base64": _TEXT_OR_NULL},
+        "required": ["specversion", "type", "source", "id"],
+        "anyOf": [{"required": ["data"]}, {"required": ["data_base64"]}],
     }
 
 

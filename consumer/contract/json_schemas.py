@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from consumer.contract.kinds import Kind, known_kinds, model_schema
 from consumer.contract.messages import FIRST_VERSION, MAX_ID_CODE_POINTS
+from consumer.contract.times import TIME_PATTERN
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
@@ -33,8 +34,9 @@ _TIME: Final = "RFC 3339 with seconds and zone; absent: the record's timestamp."
 def message_schema(kind_name: str) -> Mapping[str, Any]:
     """Return the schema of the JSON object that a message of a kind is, in its newest version.
 
-    What JSON Schema cannot say the decoder asks for all the same: no unpaired surrogates, times
-    of years 1 to 9999, and what a document can hold. Unknown fields are ignored.
+    What JSON Schema cannot say the decoder asks for all the same: integers without a fraction,
+    no unpaired surrogates, days that there are, of years 1 to 9999, and what a document can hold.
+    Unknown fields are ignored.
     """
     kind = known_kinds()[kind_name]
     fields, always = _fields_of(kind)
@@ -43,13 +45,14 @@ def message_schema(kind_name: str) -> Mapping[str, Any]:
     version = {"type": "integer", "const": newest}
     properties: dict[str, Any] = {
         "type": {"const": kind.name},
-        "schemaVersion": _optional(version) if newest == FIRST_VERSION else version,
+        "schemaVersion": optional(version) if newest == FIRST_VERSION else version,
     }
     for name, found in fields.items():
-        said = {**found, "description": _TIME} if name == kind.time else found
+        said = _with_form_of_times(found)
+        said = {**said, "description": _TIME} if name == kind.time else said
         if name in kind.identity:
             said = said | {limit: most for limit, most in _ID.items() if limit not in said}
-        properties[name] = said if name in required else _optional(said)
+        properties[name] = said if name in required else optional(said)
     return {
         "$schema": DIALECT,
         "title": kind.name,
@@ -76,6 +79,13 @@ def _fields_of(kind: Kind) -> tuple[Mapping[str, Any], Sequence[str]]:
     return fields, made["required"]
 
 
+def _with_form_of_times(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a field's schema, which says of a time what form it has: most read no ``format``."""
+    form = {"pattern": TIME_PATTERN} if said.get("format") == "date-time" else {}
+    either = [_with_form_of_times(one) for one in said.get("anyOf", ())]
+    return {**said, **form, **({"anyOf": either} if either else {})}
+
+
 def _inlined(found: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
     """Return a field's schema without what only pydantic has a use for."""
     if "$ref" in found:
@@ -86,7 +96,7 @@ def _inlined(found: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[s
     return {name: value for name, value in found.items() if name not in unwanted}
 
 
-def _optional(said: Mapping[str, Any]) -> dict[str, Any]:
+def optional(said: Mapping[str, Any]) -> dict[str, Any]:
     """Return the schema of a field that may be absent, which an explicit null says, too."""
     if {"type": "null"} in said.get("anyOf", ()):
         return dict(said)

@@ -22,6 +22,9 @@ _FORM: Final = re.compile(
     rf"(?:[Zz]|[+-]{_TIME_OF_DAY})"
 )
 
+TIME_PATTERN: Final = f"^{_FORM.pattern}$"
+"""The same for other programs; of the calendar it knows nothing."""
+
 _USUAL_FORM: Final = re.compile(
     rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T{_TIME_OF_DAY}:[0-5][0-9](?:\.[0-9]{{3}})?Z"
 )

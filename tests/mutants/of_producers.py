@@ -179,6 +179,21 @@ except InvalidMessageError:
         "test_the_schema_and_the_decoder_say_the_same",
     ),
     mutant(
+        "the schema leaves the form of times to who reads a format",
+        "_with_form_of_times",
+        'said.get("format") == "date-time"',
+        "False",
+        "most validators would take a time without seconds, which is dead-lettered",
+        "test_both_take_the_same_times",
+    ),
+    without(
+        "the schema of an envelope asks for data that is no Base64",
+        "_envelope",
+        ', {"required": ["data_base64"]}',
+        "a producer that validates by it would not send what is read",
+        "test_the_schema_of_an_envelope_takes_what_is_read",
+    ),
+    mutant(
         "every letter is said to be cut",
         "_dead_letter_headers",
         "sorted(letters.NAMES - letters.TRUNCATION_NAMES)",
