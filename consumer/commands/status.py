@@ -184,7 +184,7 @@ async def _look(
     found = [
         _partition(
             p, owners.get(p), group.committed.get(p), logs[p], ahead[p],
-            stamps.get(p), topics[p.topic].retention_ms,
+            unread[p], _age(stamps.get(p), topics[p.topic].retention_ms),
         )
         for p in partitions
     ]  # fmt: skip
@@ -241,25 +241,29 @@ async def _oldest_unread(
     }
 
 
+def _age(stamp_ms: int | None, retention_ms: int | None) -> tuple[float | None, float | None]:
+    """Return the seconds since the first unread record, and until it is deleted."""
+    if stamp_ms is None or stamp_ms < 0:
+        return None, None
+    behind = max(time.time() - stamp_ms / 1000, 0.0)
+    return behind, retention_ms / 1000 - behind if retention_ms else None
+
+
 def _partition(
     partition: TopicPartition,
     member: GroupMember | None,
     kept: Committed | None,
     log: LogExtent,
     ahead: int,
-    stamp_ms: int | None,
-    retention_ms: int | None,
+    first_unread: int,
+    age: tuple[float | None, float | None],
 ) -> PartitionStatus:
     committed = None if kept is None else kept.offset
-    first = _first_unread(committed, log, ahead)
-    usable = stamp_ms is not None and stamp_ms >= 0
-    behind = max(time.time() - (stamp_ms or 0) / 1000, 0.0) if usable else None
-    margin = retention_ms / 1000 - behind if retention_ms and behind is not None else None
     lost = 0 if committed is None else max(log.beginning - committed, 0)
     return PartitionStatus(
         partition.topic, partition.partition, member.id if member else None,
         member.host if member else None, log.beginning, committed, log.end,
-        max(log.end - first, 0) + max(ahead - log.end, 0), behind, margin, lost,
+        max(log.end - first_unread, 0) + max(ahead - log.end, 0), *age, lost,
         None if kept is None else kept.details.held, max(ahead - log.end, 0),
     )  # fmt: skip
 
