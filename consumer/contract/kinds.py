@@ -26,6 +26,7 @@ from consumer.contract.messages import (
     SessionCreated,
     SessionFailed,
     Upcaster,
+    holds_async,
 )
 from consumer.contract.times import parse_time
 from consumer.errors import USER_CODE_ERRORS
@@ -221,8 +222,7 @@ def set_own_kinds(own: Iterable[Kind], taken: Iterable[str] = ()) -> None:
     taken = {SESSIONS, EVENTS, *taken}
     complete: list[Kind] = []
     for kind in own:
-        problem = next(iter(_problems(kind, known, taken)), None)
-        if problem is not None:
+        if problem := next(iter(_problems(kind, known, taken)), None):
             raise ValueError(f"kind {kind.name!r}: {problem}")
         known.add(kind.name)
         taken.add(kind.collection)
@@ -273,12 +273,14 @@ def _problems(kind: Kind, known: Iterable[str], taken: Iterable[str]) -> Iterato
 
 
 def _field_problems(kind: Kind, fields: Mapping[str, Any]) -> Iterator[str]:
+    if holds_async((_adapter(kind).core_schema, kind.upcasters)):
+        yield "a function of its model, or an upcaster, is async: nothing awaits it"
     for name in fields:
         if name in _RESERVED or name.startswith("$") or "." in name:
             yield f"its model must not have the field {name!r}, which has a meaning of its own"
-    for field in kind.model.model_fields.values():
-        if not isinstance(field.validation_alias, str | None):
-            yield "each field of its model must have one name"
+    aliases = [field.validation_alias for field in kind.model.model_fields.values()]
+    if not all(isinstance(alias, str | None) for alias in aliases):
+        yield "each field of its model must have one name"
     required = model_schema(kind).get("required", ())
     for name in kind.identity:
         if name not in fields:

@@ -6,6 +6,7 @@ in docs/contract.md.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -144,6 +145,27 @@ class NoFieldsError(TypeError):
     """An upcaster returned something else than fields. The text quotes no value."""
 
 
+def close_awaitable(returned: object) -> bool:
+    """Tell whether a function of others returned something to be awaited, which nobody will do.
+
+    A function need not be ``async`` itself for that. Unless it is closed Python warns of it.
+    """
+    if inspect.iscoroutine(returned):
+        returned.close()
+    return inspect.isawaitable(returned)
+
+
+def holds_async(value: object) -> bool:
+    """Tell whether a function is ``async``, or one of those in lists and mappings is."""
+    match value:
+        case dict():
+            return any(map(holds_async, value.values()))
+        case list() | tuple():
+            return any(map(holds_async, value))
+        case _:
+            return inspect.iscoroutinefunction(value)
+
+
 def upcast(upcasters: Sequence[Upcaster], version: int, fields: Fields) -> Fields:
     """Return the fields of a message of ``version`` in the newest.
 
@@ -152,6 +174,7 @@ def upcast(upcasters: Sequence[Upcaster], version: int, fields: Fields) -> Field
     for at, upcaster in enumerate(upcasters[version - FIRST_VERSION :], version):
         made: object = upcaster(fields)  # others' code: it may forget what it is to return
         if not isinstance(made, dict):
+            close_awaitable(made)
             raise NoFieldsError(f"the upcaster of version {at} must return an object")
         fields = made
     return fields

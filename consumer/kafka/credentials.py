@@ -198,9 +198,12 @@ class ProvidedTokens(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka s
         """Return what the function returns. Raises ``CredentialsError``."""
         try:
             if inspect.iscoroutinefunction(self._provide):
-                text = await self._provide()
+                text: object = await self._provide()
             else:
                 text = await asyncio.to_thread(self._provide)
+            # A lambda may be asynchronous without showing it.
+            if inspect.isawaitable(text):
+                text = await text
         except USER_CODE_ERRORS as error:
             # Without its text, which may quote a secret.
             raise CredentialsError(f"no token from {self._name}: {type(error).__name__}") from error

@@ -224,7 +224,13 @@ def _redrive(
     *,
     dry_run: DryRun = False,
     limit: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Send so many and stop: a canary.")
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Try so many and stop: a canary. One that the transform fails on, or the brokers "
+            "refuse, was tried; what cannot be sent back at all is passed over.",
+        ),
     ] = None,
     rate: Annotated[
         float | None,

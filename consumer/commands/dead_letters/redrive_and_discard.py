@@ -40,7 +40,7 @@ from consumer.commands.dead_letters.redrive_policy import (
 )
 from consumer.commands.dead_letters.transform import Transform
 from consumer.contract.record import Position
-from consumer.errors import ExitCode, TransientError
+from consumer.errors import ExitCode, SettingsError, TransientError
 from consumer.kafka.connection import BrokersError
 from consumer.kafka.producer import (
     Delivery,
@@ -80,7 +80,7 @@ class RunCounts:
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What a run may do. ``limit``: so many records; ``rate``: so many a second.
+    """What a run may do. ``limit``: so many records are tried; ``rate``: so many a second are sent.
 
     Of the dead letters that have a status only those with one of ``taken`` are dealt with.
     """
@@ -145,8 +145,15 @@ class DeadLetterRun:
                 self.counts.skipped[decision] += 1
             case Refusal():
                 self._refuse(dead_letter, decision)
+                if decision.reason is RefusalReason.TRANSFORM:
+                    self._take_one()
             case _:
                 assert_never(decision)
+
+    def _take_one(self) -> None:
+        """Count one that was tried. What can never be sent back must not use up the limit."""
+        self._taken += 1
+        self.counts.limit_reached = self._taken == self.options.limit
 
     def _refuse(self, dead_letter: AnyDeadLetter, refusal: Refusal) -> None:
         """Count, and say, that a record should go back and cannot."""
@@ -162,8 +169,7 @@ class DeadLetterRun:
             await self._flush()
             await self.sleep(self._limiter.delay(self.clock()))
         self._limiter.take(1, self.clock())
-        self._taken += 1
-        self.counts.limit_reached = self._taken == self.options.limit
+        self._take_one()
         if self.producer is None:
             print_change(change, as_json=self.context.request.as_json)
             self._count(change)
@@ -269,10 +275,10 @@ async def discard_dead_letters(
 
 @contextmanager
 def _printing(counts: RunCounts, print_counts: Callable[[RunCounts], None]) -> Iterator[None]:
-    """Print the counts at the end, also of a run that was interrupted or that brokers stopped."""
+    """Print the counts at the end, also of a run that something stopped."""
     try:
         yield
-    except (asyncio.CancelledError, BrokersError) as error:
+    except (asyncio.CancelledError, BrokersError, SettingsError) as error:
         if counts.selected:
             print_counts(counts)
         if isinstance(error, asyncio.CancelledError):

@@ -10,17 +10,21 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Final, cast
 
 from consumer.commands.dead_letters.dead_letter_record import DeadLetterRecord, FailedRecord
 from consumer.contract.decode import Decoded, Tombstone, decode
+from consumer.contract.messages import close_awaitable
 from consumer.contract.record import Record
 from consumer.contract.rejection import KeyPolicy, Rejected
-from consumer.errors import USER_CODE_ERRORS
+from consumer.errors import USER_CODE_ERRORS, SettingsError
 
 Transform = Callable[[FailedRecord], object]
 """Returns the new value (bytes, text or a JSON object), a whole ``FailedRecord`` made by
 ``dataclasses.replace`` where key or headers change too, or None to leave the dead letter alone."""
+
+
+ASYNCHRONOUS: Final = "is asynchronous; a transform returns what is sent: write it without async"
 
 
 class TransformError(Exception):
@@ -44,8 +48,10 @@ def load_transform(reference: str) -> Transform:
         ) from error
     if not callable(found):
         raise ValueError(f"{reference!r} is no function")  # noqa: TRY004 -- it is about an option
-    if inspect.iscoroutinefunction(found):
-        raise ValueError(f"{reference!r} is asynchronous; a transform returns what is sent")
+    if inspect.iscoroutinefunction(found) or inspect.isasyncgenfunction(found):
+        raise ValueError(f"{reference!r} {ASYNCHRONOUS}")
+    if inspect.isgeneratorfunction(found):
+        raise ValueError(f"{reference!r} yields; a transform returns what is sent")
     try:
         inspect.signature(found).bind("the failed record")
     except TypeError as error:
@@ -62,13 +68,15 @@ def transformed(
 
     What is returned is read as the consumer will read it, under ``key_policy``. That it can
     be stored shows only when its document is encoded (the reason ``unstorable``).
-    Raises ``TransformError``.
+    Raises ``TransformError``, and ``SettingsError`` where no dead letter could be repaired so.
     """
     failed = dead_letter.failed
     try:
         returned = transform(failed)
     except USER_CODE_ERRORS as error:
         raise TransformError(f"the transform raised {_where(error)}") from error
+    if close_awaitable(returned):
+        raise SettingsError(f"--transform: the function, or what it calls, {ASYNCHRONOUS}")
     if returned is None:
         return None
     repaired = _as_record(failed, returned)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from random import random
 from typing import Annotated, Any
 
@@ -242,6 +243,15 @@ class Loose(BaseModel):
     size: float
 
 
+async def later(value: Any) -> Any:
+    return value
+
+
+class Rated(BaseModel):
+    sessionId: str  # noqa: N815
+    ratings: list[Annotated[int, AfterValidator(later)]]
+
+
 def loose(**changes: Any) -> Kind:
     kind = Kind("a.loose", Loose, "loose", ("sessionId",), InsertOnce())
     return replace(kind, **changes)
@@ -282,6 +292,8 @@ def loose(**changes: Any) -> Kind:
         (loose(model=Nested), "must not hold itself"),
         (loose(model=Reserved), "meaning of its own"),
         (loose(model=Aliased), "one name"),
+        (loose(model=Rated), "is async: nothing awaits it"),
+        (loose(upcasters=(dict, partial(later))), "is async: nothing awaits it"),
     ],
 )
 def test_a_kind_that_cannot_be_stored_idempotently_beside_the_others_is_refused(

@@ -191,6 +191,14 @@ def test_an_upcaster_that_returns_no_fields_makes_a_message_invalid_and_is_named
     )
 
 
+def test_an_upcaster_that_hides_that_it_is_asynchronous_returns_no_fields() -> None:
+    async def later(fields: Fields) -> Fields:
+        return fields
+
+    with upcasting(EVENT_RECORDED, lambda _: later(EVENT)):  # type: ignore[arg-type,return-value]  # on purpose
+        assert refusal(record(EVENT)).detail.endswith("must return an object")
+
+
 @pytest.mark.usefixtures("two_versions")
 def test_what_an_upcaster_makes_is_validated() -> None:
     assert refusal(record(FIRST | {"sessionId": 5})).detail == "sessionId: must be text"

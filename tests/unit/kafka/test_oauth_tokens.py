@@ -6,6 +6,7 @@ import base64
 import ssl
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -265,6 +266,8 @@ def module(monkeypatch: pytest.MonkeyPatch) -> None:
     made.__dict__.update(
         plain=lambda: "plain",
         asynchronous=_asynchronous,
+        hidden=lambda: _asynchronous(),  # noqa: PLW0108 -- it does not show that it is asynchronous
+        partial=partial(_asynchronous),
         Signed=SignedTokens,
         failing=_failing,
         ending=_ending,
@@ -284,6 +287,8 @@ def provided(name: str) -> SecuritySettings:
     [
         ("plain", "plain", {}),
         ("asynchronous", "asynchronous", {}),
+        ("hidden", "asynchronous", {}),
+        ("partial", "asynchronous", {}),
         ("Signed", "signed", {"region": "here"}),
     ],
 )

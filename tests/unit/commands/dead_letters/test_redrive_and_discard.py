@@ -42,7 +42,7 @@ from consumer.contract.decode import Decoded, decode
 from consumer.contract.kinds import EVENT_RECORDED
 from consumer.contract.record import Position, Record
 from consumer.contract.rejection import KeyPolicy, Rejected
-from consumer.errors import TransientError
+from consumer.errors import SettingsError, TransientError
 from consumer.kafka.producer import Delivery, OutgoingRecord, Refused, Unconfirmed
 from consumer.settings.model import Settings
 from tests.own_kinds import upcasting
@@ -221,6 +221,49 @@ async def test_a_canary_goes_first_and_the_next_run_sends_the_rest() -> None:
         assert len(producer.sent()) == sent
         assert redrive.counts.limit_reached is (limit is not None)
     assert len(set(producer.sent())) == 5
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+async def test_a_canary_that_the_transform_fails_on_is_one_too(
+    statuses: StatusIndex, *, dry_run: bool
+) -> None:
+    tried: list[FailedRecord] = []
+
+    def fail(failed: FailedRecord) -> None:
+        tried.append(failed)
+        raise LookupError
+
+    log = DeadLetterLog()
+    log.add(value=event(payload={"text": "x" * 5000}), max_bytes=2000)  # cut: it goes nowhere
+    for offset in range(5):
+        log.add(origin=Position(EVENTS, 0, offset))
+    producer = None if dry_run else FakeProducer()
+    redrive = a_redrive(statuses, producer, limit=2, transform=fail)
+    await redrive.run(log.batches())
+    assert len(tried) == 2
+    assert redrive.counts.limit_reached
+    assert redrive.counts.refused == {RefusalReason.TRANSFORM: 2, RefusalReason.TRUNCATED: 1}
+
+
+async def test_a_transform_that_hides_that_it_is_asynchronous_ends_the_run_at_once(
+    statuses: StatusIndex, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[FailedRecord] = []
+
+    async def later(_: FailedRecord) -> bytes:
+        return b""
+
+    def repair(failed: FailedRecord) -> object:
+        asked.append(failed)
+        return event(eventId="e-0") if len(asked) == 1 else later(failed)
+
+    producer = FakeProducer()
+    redrive = a_redrive(statuses, producer, transform=repair)
+    with pytest.raises(SettingsError, match=r"--transform: .* write it without async"):
+        await redrive.run(five().batches())
+    assert len(asked) == 2
+    assert len(producer.sent(STATUS_TOPIC)) == len(producer.sent()) == 1
+    assert capsys.readouterr().err == ""
 
 
 async def test_a_dry_run_tells_what_would_be_sent_and_sends_nothing(

@@ -161,7 +161,10 @@ def test_a_function_is_imported_from_the_current_directory(folder: Path) -> None
         ("json:__name__", "no function"),
         ("wrong:of_none", "does not take one argument"),
         ("wrong:of_two", "does not take one argument"),
-        ("wrong:later", "asynchronous"),
+        ("wrong:later", "write it without async"),
+        ("wrong:partly_later", "write it without async"),
+        ("wrong:streams", "write it without async"),
+        ("wrong:yields", "yields"),
     ],
 )
 def test_a_function_that_cannot_be_had_is_refused_in_words(
@@ -170,7 +173,10 @@ def test_a_function_that_cannot_be_had_is_refused_in_words(
     (folder / "broken_module.py").write_text("1 / 0\n")
     (folder / "program.py").write_text("raise SystemExit(0)\n")
     (folder / "wrong.py").write_text(
+        "import functools\n"
         "def of_none(): ...\ndef of_two(failed, why): ...\nasync def later(failed): ...\n"
+        "partly_later = functools.partial(later)\n"
+        "async def streams(failed): yield\ndef yields(failed): yield\n"
     )
     with pytest.raises(ValueError, match=why):
         load_transform(reference)
