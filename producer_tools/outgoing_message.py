@@ -22,6 +22,7 @@ from consumer.contract.messages import EventRecorded, Message, MessageKind, iden
 from consumer.contract.record import Headers, Record, size_of
 from consumer.contract.rejection import KeyPolicy, Reason, Rejected
 from consumer.contract.times import REDRIVE_TIMESTAMP
+from consumer.printable import printable
 from consumer.settings.model import EVENTS_TOPIC, SESSIONS_TOPIC
 
 MEBIBYTE: Final = 1024 * 1024
@@ -37,6 +38,10 @@ _READ_HEADERS: Final = frozenset({CONTENT_TYPE, REDRIVE_TIMESTAMP, TRACEPARENT})
 """Besides ``ce_`` and ``dlq-``: what tells the consumer how to read a record, and the trace."""
 
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+_NOT_JSON: Final = (TypeError, ValueError, RecursionError)
+"""What is raised for a value that JSON cannot hold."""
 
 
 class Stream(StrEnum):
@@ -128,17 +133,29 @@ def prepare_message(
     fields = _fields_of(message)
     try:
         value = encode_json(fields)
-    except (TypeError, ValueError, RecursionError) as error:
-        # Of what Python says the rest may quote a value.
-        detail = f"not JSON: {type(error).__name__}, {str(error).partition(': ')[0]}"
-        if isinstance(error, UnicodeEncodeError):
-            detail = "not JSON: an unpaired surrogate"
-        raise InvalidMessageError(Reason.UNDECODABLE, detail) from error
+    except _NOT_JSON as error:
+        raise InvalidMessageError(Reason.UNDECODABLE, _why_not_json(fields)) from error
     read = _read(value)
     if form is not None:
         value, wrapping = as_cloud_event(fields, read, form, traceparent)
         own = wrapping + own
     return Outgoing(_stream_of(read), read.session_id.encode(), value, own)
+
+
+def _why_not_json(fields: Mapping[str, Any]) -> str:
+    """Name the first field that JSON cannot hold, and say why; never what it says."""
+    for name, value in fields.items():
+        try:
+            encode_json({name: value})
+        except UnicodeEncodeError:
+            why = "an unpaired surrogate"
+        except _NOT_JSON as error:
+            # Of what Python says the rest may quote a value.
+            why = f"{type(error).__name__}, {str(error).partition(': ')[0]}"
+        else:
+            continue
+        return f"{printable(str(name))}: not JSON: {why}"
+    return "not JSON"
 
 
 def check_size(outgoing: Outgoing, max_message_bytes: int) -> None:
@@ -151,7 +168,7 @@ def check_size(outgoing: Outgoing, max_message_bytes: int) -> None:
 
 def _fields_of(message: Message | Mapping[str, Any]) -> Mapping[str, Any]:
     if isinstance(message, Mapping):
-        return message
+        return dict(message)  # what encodes JSON takes no other mapping
     if not isinstance(message, Message):
         raise TypeError(f"a message is a mapping or of a kind's class, not {type(message)}")
     try:
@@ -182,9 +199,7 @@ def _checked_headers(headers: Mapping[str, str | bytes], traceparent: str | None
     for name in headers:
         if name.startswith((PREFIX, "dlq-")) or name in _READ_HEADERS:
             raise InvalidMessageError(Reason.INVALID, f"header {name}: has a meaning of its own")
-    own = tuple(
-        (name, text.encode() if isinstance(text, str) else text) for name, text in headers.items()
-    )
+    own = tuple((name, _header_value(name, content)) for name, content in headers.items())
     if traceparent is None:
         return own
     if not _TRACEPARENT.fullmatch(traceparent):
@@ -192,6 +207,14 @@ def _checked_headers(headers: Mapping[str, str | bytes], traceparent: str | None
             Reason.INVALID, "traceparent: must be one of W3C Trace Context, 00-…-…-01"
         )
     return (*own, (TRACEPARENT, traceparent.encode()))
+
+
+def _header_value(name: str, content: str | bytes) -> bytes:
+    try:
+        return content.encode() if isinstance(content, str) else bytes(memoryview(content))
+    except (TypeError, UnicodeEncodeError):
+        detail = f"header {name}: must be text or bytes"
+        raise InvalidMessageError(Reason.INVALID, detail) from None
 
 
 @dataclass(slots=True)

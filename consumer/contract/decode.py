@@ -155,7 +155,9 @@ def _kind(opened: _Opened) -> tuple[Kind | None, int | None]:
     )
     kind = None if name is None else known_kinds().get(name)
     if kind is None:
-        raise _RefusedError(Reason.UNSUPPORTED_TYPE, "type: not a known kind of message")
+        known = ", ".join(known_kinds())
+        detail = f"type: not a known kind of message ({known})"
+        raise _RefusedError(Reason.UNSUPPORTED_TYPE, detail)
     return kind, version
 
 
@@ -222,7 +224,8 @@ def _read_event_type(fields: dict[str, Any], later: str) -> None:
     if isinstance(written, str):
         event_type = _EVENT_TYPES.get(written)
         if event_type is None:
-            detail = "; ".join(filter(None, ("eventType: not a known one", later)))
+            unknown = f"eventType: not a known one ({', '.join(EventType)})"
+            detail = "; ".join(filter(None, (unknown, later)))
             raise _RefusedError(Reason.UNSUPPORTED_TYPE, detail)
         fields["eventType"] = event_type
 

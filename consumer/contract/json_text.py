@@ -8,7 +8,9 @@ more memory than its few bytes, and all of them are there before it is known whi
 
 from __future__ import annotations
 
+import codecs
 import math
+from collections.abc import Mapping
 from itertools import accumulate
 from json import JSONDecodeError, JSONDecoder
 from typing import Any, Final, NoReturn
@@ -69,6 +71,16 @@ _AS_DIGITS: Final = bytes.maketrans(b"123456789+-.eE", b"0" * 14)
 _LONG_NUMBER: Final = b"0" * (MAX_FRACTION_CHARACTERS + 1)
 _SAMPLE: Final = 100
 
+_BEGINNINGS: Final = {
+    codecs.BOM_UTF8: "begins with a byte-order mark",
+    b"\0": "begins with a zero byte, as what is made for a schema registry",
+}
+_INSTEAD: Final[Mapping[type, str]] = {
+    str: ", but text, as what is encoded twice",
+    list: ", but an array",
+}
+"""What producers send by mistake, none of which is seen where it is looked at."""
+
 
 def parse_object(data: bytes) -> dict[str, Any]:
     """Return the one JSON object that ``data`` is.
@@ -86,7 +98,7 @@ def parse_object(data: bytes) -> dict[str, Any]:
             raise NotAnObjectError("nested deeper than is read") from None
         value = _parse_leniently(data)
     if not isinstance(value, dict):
-        raise NotAnObjectError("not a JSON object")
+        raise NotAnObjectError(f"not a JSON object{_INSTEAD.get(type(value), '')}")
     return value
 
 
@@ -112,6 +124,9 @@ def _may_hold_long_number(data: bytes) -> bool:
 
 def _parse_leniently(data: bytes) -> object:
     """Read JSON that the fastest parser refuses; where it is none, say where that shows."""
+    for beginning, words in _BEGINNINGS.items():
+        if data.startswith(beginning):
+            raise NotAnObjectError(f"not a JSON object: {words}")
     if _levels(data) > MAX_LEVELS:
         raise NotAnObjectError("nested deeper than is read")
     try:

@@ -13,6 +13,7 @@ from consumer.contract.decode import Decoded, Tombstone, decode
 from consumer.contract.messages import (
     EventRecorded,
     EventType,
+    MessageKind,
     SessionCompleted,
     SessionCreated,
     SessionFailed,
@@ -146,7 +147,9 @@ def test_the_names_of_our_own_attributes_are_no_field_names() -> None:
     ],
 )
 def test_an_unknown_type_is_unsupported(unknown: str) -> None:
-    assert reason(record(EVENT | {"type": unknown})) is Reason.UNSUPPORTED_TYPE
+    refused = refusal(record(EVENT | {"type": unknown}))
+    assert refused.reason is Reason.UNSUPPORTED_TYPE
+    assert set(refused.detail.partition("(")[2].rstrip(")").split(", ")) == set(MessageKind)
 
 
 @pytest.mark.parametrize("unreadable", [None, 1, True, ["event.recorded"], {"a": 1}])
@@ -165,7 +168,7 @@ def test_a_missing_type_is_invalid() -> None:
 def test_an_unknown_event_type_is_unsupported(unknown: str) -> None:
     refused = refusal(record(EVENT | {"eventType": unknown}))
     assert refused.reason is Reason.UNSUPPORTED_TYPE
-    assert "eventType" in refused.detail
+    assert refused.detail == "eventType: not a known one (user_speech, bot_speech, system)"
 
 
 @pytest.mark.parametrize("unreadable", [1, True, ["system"], {}])

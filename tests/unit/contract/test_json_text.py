@@ -101,6 +101,23 @@ def test_the_text_of_the_error_quotes_nothing() -> None:
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("data", "hint"),
+    [
+        (b'\xef\xbb\xbf{"a":1}', ": begins with a byte-order mark"),
+        (b'\0\0\0\0\7{"a":1}', ": begins with a zero byte, as what is made for a schema registry"),
+        (b'"{\\"a\\":1}"', ", but text, as what is encoded twice"),
+        (b'[{"a":1}]', ", but an array"),
+        (b"null", ""),
+        (b"secret", ""),
+    ],
+)
+def test_the_usual_mistakes_are_told_by_name(data: bytes, hint: str) -> None:
+    with pytest.raises(NotAnObjectError) as caught:
+        parse_object(data)
+    assert str(caught.value) == f"not a JSON object{hint}"
+
+
 def test_white_space_around_the_object_is_allowed() -> None:
     assert parse_object(b'\r\n\t {"a" :\n1 } \n') == {"a": 1}
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import UserDict
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from consumer.contract.cloudevents import Mode, mode_of
 from consumer.contract.decode import Decoded, decode
+from consumer.contract.encode import encode_json
 from consumer.contract.messages import Message
 from consumer.contract.record import NO_TIMESTAMP, Headers, Position, Record
 from consumer.contract.rejection import KeyPolicy
@@ -144,9 +146,10 @@ async def test_each_kind_goes_to_its_topic_under_its_session(brokers: Brokers) -
         ({**created(), "sessionId": 12345}, "invalid", "sessionId: must be text"),
         ({**event(), "eventId": 7}, "invalid", "eventId: must be text"),
         (event("s", eventType="noise"), "unsupported_type", "eventType: not a known one"),
-        (created("s", language={"en"}), "undecodable", "not JSON: TypeError"),
-        (event("s", payload={"n": float("nan")}), "undecodable", "not JSON: ValueError"),
-        (event("s", payload={"text": "\ud800 secret"}), "undecodable", "an unpaired surrogate"),
+        (created("s", language={"en"}), "undecodable", "language: not JSON: TypeError"),
+        (event("s", timestamp=SPOKEN), "undecodable", "timestamp: not JSON: TypeError, .*datetime"),
+        (event("s", payload={"n": float("nan")}), "undecodable", "payload: not JSON: ValueError"),
+        (event("s", payload={"t": "\ud800 secret"}), "undecodable", "payload: .* surrogate"),
         (SessionFailed("s", SPOKEN.replace(tzinfo=None)), "invalid", "endedAt: must have a time"),
         (SessionCreated("", "en", SPOKEN), "invalid", "sessionId: must not be empty"),
         (event("s", payload={"text": "x" * 1024 * 1024}), "too_large", "bytes of at most"),
@@ -163,6 +166,23 @@ async def test_what_the_consumer_would_refuse_is_not_sent(
             assert raised.value.reason == reason
             assert "secret" not in str(raised.value)
     assert brokers.records == []
+
+
+@pytest.mark.parametrize("headers", [{"attempt": 5}, {"attempt": None}, {"attempt": "\ud800"}])
+async def test_a_header_that_is_neither_text_nor_bytes_is_refused(
+    brokers: Brokers, headers: Any
+) -> None:
+    async with Publisher() as opened:
+        with pytest.raises(InvalidMessageError, match="invalid: header attempt: must be text or b"):
+            await opened.send(event("s"), headers=headers)
+    assert brokers.records == []
+
+
+@pytest.mark.parametrize("kind_of_mapping", [MappingProxyType, UserDict])
+async def test_any_mapping_is_a_message(brokers: Brokers, kind_of_mapping: Any) -> None:
+    async with Publisher() as opened:
+        await opened.send(kind_of_mapping(event("s")))
+    assert brokers.last().value == encode_json(event("s"))
 
 
 async def test_what_its_topic_would_refuse_is_not_sent(brokers: Brokers) -> None:
