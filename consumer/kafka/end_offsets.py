@@ -31,9 +31,7 @@ async def watch_end_offsets(
         answered = False
         with suppress(TransientError, PreconditionError):
             async with open_range_reader(kafka) as reader:
-                silent = False
-                while not silent:
-                    await asyncio.sleep(ENDS_INTERVAL)
+                while True:
                     answered = False
                     ends, silent = await end_offsets_by_topic(
                         reader, assigned(), kafka.request_timeout
@@ -43,6 +41,9 @@ async def watch_end_offsets(
                     learn(ends)
                     answers(True)  # noqa: FBT003 -- it is all there is to say
                     answered = True
+                    if silent:
+                        break
+                    await asyncio.sleep(ENDS_INTERVAL)
         if not answered:
             answers(False)  # noqa: FBT003 -- likewise
         await asyncio.sleep(ENDS_INTERVAL)

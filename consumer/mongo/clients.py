@@ -21,7 +21,7 @@ import bson
 from pymongo import AsyncMongoClient, ReadPreference, WriteConcern
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import PyMongoError
+from pymongo.errors import ConfigurationError, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.uri_parser import split_options, validate_options
 
@@ -68,7 +68,7 @@ def open_client(settings: MongoSettings) -> Client:
     """Return a client of the driver the settings name. Connects at its first command.
 
     Raises ``SettingsError`` where the URI is no connection string; the text of the driver's
-    error may quote credentials and is left out.
+    error may quote credentials and is left out, unless it is about options alone.
     """
     uri = settings.uri.get_secret_value()
     options: Mapping[str, Any] = {
@@ -95,6 +95,8 @@ def open_client(settings: MongoSettings) -> Client:
     except OSError as error:  # of a certificate; the driver's text names the option only
         raise SettingsError(f"mongo.uri: a file that it names cannot be read: {error}") from None
     except (PyMongoError, ValueError, TypeError) as error:
+        if type(error) is ConfigurationError:  # not what is derived from it: InvalidURI quotes
+            raise SettingsError(f"mongo.uri: the driver refuses its options: {error}") from None
         raise SettingsError(
             f"mongo.uri: not a connection string the driver accepts ({type(error).__name__}); fix: "
             "percent-encode user name and password (%40 for @); a port is a number up to 65535"

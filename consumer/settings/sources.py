@@ -176,6 +176,10 @@ def from_environment(variables: Mapping[str, str], problems: list[str]) -> dict[
     return values
 
 
+def _files_named(variables: Mapping[str, str]) -> set[str]:
+    return {name for variable, name in _by_file_variable().items() if variable in variables}
+
+
 def _by_file_variable() -> dict[str, str]:
     return {row.env + FILE_SUFFIX: row.name for row in CATALOGUE.values() if row.in_file}
 
@@ -186,12 +190,16 @@ def _text_of(path: str) -> str:
 
 
 def _secret(variable: str, path: str, problems: list[str]) -> str | None:
+    # Without the value: it may be the secret itself, put where its file belongs.
     try:
-        return _text_of(path)
+        text = _text_of(path)
     except (OSError, ValueError) as error:
-        # Without the value: it may be the secret itself, put where its file belongs.
         problems.append(f"{variable}: the file that it names cannot be read: {_reason(error)}")
         return None
+    if not text.strip():
+        problems.append(f"{variable}: the file that it names is empty")
+        return None
+    return text
 
 
 _SECURITY = "kafka.security."
@@ -299,7 +307,10 @@ def load_settings(
     try:
         settings = Settings.model_validate(_nested(values | files))
     except ValidationError as error:
-        problems.extend(line for details in error.errors() for line in _lines(details, values))
+        lines = (line for details in error.errors() for line in _lines(details, values))
+        # Why it could not be read has been said.
+        unread = tuple(f"{name} is missing" for name in _files_named(variables) - values.keys())
+        problems.extend(line for line in lines if not line.startswith(unread))
     if problems:
         # Raised here and not in the handler: the validator's own error would quote values.
         raise SettingsError("\n".join(dict.fromkeys(problems)))

@@ -147,11 +147,11 @@ def test_an_audit_of_packages_fails_where_one_could_not_be_looked_up() -> None:
     assert "--strict" in command
 
 
-def asked(path: str, port: str) -> subprocess.CompletedProcess[str]:
+def asked(path: str, port: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run what the image's HEALTHCHECK runs."""
     return subprocess.run(
         [sys.executable, ROOT / "deploy" / "bin" / "consumer-health", path],
-        env={"CONSUMER_HTTP__PORT": port},
+        env={"CONSUMER_HTTP__PORT": port, **environment},
         check=False,
         capture_output=True,
         text=True,
@@ -166,6 +166,8 @@ def test_a_container_is_as_healthy_as_its_consumer_says() -> None:
         assert server is not None
         port = str(server.port)
         assert asked("livez", port).returncode == 0
+        # Docker hands the proxy of its own configuration to every container.
+        assert asked("livez", port, http_proxy="http://127.0.0.1:9").returncode == 0
         unready = asked("readyz", port)
     assert unready.returncode == 1
     assert "gone" in unready.stderr

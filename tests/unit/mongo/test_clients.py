@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
@@ -13,6 +14,7 @@ from consumer.mongo import clients
 from consumer.mongo.clients import close_client, open_client, servers_of
 from consumer.settings.model import MongoSettings
 from consumer.settings.values import Driver
+from tests.fakes.certificates import localhost_certificate
 
 NOBODY = SecretStr("mongodb://127.0.0.1:9/?directConnection=true")
 
@@ -75,6 +77,24 @@ def test_what_the_driver_would_go_without_is_refused_and_no_value_told(
         open_client(MongoSettings(uri=SecretStr(uri), driver=driver))
     assert str(refused.value).startswith(f"mongo.uri: {said}")
     assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("driver", Driver)
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("authMechanism=SCRAM-SHA-256", "SCRAM-SHA-256 requires a username"),
+        ("tls=true&tlsCertificateKeyFile={certificate}", "Private key doesn't match certificate: "),
+    ],
+)
+def test_options_that_lack_something_are_refused_with_what_they_lack(
+    options: str, said: str, driver: Driver, tmp_path: Path
+) -> None:
+    localhost_certificate(tmp_path)
+    uri = "mongodb://h/?" + options.format(certificate=tmp_path / "localhost.crt")
+    with pytest.raises(SettingsError) as refused:
+        open_client(MongoSettings(uri=SecretStr(uri), driver=driver))
+    assert str(refused.value).startswith(f"mongo.uri: the driver refuses its options: {said}")
 
 
 async def test_what_it_can_do_without_is_not_refused() -> None:

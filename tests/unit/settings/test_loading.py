@@ -276,6 +276,24 @@ def test_a_secret_given_twice_or_in_a_missing_file_is_refused(
     )
 
 
+@pytest.mark.parametrize(
+    ("content", "trouble"),
+    [(None, "cannot be read: No such file or directory"), ("\n", "is empty")],
+)
+def test_what_its_file_does_not_hold_is_not_called_missing_as_well(
+    content: str | None, trouble: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "password"
+    if content is not None:
+        file.write_text(content)
+    monkeypatch.setenv("CONSUMER_KAFKA__SECURITY__PROTOCOL", "SASL_SSL")
+    monkeypatch.setenv("CONSUMER_KAFKA__SECURITY__PASSWORD_FILE", str(file))
+    assert refusal().splitlines() == [
+        f"CONSUMER_KAFKA__SECURITY__PASSWORD_FILE: the file that it names {trouble}",
+        "kafka.security.username is missing: kafka.security.protocol is SASL_SSL",
+    ]
+
+
 def test_no_message_and_no_rendering_shows_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONSUMER_MONGO__URI", f"mongo://u:{SECRET}@db")
     monkeypatch.setenv("CONSUMER_KAFKA__SECURITY__PASSWORD", SECRET)
