@@ -78,7 +78,7 @@ async def open_resources(settings: Settings, observer: EngineObserver) -> AsyncI
     Raises ``PreconditionError`` naming each precondition that fails, with its fix.
     """
     check_codecs()
-    policy = wiring.startup_policy(settings)
+    policy = wiring.startup_policy(settings, observer.starting)
     closing = settings.engine.drain_deadline * CLOSE_SHARE
     async with AsyncExitStack() as stack:
         # Connects at its first command: a URI that cannot be used is told before a server is asked.
@@ -86,7 +86,7 @@ async def open_resources(settings: Settings, observer: EngineObserver) -> AsyncI
             open_store(settings.mongo, observer.activity_refused)
         )
         topics, results = await wiring.retry_until(
-            "Kafka", lambda: wiring.preflight_kafka(settings), policy
+            "Kafka", lambda: wiring.preflight_kafka(settings), policy, to="describe its topics"
         )
         accept(results)
         await await_database(store, policy)
@@ -95,7 +95,10 @@ async def open_resources(settings: Settings, observer: EngineObserver) -> AsyncI
         with suppress(TransientError):  # then it is found out at the first assignment
             await wiring.describe_own_group(settings, ask_target)
         # Not cut short: an index over many documents takes longer to build than any start.
-        accept(await wiring.retry_until("MongoDB", store.run_preflight, policy, cancel=False))
+        made = wiring.retry_until(
+            "MongoDB", store.run_preflight, policy, to="make collections and indexes", cancel=False
+        )
+        accept(await made)
         target = await ask_target()
         described = topics.get(settings.dead_letters.topic)
         letters = dead_letters_to(settings.kafka, settings.dead_letters, described)
@@ -217,7 +220,10 @@ async def _run(
             return StopReason.STOPPED
         ends = None
         if until_caught_up:
-            asking = wiring.retry_at_start(settings, "Kafka", lambda: fetch_ends(settings))
+            policy = wiring.startup_policy(settings, observer.starting)
+            asking = wiring.retry_until(
+                "Kafka", lambda: fetch_ends(settings), policy, to="tell where the topics end"
+            )
             ends = await run_unless_stopped(stop, asking)
             if ends is None:
                 return StopReason.STOPPED
@@ -234,6 +240,7 @@ async def _run(
         )
         signals.resume_on_signal(engine.runner.resume)
         get_logger().info("joining", topics=list(settings.kafka.topics))
+        observer.starting(f"waits for group {settings.kafka.group_id} to assign partitions")
         running = engine.runner.run(stop, None if ends is None else ends.stable)
         reason = await _supervise(settings, resources, engine, observer, running)
         if ends is not None and reason is StopReason.CAUGHT_UP:

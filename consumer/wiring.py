@@ -45,21 +45,27 @@ def utc_now() -> datetime:
 class RetryPolicy:
     """How long a server is waited for: until ``deadline``, by the loop's clock; else for ever.
 
-    ``timeout``: how many seconds that were when the waiting began.
+    ``timeout``: how many seconds that were when the waiting began. ``waiting`` is told what is
+    waited for, and why there was no answer yet.
     """
 
     backoff: Backoff
     deadline: float = math.inf
     timeout: float = math.inf
+    waiting: Callable[[str], object] = str
 
 
-def startup_policy(settings: Settings) -> RetryPolicy:
-    """Return how long a start that begins now waits for all its servers together."""
+def startup_policy(settings: Settings, waiting: Callable[[str], object] = str) -> RetryPolicy:
+    """Return how long a start that begins now waits for all its servers together.
+
+    ``waiting``: see ``RetryPolicy``.
+    """
     engine = settings.engine
     return RetryPolicy(
         Backoff(engine.backoff_initial, min(engine.backoff_max, STARTUP_PAUSE)),
         asyncio.get_running_loop().time() + engine.startup_timeout,
         engine.startup_timeout,
+        waiting,
     )
 
 
@@ -68,14 +74,18 @@ async def retry_until(
     ask: Callable[[], Awaitable[T]],
     policy: RetryPolicy,
     *,
+    to: str = "answer",
     cancel: bool = True,
     reason: Callable[[], str] = str,
 ) -> T:
     """Ask until there is an answer, or the policy's deadline has come; once at least.
 
-    ``cancel``: the deadline also ends an attempt that is under way; ``reason``: what may be known
-    then of why there was no answer. Raises ``PreconditionError`` when the time is over.
+    ``to``: what the server is to do; ``cancel``: the deadline also ends an attempt that is under
+    way; ``reason``: what may be known then of why there was no answer. Raises
+    ``PreconditionError`` when the time is over.
     """
+    waits = f"waits for {server} to {to}"
+    policy.waiting(waits)
     clock = asyncio.get_running_loop().time
     until = None if policy.deadline == math.inf else policy.deadline
     attempt, said = 0, "it says nothing"
@@ -85,6 +95,7 @@ async def retry_until(
                 return await ask()
         except TransientError as error:
             attempt, said = attempt + 1, str(error)
+            policy.waiting(f"{waits}: {said}, attempt {attempt}")
             get_logger().warning(
                 "waiting_for_server", server=server, cause=error.cause, detail=error.detail
             )

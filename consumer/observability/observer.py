@@ -209,6 +209,10 @@ class EngineObserver:
             epoch=epoch,
         )
 
+    def starting(self, waits: str) -> None:
+        """Take what the start waits for, until there is an assignment."""
+        self._health.not_ready(STARTING, waits)
+
     def revoked(self, *, drained: bool, lost: bool) -> None:
         self._forget_partitions()
         self._metrics.revoked(lost=lost)

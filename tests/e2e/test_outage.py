@@ -14,8 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from producer_tools.conversations import small_set
 from tests.e2e.environment import Environment
-from tests.e2e.processes import Fleet, Service
-from tests.faults.kafka.frames import Frames
+from tests.e2e.processes import LOOPBACK, Fleet, Service, free_port
+from tests.faults.kafka.frames import Api, Frames
 from tests.faults.proxy import Proxy
 from tests.model import problems
 
@@ -67,6 +67,38 @@ async def test_while_the_database_is_away_the_group_and_memory_stay_and_nothing_
     assert await environment.dead_letters() == []
     assert problems(sent, *await environment.documents(), []) == []
     assert await environment.lag() == 0
+
+
+@pytest.mark.parametrize(
+    ("setting", "address", "waits"),
+    [
+        ("kafka.bootstrap_servers", "{}", "waits for Kafka to describe its topics: "),
+        ("mongo.uri", "mongodb://{}", "waits for MongoDB to answer: "),
+    ],
+)
+async def test_while_a_start_waits_for_a_server_readyz_says_for_what_and_the_last_error(
+    fleet: Fleet, setting: str, address: str, waits: str
+) -> None:
+    nobody = f"{LOOPBACK}:{free_port()}"
+    service = await fleet.start(serves=True, settings={setting: address.format(nobody)})
+    await fleet.said(service, "waiting_for_server")
+    told = json.loads(await service.get("/readyz"))["reasons"]["starting"]
+    assert told.startswith(waits)
+    assert f"{nobody}: " in told
+    assert "attempt" in told
+
+
+async def test_while_a_start_waits_for_its_group_readyz_says_so(
+    environment: Environment, kafka: Frames, distant_fleet: Fleet
+) -> None:
+    joining = kafka.hold(Api.JOIN_GROUP)
+    service = await distant_fleet.start(serves=True)
+    await joining.met.wait()
+    told = json.loads(await service.get("/readyz"))["reasons"]["starting"]
+    assert told == f"waits for group {environment.name} to assign partitions"
+    joining.end()
+    await distant_fleet.said(service, "partitions_assigned")
+    assert "starting" not in json.loads(await service.get("/readyz"))["reasons"]
 
 
 class Measured:

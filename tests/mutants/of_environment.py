@@ -255,6 +255,13 @@ return""",
         "a wrong password, a wrong port and a wrong name are all told as brokers that do not answer",
         "test_a_host_that_nobody_knows_and_a_port_that_nobody_listens_on_are_told_apart",
     ),
+    without(
+        "why a start still waits stands in its log alone",
+        "retry_until",
+        'policy.waiting(f"{waits}: {said}, attempt {attempt}")',
+        "whoever asks an instance that hangs in its start learns nothing from it",
+        "test_while_a_start_waits_for_a_server_readyz_says_for_what_and_the_last_error",
+    ),
     mutant(
         "why the database does not answer is not asked",
         "retry_until",

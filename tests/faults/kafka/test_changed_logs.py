@@ -110,7 +110,7 @@ def settings_for(bootstrap_servers: str, *topics: str) -> Settings:
 async def test_missing_topics_are_refused_at_the_start_with_a_fix(
     there: dict[str, int], complaint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(OpenStore, "prepare", lambda _: pytest.fail("it must not get so far"))
+    monkeypatch.setattr(OpenStore, "run_preflight", lambda _: pytest.fail("it must not get so far"))
     with mock_cluster(there) as cluster:
         settings = settings_for(cluster.bootstrap_servers, "sessions", "events")
         observer = EngineObserver(Metrics(), Health(), settings.kafka)
