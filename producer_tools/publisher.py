@@ -97,6 +97,7 @@ class Publisher:
         self._idempotent = idempotent
         self._warn = warn or logging.getLogger(__package__).warning
         self._producer: RetryingProducer | None = None
+        self._open = False
 
     def limit(self, stream: Stream) -> int:
         """Return the bytes of the largest message; once connected, no more than its topic takes."""
@@ -113,7 +114,21 @@ class Publisher:
         return 0 if self._producer is None else self._producer.sent - self._producer.acknowledged
 
     async def __aenter__(self) -> Self:
-        """Connect. Raises ``BrokersError``, also for a topic that does not exist."""
+        """Connect. Raises ``BrokersError``, also for a topic that does not exist.
+
+        Raises ``RuntimeError`` where it is open: its end would not wait for what was sent before.
+        """
+        if self._open:
+            raise RuntimeError("this publisher is open already: send by it, or make another")
+        self._open = True
+        try:
+            self._producer = await self._connected()
+        except BaseException:
+            self._open = False
+            raise
+        return self
+
+    async def _connected(self) -> RetryingProducer:
         described = await describe_topics(self._kafka, self._topics.names, Operation.WRITE)
         require_topics(self._kafka, described, self._topics.names)
         for name, topic in described.items():
@@ -129,8 +144,7 @@ class Publisher:
         )
         with broker_errors(self._kafka):
             await producer.connect()
-        self._producer = producer
-        return self
+        return producer
 
     async def __aexit__(
         self, error: type[BaseException] | None, _: object, __: TracebackType | None
@@ -143,7 +157,10 @@ class Publisher:
             if error is None:
                 await self.flush()
         finally:
-            await self._started.close()
+            try:
+                await self._started.close()
+            finally:
+                self._open = False
         if error is None:
             self._started.raise_undelivered()
 

@@ -23,9 +23,16 @@ except InvalidMessageError:
         "a message would be given up that was called accepted",
         "test_what_its_topic_would_refuse_is_not_sent",
     ),
+    without(
+        "a publisher that is open is opened once more",
+        "Publisher.__aenter__",
+        "self._open = True",
+        "its end would not wait for what was sent over the first connection",
+        "test_a_publisher_that_is_open_is_not_opened_again",
+    ),
     mutant(
         "the topic's own limit is not looked at",
-        "Publisher.__aenter__",
+        "Publisher._connected",
         "min(self._limits[name], topic.max_message_bytes)",
         "self._limits[name]",
         "a message would be given up that was called accepted",
@@ -40,7 +47,7 @@ except InvalidMessageError:
     ),
     mutant(
         "the publisher's wish for idempotence is forgotten",
-        "Publisher.__aenter__",
+        "Publisher._connected",
         "idempotent=self._idempotent",
         "idempotent=False",
         "a retry of the client would lie behind what was sent after it",

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType, SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from aiokafka.errors import TopicAuthorizationFailedError
@@ -183,6 +184,31 @@ async def test_any_mapping_is_a_message(brokers: Brokers, kind_of_mapping: Any) 
     async with Publisher() as opened:
         await opened.send(kind_of_mapping(event("s")))
     assert brokers.last().value == encode_json(event("s"))
+
+
+async def test_a_publisher_that_is_open_is_not_opened_again(brokers: Brokers) -> None:
+    """Its end would wait for the second connection's messages, and not for the first one's."""
+    shared = Publisher()
+    async with shared:
+        with pytest.raises(RuntimeError, match="is open already"):
+            await shared.__aenter__()
+        await shared.send_and_wait(event("s"))
+    async with shared:
+        await shared.send_and_wait(event("s"))
+    assert len(brokers.records) == 2
+
+
+async def test_a_publisher_that_did_not_connect_may_be_opened_again(
+    brokers: Brokers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = Publisher()
+    with monkeypatch.context() as patched:
+        patched.setattr(publisher, "require_topics", Mock(side_effect=BrokersError("away")))
+        with pytest.raises(BrokersError):
+            await shared.__aenter__()
+    async with shared:
+        await shared.send_and_wait(event("s"))
+    assert len(brokers.records) == 1
 
 
 async def test_what_its_topic_would_refuse_is_not_sent(brokers: Brokers) -> None:
