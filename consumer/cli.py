@@ -255,12 +255,12 @@ def audit(
 
 @app.command()
 @with_options(settings_from, "servers", "group", "uri", "database", "assignments")
+@with_options(selection_from, "from_time", "all_partitions")
 def explain(
+    selection: RecordSelection,
     settings: Settings,
     session_id: Annotated[str, typer.Argument(metavar="SESSION_ID")],
     *,
-    from_time: options.FromTime = None,
-    all_partitions: options.AllPartitions = False,
     as_json: options.Json = False,
 ) -> None:
     """Show every record of a session in the log with its outcome, its documents, its dead letters.
@@ -273,9 +273,7 @@ def explain(
     """
     from consumer.commands.explain import explain_session
 
-    selection = RecordSelection(
-        sessions=(session_id,), all_partitions=all_partitions, from_time=from_time
-    )
+    selection = replace(selection, sessions=(session_id,))
     finish(explain_session(settings, selection, as_json=as_json))
 
 

@@ -37,18 +37,6 @@ Set = Annotated[
         "Others on the machine see it: no secrets.",
     ),
 ]
-FromTime = Annotated[
-    str | None,
-    typer.Option(help="From records of this time on: 2026-03-04T10:00:00Z, a date, yesterday, 2h."),
-]
-AllPartitions = Annotated[
-    bool,
-    typer.Option(
-        "--all-partitions",
-        help="Look for the session in every partition, not only in those that its key leads to "
-        "and that its documents came from.",
-    ),
-]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 DeadLetters = Annotated[
     str | None,
@@ -116,7 +104,12 @@ def selection_from(
     to_offset: Annotated[
         int | None, typer.Option(min=0, help="Up to this offset, itself not included.")
     ] = None,
-    from_time: FromTime = None,
+    from_time: Annotated[
+        str | None,
+        typer.Option(
+            help="From records of this time on: 2026-03-04T10:00:00Z, a date, yesterday, 2h."
+        ),
+    ] = None,
     to_time: Annotated[
         str | None, typer.Option(help="Up to the first record of this time, itself not included.")
     ] = None,
@@ -128,7 +121,14 @@ def selection_from(
             "its documents came from. Repeatable.",
         ),
     ] = None,
-    all_partitions: AllPartitions = False,
+    all_partitions: Annotated[
+        bool,
+        typer.Option(
+            "--all-partitions",
+            help="Look for the session in every partition, not only in those that its key leads "
+            "to and that its documents came from.",
+        ),
+    ] = False,
 ) -> RecordSelection:
     """Return which records a command is to read."""
     return RecordSelection(
