@@ -57,6 +57,7 @@ from consumer.wiring import (
     describe_own_group,
     retry_at_start,
     retry_until,
+    startup_policy,
 )
 
 T = TypeVar("T")
@@ -388,9 +389,9 @@ async def open_log_judge(settings: Settings) -> AsyncIterator[LogJudge]:
         )
         store = await stack.enter_async_context(open_store(settings.mongo))
         ask_target = partial(retry_at_start, settings, "MongoDB", store.target)
-        group = await retry_at_start(
-            settings, "Kafka", lambda: describe_own_group(settings, ask_target)
-        )
+        ask_group = partial(describe_own_group, settings, ask_target)
+        # Not cut short: MongoDB is asked within, which has as long, and a name of its own.
+        group = await retry_until("Kafka", ask_group, startup_policy(settings), cancel=False)
         sessions = SessionReader(store.client, settings.mongo)
         committed = CommittedOffsets(group.offsets)
         yield LogJudge(

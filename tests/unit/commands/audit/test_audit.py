@@ -5,26 +5,29 @@ from __future__ import annotations
 import io
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from consumer.commands.audit import audit_report
+from consumer import wiring
+from consumer.commands.audit import audit_report, judging
 from consumer.commands.audit.audit import Auditor
 from consumer.commands.audit.audit_report import AuditReport, print_audit
-from consumer.commands.audit.judging import LogJudge
+from consumer.commands.audit.judging import LogJudge, open_log_judge
 from consumer.commands.audit.problems import Disagreements
 from consumer.commands.audit.verdicts import AuditResult
 from consumer.commands.common.record_selection import RecordSelection
 from consumer.commands.common.selected_ranges import CommittedOffsets, LeftOut
 from consumer.contract.record import Record, TopicPartition
-from consumer.errors import TransientError
+from consumer.errors import PreconditionError, TransientError
+from consumer.kafka.admin import GroupDescription
 from consumer.mongo.store import MongoStore
 from consumer.settings.model import EngineSettings, KafkaSettings, Settings
+from consumer.settings.sources import load_settings
 from consumer.state.retention import Retention
 from tests.adapters.mongo.applying import apply
 from tests.builders import EVENTS, LETTERS, SESSIONS, completed, created, encoded, event
@@ -278,3 +281,25 @@ def test_a_narrow_terminal_cuts_no_result(monkeypatch: pytest.MonkeyPatch) -> No
     counts = {TopicPartition("conversation.events", 7): Counter({AuditResult.APPLIED: 12_345_678})}
     print_audit(AuditReport(counts, Counter(), [], 0, 0, Disagreements(0, []), 1.0), as_json=False)
     assert "…" not in written.getvalue()
+
+
+@pytest.mark.reliability("F62")
+async def test_where_mongodb_is_away_an_audit_says_so_of_mongodb(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Brokers:
+        async def describe_group(self, _: str) -> GroupDescription:
+            return GroupDescription("Empty", "", (), {})
+
+    @asynccontextmanager
+    async def opened(_: object) -> AsyncIterator[Brokers]:
+        yield Brokers()
+
+    monkeypatch.setattr(judging, "open_range_reader", opened)
+    monkeypatch.setattr(wiring, "open_admin", opened)
+    settings = load_settings(
+        {"mongo.uri": "mongodb://127.0.0.1:1", "mongo.timeout": 0.1, "engine.startup_timeout": 0.3}
+    )
+    with pytest.raises(PreconditionError, match=r"^MongoDB did not answer within 0\.3 s"):
+        async with open_log_judge(settings):
+            pass
