@@ -295,6 +295,14 @@ def create_command(
     )
 
 
+def alter_command(kafka: KafkaSettings, name: str, config: str) -> str:
+    """Return the command that changes a topic's setting."""
+    return (
+        f"kafka-configs.sh --bootstrap-server {','.join(kafka.bootstrap_servers)} --alter "
+        f"--entity-type topics --entity-name {name} --add-config {config}"
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class GroupMember:
     """One instance in the group. ``id``: given by the coordinator, another at each start."""

@@ -13,7 +13,14 @@ from consumer import __version__
 from consumer.checks import CheckResult
 from consumer.contract.dead_letter import min_dead_letter_bytes
 from consumer.errors import PreconditionError, TransientError
-from consumer.kafka.admin import Admin, TopicDescription, create_command, refuses
+from consumer.kafka.admin import (
+    SUGGESTED_PARTITIONS,
+    Admin,
+    TopicDescription,
+    alter_command,
+    create_command,
+    refuses,
+)
 from consumer.kafka.dead_letter_topic import BROKER_MESSAGE_BYTES, max_dead_letter_bytes
 from consumer.kafka.topic_ids import Operation
 from consumer.quantities import plural
@@ -88,42 +95,39 @@ def check_topics(
     """
     # Whether these exist is not known; which grant is missing is a result of its own.
     unseen = {name for name, topic in topics.items() if topic.unseen}
+    present = [topics[name] for name in kafka.topics if name in topics and name not in unseen]
+    partitions = suggested_partitions(present)
     results = [
         CheckResult.ok(f"topic {name}", plural(topics[name].partitions, "partition"))
         if name in topics
         else CheckResult.failed(
             f"topic {name}",
             "does not exist",
-            f"consumer init --topics, or {create_command(kafka, name)}",
+            f"consumer init --topics, or {create_command(kafka, name, partitions)}",
         )
         for name in kafka.topics
         if name not in unseen
     ]
-    present = [topics[name] for name in kafka.topics if name in topics and name not in unseen]
-    results += _equal_partitions(present)
-    results += [_not_compacted(topic) for topic in present]
+    results += _equal_partitions(kafka, present)
+    results += [_not_compacted(kafka, topic) for topic in present]
     results += [
         _configs_not_told(topic)
         for name, topic in topics.items()
         if name not in unseen and refuses(topic.grants, Operation.DESCRIBE_CONFIGS)
     ]
     results += _replicated(present)
-    results += _durable(present)
-    results += _stamped_by_producers(present) if expiring else []
+    results += _durable(kafka, present)
+    results += _stamped_by_producers(kafka, present) if expiring else []
     if letters.topic not in unseen:
         results.append(_dead_letter_topic(kafka, letters, topics, present))
     if letters.topic in topics and letters.topic not in unseen:
-        results += _kept_as_long(topics[letters.topic], present)
+        results += _kept_as_long(kafka, topics[letters.topic], present)
     return results
 
 
-def _alter(topic: str, config: str) -> str:
-    """Return the command that changes a topic's setting."""
-    entity = f"--entity-type topics --entity-name {topic}"
-    return f"kafka-configs.sh --alter {entity} --add-config {config}"
-
-
-def _equal_partitions(present: list[TopicDescription]) -> Iterator[CheckResult]:
+def _equal_partitions(
+    kafka: KafkaSettings, present: list[TopicDescription]
+) -> Iterator[CheckResult]:
     name, counts = "partition counts", {topic.name: topic.partitions for topic in present}
     if len(set(counts.values())) <= 1:
         if len(counts) > 1:  # one topic has nothing to differ from
@@ -136,19 +140,20 @@ def _equal_partitions(present: list[TopicDescription]) -> Iterator[CheckResult]:
     yield CheckResult.warning(
         name,
         f"{said}; a session's records of both topics go to different instances",
-        f"kafka-topics.sh --alter --topic {smallest} --partitions {max(counts.values())} "
+        f"kafka-topics.sh --bootstrap-server {','.join(kafka.bootstrap_servers)} --alter "
+        f"--topic {smallest} --partitions {max(counts.values())} "
         "(sessions that are open now may then be in two partitions; their state stays right)",
     )
 
 
-def _not_compacted(topic: TopicDescription) -> CheckResult:
+def _not_compacted(kafka: KafkaSettings, topic: TopicDescription) -> CheckResult:
     name = f"cleanup policy of {topic.name}"
     if not topic.compacted:
         return CheckResult.ok(name, topic.configs.get("cleanup.policy", "not told by the broker"))
     return CheckResult.failed(
         name,
         "compact: with sessionId as key all but a session's last message would be deleted",
-        _alter(topic.name, "cleanup.policy=delete"),
+        alter_command(kafka, topic.name, "cleanup.policy=delete"),
     )
 
 
@@ -172,7 +177,7 @@ def _replicated(present: list[TopicDescription]) -> Iterator[CheckResult]:
         )
 
 
-def _durable(present: list[TopicDescription]) -> Iterator[CheckResult]:
+def _durable(kafka: KafkaSettings, present: list[TopicDescription]) -> Iterator[CheckResult]:
     """Warn where acknowledged records may vanish: others then take the offsets that were read.
 
     The client sends no leader epochs, so that nothing but these settings keeps it from that.
@@ -181,23 +186,25 @@ def _durable(present: list[TopicDescription]) -> Iterator[CheckResult]:
         if topic.configs.get("unclean.leader.election.enable") == "true":
             name = f"unclean leader election of {topic.name}"
             detail = "allowed: records that were read may vanish, and new ones be skipped"
-            fix = _alter(topic.name, "unclean.leader.election.enable=false")
+            fix = alter_command(kafka, topic.name, "unclean.leader.election.enable=false")
             yield CheckResult.warning(name, detail, fix)
         if topic.replicas > 1 and topic.configs.get("min.insync.replicas") == "1":
             name = f"in-sync replicas of {topic.name}"
             detail = "min.insync.replicas is 1: a single broker's failure may take records along"
-            fix = _alter(topic.name, "min.insync.replicas=2")
+            fix = alter_command(kafka, topic.name, "min.insync.replicas=2")
             yield CheckResult.warning(name, detail, fix)
 
 
-def _stamped_by_producers(present: list[TopicDescription]) -> list[CheckResult]:
+def _stamped_by_producers(
+    kafka: KafkaSettings, present: list[TopicDescription]
+) -> list[CheckResult]:
     """Warn where the clocks of producers decide when documents are deleted."""
     return [
         CheckResult.warning(
             f"timestamps of {topic.name}",
             "message.timestamp.type is CreateTime, and mongo.retention_days counts from there: a "
             "producer whose clock is behind has its documents deleted early, or never written",
-            _alter(topic.name, "message.timestamp.type=LogAppendTime"),
+            alter_command(kafka, topic.name, "message.timestamp.type=LogAppendTime"),
         )
         for topic in present
         if topic.configs.get("message.timestamp.type", "CreateTime") == "CreateTime"
@@ -210,8 +217,19 @@ def dead_letter_bytes_needed(sources: Iterable[TopicDescription]) -> int:
     return max(sizes, default=BROKER_MESSAGE_BYTES) + DEAD_LETTER_HEADER_BYTES
 
 
+def longest(kept: Iterable[int]) -> int:
+    """Return the longest of these retentions; -1 is for ever."""
+    kept = list(kept)
+    return -1 if min(kept) < 0 else max(kept)
+
+
+def suggested_partitions(sources: Iterable[TopicDescription]) -> int:
+    """Return how many partitions a topic beside these should have."""
+    return max((topic.partitions for topic in sources), default=SUGGESTED_PARTITIONS)
+
+
 def _kept_as_long(
-    letters: TopicDescription, present: list[TopicDescription]
+    kafka: KafkaSettings, letters: TopicDescription, present: list[TopicDescription]
 ) -> Iterator[CheckResult]:
     """Warn where a dead letter may be deleted before the record that it tells of."""
     name = f"retention of {letters.name}"
@@ -222,12 +240,11 @@ def _kept_as_long(
         if limit < 0 or not longer:
             continue
         shown = ", ".join(f"{one}'s is {sources[one]}" for one in longer)
-        most = -1 if any(kept < 0 for kept in sources.values()) else max(sources.values())
         yield CheckResult.warning(
             name,
             f"{config} is {limit}, {shown}: letters are deleted {what} while the records they tell "
             "of are still there, and an audit cannot tell any more what became of those",
-            _alter(letters.name, f"{config}={most}"),
+            alter_command(kafka, letters.name, f"{config}={longest(sources.values())}"),
         )
 
 
@@ -241,11 +258,16 @@ def _dead_letter_topic(
     needed = dead_letter_bytes_needed(present)
     if letters.topic not in topics:
         configs = {"max.message.bytes": str(needed)}
-        create = create_command(kafka, letters.topic, configs=configs)
-        return CheckResult.failed(name, "does not exist", f"consumer init, or {create}")
+        kept = [int(t.configs["retention.ms"]) for t in present if "retention.ms" in t.configs]
+        if kept:
+            configs["retention.ms"] = str(longest(kept))
+        create = create_command(kafka, letters.topic, suggested_partitions(present), configs)
+        # Without the topics that are read nobody could tell it how large letters get.
+        init = "consumer init" if len(present) == len(kafka.topics) else "consumer init --topics"
+        return CheckResult.failed(name, "does not exist", f"{init}, or {create}")
     topic = topics[letters.topic]
     if topic.compacted:
-        return _not_compacted(topic)
+        return _not_compacted(kafka, topic)
     told = topic.max_message_bytes
     return _dead_letter_size(name, kafka, letters, told, needed) or CheckResult.ok(
         name, f"{plural(topic.partitions, 'partition')}, takes {told} bytes"
@@ -259,7 +281,7 @@ def _dead_letter_size(
     limit = max_dead_letter_bytes(letters, told)
     smallest = min_dead_letter_bytes(kafka.topics, kafka.group_id, __version__)
     said = f"max.message.bytes is {limit}"
-    fix = _alter(letters.topic, f"max.message.bytes={needed}")
+    fix = alter_command(kafka, letters.topic, f"max.message.bytes={needed}")
     if letters.max_request_bytes == limit != told:
         said = f"dead_letters.max_request_bytes is {limit}"
         fix = f"leave dead_letters.max_request_bytes out, or set it to {needed} or more"

@@ -23,9 +23,9 @@ from consumer.contract.record import OffsetRange
 from consumer.errors import ExitCode
 from consumer.kafka.admin import (
     TopicDescription,
+    alter_command,
     create_topic,
     describe_topics,
-    require_topics,
 )
 from consumer.kafka.connection import BrokersError, broker_errors
 from consumer.kafka.dead_letter_topic import max_dead_letter_bytes
@@ -156,12 +156,12 @@ async def open_context(
                 kafka, (status_topic, *targets), Operation.WRITE if writes else None
             ),
         }
-        if request.parked and request.topic not in topics:
-            raise BrokersError(
-                f"Kafka at {','.join(kafka.bootstrap_servers)} has no topic {request.topic} "
-                "(dead_letters.parking_topic); the first redrive that parks creates it"
-            )
-        require_topics(kafka, topics, [request.topic])
+        if request.topic not in topics:
+            fix = "(dead_letters.topic); fix: consumer init"
+            if request.parked:
+                fix = "(dead_letters.parking_topic); the first redrive that parks creates it"
+            servers = ",".join(kafka.bootstrap_servers)
+            raise BrokersError(f"Kafka at {servers} has no topic {request.topic} {fix}")
         with scratch_database() as database:
             statuses = StatusIndex(database)
             async with open_range_reader(kafka) as reader:
@@ -181,9 +181,7 @@ def require_compacted(kafka: KafkaSettings, topic: TopicDescription) -> None:
     if policy is not None and policy != "compact":
         raise BrokersError(
             f"topic {topic.name} has cleanup.policy={policy} and would forget what was redriven; "
-            f"fix: kafka-configs.sh --bootstrap-server {','.join(kafka.bootstrap_servers)} "
-            f"--alter --entity-type topics --entity-name {topic.name} "
-            "--add-config cleanup.policy=compact"
+            f"fix: {alter_command(kafka, topic.name, 'cleanup.policy=compact')}"
         )
 
 

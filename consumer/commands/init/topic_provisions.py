@@ -10,8 +10,12 @@ from functools import partial
 from consumer.checks import Provision
 from consumer.commands.dead_letters.context import STATUS_TOPIC_CONFIGS
 from consumer.commands.dead_letters.dead_letter_selection import STATUS_TOPIC_SUFFIX
-from consumer.kafka.admin import SUGGESTED_PARTITIONS, Admin, TopicDescription, create_command
-from consumer.kafka.kafka_preflight import dead_letter_bytes_needed
+from consumer.kafka.admin import Admin, TopicDescription, create_command
+from consumer.kafka.kafka_preflight import (
+    dead_letter_bytes_needed,
+    longest,
+    suggested_partitions,
+)
 from consumer.quantities import plural
 from consumer.settings.model import Settings
 
@@ -75,8 +79,7 @@ class TopicPlan:
     @property
     def partitions(self) -> int:
         """As many as asked for, or as the topics that are read have."""
-        present = [topic.partitions for topic in self._sources]
-        return self.request.partitions or max(present, default=SUGGESTED_PARTITIONS)
+        return self.request.partitions or suggested_partitions(self._sources)
 
     @property
     def _sources(self) -> list[TopicDescription]:
@@ -113,7 +116,7 @@ class TopicPlan:
         told = [one for one in kept if one is not None]
         if not told:
             return {}
-        return {"retention.ms": FOR_EVER if FOR_EVER in told else max(told, key=int)}
+        return {"retention.ms": str(longest(map(int, told)))}
 
 
 def dead_letter_topics(settings: Settings) -> tuple[str, ...]:

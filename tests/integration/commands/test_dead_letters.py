@@ -394,7 +394,7 @@ def test_a_missing_dead_letter_topic_is_said_with_the_command_that_creates_it(
 ) -> None:
     ran = DeadLetterTopics(kafka_bootstrap_servers, unique_name).run("list")
     assert ran.code == 3
-    assert f"has no topic {unique_name}.letters; create with: kafka-topics.sh" in ran.err
+    assert f"has no topic {unique_name}.letters (dead_letters.topic); fix: consumer init" in ran.err
 
 
 def test_a_topic_of_origin_that_is_gone_is_not_made_again(desk: DeadLetterTopics) -> None:

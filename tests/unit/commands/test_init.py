@@ -11,6 +11,7 @@ from consumer.checks import Provision
 from consumer.commands.init.init import Presence, Provided, shell_lines
 from consumer.commands.init.topic_provisions import InitRequest, TopicPlan, dead_letter_topics
 from consumer.kafka.admin import TopicDescription
+from consumer.kafka.kafka_preflight import check_topics
 from consumer.settings.model import Settings
 
 SETTINGS = Settings()
@@ -89,6 +90,28 @@ def test_a_dead_letter_may_be_as_large_as_the_largest_record_with_its_headers() 
     found = planned(InitRequest(), large)
     assert "--config max.message.bytes=2004096" in found[LETTERS].command
     assert "--config max.message.bytes=2004096" in found[PARKING].command
+
+
+def test_a_check_says_of_a_missing_dead_letter_topic_what_makes_it_as_init_does() -> None:
+    read = [
+        TopicDescription(SESSIONS, 12, 1, {"max.message.bytes": "2000000", "retention.ms": "9"}),
+        TopicDescription(EVENTS, 12, 1, {"max.message.bytes": "3000000", "retention.ms": "5"}),
+    ]
+    known = {topic.name: topic for topic in read}
+    results = check_topics(SETTINGS.kafka, SETTINGS.dead_letters, known)
+    (found,) = [one for one in results if one.name == f"dead-letter topic {LETTERS}"]
+    assert found.fix == f"consumer init, or {planned(InitRequest(), *read)[LETTERS].command}"
+    assert found.fix.endswith(
+        "--partitions 12 --config max.message.bytes=3004096 --config retention.ms=9"
+    )
+
+
+def test_a_check_says_of_a_missing_topic_to_make_it_like_the_others() -> None:
+    sessions = TopicDescription(SESSIONS, 12, 1)
+    results = check_topics(SETTINGS.kafka, SETTINGS.dead_letters, {SESSIONS: sessions})
+    fixes = {one.name: one.fix for one in results}
+    assert fixes[f"topic {EVENTS}"].endswith(f"--topic {EVENTS} --partitions 12")
+    assert fixes[f"dead-letter topic {LETTERS}"].startswith("consumer init --topics, or ")
 
 
 def test_printed_commands_read_the_uri_from_its_file(

@@ -225,6 +225,9 @@ def test_a_dead_letter_topic_is_judged_by_what_it_takes(
     assert found.status is status
     assert words in found.detail
     assert (found.fix == "") is (status is CheckStatus.OK)
+    if found.fix.startswith("kafka-configs.sh"):
+        assert "--bootstrap-server localhost:9092 --alter" in found.fix
+        assert found.fix.endswith("--entity-name l --add-config max.message.bytes=1004096")
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,10 @@ async def test_who_may_not_create_a_topic_is_told_the_command(asked: SimpleNames
 
 @pytest.mark.parametrize(
     ("parked", "said"),
-    [(True, "the first redrive that parks creates it$"), (False, "create with: kafka-topics")],
+    [
+        (True, "the first redrive that parks creates it$"),
+        (False, r"\(dead_letters\.topic\); fix: consumer init$"),
+    ],
 )
 async def test_a_parking_topic_that_is_missing_is_not_to_be_created_by_hand(
     parked: bool, said: str, monkeypatch: pytest.MonkeyPatch
