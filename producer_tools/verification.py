@@ -98,7 +98,8 @@ class Verification:
         place = f"{printable(record.topic)}-{record.partition} @ {record.offset}"
         warnings = []
         if home is not None and home != record.partition:
-            warnings.append(("partition", "not the one that Kafka's default chooses for the key"))
+            words = "not the one that Kafka's default, murmur2, chooses for the key"
+            warnings.append(("partition", words))
         self._add(producer, record, place, warnings)
 
     def add_line(self, number: int, value: bytes) -> None:
