@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import AsyncIterator, Awaitable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, repeat
 from typing import assert_never
 
 from consumer import __version__, signals, wiring
@@ -36,9 +34,6 @@ from consumer.observability.observer import EngineObserver
 from consumer.settings.model import KafkaSettings, Settings
 from consumer.settings.sources import exposed_files
 
-SOON = 5.0
-"""Seconds after which a start says first that the database does not answer, and asks again."""
-
 CLOSE_SHARE = 0.2
 """The part of the drain deadline that each connection may take to close."""
 
@@ -62,15 +57,6 @@ class Resources:
     dead_letters: KafkaDeadLetters
 
 
-async def await_database(store: OpenStore, policy: wiring.RetryPolicy) -> None:
-    """Ask until the database answers. Raises ``PreconditionError`` where it does not in time."""
-    # The later attempts take their time, or a connection that needs longer would never be made.
-    within = chain([SOON], repeat(math.inf))
-    await wiring.retry_until(
-        "MongoDB", lambda: store.answer(next(within)), policy, reason=store.trouble
-    )
-
-
 @asynccontextmanager
 async def open_resources(settings: Settings, observer: EngineObserver) -> AsyncIterator[Resources]:
     """Open what a run needs, after its preconditions; close it in the opposite order.
@@ -89,7 +75,7 @@ async def open_resources(settings: Settings, observer: EngineObserver) -> AsyncI
             "Kafka", lambda: wiring.preflight_kafka(settings), policy, to="describe its topics"
         )
         accept(results)
-        await await_database(store, policy)
+        await wiring.await_database(store, policy)
         # Before anything is made: of collections that are not there yet nobody has stored any.
         ask_target = partial(wiring.retry_until, "MongoDB", store.target, policy)
         with suppress(TransientError):  # then it is found out at the first assignment

@@ -8,6 +8,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import chain, repeat
 from typing import TypeVar
 
 from consumer import __version__
@@ -24,6 +25,7 @@ from consumer.errors import PreconditionError, TransientError
 from consumer.kafka.admin import GroupDescription, TopicDescription, open_admin
 from consumer.kafka.committed import AcceptedTarget
 from consumer.kafka.kafka_preflight import check_kafka
+from consumer.mongo.store import OpenStore
 from consumer.observability.logs import get_logger
 from consumer.ports import DeadLetters, Observer, Source, Store, Target
 from consumer.settings.model import Settings
@@ -34,6 +36,9 @@ T = TypeVar("T")
 
 STARTUP_PAUSE = 2.0
 """Seconds between two attempts of a start at most: somebody waits for it."""
+
+SOON = 5.0
+"""Seconds after which a start says first that the database does not answer, and asks again."""
 
 
 def utc_now() -> datetime:
@@ -112,6 +117,13 @@ async def retry_until(
 async def retry_at_start(settings: Settings, server: str, ask: Callable[[], Awaitable[T]]) -> T:
     """Ask until there is an answer, as long as a start that begins now may wait."""
     return await retry_until(server, ask, startup_policy(settings))
+
+
+async def await_database(store: OpenStore, policy: RetryPolicy) -> None:
+    """Ask until the database answers. Raises ``PreconditionError`` where it does not in time."""
+    # The later attempts take their time, or a connection that needs longer would never be made.
+    within = chain([SOON], repeat(math.inf))
+    await retry_until("MongoDB", lambda: store.answer(next(within)), policy, reason=store.trouble)
 
 
 async def preflight_kafka(

@@ -94,14 +94,14 @@ def _origin(origin: object) -> str:
 
 
 def event_line(event: Mapping[str, Any]) -> Text:
-    """Return one event as a line of a transcript."""
+    """Return one event as a line of a transcript, whatever somebody has made of its document."""
     payload = event.get("payload", {})
     said = payload.get("text") if isinstance(payload, Mapping) else None
     text = printable(said) if isinstance(said, str) else to_json({"payload": payload})
-    kind = SPEAKERS.get(event.get("type", ""), "?")
+    kind = SPEAKERS.get(str(event.get("type")), "?")
     style = {"user": "cyan", "bot": "green"}.get(kind, "yellow")
     return Text.assemble(
-        (format_time(event["timestamp"]), "dim"), "  ", (f"{kind:>6}", style), "  ", text
+        (_fact(event.get("timestamp")), "dim"), "  ", (f"{kind:>6}", style), "  ", text
     )
 
 

@@ -79,6 +79,8 @@ def open_client(settings: MongoSettings) -> Client:
         "timeoutMS": round(settings.timeout * 1000),
         "maxPoolSize": settings.max_pool_size,
         "tz_aware": True,
+        # A date beyond the years of Python, which somebody may have stored, is read all the same.
+        "datetime_conversion": "DATETIME_AUTO",
         "uuidRepresentation": "standard",
     }
     try:

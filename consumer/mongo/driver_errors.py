@@ -79,7 +79,10 @@ AUTHENTICATION_FAILED, UNAUTHORIZED = "AuthenticationFailed", "Unauthorized"
 _REFUSED = {13: UNAUTHORIZED, 18: AUTHENTICATION_FAILED, 8000: "AtlasError"}
 """Of who we are and what we may: may be granted later, so a running process tries again."""
 
-_SERVER_AND_REASON = re.compile(r"([^\s,]+:\d+: [^,]*?) \(configured timeouts: [^)]*\)(?=,|$)")
+# Servers are separated by a bare comma; asyncio's own reasons have commas before a space.
+_SERVER_AND_REASON = re.compile(
+    r"([^\s,]+:\d+: (?:[^,]|, )*?) \(configured timeouts: [^)]*\)(?=,|$)"
+)
 _NO_SERVER = re.compile(r"No (?:primary|replica set members|mongos|servers)\b[^,]*")
 
 

@@ -140,13 +140,12 @@ def _behind(event: Document | None) -> dict[str, Any]:
     """Return the condition of what stands behind an event of the same session."""
     if event is None:
         return {}
-    return {
-        "timestamp": {"$gte": event["timestamp"]},
-        "$or": [
-            {"timestamp": {"$gt": event["timestamp"]}},
-            {"timestamp": event["timestamp"], "eventId": {"$gt": event["eventId"]}},
-        ],
-    }
+    time, event_id = event.get("timestamp"), event.get("eventId")
+    later = [{"timestamp": {"$gt": time}}, {"timestamp": time, "eventId": {"$gt": event_id}}]
+    if isinstance(time, datetime):
+        return {"timestamp": {"$gte": time}, "$or": later}
+    # Somebody has altered it. All times stand behind it, and no comparison with it finds them.
+    return {"$or": [{"timestamp": {"$type": "date"}}, *later]}
 
 
 def _time(value: object) -> datetime | None:

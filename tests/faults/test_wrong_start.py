@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import KafkaConnectionError, SaslAuthenticationFailed
 
-from consumer import app
+from consumer import wiring
 from consumer.checks import CheckStatus
 from consumer.errors import ConsumerError, PreconditionError, TransientError
 from consumer.kafka import connection
@@ -225,11 +225,11 @@ async def test_a_database_without_tls_is_told_as_that() -> None:
 async def test_a_database_that_takes_longer_to_connect_to_than_its_first_attempt_is_there(
     monkeypatch: pytest.MonkeyPatch, mongodb_uri: str, driver: str
 ) -> None:
-    monkeypatch.setattr(app, "SOON", 0.4)
+    monkeypatch.setattr(wiring, "SOON", 0.4)
     async with mongodb_proxied(mongodb_uri) as mongodb:
         mongodb.proxy.delay = 0.3  # each way
         settings = settings_with(
             mongo__uri=mongodb.uri, mongo__driver=driver, engine__startup_timeout=15.0
         )
         async with open_store(settings.mongo) as store:
-            await app.await_database(store, startup_policy(settings))
+            await wiring.await_database(store, startup_policy(settings))

@@ -54,8 +54,8 @@ from consumer.terminal import progress
 from consumer.wiring import (
     RetryPolicy,
     ask_retention,
+    await_database,
     describe_own_group,
-    retry_at_start,
     retry_until,
     startup_policy,
 )
@@ -290,12 +290,11 @@ class LogJudge:
         Raises ``PreconditionError`` where a server does not answer in time.
         """
         settings = self.settings
-        came_from = await retry_at_start(
-            settings, "MongoDB", lambda: self.sessions.came_from(selection.sessions)
-        )
+        policy, sessions = startup_policy(settings), selection.sessions
+        came_from = await retry_until("MongoDB", lambda: self.sessions.came_from(sessions), policy)
         topics = selection.topics or settings.kafka.topics
-        selected = await retry_at_start(
-            settings, "Kafka", lambda: select_ranges(self.reader, selection, topics, now, came_from)
+        selected = await retry_until(
+            "Kafka", lambda: select_ranges(self.reader, selection, topics, now, came_from), policy
         )
         dead = settings.dead_letters.topic
         # What could not be read for a look at the keys is met again where it is wanted.
@@ -384,14 +383,16 @@ async def open_log_judge(settings: Settings) -> AsyncIterator[LogJudge]:
     retention = await ask_retention(settings)
     async with AsyncExitStack() as stack:
         database = stack.enter_context(scratch_database())
-        reader = await retry_at_start(
-            settings, "Kafka", lambda: stack.enter_async_context(open_range_reader(settings.kafka))
+        policy = startup_policy(settings)
+        reader = await retry_until(
+            "Kafka", lambda: stack.enter_async_context(open_range_reader(settings.kafka)), policy
         )
         store = await stack.enter_async_context(open_store(settings.mongo))
-        ask_target = partial(retry_at_start, settings, "MongoDB", store.target)
+        await await_database(store, policy)
+        ask_target = partial(retry_until, "MongoDB", store.target, policy)
         ask_group = partial(describe_own_group, settings, ask_target)
-        # Not cut short: MongoDB is asked within, which has as long, and a name of its own.
-        group = await retry_until("Kafka", ask_group, startup_policy(settings), cancel=False)
+        # Not cut short: MongoDB is asked within, by a name of its own.
+        group = await retry_until("Kafka", ask_group, policy, cancel=False)
         sessions = SessionReader(store.client, settings.mongo)
         committed = CommittedOffsets(group.offsets)
         yield LogJudge(

@@ -32,7 +32,7 @@ from consumer.mongo.session_reader import open_session_reader
 from consumer.mongo.store import open_store
 from consumer.ports import DeadLetters, Store
 from consumer.settings.model import Settings
-from consumer.wiring import retry_at_start
+from consumer.wiring import await_database, retry_at_start, startup_policy
 
 LISTED_FETCH_BYTES = 256 * 1024
 """What one fetch brings of a partition when single records are looked for."""
@@ -154,6 +154,7 @@ class ReplayOpening:
     ) -> tuple[Store, RepairingStore | None, DryStore | None]:
         opened = await self.stack.enter_async_context(open_store(self.settings.mongo))
         store: Store = opened
+        await await_database(opened, startup_policy(self.settings))
         repair: Repair = partial(put_back, opened.client, self.settings.mongo)
         dry_run: DryStore | None = None
         if self.request.dry_run:

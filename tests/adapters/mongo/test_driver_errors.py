@@ -122,6 +122,18 @@ TIMEOUTS = "(configured timeouts: socketTimeoutMS: 10000.0ms, connectTimeoutMS: 
         ),
         (
             pymongo.errors.ServerSelectionTimeoutError(
+                "a:27017: Multiple exceptions: [Errno 111] Connect call failed ('::1', 27017, 0, "
+                "0), [Errno 111] Connect call failed ('127.0.0.1', 27017) "
+                f"{TIMEOUTS},b:27017: timed out {TIMEOUTS}, Timeout: 10s, Topology Description: …"
+            ),
+            (
+                "ServerSelectionTimeoutError: a:27017: Multiple exceptions: [Errno 111] Connect "
+                "call failed ('::1', 27017, 0, 0), [Errno 111] Connect call failed ('127.0.0.1', "
+                "27017); b:27017: timed out"
+            ),
+        ),
+        (
+            pymongo.errors.ServerSelectionTimeoutError(
                 'No replica set members match selector "Primary()", Timeout: 10s, Topology …'
             ),
             'ServerSelectionTimeoutError: No replica set members match selector "Primary()"',

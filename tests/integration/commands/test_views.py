@@ -15,11 +15,12 @@ from consumer.commands.check import check_everything
 from consumer.commands.common.record_selection import RecordSelection
 from consumer.commands.explain import explain_session
 from consumer.commands.replay.replay_request import ReplayRequest
+from consumer.commands.replay.run_replay import show_replay
 from consumer.commands.show import show_session
 from consumer.commands.status import show_status
 from consumer.contract.record import TopicPartition as Partition
 from consumer.errors import ExitCode, PreconditionError
-from consumer.settings.model import DeadLetterSettings, KafkaSettings, MongoSettings
+from consumer.settings.model import DeadLetterSettings, EngineSettings, KafkaSettings, MongoSettings
 from tests.builders import completed, created, encoded, event
 from tests.faults.kafka.transactions import transactions
 from tests.integration.replay.conftest import Log
@@ -74,6 +75,45 @@ async def test_what_was_said_cannot_steer_the_terminal(empty_log: Log, capsys: C
     assert "\\x1b[2Jgone\\nnext" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "update",
+    [
+        {"$set": {"timestamp": "no time", "type": ["a", "list"]}},
+        {"$unset": {"timestamp": ""}},
+    ],
+)
+@pytest.mark.parametrize("as_json", [True, False])
+async def test_what_somebody_has_altered_by_hand_is_shown_and_explained(
+    empty_log: Log, capsys: Captured, update: dict[str, Any], *, as_json: bool
+) -> None:
+    """Such a document is what an audit sends people to look at."""
+    await publish_conversation(empty_log, "s", 3)
+    async with AsyncMongoClient[dict[str, Any]](empty_log.uri) as client:
+        events = client[f"{empty_log.name}-a"]["conversation_events"]
+        await events.update_one({"eventId": "e0001"}, update)
+    settings = empty_log.settings()
+    capsys.readouterr()
+    assert await show_session(settings, "s", as_json=as_json) is ExitCode.DONE
+    assert len(capsys.readouterr().out.splitlines()[-3:]) == 3
+    request = RecordSelection(sessions=("s",))
+    assert await explain_session(settings, request, as_json=as_json) is ExitCode.DONE
+    assert "altered" in capsys.readouterr().out
+
+
+async def test_no_event_is_left_out_of_a_session_whose_times_were_altered(
+    empty_log: Log, capsys: Captured
+) -> None:
+    await publish_conversation(empty_log, "s", 1203)
+    async with AsyncMongoClient[dict[str, Any]](empty_log.uri) as client:
+        events = client[f"{empty_log.name}-a"]["conversation_events"]
+        altered = {"eventId": {"$lt": "e0700"}}
+        await events.update_many(altered, {"$set": {"timestamp": "no time"}})
+    capsys.readouterr()
+    assert await show_session(empty_log.settings(), "s", as_json=True) is ExitCode.DONE
+    _, *shown = map(json.loads, capsys.readouterr().out.splitlines())
+    assert [one["eventId"] for one in shown] == [f"e{n:04}" for n in range(1203)]
+
+
 async def test_a_database_that_is_away_is_one_line(empty_log: Log) -> None:
     settings = empty_log.settings(
         mongo=MongoSettings(
@@ -82,6 +122,23 @@ async def test_a_database_that_is_away_is_one_line(empty_log: Log) -> None:
     )
     with pytest.raises(PreconditionError, match="MongoDB does not answer"):
         await show_session(settings, "s", as_json=False)
+
+
+@pytest.mark.parametrize("as_audit", [True, False])
+async def test_the_server_that_is_away_is_the_one_that_is_named(
+    empty_log: Log, *, as_audit: bool
+) -> None:
+    """Kafka is there; what is asked for at its group is in MongoDB, and has the same deadline."""
+    settings = empty_log.settings(
+        mongo=MongoSettings(uri=SecretStr("mongodb://127.0.0.1:9/?directConnection=true")),
+        engine=EngineSettings(startup_timeout=2),
+    )
+    if as_audit:
+        asked = show_audit(settings, RecordSelection(), emit=None, as_json=True)
+    else:
+        asked = show_replay(settings, ReplayRequest(everything=True))
+    with pytest.raises(PreconditionError, match=r"^MongoDB did not answer .*127\.0\.0\.1:9"):
+        await asked
 
 
 # --- explain ----------------------------------------------------------------------------

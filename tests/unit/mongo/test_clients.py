@@ -6,7 +6,9 @@ import asyncio
 import threading
 from pathlib import Path
 
+import bson
 import pytest
+from bson.datetime_ms import DatetimeMS
 from pydantic import SecretStr
 
 from consumer.errors import SettingsError
@@ -50,6 +52,14 @@ async def test_closing_motor_neither_stops_the_event_loop_nor_takes_longer_than_
         await close_client(client)
     let_go.set()
     close_for_good()
+
+
+@pytest.mark.parametrize("driver", Driver)
+async def test_a_date_beyond_the_years_of_python_is_read_all_the_same(driver: Driver) -> None:
+    client = open_client(MongoSettings(uri=NOBODY, driver=driver))
+    later = DatetimeMS(253_402_300_800_000)
+    assert bson.decode(bson.encode({"t": later}), client.codec_options) == {"t": later}
+    await close_client(client)
 
 
 @pytest.mark.parametrize("driver", Driver)
