@@ -35,6 +35,15 @@ from tests.servers.topics import create_topics
 
 SESSIONS_IN_LOG = 120
 SMALL_BATCHES = EngineSettings(max_poll_records=60)
+EVERYTHING = ReplayRequest(everything=True)
+
+
+def ends(report: ReplayReport) -> dict[Any, Any]:
+    """How the records of each partition ended."""
+    return {
+        tuple(partition): (dict(ended.outcomes), dict(ended.reasons))
+        for partition, ended in report.counts.items()
+    }
 
 
 @dataclass

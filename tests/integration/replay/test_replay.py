@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,31 +15,15 @@ from pymongo import MongoClient
 
 from consumer.commands.audit.verdicts import AuditResult
 from consumer.commands.common.selected_ranges import LeftOut
-from consumer.commands.replay import run_replay as run_replay_module
-from consumer.commands.replay.replay_report import ReplayReport
 from consumer.commands.replay.replay_request import ReplayRequest
 from consumer.commands.replay.run_replay import run_replay
 from consumer.contract.messages import MessageKind
-from consumer.contract.rejection import Reason
-from consumer.errors import ExitCode, PreconditionError, SettingsError
+from consumer.errors import PreconditionError, SettingsError
 from consumer.kafka.admin import open_admin
-from consumer.settings.model import DeadLetterSettings
 from consumer.state.outcomes import Outcome
-from tests.builders import completed, created, encoded, event
-from tests.integration.replay.conftest import SMALL_BATCHES, Log
+from tests.builders import encoded, event
+from tests.integration.replay.conftest import EVERYTHING, SMALL_BATCHES, Log, ends
 from tests.integration.replay.logs import PARTITIONS, documents, home_of
-from tests.servers.topics import create_topics, delete_topic
-
-EVERYTHING = ReplayRequest(everything=True)
-
-
-def ends(report: ReplayReport) -> dict[Any, Any]:
-    """How the records of each partition ended."""
-    return {
-        tuple(partition): (dict(ended.outcomes), dict(ended.reasons))
-        for partition, ended in report.counts.items()
-    }
-
 
 # --- everything -------------------------------------------------------------------------
 
@@ -307,223 +289,3 @@ async def test_a_missing_topic_or_partition_is_named(log: Log) -> None:
         await log.replay(ReplayRequest(topics=("missing",)))
     with pytest.raises(SettingsError, match="--partition 7"):
         await log.replay(ReplayRequest(partitions=(0, 7)))
-
-
-# --- interruptions ----------------------------------------------------------------------
-
-
-async def test_a_replay_that_is_stopped_goes_on_from_its_state(
-    tidy_log: Log, tmp_path: Path
-) -> None:
-    log, state = tidy_log, str(tmp_path / "state")
-    stop = asyncio.Event()
-    slow = ReplayRequest(everything=True, state=state, rate=400, send_dead_letters=False)
-    running = asyncio.ensure_future(run_replay(log.settings("b"), slow, stop))
-    await log.something_is_stored("b")
-    stop.set()
-    stopped = await running
-    assert stopped is not None
-    assert not stopped.complete
-    assert 0 < stopped.total.records < len(log.records)
-    rest = await log.replay(
-        ReplayRequest(everything=True, state=state, send_dead_letters=False), "b"
-    )
-    assert rest.complete
-    assert rest.total.records == len(log.records) - stopped.total.records
-    await log.replay(EVERYTHING, "a")
-    assert documents(log.uri, f"{log.name}-b") == documents(log.uri, f"{log.name}-a")
-
-
-async def test_a_replay_that_is_killed_misses_nothing_when_it_goes_on(
-    tidy_log: Log, tmp_path: Path
-) -> None:
-    log, state = tidy_log, tmp_path / "state"
-    settings = log.settings("b")
-    command = [
-        *(sys.executable, "-m", "consumer", "replay", "--all", "--state", str(state)),
-        *("--bootstrap-servers", log.servers, "--mongo-uri", log.uri),
-        *("--database", settings.mongo.database, "--dead-letters", log.letters, "--json"),
-        *("--set", f"kafka.topics={','.join(log.topics)}", "--set", "engine.commit_interval=0.1"),
-        *("--set", f"dead_letters.idempotent={str(not log.embedded).lower()}"),
-    ]
-    killed = await asyncio.create_subprocess_exec(*command, "--rate", "150")
-    async with asyncio.timeout(60):
-        while not progress_in(state) > 0:  # noqa: ASYNC110 -- a file tells nobody of a change
-            await asyncio.sleep(0.01)
-    killed.kill()
-    assert await killed.wait() == -signal.SIGKILL
-    assert progress_in(state) < len(log.records)
-    goes_on = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-    out, _ = await goes_on.communicate()
-    assert goes_on.returncode == ExitCode.DONE
-    report = json.loads(out)
-    assert report["complete"]
-    assert report["records"] < len(log.records)
-    await log.replay(EVERYTHING, "a")
-    assert documents(log.uri, f"{log.name}-b") == documents(log.uri, f"{log.name}-a")
-
-
-def progress_in(state: Path) -> int:
-    """How many offsets a state file says are done."""
-    if not state.exists():
-        return 0
-    said = json.loads(state.read_text())
-    done = sum(said["positions"]) - sum(part["first"] for part in said["ranges"])
-    return int(done)
-
-
-@pytest.mark.reliability("F90")
-async def test_a_state_that_cannot_be_written_ends_the_command_before_anything_is_applied(
-    log: Log, tmp_path: Path
-) -> None:
-    with pytest.raises(SettingsError, match="cannot be written"):
-        await log.replay(ReplayRequest(everything=True, state=str(tmp_path / "missing" / "state")))
-    assert documents(log.uri, f"{log.name}-a")["conversation_events"] == []
-
-
-@pytest.mark.reliability("F90")
-async def test_no_share_of_dead_letters_holds_up_a_replay(empty_log: Log) -> None:
-    await empty_log.publish(*[(empty_log.topics[1], 0, b"k", b"not JSON")] * 20)
-    letters = DeadLetterSettings(
-        topic=empty_log.letters,
-        idempotent=not empty_log.embedded,
-        breaker_share=0.1,
-        breaker_window=10,
-        breaker_minimum=10,
-    )
-    async with asyncio.timeout(30):
-        report = await empty_log.replay(EVERYTHING, dead_letters=letters)
-    assert report.complete
-    assert report.total.reasons == {Reason.UNDECODABLE: 20}
-
-
-async def test_a_finished_state_has_nothing_left_to_do(log: Log, tmp_path: Path) -> None:
-    request = ReplayRequest(everything=True, state=str(tmp_path / "state"))
-    await log.replay(request)
-    await log.publish((log.topics[1], 0, b"s", encoded(event("s", "later"))))
-    again = await log.replay(request)
-    assert again.complete
-    assert again.total.records == 0
-
-
-async def test_a_state_of_another_selection_is_refused(log: Log, tmp_path: Path) -> None:
-    state = str(tmp_path / "state")
-    await log.replay(ReplayRequest(partitions=(0,), state=state))
-    with pytest.raises(SettingsError, match="--partition differs"):
-        await log.replay(ReplayRequest(partitions=(1,), state=state))
-
-
-@pytest.mark.real_kafka
-@pytest.mark.parametrize("again", [True, False])
-@pytest.mark.reliability("F80")
-async def test_a_topic_that_goes_while_it_is_read_ends_the_replay_with_a_finding(
-    empty_log: Log,
-    monkeypatch: pytest.MonkeyPatch,
-    again: bool,
-) -> None:
-    monkeypatch.setattr(run_replay_module, "TOPICS_INTERVAL", 0.5)
-    log, place = empty_log, (empty_log.topics[1], 0, b"s")
-    await log.publish(*[(*place, encoded(event("s", f"e{n}"))) for n in range(300)])
-    running = asyncio.ensure_future(
-        run_replay(log.settings(), ReplayRequest(everything=True, rate=20), asyncio.Event())
-    )
-    await log.something_is_stored("a")
-    await delete_topic(log.servers, place[0])
-    if again:
-        await create_topics(log.servers, place[0], partitions=PARTITIONS)
-    async with asyncio.timeout(30):
-        report = await running
-    assert report is not None
-    assert report.exit_code is ExitCode.FOUND
-    assert {part.partition.topic for part in report.progress.unread} == {place[0]}
-    assert report.total.records < 300
-
-
-# --- records listed in a file -----------------------------------------------------------
-
-
-def listed(path: Path, *lines: tuple[str, int, int, str]) -> str:
-    names = ("topic", "partition", "offset", "problem")
-    path.write_text("".join(json.dumps(dict(zip(names, one, strict=True))) + "\n" for one in lines))
-    return str(path)
-
-
-async def test_missing_documents_come_back_by_their_positions(log: Log, tmp_path: Path) -> None:
-    await log.replay(EVERYTHING)
-    complete = documents(log.uri, f"{log.name}-a")
-    with MongoClient[dict[str, Any]](log.uri) as client:
-        events = client[f"{log.name}-a"].conversation_events
-        gone = list(events.find().limit(25))
-        events.delete_many({"_id": {"$in": [one["_id"] for one in gone]}})
-    origins = [one["from"] for one in gone]
-    places = [(o["topic"], o["partition"], o["offset"], "missing") for o in origins]
-    request = ReplayRequest(file=listed(tmp_path / "list", *reversed(places)))
-    said = await log.replay(ReplayRequest(file=request.file, dry_run=True))
-    done = await log.replay(request)
-    assert ends(done) == ends(said)
-    assert done.total.outcomes == {Outcome.APPLIED: 25}
-    assert done.of_list.listed_not_found == 0
-    assert documents(log.uri, f"{log.name}-a") == complete
-
-
-async def altered_log(log: Log) -> tuple[list[tuple[str, int, int, str]], dict[str, Any]]:
-    """Two events, a creation and an end, each altered; their positions and the true documents."""
-    sessions, events = log.topics
-    await log.publish(
-        (sessions, 0, b"s", encoded(created("s", metadata={"n": 1}))),
-        (sessions, 0, b"s", encoded(completed("s", eventCount=2))),
-        (events, 0, b"s", encoded(event("s", "e1"))),
-        (events, 0, b"s", encoded(event("s", "e2"))),
-    )
-    await log.replay(EVERYTHING)
-    true = documents(log.uri, f"{log.name}-a")
-    with MongoClient[dict[str, Any]](log.uri) as client:
-        database = client[f"{log.name}-a"]
-        database.conversation_events.update_many(
-            {}, {"$set": {"payload.text": "forged", "stranger": 1}}
-        )
-        database.conversation_events.update_one({"eventId": "e2"}, {"$set": {"from.offset": 99}})
-        database.conversation_sessions.update_one(
-            {}, {"$set": {"language": "xx", "status": "failed", "reason": "forged"}}
-        )
-    places = [(t, 0, offset, "altered") for t in (sessions, events) for offset in (0, 1)]
-    return places, true
-
-
-async def test_altered_documents_are_left_alone_unless_they_are_to_be_repaired(
-    empty_log: Log, tmp_path: Path
-) -> None:
-    places, _ = await altered_log(empty_log)
-    before = documents(empty_log.uri, f"{empty_log.name}-a")
-    report = await empty_log.replay(ReplayRequest(file=listed(tmp_path / "list", *places)))
-    assert report.of_list.altered_left_out == 4
-    assert report.total.records == 0
-    assert documents(empty_log.uri, f"{empty_log.name}-a") == before
-
-
-async def test_altered_documents_are_put_back_by_the_record_they_came_from(
-    empty_log: Log, tmp_path: Path
-) -> None:
-    places, true = await altered_log(empty_log)
-    file = listed(tmp_path / "list", *places)
-    said = await empty_log.replay(ReplayRequest(file=file, repair=True, dry_run=True))
-    done = await empty_log.replay(ReplayRequest(file=file, repair=True))
-    assert ends(done) == ends(said)
-    assert (done.of_list.restored, said.of_list.restored) == (3, 3)
-    assert done.total.outcomes == {Outcome.APPLIED: 3, Outcome.CONFLICT: 1}
-    left = documents(empty_log.uri, f"{empty_log.name}-a")
-    assert left["conversation_sessions"] == true["conversation_sessions"]
-    by_id = {entry["eventId"]: entry for entry in left["conversation_events"]}
-    assert by_id["e1"] in true["conversation_events"]
-    # It says that it came from another record, so nothing overwrites it.
-    assert by_id["e2"]["payload"] == {"text": "forged"}
-
-
-async def test_listed_records_that_the_log_does_not_hold_are_counted(
-    log: Log, tmp_path: Path
-) -> None:
-    topic = log.topics[0]
-    places = [(topic, 0, 0, "missing"), (topic, 0, 10**9, "missing"), (topic, 8, 1, "missing")]
-    report = await log.replay(ReplayRequest(file=listed(tmp_path / "list", *places)))
-    assert report.of_list.listed_not_found == 2
-    assert report.total.records == 1

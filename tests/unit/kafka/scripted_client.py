@@ -21,6 +21,8 @@ P0 = TopicPartition(builders.EVENTS, 0)
 P1 = TopicPartition(builders.EVENTS, 1)
 P2 = TopicPartition(builders.SESSIONS, 0)
 
+BAD_BATCH = TransientError("CorruptRecordException", "fetch failed")
+
 Fetched = Mapping[TopicPartition, Sequence[Record]]
 Script = Fetched | Exception | Callable[[], Fetched]
 
@@ -28,6 +30,11 @@ Script = Fetched | Exception | Callable[[], Fetched]
 def records(partition: TopicPartition, *offsets: int, value: bytes = b"{}") -> list[Record]:
     topic, number = partition
     return [builders.record(value, offset, topic=topic, partition=number) for offset in offsets]
+
+
+def nothing(polled: Polled) -> bool:
+    """Whether a poll brought nothing at all."""
+    return not any((polled.records, polled.starts, polled.gaps, polled.resets, polled.failed))
 
 
 class ScriptedClient:

@@ -6,21 +6,13 @@ import asyncio
 
 import pytest
 
-from consumer.contract.record import OffsetRange, Record, TopicPartition
+from consumer.contract.record import OffsetRange
 from consumer.errors import TransientError
 from consumer.kafka.client import ClientLostError, MembershipError, PartitionsError
-from consumer.kafka.source import FAILURES_UNTIL_REPLACED, UNKNOWN_TOPIC
-from consumer.ports import GoneError, LogReset, Polled, StartOffset
+from consumer.kafka.source import FAILURES_UNTIL_REPLACED
+from consumer.ports import StartOffset
 from tests.simulation.loop import in_virtual_time
-from tests.unit.kafka.scripted_client import P0, P1, Setting, records
-
-BAD_BATCH = TransientError("CorruptRecordException", "fetch failed")
-
-
-def nothing(polled: Polled) -> bool:
-    """Whether a poll brought nothing at all."""
-    return not any((polled.records, polled.starts, polled.gaps, polled.resets, polled.failed))
-
+from tests.unit.kafka.scripted_client import BAD_BATCH, P0, P1, Setting, nothing, records
 
 # --- where reading begins --------------------------------------------------------
 
@@ -273,120 +265,6 @@ async def test_an_error_of_a_fetch_across_a_rebalance_blames_no_partition() -> N
         await setting.poll([P0], 100, 0.1)
 
 
-# --- holes, gaps and logs that begin anew ---------------------------------------------
-
-
-@in_virtual_time
-async def test_a_hole_that_transactions_leave_is_no_gap() -> None:
-    setting = Setting()
-    client = await setting.reading(P0)
-    client.fetches.append({P0: records(P0, 12, 13)})
-    polled = await setting.poll([P0], 100, 0.1)
-    assert polled.records == {P0: records(P0, 12, 13)}
-    assert not polled.gaps
-    assert not polled.resets
-
-
-@in_virtual_time
-async def test_a_hole_that_retention_makes_is_a_gap() -> None:
-    setting = Setting()
-    client = await setting.reading(P0)
-    client.log_starts = {P0: 15}
-    client.fetches.append({P0: records(P0, 17)})
-    polled = await setting.poll([P0], 100, 0.1)
-    assert polled.gaps == [OffsetRange(P0, 10, 15)]
-    assert polled.records == {P0: records(P0, 17)}
-
-
-@in_virtual_time
-async def test_a_gap_is_told_before_a_record_has_come_of_behind_it() -> None:
-    setting = Setting()
-    client = await setting.reading(P0)
-    client.log_starts = {P0: 15}
-    client.positions = {P0: 15}
-    assert (await setting.poll([P0], 100, 0.1)).gaps == [OffsetRange(P0, 10, 15)]
-    assert (await setting.poll([P0], 100, 0.1)).gaps == []
-
-
-@in_virtual_time
-async def test_a_hole_that_nobody_can_explain_is_read_again() -> None:
-    setting = Setting()
-    client = await setting.reading(P0, P1)
-    client.beginnings_error = TransientError("KafkaTimeoutError")
-    client.fetches.append({P0: records(P0, 17), P1: records(P1, 10)})
-    polled = await setting.poll([P0, P1], 100, 0.1)
-    assert polled.records == {P1: records(P1, 10)}
-    assert (P0, 10) in client.sought
-    client.beginnings_error, client.log_starts = None, {P0: 17}
-    client.fetches.append({P0: records(P0, 17)})
-    assert (await setting.poll([P0, P1], 100, 0.1)).gaps == [OffsetRange(P0, 10, 17)]
-
-
-@in_virtual_time
-async def test_what_is_sought_while_a_hole_is_explained_is_read_from_there() -> None:
-    setting = Setting()
-    client = await setting.reading(P0, P1)
-    client.before_answer = lambda: setting.seek(P1, 20)
-    client.fetches.append({P0: records(P0, 17), P1: records(P1, 10)})
-    polled = await setting.poll([P0, P1], 100, 0.1)
-    assert polled.records == {P0: records(P0, 17)}
-    client.fetches.append({P1: records(P1, 20)})
-    assert (await setting.poll([P1], 100, 0.1)).records == {P1: records(P1, 20)}
-
-
-@in_virtual_time
-async def test_a_log_that_begins_anew_is_read_from_where_it_begins() -> None:
-    setting = Setting()
-    client = await setting.reading(P0)
-    client.fetches.append({P0: records(P0, 0, 1)})
-    assert (await setting.poll([P0], 100, 0.1)).gone == [P0]
-    polled = await setting.poll([P0], 100, 0.1)
-    assert (polled.starts, polled.resets) == ({P0: StartOffset(0, None)}, [LogReset(P0, 10, 0)])
-    client.fetches.append({P0: records(P0, 0, 1)})
-    assert (await setting.poll([P0], 100, 0.1)).records == {P0: records(P0, 0, 1)}
-
-
-@in_virtual_time
-async def test_an_error_does_not_seek_back_into_a_log_that_is_no_more() -> None:
-    setting = Setting()
-    client = await setting.reading(P0)
-    client.positions = {P0: 0}
-    assert (await setting.poll([P0], 100, 0.1)).gone == [P0]
-    assert (await setting.poll([P0], 100, 0.1)).resets == [LogReset(P0, 10, 0)]
-    client.fetches.append(BAD_BATCH)
-    with pytest.raises(TransientError):
-        await setting.poll([P0], 100, 0.1)
-    assert client.sought == [(P0, 0), (P0, 0)]
-
-
-@in_virtual_time
-async def test_the_end_is_reached_over_markers_but_not_over_records_that_were_not_handed_out() -> (
-    None
-):
-    setting = Setting()
-    client = await setting.reading(P0)
-    client.fetches.append(BAD_BATCH)
-    with pytest.raises(TransientError):
-        await setting.poll([P0], 100, 0.1)
-    assert setting.listener.ledger.position(P0) == 10
-    client.positions = {P0: 12}
-    await setting.poll([P0], 100, 0.1)
-    assert setting.listener.ledger.position(P0) == 12
-    assert setting.listener.ledger.position(P1) is None
-
-
-@in_virtual_time
-async def test_the_end_is_not_reached_while_records_are_still_in_hand() -> None:
-    setting = Setting()
-    client = await setting.reading(P0)
-    reached: list[int | None] = []
-    client.before_answer = lambda: reached.append(setting.listener.ledger.position(P0))
-    client.fetches.append({P0: records(P0, 17)})
-    await setting.poll([P0], 100, 0.1)
-    assert reached == [10]
-    assert setting.listener.ledger.position(P0) == 18
-
-
 # --- bounds ----------------------------------------------------------------------------
 
 
@@ -420,117 +298,6 @@ async def test_headers_count_for_what_a_batch_may_have() -> None:
     client.fetches.append({P0: heavy})
     assert (await setting.poll([P0], 100, 0.1)).records == {P0: heavy[:1]}
     assert client.sought == [(P0, 11)]
-
-
-# --- commits ---------------------------------------------------------------------------
-
-
-@in_virtual_time
-async def test_a_commit_without_an_answer_is_given_up_in_time_and_lets_no_other_pass() -> None:
-    setting = Setting()
-    client = await setting.reading(P0)
-    client.commit_gate.clear()
-    with pytest.raises(TransientError, match="no answer"):
-        await setting.source.commit({P0: 11})
-    with pytest.raises(TransientError, match="commit_pending"):
-        await setting.source.commit({P0: 12})
-    client.commit_gate.set()
-    await asyncio.sleep(0.1)
-    await setting.source.commit({P0: 12})
-    assert client.commits == [{P0: 11}, {P0: 12}]
-
-
-@in_virtual_time
-async def test_a_commit_without_an_answer_does_not_outlive_its_assignment() -> None:
-    setting = Setting()
-    client = await setting.reading(P0)
-    client.commit_gate.clear()
-    with pytest.raises(TransientError, match="no answer"):
-        await setting.source.commit({P0: 11})
-    await client.callbacks.on_revoked()
-    await client.callbacks.on_assigned([P0])
-    client.commit_gate.set()
-    await setting.poll([P0], 100, 0.1)
-    await setting.source.commit({P0: 12})
-    assert client.commits == [{P0: 12}]
-
-
-@in_virtual_time
-@pytest.mark.reliability("F47")
-async def test_what_the_poll_has_given_up_already_is_not_committed_without_an_id() -> None:
-    setting = Setting()
-    client = await setting.reading(P0, P1)
-    client.fetches.append({P0: records(P0, 0), P1: records(P1, 12)})
-    refused: list[BaseException | None] = []
-
-    def commit() -> None:
-        committing = asyncio.ensure_future(setting.source.commit({P0: 11, P1: 11}))
-        committing.add_done_callback(lambda done: refused.append(done.exception()))
-
-    client.before_answer = commit
-    assert (await setting.poll([P0, P1], 100, 0.1)).gone == [P0]
-    (error,) = refused
-    assert isinstance(error, GoneError)
-    assert (list(error.partitions), client.commits) == ([P0], [])
-
-
-@in_virtual_time
-@pytest.mark.reliability("F47")
-async def test_a_commit_that_finds_a_log_gone_does_not_upset_the_poll_beside_it() -> None:
-    setting = Setting()
-    client = await setting.assigned(P0)
-    client.ids[P0.topic] = "before"
-    await setting.poll([P0], 100, 0.1)
-    fetched = asyncio.Event()
-
-    async def fetch(*_: object) -> dict[TopicPartition, list[Record]]:
-        await fetched.wait()
-        return {P0: records(P0, 0)}
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(client, "fetch", fetch)
-        polling = asyncio.ensure_future(setting.poll([P0], 100, 0.1))
-        await asyncio.sleep(0.05)
-        client.ids[P0.topic] = "after"
-        client.commit_error = TransientError(UNKNOWN_TOPIC, "commit failed")
-        with pytest.raises(GoneError):
-            await setting.source.commit({P0: 11})
-        setting.listener.ledger.drop(P0)
-        fetched.set()
-        assert nothing(await polling)
-    assert setting.listener.ledger.position(P0) is None
-
-
-@in_virtual_time
-async def test_a_commit_that_is_given_up_with_its_assignment_is_refused_not_cancelled() -> None:
-    setting = Setting()
-    client = await setting.reading(P0)
-    client.commit_gate.clear()
-    committing = asyncio.ensure_future(setting.source.commit({P0: 11}))
-    await asyncio.sleep(0.1)
-    await client.callbacks.on_assigned([P0])
-    with pytest.raises(TransientError, match="outdated"):
-        await committing
-
-
-@in_virtual_time
-async def test_a_commit_for_a_log_that_began_anew_is_not_tried_again() -> None:
-    setting = Setting()
-    client = await setting.reading(P0)
-    client.commit_gate.clear()
-    committing = asyncio.ensure_future(setting.source.commit({P0: 10}))
-    await asyncio.sleep(0.1)
-    client.fetches.append({P0: records(P0, 0)})
-    await setting.poll([P0], 100, 0.1)
-    with pytest.raises(TransientError, match="outdated"):
-        await committing
-    assert client.commits == []
-
-
-@in_virtual_time
-async def test_a_commit_without_a_connection_is_refused() -> None:
-    with pytest.raises(TransientError, match="not_connected"):
-        await Setting().source.commit({P0: 1})
 
 
 # --- the rest --------------------------------------------------------------------------
