@@ -7,12 +7,15 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from consumer.aio import cancel_and_wait
 from consumer.contract.record import Records, TopicPartition
 from consumer.engine.ledger import Ledger, PartitionState
 from consumer.engine.pipeline import Abandoned, Batch, Pipeline
 from consumer.errors import TaskDiedError
 from consumer.ports import BatchReport, Observer, Source
+
+CANCEL_AGAIN = 0.5
+"""Seconds after which a batch is cancelled again: whoever was cancelled may have begun to tidy up,
+and wait for a server that keeps silent."""
 
 
 @dataclass(slots=True)
@@ -65,7 +68,10 @@ class InFlightBatches:
     async def cancel(self) -> None:
         """Give up whatever is in flight; it counts as not done."""
         self._cancelled = True
-        await cancel_and_wait(*self._epochs)
+        while self._epochs:
+            for task in self._epochs:
+                task.cancel()
+            await self.wait_for_one(timeout=CANCEL_AGAIN)
 
     async def _run(self, batch: Batch, taken: Mapping[TopicPartition, PartitionState]) -> None:
         try:

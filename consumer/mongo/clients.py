@@ -18,6 +18,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, TypeAlias, assert_never
 
 import bson
+import pymongo
 from pymongo import AsyncMongoClient, ReadPreference, WriteConcern
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
@@ -152,7 +153,8 @@ async def close_client(client: Client) -> None:
     here on one that the end of the process does not wait for.
     """
     if isinstance(client, AsyncMongoClient):
-        await stop_quietly(client.close(), CLOSE_SECONDS)
+        with pymongo.timeout(CLOSE_SECONDS / 2):  # for what is said to the server
+            await stop_quietly(client.close(), CLOSE_SECONDS)
         return
 
     closed, loop = asyncio.Event(), asyncio.get_running_loop()

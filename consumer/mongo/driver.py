@@ -6,10 +6,14 @@ from asyncio import Semaphore
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from typing import Any
 
+import pymongo
+
+from consumer.aio import stop_quietly
 from consumer.contract.kinds import key_of
 from consumer.errors import TransientError
 from consumer.mongo.clients import (
     ACKNOWLEDGED,
+    CLOSE_SECONDS,
     Client,
     collections_of,
     database_of,
@@ -51,6 +55,7 @@ class MongoCollections:
         self._database = database_of(client, settings)
         self._collections = collections_of(self._database, settings)
         self._turns = Semaphore(settings.max_pool_size)
+        self._timeout = settings.timeout
 
     async def insert(self, collection: str, documents: Sequence[bytes]) -> BulkReply:
         """Insert, unordered. The server adds the ``_id``: what is sent is what was encoded."""
@@ -108,12 +113,14 @@ class MongoCollections:
                     yield documents_in(reply)
             finally:
                 if cursor.alive:  # Motor asks a thread to close it, whatever is left of it
-                    await cursor.close()
+                    with pymongo.timeout(self._timeout):  # of its own accord it has none
+                        await stop_quietly(cursor.close(), CLOSE_SECONDS)
 
     async def _next_reply(self, cursor: AsyncIterator[bytes]) -> bytes | None:
         """Return the cursor's next reply; whoever handles it may send commands meanwhile."""
         async with self._turns:
-            reply: bytes | None = await anext(cursor, None)
+            with pymongo.timeout(self._timeout):  # also for what the driver does after a cancel
+                reply: bytes | None = await anext(cursor, None)
         return reply
 
 
@@ -123,7 +130,7 @@ def _any_of(ids: Sequence[str]) -> object:
 
 def _failure(failed: Mapping[str, Any]) -> WriteFailure:
     key = failed.get("keyPattern")
-    return WriteFailure(int(failed["code"]), None if key is None else tuple(key))
+    return WriteFailure(int(failed.get("code", 0)), None if key is None else tuple(key))
 
 
 def _check_accounted(done: int, sent: int, failed: int) -> None:

@@ -23,6 +23,15 @@ MUTANTS = (
         rows="F33",
     ),
     mutant(
+        "a find that is cancelled closes its cursor without a deadline",
+        "MongoCollections._next_reply",
+        "pymongo.timeout(self._timeout)",
+        "pymongo.timeout(None)",
+        "a batch that is given up would wait for a server that keeps silent",
+        "test_a_find_that_is_cancelled_waits_for_no_server_that_keeps_silent[pymongo]",
+        rows="F171",
+    ),
+    mutant(
         "a missing index is accepted",
         "check_index",
         "result = CheckResult.warning if made_by_a_run else CheckResult.failed",

@@ -52,6 +52,15 @@ MUTANTS = (
         rows="F23",
     ),
     mutant(
+        "a batch is cancelled once",
+        "InFlightBatches.cancel",
+        "timeout=CANCEL_AGAIN",
+        "timeout=1e6",
+        "a process that is to end would wait for whoever tidies up after the cancel",
+        "test_a_cancel_that_is_lost_on_its_way_holds_up_no_end",
+        rows="F171",
+    ),
+    mutant(
         "commit before write",
         "InFlightBatches._run",
         "try:",

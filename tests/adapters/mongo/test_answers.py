@@ -110,6 +110,11 @@ async def test_a_write_concern_error_without_a_code_is_one_all_the_same() -> Non
     assert reply.write_concern_code == 0
 
 
+async def test_a_failure_without_a_code_is_one_all_the_same() -> None:
+    reply = await answer_to(1, {"n": 0, "writeErrors": [{"index": 0, "errmsg": CANARY}]})
+    assert reply == BulkReply({0: WriteFailure(0)})
+
+
 @pytest.mark.parametrize(
     ("statements", "answer"),
     [

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
+from bson import Int64
 from pydantic import SecretStr
 
 from consumer.contract.kinds import EVENTS
 from consumer.mongo.clients import close_client, open_client
 from consumer.mongo.driver import MongoCollections
+from consumer.mongo.duplicates import Asked, LookUp
+from consumer.settings.model import MongoSettings
+from consumer.settings.values import Driver
 from consumer.state.writes import EventWrite
 from tests.faults.mongodb_proxy import mongodb_proxied
 from tests.unit.state.builders import event, write
 
 from .conftest import Server
+from .wire import NO_REPLY, ScriptedServer, scripted_server
 
 COMMANDS = 12
 ROUND_TRIP = 0.4
@@ -41,6 +49,49 @@ async def test_commands_that_wait_for_the_only_connection_keep_all_their_time(
             through.proxy.heal()
             await close_client(client)
     assert [reply.failures for reply in replies] == [{}] * COMMANDS
+
+
+def half_a_find(_: object) -> Mapping[str, Any]:
+    """What a find has when it brought too much for one reply."""
+    first = [{"sessionId": "s", "eventId": f"e{n}"} for n in range(COMMANDS)]
+    return {"cursor": {"id": Int64(7), "ns": "d.c", "firstBatch": first}, "ok": 1}
+
+
+@asynccontextmanager
+async def with_open_cursors(driver: Driver) -> AsyncIterator[tuple[ScriptedServer, LookUp]]:
+    """A server that begins to answer each find, and says nothing to what comes after that."""
+    async with scripted_server() as server:
+        server.always |= {"find": half_a_find, "getMore": NO_REPLY, "killCursors": NO_REPLY}
+        settings = MongoSettings(uri=SecretStr(server.uri), driver=driver, timeout=TIMEOUT)
+        client = open_client(settings)
+        try:
+            yield server, LookUp(MongoCollections(client, settings))
+        finally:
+            await close_client(client)
+
+
+@pytest.mark.reliability("F171")
+@pytest.mark.parametrize("driver", list(Driver), ids=str)
+async def test_a_find_that_is_left_waits_for_no_server_that_keeps_silent(driver: Driver) -> None:
+    planned = write(event("s", "e0"), 0)
+    assert isinstance(planned, EventWrite)
+    async with with_open_cursors(driver) as (server, lookup), asyncio.timeout(4 * TIMEOUT):
+        assert await lookup.find_same({0: planned}) == set()
+    assert server.sent("killCursors")
+
+
+@pytest.mark.reliability("F171")
+@pytest.mark.parametrize("driver", list(Driver), ids=str)
+async def test_a_find_that_is_cancelled_waits_for_no_server_that_keeps_silent(
+    driver: Driver,
+) -> None:
+    asked = Asked(write(event("s", "e0"), 0), lambda _: None)
+    async with with_open_cursors(driver) as (server, lookup):
+        asking = asyncio.ensure_future(lookup.ask([asked]))
+        await server.until("getMore", 1)
+        asking.cancel()
+        await asyncio.wait([asking], timeout=4 * TIMEOUT)
+        assert asking.cancelled()
 
 
 def document(number: int) -> bytes:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from consumer.contract.record import OffsetRange
+from consumer.engine.in_flight import CANCEL_AGAIN
 from consumer.engine.runner import BUSY_POLL, DRAIN_SHARE, IDLE_POLL, REVOKE_SHARE, StopReason
 from consumer.errors import IncidentError, PreconditionError, TaskDiedError, TransientError
 from consumer.ports import LogReset, Polled, Stage, StartOffset
@@ -662,6 +663,27 @@ async def test_a_stop_waits_for_the_commit_that_is_under_way() -> None:
     engine.source.commit_gate.set()
     assert await engine.end() is StopReason.STOPPED
     assert engine.source.commits == [{P0: 1}]
+
+
+@pytest.mark.reliability("F171")
+@in_virtual_time
+async def test_a_cancel_that_is_lost_on_its_way_holds_up_no_end() -> None:
+    engine = Engine()
+
+    async def tidying_up(*_: object) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:  # as a driver may, of a server that keeps silent
+            await asyncio.Event().wait()
+
+    engine.letters.send = tidying_up  # type: ignore[method-assign,assignment]  # one test's script
+    engine.source.scripts.append(brought(P0, 0, value=BAD))
+    await engine.start(P0)
+    await asyncio.sleep(0.1)
+    begun = now()
+    assert await engine.end() is StopReason.DEADLINE
+    assert now() - begun <= engine.runner.config.drain_deadline + CANCEL_AGAIN
+    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 @in_virtual_time
