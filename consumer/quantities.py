@@ -22,10 +22,11 @@ def rate_text(rate: float | None) -> str:
 
 
 def duration_text(seconds: float | None) -> str:
-    """Return seconds as ``0:01:05`` or ``2 days, 0:01:05``; ``-`` where there is none."""
+    """Return seconds as ``0:01:05``, ``-0:01:05`` or ``2 days, 0:01:05``; ``-`` for none."""
     if seconds is None:
         return NONE
-    return str(timedelta(seconds=round(max(min(seconds, LONGEST), -LONGEST))))
+    length = round(min(abs(seconds), LONGEST))
+    return f"{'-' if seconds < 0 < length else ''}{timedelta(seconds=length)}"
 
 
 def plural(count: int, noun: str) -> str:

@@ -16,4 +16,6 @@ def test_durations_are_days_hours_minutes_and_seconds() -> None:
     assert duration_text(200000) == "2 days, 7:33:20"
     assert duration_text(9.2e15) == "999999999 days, 0:00:00"
     assert duration_text(-9.2e15) == "-999999999 days, 0:00:00"
+    assert duration_text(-65.4) == "-0:01:05"
+    assert duration_text(-0.2) == "0:00:00"
     assert duration_text(None) == "-"
