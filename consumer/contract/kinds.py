@@ -26,7 +26,7 @@ from consumer.contract.messages import (
     SessionCreated,
     SessionFailed,
     Upcaster,
-    holds_async,
+    unusable_functions,
 )
 from consumer.contract.times import parse_time
 from consumer.errors import USER_CODE_ERRORS
@@ -273,8 +273,7 @@ def _problems(kind: Kind, known: Iterable[str], taken: Iterable[str]) -> Iterato
 
 
 def _field_problems(kind: Kind, fields: Mapping[str, Any]) -> Iterator[str]:
-    if holds_async((_adapter(kind).core_schema, kind.upcasters)):
-        yield "a function of its model, or an upcaster, is async: nothing awaits it"
+    yield from unusable_functions(_adapter(kind).core_schema, kind.upcasters)
     for name in fields:
         if name in _RESERVED or name.startswith("$") or "." in name:
             yield f"its model must not have the field {name!r}, which has a meaning of its own"

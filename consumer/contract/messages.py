@@ -7,7 +7,7 @@ in docs/contract.md.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -155,6 +155,26 @@ def close_awaitable(returned: object) -> bool:
     return inspect.isawaitable(returned)
 
 
+def why_unusable(function: object, *arguments: object, awaited: bool = False) -> str | None:
+    """Say why a function of others cannot be called with such arguments; None where it can.
+
+    ``awaited``: what it returns is.
+    """
+    if not callable(function):
+        return "is no function"
+    if not awaited and holds_async(function):
+        return "is asynchronous; it must return what is wanted: write it without async"
+    if inspect.isgeneratorfunction(function):
+        return "yields; it must return what is wanted"
+    try:
+        inspect.signature(function).bind(*arguments)
+    except TypeError as error:
+        return f"takes other arguments ({error})"
+    except ValueError:  # what is not written in Python may tell no arguments
+        pass
+    return None
+
+
 def holds_async(value: object) -> bool:
     """Tell whether a function is ``async``, or one of those in lists and mappings is."""
     match value:
@@ -163,7 +183,16 @@ def holds_async(value: object) -> bool:
         case list() | tuple():
             return any(map(holds_async, value))
         case _:
-            return inspect.iscoroutinefunction(value)
+            return inspect.iscoroutinefunction(value) or inspect.isasyncgenfunction(value)
+
+
+def unusable_functions(schema: object, upcasters: Sequence[object]) -> Iterator[str]:
+    """Say what is wrong with an own kind's functions. ``schema``: pydantic's own of its model."""
+    if holds_async(schema):
+        yield "a function of its model is async: nothing awaits it"
+    for upcaster in upcasters:
+        if why := why_unusable(upcaster, {}):
+            yield f"an upcaster {why}"
 
 
 def upcast(upcasters: Sequence[Upcaster], version: int, fields: Fields) -> Fields:

@@ -26,6 +26,7 @@ from urllib.request import HTTPRedirectHandler, HTTPSHandler, Request, build_ope
 from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import KafkaError
 
+from consumer.contract.messages import why_unusable
 from consumer.errors import USER_CODE_ERRORS, SettingsError
 from consumer.settings.model import SecuritySettings
 from consumer.settings.sources import read_again
@@ -232,8 +233,8 @@ def _load(
             return provider.token, provider.extensions
     except USER_CODE_ERRORS as error:
         raise refused(f"cannot be used ({type(error).__name__}: {error})") from error
-    if not callable(found):
-        raise refused("is no function")
+    if why := why_unusable(found, awaited=True):
+        raise refused(why)
     return found, dict
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import pkgutil
 import sys
@@ -10,11 +9,11 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, cast
+from typing import cast
 
 from consumer.commands.dead_letters.dead_letter_record import DeadLetterRecord, FailedRecord
 from consumer.contract.decode import Decoded, Tombstone, decode
-from consumer.contract.messages import close_awaitable
+from consumer.contract.messages import close_awaitable, why_unusable
 from consumer.contract.record import Record
 from consumer.contract.rejection import KeyPolicy, Rejected
 from consumer.errors import USER_CODE_ERRORS, SettingsError
@@ -22,9 +21,6 @@ from consumer.errors import USER_CODE_ERRORS, SettingsError
 Transform = Callable[[FailedRecord], object]
 """Returns the new value (bytes, text or a JSON object), a whole ``FailedRecord`` made by
 ``dataclasses.replace`` where key or headers change too, or None to leave the dead letter alone."""
-
-
-ASYNCHRONOUS: Final = "is asynchronous; a transform returns what is sent: write it without async"
 
 
 class TransformError(Exception):
@@ -46,19 +42,9 @@ def load_transform(reference: str) -> Transform:
         raise ValueError(
             f"{reference!r} cannot be imported: {type(error).__name__}: {error}"
         ) from error
-    if not callable(found):
-        raise ValueError(f"{reference!r} is no function")  # noqa: TRY004 -- it is about an option
-    if inspect.iscoroutinefunction(found) or inspect.isasyncgenfunction(found):
-        raise ValueError(f"{reference!r} {ASYNCHRONOUS}")
-    if inspect.isgeneratorfunction(found):
-        raise ValueError(f"{reference!r} yields; a transform returns what is sent")
-    try:
-        inspect.signature(found).bind("the failed record")
-    except TypeError as error:
-        raise ValueError(f"{reference!r} does not take one argument: {error}") from error
-    except ValueError:  # what is not written in Python may tell no arguments
-        pass
-    return found
+    if why := why_unusable(found, "the failed record"):
+        raise ValueError(f"{reference!r} {why}")
+    return cast("Transform", found)
 
 
 def transformed(
@@ -76,7 +62,10 @@ def transformed(
     except USER_CODE_ERRORS as error:
         raise TransformError(f"the transform raised {_where(error)}") from error
     if close_awaitable(returned):
-        raise SettingsError(f"--transform: the function, or what it calls, {ASYNCHRONOUS}")
+        raise SettingsError(
+            "--transform: the function, or what it calls, is asynchronous; it must return what is "
+            "sent: write it without async"
+        )
     if returned is None:
         return None
     repaired = _as_record(failed, returned)

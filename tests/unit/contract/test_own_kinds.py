@@ -295,7 +295,9 @@ def loose(**changes: Any) -> Kind:
         (loose(model=Reserved), "meaning of its own"),
         (loose(model=Aliased), "one name"),
         (loose(model=Rated), "is async: nothing awaits it"),
-        (loose(upcasters=(dict, partial(later))), "is async: nothing awaits it"),
+        (loose(upcasters=(dict, partial(later))), "write it without async"),
+        (loose(upcasters=(dict, loose)), "takes other arguments"),
+        (loose(upcasters=("v2",)), "is no function"),
     ],
 )
 def test_a_kind_that_cannot_be_stored_idempotently_beside_the_others_is_refused(

@@ -252,6 +252,10 @@ def _failing() -> str:
     raise RuntimeError(SECRET)
 
 
+def _streams() -> Iterator[str]:
+    yield "a token"
+
+
 def _ending() -> str:
     sys.exit(0)
 
@@ -274,6 +278,8 @@ def module(monkeypatch: pytest.MonkeyPatch) -> None:
         asynchronously_ending=_asynchronously_ending,
         nothing=lambda: None,
         number=5,
+        asked=lambda scope: scope,
+        streams=_streams,
     )
     monkeypatch.setitem(sys.modules, "our_tokens", made)
 
@@ -321,6 +327,8 @@ async def test_a_function_without_a_token_is_trouble_that_passes(name: str, why:
         "our_tokens:missing",
         "no_such_module:function",
         "our_tokens:number",
+        "our_tokens:asked",
+        "our_tokens:streams",
         "tests.own_kinds.program:token",
     ],
 )
