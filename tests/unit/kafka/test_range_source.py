@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_left
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from random import Random
-from typing import cast
 
 import pytest
 
@@ -14,10 +12,8 @@ from consumer.aio import RateLimiter
 from consumer.commands.common.record_selection import MessageFilter
 from consumer.contract.decode import MAX_VALUE_BYTES
 from consumer.contract.record import OffsetRange, Record, TopicPartition
-from consumer.errors import TransientError, UndecodableError
+from consumer.errors import TransientError
 from consumer.kafka import range_reader
-from consumer.kafka.client import PartitionsError
-from consumer.kafka.range_reader import RangeReader
 from consumer.kafka.range_source import WORTH_A_SEEK, RangeSource
 from consumer.kafka.ranges import (
     BEGAN_ANEW,
@@ -30,105 +26,10 @@ from consumer.kafka.ranges import (
 )
 from consumer.ports import StartOffset
 from tests.fakes.positions import Positions
-
-P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
+from tests.unit.kafka.fake_reader import P0, P1, FakeReader
 
 AT_ONCE = 0.01
 """Seconds for a poll that brings nothing, or may come back with nothing."""
-
-
-class FakeClient:
-    """A log for each partition; what a fetch brings, and what goes wrong, is scripted."""
-
-    def __init__(self, log: Mapping[TopicPartition, Iterable[int]]) -> None:
-        self.log = {
-            partition: [Record(*partition, offset, 0, b"k", b"v") for offset in offsets]
-            for partition, offsets in log.items()
-        }
-        self.ends = {
-            p: max((r.offset + 1 for r in some), default=0) for p, some in self.log.items()
-        }
-        self.positions: dict[TopicPartition, int] = {}
-        self.beginning = 0
-        self.paused: list[TopicPartition] = []
-        self.seeks: list[tuple[TopicPartition, int]] = []
-        self.fetched = 0
-        self.trouble: list[TransientError] = []
-        self.trouble_with_beginnings: list[TransientError] = []
-        self.moves_on_in_silence = False
-        self.resetting: set[TopicPartition] = set()
-        self.undecodable: dict[TopicPartition, range] = {}
-        self.refused: dict[TopicPartition, TransientError] = {}
-        self.fetches = 0
-
-    def assign(self, positions: Mapping[TopicPartition, int]) -> None:
-        self.positions = dict(positions)
-
-    def seek(self, partition: TopicPartition, offset: int) -> None:
-        self.seeks.append((partition, offset))
-        self.positions[partition] = offset
-
-    def pause(self, partition: TopicPartition) -> None:
-        self.paused.append(partition)
-
-    def position(self, partition: TopicPartition) -> int | None:
-        return None if partition in self.resetting else self.positions.get(partition)
-
-    def highwater(self, partition: TopicPartition) -> int | None:
-        return self.ends[partition]
-
-    async def fetch(
-        self, partitions: Collection[TopicPartition], max_records: int, timeout: float
-    ) -> Mapping[TopicPartition, Sequence[Record]]:
-        await asyncio.sleep(0)
-        self.fetches += 1
-        self._fail(partitions)
-        found: dict[TopicPartition, Sequence[Record]] = {}
-        for partition in partitions:
-            log, position = self.log[partition], self.positions[partition]
-            if self.moves_on_in_silence and position < self.beginning:
-                # Out of range: the client asks where the log begins, and the poll is over.
-                if partition in self.resetting:
-                    self.positions[partition] = self.beginning
-                self.resetting ^= {partition}
-                continue
-            first = bisect_left(log, position, key=lambda record: record.offset)
-            records = log[first : first + max_records]
-            bad = self.undecodable.get(partition, range(0))
-            if bad and position < bad.start:
-                records = [record for record in records if record.offset < bad.start]
-                if not records:
-                    # Up to there is nothing but markers.
-                    self.positions[partition] = bad.start
-                    continue
-            if records:
-                self.positions[partition] = records[-1].offset + 1
-                self.fetched += len(records)
-                found[partition] = records
-            else:
-                self.positions[partition] = self.ends[partition]
-        if self.trouble:
-            # As the real one: what was taken before the error came is gone.
-            raise self.trouble.pop(0)
-        return found
-
-    def _fail(self, partitions: Collection[TopicPartition]) -> None:
-        failed: dict[TopicPartition, TransientError] = {}
-        for partition in partitions:
-            bad = self.undecodable.get(partition, range(0))
-            if self.positions[partition] in bad:
-                failed[partition] = UndecodableError("CorruptRecord", bad.start, bad.stop)
-            elif partition in self.refused:
-                failed[partition] = self.refused[partition]
-        if failed:
-            raise PartitionsError(failed)
-
-    async def beginning_offsets(
-        self, partitions: Collection[TopicPartition]
-    ) -> Mapping[TopicPartition, int]:
-        if self.trouble_with_beginnings:
-            raise self.trouble_with_beginnings.pop(0)
-        return dict.fromkeys(partitions, self.beginning)
 
 
 class Listener(Positions):
@@ -169,7 +70,7 @@ class Reading:
 
     def __init__(
         self,
-        client: FakeClient,
+        client: FakeReader,
         *ranges: OffsetRange,
         record_filter: RecordFilter | None = None,
         rate: float | None = None,
@@ -179,7 +80,7 @@ class Reading:
         self.gaps: list[OffsetRange] = []
         self.failed: list[TransientError] = []
         self.source = RangeSource(
-            cast("RangeReader", client),
+            client,
             ranges,
             max_batch_bytes=max_batch_bytes,
             record_filter=record_filter or MessageFilter(MAX_VALUE_BYTES),
@@ -220,26 +121,26 @@ class Reading:
 
 
 async def test_each_range_is_read_from_its_first_offset_up_to_its_end() -> None:
-    client = FakeClient({P0: range(50), P1: range(50)})
+    client = FakeReader({P0: range(50), P1: range(50)})
     reading = Reading(client, OffsetRange(P0, 5, 32), OffsetRange(P1, 0, 50))
     assert await reading.all() == {0: list(range(5, 32)), 1: list(range(50))}
 
 
 async def test_the_engine_is_told_of_its_partitions_and_where_each_begins() -> None:
-    client = FakeClient({P0: range(50), P1: range(50)})
+    client = FakeReader({P0: range(50), P1: range(50)})
     reading = Reading(client, OffsetRange(P0, 5, 32), OffsetRange(P1, 7, 7))
     assert await reading.begin() == {P0: StartOffset(5, 5)}
     assert reading.listener.assigned == [[P0]]
 
 
 async def test_a_partition_that_is_done_is_fetched_no_more() -> None:
-    client = FakeClient({P0: range(500)})
+    client = FakeReader({P0: range(500)})
     await Reading(client, OffsetRange(P0, 0, 10)).all()
     assert client.paused == [P0]
 
 
 async def test_a_range_ends_behind_transaction_markers_too() -> None:
-    client = FakeClient({P0: [0, 1, 2]})
+    client = FakeReader({P0: [0, 1, 2]})
     client.ends[P0] = 6
     reading = Reading(client, OffsetRange(P0, 0, 6))
     assert await reading.all() == {0: [0, 1, 2]}
@@ -247,7 +148,7 @@ async def test_a_range_ends_behind_transaction_markers_too() -> None:
 
 
 async def test_after_a_failed_fetch_nothing_is_missing() -> None:
-    client = FakeClient({P0: range(40), P1: range(40)})
+    client = FakeReader({P0: range(40), P1: range(40)})
     reading = Reading(client, OffsetRange(P0, 0, 40), OffsetRange(P1, 0, 40))
     await reading.begin()
     client.trouble = [TransientError("CorruptRecord")]
@@ -261,7 +162,7 @@ async def test_after_a_failed_fetch_nothing_is_missing() -> None:
 
 
 async def test_a_hole_that_retention_made_is_reported_and_read_over() -> None:
-    client = FakeClient({P0: range(20, 40)})
+    client = FakeReader({P0: range(20, 40)})
     client.beginning = 20
     reading = Reading(client, OffsetRange(P0, 5, 40))
     assert await reading.all() == {0: list(range(20, 40))}
@@ -269,14 +170,14 @@ async def test_a_hole_that_retention_made_is_reported_and_read_over() -> None:
 
 
 async def test_a_hole_that_compaction_or_a_transaction_left_is_no_gap() -> None:
-    client = FakeClient({P0: [3, 4, 9]})
+    client = FakeReader({P0: [3, 4, 9]})
     reading = Reading(client, OffsetRange(P0, 0, 10))
     assert await reading.all() == {0: [3, 4, 9]}
     assert reading.gaps == []
 
 
 async def test_records_are_kept_when_it_cannot_be_asked_what_made_a_hole() -> None:
-    client = FakeClient({P0: range(20, 40)})
+    client = FakeReader({P0: range(20, 40)})
     client.trouble_with_beginnings = [TransientError("timeout")]
     reading = Reading(client, OffsetRange(P0, 5, 40))
     await reading.begin()
@@ -286,7 +187,7 @@ async def test_records_are_kept_when_it_cannot_be_asked_what_made_a_hole() -> No
 
 
 async def test_a_topic_that_was_made_again_is_not_read_on() -> None:
-    client = FakeClient({P0: range(40), P1: range(40)})
+    client = FakeReader({P0: range(40), P1: range(40)})
     reading = Reading(client, OffsetRange(P0, 20, 40), OffsetRange(P1, 0, 40))
     await reading.begin()
     client.positions[P0] = 0
@@ -299,7 +200,7 @@ async def test_a_topic_that_was_made_again_is_not_read_on() -> None:
 async def test_what_is_deleted_is_told_though_no_record_comes_to_tell_of_it(
     beginning: int,
 ) -> None:
-    client = FakeClient({P0: range(60)})
+    client = FakeReader({P0: range(60)})
     client.beginning, client.moves_on_in_silence = beginning, True
     reading = Reading(client, OffsetRange(P0, 5, 60))
     assert await reading.all() == ({0: list(range(40, 60))} if beginning == 40 else {})
@@ -309,7 +210,7 @@ async def test_what_is_deleted_is_told_though_no_record_comes_to_tell_of_it(
 
 @pytest.mark.reliability("F48")
 async def test_of_deleted_offsets_only_those_of_the_range_are_missed() -> None:
-    client = FakeClient({P0: range(60)})
+    client = FakeReader({P0: range(60)})
     client.beginning, client.moves_on_in_silence = 60, True
     reading = Reading(client, OffsetRange(P0, 5, 20))
     assert await reading.all() == {}
@@ -318,7 +219,7 @@ async def test_of_deleted_offsets_only_those_of_the_range_are_missed() -> None:
 
 @pytest.mark.reliability("F48")
 async def test_what_nobody_wanted_is_not_missed() -> None:
-    client = FakeClient({P0: range(60)})
+    client = FakeReader({P0: range(60)})
     client.beginning, client.moves_on_in_silence = 40, True
     reading = Reading(client, OffsetRange(P0, 0, 60), record_filter=Only([50], tells=True))
     assert await reading.all() == {0: [50]}
@@ -330,7 +231,7 @@ async def test_a_log_that_ends_before_its_range_ends_the_reading(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(range_reader, "END_PATIENCE", 0.0)
-    client = FakeClient({P0: range(30)})
+    client = FakeReader({P0: range(30)})
     reading = Reading(client, OffsetRange(P0, 10, 50))
     assert await reading.all() == {0: list(range(10, 30))}
     assert reading.source.unread == [UnreadRange(P0, 30, 50, ENDS_BEFORE)]
@@ -338,7 +239,7 @@ async def test_a_log_that_ends_before_its_range_ends_the_reading(
 
 @pytest.mark.reliability("F59")
 async def test_a_batch_that_cannot_be_decoded_is_named_and_read_over() -> None:
-    client = FakeClient({P0: range(40), P1: range(40)})
+    client = FakeReader({P0: range(40), P1: range(40)})
     client.undecodable[P0] = range(10, 17)
     reading = Reading(client, OffsetRange(P0, 0, 40), OffsetRange(P1, 0, 40))
     good = [*range(10), *range(17, 40)]
@@ -349,7 +250,7 @@ async def test_a_batch_that_cannot_be_decoded_is_named_and_read_over() -> None:
 
 @pytest.mark.reliability("F59")
 async def test_a_batch_that_was_spoilt_on_its_way_is_read_after_all() -> None:
-    client = FakeClient({P0: range(40)})
+    client = FakeReader({P0: range(40)})
     client.undecodable[P0] = range(10, 17)
     reading = Reading(client, OffsetRange(P0, 0, 40))
     await reading.begin()
@@ -363,7 +264,7 @@ async def test_a_batch_that_was_spoilt_on_its_way_is_read_after_all() -> None:
 
 @pytest.mark.reliability("F59")
 async def test_a_partition_that_is_refused_keeps_no_other_from_being_read() -> None:
-    client = FakeClient({P0: range(40), P1: range(40)})
+    client = FakeReader({P0: range(40), P1: range(40)})
     client.refused[P0] = TransientError("KafkaStorageError")
     reading = Reading(client, OffsetRange(P0, 0, 40), OffsetRange(P1, 0, 40))
     await reading.begin()
@@ -377,7 +278,7 @@ async def test_a_partition_that_is_refused_keeps_no_other_from_being_read() -> N
 
 
 async def test_what_is_not_wanted_is_left_out_and_passed() -> None:
-    client = FakeClient({P0: range(30_000)})
+    client = FakeReader({P0: range(30_000)})
     reading = Reading(client, OffsetRange(P0, 0, 30_000), record_filter=Only([15_000]))
     await reading.begin()
     assert await reading.poll() == {0: [15_000]}
@@ -390,7 +291,7 @@ async def test_what_is_not_wanted_is_left_out_and_passed() -> None:
 
 
 async def test_progress_is_what_is_committed() -> None:
-    client = FakeClient({P0: range(20)})
+    client = FakeReader({P0: range(20)})
     reading = Reading(client, OffsetRange(P0, 0, 20))
     await reading.begin()
     await reading.poll()
@@ -401,7 +302,7 @@ async def test_progress_is_what_is_committed() -> None:
 
 
 async def test_what_is_in_flight_is_not_read_on() -> None:
-    client = FakeClient({P0: range(40), P1: range(40)})
+    client = FakeReader({P0: range(40), P1: range(40)})
     reading = Reading(client, OffsetRange(P0, 0, 40), OffsetRange(P1, 0, 40))
     await reading.begin()
     assert await reading.poll(idle=[P1]) == {1: list(range(10))}
@@ -410,7 +311,7 @@ async def test_what_is_in_flight_is_not_read_on() -> None:
 
 
 async def test_a_batch_is_bounded_in_bytes_and_has_one_record_at_least() -> None:
-    client = FakeClient({P0: range(20), P1: range(20)})
+    client = FakeReader({P0: range(20), P1: range(20)})
     size = client.log[P0][0].size
     for bound, count in ((1, 1), (3 * size, 3)):
         reading = Reading(
@@ -425,7 +326,7 @@ async def test_a_batch_is_bounded_in_bytes_and_has_one_record_at_least() -> None
 
 @pytest.mark.reliability("F70")
 async def test_headers_count_for_what_is_read_at_once() -> None:
-    client = FakeClient({P0: range(5)})
+    client = FakeReader({P0: range(5)})
     client.log[P0] = [one._replace(headers=(("h", b"x" * 4_000),)) for one in client.log[P0]]
     reading = Reading(client, OffsetRange(P0, 0, 5), max_batch_bytes=10_000)
     await reading.begin()
@@ -434,7 +335,7 @@ async def test_headers_count_for_what_is_read_at_once() -> None:
 
 async def test_single_records_far_apart_are_sought() -> None:
     wanted = [3, 2 * WORTH_A_SEEK, 90_000]
-    client = FakeClient({P0: range(100_000)})
+    client = FakeReader({P0: range(100_000)})
     reading = Reading(client, OffsetRange(P0, 0, 100_000), record_filter=Only(wanted, tells=True))
     assert await reading.all() == {0: wanted}
     assert client.fetched < 100
@@ -442,7 +343,7 @@ async def test_single_records_far_apart_are_sought() -> None:
 
 
 async def test_behind_the_last_wanted_record_nothing_is_fetched() -> None:
-    client = FakeClient({P0: range(100_000)})
+    client = FakeReader({P0: range(100_000)})
     reading = Reading(client, OffsetRange(P0, 0, 100_000), record_filter=Only([3], tells=True))
     await reading.all()
     assert client.fetched <= 10
@@ -450,7 +351,7 @@ async def test_behind_the_last_wanted_record_nothing_is_fetched() -> None:
 
 
 async def test_a_rate_makes_batches_small_and_spaces_them() -> None:
-    client = FakeClient({P0: range(40)})
+    client = FakeReader({P0: range(40)})
     reading = Reading(client, OffsetRange(P0, 0, 40), rate=4)
     await reading.begin()
     assert await reading.poll() == {0: [0, 1, 2, 3]}
@@ -459,7 +360,7 @@ async def test_a_rate_makes_batches_small_and_spaces_them() -> None:
 
 
 async def test_what_is_given_back_is_read_again() -> None:
-    client = FakeClient({P0: range(40)})
+    client = FakeReader({P0: range(40)})
     reading = Reading(client, OffsetRange(P0, 0, 40))
     await reading.begin()
     assert await reading.poll() == {0: list(range(10))}
@@ -468,7 +369,7 @@ async def test_what_is_given_back_is_read_again() -> None:
 
 
 async def test_the_end_is_reached_only_when_its_last_records_are_handed_out() -> None:
-    client = FakeClient({P0: range(10)})
+    client = FakeReader({P0: range(10)})
     reading = Reading(client, OffsetRange(P0, 0, 10))
     await reading.begin()
     polling = asyncio.ensure_future(reading.poll())
@@ -485,7 +386,7 @@ class HostileLog:
     def __init__(self, rng: Random) -> None:
         self.rng = rng
         self.offsets = {offset for offset in range(LOG_END) if rng.random() < 0.8}
-        self.client = FakeClient({P0: sorted(self.offsets)})
+        self.client = FakeReader({P0: sorted(self.offsets)})
         self.client.ends[P0] = LOG_END
         self.client.moves_on_in_silence = True
         if rng.random() < 0.5:
@@ -527,7 +428,7 @@ async def test_whatever_becomes_of_a_log_each_offset_is_read_or_named(
 @pytest.mark.reliability("F80")
 async def test_of_a_topic_that_is_gone_nothing_more_is_waited_for() -> None:
     other = TopicPartition("u", 1)
-    client = FakeClient({P0: range(40), other: range(40)})
+    client = FakeReader({P0: range(40), other: range(40)})
     reading = Reading(client, OffsetRange(P0, 0, 40), OffsetRange(other, 0, 40))
     await reading.begin()
     assert await reading.poll([P0]) == {0: list(range(10))}
