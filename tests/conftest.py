@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import secrets
 import zlib
@@ -83,10 +84,14 @@ def _logging_as_before() -> Iterator[None]:
     """A command that sets up the log does so for its process; the next test is another one."""
     yield
     if structlog.is_configured():
+        root = logging.getLogger()
+        ours = [one for one in root.handlers if isinstance(one, LibraryHandler)]
+        for handler in ours:
+            # Or its writer's thread would, into whatever the next test prints.
+            handler.flush_repeats(math.inf)
         structlog.reset_defaults()
         logging.captureWarnings(capture=False)
-        root = logging.getLogger()
-        root.handlers[:] = [one for one in root.handlers if not isinstance(one, LibraryHandler)]
+        root.handlers[:] = [one for one in root.handlers if one not in ours]
         root.setLevel(logging.WARNING)
 
 
