@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -269,14 +269,22 @@ async def create_topic(
             return await admin.create(name, partitions, configs)
 
 
-def require_topics(kafka: KafkaSettings, described: Collection[str], names: Iterable[str]) -> None:
+def require_topics(
+    kafka: KafkaSettings, described: Mapping[str, TopicDescription], names: Iterable[str]
+) -> None:
     """Raise ``BrokersError`` for what was not described, with the commands that create it."""
     missing = sorted(set(names) - set(described))
     if missing:
+        partitions = suggested_partitions(described.values())
         raise BrokersError(
             f"Kafka at {','.join(kafka.bootstrap_servers)} has no topic {', '.join(missing)}; "
-            "create with: " + "; ".join(create_command(kafka, name) for name in missing)
+            "create with: " + "; ".join(create_command(kafka, name, partitions) for name in missing)
         )
+
+
+def suggested_partitions(sources: Iterable[TopicDescription]) -> int:
+    """Return how many partitions a topic beside these should have."""
+    return max((topic.partitions for topic in sources), default=SUGGESTED_PARTITIONS)
 
 
 def create_command(

@@ -14,12 +14,12 @@ from consumer.checks import CheckResult
 from consumer.contract.dead_letter import min_dead_letter_bytes
 from consumer.errors import PreconditionError, TransientError
 from consumer.kafka.admin import (
-    SUGGESTED_PARTITIONS,
     Admin,
     TopicDescription,
     alter_command,
     create_command,
     refuses,
+    suggested_partitions,
 )
 from consumer.kafka.dead_letter_topic import BROKER_MESSAGE_BYTES, max_dead_letter_bytes
 from consumer.kafka.topic_ids import Operation
@@ -221,11 +221,6 @@ def longest(kept: Iterable[int]) -> int:
     """Return the longest of these retentions; -1 is for ever."""
     kept = list(kept)
     return -1 if min(kept) < 0 else max(kept)
-
-
-def suggested_partitions(sources: Iterable[TopicDescription]) -> int:
-    """Return how many partitions a topic beside these should have."""
-    return max((topic.partitions for topic in sources), default=SUGGESTED_PARTITIONS)
 
 
 def _kept_as_long(

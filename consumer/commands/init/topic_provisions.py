@@ -10,11 +10,10 @@ from functools import partial
 from consumer.checks import Provision
 from consumer.commands.dead_letters.context import STATUS_TOPIC_CONFIGS
 from consumer.commands.dead_letters.dead_letter_selection import STATUS_TOPIC_SUFFIX
-from consumer.kafka.admin import Admin, TopicDescription, create_command
+from consumer.kafka.admin import Admin, TopicDescription, create_command, suggested_partitions
 from consumer.kafka.kafka_preflight import (
     dead_letter_bytes_needed,
     longest,
-    suggested_partitions,
 )
 from consumer.quantities import plural
 from consumer.settings.model import Settings

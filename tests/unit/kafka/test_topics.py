@@ -20,7 +20,8 @@ from aiokafka.errors import (
 
 from consumer.checks import CheckResult, CheckStatus
 from consumer.errors import PreconditionError, TransientError
-from consumer.kafka.admin import Admin, TopicDescription, refuses
+from consumer.kafka.admin import Admin, TopicDescription, refuses, require_topics
+from consumer.kafka.connection import BrokersError
 from consumer.kafka.dead_letter_topic import max_dead_letter_bytes
 from consumer.kafka.kafka_preflight import check_topics
 from consumer.kafka.topic_ids import Operation
@@ -245,6 +246,11 @@ def test_a_letter_may_be_as_large_as_the_topic_and_the_settings_allow(
     told: int | None, most: int | None, limit: int
 ) -> None:
     assert max_dead_letter_bytes(DeadLetterSettings(max_request_bytes=most), told) == limit
+
+
+def test_a_missing_topic_is_to_be_created_with_as_many_partitions_as_the_others() -> None:
+    with pytest.raises(BrokersError, match=r"no topic t; create with: .* --topic t --part\w+ 12$"):
+        require_topics(KafkaSettings(), {"l": TopicDescription("l", 12, 3)}, ["l", "t"])
 
 
 def bits(*operations: Operation) -> int:
