@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         SessionFailed,
     )
     from consumer.contract.record import Position
+    from consumer.errors import SettingsError
     from consumer.kafka.connection import BrokersError
     from consumer.settings.model import KafkaSettings, SecuritySettings
     from consumer.settings.values import SaslMechanism, SecurityProtocol
@@ -42,6 +43,7 @@ __all__ = [
     "SessionCompleted",
     "SessionCreated",
     "SessionFailed",
+    "SettingsError",
     "Topics",
 ]
 
@@ -49,6 +51,7 @@ _MODULES = (
     "consumer.contract.encode",
     "consumer.contract.messages",
     "consumer.contract.record",
+    "consumer.errors",
     "consumer.settings.model",
     "consumer.settings.values",
     "consumer.kafka.connection",

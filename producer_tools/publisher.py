@@ -114,9 +114,11 @@ class Publisher:
         return 0 if self._producer is None else self._producer.sent - self._producer.acknowledged
 
     async def __aenter__(self) -> Self:
-        """Connect. Raises ``BrokersError``, also for a topic that does not exist.
+        """Connect.
 
-        Raises ``RuntimeError`` where it is open: its end would not wait for what was sent before.
+        Raises ``BrokersError``, also for a topic that does not exist or may not be written to;
+        ``SettingsError`` where a file of the settings cannot be used; and ``RuntimeError`` where
+        it is open: its end would not wait for what was sent before.
         """
         if self._open:
             raise RuntimeError("this publisher is open already: send by it, or make another")

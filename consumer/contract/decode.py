@@ -70,12 +70,13 @@ def decode(
         opened = _opened(record, mode)
         message = _message(opened, record)
     except _RefusedError as refused:
-        unmarked = (
-            mode is Mode.BARE
-            and opened is not None
-            and cloudevents.is_envelope(opened.fields or {})
-        )
-        return Rejected(refused.reason, _UNMARKED if unmarked else refused.detail)
+        detail = refused.detail
+        if mode is Mode.BARE and opened is not None:
+            if cloudevents.is_envelope(opened.fields or {}):
+                detail = _UNMARKED
+            elif any(name[:3].lower() == _OF_HTTP for name, _ in record.headers):
+                detail = f"{detail}; {_OF_HTTP}…: {_OF_KAFKA}"
+        return Rejected(refused.reason, detail)
     mismatch = record.key != message.session_id.encode()
     if mismatch and key_policy is KeyPolicy.DEAD_LETTER:
         return Rejected(Reason.KEY_MISMATCH, "the key is not the sessionId")
@@ -94,6 +95,8 @@ class _RefusedError(Exception):
 _UNMARKED: Final = (
     "content-type: an envelope of CloudEvents needs the header application/cloudevents+json"
 )
+_OF_HTTP: Final = "ce-"
+_OF_KAFKA: Final = f"in Kafka the headers of a CloudEvent begin with {cloudevents.PREFIX}"
 _UPGRADE: Final = "the newest that is known here: upgrade the consumer, then redrive"
 _REQUIRED: Final = object()
 _EVENT_TYPES: Final = {event_type.value: event_type for event_type in EventType}

@@ -249,7 +249,7 @@ async def describe_topics(
 ) -> dict[str, TopicDescription]:
     """Return those of the topics that exist and may be seen, for a command that tries once.
 
-    Raises ``BrokersError``, and ``PreconditionError`` where the grant for ``operation`` is missing.
+    Raises ``BrokersError``, also where the grant for ``operation`` is missing.
     """
     with broker_errors(kafka):
         async with open_admin(kafka) as admin:

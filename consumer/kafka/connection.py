@@ -260,6 +260,10 @@ def broker_errors(kafka: KafkaSettings) -> Iterator[None]:
     except (errors.KafkaError, OSError, TransientError) as error:
         servers = ", ".join(kafka.bootstrap_servers)
         raise BrokersError(f"Kafka at {servers}: {describe_error(error)}") from error
+    except PreconditionError as error:
+        if type(error) is not PreconditionError:
+            raise
+        raise BrokersError(str(error)) from error
 
 
 def describe_error(error: BaseException) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from consumer.contract.cloudevents import Mode, mode_of
 from consumer.contract.messages import EventRecorded, SessionCreated
-from consumer.contract.rejection import Reason
+from consumer.contract.rejection import Reason, Rejected
 from tests.unit.contract.builders import (
     CREATED,
     DATA,
@@ -211,6 +211,16 @@ def test_an_envelope_without_its_content_type_is_told_what_is_missing(kind: str)
     headers = (("content-type", b"application/json"),)
     refused = refusal(structured(type=kind)._replace(headers=headers))
     assert refused.detail.startswith("content-type: an envelope of CloudEvents needs the header")
+
+
+@pytest.mark.parametrize("prefix", ["ce-", "CE-", "Ce-"])
+def test_attributes_under_http_s_prefix_are_told_kafka_s(prefix: str) -> None:
+    headers = tuple((prefix + name, b"x") for name in ("specversion", "type", "id"))
+    refused = refusal(record(DATA, headers=headers))
+    assert refused == Rejected(
+        Reason.INVALID, "type: missing; ce-…: in Kafka the headers of a CloudEvent begin with ce_"
+    )
+    assert reason(record(EVENT, headers=headers)) is None
 
 
 def test_a_bare_message_may_have_fields_that_an_envelope_has() -> None:

@@ -16,15 +16,19 @@ from aiokafka.errors import (
 )
 
 from consumer.errors import PreconditionError, TransientError
-from consumer.kafka.connection import unreachable
+from consumer.kafka.connection import BrokersError, broker_errors, unreachable
 from consumer.settings.model import KafkaSettings, SecuritySettings
 from consumer.settings.values import SecurityProtocol
+from consumer.terminal import OutputError
 from tests.e2e.processes import LOOPBACK, free_port
 from tests.fakes.certificates import localhost_certificate, server_context
 
 HANDSHAKE = (
     b"\x00\x00\x00\x0c" + b"\x00\x11\x00\x01" + b"\x00\x00\x00\x01" + b"\x00\x00" + b"\x00\x00"
 )
+
+
+SETTINGS = KafkaSettings()
 
 
 async def verdict(
@@ -84,3 +88,23 @@ async def test_one_listener_of_another_protocol_ends_no_start_while_others_are_a
     kind, said = await verdict(SecurityProtocol.SSL, code, None, [away])
     assert kind is TransientError
     assert said == "its listener is PLAINTEXT, not SSL; fix: kafka.security.protocol"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        KafkaConnectionError(),
+        OSError("away"),
+        TransientError("KafkaConnectionError", "away"),
+        PreconditionError("its listener is SSL, not PLAINTEXT; fix: kafka.security.protocol"),
+    ],
+)
+def test_who_tries_once_hears_of_the_brokers_by_one_error(error: Exception) -> None:
+    """A program that publishes catches no other: a password that is refused is one, too."""
+    with pytest.raises(BrokersError, match=r"away|listener|Connection"), broker_errors(SETTINGS):
+        raise error
+
+
+def test_what_is_not_of_the_brokers_stays_what_it_is() -> None:
+    with pytest.raises(OutputError), broker_errors(SETTINGS):
+        raise OutputError("standard output cannot be written")
