@@ -39,7 +39,12 @@ P2 = TopicPartition(builders.EVENTS, 2)
 GOOD, BAD, DIFFERENT_KEY = b"good", b"bad", b"different key"
 APPLIED = Result(Outcome.APPLIED)
 OUTAGE = TransientError("AutoReconnect")
+UNREADABLE = TransientError("CorruptRecordException")
 HELD_AT = datetime(2026, 3, 4, 10, tzinfo=UTC)
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def records(
