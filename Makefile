@@ -58,9 +58,9 @@ test: $(VENV)/test ## All tests, on servers of their own where no others are nam
 	@$(RUN) pytest $(ARGS)
 
 .PHONY: test-lowest
-test-lowest: $(LOWEST)/installed ## The unit tests with the oldest versions that pyproject.toml allows
-	@echo "==> Running the unit tests with the oldest versions allowed"
-	@$(LOWEST)/bin/python -m pytest tests/unit $(ARGS)
+test-lowest: $(LOWEST)/installed ## The tests of units and MongoDB with the oldest versions that pyproject.toml allows
+	@echo "==> Running the tests of units and MongoDB with the oldest versions allowed"
+	@$(LOWEST)/bin/python -m pytest tests/unit tests/adapters/mongo $(ARGS)
 
 .PHONY: coverage
 coverage: $(VENV)/dev ## Which lines of the product the tests run
