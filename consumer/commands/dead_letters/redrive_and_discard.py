@@ -329,7 +329,7 @@ def _print_redriven(request: DeadLetterRequest, options: RunOptions, counts: Run
         )
     if counts.limit_reached:
         repeats = options.dry_run or options.taken
-        rest = "" if repeats else "; the same command without it sends the rest"
+        rest = "" if repeats else "; the same command without it takes the rest"
         warn(f"stopped at --limit {options.limit}{rest}")
 
 

@@ -485,7 +485,7 @@ async def test_a_window_is_full_of_bytes_before_it_is_full_of_records(
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({}, "; the same command without it sends the rest"),
+        ({}, "; the same command without it takes the rest"),
         ({"dry_run": True}, ""),
         ({"taken": SENT}, ""),
         ({"taken": ALL_STATUSES}, ""),
