@@ -6,6 +6,7 @@ and an optional part is needed only by whoever asks for it.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict, replace
 from typing import Annotated
 
@@ -69,7 +70,8 @@ def run(
     """
     from consumer.app import run_consumer
 
-    finish(run_consumer(settings, until_caught_up=exit_when_caught_up))
+    # Until it answers signals itself it has nothing to finish, and ends with 0.
+    finish(run_consumer(settings, until_caught_up=exit_when_caught_up), asyncio.run)
 
 
 @app.command()

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from consumer import signals
 from consumer.commands.common.record_selection import RecordSelection
 from consumer.errors import SettingsError
 from consumer.settings.model import Settings
@@ -186,9 +187,9 @@ def freeze_loaded_objects() -> None:
 
 def finish(
     work: Coroutine[Any, Any, int],
-    run: Callable[[Coroutine[Any, Any, int]], int] = asyncio.run,
+    run: Callable[[Coroutine[Any, Any, int]], int] = signals.run_interruptible,
 ) -> None:
-    """Run a command to its exit code. ``run``: as ``asyncio.run``."""
+    """Run a command to its exit code, by ``run``; SIGTERM lets it clean up, as SIGINT does."""
 
     async def without_threads() -> int:
         try:

@@ -131,7 +131,22 @@ def resume_on_signal(resume: Callable[[], None]) -> None:
 
 def run_command(app: Callable[..., object], name: str) -> NoReturn:
     """Run the command line of ``app`` to the end of the process."""
+    _open_closed_streams()
     exit_process(*run_app(app, name))
+
+
+def _open_closed_streams() -> None:
+    """Let what was closed before the start lead nowhere: nobody wants to read it.
+
+    Else the next socket or file would get its number, and with it what is written there.
+    Standard input stays away: who reads it is refused.
+    """
+    if sys.stdin is None:
+        os.open(os.devnull, os.O_RDONLY)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_WRONLY)  # the lowest number that is free
+            setattr(sys, name, os.fdopen(nowhere, "w", encoding="utf-8"))
 
 
 def run_app(app: Callable[..., object], name: str) -> tuple[int, str]:

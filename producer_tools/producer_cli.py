@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -302,6 +300,4 @@ def chitchat(
 
 def main() -> None:
     """Run the command line; the exit code says how it went."""
-    if sys.stdout is None:  # it was closed; nobody wants to read it
-        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 -- to the end
     signals.run_command(app, "producer-tools")

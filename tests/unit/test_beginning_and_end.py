@@ -178,6 +178,66 @@ def test_a_result_that_cannot_be_written_is_no_success() -> None:
     assert code == ExitCode.PRECONDITION
 
 
+def closing(numbers: str, *command: str) -> tuple[str, ...]:
+    """The command, started without some of standard input, output and error."""
+    return ("sh", "-c", f'exec "$@" {" ".join(f"{n}>&-" for n in numbers)}', "sh", *command)
+
+
+@pytest.mark.parametrize("numbers", ["1", "2", "12", "012"])
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ((*MODULE, "contract", "--json-schema", "event.recorded"), ExitCode.DONE),
+        ((*MODULE, "contract", "--json-schema", "nothing"), ExitCode.USAGE),
+        ((*MODULE, "replay", "--file", "-", "--set", "nope=1"), ExitCode.USAGE),
+    ],
+)
+@pytest.mark.reliability("F82")
+def test_a_process_that_was_started_without_streams_ends_as_any_other(
+    numbers: str, command: Sequence[str], code: ExitCode
+) -> None:
+    assert subprocess.run(closing(numbers, *command), check=False, cwd=ROOT).returncode == code
+
+
+OPENS = """
+import os
+from consumer import signals
+signals.run_command(lambda **_: os.open("/dev/null", os.O_RDONLY), "consumer")
+"""
+
+
+@pytest.mark.reliability("F82")
+def test_no_file_and_no_socket_gets_the_number_of_a_stream_that_was_closed() -> None:
+    """What is printed there, by whatever library, would be sent to Kafka or MongoDB."""
+    command = closing("012", sys.executable, "-c", OPENS)
+    assert subprocess.run(command, check=False, cwd=ROOT).returncode > 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.reliability("F62")
+def test_an_audit_that_is_interrupted_leaves_no_empty_list_behind(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    """Which says that nothing is wrong."""
+    emitted = tmp_path / "problems.ndjson"
+    command = (*MODULE, "audit", "--emit", str(emitted), "--bootstrap-servers")
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        subprocess.Popen(
+            (*command, f"127.0.0.1:{silent.getsockname()[1]}"),
+            cwd=ROOT,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 -- as above
+        ) as process,
+    ):
+        silent.settimeout(AT_ONCE)
+        connection, _ = silent.accept()  # it has begun
+        assert emitted.exists()
+        process.send_signal(number)
+        assert process.wait(timeout=AT_ONCE) == 128 + number
+        connection.close()
+    assert not emitted.exists()
+
+
 DEFECT = """
 import sys
 from consumer import cli, cli_options

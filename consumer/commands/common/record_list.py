@@ -155,6 +155,8 @@ def _records(file: BinaryIO, digest: hashlib._Hash, name: str) -> Iterator[Liste
 def open_record_list(name: str) -> Iterator[BinaryIO]:
     """Open the file, or standard input for ``-``. Raises ``SettingsError`` where it cannot be."""
     if name == STANDARD_INPUT:
+        if sys.stdin is None:
+            raise SettingsError("--file -: standard input is closed; name a file")
         yield sys.stdin.buffer
         return
     try:

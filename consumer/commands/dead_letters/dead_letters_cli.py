@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Coroutine
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
@@ -19,7 +18,6 @@ from consumer.commands.dead_letters.dead_letter_selection import (
     OffsetSelector,
 )
 from consumer.errors import SettingsError
-from consumer.signals import run_interruptible
 
 dead_letters_app = typer.Typer(no_args_is_help=True)
 
@@ -167,10 +165,6 @@ def request_from(
     return DeadLetterRequest(settings, selection, parked, as_json)
 
 
-def _finish(command: Coroutine[Any, Any, int]) -> None:
-    options.finish(command, run_interruptible)
-
-
 @dead_letters_app.command("list")
 @options.with_options(request_from)
 def _list(
@@ -193,7 +187,7 @@ def _list(
     from consumer.commands.dead_letters.list_and_show import list_dead_letters
 
     each = each or keys_too
-    _finish(list_dead_letters(request, each=each, keys=keys_too, all_statuses=all_statuses))
+    options.finish(list_dead_letters(request, each=each, keys=keys_too, all_statuses=all_statuses))
 
 
 @dead_letters_app.command("show")
@@ -214,7 +208,7 @@ def _show(
     """
     from consumer.commands.dead_letters.list_and_show import show_dead_letters
 
-    _finish(show_dead_letters(request, limit=limit, full=full))
+    options.finish(show_dead_letters(request, limit=limit, full=full))
 
 
 @dead_letters_app.command("redrive")
@@ -271,7 +265,7 @@ def _redrive(
         raise typer.BadParameter(str(error), param_hint="--transform") from error
     taken = ALL_STATUSES if all_statuses else SENT if again else NO_STATUSES
     chosen = RunOptions(taken, limit, rate, dry_run)
-    _finish(redrive_dead_letters(request, chosen, function))
+    options.finish(redrive_dead_letters(request, chosen, function))
 
 
 @dead_letters_app.command("discard")
@@ -305,4 +299,4 @@ def _discard(
     if request.selection.everything and not everything:
         raise typer.BadParameter("say which dead letters, by a filter, or give --everything")
     taken = ALL_STATUSES - {DeadLetterStatus.DISCARDED} if all_statuses else NO_STATUSES
-    _finish(discard_dead_letters(request, RunOptions(taken, dry_run=dry_run), because))
+    options.finish(discard_dead_letters(request, RunOptions(taken, dry_run=dry_run), because))

@@ -32,7 +32,7 @@ from consumer.observability.metrics import Metrics
 from consumer.observability.observer import EngineObserver
 from consumer.ports import BatchReport
 from consumer.settings.model import KafkaSettings, Settings
-from consumer.terminal import Advance, progress
+from consumer.terminal import Advance, print_error, progress
 from consumer.wiring import (
     ask_retention,
     build_engine,
@@ -61,6 +61,7 @@ async def show_replay(settings: Settings, request: ReplayRequest) -> ExitCode:
     signals.stop_on_signal(stop)
     report = await run_replay(settings, request, stop)
     if report is None:
+        print_error("consumer: interrupted before anything was replayed")
         return ExitCode.DEADLINE
     print_replay(report, as_json=request.as_json)
     return report.exit_code
