@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from consumer.commands.common.scratch import scratch_database
+from consumer.errors import PreconditionError
 
 KILLED_WITH_CONTENT = """
 import os, signal
@@ -37,3 +43,23 @@ def test_a_process_that_is_killed_leaves_nothing_of_what_people_said(tmp_path: P
     assert ended.returncode == -signal.SIGKILL
     assert ended.stdout == "True\n", "it was on the disk"
     assert list(tmp_path.iterdir()) == []
+
+
+@contextmanager
+def filled(pages: int) -> Iterator[sqlite3.Connection]:
+    """Give a scratch database that has no more room than so many pages."""
+    with scratch_database() as database:
+        database.execute("CREATE TABLE kept (bytes BLOB)")
+        database.execute(f"PRAGMA max_page_count = {pages}")
+        yield database
+
+
+def test_a_disk_that_is_full_is_no_defect() -> None:
+    full = pytest.raises(PreconditionError, match=r"database or disk is full.*TMPDIR")
+    with full, filled(pages=2) as database:
+        database.execute("INSERT INTO kept VALUES (zeroblob(100000))")
+
+
+def test_a_statement_that_is_wrong_is_one() -> None:
+    with pytest.raises(sqlite3.OperationalError), scratch_database() as database:
+        database.execute("INSERT INTO nothing VALUES (1)")
