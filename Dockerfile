@@ -27,6 +27,7 @@ RUN mkdir -p /opt/consumer \
                  --constraint constraints.txt --requirement requirements.txt; fi
 COPY consumer /opt/consumer/consumer
 COPY producer_tools /opt/consumer/producer_tools
+COPY LICENSE /opt/consumer/
 # The user below may not write here, so this is the time to compile.
 RUN python3 -m compileall -q -j 0 /opt/consumer
 

@@ -141,6 +141,11 @@ def test_no_environment_of_this_machine_comes_into_the_image() -> None:
         assert sent_to_the_build(path), path
 
 
+def test_the_image_holds_the_license_that_every_copy_must_have() -> None:
+    assert re.search(r"^COPY LICENSE /opt/consumer/", RECIPE, re.MULTILINE)
+    assert sent_to_the_build("LICENSE")
+
+
 def test_an_audit_of_packages_fails_where_one_could_not_be_looked_up() -> None:
     make = (ROOT / "Makefile").read_text("utf-8")
     (command,) = re.findall(r"pip-audit .*", make)
