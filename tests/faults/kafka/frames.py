@@ -266,3 +266,13 @@ async def framed(bootstrap_servers: str) -> AsyncIterator[Frames]:
             frames.proxies.append(proxy)
             frames.moves[_address(int(port))] = _address(proxy.port)
         yield frames
+
+
+def saying(code: int) -> Callable[[Any], Any]:
+    """Return the edit of a reply that has one error code for everything."""
+
+    def edit(reply: Any) -> Any:
+        reply.error_code = code
+        return reply
+
+    return edit

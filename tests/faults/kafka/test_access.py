@@ -18,9 +18,8 @@ from tests.faults.kafka.access import Access
 from tests.faults.kafka.batches import refusing
 from tests.faults.kafka.clusters import mocked
 from tests.faults.kafka.engine import event_keys, publish_events, running
-from tests.faults.kafka.frames import Api
+from tests.faults.kafka.frames import Api, saying
 from tests.faults.kafka.reading import BRISK, ONE, quick
-from tests.faults.kafka.test_client_membership import saying
 from tests.servers.topics import create_topics
 
 GROUP_REFUSED, TOPIC_REFUSED = 30, 29

@@ -33,20 +33,10 @@ from tests.faults.kafka.engine import (
     publish_events,
     running,
 )
-from tests.faults.kafka.frames import Api
+from tests.faults.kafka.frames import Api, saying
 from tests.faults.kafka.reading import BRISK, GROUP, ONE, TWO, Reader, eventually, quick, reading
 
 REBALANCE_IN_PROGRESS, FENCED_INSTANCE_ID = 27, 82
-
-
-def saying(code: int) -> Any:
-    """The edit of a reply that has one error code for everything."""
-
-    def edit(reply: Any) -> Any:
-        reply.error_code = code
-        return reply
-
-    return edit
 
 
 @pytest.mark.reliability("A4")

@@ -7,9 +7,9 @@ import pytest
 from consumer.ports import Stage
 from tests.faults.kafka.clusters import mocked
 from tests.faults.kafka.engine import event_keys, publish_events, running, session_of
-from tests.faults.kafka.frames import Api
+from tests.faults.kafka.frames import Api, saying
 from tests.faults.kafka.reading import BRISK, ONE, commit_beforehand, quick
-from tests.faults.kafka.test_client_membership import FENCED_INSTANCE_ID, saying
+from tests.faults.kafka.test_client_membership import FENCED_INSTANCE_ID
 from tests.faults.kafka.test_client_offsets import refused_as_a_whole
 
 REBALANCING = 27

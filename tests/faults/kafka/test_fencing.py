@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from consumer.kafka.static_membership import FENCED_INSTANCE_ID, FencedError
 from tests.faults.kafka.clusters import mocked
 from tests.faults.kafka.engine import WatchedStore, publish_events, running
-from tests.faults.kafka.frames import Api
+from tests.faults.kafka.frames import Api, saying
 from tests.faults.kafka.reading import ONE, quick
 
 UNKNOWN_MEMBER_ID = 25
-
-
-def saying(code: int) -> Callable[[Any], Any]:
-    """Let a reply say that."""
-
-    def edit(reply: Any) -> Any:
-        reply.error_code = code
-        return reply
-
-    return edit
 
 
 async def be_fenced_during_a_batch() -> None:
