@@ -10,15 +10,17 @@ import asyncio
 import contextlib
 import re
 import struct
+import sys
 import threading
 import warnings
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, TypeAlias, assert_never
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, assert_never
 
 import bson
 import pymongo
+import pymongo.lock
 from pymongo import AsyncMongoClient, ReadPreference, WriteConcern
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
@@ -63,6 +65,22 @@ OP_MSG = 2013
 _PORT = re.compile(r":[0-9]+$")
 
 APP_NAME = "conversation-consumer"
+
+T = TypeVar("T")
+
+
+async def _wait_in_this_task(awaited: Awaitable[T], timeout: float | None) -> T:
+    """Do what asyncio.wait_for does from Python 3.12 on.
+
+    Before, it waits in a task of its own. PyMongo waits so for a server, and the locks of its whole
+    client are taken again behind that: by a task that a cancel leaves behind, for ever.
+    """
+    async with asyncio.timeout(timeout):
+        return await awaited
+
+
+if sys.version_info < (3, 12):
+    vars(pymongo.lock).update(wait_for=_wait_in_this_task)
 
 
 def open_client(settings: MongoSettings) -> Client:

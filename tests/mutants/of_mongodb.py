@@ -32,6 +32,16 @@ MUTANTS = (
         rows="F171",
     ),
     mutant(
+        "the driver waits in tasks of their own (Python 3.11)",
+        "_wait_in_this_task",
+        """async with asyncio.timeout(timeout):
+    return await awaited""",
+        "return await asyncio.wait_for(awaited, timeout)",
+        "a process that was stopped while the database is away could wait for ever",
+        "test_a_cancel_leaves_nobody_behind_who_takes_the_drivers_lock",
+        rows="F172",
+    ),
+    mutant(
         "a missing index is accepted",
         "check_index",
         "result = CheckResult.warning if made_by_a_run else CheckResult.failed",

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from bson import Int64
 from pydantic import SecretStr
+from pymongo.lock import _async_cond_wait, _async_create_condition, _async_create_lock
 
 from consumer.contract.kinds import EVENTS
 from consumer.mongo.clients import close_client, open_client
@@ -26,6 +27,7 @@ from .wire import NO_REPLY, ScriptedServer, scripted_server
 
 COMMANDS = 12
 ROUND_TRIP = 0.4
+SOON = 0.01
 TIMEOUT = 1.5
 """Seconds. Enough for any command, and for a third of them one after the other."""
 
@@ -92,6 +94,29 @@ async def test_a_find_that_is_cancelled_waits_for_no_server_that_keeps_silent(
         asking.cancel()
         await asyncio.wait([asking], timeout=4 * TIMEOUT)
         assert asking.cancelled()
+
+
+@pytest.mark.reliability("F172")
+async def test_a_cancel_leaves_nobody_behind_who_takes_the_drivers_lock() -> None:
+    lock = _async_create_lock()
+    condition = _async_create_condition(lock)
+    timed_out = asyncio.Event()
+
+    async def select_a_server() -> None:
+        async with lock:
+            timed_out.set()
+            await _async_cond_wait(condition, SOON)
+
+    selecting = asyncio.ensure_future(select_a_server())
+    await timed_out.wait()
+    async with lock:  # as a monitor has it: whoever selects waits for it once its time is over
+        await asyncio.sleep(5 * SOON)
+        selecting.cancel()
+        await asyncio.wait([selecting], timeout=SOON)
+        assert not selecting.done(), "it would give the lock free that another one has"
+    await asyncio.wait([selecting])
+    assert selecting.cancelled()
+    assert not lock.locked()
 
 
 def document(number: int) -> bytes:
