@@ -176,7 +176,8 @@ def _last_words(error: Exception, name: str) -> tuple[int, str]:
         # Without any: nothing was asked for, and the help has been printed.
         return ExitCode.USAGE, "\n".join(_lines(ValueError(said), name))
     if isinstance(error, OSError):  # a disk that is full, a file that may not be read
-        return ExitCode.PRECONDITION, "\n".join(_lines(error, name))
+        said = ValueError(str(error) or type(error).__name__)  # a time-out says nothing
+        return ExitCode.PRECONDITION, "\n".join(_lines(said, name))
     if isinstance(error, RuntimeError) and type(error).__name__ == "Abort":
         return ExitCode.FOUND, f"{name}: given up"
     from consumer.observability.redaction import describe_failure  # noqa: PLC0415 -- as above

@@ -127,7 +127,7 @@ async def show_status(settings: Settings, *, watch: bool, as_json: bool) -> Exit
 async def _watch(settings: Settings, *, as_json: bool) -> NoReturn:
     """Look again and again until interrupted, through every trouble once the group has been seen.
 
-    Raises ``TransientError`` and ``PreconditionError`` before.
+    Raises ``TransientError`` and ``PreconditionError`` before that.
     """
     status: GroupStatus | None = None
     before: _Sample | None = None
@@ -143,9 +143,11 @@ async def _watch(settings: Settings, *, as_json: bool) -> NoReturn:
                     status, before = await _look(settings, admin, reader, before)
                 show(status)
             except (TransientError, PreconditionError, TimeoutError) as error:
+                said = str(error) or "no answer in time"
+                if status is None and isinstance(error, TimeoutError):
+                    raise PreconditionError(f"Kafka does not answer ({said})") from error
                 if status is None:
                     raise
-                said = str(error) or "no answer in time"
                 show(replace(status, time=_now(), trouble=said))
             await asyncio.sleep(INTERVAL)
 

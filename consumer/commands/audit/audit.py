@@ -101,6 +101,7 @@ class Auditor:
             not_read=list(dict.fromkeys(not_read)),
             not_in_the_log=sorted(self._unseen),
             left_out=replace(left_out, outside_times=record_filter.outside),
+            nothing_committed=not self._log.committed.offsets,
         )
 
     async def _judge(self, ranges: Sequence[OffsetRange], record_filter: MessageFilter) -> int:

@@ -49,6 +49,8 @@ class AuditReport:
     left_out: LeftOut = field(default_factory=LeftOut)
     missing_dead_letters: int = 0
     """Records that could not be applied, of which no dead letter tells."""
+    nothing_committed: bool = False
+    """Whether the group has no offsets at all, so that every record counts as read."""
 
     @property
     def total(self) -> Counter[AuditResult]:
@@ -79,6 +81,7 @@ def _facts(report: AuditReport) -> dict[str, object]:
         "records": report.total.total(),
         "seconds": round(report.seconds, 3),
         "unread": report.unread,
+        "nothing_committed": report.nothing_committed,
         **asdict(report.left_out),
         "dead_letters": report.dead_letters,
         "total": {result.value: report.total[result] for result in COLUMNS},
@@ -125,6 +128,11 @@ def _remarks(report: AuditReport) -> list[str]:
     ]
     if not (report.counts or report.unread or report.not_in_the_log):
         lines.append(NOTHING_SELECTED)
+    if report.nothing_committed:
+        lines.append(
+            "the group has committed nothing, or its offsets have expired: every record counts as "
+            "read, and only its own dead letters account for one; is kafka.group_id right?"
+        )
     unknown = report.total[AuditResult.UNKNOWN]
     if unknown:
         lines.append(

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from consumer.commands import status
 from consumer.commands.status import GroupStatus, PartitionStatus
-from consumer.errors import ConsumerError, PreconditionError, TransientError
+from consumer.errors import PreconditionError, TransientError
 from consumer.kafka.committed import CommittedHold
 from consumer.settings.model import Settings
 
@@ -108,10 +108,13 @@ async def test_where_it_is_piped_each_look_is_a_line(
         assert lines[2].count(r"a broker\nis away") == 1
 
 
+@pytest.mark.parametrize("trouble", [TransientError("KafkaConnectionError"), TimeoutError()])
 @pytest.mark.reliability("F66")
-async def test_what_was_never_seen_is_not_watched(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen(monkeypatch, TransientError("KafkaConnectionError"))
-    with pytest.raises(ConsumerError):
+async def test_what_was_never_seen_is_not_watched(
+    monkeypatch: pytest.MonkeyPatch, trouble: Exception
+) -> None:
+    seen(monkeypatch, trouble)
+    with pytest.raises(PreconditionError, match="Kafka does not answer"):
         await status.show_status(Settings(), watch=True, as_json=False)
 
 

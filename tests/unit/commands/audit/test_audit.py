@@ -274,6 +274,20 @@ def test_an_audit_of_nothing_says_that_nothing_was_there(
         assert said is (unread == 0)
 
 
+@pytest.mark.parametrize("committed", [False, True])
+async def test_an_audit_of_a_group_that_has_committed_nothing_says_so(
+    world: World, capsys: pytest.CaptureFixture[str], *, committed: bool
+) -> None:
+    """Its name may be mistyped."""
+    await world.say(created("s"))
+    if committed:
+        world.committed = CommittedOffsets({TopicPartition(SESSIONS, 0): 1})
+    report = await world.audit()
+    assert report.nothing_committed is not committed
+    print_audit(report, as_json=False)
+    assert ("is kafka.group_id right" in capsys.readouterr().out) is not committed
+
+
 def test_a_narrow_terminal_cuts_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
     written = io.StringIO()
     narrow = Console(file=written, width=60, soft_wrap=True)
