@@ -74,8 +74,10 @@ async def open_resources(settings: Settings, observer: EngineObserver) -> AsyncI
         topics, results = await wiring.retry_until(
             "Kafka", lambda: wiring.preflight_kafka(settings), policy, to="describe its topics"
         )
+        observer.kafka_answers(True)  # noqa: FBT003 -- it is all there is to say
         accept(results)
         await wiring.await_database(store, policy)
+        observer.mongodb_answers(True)  # noqa: FBT003 -- likewise
         # Before anything is made: of collections that are not there yet nobody has stored any.
         ask_target = partial(wiring.retry_until, "MongoDB", store.target, policy)
         with suppress(TransientError):  # then it is found out at the first assignment

@@ -82,6 +82,8 @@ async def test_while_a_start_waits_for_a_server_readyz_says_for_what_and_the_las
     nobody = f"{LOOPBACK}:{free_port()}"
     service = await fleet.start(serves=True, settings={setting: address.format(nobody)})
     await fleet.said(service, "waiting_for_server")
+    status = json.loads(await service.get("/status.json"))
+    assert (status["kafka_up"], status["mongodb_up"]) == (setting == "mongo.uri", False)
     told = json.loads(await service.get("/readyz"))["reasons"]["starting"]
     assert told.startswith(waits)
     assert f"{nobody}: " in told
