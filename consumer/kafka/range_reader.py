@@ -40,6 +40,7 @@ from consumer.kafka.ranges import (
     END_PATIENCE,
     ENDS_BEFORE,
     EVERYTHING,
+    PATIENCE,
     Bounds,
     LogExtent,
     UnreadRange,
@@ -207,7 +208,7 @@ class RangeReader(GroupClient):
         return {p: LogExtent(beginnings[p], ends[p], at_from.get(p)) for p in partitions}
 
     async def read(
-        self, ranges: Iterable[OffsetRange], *, max_records: int = 2000, patience: float = 60.0
+        self, ranges: Iterable[OffsetRange], *, max_records: int = 2000, patience: float = PATIENCE
     ) -> AsyncIterator[tuple[TopicPartition, Sequence[Record]]]:
         """Yield the records of all ranges, each partition's in order, partitions interleaved.
 
