@@ -367,8 +367,8 @@ MUTANTS = (
     mutant(
         "a byte order mark is passed over",
         "_parse_leniently",
-        "data.decode()",
-        'data.decode("utf-8-sig")',
+        "if data.startswith(beginning):",
+        "if (data := data.removeprefix(codecs.BOM_UTF8)).startswith(beginning):",
         "the contract is one encoding, and the next reader takes none but it",
         "test_what_is_not_one_json_object_in_utf8_is_undecodable",
     ),

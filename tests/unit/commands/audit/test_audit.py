@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from rich.console import Console
@@ -298,8 +299,9 @@ def test_a_narrow_terminal_cuts_no_result(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.reliability("F62")
+@pytest.mark.parametrize("answered", [False, True], ids=["from the start", "after an answer"])
 async def test_where_mongodb_is_away_an_audit_says_so_of_mongodb(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, answered: bool
 ) -> None:
     class Brokers:
         async def describe_group(self, _: str) -> GroupDescription:
@@ -311,6 +313,8 @@ async def test_where_mongodb_is_away_an_audit_says_so_of_mongodb(
 
     monkeypatch.setattr(judging, "open_range_reader", opened)
     monkeypatch.setattr(wiring, "open_admin", opened)
+    if answered:
+        monkeypatch.setattr(judging, "await_database", AsyncMock())
     settings = load_settings(
         {"mongo.uri": "mongodb://127.0.0.1:1", "mongo.timeout": 0.1, "engine.startup_timeout": 0.3}
     )
