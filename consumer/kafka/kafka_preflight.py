@@ -5,7 +5,7 @@ Nothing is written and no group is joined.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
@@ -217,9 +217,14 @@ def dead_letter_bytes_needed(sources: Iterable[TopicDescription]) -> int:
     return max(sizes, default=BROKER_MESSAGE_BYTES) + DEAD_LETTER_HEADER_BYTES
 
 
-def longest(kept: Iterable[int]) -> int:
+def longest_retention(retentions: Iterable[str | None]) -> dict[str, str]:
+    """Return what keeps a topic as long as the longest of these, in ms; nothing if none is told."""
+    told = [int(one) for one in retentions if one is not None]
+    return {"retention.ms": str(_longest(told))} if told else {}
+
+
+def _longest(kept: Collection[int]) -> int:
     """Return the longest of these retentions; -1 is for ever."""
-    kept = list(kept)
     return -1 if min(kept) < 0 else max(kept)
 
 
@@ -239,7 +244,7 @@ def _kept_as_long(
             name,
             f"{config} is {limit}, {shown}: letters are deleted {what} while the records they tell "
             "of are still there, and an audit cannot tell any more what became of those",
-            alter_command(kafka, letters.name, f"{config}={longest(sources.values())}"),
+            alter_command(kafka, letters.name, f"{config}={_longest(sources.values())}"),
         )
 
 
@@ -252,10 +257,10 @@ def _dead_letter_topic(
     name = f"dead-letter topic {letters.topic}"
     needed = dead_letter_bytes_needed(present)
     if letters.topic not in topics:
-        configs = {"max.message.bytes": str(needed)}
-        kept = [int(t.configs["retention.ms"]) for t in present if "retention.ms" in t.configs]
-        if kept:
-            configs["retention.ms"] = str(longest(kept))
+        configs = {
+            "max.message.bytes": str(needed),
+            **longest_retention(topic.configs.get("retention.ms") for topic in present),
+        }
         create = create_command(kafka, letters.topic, suggested_partitions(present), configs)
         # Without the topics that are read nobody could tell it how large letters get.
         init = "consumer init" if len(present) == len(kafka.topics) else "consumer init --topics"

@@ -11,10 +11,7 @@ from consumer.checks import Provision
 from consumer.commands.dead_letters.context import STATUS_TOPIC_CONFIGS
 from consumer.commands.dead_letters.dead_letter_selection import STATUS_TOPIC_SUFFIX
 from consumer.kafka.admin import Admin, TopicDescription, create_command, suggested_partitions
-from consumer.kafka.kafka_preflight import (
-    dead_letter_bytes_needed,
-    longest,
-)
+from consumer.kafka.kafka_preflight import dead_letter_bytes_needed, longest_retention
 from consumer.quantities import plural
 from consumer.settings.model import Settings
 
@@ -112,10 +109,7 @@ class TopicPlan:
         kept = [topic.configs.get("retention.ms") for topic in self._sources]
         if self.request.topics and len(kept) < len(self.settings.kafka.topics):
             kept.append(self.request.retention_ms)
-        told = [one for one in kept if one is not None]
-        if not told:
-            return {}
-        return {"retention.ms": str(longest(map(int, told)))}
+        return longest_retention(kept)
 
 
 def dead_letter_topics(settings: Settings) -> tuple[str, ...]:
